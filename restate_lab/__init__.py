@@ -1,0 +1,36 @@
+"""See, explain and repair what a Restate cluster is doing, from a notebook.
+
+``rl.connect()`` gives a ``Lab``; ``rl.<TAB>`` is the menu. The heavy parts load when they are touched.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from restate_lab import errors
+    from restate_lab.client.lab import Lab, connect
+    from restate_lab.source import Source
+
+__version__ = "0.1.0"
+
+__all__ = ["Lab", "Source", "connect", "errors"]
+
+_HOME = {
+    "Lab": "restate_lab.client.lab",
+    "Source": "restate_lab.source",
+    "connect": "restate_lab.client.lab",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return importlib.import_module("restate_lab.errors")
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'restate_lab' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

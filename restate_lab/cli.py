@@ -1,0 +1,96 @@
+"""The command ``restate-lab``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from restate_lab import __version__
+from restate_lab.errors import RestateLabError
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    help="See, explain and repair what a Restate cluster is doing.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,  # they may hold tokens
+)
+
+NoBrowser = Annotated[
+    bool, typer.Option("--no-browser", help="Start JupyterLab and print its address, but open no browser.")
+]
+Once = Annotated[
+    bool,
+    typer.Option(
+        "--once",
+        help="Execute the first notebook read-only and without JupyterLab, print what it found, and end; "
+        "the exit code is 1 if it failed.",
+    ),
+]
+Keep = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        file_okay=False,
+        help="Keep everything in this folder and take it up again the next time. Without it nothing is kept.",
+    ),
+]
+Vqueues = Annotated[bool, typer.Option("--vqueues", help="Start the server with vqueues.")]
+Server = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        dir_okay=False,
+        help="Start this restate-server. Without it: the one of RESTATE_LAB_SERVER, the one on PATH, or one that "
+        "is installed from npm into your cache.",
+    ),
+]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"restate-lab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """See, explain and repair what a Restate cluster is doing."""
+
+
+@app.command()
+def demo(
+    *,
+    no_browser: NoBrowser = False,
+    once: Once = False,
+    keep: Keep = None,
+    vqueues: Vqueues = False,
+    server: Server = None,
+) -> None:
+    """Start a Restate cluster with sample services on this machine and open JupyterLab on it.
+
+    Ctrl-C ends everything that was started.
+    """
+    from restate_lab.demo.run import run_demo  # noqa: PLC0415 - takes a second, which --help need not
+
+    try:
+        code = run_demo(server=server, keep=keep, vqueues=vqueues, browser=not no_browser, once=once)
+    except RestateLabError as error:
+        typer.echo(f"restate-lab: {error}", err=True)
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,1 @@
+"""Talk to a cluster: settings, transport, statements, queries, and the Lab that joins them."""

@@ -1,0 +1,244 @@
+"""What the restate CLI reads: its variables, its two files, and the .env that it would load.
+
+Every text that may hold a token or a password is sealed into a Secret as soon as it is read, and nothing is raised
+while it is in plain sight: a notebook's verbose traceback prints the local variables of each frame.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import string
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from restate_lab.errors import SettingsError
+from restate_lab.redact import Secret
+
+__all__ = [
+    "ADMIN_URL",
+    "AUTH_TOKEN",
+    "ENVIRONMENT",
+    "HOST",
+    "HOST_SCHEME",
+    "INGRESS_URL",
+    "LOCAL",
+    "CliConfig",
+    "Dotenv",
+    "Found",
+    "Section",
+    "Variables",
+    "dotenv",
+    "environment_file",
+    "folded",
+    "is_file",
+    "last",
+    "read_config",
+    "read_variables",
+]
+
+ENVIRONMENT = "RESTATE_ENVIRONMENT"
+CONFIG = "RESTATE_CLI_CONFIG"
+CONFIG_HOME = "RESTATE_CLI_CONFIG_HOME"
+HOST = "RESTATE_HOST"
+HOST_SCHEME = "RESTATE_HOST_SCHEME"
+ADMIN_URL = "RESTATE_ADMIN_URL"
+INGRESS_URL = "RESTATE_INGRESS_URL"
+AUTH_TOKEN = "RESTATE_AUTH_TOKEN"  # noqa: S105 - the name of a variable
+VARIABLES = (ENVIRONMENT, CONFIG, CONFIG_HOME, HOST, HOST_SCHEME, ADMIN_URL, INGRESS_URL, AUTH_TOKEN)
+
+LOCAL = "local"
+_SHARED = ("default", "global")
+_KEYS = ("admin_base_url", "ingress_base_url", "bearer_token", "environment_type")
+_ASCII_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+_ASSIGNMENT = re.compile(rf"^\s*(?:export\s+)?({'|'.join(VARIABLES)})\s*=", re.MULTILINE)
+_POSITION = re.compile(r"at (line \d+, column \d+|end of document)")
+
+Variables = Mapping[str, Secret]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A value and the words for its place; ``value`` is None where the place holds something that is not text."""
+
+    value: Secret | None
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One table of config.toml: an environment, or what [default] and [global] say for all of them.
+
+    A value is None where it is not text, ``cloud`` where it is not a table, ``file`` for what the CLI has built in.
+    """
+
+    name: str
+    file: Path | None
+    values: Mapping[str, Secret | None]
+    cloud: Mapping[str, Secret | None] | None = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """Return the words for its place."""
+        return f"[{self.name}] in {self.file}" if self.file else f"the built-in environment {self.name!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class CliConfig:
+    """The CLI's config.toml; ``sections`` goes by folded name, and is empty where there is no file."""
+
+    file: Path
+    exists: bool
+    sections: Mapping[str, Section]
+
+    @property
+    def names(self) -> list[str]:
+        """Return the environments that can be chosen, as they are spelled."""
+        names = {LOCAL: LOCAL} | {key: section.name for key, section in self.sections.items() if key not in _SHARED}
+        return sorted(names.values())
+
+    def layers(self, name: str) -> list[Section]:
+        """Return what holds values for an environment; a later one wins."""
+        key = folded(name)
+        default, own = self.sections.get("default"), self.sections.get(key)
+        built_in = _BUILT_IN if key == LOCAL else None
+        if default is not None and built_in is not None:
+            # the CLI's own `local` sets every value, an absent token too, so that [default] gives it the login only
+            default = replace(default, values={})
+        layers = (default, built_in, own, self.sections.get("global"))
+        return [layer for layer in layers if layer is not None]
+
+
+_BUILT_IN = Section(
+    LOCAL,
+    None,
+    {"admin_base_url": Secret("http://127.0.0.1:9070"), "ingress_base_url": Secret("http://127.0.0.1:8080")},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Dotenv:
+    """The .env that the CLI would load, and which of its variables stand there."""
+
+    file: Path
+    names: tuple[str, ...]
+
+
+def folded(name: str) -> str:
+    """Return a name as the CLI compares it: without case, in ASCII only."""
+    return name.translate(_ASCII_LOWER)
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether a file is there; one that may not be looked at is none, as for the CLI."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def read_variables(env: Mapping[str, str] | None) -> Variables:
+    """Return the CLI's variables and the home folder, sealed; None reads the process's own."""
+    source = os.environ if env is None else env
+    return {name: Secret(source[name]) for name in (*VARIABLES, "HOME", "LOCALAPPDATA") if name in source}
+
+
+def config_home(variables: Variables, cwd: Path) -> Path:
+    """Return the folder of the CLI's files; XDG_CONFIG_HOME plays no part in it."""
+    if CONFIG_HOME in variables:
+        return cwd / variables[CONFIG_HOME].reveal()
+    if sys.platform == "win32":
+        return _folder(variables, "LOCALAPPDATA", Path.home() / "AppData" / "Local") / "Restate"
+    return _folder(variables, "HOME", Path.home()) / ".config" / "restate"
+
+
+def _folder(variables: Variables, name: str, otherwise: Path) -> Path:
+    return Path(variables[name].reveal()) if name in variables else otherwise
+
+
+def environment_file(variables: Variables, cwd: Path) -> Path:
+    """Return the path of the file that holds the name of the chosen environment."""
+    return config_home(variables, cwd) / "environment"
+
+
+def read_config(variables: Variables, cwd: Path) -> CliConfig:
+    """Return the CLI's configuration.
+
+    Raises SettingsError for a file that cannot be read; its message gives the place, never the line.
+    """
+    path = cwd / variables[CONFIG].reveal() if CONFIG in variables else config_home(variables, cwd) / "config.toml"
+    if not is_file(path):
+        return CliConfig(path, exists=False, sections={})
+    sections, problem = _parsed(path)
+    if problem:
+        raise SettingsError(f"{path} {problem}. Correct it (`restate config edit`), or name another file in {CONFIG}.")
+    return CliConfig(path, exists=True, sections=sections)
+
+
+def _parsed(path: Path) -> tuple[dict[str, Section], str]:
+    """Return the sections, or what is wrong: an exception would carry the text, with tokens in it, to a traceback."""
+    try:
+        tables = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except tomllib.TOMLDecodeError as error:
+        position = _POSITION.search(str(error))
+        return {}, f"is not valid TOML at {position[1]}" if position else "is not valid TOML"
+    except UnicodeDecodeError:
+        return {}, "is not UTF-8 text"
+    except OSError as error:
+        return {}, f"cannot be read: {error.strerror}"
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            return {}, f"holds {name!r} outside of any environment; each value belongs into a table such as [local]"
+    # of two names that differ in case only the CLI keeps the later table
+    return {folded(name): _section(name, table, path) for name, table in tables.items()}, ""
+
+
+def _section(name: str, table: Mapping[str, object], path: Path) -> Section:
+    cloud = table.get("cloud", {})
+    return Section(
+        name,
+        path,
+        {key: _sealed(table[key]) for key in _KEYS if key in table},
+        {key: _sealed(value) for key, value in cloud.items()} if isinstance(cloud, dict) else None,
+    )
+
+
+def _sealed(value: object) -> Secret | None:
+    return Secret(value) if isinstance(value, str) else None
+
+
+def last(layers: Sequence[Section], key: str) -> Found | None:
+    """Return the value that wins, or None where no layer has the key."""
+    for layer in reversed(layers):
+        if key in layer.values:
+            return Found(layer.values[key], layer.where)
+    return None
+
+
+def dotenv(cwd: Path) -> Dotenv | None:
+    """Return the nearest .env, from ``cwd`` upwards; None where there is none, or it names no variable of the CLI."""
+    for folder in _upwards(cwd):
+        path = folder / ".env"
+        if is_file(path):
+            return _dotenv_names(path)
+    return None
+
+
+def _dotenv_names(path: Path) -> Dotenv | None:
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError:
+        return None
+    names = tuple(dict.fromkeys(match[1] for match in _ASSIGNMENT.finditer(text)))
+    return Dotenv(path, names) if names else None
+
+
+def _upwards(cwd: Path) -> Iterator[Path]:
+    try:
+        start = cwd.absolute()
+    except OSError:  # the working folder was deleted
+        return
+    yield from (start, *start.parents)

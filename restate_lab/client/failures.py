@@ -1,0 +1,158 @@
+"""Answers that are not success, as exceptions: every shape in which the server, or what stands before it, says no."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+import httpx
+
+from restate_lab.client.settings import Settings
+from restate_lab.errors import (
+    AccessDenied,
+    Conflict,
+    NotFound,
+    QueryRefused,
+    RateLimited,
+    RequestRefused,
+    RestateLabError,
+    ServerFailed,
+    TimedOut,
+    Unreachable,
+)
+
+__all__ = ["Refusal", "failure", "no_answer", "passes_by_itself", "read_refusal", "retry_after"]
+
+_REFUSALS: dict[int, type[RequestRefused]] = {404: NotFound, 409: Conflict, 410: Conflict, 425: Conflict}
+# What other nodes say within about a second of losing one; no other 500 passes by itself.
+_NODE_LOST = ("connection closed", "connect throttled", "node lookup for partition")
+_LONGEST_REASON = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What an answer that is not success says: HTTP status, Restate code or None, the words."""
+
+    status: int
+    code: str | None
+    reason: str
+
+    @property
+    def words(self) -> str:
+        """Return it in one phrase: status, code and reason, cut to a readable length."""
+        code = f" [{self.code}]" if self.code and self.code not in self.reason else ""
+        reason = self.reason if len(self.reason) <= _LONGEST_REASON else self.reason[:_LONGEST_REASON] + " …"
+        return f"{self.status}{code} {reason or 'without a word'}"
+
+
+def read_refusal(response: httpx.Response) -> Refusal:
+    """Read an answer's reason: JSON with a message, plain text, an HTML page, or nothing."""
+    text = response.text.strip()
+    kind = response.headers.get("content-type", "")
+    if "json" in kind:
+        try:
+            body = json.loads(text)
+        except ValueError:
+            body = None
+        if isinstance(body, dict):
+            code = body.get("restate_code")
+            return Refusal(response.status_code, code if isinstance(code, str) else None, str(body.get("message", "")))
+    if "html" in kind or text[:1] == "<":
+        title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
+        return Refusal(response.status_code, None, f"an HTML page ({title.group(1).strip() if title else 'no title'})")
+    return Refusal(response.status_code, None, text)
+
+
+def retry_after(response: httpx.Response) -> float | None:
+    """Return the seconds that the server asks to wait, or None where it does not say (or names a date)."""
+    try:
+        return max(0.0, float(response.headers["retry-after"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def passes_by_itself(refusal: Refusal) -> bool:
+    """Tell whether a read may be sent again: limits, gateways, and a node that has just gone."""
+    if refusal.status == 500:
+        return "External error:" in refusal.reason and any(sign in refusal.reason for sign in _NODE_LOST)
+    return refusal.status in {429, 502, 503, 504}
+
+
+def failure(response: httpx.Response, *, asked: str, settings: Settings, address: str) -> RestateLabError:
+    """Return the exception for an answer that is not success; its body must have been read.
+
+    ``asked`` says in a few words what was asked: "POST /query".
+    """
+    refusal = read_refusal(response)
+    where = f"{asked} on {settings.environment} ({address})"
+    status = refusal.status
+    if status in {401, 403}:
+        return AccessDenied(f"{where}: {refusal.words}. {_token_advice(settings)}")
+    if status == 429:
+        return _limited(refusal, where, retry_after(response))
+    if 300 <= status < 400:
+        target = response.headers.get("location", "nowhere")
+        return ServerFailed(
+            f"{where}: redirected to {target}. A login page or a proxy stands before the Admin API; "
+            f"use the API's own address and a token.",
+            status=status,
+        )
+    if status in {502, 503, 504}:
+        return Unreachable(f"{where}: {refusal.words}. {_GATEWAY_ADVICE[status]}")
+    return _refused(refusal, where, is_query=asked.endswith("/query"))
+
+
+_GATEWAY_ADVICE = {
+    502: "A gateway did not reach the server: check that it runs.",
+    503: "Nothing there can serve this at the moment: try again shortly, and check that all nodes run.",
+    504: "A gateway gave up waiting. Ask for less, or ask the server's own address: a scan without hits sends "
+    "nothing until it ends, and load balancers drop silent lines.",
+}
+
+
+def _limited(refusal: Refusal, where: str, wait: float | None) -> RateLimited:
+    advice = f"The server asks to wait {wait:g} s" if wait else "Wait a little, or ask less often"
+    return RateLimited(f"{where}: {refusal.words}. {advice}; the limits are the server's settings.", retry_after=wait)
+
+
+def _refused(refusal: Refusal, where: str, *, is_query: bool) -> RestateLabError:
+    details = {"status": refusal.status, "code": refusal.code, "reason": refusal.reason}
+    if is_query and refusal.reason.startswith("Datafusion error: "):
+        reason = refusal.reason.removeprefix("Datafusion error: ")
+        shown = reason if len(reason) <= _LONGEST_REASON else reason[:_LONGEST_REASON] + " …"
+        message = f"the server refused the query: {shown}{_query_advice(reason)}"
+        return QueryRefused(message, status=refusal.status, code=refusal.code, reason=reason)
+    if refusal.status >= 500:
+        return ServerFailed(f"{where}: {refusal.words}. The server's log has more.", **details)  # type: ignore[arg-type]
+    kind = _REFUSALS.get(refusal.status, RequestRefused)
+    return kind(f"{where}: {refusal.words}", **details)  # type: ignore[arg-type]
+
+
+def _query_advice(reason: str) -> str:
+    if "Resources exhausted" in reason or "Not enough memory" in reason:
+        return ". All queries of a node share one memory pool: select fewer columns, filter, or sort in pandas."
+    if "non valid invocation id" in reason:
+        return ". An id is compared with something that is no invocation id: ids are case-sensitive and 38 long."
+    return ""
+
+
+def _token_advice(settings: Settings) -> str:
+    if settings.token is None:
+        return (
+            f"No token is configured for {settings.environment}: set RESTATE_AUTH_TOKEN, or bearer_token in the "
+            f"CLI's config.toml, or pass connect(token=getpass.getpass())."
+        )
+    return f"The token sent came from {settings.token_source}: it may be expired, or not meant for this environment."
+
+
+def no_answer(error: httpx.TransportError, *, asked: str, settings: Settings, address: str) -> RestateLabError:
+    """Return the exception for a call that ended without an answer."""
+    where = f"{asked} on {settings.environment} ({address}, chosen by {settings.chosen_by})"
+    if isinstance(error, httpx.ConnectTimeout):
+        return Unreachable(f"{where}: {error}. Check the address, the network and its firewalls.")
+    if isinstance(error, httpx.TimeoutException):
+        return TimedOut(f"{where}: no answer within the time allowed. Allow more with timeout=…, or ask for less.")
+    if isinstance(error, httpx.ConnectError):
+        return Unreachable(f"{where}: {error}. Check that the server runs and that this is its admin address.")
+    return Unreachable(f"{where}: {error}. The connection broke before an answer came.")

@@ -1,0 +1,355 @@
+"""A Lab: one live cluster as a Source, and ``connect()``, which finds it as the restate CLI does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+import pandas as pd
+import pyarrow as pa
+
+from restate_lab.audit import AuditLog
+from restate_lab.client.card import COUNT_LIMIT, StatusCard, counts_sql
+from restate_lab.client.frames import to_frame
+from restate_lab.client.names import with_suggestions
+from restate_lab.client.parquet import write_parquet
+from restate_lab.client.query import Answer, ask
+from restate_lab.client.settings import Settings, load_settings
+from restate_lab.client.statement import bind
+from restate_lab.client.transport import RETRY_FOR, Transport
+from restate_lab.errors import QueryRefused, RequestRefused, ServerFailed
+from restate_lab.progress import Progress, Quiet, RowsLine
+from restate_lab.redact import Secret
+from restate_lab.source import DtypeBackend
+
+if TYPE_CHECKING:
+    from pyarrow import fs
+
+__all__ = ["Lab", "connect"]
+
+DEFAULT_TIMEOUT = 120.0
+_TABLES = """
+SELECT table_name AS "table", column_name AS "column", data_type AS type, is_nullable = 'YES' AS nullable
+FROM information_schema.columns WHERE table_schema = 'public'
+ORDER BY table_name, ordinal_position"""
+_FUNCTIONS = "SELECT DISTINCT routine_name AS name FROM information_schema.routines"
+
+
+class Lab:
+    """One live cluster: SQL in, frames out; every change through one door. Made by ``connect()``.
+
+    Safe to use from several threads. ``close()`` ends its connections; a Lab is also a context manager.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        read_only: bool = False,
+        timeout: float = DEFAULT_TIMEOUT,
+        max_bytes: int = 2 << 30,
+        audit: AuditLog | None = None,
+        ca: str | Path | None = None,
+        network: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.settings = settings
+        self.max_bytes = max_bytes
+        self._ca = ca
+        self._network = network
+        self.transport = Transport(
+            settings,
+            settings.admin_url,
+            read_only=read_only,
+            timeout=timeout,
+            audit=audit or AuditLog(),
+            ca=ca,
+            transport=network,
+        )
+        self._ingress: Transport | None = None
+        self._server: _Server | None = None
+        self._card = StatusCard(self._count_statuses)
+
+    @property
+    def name(self) -> str:
+        """Return the environment's name, as the restate CLI has it, or host and port."""
+        return self.settings.environment
+
+    @property
+    def version(self) -> str:
+        """Return the server's version, such as "1.7.12"."""
+        return self._about().version
+
+    @property
+    def features(self) -> Mapping[str, bool]:
+        """Return the server's feature flags, such as ``vqueues``; empty before 1.7."""
+        return MappingProxyType(dict(self._about().features))
+
+    @property
+    def now(self) -> datetime:
+        """Return the server's clock, UTC."""
+        moment: datetime = self.arrow("SELECT now() AS now", progress=False)["now"][0].as_py()
+        return datetime.fromtimestamp(moment.timestamp(), UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+    @property
+    def read_only(self) -> bool:
+        """Tell whether this connection refuses to change anything."""
+        return self.transport.read_only
+
+    def tables(self) -> pd.DataFrame:
+        """Return one row per column of each table, in the tables' own order.
+
+        Columns: ``table, column, type`` (as Arrow names it) and ``nullable``.
+        """
+        return self.sql(_TABLES, progress=False)
+
+    def sql(
+        self,
+        statement: str,
+        /,
+        *,
+        params: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        max_bytes: int | None = None,
+        dtype_backend: DtypeBackend | None = None,
+        progress: bool | Progress | None = None,
+        **named: Any,
+    ) -> pd.DataFrame:
+        """Return the rows of one reading statement.
+
+        ``:name`` in the statement takes its value from ``params`` or from a keyword; ``IN :ids`` takes a list.
+        ``timeout`` is in seconds for the whole call, ``max_bytes`` in Arrow bytes; None means the connection's.
+        ``dtype_backend=None`` gives exact, plain types and UTC times; the other two are pandas' own.
+        ``progress=False`` never shows the line that otherwise appears after a second.
+
+        Raises:
+            StatementError, ParameterError: not sent.
+            QueryRefused, UnknownName: the server does not take it.
+            QueryInterrupted: the answer broke off; never a shorter frame.
+            ResultTooLarge, TimedOut, Unreachable, AccessDenied, RateLimited
+        """
+        with self._answer(statement, params, named, timeout, self._limit(max_bytes), progress) as answer:
+            return to_frame(answer.table(), dtype_backend)
+
+    def arrow(
+        self,
+        statement: str,
+        /,
+        *,
+        params: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        max_bytes: int | None = None,
+        progress: bool | Progress | None = None,
+        **named: Any,
+    ) -> pa.Table:
+        """Return the rows of one reading statement with the server's own types; the rest is as in ``sql``."""
+        with self._answer(statement, params, named, timeout, self._limit(max_bytes), progress) as answer:
+            return answer.table()
+
+    @contextmanager
+    def stream(
+        self,
+        statement: str,
+        /,
+        *,
+        params: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        **named: Any,
+    ) -> Iterator[pa.RecordBatchReader]:
+        """Give a ``RecordBatchReader`` that holds some thousand rows at a time, of a result of any size.
+
+        ``timeout`` counts to the end of the block, your own work on the rows included. Leaving the block ends the
+        query on the server. An answer that breaks off raises QueryInterrupted after the rows that came.
+        """
+        with self._answer(statement, params, named, timeout, None, progress=False) as answer:
+            yield pa.RecordBatchReader.from_batches(answer.schema, answer.batches())
+
+    def to_parquet(
+        self,
+        statement: str,
+        path: str | os.PathLike[str],
+        /,
+        *,
+        params: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        filesystem: fs.FileSystem | None = None,
+        progress: bool | Progress | None = None,
+        **named: Any,
+    ) -> Path | str:
+        """Write the rows to a Parquet file in constant memory and return its path.
+
+        ``path`` is local, a URI that ``pyarrow.fs`` knows ("s3://bucket/x.parquet"), or a path on ``filesystem``.
+        The file appears when it is whole, and then replaces one of that name; after a failure nothing is left.
+        """
+        with self._answer(statement, params, named, timeout, None, progress) as answer:
+            return write_parquet(answer.batches(), answer.schema, path, filesystem)
+
+    @property
+    def ingress_transport(self) -> Transport:
+        """Return the door to the cluster's ingress: as configured, or as the server itself names it."""
+        if self._ingress is None:
+            address = self.settings.ingress_url or self._about().ingress_endpoint
+            if not address:
+                raise ServerFailed("the server does not name its ingress: connect(ingress_url=…)", status=200)
+            self._ingress = Transport(
+                self.settings,
+                str(address).rstrip("/"),
+                read_only=self.read_only,
+                timeout=self.transport.timeout,
+                audit=self.transport.audit,
+                ca=self._ca,
+                transport=self._network,
+            )
+        return self._ingress
+
+    def check(self) -> Self:
+        """Ask the server once for its version, so that a wrong address fails here."""
+        self._about(retry_for=0)
+        return self
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.transport.close()
+        if self._ingress is not None:
+            self._ingress.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        mode = ", read-only" if self.read_only else ""
+        return f"<Lab {self.name} at {self.settings.admin_url}{self._server_words()}{mode}>"
+
+    def _repr_html_(self) -> str:
+        mode = "read-only" if self.read_only else "changes are allowed, and written to the audit log"
+        return self._card.html(
+            self.name,
+            f"{self.settings.admin_url}{self._server_words()}",
+            f"{mode} · cluster chosen by {self.settings.chosen_by}",
+            accent="#8a8f98" if self.read_only else "#e8710a",
+        )
+
+    def _server_words(self) -> str:
+        if self._server is None:
+            return ""
+        return f", restate {self._server.version}{', vqueues' if self._server.features.get('vqueues') else ''}"
+
+    def _about(self, *, retry_for: float = RETRY_FOR) -> _Server:
+        if self._server is None:
+            self._server = _read_version(self.transport, retry_for)
+        return self._server
+
+    def _count_statuses(self) -> pa.Table:
+        has_vqueues = self._server is not None and self._server.features.get("vqueues", False)
+        return self.arrow(counts_sql(has_vqueues=has_vqueues), timeout=COUNT_LIMIT, progress=False)
+
+    def _limit(self, max_bytes: int | None) -> int:
+        return self.max_bytes if max_bytes is None else max_bytes
+
+    @contextmanager
+    def _answer(
+        self,
+        statement: str,
+        params: Mapping[str, Any] | None,
+        named: Mapping[str, Any],
+        timeout: float | None,
+        max_bytes: int | None,
+        progress: bool | Progress | None,
+    ) -> Iterator[Answer]:
+        query = bind(statement, params, **named)
+        try:
+            with ask(
+                self.transport, query, timeout=timeout, max_bytes=max_bytes, progress=_progress(progress)
+            ) as answer:
+                yield answer
+        except QueryRefused as error:
+            raise with_suggestions(error, self._table_names, self._function_names) from error.__cause__
+
+    def _table_names(self) -> list[str]:
+        return list(dict.fromkeys(self.tables()["table"]))
+
+    def _function_names(self) -> list[str]:
+        return list(self.sql(_FUNCTIONS, progress=False)["name"])
+
+
+def connect(
+    cluster: str | None = None,
+    /,
+    *,
+    ingress_url: str | None = None,
+    token: str | Secret | None = None,
+    read_only: bool | None = None,
+    timeout: float | None = None,
+    max_bytes: int = 2 << 30,
+    audit: str | os.PathLike[str] | None = None,
+    ca: str | os.PathLike[str] | None = None,
+    check: bool = True,
+) -> Lab:
+    """Connect to a cluster and return its Lab.
+
+    ``cluster`` is an admin URL, the name of an environment of the restate CLI, or nothing: then the CLI's own
+    environment is taken. ``token`` comes best from the environment or ``getpass.getpass()``, never from a literal.
+    ``read_only=True`` refuses every change; ``RESTATE_LAB_READ_ONLY=1`` does so whatever is said here.
+    ``timeout`` is the total limit of a call in seconds (120), ``max_bytes`` that of a result. ``audit`` is the folder
+    of the audit log, ``ca`` a PEM file of the authority that signed the server's certificate.
+    ``check=False`` sends nothing; otherwise one request tells at once when the address is wrong.
+
+    Raises:
+        SettingsError: no cluster can be told from arguments, environment and files.
+        Unreachable, AccessDenied, ServerFailed: there is no Restate Admin API at that address, for this token.
+    """
+    settings = load_settings(cluster, ingress_url=ingress_url, token=token)
+    lab = Lab(
+        settings,
+        read_only=bool(read_only) or _forced_read_only(),
+        timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
+        max_bytes=max_bytes,
+        audit=AuditLog(Path(audit)) if audit is not None else None,
+        ca=Path(ca) if ca is not None else None,
+    )
+    if not check:
+        return lab
+    try:
+        return lab.check()
+    except BaseException:
+        lab.close()
+        raise
+
+
+def _forced_read_only() -> bool:
+    return os.environ.get("RESTATE_LAB_READ_ONLY", "").strip().lower() not in {"", "0", "false", "no"}
+
+
+def _progress(wanted: bool | Progress | None) -> Progress:
+    if wanted is False:
+        return Quiet()
+    return RowsLine("query") if wanted is None or wanted is True else wanted
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    version: str
+    features: Mapping[str, bool]
+    ingress_endpoint: str | None
+
+
+def _read_version(transport: Transport, retry_for: float) -> _Server:
+    try:
+        response = transport.read("GET", "/version", retry_for=retry_for, timeout=min(10.0, transport.timeout))
+        about = response.json()
+        return _Server(str(about["version"]), about.get("features") or {}, about.get("ingress_endpoint"))
+    except (RequestRefused, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ServerFailed(
+            f"{transport.address} answers, but not as a Restate Admin API does ({error}). "
+            f"The Admin API listens on port 9070 by default, the ingress on 8080.",
+            status=error.status if isinstance(error, RequestRefused) else 200,
+        ) from error

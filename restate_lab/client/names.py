@@ -1,0 +1,62 @@
+"""The nearest real name for a table, column or function that the server does not know."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+
+from restate_lab.errors import QueryRefused, UnknownName
+
+__all__ = ["with_suggestions"]
+
+_TABLE = re.compile(r"table '(?:[^'.]+\.)*([^'.]+)' not found", re.IGNORECASE)
+_FUNCTION = re.compile(r"Invalid function '([^']+)'", re.IGNORECASE)
+_COLUMN = re.compile(
+    r"No field named (?P<name>\S+?)\.(?=\s|$)(?: Valid fields are (?P<valid>.*?)\.?$)?", re.IGNORECASE | re.DOTALL
+)
+_HINT = re.compile(r"Did you mean '([^']+)'")
+
+
+def with_suggestions(
+    error: QueryRefused, tables: Callable[[], Iterable[str]], functions: Callable[[], Iterable[str]]
+) -> QueryRefused:
+    """Return UnknownName with the nearest names where a name was the trouble, else the error as it is.
+
+    ``tables`` and ``functions`` give the names that the server has; they are called only when needed.
+    """
+    if found := _TABLE.search(error.reason):
+        return _unknown("table", found[1], tables(), error)
+    if found := _FUNCTION.search(error.reason):
+        return _unknown("function", found[1], functions(), error)
+    if found := _COLUMN.search(error.reason):
+        hint = _HINT.search(error.reason)
+        valid = [hint[1]] if hint else (found["valid"] or "").split(", ")
+        return _unknown("column", found["name"], valid, error)
+    return error
+
+
+def _unknown(kind: str, name: str, known: Iterable[str], error: QueryRefused) -> UnknownName:
+    nearest = _nearest(name, [candidate.strip() for candidate in known if candidate.strip()])
+    advice = f"nearest: {', '.join(nearest)}" if nearest else "lab.tables() lists what there is"
+    quoted = ' Names in double quotes are case-sensitive; "ID" is not id.' if '"' in name else ""
+    return UnknownName(
+        f"there is no {kind} {name} on this server ({advice}).{quoted}",
+        status=error.status,
+        code=error.code,
+        reason=error.reason,
+        suggestions=tuple(nearest),
+    )
+
+
+def _nearest(name: str, known: list[str]) -> list[str]:
+    """Return up to three names, best first: compared without their table, shown with their own spelling."""
+    wanted = _last(name)
+    spelled = {_last(candidate): candidate for candidate in reversed(known)}
+    close = difflib.get_close_matches(wanted, list(spelled), n=3, cutoff=0.55)
+    longer = [candidate for candidate in spelled if wanted in candidate and candidate not in close]
+    return [spelled[match] for match in (close + sorted(longer, key=len))[:3]]
+
+
+def _last(name: str) -> str:
+    return name.rsplit(".", 1)[-1].strip('"').lower()

@@ -1,0 +1,81 @@
+"""A query's rows into one Parquet file, in constant memory, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+__all__ = ["write_parquet"]
+
+_GROUP_BYTES = 24 << 20
+
+
+def write_parquet(
+    batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: str | os.PathLike[str], filesystem: fs.FileSystem | None
+) -> Path | str:
+    """Write the batches (zstd) and return the path, or the URI as it was given.
+
+    The file appears under its name only when it is whole; one that was there is replaced then.
+    """
+    location, target, name = _locate(path, filesystem)
+    unfinished = f"{name}.{uuid.uuid4().hex[:8]}.unfinished"
+    kept = _writable(schema)
+    try:
+        with location.open_output_stream(unfinished) as sink, pq.ParquetWriter(sink, kept, compression="zstd") as out:
+            for table in _groups(batches, schema):
+                out.write_table(table.cast(kept))
+        location.move(unfinished, name)
+    except BaseException:
+        if location.get_file_info(unfinished).type != fs.FileType.NotFound:
+            location.delete_file(unfinished)
+        raise
+    return target
+
+
+def _locate(path: str | os.PathLike[str], filesystem: fs.FileSystem | None) -> tuple[fs.FileSystem, Path | str, str]:
+    if filesystem is not None:
+        return filesystem, os.fspath(path), os.fspath(path)
+    if isinstance(path, str) and "://" in path:
+        location, name = fs.FileSystem.from_uri(path)
+        return location, path, name
+    local = Path(path).expanduser()
+    return fs.LocalFileSystem(), local, str(local.absolute())
+
+
+def _groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterable[pa.Table]:
+    group: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        group.append(batch)
+        size += batch.nbytes
+        if size >= _GROUP_BYTES:
+            yield pa.Table.from_batches(group, schema)
+            group, size = [], 0
+    if group:
+        yield pa.Table.from_batches(group, schema)
+
+
+def _writable(schema: pa.Schema) -> pa.Schema:
+    """Return the schema with the types that Parquet writers lack replaced; a union is refused by name."""
+    fields = []
+    for field in schema:
+        if pa.types.is_union(field.type):
+            raise TypeError(
+                f"column {field.name} is a JSON value of several types, which Parquet cannot hold: "
+                f"use ->> or json_get_str."
+            )
+        fields.append(field.with_type(_PARQUET_TYPES.get(field.type, field.type)))
+    return pa.schema(fields)
+
+
+_PARQUET_TYPES: dict[pa.DataType, pa.DataType] = {
+    kind(): plain()
+    for kind, plain in ((getattr(pa, "string_view", None), pa.string), (getattr(pa, "binary_view", None), pa.binary))
+    if kind is not None
+}

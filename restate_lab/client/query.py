@@ -1,0 +1,239 @@
+"""SQL → Arrow stream → Table → DataFrame, with nothing short ever returned.
+
+The server answers 200 before it has looked at all rows. When it fails later the body just ends, without Arrow's end
+marker, and pyarrow takes that for a shorter result. So the end marker decides here.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pyarrow as pa
+
+from restate_lab.client.frames import distinct
+from restate_lab.client.transport import Transport
+from restate_lab.errors import QueryInterrupted, ResultTooLarge, ServerFailed, TimedOut
+from restate_lab.progress import Progress
+
+__all__ = ["Answer", "ask"]
+
+ARROW = "application/vnd.apache.arrow.stream"
+_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+_MERGE = 64  # the server's batches hold 128 rows; so small, they make every later pandas step slower
+
+
+@contextmanager
+def ask(
+    transport: Transport,
+    statement: str,
+    *,
+    timeout: float | None,
+    max_bytes: int | None,
+    progress: Progress,
+) -> Iterator[Answer]:
+    """Send a bound statement and give its Answer; leaving the block ends the query on the server.
+
+    ``timeout`` is in seconds for the whole answer, ``max_bytes`` in Arrow bytes; None means no byte limit.
+
+    Raises:
+        QueryRefused: the server does not take the statement.
+        QueryInterrupted, TimedOut, ResultTooLarge: while reading.
+    """
+    limit = transport.timeout if timeout is None else timeout
+    meter = _Meter(time.monotonic() + limit, limit, max_bytes, progress)
+    try:
+        with transport.reading(
+            "POST",
+            "/query",
+            timeout=limit,
+            tick=meter.show,
+            headers={"accept": ARROW, "content-type": "application/json"},
+            # httpx before 0.28 escapes what is not ASCII, which would outgrow the size that bind() counted
+            content=json.dumps({"query": statement}, ensure_ascii=False).encode(),
+        ) as response:
+            yield Answer(response, meter)
+    finally:
+        progress.close()
+
+
+class Answer:
+    """The rows of one query while the server sends them."""
+
+    def __init__(self, response: httpx.Response, meter: _Meter) -> None:
+        kind = response.headers.get("content-type", "nothing")
+        if kind.split(";")[0].strip() != ARROW:
+            raise ServerFailed(
+                f"the answer to the query is {kind}, not Arrow: this address is not a Restate Admin API, "
+                f"or something stands before it.",
+                status=response.status_code,
+            )
+        self._meter = meter
+        self._feed = _Feed(response, meter)
+        with self._translated():
+            self._reader = pa.ipc.open_stream(self._feed)
+        self._names = distinct(self._reader.schema)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Return the columns; names that came twice are made distinct."""
+        return self._names
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Give the rows as they come, in batches of some thousands.
+
+        When the answer breaks off, the rows that came are given first and the error is raised after them.
+        """
+        group: list[pa.RecordBatch] = []
+        try:
+            for batch in self._sent():
+                group.append(batch)
+                if len(group) >= _MERGE:
+                    yield from _merged(group, self._names)
+                    group = []
+        except QueryInterrupted:
+            yield from _merged(group, self._names)
+            raise
+        yield from _merged(group, self._names)
+
+    def table(self) -> pa.Table:
+        """Return all rows; QueryInterrupted carries those that came as ``partial``."""
+        came: list[pa.RecordBatch] = []
+        try:
+            came.extend(self.batches())
+        except QueryInterrupted as error:
+            error.partial = pa.Table.from_batches(came, self._names)
+            raise
+        return pa.Table.from_batches(came, self._names)
+
+    def _sent(self) -> Iterator[pa.RecordBatch]:
+        while True:
+            with self._translated():
+                try:
+                    batch = self._reader.read_next_batch()
+                except StopIteration:
+                    break
+            self._meter.add(batch.num_rows)
+            if batch.num_rows:
+                yield batch
+        if not self._feed.ended_well:
+            raise self._interrupted("the server stopped sending before the end")
+        self._feed.drain()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        meter = self._meter
+        try:
+            yield
+        except httpx.TimeoutException as error:
+            raise TimedOut(
+                f"the query was stopped after {meter.limit:g} s, with {meter.rows:,} rows read. "
+                f"Allow more with timeout=…, or filter by id, or take fewer columns."
+            ) from error
+        except httpx.TransportError as error:
+            raise self._interrupted(str(error)) from error
+        except (httpx.DecodingError, pa.ArrowException, OSError) as error:
+            if self._feed.exhausted:
+                raise self._interrupted("the last rows came incomplete") from error
+            raise ServerFailed(f"the answer is not a valid Arrow stream: {error}", status=200) from error
+
+    def _interrupted(self, why: str) -> QueryInterrupted:
+        return QueryInterrupted(
+            f"the query's answer broke off after {self._meter.rows:,} rows: {why}. A row further on may not compute "
+            f"(a cast, a division), or the server or the line went away; the server's log has the reason. "
+            f"Run it again, or narrow it with a filter.",
+            rows=self._meter.rows,
+        )
+
+
+class _Meter:
+    """Counts rows and bytes against the limits, and shows them."""
+
+    def __init__(self, deadline: float, limit: float, max_bytes: int | None, progress: Progress) -> None:
+        self.rows = 0
+        self.bytes = 0
+        self.limit = limit
+        self._deadline = deadline
+        self._max_bytes = max_bytes
+        self._progress = progress
+
+    def add(self, rows: int) -> None:
+        self.rows += rows
+
+    def received(self, size: int) -> None:
+        self.bytes += size
+        self.show()
+        if time.monotonic() > self._deadline:
+            raise httpx.ReadTimeout("the time for this call has passed")
+        if self._max_bytes is not None and self.bytes > self._max_bytes:
+            raise ResultTooLarge(
+                f"the result passed {self._max_bytes / 1e6:,.0f} MB after {self.rows:,} rows and was stopped. "
+                f"Take fewer columns or rows, write it with to_parquet(), read it in pieces with stream(), "
+                f"or allow more with max_bytes=….",
+                rows=self.rows,
+                size=self.bytes,
+            )
+
+    def show(self) -> None:
+        self._progress.update(self.rows, self.bytes)
+
+
+class _Feed(io.RawIOBase):
+    """The answer's body as the file that pyarrow reads."""
+
+    def __init__(self, response: httpx.Response, meter: _Meter) -> None:
+        is_plain = response.headers.get("content-encoding", "identity") == "identity"
+        self._blocks = response.iter_raw() if is_plain else response.iter_bytes()
+        self._meter = meter
+        self._block = memoryview(b"")
+        self._tail = b""
+        self.exhausted = False
+
+    @property
+    def ended_well(self) -> bool:
+        return self._tail == _END
+
+    def read(self, size: int = -1, /) -> bytes:
+        size = sys.maxsize if size < 0 else size
+        pieces: list[memoryview] = []
+        while size > 0:
+            if not self._block and not self._next_block():
+                break
+            piece, self._block = self._block[:size], self._block[size:]
+            pieces.append(piece)
+            size -= len(piece)
+        data = bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
+        self._tail = (self._tail + data[-8:])[-8:]
+        return data
+
+    def drain(self) -> None:
+        """Read what follows the end marker, so that the connection can be used again; the rows are all here."""
+        try:
+            while self._next_block():
+                pass
+        except httpx.TransportError:
+            return
+
+    def readable(self) -> bool:
+        return True
+
+    def _next_block(self) -> bool:
+        block = next(self._blocks, None)
+        if block is None:
+            self.exhausted = True
+            return False
+        self._block = memoryview(block)
+        self._meter.received(len(block))
+        return True
+
+
+def _merged(group: list[pa.RecordBatch], schema: pa.Schema) -> list[pa.RecordBatch]:
+    if not group:
+        return []
+    renamed = [pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in group]
+    return pa.Table.from_batches(renamed, schema).combine_chunks().to_batches()

@@ -1,0 +1,321 @@
+"""Which cluster is meant, and the token for it: found as the restate CLI finds them.
+
+The order is that of the CLI 1.7.12, held by tests/integration/test_settings_cli.py against the CLI itself:
+
+- the environment: the argument, RESTATE_ENVIRONMENT, the file ``environment``, "local";
+- its values, later ones winning: [default], [<environment>], [global] of config.toml, RESTATE_HOST,
+  RESTATE_ADMIN_URL and RESTATE_INGRESS_URL, RESTATE_AUTH_TOKEN. The CLI's own "local" counts as written in [local]
+  and sets every value, so that for it [default] is good for a login token only.
+
+Stricter than the CLI: an address with a user name, a password, a query or a fragment is refused (the CLI drops the
+first two without a word), and so is a token that no header can carry.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import difflib
+import json
+import re
+import warnings
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from restate_lab.client import cli_config as cli
+from restate_lab.client.address import PORTS, address, is_address
+from restate_lab.client.cli_config import CliConfig, Found, Section, Variables
+from restate_lab.errors import SettingsError, SettingsWarning
+from restate_lab.redact import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Settings", "load_settings"]
+
+_ADMIN = "admin_base_url"
+_INGRESS = "ingress_base_url"
+_URL_VARIABLES = {_ADMIN: cli.ADMIN_URL, _INGRESS: cli.INGRESS_URL}
+_LOGIN = "`restate cloud login`"
+_LATEST_TIME = 8_210_266_876_799  # seconds; the CLI calls a token invalid that ends after the year 262142
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where a cluster is and what opens it.
+
+    ``admin_url`` and ``ingress_url`` have no trailing slash and keep a base path; ``unix:<path>`` is a socket.
+    ``ingress_url`` None means that nothing names it: the server itself may. ``environment`` is the name of the CLI's
+    environment, or host and port of a URL argument. ``token_source`` ("" without a token) and ``chosen_by`` are words
+    for messages. No repr, pickle or error shows the token.
+    """
+
+    environment: str
+    admin_url: str
+    ingress_url: str | None
+    token: Secret | None
+    token_source: str
+    chosen_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The arguments, sealed where they may hold a password."""
+
+    cluster: Secret | None
+    ingress_url: Secret | None
+    token: Secret | None
+
+    @property
+    def is_address(self) -> bool:
+        return self.cluster is not None and is_address(self.cluster.reveal())
+
+
+def load_settings(
+    cluster: str | None = None,
+    *,
+    ingress_url: str | None = None,
+    token: str | Secret | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Settings:
+    """Find the cluster as the restate CLI does.
+
+    ``cluster`` is an admin URL (``http://…``, ``https://…``, ``unix:/path``), the name of an environment of the CLI
+    (what ``-e`` is for the CLI: RESTATE_ADMIN_URL and the like still go before that environment's own values), or None
+    for the environment that the CLI would take. ``ingress_url`` and ``token`` go before everything else. ``env`` None
+    means the variables of this process, ``cwd`` None its working folder.
+
+    With a URL nothing is taken from the CLI's configuration: a token of one environment must not reach another's
+    address. RESTATE_AUTH_TOKEN does go along, for it is bound to no environment: whoever set it for this process
+    meant the cluster that the process is told to use, and the CLI sends it to any address, too.
+
+    Warns SettingsWarning for a .env file that the CLI would obey. Raises SettingsError for an unknown environment, a
+    missing or unusable address, a broken config.toml, and a login token that is missing, invalid or expired.
+    """
+    asked = _Asked(_sealed(cluster), _sealed(ingress_url), _sealed(token))
+    variables = cli.read_variables(env)
+    del cluster, ingress_url, token, env  # a verbose traceback would show them
+    here = cwd or Path()
+    settings = _at_address(asked, variables) if asked.is_address else _of_environment(asked, variables, here)
+    _warn_about_dotenv(settings, asked, variables, here)
+    return settings
+
+
+def _sealed(value: str | Secret | None) -> Secret | None:
+    return Secret(value) if isinstance(value, str) else value
+
+
+def _at_address(asked: _Asked, variables: Variables) -> Settings:
+    admin_url = address(Found(asked.cluster, "the cluster argument"), _ADMIN, "argument")
+    ingress_url = None
+    if asked.ingress_url is not None:
+        ingress_url = address(Found(asked.ingress_url, "the ingress_url argument"), _INGRESS, "argument")
+    token, source = _token(asked, variables, [])
+    netloc = admin_url if admin_url.startswith("unix:") else urlsplit(admin_url).netloc
+    return Settings(netloc, admin_url, ingress_url, token, source, "the argument")
+
+
+def _of_environment(asked: _Asked, variables: Variables, cwd: Path) -> Settings:
+    config = cli.read_config(variables, cwd)
+    name, chosen_by = _chosen(asked, variables, cwd)
+    layers = config.layers(name)
+    admin_url, override = _admin_url(layers, variables)
+    if admin_url is None:
+        raise SettingsError(_no_address(name, chosen_by, config))
+    section = config.sections.get(cli.folded(name))
+    token, source = _token(asked, variables, layers)
+    return Settings(
+        section.name if section else name or "default",  # no name at all: [default] and [global] alone
+        admin_url,
+        _ingress_url(asked, layers, variables),
+        token,
+        source,
+        f"{chosen_by}, its address by {override}" if override else chosen_by,
+    )
+
+
+def _chosen(asked: _Asked, variables: Variables, cwd: Path) -> tuple[str, str]:
+    """Return the name of the environment and what chose it."""
+    name, chosen_by = _named(asked, variables, cwd)
+    if "@" in name.reveal() or is_address(name.reveal()):
+        raise SettingsError(f"{chosen_by} holds an address where the name of an environment belongs")
+    return name.reveal(), chosen_by
+
+
+def _named(asked: _Asked, variables: Variables, cwd: Path) -> tuple[Secret, str]:
+    if asked.cluster is not None:
+        if not asked.cluster.reveal().strip():
+            raise SettingsError("the cluster argument is empty: give an admin URL, the name of an environment, or None")
+        return asked.cluster, "the argument"
+    if cli.ENVIRONMENT in variables:
+        return variables[cli.ENVIRONMENT], cli.ENVIRONMENT
+    path = cli.environment_file(variables, cwd)
+    if not cli.is_file(path):
+        return Secret(cli.LOCAL), "the default"
+    try:
+        return Secret(path.read_text(encoding="utf-8").strip()), f"the file {path}"
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}, which names the environment, cannot be read: {error}") from error
+
+
+def _admin_url(layers: Sequence[Section], variables: Variables) -> tuple[str | None, str]:
+    """Return the address, None where there is none, and the variable that set it ("" for the environment's own)."""
+    found, override = _configured(_ADMIN, layers, variables)
+    if found is None:
+        return None, ""
+    return address(found, _ADMIN, "variable" if override else "file"), override
+
+
+def _ingress_url(asked: _Asked, layers: Sequence[Section], variables: Variables) -> str | None:
+    if asked.ingress_url is not None:
+        return address(Found(asked.ingress_url, "the ingress_url argument"), _INGRESS, "argument")
+    found, override = _configured(_INGRESS, layers, variables)
+    return None if found is None else address(found, _INGRESS, "variable" if override else "file")
+
+
+def _configured(key: str, layers: Sequence[Section], variables: Variables) -> tuple[Found | None, str]:
+    variable = _URL_VARIABLES[key]
+    if variable in variables:
+        return Found(variables[variable], variable), variable
+    if cli.HOST in variables:
+        return Found(_host_url(variables, PORTS[key]), cli.HOST), cli.HOST
+    found = cli.last(layers, key)
+    return found and Found(found.value, f"{key} of {found.where}"), ""
+
+
+def _host_url(variables: Variables, port: int) -> Secret:
+    scheme = variables.get(cli.HOST_SCHEME, Secret("http"))
+    if scheme.reveal().lower() not in {"http", "https"}:
+        raise SettingsError(f"{cli.HOST_SCHEME} must be http or https; unset it for http")
+    if re.fullmatch(r"[\w.-]+|\[[0-9A-Fa-f:.]+\]", variables[cli.HOST].reveal()) is None:
+        raise SettingsError(
+            f"{cli.HOST} must be a host name or an address and nothing else (IPv6 in brackets); it stands for the "
+            f"ports 9070 and 8080. For anything else set {cli.ADMIN_URL} and {cli.INGRESS_URL}, and unset {cli.HOST}."
+        )
+    return Secret(f"{scheme.reveal()}://{variables[cli.HOST].reveal()}:{port}")
+
+
+def _no_address(name: str, chosen_by: str, config: CliConfig) -> str:
+    remedy = f"with `restate config edit`, or set {cli.ADMIN_URL} or {cli.HOST}."
+    if section := config.sections.get(cli.folded(name)):
+        return f"The environment {section.name!r} has no address: add admin_base_url to {section.where} {remedy}"
+    spelled = {cli.folded(known): known for known in config.names}
+    near = difflib.get_close_matches(cli.folded(name.strip()), spelled, n=1)
+    hint = f"Did you mean {spelled[near[0]]!r}? " if near else ""
+    if re.fullmatch(r"[\w.-]+:\d+(/.*)?", name):
+        hint = "An address begins with http:// or https://. "
+    asked_by = "asked for" if chosen_by == "the argument" else f"chosen by {chosen_by}"
+    seen = f"{config.file} has" if config.exists else f"{config.file} does not exist, so that there is only"
+    return (
+        f"There is no environment {name!r} ({asked_by}): {seen} {', '.join(config.names)}. {hint}"
+        f"Name one of these, add it {remedy}"
+    )
+
+
+def _token(asked: _Asked, variables: Variables, layers: Sequence[Section]) -> tuple[Secret | None, str]:
+    """Return the token and where it comes from; without layers nothing but the argument and the variable count."""
+    is_cloud = _is_cloud(layers)
+    found = _configured_token(asked, variables, layers)
+    if found is None:
+        return _login_token(layers) if is_cloud else (None, "")
+    if found.value is None:
+        raise SettingsError(f"{found.where} must be text in quotes")
+    token = _sendable(found.value, found.where)
+    if token is None and asked.token is not None:
+        raise SettingsError(f"{found.where} is empty; leave it out to use what is configured")
+    if token is None and is_cloud:
+        raise SettingsError(f"{found.where} is empty, and goes before the login token of Restate Cloud: remove it")
+    return token, found.where if token is not None else ""
+
+
+def _configured_token(asked: _Asked, variables: Variables, layers: Sequence[Section]) -> Found | None:
+    if asked.token is not None:
+        return Found(asked.token, "the token argument")
+    if cli.AUTH_TOKEN in variables:
+        return Found(variables[cli.AUTH_TOKEN], cli.AUTH_TOKEN)
+    found = cli.last(layers, "bearer_token")
+    return found and Found(found.value, f"bearer_token of {found.where}")
+
+
+def _sendable(token: Secret, where: str) -> Secret | None:
+    """Return a token that a header can carry, None for an empty one."""
+    bare = Secret(token.reveal().strip())
+    if not bare.reveal():
+        return None
+    if re.fullmatch(r"[\x21-\x7e]+", bare.reveal()) is None:
+        raise SettingsError(
+            f"{where} has a space, a control character or a letter beyond ASCII in it, which no token has. "
+            "Give the token alone, without the word Bearer."
+        )
+    return bare
+
+
+def _is_cloud(layers: Sequence[Section]) -> bool:
+    for layer in layers:
+        if layer.cloud is None:
+            raise SettingsError(f"cloud of {layer.where} must be a table")
+    found = cli.last(layers, "environment_type")
+    kind = "default" if found is None else found.value and found.value.reveal()
+    if found is not None and kind not in {"default", "cloud"}:
+        raise SettingsError(f'environment_type of {found.where} must be "default" or "cloud"')
+    return kind == "cloud"
+
+
+def _login_token(layers: Sequence[Section]) -> tuple[Secret | None, str]:
+    """Return what `restate cloud login` stored, unless it has expired."""
+    holder = next((layer for layer in reversed(layers) if "access_token" in (layer.cloud or {})), None)
+    token = holder and holder.cloud and holder.cloud["access_token"]
+    if holder is None or not token:
+        raise SettingsError(f"There is no login token for this Restate Cloud environment: run {_LOGIN} first.")
+    where = f"the login token of [{holder.name}.cloud] in {holder.file}"
+    expiry = _expiry(token)
+    if expiry is None:
+        raise SettingsError(f"T{where[1:]} is invalid, it does not say when it expires: run {_LOGIN}.")
+    if expiry <= datetime.now(UTC).timestamp():
+        when = datetime.fromtimestamp(max(expiry, 0), UTC)
+        raise SettingsError(f"T{where[1:]} expired at {when:%Y-%m-%d %H:%M} UTC: run {_LOGIN}.")
+    return _sendable(token, where), where
+
+
+def _expiry(token: Secret) -> int | None:
+    """Return when a JWT ends, in seconds since 1970, or None where it does not say; its signature is not checked."""
+    try:
+        claims = token.reveal().split(".")[1]
+        padding = "=" * (-len(claims) % 4)
+        exp = json.loads(base64.b64decode(claims + padding, altchars="-_", validate=True))["exp"]
+    except (IndexError, binascii.Error, ValueError, KeyError, TypeError):
+        return None
+    return exp if isinstance(exp, int) and exp <= _LATEST_TIME else None
+
+
+def _warn_about_dotenv(settings: Settings, asked: _Asked, variables: Variables, cwd: Path) -> None:
+    found = cli.dotenv(cwd)
+    if found is None:
+        return
+    known = {*variables, *found.names}
+    names = [name for name in found.names if name not in variables and _matters(name, asked, known)]
+    if names:
+        warnings.warn(
+            f"{found.file} sets {', '.join(names)}, which the restate CLI would obey here and restate_lab does not. "
+            f"Taken: environment {settings.environment!r} at {settings.admin_url}. To follow the file, set its "
+            "variables in the environment of the kernel, or give the address and token as arguments.",
+            SettingsWarning,
+            stacklevel=4,  # the line that called connect()
+        )
+
+
+def _matters(name: str, asked: _Asked, known: set[str]) -> bool:
+    """Tell whether a variable could have changed the answer, given the arguments and the other variables."""
+    if name == cli.AUTH_TOKEN:
+        return asked.token is None
+    if asked.is_address:
+        return False
+    if name == cli.INGRESS_URL:
+        return asked.ingress_url is None
+    if name == cli.HOST_SCHEME:
+        return cli.HOST in known
+    return name != cli.ENVIRONMENT or asked.cluster is None

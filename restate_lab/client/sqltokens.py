@@ -1,0 +1,148 @@
+"""Split SQL into tokens the way a Restate server does.
+
+Only as finely as the checks and ``:name`` parameters need. Each token is found by one compiled pattern whose
+repetitions are possessive, so the time grows with the length of the statement, whatever stands in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from restate_lab.errors import StatementError
+
+__all__ = ["Token", "place", "tokens"]
+
+MAX_TOKENS = 100_000  # bounds the time of all checks; a list of plain literals is one token
+
+
+class Token(NamedTuple):
+    """A piece of a statement that means something; blanks and comments are left out.
+
+    ``kind`` is one of word, param, string, name (a quoted identifier), number, items, open, close, comma, semicolon
+    operator and other. Items are a run of plain literals and words, each with the comma after it, as long lists have
+    them.
+    ``text`` is empty for strings and items, which may be long; upper case for words; without the colon for parameters.
+    """
+
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+_LETTER = r"A-Za-z_\x80-\U0010ffff"  # the server takes every character beyond ASCII for a letter
+_WORD = f"[{_LETTER}][{_LETTER}0-9$]*+"
+_PATTERN = re.compile(
+    rf"""
+      (?P<blank>   [ \t\n\r\f\v]++ )
+    | (?P<line>    --[^\n\r]*+ )
+    | (?P<block>   /\* )
+    | (?P<items>   (?: (?: '(?:[^']++|'')*+' | -?[0-9]++(?:\.[0-9]++)? | (?!(?i:END)[ \t\n\r,]) {_WORD} )
+                       [ \t\n\r]*+ , [ \t\n\r]*+ )++ )
+    | (?P<string>  [eExX]'(?:[^'\\]++|\\.|'')*+'       # a backslash escapes in these two only
+                 | '(?:[^']++|'')*+' )
+    | (?P<name>    "(?:[^"]++|"")*+" )
+    | (?P<unclosed>[eExX]?'|" )
+    | (?P<dollar>  \$\w*+\$ )
+    | (?P<word>    {_WORD} )
+    | (?P<number>  0[xX][0-9a-fA-F]*+ | [0-9]++(?:\.[0-9]*+)?(?:[eE][+-]?[0-9]++)? )
+    | (?P<open>    [(\[{{] )
+    | (?P<close>   [)\]}}] )
+    | (?P<comma>   , )
+    | (?P<semicolon> ; )
+    | (?P<cast>    ::|:= )
+    | (?P<param>   (?<![{_LETTER}0-9$.'")\]:]) :(?=[^\W\d])\w++ )
+    | (?P<operator>(?: (?!--|/\*) [-+*/<>=~!@#%^&|?] )++ )
+    | (?P<other>   . )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_COMMENT_EDGE = re.compile(r"/\*|\*/")
+# Any other operator takes the signs of a comment after it as its own, on some servers or on all.
+_ENDS_BEFORE_COMMENT = re.compile(r"[=+*/^]+|!=")
+_SKIPPED = {"blank", "line"}
+_SILENT = {"string", "items"}
+
+
+def tokens(statement: str) -> Iterator[Token]:
+    """Give the tokens of a statement in order.
+
+    Raises:
+        StatementError: a string, quoted name or comment has no end (the message says where it begins), or there are
+            more than ``MAX_TOKENS``.
+    """
+    at, end, match_at, left = 0, len(statement), _PATTERN.match, MAX_TOKENS
+    while at < end:
+        found = match_at(statement, at)
+        assert found is not None and found.lastgroup is not None  # noqa: S101, PT018 - "other" takes any character
+        kind, start, at = found.lastgroup, at, found.end()
+        if kind in _SKIPPED:
+            continue
+        if kind == "block":
+            at = _end_of_comment(statement, start)
+            continue
+        if kind == "dollar":
+            kind, at = "string", _end_of_dollars(statement, start, found.group())
+        elif kind == "unclosed":
+            raise _open(statement, start, "quoted name" if statement[start] == '"' else "string")
+        elif kind == "operator":
+            _check_glue(statement, start, at)
+        left -= 1
+        if left < 0:
+            raise _too_many(statement, start)
+        yield Token(kind, _text(kind, statement, start, at), start, at)
+
+
+def place(statement: str, at: int) -> str:
+    """Return where a position is, for messages: "line 2, column 14"."""
+    line = statement.count("\n", 0, at) + 1
+    return f"line {line}, column {at - statement.rfind(chr(10), 0, at)}"
+
+
+def _text(kind: str, statement: str, start: int, end: int) -> str:
+    if kind in _SILENT:
+        return ""
+    if kind == "word":
+        return statement[start:end].upper()
+    return statement[start + 1 : end] if kind == "param" else statement[start:end]
+
+
+def _end_of_comment(statement: str, start: int) -> int:
+    """Return where a block comment ends; comments nest."""
+    depth = 0
+    for edge in _COMMENT_EDGE.finditer(statement, start):
+        depth += 1 if edge.group() == "/*" else -1
+        if depth == 0:
+            return edge.end()
+    raise _open(statement, start, "comment")
+
+
+def _end_of_dollars(statement: str, start: int, tag: str) -> int:
+    end = statement.find(tag, start + len(tag))
+    if end < 0:
+        raise _open(statement, start, f"{tag} string")
+    return end + len(tag)
+
+
+def _check_glue(statement: str, start: int, end: int) -> None:
+    comment = statement[end : end + 2]
+    if comment in {"--", "/*"} and not _ENDS_BEFORE_COMMENT.fullmatch(statement, start, end):
+        raise StatementError(
+            f"the comment at {place(statement, end)} directly follows an operator, and a server may take it for a "
+            f"part of that. Put a blank before {comment}."
+        )
+
+
+def _open(statement: str, start: int, what: str) -> StatementError:
+    return StatementError(
+        f"the {what} that begins at {place(statement, start)} has no end: {statement[start : start + 40]!r}"
+    )
+
+
+def _too_many(statement: str, start: int) -> StatementError:
+    return StatementError(
+        f"the statement has more than {MAX_TOKENS:,} words and signs (at {place(statement, start)}); "
+        f"give long lists as a parameter: IN :values."
+    )

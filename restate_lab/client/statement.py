@@ -1,0 +1,245 @@
+"""Bind ``:name`` parameters, and let only single, reading, harmless statements out.
+
+Every SQL text that goes to a server passes ``bind``. All users of a node share one SQL session, so a SET of one is felt
+by all; and some shapes of statement end the server's process (see ``sqlshape``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from restate_lab.client.literal import is_list, literal, literals
+from restate_lab.client.sqlshape import Shape
+from restate_lab.client.sqltokens import Token, place, tokens
+from restate_lab.errors import ParameterError, StatementError
+
+__all__ = ["BODY_LIMIT", "bind", "parameter_names"]
+
+BODY_LIMIT = 2 * 1024 * 1024  # bytes of the JSON body; one more is answered with 413
+
+_QUERIES = {"SELECT", "WITH", "VALUES"}
+# what may come after each other first word; "body" is anything
+_FOLLOWED_BY = {"EXPLAIN": "explained", "DESCRIBE": "table", "DESC": "table", "SHOW": "body"}
+_EXPLAIN_OPTIONS = {"ANALYZE", "VERBOSE"}
+_SHARED = "all users of a node share one SQL session, so it would change the answers of everybody."
+_CHANGES = "only reading statements are sent; change a cluster with restate_lab's actions."
+_REFUSED = {
+    **dict.fromkeys(["SET", "RESET", "PREPARE", "DEALLOCATE", "EXECUTE", "DISCARD", "USE"], _SHARED),
+    **dict.fromkeys(["INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE", "REPLACE", "COPY", "LOAD", "UNLOAD"], _CHANGES),
+    **dict.fromkeys(["CREATE", "DROP", "ALTER", "GRANT", "REVOKE", "COMMENT", "ATTACH", "DETACH", "CALL"], _CHANGES),
+    **dict.fromkeys(["BEGIN", "START", "COMMIT", "ROLLBACK", "SAVEPOINT"], "the server has no transactions."),
+    **dict.fromkeys(["TABLE", "FROM"], "the server does not take it; write SELECT * FROM …"),
+}
+_DATA_CHANGES = {"INSERT", "UPDATE", "DELETE", "MERGE"}
+_GLUES = set("'\"$.")  # after a literal these would become a part of it
+
+
+def bind(statement: str, params: Mapping[str, Any] | None = None, /, **named: Any) -> str:
+    """Return the SQL to send: checked to be one reading statement, every ``:name`` replaced by a literal.
+
+    Values come from ``params`` or by keyword, each from one of them; ``literal`` says which are taken. Lists stand
+    after IN, as ``IN :ids`` or ``IN (:ids)``. A closing ``;`` is left out. Strings, quoted names, comments, ``::``
+    and a colon that follows a name or bracket directly (``a[1:n]``) are left alone.
+
+    Raises:
+        StatementError: it is not one reading statement, or its shape would hurt the server.
+        ParameterError: a name has no value or two, a value has no name, or a value has no exact literal.
+    """
+    values = _values(params, named)
+    reading = _read(statement)
+    _check_names(statement, reading.slots, values)
+    parts, at = [], 0
+    for slot in reading.slots:
+        gap = " " if statement[slot.end : slot.end + 1] in _GLUES else ""
+        parts += [statement[at : slot.start], slot.filled(values[slot.name]), gap]
+        at = slot.end
+    query = "".join([*parts, statement[at : reading.end]])
+    _check_size(query, values)
+    return query
+
+
+def parameter_names(statement: str) -> tuple[str, ...]:
+    """Return the names a statement takes values for, in order of first use; the statement is checked as in ``bind``."""
+    return tuple(dict.fromkeys(slot.name for slot in _read(statement).slots))
+
+
+@dataclass(slots=True)
+class _Slot:
+    """One ``:name``. ``takes`` is "value", "list" (right after IN) or "either" (an element of IN's brackets)."""
+
+    name: str
+    start: int
+    end: int
+    takes: str
+
+    def filled(self, value: Any) -> str:
+        if self.takes == "list":
+            return f"({','.join(literals(value, name=self.name))})"
+        if self.takes == "either":
+            return ",".join(literals(value if is_list(value) else [value], name=self.name))
+        return literal(value, name=self.name)
+
+
+@dataclass(slots=True)
+class _Slots:
+    """Finds the parameters, and for each whether a list may stand there."""
+
+    found: list[_Slot] = field(default_factory=list)
+    _lists: list[bool] = field(default_factory=lambda: [False])
+    _previous: Token | None = None
+
+    def feed(self, token: Token) -> None:
+        before = self._previous
+        after_in = before is not None and before.kind == "word" and before.text == "IN"
+        if before is not None and before.kind == "param":
+            self._settle(token)
+        if token.kind == "open":
+            self._lists.append(after_in and token.text == "(")
+        elif token.kind == "close" and len(self._lists) > 1:
+            self._lists.pop()
+        elif token.kind == "word" and token.text in _QUERIES:
+            self._lists[-1] = False  # IN (SELECT …)
+        elif token.kind == "param":
+            is_element = self._lists[-1] and before is not None and before.kind in {"open", "comma", "items"}
+            takes = "list" if after_in else "either" if is_element else "value"
+            self.found.append(_Slot(token.text, token.start, token.end, takes))
+        self._previous = token
+
+    def _settle(self, following: Token) -> None:
+        """Take back that a list may stand where an operator follows: ``IN (:ids || 'x')``."""
+        if self.found[-1].takes == "either" and following.kind not in {"comma", "close"}:
+            self.found[-1].takes = "value"
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    slots: list[_Slot]
+    end: int
+
+
+def _read(statement: str) -> _Reading:
+    """Check a statement and find its parameters, in one pass."""
+    head, shape, slots = _Head(statement), Shape(statement), _Slots()
+    end: int | None = None
+    for token in tokens(statement):
+        if token.kind == "semicolon":
+            if head.begun and end is None:
+                end = token.start
+            continue
+        if end is not None:
+            raise StatementError(
+                f"a second statement begins at {place(statement, token.start)}; the server takes one at a time."
+            )
+        head.feed(token)
+        shape.feed(token)
+        slots.feed(token)
+    head.close()
+    return _Reading(slots.found, len(statement) if end is None else end)
+
+
+class _Head:
+    """Reads the words that say what a statement does, and refuses what does more than read."""
+
+    def __init__(self, statement: str) -> None:
+        self._statement = statement
+        self._expected = "statement"
+        self._previous = Token("", "", 0, 0)
+
+    @property
+    def begun(self) -> bool:
+        return bool(self._previous.kind)
+
+    def feed(self, token: Token) -> None:
+        """Judge one token; once the first words are passed, only what could still change something is looked for."""
+        if self._expected == "body":
+            self._body(token)
+        elif token.kind == "open" and self._expected != "table":
+            self._expected = "query"
+        elif token.kind == "word":
+            self._first(token)
+        elif token.kind == "name" and self._expected == "table":
+            self._expected = "body"
+        else:
+            raise self._unknown(token)
+        self._previous = token
+
+    def close(self) -> None:
+        """Refuse what ended before it began."""
+        if not self.begun:
+            raise StatementError("the statement is empty; write a SELECT.")
+
+    def _first(self, token: Token) -> None:
+        word = token.text
+        if self._previous.text == "FORMAT" or (self._expected == "explained" and word in _EXPLAIN_OPTIONS | {"FORMAT"}):
+            return
+        if word in _REFUSED:
+            raise StatementError(f"{word} at {place(self._statement, token.start)} is not sent: {_REFUSED[word]}")
+        if word in _FOLLOWED_BY and self._expected == "statement":
+            self._expected = _FOLLOWED_BY[word]
+        elif word in _QUERIES or (self._expected == "table" and word not in _FOLLOWED_BY):
+            self._expected = "body"
+        else:
+            raise self._unknown(token)
+
+    def _body(self, token: Token) -> None:
+        if token.kind != "word":
+            return
+        if token.text == "INTO":
+            raise StatementError(f"INTO at {place(self._statement, token.start)} is not sent: {_CHANGES}")
+        if token.text in _DATA_CHANGES and self._previous.kind in {"open", "close"}:
+            raise StatementError(f"{token.text} at {place(self._statement, token.start)} is not sent: {_CHANGES}")
+
+    def _unknown(self, token: Token) -> StatementError:
+        found = self._statement[token.start : min(token.end, token.start + 40)]
+        return StatementError(
+            f"{found!r} at {place(self._statement, token.start)} begins no reading statement; these are SELECT, WITH, "
+            f"VALUES, SHOW, DESCRIBE, and EXPLAIN of a SELECT."
+        )
+
+
+def _values(params: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dict[str, Any]:
+    both = sorted(set(params or ()) & set(named))
+    if both:
+        raise ParameterError(f"{_listed(both)} given twice, in params and by keyword: keep one.")
+    return {**(params or {}), **named}
+
+
+def _check_names(statement: str, slots: Iterable[_Slot], values: Mapping[str, Any]) -> None:
+    used = dict.fromkeys(slot.name for slot in slots)
+    missing = [name for name in used if name not in values]
+    if missing:
+        raise ParameterError(f"no value for {_listed(missing)}; values were given for {_listed(values)}.")
+    unused = [name for name in values if name not in used]
+    if unused:
+        hint = ""
+        if any(f":{name}" in statement for name in unused):
+            hint = " In strings, quoted names and comments, and right after a name or bracket, a colon stays as it is."
+        raise ParameterError(f"no place for {_listed(unused)}; the statement takes {_listed(used)}.{hint}")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f":{name}" for name in names) or "none"
+
+
+def _check_size(query: str, values: Mapping[str, Any]) -> None:
+    try:
+        size = len(json.dumps({"query": query}, ensure_ascii=False).encode())
+    except UnicodeEncodeError as error:
+        raise StatementError(
+            f"the statement holds half of a surrogate pair, which UTF-8 cannot carry: {error}"
+        ) from error
+    if size <= BODY_LIMIT:
+        return
+    counts = {name: len(value) for name, value in values.items() if is_list(value)}
+    told = f"the request would be {size:,} bytes, and the server takes {BODY_LIMIT:,}."
+    if not counts:
+        raise StatementError(f"{told} Make the statement or its values shorter.")
+    name = max(counts, key=counts.__getitem__)
+    part = max(1, counts[name] * BODY_LIMIT * 9 // (size * 10))
+    raise ParameterError(
+        f":{name} holds {counts[name]:,} values: {told} Ask for about {part:,} at a time and join the frames with "
+        f"pd.concat, or put a condition in place of the list."
+    )

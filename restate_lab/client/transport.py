@@ -1,0 +1,282 @@
+"""The only network I/O: one door for reads, one for changes.
+
+Reads are repeated for some seconds where the failure passes by itself. Changes are refused on a read-only
+connection, written to the audit log before they are sent, and never repeated here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import ipaddress
+import platform
+import ssl
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from restate_lab.audit import AuditLog
+from restate_lab.client.failures import failure, no_answer, passes_by_itself, read_refusal, retry_after
+from restate_lab.client.settings import Settings
+from restate_lab.client.wire import CONNECT_LIMIT, Wire
+from restate_lab.errors import OutcomeUnknown, ReadOnly, RestateLabError, SettingsError
+from restate_lab.progress import say
+
+__all__ = ["Transport"]
+
+RETRY_FOR = 10.0  # seconds, for reads
+_QUIET_WAIT = 2.0  # seconds; a longer one is shown
+_LOST_ANSWER = {502, 504}  # a gateway says so after it has passed the request on
+
+
+class Transport:
+    """Talks to one address of a cluster, its Admin API or its ingress; safe to use from several threads.
+
+    ``timeout`` is the total limit for a call in seconds. ``transport`` replaces the network, for tests of error paths.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        address: str,
+        *,
+        read_only: bool,
+        timeout: float,
+        audit: AuditLog,
+        ca: str | Path | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.settings = settings
+        self.address = address
+        self.read_only = read_only
+        self.timeout = timeout
+        self.audit = audit
+        base, network = _network(address, ca)
+        self._client = httpx.Client(
+            base_url=base,
+            transport=transport or network,
+            headers=_headers(settings, is_loopback=_is_loopback(base)),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    def read(
+        self, method: str, path: str, *, timeout: float | None = None, retry_for: float = RETRY_FOR, **request: Any
+    ) -> httpx.Response:
+        """Return the whole answer of a request that changes nothing; ``request`` is as httpx takes it.
+
+        Raises:
+            Unreachable, TimedOut, AccessDenied, RateLimited, RequestRefused, ServerFailed
+        """
+        with self.reading(method, path, timeout=timeout, retry_for=retry_for, **request) as response:
+            with self._translated(f"{method} {path}"):
+                response.read()
+            return response
+
+    @contextmanager
+    def reading(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: float | None = None,
+        retry_for: float = RETRY_FOR,
+        tick: Callable[[], None] | None = None,
+        **request: Any,
+    ) -> Iterator[httpx.Response]:
+        """Give the answer with its body still to come; leaving the block ends it on the server too."""
+        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
+        response = self._open(method, path, deadline=deadline, retry_for=retry_for, tick=tick, request=request)
+        try:
+            yield response
+        finally:
+            response.close()
+
+    def change(
+        self,
+        method: str,
+        path: str,
+        *,
+        action: str,
+        targets: Sequence[str],
+        timeout: float | None = None,
+        reason: str | None = None,
+        **request: Any,
+    ) -> httpx.Response:
+        """Send a change once and return its answer; ``action`` and ``targets`` go to the audit log.
+
+        Raises:
+            ReadOnly: this connection may only read; nothing was sent.
+            AuditFailed: the intent could not be written; nothing was sent.
+            OutcomeUnknown: the answer was lost; read before repeating.
+            RequestRefused, AccessDenied, RateLimited, Unreachable, ServerFailed: the server did not take it.
+        """
+        asked = f"{method} {path}"
+        if self.read_only:
+            raise ReadOnly(f"{action} was not sent: this connection to {self.settings.environment} may only read.")
+        change = self.audit.intent(
+            action, targets, reason=reason, environment=self.settings.environment, address=self.address, request=asked
+        )
+        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
+        try:
+            response = self._send(method, path, deadline=deadline, tick=None, request=request)
+            with closing(response):
+                response.read()
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            self.audit.result(change, "not sent", error=str(error))
+            raise self._no_answer(error, asked) from error
+        except httpx.TransportError as error:
+            self.audit.result(change, "unknown", error=str(error))
+            raise self._lost(action, str(error)) from error
+        except BaseException as error:
+            self.audit.result(change, "unknown", error=repr(error))
+            raise
+        return self._judged(response, change, action, asked)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _judged(self, response: httpx.Response, change: str, action: str, asked: str) -> httpx.Response:
+        if response.is_success:
+            self.audit.result(change, "done", status=response.status_code)
+            return response
+        refusal = read_refusal(response)
+        if refusal.status in _LOST_ANSWER:
+            self.audit.result(change, "unknown", status=refusal.status, error=refusal.words)
+            raise self._lost(action, refusal.words)
+        self.audit.result(change, "refused", status=refusal.status, error=refusal.words)
+        raise self._failure(response, asked)
+
+    def _lost(self, action: str, words: str) -> OutcomeUnknown:
+        return OutcomeUnknown(
+            f"{action} was sent to {self.settings.environment} ({self.address}) and its answer was lost ({words}). "
+            f"It may have happened: read the present state before you repeat it."
+        )
+
+    def _open(
+        self,
+        method: str,
+        path: str,
+        *,
+        deadline: float,
+        retry_for: float,
+        tick: Callable[[], None] | None,
+        request: Mapping[str, Any],
+    ) -> httpx.Response:
+        asked = f"{method} {path}"
+        give_up = min(deadline, time.monotonic() + retry_for)
+        pause = 0.1
+        while True:
+            wait: float | None = None
+            try:
+                response = self._send(method, path, deadline=deadline, tick=tick, request=request)
+            except httpx.TransportError as error:
+                if not _broke_before_answer(error) or time.monotonic() + pause > give_up:
+                    raise self._no_answer(error, asked) from error
+                reason = str(error)
+            else:
+                if response.is_success:
+                    return response
+                with closing(response), self._translated(asked):
+                    response.read()
+                refusal, wait = read_refusal(response), retry_after(response)
+                if not passes_by_itself(refusal) or time.monotonic() + (wait or pause) > give_up:
+                    raise self._failure(response, asked)
+                reason = refusal.words
+            _wait(wait or pause, asked, reason)
+            pause = min(pause * 2, 2.0)
+
+    def _send(
+        self, method: str, path: str, *, deadline: float, tick: Callable[[], None] | None, request: Mapping[str, Any]
+    ) -> httpx.Response:
+        left = max(0.01, deadline - time.monotonic())
+        built = self._client.build_request(
+            method,
+            path,
+            timeout=httpx.Timeout(left, connect=min(left, CONNECT_LIMIT)),
+            extensions={"deadline": deadline, "tick": tick},
+            **request,
+        )
+        return self._client.send(built, stream=True)
+
+    @contextmanager
+    def _translated(self, asked: str) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TransportError as error:
+            raise self._no_answer(error, asked) from error
+
+    def _failure(self, response: httpx.Response, asked: str) -> RestateLabError:
+        return failure(response, asked=asked, settings=self.settings, address=self.address)
+
+    def _no_answer(self, error: httpx.TransportError, asked: str) -> RestateLabError:
+        return no_answer(error, asked=asked, settings=self.settings, address=self.address)
+
+
+def _broke_before_answer(error: httpx.TransportError) -> bool:
+    """Tell whether a read may be sent again: refused and reset lines pass, a wrong name or certificate does not."""
+    if isinstance(error, httpx.TimeoutException):
+        return False
+    if isinstance(error, httpx.ConnectError):
+        return isinstance(error.__cause__, ConnectionError) or "refused" in str(error)
+    return isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
+
+
+def _wait(seconds: float, asked: str, reason: str) -> None:
+    if seconds > _QUIET_WAIT:
+        say(f"{asked}: waiting {seconds:.0f} s ({reason})")
+    time.sleep(seconds)
+
+
+def _headers(settings: Settings, *, is_loopback: bool) -> dict[str, str]:
+    headers = {
+        "user-agent": f"restate-lab/{metadata.version('restate-lab')} python/{platform.python_version()}",
+        "accept-encoding": "identity" if is_loopback or importlib.util.find_spec("zstandard") is None else "zstd",
+    }
+    if settings.token is not None:
+        headers["authorization"] = f"Bearer {settings.token.reveal()}"
+    return headers
+
+
+def _network(address: str, ca: str | Path | None) -> tuple[str, httpx.BaseTransport]:
+    """Return the base URL and what carries its requests: our wire, or httpx's own for proxies and unix sockets."""
+    if address.startswith("unix:"):
+        return "http://localhost", httpx.HTTPTransport(uds=address.removeprefix("unix:"))
+    context = _context(ca) if address.startswith("https:") else None
+    proxy = _proxy(httpx.URL(address))
+    if proxy is not None:
+        return address, httpx.HTTPTransport(proxy=proxy, verify=context or _context(ca))
+    return address, Wire(context=context)
+
+
+def _context(ca: str | Path | None) -> ssl.SSLContext:
+    try:
+        if ca is not None:
+            return ssl.create_default_context(cafile=str(ca))
+        context = httpx.create_ssl_context()
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"the certificate authority {ca} cannot be read: {error}") from error
+    context.load_default_certs()  # a company's own authority is usually installed on the system
+    return context
+
+
+def _proxy(url: httpx.URL) -> str | None:
+    """Return the environment's proxy for a URL; loopback has none."""
+    if _is_loopback(str(url)) or urllib.request.proxy_bypass(url.host):
+        return None
+    proxies = urllib.request.getproxies()
+    return proxies.get(url.scheme) or proxies.get("all")
+
+
+def _is_loopback(address: str) -> bool:
+    host = httpx.URL(address).host
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

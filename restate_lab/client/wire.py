@@ -1,0 +1,268 @@
+"""An httpx transport over http.client: query answers at the speed at which the server sends them.
+
+Why not httpx's own: the server leaves Nagle on and sends one small chunk for 127 rows, and a reused connection in
+delayed-ACK mode then waits 40 ms at the end of an answer. TCP_QUICKACK before every recv ends that, and is not
+within reach of httpcore. Errors are httpx's, so that nothing above knows the difference.
+
+Two request extensions steer it: ``deadline`` (time.monotonic seconds, the end of the whole call) and ``tick``
+(called about four times a second while nothing arrives).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import selectors
+import socket
+import ssl
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, cast
+
+import httpx
+
+__all__ = ["Wire"]
+
+BLOCK = 256 * 1024
+CONNECT_LIMIT = 3.0  # seconds, as the restate CLI has it
+IDLE_LIMIT = 50.0  # seconds; load balancers drop idle lines after 60
+_SLICE = 0.25
+_MOST_IDLE = 8
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux alone has it
+
+
+class _Origin(NamedTuple):
+    scheme: str
+    host: str
+    port: int
+
+
+class _SliceReader(io.RawIOBase):
+    """Reads a socket in slices of time, so that a deadline holds and a waiting reader is told that it waits."""
+
+    def __init__(self, sock: socket.socket, deadline: float | None, tick: Callable[[], None] | None) -> None:
+        self._sock = sock
+        self._deadline = deadline
+        self._tick = tick
+        self.ended = False
+        # http.client closes the socket of a "Connection: close" answer before its body is read; an open
+        # makefile() keeps it alive until we are done.
+        self._hold = sock.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            self._sock.settimeout(self._slice())
+            if _QUICKACK is not None:
+                self._sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)  # not sticky
+            try:
+                size = self._sock.recv_into(buffer)
+            except TimeoutError:
+                if self._tick is not None:
+                    self._tick()
+                continue
+            self.ended = size == 0
+            return size
+
+    def close(self) -> None:
+        self._hold.close()
+        super().close()
+
+    def _slice(self) -> float:
+        if self._deadline is None:
+            return _SLICE
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise httpx.ReadTimeout("the time for this call has passed")
+        return min(left, _SLICE)
+
+
+class _Readable:
+    """Stands in for the socket that HTTPResponse asks for a file."""
+
+    def __init__(self, reader: _SliceReader) -> None:
+        self._reader = reader
+
+    def makefile(self, *_: Any) -> io.BufferedReader:
+        return io.BufferedReader(self._reader, BLOCK)
+
+
+class _Connection:
+    """One http.client connection, its socket set up for long scans."""
+
+    def __init__(self, origin: _Origin, context: ssl.SSLContext | None) -> None:
+        self.origin = origin
+        self.idle_since = 0.0
+        self._deadline: float | None = None
+        self._tick: Callable[[], None] | None = None
+        self._reader: _SliceReader | None = None
+        if origin.scheme == "https":
+            self._http: http.client.HTTPConnection = http.client.HTTPSConnection(
+                origin.host, origin.port, timeout=CONNECT_LIMIT, context=context
+            )
+        else:
+            self._http = http.client.HTTPConnection(origin.host, origin.port, timeout=CONNECT_LIMIT)
+        self._http.response_class = cast("type[http.client.HTTPResponse]", self._response)
+
+    def connect(self) -> None:
+        self._http.connect()
+        _set_up(self._http.sock)
+
+    def send(self, request: httpx.Request) -> http.client.HTTPResponse:
+        """Send the request and return the answer, read as far as its headers."""
+        self._deadline = request.extensions.get("deadline")
+        self._tick = request.extensions.get("tick")
+        self._http.sock.settimeout(max(0.01, self._deadline - time.monotonic()) if self._deadline else None)
+        self._http.putrequest(
+            request.method, request.url.raw_path.decode("ascii"), skip_host=True, skip_accept_encoding=True
+        )
+        for name, value in request.headers.raw:
+            self._http.putheader(name, value)
+        self._http.endheaders(request.read() or None)
+        answer = self._http.getresponse()
+        if self._reader is not None and self._reader.ended:  # http.client takes cut headers for whole ones
+            raise http.client.IncompleteRead(b"")
+        return answer
+
+    def is_stale(self) -> bool:
+        """Tell whether the server has hung up, or may have been cut off, while the connection lay idle."""
+        if time.monotonic() - self.idle_since > IDLE_LIMIT:
+            return True
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._http.sock, selectors.EVENT_READ)
+            return bool(selector.select(0))
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _response(self, sock: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
+        self._reader = _SliceReader(sock, self._deadline, self._tick)
+        return http.client.HTTPResponse(cast("socket.socket", _Readable(self._reader)), *args, **kwargs)
+
+
+class _Body(httpx.SyncByteStream):
+    """An answer's body in blocks; its connection goes back to the pool only when it was read to its end."""
+
+    def __init__(self, wire: Wire, connection: _Connection, answer: http.client.HTTPResponse) -> None:
+        self._wire = wire
+        self._connection = connection
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        # read1 gives what has come; read would keep it back until a block is full, and lose it when the line breaks.
+        read = self._answer.read1 if self._answer.chunked else self._answer.read
+        with _httpx_errors():
+            while block := read(BLOCK):
+                yield block
+            if self._answer.length:  # http.client ends a short body of known length without a word
+                raise http.client.IncompleteRead(b"", self._answer.length)
+
+    def close(self) -> None:
+        whole = self._answer.isclosed() and not self._answer.will_close
+        self._answer.close()
+        if whole:
+            self._wire.give_back(self._connection)
+        else:
+            self._connection.close()
+
+
+class Wire(httpx.BaseTransport):
+    """Plain and TLS connections, pooled; safe to use from several threads."""
+
+    def __init__(self, *, context: ssl.SSLContext | None = None) -> None:
+        self._context = context
+        self._lock = threading.Lock()
+        self._idle: dict[_Origin, list[_Connection]] = {}
+        self._closed = False
+        # A Lab that is dropped without close() leaves no socket to the garbage collector.
+        weakref.finalize(self, _close_all, self._idle)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; the answer's body is still to be read."""
+        with _httpx_errors():
+            connection = self._borrow(request.url)
+            try:
+                answer = connection.send(request)
+            except BaseException:
+                connection.close()
+                raise
+        headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in answer.getheaders()]
+        return httpx.Response(answer.status, headers=headers, stream=_Body(self, connection, answer))
+
+    def give_back(self, connection: _Connection) -> None:
+        """Keep a connection whose answer was read to the end."""
+        connection.idle_since = time.monotonic()
+        with self._lock:
+            idle = self._idle.setdefault(connection.origin, [])
+            if not self._closed and len(idle) < _MOST_IDLE:
+                idle.append(connection)
+                return
+        connection.close()
+
+    def close(self) -> None:
+        """Close the idle connections; those in use close when their answers do."""
+        with self._lock:
+            self._closed = True
+            _close_all(self._idle)
+
+    def _borrow(self, url: httpx.URL) -> _Connection:
+        origin = _Origin(url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80))
+        while connection := self._pop_idle(origin):
+            if not connection.is_stale():
+                return connection
+            connection.close()
+        connection = _Connection(origin, self._context)
+        with _connect_errors():
+            connection.connect()
+        return connection
+
+    def _pop_idle(self, origin: _Origin) -> _Connection | None:
+        with self._lock:
+            idle = self._idle.get(origin)
+            return idle.pop() if idle else None
+
+
+def _close_all(idle: dict[_Origin, list[_Connection]]) -> None:
+    for connections in idle.values():
+        while connections:
+            connections.pop().close()
+
+
+def _set_up(sock: socket.socket) -> None:
+    """Send at once, and keep the line alive: a filter without hits is silent during the whole scan."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 20), ("TCP_KEEPALIVE", 20), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):  # macOS calls the first one TCP_KEEPALIVE
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+@contextlib.contextmanager
+def _connect_errors() -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as error:
+        raise httpx.ConnectTimeout(f"no connection within {CONNECT_LIMIT:g} s") from error
+    except OSError as error:  # ssl.SSLError and socket.gaierror are OSErrors
+        raise httpx.ConnectError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _httpx_errors() -> Iterator[None]:
+    try:
+        yield
+    except http.client.IncompleteRead as error:
+        raise httpx.RemoteProtocolError("the connection closed before the answer was complete") from error
+    except http.client.RemoteDisconnected as error:
+        raise httpx.RemoteProtocolError("the server closed the connection without an answer") from error
+    except http.client.HTTPException as error:
+        raise httpx.RemoteProtocolError(f"not an HTTP answer: {error!r}") from error
+    except TimeoutError as error:
+        raise httpx.WriteTimeout("the time for this call has passed") from error
+    except OSError as error:
+        raise httpx.ReadError(str(error)) from error

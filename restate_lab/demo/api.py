@@ -1,0 +1,125 @@
+"""What the demo asks of its cluster and does to it; the one place of the demo that sends requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from restate_lab.client.lab import connect
+from restate_lab.errors import RestateLabError
+from restate_lab.status import STATUS_SQL
+
+__all__ = ["Api"]
+
+STATUSES = f"SELECT id, {STATUS_SQL} AS word FROM sys_invocation WHERE id IN :ids"  # noqa: S608 - constants
+# With vqueues a long back-off shows as ready in sys_invocation; sys_vqueues has the truth.
+STATUSES_VQUEUES = f"""
+SELECT i.id, CASE WHEN v.entry_id IS NOT NULL AND i.word = 'ready' THEN 'backing-off' ELSE i.word END AS word
+FROM ({STATUSES}) i
+LEFT JOIN (SELECT DISTINCT entry_id FROM sys_vqueues WHERE status = 'backing-off') v ON v.entry_id = i.id"""  # noqa: S608
+# Only the events always have it: with vqueues a long back-off leaves last_failure empty.
+FAILURE_CODES = """
+SELECT id, json_get_str(event_json, 'restate_doc_error_code') AS code FROM sys_journal_events
+WHERE id IN :ids AND event_type = 'TransientError' ORDER BY appended_at"""
+CHILDREN = "SELECT id FROM sys_invocation WHERE invoked_by_id = :id ORDER BY created_at"
+
+
+class Api:
+    """The demo's own connection to its cluster; ``audit`` is the folder of the audit log."""
+
+    def __init__(self, admin_url: str, ingress_url: str, *, audit: Path) -> None:
+        self.lab = connect(admin_url, ingress_url=ingress_url, audit=audit, timeout=30, check=False)
+
+    def ready(self) -> bool:
+        """Return whether the server says that it is healthy, and its partitions answer."""
+        try:
+            self.lab.transport.read("GET", "/health", timeout=2, retry_for=0)
+            # After a restart it is healthy for a moment before "expecting a partition store" has passed.
+            self.lab.sql("SELECT count(*) AS n FROM sys_invocation_status", timeout=5, progress=False)
+        except RestateLabError:
+            return False
+        return True
+
+    def version(self) -> dict[str, Any]:
+        """Return what the server says about itself."""
+        return dict(self.lab.transport.read("GET", "/version").json())
+
+    def register(self, uri: str, *, force: bool = False, headers: Mapping[str, str] | None = None) -> str:
+        """Make a deployment known and return its id; with ``force`` read again what a known one serves."""
+        answer = self.lab.transport.change(
+            "POST",
+            "/deployments",
+            json={"uri": uri, "force": force, "additional_headers": dict(headers or {})},
+            action="register_deployment",
+            targets=[uri],
+        )
+        return str(answer.json()["id"])
+
+    def deployments(self) -> dict[str, str]:
+        """Return deployment id → address of every deployment."""
+        answer = self.lab.transport.read("GET", "/deployments").json()["deployments"]
+        return {each["id"]: each["uri"] for each in answer}
+
+    def remove(self, deployment_id: str) -> None:
+        """Forget a deployment, whatever is still bound to it."""
+        self.lab.transport.change(
+            "DELETE",
+            f"/deployments/{deployment_id}",
+            params={"force": "true"},
+            action="delete_deployment",
+            targets=[deployment_id],
+        )
+
+    def move(self, deployment_id: str, uri: str) -> None:
+        """Say where a known deployment listens now."""
+        self.lab.transport.change(
+            "PATCH",
+            f"/deployments/{deployment_id}",
+            json={"uri": uri},
+            action="update_deployment",
+            targets=[deployment_id],
+        )
+
+    def send(self, handler: str, body: Any, *, delay: str | None = None, idempotency_key: str | None = None) -> str:
+        """Start an invocation and return its id; ``handler`` is "service/handler" or "service/key/handler"."""
+        answer = self.lab.ingress_transport.change(
+            "POST",
+            f"/{handler}/send",
+            json=body,
+            params={"delay": delay} if delay else None,
+            headers={"idempotency-key": idempotency_key} if idempotency_key else None,
+            action="send",
+            targets=[handler],
+        )
+        return str(answer.json()["invocationId"])
+
+    def act(self, operation: str, id_: str) -> str:
+        """Kill, cancel, pause, resume or restart-as-new an invocation; return its id, or that of the new one."""
+        answer = self.lab.transport.change("PATCH", f"/invocations/{id_}/{operation}", action=operation, targets=[id_])
+        return str(answer.json()["new_invocation_id"]) if operation == "restart-as-new" else id_
+
+    def statuses(self, ids: Iterable[str]) -> dict[str, str]:
+        """Return the status of each of these invocations that exists, in the words of ``restate_lab.status``."""
+        statement = STATUSES_VQUEUES if self.lab.features.get("vqueues") else STATUSES
+        frame = self.lab.sql(statement, ids=list(ids), progress=False)
+        return dict(zip(frame["id"], frame["word"], strict=True))
+
+    def failure_codes(self, ids: Iterable[str]) -> dict[str, str]:
+        """Return the Restate error code, such as "RT0007", of the last failed attempt of each that had one."""
+        frame = self.lab.sql(FAILURE_CODES, ids=list(ids), progress=False)
+        return dict(zip(frame["id"], frame["code"], strict=True))
+
+    def children(self, id_: str) -> list[str]:
+        """Return what an invocation has called or sent so far, the oldest first."""
+        return list(self.lab.sql(CHILDREN, id=id_, progress=False)["id"])
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.lab.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

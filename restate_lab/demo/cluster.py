@@ -1,0 +1,146 @@
+"""A restate-server of one's own: free loopback ports, its own folder, gone when the block ends."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Self
+
+from restate_lab.demo.api import Api
+from restate_lab.demo.process import Process, clean_environment
+from restate_lab.errors import RestateLabError, TimedOut
+
+__all__ = ["NODE_NAME", "RestateServer", "free_ports"]
+
+NODE_NAME = "demo"
+READY_WITHIN = 60.0  # seconds; a second is usual
+ATTEMPTS = 5
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+class RestateServer:
+    """A running restate-server; use it in a ``with``, or call ``stop()``.
+
+    ``base_dir`` keeps the data (and ``restate-server.log``); None takes a temporary folder that ``stop()`` removes.
+    ``vqueues`` switches on the other kind of server. ``unix_sockets`` also makes it listen on
+    ``<base_dir>/<node>/admin.sock``, for which the path must be short. ``env`` adds or replaces settings of the
+    server; none of the caller's own environment reaches it.
+    """
+
+    def __init__(
+        self,
+        binary: Path,
+        *,
+        base_dir: Path | None = None,
+        vqueues: bool = False,
+        unix_sockets: bool = False,
+        env: Mapping[str, str] = NOTHING,
+    ) -> None:
+        self.binary = binary
+        self._temporary = base_dir is None
+        self.base_dir = base_dir or Path(tempfile.mkdtemp(prefix="restate-lab-"))
+        self._settings = _settings(self.base_dir, vqueues=vqueues, unix_sockets=unix_sockets) | dict(env)
+        self.version = ""
+        self.admin_url = ""
+        self.ingress_url = ""
+        shutil.rmtree(self.base_dir / "tmp", ignore_errors=True)
+        (self.base_dir / "tmp").mkdir(parents=True)
+        try:
+            self.process = self._start()
+        except BaseException:
+            self._remove_temporary()
+            raise
+
+    def stop(self) -> None:
+        """End the server, and remove its folder if it is a temporary one; does nothing the second time."""
+        self.process.stop()
+        self._remove_temporary()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        state = "running" if self.process.exit_code is None else "stopped"
+        return f"<RestateServer {self.version} at {self.admin_url}, {state}>"
+
+    def _start(self) -> Process:
+        for _ in range(ATTEMPTS):
+            process = self._launch()
+            try:
+                with Api(self.admin_url, self.ingress_url, audit=self.base_dir) as api:
+                    if self._is_ready(process, api):
+                        return process
+            except BaseException:
+                process.stop()
+                raise
+            process.stop()
+            if "in use" not in process.last_lines():
+                break
+        raise RestateLabError(f"{self.binary} ended with {process.exit_code}; its last words:\n{process.last_lines()}")
+
+    def _launch(self) -> Process:
+        node, ingress, admin = free_ports(3)
+        self.admin_url, self.ingress_url = f"http://127.0.0.1:{admin}", f"http://127.0.0.1:{ingress}"
+        ports = {
+            "RESTATE_BIND_PORT": str(node),
+            "RESTATE_INGRESS__BIND_PORT": str(ingress),
+            "RESTATE_ADMIN__BIND_PORT": str(admin),
+        }
+        return Process(
+            [str(self.binary), "--no-logo"],
+            env=clean_environment(**(ports | self._settings)),
+            log=self.base_dir / "restate-server.log",
+        )
+
+    def _is_ready(self, process: Process, api: Api) -> bool:
+        """Wait until the server is ready, or has ended."""
+        deadline = time.monotonic() + READY_WITHIN
+        while process.exit_code is None:
+            if api.ready():
+                # Another server may have taken the port meanwhile; then this one is about to end.
+                said = api.version()
+                if said["ingress_endpoint"].rstrip("/") == self.ingress_url:
+                    self.version = said["version"]
+                    return True
+            if time.monotonic() > deadline:
+                raise TimedOut(f"{self.binary} was not ready after {READY_WITHIN:g} s:\n{process.last_lines()}")
+            time.sleep(0.05)
+        return False
+
+    def _remove_temporary(self) -> None:
+        if self._temporary:
+            shutil.rmtree(self.base_dir, ignore_errors=True)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return loopback ports that nobody listens on at this moment, all different."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _settings(base_dir: Path, *, vqueues: bool, unix_sockets: bool) -> dict[str, str]:
+    settings = {
+        "DO_NOT_TRACK": "1",
+        "RESTATE_BASE_DIR": str(base_dir),
+        "RESTATE_BIND_IP": "127.0.0.1",
+        "RESTATE_DISABLE_TELEMETRY": "true",
+        # Kept data belongs to a node by name, and the default is the host's name, which may change.
+        "RESTATE_NODE_NAME": NODE_NAME,
+        "RESTATE_LISTEN_MODE": "all" if unix_sockets else "tcp",
+        "RESTATE_LOG_DISABLE_ANSI_CODES": "true",
+        # It leaves folders there when it ends.
+        "TMPDIR": str(base_dir / "tmp"),
+    }
+    return settings | ({"RESTATE_EXPERIMENTAL_ENABLE_VQUEUES": "true"} if vqueues else {})

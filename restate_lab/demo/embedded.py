@@ -1,0 +1,107 @@
+"""The demo without a person in front of it: a server, the sample services, and a story played on them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from restate_lab.demo.api import Api
+from restate_lab.demo.cluster import RestateServer
+from restate_lab.demo.process import Process
+from restate_lab.demo.script import play
+from restate_lab.demo.story import FIRST_LOOK, Step
+from restate_lab.demo.switch import FOLDER_VARIABLE
+from restate_lab.errors import RestateLabError
+
+__all__ = ["Embedded"]
+
+DEPLOYMENT = "deployment.txt"
+
+
+class Embedded:
+    """A running demo in a folder; use it in a ``with``, or call ``stop()``.
+
+    ``folder`` holds everything: ``data`` (the server's), ``audit``, logs, ``roles.json``. One that was used before is
+    taken up where it was left. ``roles`` has role → invocation id of the story.
+    """
+
+    def __init__(
+        self,
+        binary: Path,
+        folder: Path,
+        *,
+        vqueues: bool = False,
+        unix_sockets: bool = False,
+        story: Sequence[Step] = FIRST_LOOK,
+    ) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._stack = contextlib.ExitStack()
+        with contextlib.ExitStack() as started:
+            # First started, last stopped: a server that outlives its services would write down failures.
+            self.services, address = _start_services(folder)
+            started.enter_context(self.services)
+            self.server = started.enter_context(
+                RestateServer(binary, base_dir=folder / "data", vqueues=vqueues, unix_sockets=unix_sockets)
+            )
+            self.api = started.enter_context(
+                Api(self.server.admin_url, self.server.ingress_url, audit=folder / "audit")
+            )
+            self._register(address)
+            self.roles = play(self.api, story, folder)
+            self._stack = started.pop_all()
+
+    def check(self) -> None:
+        """Raise RestateLabError when the server or the services have ended by themselves."""
+        for what, process in (("restate-server", self.server.process), ("the sample services", self.services)):
+            if process.exit_code is not None:
+                raise RestateLabError(f"{what} ended with {process.exit_code}:\n{process.last_lines()}")
+
+    def stop(self) -> None:
+        """End the services and the server; the folder stays."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _register(self, address: str) -> None:
+        known = self.folder / DEPLOYMENT
+        try:
+            if known.is_file():
+                self._move(known.read_text(), address)
+            else:
+                known.write_text(self.api.register(address))
+        except RestateLabError:
+            self.check()
+            raise
+
+    def _move(self, first: str, address: str) -> None:
+        """Say where the services are now: invocations of the last time are bound to what listened on another port."""
+        deployments = self.api.deployments()
+        before = deployments[first]
+        for deployment_id, uri in deployments.items():
+            # The others are the user's own.
+            if uri.startswith(before):
+                self.api.move(deployment_id, address + urlsplit(uri).path)
+
+
+def _start_services(folder: Path) -> tuple[Process, str]:
+    """Start the sample services on a socket that listens already, so that nobody can take the port or come early."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RESTATE_")}
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
+        services = Process(
+            [sys.executable, "-m", "restate_lab.demo.host", "--fd", str(listening.fileno())],
+            env=environment | {FOLDER_VARIABLE: str(folder)},
+            log=folder / "services.log",
+            pass_fds=(listening.fileno(),),
+        )
+        return services, f"http://127.0.0.1:{listening.getsockname()[1]}"

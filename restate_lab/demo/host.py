@@ -1,0 +1,36 @@
+"""Serve the sample services over HTTP/2: ``python -m restate_lab.demo.host --fd N`` on an inherited socket."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import threading
+
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+
+from restate_lab.demo.services.deployments import application
+
+
+def main() -> None:
+    """Serve until SIGTERM, which ends this process at once: Restate tries again what is cut off."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fd", type=int, required=True, help="descriptor of a listening socket")
+    fd = parser.parse_args().fd
+    # On the main thread the SDK would take SIGTERM over, and wait for requests that stay open for hours.
+    server = threading.Thread(target=_serve, args=(fd,), daemon=True)
+    server.start()
+    server.join()
+    sys.exit("the services stopped by themselves")
+
+
+def _serve(fd: int) -> None:
+    config = Config()
+    config.bind = [f"fd://{fd}"]
+    never = asyncio.Event()
+    asyncio.run(serve(application(), config, shutdown_trigger=never.wait))
+
+
+if __name__ == "__main__":
+    main()

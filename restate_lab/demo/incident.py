@@ -1,0 +1,201 @@
+"""The full incident: an order system on a bad day, with every fault that the doctor should find.
+
+Each part is one fault; ``PLANTED`` says for each role what was planted, and ``roles.ids`` who plays it. Everything
+stays as it is for hours, and retries go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MappingProxyType
+
+from restate_lab.demo.steps import Act, Child, Deploy, Remove
+from restate_lab.demo.story import Send, Step
+
+__all__ = ["INCIDENT", "PLANTED"]
+
+PLANTED = MappingProxyType(
+    {
+        "storm_503": "retry storm in the step “charge card”: the provider answers 503",
+        "storm_timeout": "the same storm: the provider's gateway for another network times out",
+        "storm_caller": "orders that wait for a charge of the storm",
+        "agent_denver": "the weather agent retries one step, alone and quickly",
+        "hot_key_holder": "holds the key Account/acme-retail and waits for an auditor who never signs",
+        "hot_key_opener": "called the holder of the hot key",
+        "hot_key_queue": "queue behind the holder of the hot key",
+        "hot_key_caller": "wait for one of that queue",
+        "deadlock_pair": "two warehouses that hold their key and wait for each other",
+        "deadlock_ring": "three warehouses, each waiting for the next",
+        "deadlock_self": "a warehouse that waits for itself",
+        "deadlock_pair_blocked": "the calls that the pair waits for",
+        "deadlock_ring_blocked": "the calls that the ring waits for",
+        "deadlock_self_blocked": "the call that the one waits for",
+        "paused": "paused after three attempts: the bank knows no such account",
+        "paused_by_hand": "paused by an operator while it was retrying",
+        "forgotten_awakeable": "suspended on an awakeable that nobody resolves",
+        "forgotten_promise": "a workflow suspended on a promise that nobody resolves",
+        "pinned_to_removed": "retrying on a deployment that was removed (RT0011)",
+        "asleep_on_removed": "asleep, and bound to the removed deployment: will fail when it wakes",
+        "unreachable": "retrying on a deployment that nobody answers for (RT0010)",
+        "mismatch": "a journal that the code, replaced below it, cannot follow (RT0016)",
+        "declined": "failed for good: cards declined, each with its own order and request in the message",
+        "bad_address": "failed for good: postal codes without a carrier",
+        "slow": "took seconds in a handler whose work should take moments",
+    }
+)
+"""Role → what was planted. Roles that are not here belong to everyday work around it."""
+
+
+Part = tuple[Step, ...]
+
+
+def _crowd(count: int, member: Callable[[int], Step]) -> Part:
+    return tuple(member(number) for number in range(1, count + 1))
+
+
+def _charge(role: str, number: int, card: str, reaches: str, fails_with: str | None = None) -> Send:
+    body = {"order": f"ord-{number}", "cents": 1990 + 10 * (number % 7), "card": card}
+    return Send(role, "Payments/charge", body, reaches, fails_with=fails_with)
+
+
+def _place(role: str, number: int, card: str, reaches: str) -> Send:
+    body = {"order": f"ord-{number}", "product": "mug", "card": card, "postal_code": f"10{number}"}
+    return Send(role, "Orders/place", body, reaches)
+
+
+def _transfer(role: str, here: str, there: str) -> Send:
+    body = {"to": there, "product": "lamp", "pieces": 4}
+    return Send(role, f"Warehouse/{here}/transfer", body, "suspended")
+
+
+def _ask(city: str, reaches: str, fails_with: str | None = None) -> Send:
+    question = f"What is the weather in {city}?"
+    return Send(f"agent_{city.lower()}", "agent/run", question, reaches, fails_with=fails_with)
+
+
+DEPLOYMENTS: Part = (
+    Deploy("orders_deployment", "orders"),
+    Deploy("courier_deployment", "courier"),
+    Deploy("loyalty_deployment", "loyalty"),
+    Deploy("returns_deployment", "returns"),
+    Deploy("drained_deployment", "promotions-1"),
+    Deploy("pinning_deployment", "promotions-2"),
+)
+
+EVERYDAY: Part = (
+    _ask("Detroit", "succeeded"),
+    _ask("Lisbon", "succeeded"),
+    _ask("Denver", "backing-off", fails_with="RT0007"),
+    Send("restock_mugs", "Inventory/mug/restock", 500, "succeeded"),
+    Send("restock_tomorrow", "Inventory/lamp/restock", 20, "scheduled", delay="1day"),
+    *_crowd(6, lambda n: _place(f"order_{n}", 1000 + n, "tok_visa", "succeeded")),
+    Send("cooling_off", "Orders/cool_off", "ord-1001", "suspended"),
+    Send("big_journal", "Account/initech/import_history", 150, "succeeded"),
+    # The client tried again with another spelling of the account: same key, booked twice.
+    Send("booked_twice_1", "Account/globex/debit", 9900, "succeeded", idempotency_key="transfer-2026-11-0042"),
+    Send("booked_twice_2", "Account/globex-eu/debit", 9900, "succeeded", idempotency_key="transfer-2026-11-0042"),
+)
+
+STORM: Part = (
+    *_crowd(6, lambda n: _charge(f"storm_503_{n}", 1100 + n, "tok_amex", "backing-off", "RT0007")),
+    *_crowd(6, lambda n: _charge(f"storm_timeout_{n}", 1200 + n, "tok_mastercard", "backing-off", "RT0007")),
+    *_crowd(3, lambda n: _place(f"storm_caller_{n}", 1300 + n, "tok_amex", "suspended")),
+    *_crowd(3, lambda n: Child(f"storm_503_{6 + n}", f"storm_caller_{n}", "backing-off", "RT0007")),
+)
+
+HOT_KEY: Part = (
+    Send("hot_key_opener", "Orders/close_quarter", "acme-retail", "suspended"),
+    Child("hot_key_holder", "hot_key_opener", "suspended"),
+    *_crowd(8, lambda n: Send(f"hot_key_queue_{n}", "Account/acme-retail/debit", 100 * n, "pending")),
+    *_crowd(
+        4,
+        lambda n: Send(f"hot_key_caller_{n}", "Orders/bill", {"customer": "acme-retail", "cents": n}, "suspended"),
+    ),
+    *_crowd(4, lambda n: Child(f"hot_key_queue_{8 + n}", f"hot_key_caller_{n}", "pending")),
+)
+
+DEADLOCKS: Part = (
+    _transfer("deadlock_pair_1", "berlin", "madrid"),
+    _transfer("deadlock_pair_2", "madrid", "berlin"),
+    _transfer("deadlock_ring_1", "oslo", "riga"),
+    _transfer("deadlock_ring_2", "riga", "tallinn"),
+    _transfer("deadlock_ring_3", "tallinn", "oslo"),
+    _transfer("deadlock_self", "porto", "porto"),
+)
+# They are called when the trucks are loaded, two seconds later.
+BLOCKED: Part = (
+    *_crowd(2, lambda n: Child(f"deadlock_pair_blocked_{n}", f"deadlock_pair_{n}", "pending")),
+    *_crowd(3, lambda n: Child(f"deadlock_ring_blocked_{n}", f"deadlock_ring_{n}", "pending")),
+    Child("deadlock_self_blocked", "deadlock_self", "pending"),
+)
+
+PAUSED: Part = (
+    Send("paused_1", "Payments/payout", "DE02120300000000202000", "paused"),
+    Send("paused_2", "Payments/payout", "NL91ABNA0417164300", "paused"),
+    Send("paused_by_hand", "Shipping/print_label", "packing-hall-3", "backing-off"),
+)
+PAUSE: Part = (Act("paused_by_hand", "pause", "paused_by_hand", {"paused_by_hand": "backing-off"}, "paused"),)
+
+FORGOTTEN: Part = (
+    Send("forgotten_awakeable", "Shipping/clear_customs", {"order": "ord-1401", "postal_code": "8001"}, "suspended"),
+    Send("forgotten_promise", "Checkout/ord-1402/run", {"product": "mug", "pieces": 1}, "suspended"),
+)
+
+REMOVED: Part = (
+    *_crowd(
+        3, lambda n: Send(f"pinned_to_removed_{n}", "Loyalty/redeem", f"cust-{n}", "backing-off", fails_with="RT0011")
+    ),
+    *_crowd(2, lambda n: Send(f"asleep_on_removed_{n}", "Loyalty/expire", f"cust-{n}", "suspended")),
+)
+REMOVE: Part = (
+    Remove("loyalty_deployment", after={"pinned_to_removed": "backing-off", "asleep_on_removed": "suspended"}),
+)
+
+UNREACHABLE: Part = _crowd(
+    2, lambda n: Send(f"unreachable_{n}", "Courier/deliver", f"ord-150{n}", "backing-off", fails_with="RT0010")
+)
+
+MISMATCH: Part = _crowd(
+    3, lambda n: Send(f"mismatch_{n}", "Returns/take_back", f"ord-160{n}", "backing-off", fails_with="RT0016")
+)
+REPLACE: Part = (Deploy("returns_deployment", "returns", release="2", after={"mismatch": "backing-off"}),)
+
+FAILURES: Part = (
+    *_crowd(7, lambda n: _charge(f"declined_{n}", 1700 + n, "tok_insufficient_funds", "failed")),
+    *_crowd(
+        4,
+        lambda n: Send(
+            f"bad_address_{n}", "Shipping/book", {"order": f"ord-180{n}", "postal_code": f"99{n}50"}, "failed"
+        ),
+    ),
+)
+
+SLOW: Part = (
+    *_crowd(8, lambda n: Send(f"slow_{n}", "Invoices/render", {"order": f"ord-190{n}", "pages": 25 + n}, "succeeded")),
+    Send("rendering", "Invoices/render", {"order": "year-2025", "pages": 4_000_000}, "running"),
+)
+
+OLD_RELEASE: Part = (
+    Send("on_old_deployment", "Promotions/end_campaign", "black-friday", "suspended"),
+    Deploy("promotions_deployment", "promotions-3", after={"on_old_deployment": "suspended"}),
+)
+
+ENDS: Part = (
+    Send("killed", "Orders/cool_off", "ord-2001", "suspended"),
+    Send("cancelled", "Orders/cool_off", "ord-2002", "suspended"),
+    Send("restarted_1", "Orders/cool_off", "ord-2003", "suspended"),
+)
+ENDING: Part = (
+    Act("killed", "kill", "killed", {"killed": "suspended"}, "killed"),
+    Act("cancelled", "cancel", "cancelled", {"cancelled": "suspended"}, "cancelled"),
+    Act("restarted_1", "kill", "restarted_1", {"restarted_1": "suspended"}, "killed"),
+    Act("restarted_2", "restart-as-new", "restarted_1", {"restarted_1": "killed"}, "suspended"),
+    Act("restarted_2", "kill", "restarted_2", {"restarted_2": "suspended"}, "killed"),
+    Act("restarted_3", "restart-as-new", "restarted_2", {"restarted_2": "killed"}, "suspended"),
+)
+
+INCIDENT: Part = (
+    # First all that needs time, then what waits for it.
+    *(*DEPLOYMENTS, *DEADLOCKS, *EVERYDAY, *SLOW, *STORM, *HOT_KEY, *PAUSED, *FORGOTTEN, *REMOVED, *UNREACHABLE),
+    *(*MISMATCH, *FAILURES, *ENDS, *OLD_RELEASE, *BLOCKED, *PAUSE, *REPLACE, *REMOVE, *ENDING),
+)

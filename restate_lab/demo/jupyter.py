@@ -1,0 +1,113 @@
+"""A JupyterLab of the demo's own: private settings, loopback only, behind its own token."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from restate_lab.demo.cluster import free_ports
+from restate_lab.demo.process import Process
+from restate_lab.errors import RestateLabError, TimedOut
+
+__all__ = ["JupyterLab"]
+
+READY_WITHIN = 120.0  # seconds; three are usual
+NO_NEWS = "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+
+
+class JupyterLab:
+    """A running JupyterLab whose files are those of ``notebooks``; use it in a ``with``, or call ``stop()``.
+
+    ``folder`` takes its settings and its log; ``env`` is its whole environment and that of the kernels; ``options`` are
+    more arguments of its command.
+    """
+
+    def __init__(
+        self,
+        notebooks: Path,
+        folder: Path,
+        *,
+        env: Mapping[str, str],
+        options: tuple[str, ...] = (),
+    ) -> None:
+        self.token = secrets.token_urlsafe(24)
+        self._runtime = folder / "runtime"
+        _write_settings(folder)
+        self.process = Process(
+            [sys.executable, "-m", "jupyterlab", *_options(notebooks), *options],
+            env=_environment(env, folder) | {"JUPYTER_TOKEN": self.token},
+            cwd=notebooks,
+            log=folder / "jupyterlab.log",
+        )
+        try:
+            self.address = self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def url(self, notebook: str) -> str:
+        """Return the address that opens a notebook, with the token that lets its reader in."""
+        return f"{self.address}lab/tree/{notebook}?token={self.token}"
+
+    def stop(self) -> None:
+        """End JupyterLab and its kernels."""
+        self.process.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _wait_until_ready(self) -> str:
+        deadline = time.monotonic() + READY_WITHIN
+        while self.process.exit_code is None:
+            for announced in self._runtime.glob("jpserver-*.json"):
+                # It may have been found before it was written to the end.
+                if (text := announced.read_text()).rstrip().endswith("}"):
+                    return str(json.loads(text)["url"])
+            if time.monotonic() > deadline:
+                raise TimedOut(f"JupyterLab was not ready after {READY_WITHIN:g} s:\n{self.process.last_lines()}")
+            time.sleep(0.1)
+        raise RestateLabError(f"JupyterLab ended with {self.process.exit_code}:\n{self.process.last_lines()}")
+
+
+def _options(notebooks: Path) -> list[str]:
+    options = [
+        "--no-browser",
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.port={free_ports(1)[0]}",
+        "--ServerApp.port_retries=50",
+        f"--ServerApp.root_dir={notebooks}",
+        # Its default asks a package registry for extensions.
+        "--LabApp.extension_manager=readonly",
+    ]
+    return [*options, "--allow-root"] if os.geteuid() == 0 else options
+
+
+def _environment(env: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Return it without what would bend Jupyter another way, and with private folders."""
+    meddling = ("JUPYTER", "IPYTHON", "MPLBACKEND")
+    inherited = {name: value for name, value in env.items() if not name.startswith(meddling)}
+    return inherited | {
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTER_DATA_DIR": str(folder / "data"),
+        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+    }
+
+
+def _write_settings(folder: Path) -> None:
+    settings = folder / "settings" / NO_NEWS
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text('{"fetchNews": "false", "checkForUpdates": false}\n')
+    for left_over in (folder / "runtime").glob("jpserver-*"):
+        left_over.unlink()

@@ -1,0 +1,105 @@
+"""Start a program in the background so that it never outlives this process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+__all__ = ["Process", "clean_environment"]
+
+GUARD = Path(__file__).with_name("guard.py")
+GRACE = 10.0  # seconds from SIGTERM to SIGKILL
+KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "USER")
+
+
+def clean_environment(**settings: str) -> dict[str, str]:
+    """Return what a program needs to run, without the user's own RESTATE_ variables and proxies, and ``settings``."""
+    return {name: os.environ[name] for name in KEPT if name in os.environ} | settings
+
+
+class Process:
+    """A program under a guard, in a process group of its own; it ends with ``stop()``, or with this process."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        log: Path,
+        cwd: Path | None = None,
+        pass_fds: tuple[int, ...] = (),
+    ) -> None:
+        """Start the command; ``log`` gets what it prints. Descriptors are named in the command by ``--fd N``."""
+        self.log = log
+        watched, self._lifeline = os.pipe()
+        try:
+            with log.open("ab") as output:
+                self._guard = subprocess.Popen(
+                    [sys.executable, "-I", str(GUARD), str(watched), *command],
+                    env=dict(env),
+                    cwd=cwd,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(watched, *pass_fds),
+                    # Ctrl-C in the terminal is for the parent, which ends its programs in order.
+                    start_new_session=True,
+                )
+        except BaseException:
+            os.close(self._lifeline)
+            raise
+        finally:
+            os.close(watched)
+
+    @property
+    def pid(self) -> int:
+        """Return the process group's id."""
+        return self._guard.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """Return what the program ended with, or None while it runs."""
+        return self._guard.poll()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit code once the program has ended."""
+        return self._guard.wait(timeout)
+
+    def last_lines(self, count: int = 15) -> str:
+        """Return the end of the log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-count:])
+
+    def stop(self) -> None:
+        """End the program: SIGTERM, and SIGKILL after ten seconds; does nothing when it has ended."""
+        if self.exit_code is None:
+            self._signal(signal.SIGTERM)
+        try:
+            self._guard.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+            self._guard.wait()
+        if self._guard.returncode < 0:
+            # The guard itself was killed, so nobody has waited for the program.
+            self._signal(signal.SIGKILL)
+        self._cut_lifeline()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._guard.pid, number)
+
+    def _cut_lifeline(self) -> None:
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1

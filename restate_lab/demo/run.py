@@ -1,0 +1,145 @@
+"""``restate-lab demo``: from nothing to a notebook on a real cluster, and back to nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+import time
+import webbrowser
+from collections.abc import Iterator
+from pathlib import Path
+
+from restate_lab.demo.embedded import Embedded
+from restate_lab.demo.ending import ended_by_signals
+from restate_lab.demo.install import find_server, server_at
+from restate_lab.demo.jupyter import JupyterLab
+from restate_lab.demo.notebooks import FIRST_NOTEBOOK, copy_notebooks
+from restate_lab.demo.switch import FOLDER_VARIABLE
+from restate_lab.errors import RestateLabError
+from restate_lab.reports.runner import run_notebook
+
+__all__ = ["notebook_environment", "run_demo", "working_folder"]
+
+GLANCE = 0.5  # seconds between two looks at whether everything still runs
+
+
+def run_demo(
+    *,
+    server: Path | None = None,
+    keep: Path | None = None,
+    vqueues: bool = False,
+    browser: bool = True,
+    once: bool = False,
+) -> int:
+    """Start the demo and stay until it is ended; return the exit code.
+
+    ``server`` is the path of a restate-server; None finds or installs one. ``keep`` is a folder that stays, and is
+    taken up again the next time; None takes a temporary one. ``once`` executes the first notebook without a browser
+    and ends.
+
+    Raises:
+        RestateLabError: something did not start; the message has its last words.
+
+    """
+    if os.name == "nt":
+        raise RestateLabError("the demo does not work on Windows; restate_lab.connect(url) does")
+    with ended_by_signals(), working_folder(keep) as folder:
+        binary = server_at(server) if server else find_server()
+        copy_notebooks(folder / "notebooks")
+        _say("Starting restate-server and the sample services …")
+        with Embedded(binary, folder, vqueues=vqueues) as demo:
+            version, admin, ingress = demo.server.version, demo.server.admin_url, demo.server.ingress_url
+            _say(f"restate-server {version} runs at {admin}, its ingress at {ingress}.")
+            return _execute(demo, kept=keep is not None) if once else _open(demo, browser=browser)
+
+
+def notebook_environment(folder: Path, admin_url: str, ingress_url: str) -> dict[str, str]:
+    """Return the environment in which ``restate_lab.connect()`` finds the demo of a folder and nothing else."""
+    config = folder / "restate"
+    config.mkdir(exist_ok=True)
+    (config / "config.toml").write_text(f'[demo]\nadmin_base_url = "{admin_url}"\ningress_base_url = "{ingress_url}"\n')
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RESTATE_")}
+    return inherited | {
+        FOLDER_VARIABLE: str(folder),
+        "RESTATE_ADMIN_URL": admin_url,
+        "RESTATE_CLI_CONFIG_HOME": str(config),
+        "RESTATE_ENVIRONMENT": "demo",
+        "RESTATE_INGRESS_URL": ingress_url,
+        "RESTATE_LAB_AUDIT": str(folder / "audit"),
+    }
+
+
+def _execute(demo: Embedded, *, kept: bool) -> int:
+    notebook = demo.folder / "notebooks" / FIRST_NOTEBOOK
+    _say(f"Executing {notebook.name}, read-only …\n")
+    run = run_notebook(notebook, demo.folder / "executed" / notebook.name, env=_environment(demo))
+    _say(run.text + "\n")
+    _say(f"{run}" + (f"; the executed copy is {run.executed}" if kept else ""))
+    if run.failure:
+        sys.stderr.write(f"\n{run.notebook.name}, {run.failure}\n")
+    return 0 if run.ok else 1
+
+
+def _open(demo: Embedded, *, browser: bool) -> int:
+    _say("Starting JupyterLab …")
+    with JupyterLab(demo.folder / "notebooks", demo.folder / "jupyter", env=_environment(demo)) as jupyter:
+        url = jupyter.url(FIRST_NOTEBOOK)
+        opened = browser and webbrowser.open(_page_that_leads_to(url, demo.folder))
+        _say(f"JupyterLab is {'open in your browser' if opened else 'ready'}:\n\n    {url}\n\nCtrl-C ends everything.")
+        with contextlib.suppress(KeyboardInterrupt):
+            _watch(demo, jupyter)
+        _say("\nStopping …")
+    return 0
+
+
+def _environment(demo: Embedded) -> dict[str, str]:
+    return notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url)
+
+
+def _watch(demo: Embedded, jupyter: JupyterLab) -> None:
+    """Return when the person has shut JupyterLab down; raise when something else has ended."""
+    while jupyter.process.exit_code is None:
+        demo.check()
+        time.sleep(GLANCE)
+
+
+def _page_that_leads_to(url: str, folder: Path) -> str:
+    """Write a page for the browser to open: on its command line other users of the machine would read the token."""
+    page = folder / "open.html"
+    with os.fdopen(os.open(page, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(f'<!doctype html><meta http-equiv="refresh" content="0; url={url}"><a href="{url}">JupyterLab</a>\n')
+    return page.as_uri()
+
+
+@contextlib.contextmanager
+def working_folder(keep: Path | None) -> Iterator[Path]:
+    """Give the demo's folder: that one, for one demo at a time, or a temporary one."""
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="restate-lab-", ignore_cleanup_errors=True) as temporary:
+            yield Path(temporary)
+        return
+    folder = keep.expanduser().absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone_in(folder):
+        yield folder
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    import fcntl  # noqa: PLC0415 - not on Windows, where this module can still be imported
+
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RestateLabError(f"another demo is running in {folder}") from error
+        yield
+
+
+def _say(text: str) -> None:
+    # The terminal may be gone, and that must not keep anything from being cleaned up.
+    with contextlib.suppress(OSError):
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()

@@ -1,0 +1,68 @@
+"""Play a story on a cluster, wait until everything stands as it should, and remember who is who."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from restate_lab.demo.api import Api
+from restate_lab.demo.story import Step
+from restate_lab.errors import TimedOut
+
+__all__ = ["play", "read_roles"]
+
+ROLES = "roles.json"
+SETTLED_WITHIN = 60.0  # seconds; three are usual
+
+
+def play(api: Api, story: Sequence[Step], folder: Path) -> dict[str, str]:
+    """Play a story and return role → id, which is also written to ``roles.json`` in ``folder``.
+
+    A folder that was kept has been played on: its roles come back, and nothing is sent.
+
+    Raises:
+        TimedOut: an invocation did not reach its status within a minute.
+
+    """
+    known = read_roles(folder)
+    if known:
+        return known
+    roles: dict[str, str] = {}
+    for step in story:
+        roles[step.role] = step.act(api, roles)
+    _wait_until_settled(api, {roles[step.role]: step for step in story if step.reaches})
+    (folder / ROLES).write_text(json.dumps(roles, indent=2) + "\n")
+    return roles
+
+
+def read_roles(folder: Path) -> dict[str, str]:
+    """Return the roles that were played in a folder; empty where none were."""
+    path = folder / ROLES
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+
+def _wait_until_settled(api: Api, steps: dict[str, Step]) -> None:
+    deadline = time.monotonic() + SETTLED_WITHIN
+    waiting = dict(steps)
+    while waiting:
+        now = _standings(api, waiting)
+        waiting = {id_: step for id_, step in waiting.items() if now.get(id_) != _wanted(step)}
+        if waiting and time.monotonic() > deadline:
+            late = "; ".join(
+                f"{step.role} is {now.get(id_, 'unknown')}, not {_wanted(step)}" for id_, step in waiting.items()
+            )
+            raise TimedOut(f"the demo's story did not settle within {SETTLED_WITHIN:g} s: {late}")
+        if waiting:
+            time.sleep(0.1)
+
+
+def _standings(api: Api, steps: dict[str, Step]) -> dict[str, str]:
+    """Return the status of each, with the code it fails with for those where that matters."""
+    codes = api.failure_codes(failing) if (failing := [id_ for id_, step in steps.items() if step.fails_with]) else {}
+    return {id_: f"{status} {codes.get(id_, '')}".rstrip() for id_, status in api.statuses(steps).items()}
+
+
+def _wanted(step: Step) -> str:
+    return f"{step.reaches} {step.fails_with or ''}".rstrip()

@@ -1,0 +1,35 @@
+"""How patient the order system is: retry policies, by how often they try and what happens in the end."""
+
+from datetime import timedelta
+
+from restate import InvocationRetryPolicy
+
+__all__ = ["EAGER", "GIVES_UP", "PATIENT", "SOON"]
+
+# Whoever only waits is suspended after a second, and costs nothing while it waits.
+SOON = timedelta(seconds=1)
+
+# Enough attempts for days: what was planted is still there when someone looks.
+MANY = 1_000_000
+
+PATIENT = InvocationRetryPolicy(
+    initial_interval=timedelta(milliseconds=500),
+    exponentiation_factor=2.0,
+    max_interval=timedelta(seconds=5),
+    max_attempts=MANY,
+    on_max_attempts="pause",
+)
+EAGER = InvocationRetryPolicy(
+    initial_interval=timedelta(milliseconds=400),
+    exponentiation_factor=1.2,
+    max_interval=timedelta(milliseconds=1500),
+    max_attempts=MANY,
+    on_max_attempts="pause",
+)
+GIVES_UP = InvocationRetryPolicy(
+    initial_interval=timedelta(milliseconds=200),
+    exponentiation_factor=1.0,
+    max_interval=timedelta(milliseconds=200),
+    max_attempts=3,
+    on_max_attempts="pause",
+)

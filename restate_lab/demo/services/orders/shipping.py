@@ -1,0 +1,62 @@
+"""Parcels on their way: carriers, labels, customs."""
+
+import zlib
+from typing import TypedDict
+
+from restate import Context, Service, TerminalError
+
+from restate_lab.demo.services.orders.policies import EAGER, SOON
+
+__all__ = ["Parcel", "book", "shipping"]
+
+shipping = Service(
+    "Shipping",
+    description="Books carriers and follows parcels",
+    inactivity_timeout=SOON,
+    invocation_retry_policy=EAGER,
+)
+
+
+class PrinterOffline(Exception):
+    """The label printer does not answer."""
+
+
+class Parcel(TypedDict):
+    """What is sent where."""
+
+    order: str
+    postal_code: str
+
+
+@shipping.handler()
+async def book(ctx: Context, parcel: Parcel) -> str:
+    """Book a carrier and return the tracking number."""
+    return await ctx.run_typed("find carrier", _carrier, **parcel)
+
+
+@shipping.handler()
+async def print_label(ctx: Context, printer: str) -> None:
+    """Print a label on a printer of the packing hall."""
+    await ctx.run_typed("print label", _print, printer=printer)
+
+
+@shipping.handler()
+async def clear_customs(ctx: Context, parcel: Parcel) -> str:
+    """Hand the papers in and wait for the customs office."""
+    reference, cleared = ctx.awakeable(type_hint=str)
+    await ctx.run_typed("hand in papers", _papers, order=parcel["order"], reference=reference)
+    return await cleared
+
+
+def _carrier(order: str, postal_code: str) -> str:
+    if postal_code.startswith("99"):
+        raise TerminalError(f"no carrier delivers to postal code {postal_code} (order {order})", 422)
+    return f"1Z{zlib.crc32(order.encode()):08X}"
+
+
+def _print(printer: str) -> None:
+    raise PrinterOffline(f"lpd://{printer}:515: no route to host")
+
+
+def _papers(order: str, reference: str) -> str:
+    return f"declaration of {order}, answer to {reference}"

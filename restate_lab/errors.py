@@ -1,0 +1,232 @@
+"""Every exception and warning of restate_lab: one class for each next step of the caller.
+
+The tree::
+
+    RestateLabError
+    ├── ArgumentError           an argument of a call is malformed; nothing was sent
+    ├── SettingsError           which cluster is meant cannot be told, or its configuration is broken
+    ├── StatementError          this SQL is never sent: it changes something, or it would hurt the server
+    │   └── ParameterError      a :name parameter is missing, unused, or has a value SQL cannot hold
+    ├── Unreachable             no answer: refused, reset, wrong address, a gateway that gives up
+    ├── TimedOut                the limit given for the call passed first
+    ├── AccessDenied            401 or 403: the token is missing, wrong or expired
+    ├── RateLimited             429 for longer than a read is repeated
+    ├── RequestRefused          the server understood and said no
+    │   ├── NotFound            what was named does not exist
+    │   ├── Conflict            it exists, in a state that does not allow this
+    │   └── QueryRefused        the SQL does not parse, plan or run
+    │       └── UnknownName     a table, column or function that this server does not have
+    ├── ServerFailed            the server broke (5xx), or what answered is not a Restate server
+    ├── QueryInterrupted        the answer broke off half-way; nothing short is ever returned
+    ├── ResultTooLarge          the answer passed ``max_bytes``
+    ├── NotOnThisServer         this server's version or kind lacks what was asked
+    ├── InvocationFailed        the invocation ended in failure, which is its answer
+    ├── NotReady                the invocation has not ended, so it has no output yet
+    ├── ReadOnly                a change on a connection that may only read
+    ├── AuditFailed             the audit record cannot be written, so nothing was sent
+    └── OutcomeUnknown          a change was sent and its answer was lost: read before repeating it
+
+Warnings: ``Truncated`` (a result was cut, and says so), ``SettingsWarning`` (a file that the CLI would
+obey is not obeyed), ``DuplicateColumns`` (two result columns had one name), ``AuditIncomplete`` (a change was
+sent, and its result could not be written down).
+
+Messages hold what was asked, what came back, the Restate code where there is one, and what to do next.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    "AccessDenied",
+    "ArgumentError",
+    "AuditFailed",
+    "AuditIncomplete",
+    "Conflict",
+    "DuplicateColumns",
+    "InvocationFailed",
+    "NotFound",
+    "NotOnThisServer",
+    "NotReady",
+    "OutcomeUnknown",
+    "ParameterError",
+    "QueryInterrupted",
+    "QueryRefused",
+    "RateLimited",
+    "ReadOnly",
+    "RequestRefused",
+    "RestateLabError",
+    "ResultTooLarge",
+    "ServerFailed",
+    "SettingsError",
+    "SettingsWarning",
+    "StatementError",
+    "TimedOut",
+    "Truncated",
+    "UnknownName",
+    "Unreachable",
+]
+
+
+class RestateLabError(Exception):
+    """Catch whatever restate_lab raises on purpose."""
+
+
+class ArgumentError(RestateLabError, ValueError):
+    """Correct the argument named in the message; nothing was sent."""
+
+
+class SettingsError(RestateLabError):
+    """Correct the address, the environment name or the configuration file named in the message."""
+
+
+class StatementError(RestateLabError, ValueError):
+    """Rewrite the statement; it was not sent."""
+
+
+class ParameterError(StatementError):
+    """Correct the ``:name`` parameter named in the message; the statement was not sent."""
+
+
+class Unreachable(RestateLabError, ConnectionError):
+    """Check the address and the network; no answer came."""
+
+
+class TimedOut(RestateLabError, TimeoutError):
+    """Allow more time (``timeout=``), or ask for less."""
+
+
+class AccessDenied(RestateLabError):
+    """Get a valid token for the environment named in the message."""
+
+
+class RateLimited(RestateLabError):
+    """Wait as the server asks.
+
+    ``retry_after`` is in seconds, or None where the server did not say.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class RequestRefused(RestateLabError):
+    """Change the request: the server understood it and said no.
+
+    ``status`` is the HTTP status, ``code`` the Restate code ("META0003") or None, ``reason`` the server's own words.
+    """
+
+    def __init__(self, message: str, *, status: int, code: str | None = None, reason: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.reason = reason
+
+
+class NotFound(RequestRefused):
+    """Check the id or name: it does not exist here (any more)."""
+
+
+class Conflict(RequestRefused):
+    """Read the current state: it does not allow this."""
+
+
+class QueryRefused(RequestRefused):
+    """Correct the SQL; ``reason`` holds the server's own words."""
+
+
+class UnknownName(QueryRefused):
+    """Use a name the server has; ``suggestions`` holds the nearest, best first."""
+
+    def __init__(
+        self, message: str, *, status: int, code: str | None = None, reason: str = "", suggestions: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message, status=status, code=code, reason=reason)
+        self.suggestions = suggestions
+
+
+class ServerFailed(RestateLabError):
+    """Look at the server's log, or at what stands between you and it.
+
+    ``status`` is the HTTP status, ``code`` the Restate code or None, ``reason`` what was said.
+    """
+
+    def __init__(self, message: str, *, status: int, code: str | None = None, reason: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.reason = reason
+
+
+class QueryInterrupted(RestateLabError):
+    """Run the query again; its answer broke off.
+
+    ``rows`` says how many rows had come; ``partial`` holds them as a pyarrow.Table, or None for a stream,
+    whose rows the caller has already seen.
+    """
+
+    def __init__(self, message: str, *, rows: int, partial: pa.Table | None = None) -> None:
+        super().__init__(message)
+        self.rows = rows
+        self.partial = partial
+
+
+class ResultTooLarge(RestateLabError):
+    """Ask for less, or stream it to a file; ``rows`` and ``size`` (bytes) say what had come."""
+
+    def __init__(self, message: str, *, rows: int, size: int) -> None:
+        super().__init__(message)
+        self.rows = rows
+        self.size = size
+
+
+class NotOnThisServer(RestateLabError):
+    """Use a server whose version or kind has this; the message names both."""
+
+
+class InvocationFailed(RestateLabError):
+    """Look at what the handler says: the invocation ended in failure.
+
+    ``status`` is the failure's code, ``reason`` its message.
+    """
+
+    def __init__(self, message: str, *, status: int, reason: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+class NotReady(RestateLabError):
+    """Ask again later, or attach: the invocation has not ended."""
+
+
+class ReadOnly(RestateLabError, PermissionError):
+    """Connect without ``read_only`` to change anything."""
+
+
+class AuditFailed(RestateLabError):
+    """Make the audit folder writable; nothing was sent."""
+
+
+class OutcomeUnknown(RestateLabError):
+    """Read the present state before repeating: the change was sent and its answer was lost."""
+
+
+class Truncated(UserWarning):
+    """Something was cut; ``frame.attrs["truncated"]`` says what."""
+
+
+class SettingsWarning(UserWarning):
+    """A configuration that the restate CLI would obey is not obeyed here."""
+
+
+class DuplicateColumns(UserWarning):
+    """Two columns of a result had the same name and were made distinct."""
+
+
+class AuditIncomplete(UserWarning):
+    """A change was sent, and its result could not be written to the audit log."""

@@ -1,0 +1,51 @@
+"""What is never shown: our own credentials, and the values of headers that carry secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NoReturn
+
+__all__ = ["MASK", "Secret", "is_secret_name", "masked_headers"]
+
+MASK = "•••"
+_SECRET_NAME = re.compile(
+    r"authoriz|authent|cookie|token|secret|passw|api[-_]?key|access[-_]?key|signature|credential", re.IGNORECASE
+)
+
+
+class Secret:
+    """A value that no repr, format, error, comparison or pickle shows.
+
+    ``reveal()`` gives it, in the one place that puts it on the wire.
+    """
+
+    __slots__ = ("__value",)
+
+    def __init__(self, value: str) -> None:
+        self.__value = value
+
+    def reveal(self) -> str:
+        """Return the value itself."""
+        return self.__value
+
+    def __repr__(self) -> str:
+        return f"Secret({MASK})"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled; connect again where it is needed")
+
+
+def is_secret_name(name: str) -> bool:
+    """Tell whether a header or field of this name is never shown."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def masked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers in their order, the secret ones masked."""
+    return {name: MASK if is_secret_name(name) else value for name, value in headers.items()}

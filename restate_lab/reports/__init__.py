@@ -1,0 +1,1 @@
+"""What is handed over: executed notebooks, and reports that open anywhere."""

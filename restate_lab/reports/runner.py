@@ -1,0 +1,221 @@
+"""Execute a notebook without a person in front of it; read-only unless told otherwise, because running acts."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Coroutine, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellControlSignal, CellExecutionError
+from nbformat import NotebookNode
+from traitlets import default
+
+__all__ = ["CellFailure", "NotebookRun", "run_notebook"]
+
+READ_ONLY_VARIABLE = "RESTATE_LAB_READ_ONLY"
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True, slots=True)
+class CellFailure:
+    """The cell that stopped a notebook.
+
+    ``number`` counts code cells from 1 (0: the kernel did not start), ``error`` is one line, ``details`` the traceback.
+    """
+
+    number: int
+    source: str
+    error: str
+    details: str
+
+    def __str__(self) -> str:
+        """Return what a person needs to find and repair the cell."""
+        return f"cell {self.number} failed:\n\n{_indented(self.source)}\n\n{self.details.strip() or self.error}"
+
+
+@dataclass(frozen=True, slots=True)
+class NotebookRun:
+    """What became of a notebook: the executed copy, what its cells printed, and the failure that stopped it, if any."""
+
+    notebook: Path
+    executed: Path
+    read_only: bool
+    seconds: float
+    text: str
+    failure: CellFailure | None
+
+    @property
+    def ok(self) -> bool:
+        """Return whether every cell ran without an error."""
+        return self.failure is None
+
+    def __str__(self) -> str:
+        """Return one line."""
+        outcome = (
+            "executed" if self.failure is None else f"stopped at cell {self.failure.number} by {self.failure.error}"
+        )
+        mode = "read-only" if self.read_only else "allowed to change things"
+        return f"{self.notebook.name}: {outcome} in {self.seconds:.1f} s, {mode}"
+
+
+def run_notebook(
+    notebook: Path,
+    executed: Path,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    read_only: bool = True,
+    env: Mapping[str, str] | None = None,
+    timeout: float | None = 600.0,
+) -> NotebookRun:
+    """Execute a notebook with this Python and write the executed copy, also when a cell fails.
+
+    ``parameters`` are set in a new cell after the one tagged ``parameters``, or at the top. ``read_only`` makes every
+    connection of the notebook refuse changes. ``env`` is its whole environment; None takes this process's.
+    ``timeout`` is in seconds per cell; None sets no limit. The notebook's folder is its working directory.
+
+    Raises:
+        ValueError: a parameter's name is no identifier, or its value no literal.
+        FileNotFoundError: there is no such notebook.
+
+    """
+    content = nbformat.read(notebook, as_version=4)
+    if parameters:
+        _inject(content, parameters)
+    content.metadata["restate_lab"] = {"read_only": read_only}
+    client = NotebookClient(
+        content,
+        timeout=timeout,
+        kernel_manager_class=_ThisPython,
+        resources={"metadata": {"path": str(notebook.parent.absolute())}},
+    )
+    started = time.monotonic()
+    try:
+        failure = _execute(client, _environment(os.environ if env is None else env, read_only=read_only))
+    finally:
+        executed.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(content, executed)
+    seconds = time.monotonic() - started
+    return NotebookRun(notebook, executed, read_only, seconds, "\n\n".join(_texts(content)), failure)
+
+
+class _ThisPython(AsyncKernelManager):
+    """Starts kernels with the running interpreter, whatever kernels are installed on the machine."""
+
+    @default("kernel_spec_manager")
+    def _one_kernel(self) -> KernelSpecManager:
+        return _OneKernel(parent=self)
+
+
+class _OneKernel(KernelSpecManager):
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=command, display_name=kernel_name, language="python")
+
+
+def _environment(env: Mapping[str, str], *, read_only: bool) -> dict[str, str]:
+    # A script's backend would leave the notebook without pictures.
+    kernel = {name: value for name, value in env.items() if name != "MPLBACKEND"}
+    return kernel | ({READ_ONLY_VARIABLE: "1"} if read_only else {})
+
+
+def _inject(content: NotebookNode, parameters: Mapping[str, Any]) -> None:
+    lines = [_assignment(name, value) for name, value in parameters.items()]
+    tagged = (i for i, cell in enumerate(content.cells) if "parameters" in cell.metadata.get("tags", ()))
+    cell = nbformat.v4.new_code_cell("\n".join(lines), metadata={"tags": ["injected-parameters"]})
+    content.cells.insert(next(tagged, -1) + 1, cell)
+
+
+def _assignment(name: str, value: object) -> str:
+    if not name.isidentifier():
+        raise ValueError(f"a parameter's name must be a Python identifier, not {name!r}")
+    try:
+        ast.literal_eval(repr(value))
+    except (ValueError, SyntaxError) as error:
+        raise ValueError(f"the parameter {name} must be a literal, such as a str or a list, not {value!r}") from error
+    return f"{name} = {value!r}"
+
+
+def _execute(client: NotebookClient, env: Mapping[str, str]) -> CellFailure | None:
+    begun: list[int] = []
+    client.on_cell_start = lambda cell, cell_index: begun.append(cell_index)  # noqa: ARG005 - called by these names
+    with tempfile.TemporaryFile() as log:
+        try:
+            _in_own_loop(client.async_execute(env=env, stdout=log, stderr=log))
+        except CellExecutionError as error:
+            return _failure(client.nb, begun, f"{error.ename}: {error.evalue}")
+        except CellControlSignal as error:  # the time was up
+            return _failure(client.nb, begun, str(error))
+        except RuntimeError as error:  # the kernel died, and what it left in its log is all there is
+            log.seek(0)
+            return _failure(client.nb, begun, str(error), log.read().decode(errors="replace"))
+    return None
+
+
+def _in_own_loop(work: Coroutine[Any, Any, Any]) -> None:
+    """Run it in another thread.
+
+    The caller may be a notebook, whose thread has a loop already; and in the main thread nbclient takes the signals
+    over. When the caller is interrupted, the work is cancelled and its kernel shut down before this returns.
+    """
+    begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None] | None]] = Future()
+
+    async def run() -> None:
+        begun.set_result((asyncio.get_running_loop(), asyncio.current_task()))
+        await work
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(asyncio.run, run())
+        try:
+            running.result()
+        except BaseException:
+            loop, task = begun.result()
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the work itself has failed
+                loop.call_soon_threadsafe(task.cancel) if task else None
+            raise
+
+
+def _failure(content: NotebookNode, begun: list[int], error: str, log: str = "") -> CellFailure:
+    first_line = error.strip().partition("\n")[0].removesuffix(".")
+    if not begun:
+        return CellFailure(0, "", first_line, log)
+    number = sum(cell.cell_type == "code" for cell in content.cells[: begun[-1] + 1])
+    cell = content.cells[begun[-1]]
+    lines = (line for output in cell.outputs if output.output_type == "error" for line in output.traceback)
+    return CellFailure(number, cell.source, first_line, ANSI.sub("", log or "\n".join(lines)))
+
+
+def _texts(content: NotebookNode) -> Iterator[str]:
+    """Give what a person would read on the page: headings, and what the cells gave, pictures aside."""
+    for cell in content.cells:
+        if cell.cell_type == "markdown":
+            yield from (line for line in cell.source.splitlines() if line.startswith("#"))
+        elif cell.cell_type == "code":
+            yield from (text for output in cell.outputs if (text := _text(output)))
+
+
+def _text(output: NotebookNode) -> str:
+    if output.output_type == "stream":
+        return ANSI.sub("", str(output.text)).rstrip()
+    if output.output_type == "error":
+        return ""
+    if "image/png" in output.data:
+        return "[a picture]"
+    return str(output.data.get("text/plain", "")).rstrip()
+
+
+def _indented(source: str) -> str:
+    return "\n".join(f"    {line}" for line in source.splitlines())

@@ -1,0 +1,69 @@
+"""JupyterLab on the demo's cluster, in Chromium; nothing that it asks for may be elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from restate_lab.demo.jupyter import JupyterLab
+from restate_lab.demo.notebooks import copy_notebooks
+from restate_lab.demo.run import notebook_environment
+from support.clusters import Cluster
+from support.jupyter import LabPage, chromium, find_chromium
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test here."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def notebooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder that JupyterLab shows; a test may write notebooks into it."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    copy_notebooks(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def jupyterlab(newest: Cluster, notebooks: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterLab]:
+    """Give a JupyterLab in which `rl.connect()` finds the plain 1.7.12 cluster."""
+    env = notebook_environment(newest.folder, newest.admin_url, newest.ingress_url)
+    options = ("--LabApp.expose_app_in_browser=True",)
+    with JupyterLab(notebooks, tmp_path_factory.mktemp("jupyterlab"), env=env, options=options) as lab:
+        yield lab
+
+
+# One browser a module, not a session: playwright's loop would be in the way of every later test with a loop.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Give a headless Chromium."""
+    executable = find_chromium()
+    if executable is None:
+        pytest.skip("no Chromium: install it (Debian: apt-get install chromium), or name it in CHROMIUM")
+    with chromium(executable) as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser, jupyterlab: JupyterLab) -> Iterator[LabPage]:
+    """Give a page of JupyterLab; when the test is over, it has asked 127.0.0.1 only."""
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    opened = LabPage(context.new_page(), jupyterlab)
+    yield opened
+    context.close()
+    assert not opened.left_the_machine
+
+
+@pytest.fixture
+def screenshots(tmp_path: Path) -> Path:
+    """Give the folder for pictures: that of RESTATE_LAB_SCREENSHOTS, or a temporary one."""
+    folder = Path(os.environ.get("RESTATE_LAB_SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

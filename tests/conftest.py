@@ -1,0 +1,104 @@
+"""Fixtures of the whole suite: real servers, the real CLI, and a session that touches nothing of the developer's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from restate_lab.demo.install import install_cli
+from restate_lab.errors import RestateLabError
+from support.clusters import KINDS, NEWEST, Cluster, Clusters, server_binary
+from support.isolation import only_loopback, original_environment, private_environment
+
+NO_SKIP = "RESTATE_LAB_NO_SKIP"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give the session a home folder of its own; no test reads the developer's settings or reaches the network."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        private_environment(patch, home)
+        only_loopback(patch)
+        yield home
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_left(isolated: Path) -> Iterator[None]:
+    """Whatever the suite started has ended when the suite ends."""
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    yield
+    children = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert not alive, [child.as_dict(["pid", "cmdline"]) for child in alive]
+
+
+@pytest.fixture(scope="session")
+def clusters(no_process_left: None) -> Iterator[Clusters]:
+    """Every kind of server, each started once."""
+    running = Clusters()
+    yield running
+    running.close()
+
+
+def cluster_of(clusters: Clusters, kind: str) -> Cluster:
+    binary_of(kind)
+    return clusters.get(kind)
+
+
+def binary_of(kind: str) -> Path:
+    try:
+        return server_binary(kind)
+    except RestateLabError as error:
+        pytest.skip(f"no restate-server {kind}: {str(error).splitlines()[0]}")
+
+
+@pytest.fixture(scope="session", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS])
+def cluster(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
+    """Give each kind of server in turn, with the demo's services and its story played."""
+    return cluster_of(clusters, request.param)
+
+
+@pytest.fixture(scope="session")
+def newest(clusters: Clusters) -> Cluster:
+    """Give the plain 1.7.12 server of `cluster`, for tests that need one server only (mark them `server`)."""
+    return cluster_of(clusters, NEWEST)
+
+
+@pytest.fixture(scope="session")
+def server(isolated: Path) -> Path:
+    """Give the binary of the plain 1.7.12 server, for tests that start one of their own (mark them `server`)."""
+    return binary_of(NEWEST)
+
+
+@pytest.fixture(scope="session")
+def restate_cli(isolated: Path) -> Path:
+    """Give the real `restate` CLI (mark tests that use it `server`)."""
+    try:
+        with original_environment():
+            return install_cli()
+    except RestateLabError as error:
+        pytest.skip(f"no restate CLI: {str(error).splitlines()[0]}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses a real server as such, also where the test forgot it."""
+    for item in items:
+        if {"clusters", "server", "restate_cli"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.server)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Turn a skip for a missing part into a failure where RESTATE_LAB_NO_SKIP is set: CI has every part."""
+    report = yield
+    needs_a_part = item.get_closest_marker("server") or item.get_closest_marker("browser")
+    if os.environ.get(NO_SKIP) and needs_a_part and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{NO_SKIP} is set, and this was skipped: {report.longrepr[2]}"
+    return report

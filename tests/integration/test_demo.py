@@ -1,0 +1,144 @@
+"""The demo: it runs, it shows what it should, and it leaves nothing behind."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from pathlib import Path
+
+import httpx
+import nbformat
+import pytest
+
+import restate_lab as rl
+from restate_lab.demo import cluster as cluster_module, fix
+from restate_lab.demo.cluster import RestateServer, free_ports
+from restate_lab.demo.embedded import Embedded
+from restate_lab.demo.notebooks import FIRST_NOTEBOOK
+from restate_lab.demo.run import run_demo, working_folder
+from restate_lab.demo.script import read_roles
+from restate_lab.demo.story import FIRST_LOOK
+from restate_lab.errors import RestateLabError
+from support.clusters import Cluster
+from support.demos import RunningDemo, processes_in
+
+pytestmark = pytest.mark.server
+
+
+def has_status(demo: Embedded, role: str, status: str) -> bool:
+    for _ in range(200):
+        if demo.api.statuses([demo.roles[role]]) == {demo.roles[role]: status}:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def start_kernel(url: str) -> None:
+    base, token = url.partition("lab/tree/")[0], url.partition("token=")[2]
+    httpx.post(f"{base}api/kernels", headers={"authorization": f"token {token}"}, json={}).raise_for_status()
+
+
+def test_every_role_has_its_status(cluster: Cluster) -> None:
+    """On every kind of server each role of the story is in the status it is meant to have."""
+    assert read_roles(cluster.folder) == cluster.roles
+    with rl.connect(cluster.admin_url) as lab:
+        for step in FIRST_LOOK:
+            status, result = lab.sql(
+                "SELECT status, completion_result FROM sys_invocation WHERE id = :id", id=cluster.roles[step.role]
+            ).iloc[0]
+            expected = {"succeeded": ("completed", "success"), "failed": ("completed", "failure")}
+            assert (status, result) == expected.get(step.reaches, (step.reaches, result)), step.role
+
+
+def test_once_prints_what_it_found_and_leaves_nothing(server: Path, tmp_path: Path) -> None:
+    """`--once` executes the notebook on real data, prints it, exits with 0 and leaves no process and no file."""
+    with RunningDemo(tmp_path / "tmp", server, "--once") as demo:
+        assert demo.process.wait(90) == 0, demo.output.read_text()
+        found = demo.output.read_text()
+        assert "<Lab demo at http://127.0.0.1:" in found
+        assert "read-only" in found
+        assert "WeatherDown" in found
+        assert "Command: Run  get weather" in found
+        assert "[a picture]" in found
+        assert not demo.processes()
+        assert not list(demo.tmp.iterdir())
+
+
+def test_once_fails_with_the_failing_cell(server: Path, tmp_path: Path) -> None:
+    """`--once` exits with 1 when a cell fails, names the cell and its error, and `--keep` has the executed copy."""
+    kept = tmp_path / "kept"
+    broken = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("print('before')\nlab = undefined")])
+    (kept / "notebooks").mkdir(parents=True)
+    nbformat.write(broken, kept / "notebooks" / FIRST_NOTEBOOK)
+
+    with RunningDemo(tmp_path / "tmp", server, "--once", "--keep", str(kept)) as demo:
+        assert demo.process.wait(90) == 1
+        assert "lab = undefined" in demo.output.read_text()
+        assert "NameError: name 'undefined' is not defined" in demo.output.read_text()
+        assert not demo.processes()
+
+    executed = nbformat.read(kept / "executed" / FIRST_NOTEBOOK, as_version=4)
+    assert executed.cells[0].outputs[0].text == "before\n"
+
+
+@pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGTERM), (signal.SIGHUP, signal.SIGKILL)], ids=str)
+def test_ends_whatever_ends_it(numbers: tuple[signal.Signals, ...], server: Path, tmp_path: Path) -> None:
+    """Two demos run at once, and no process of theirs (kernels included) outlives a signal, be it SIGKILL."""
+    demos = [RunningDemo(tmp_path / number.name, server, "--no-browser") for number in numbers]
+    with demos[0], demos[1]:
+        urls = [demo.wait_for(r"(http://127\.0\.0\.1:\d+/lab/tree/\S+token=\S+)") for demo in demos]
+        assert urls[0] != urls[1]
+        for demo, url, number in zip(demos, urls, numbers, strict=True):
+            start_kernel(url)
+            assert any("ipykernel_launcher" in each.cmdline() for each in demo.processes())
+            code = demo.end(number)
+            assert code == {signal.SIGINT: 0, signal.SIGKILL: -signal.SIGKILL}.get(number, 128 + number)
+            demo.wait_until_gone()
+            if number != signal.SIGKILL:
+                assert not list(demo.tmp.iterdir())
+
+
+def test_kept_folder_is_taken_up_again(server: Path, tmp_path: Path) -> None:
+    """A folder that was kept has the same invocations the next time, and they reach the services at their new port."""
+    with Embedded(server, tmp_path) as demo:
+        before = demo.roles
+        assert has_status(demo, "agent_denver", "backing-off")
+    with Embedded(server, tmp_path) as demo:
+        assert demo.roles == before
+        assert has_status(demo, "agent_denver", "backing-off")
+        fix("weather", folder=tmp_path)
+        assert has_status(demo, "agent_denver", "succeeded")
+
+
+def test_one_demo_per_kept_folder(server: Path, tmp_path: Path) -> None:
+    """A second demo on a folder in use says so and does not touch it."""
+    with working_folder(tmp_path), pytest.raises(RestateLabError, match="another demo is running"):
+        run_demo(server=server, keep=tmp_path, once=True)
+
+
+def test_server_takes_other_ports_when_one_was_taken(
+    server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A port that someone takes between the search and the start is not the end: others are tried."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        offered = [[*free_ports(2), taken.getsockname()[1]], free_ports(3)]
+        monkeypatch.setattr(cluster_module, "free_ports", lambda count: offered.pop(0))
+        with RestateServer(server, base_dir=tmp_path) as running:
+            assert not offered
+            assert running.admin_url != f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+def test_server_that_does_not_start_says_why(server: Path, tmp_path: Path) -> None:
+    """The error has the server's last words, and nothing is left running."""
+    with pytest.raises(RestateLabError, match="nonsense"):
+        RestateServer(server, base_dir=tmp_path, env={"RESTATE_DEFAULT_NUM_PARTITIONS": "nonsense"})
+    assert not processes_in(tmp_path)
+
+
+def test_temporary_server_leaves_no_folder(server: Path) -> None:
+    """A server without a folder of its own removes the temporary one."""
+    with RestateServer(server) as running:
+        folder = running.base_dir
+        assert folder.is_dir()
+    assert not folder.exists()

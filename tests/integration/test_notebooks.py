@@ -1,0 +1,63 @@
+"""The notebooks that come with the package: they run on every kind of server, and nothing of a run is kept in git."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from itertools import chain
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from restate_lab.reports.runner import NotebookRun, run_notebook
+from support.clusters import Cluster
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+FIRST = NOTEBOOKS / "01_first_look.ipynb"
+
+
+def run(notebook: Path, cluster: Cluster, folder: Path) -> NotebookRun:
+    env = {**os.environ, "RESTATE_ADMIN_URL": cluster.admin_url, "RESTATE_INGRESS_URL": cluster.ingress_url}
+    return run_notebook(notebook, folder / notebook.name, env=env)
+
+
+@pytest.mark.server
+def test_first_look_answers_its_questions(cluster: Cluster, tmp_path: Path) -> None:
+    """On every kind of server the first notebook has card, statuses, failure, stuck step and picture."""
+    done = run(FIRST, cluster, tmp_path)
+    assert done.ok, done.failure
+
+    output = {
+        cell.id: cell.outputs for cell in nbformat.read(done.executed, as_version=4).cells if cell.cell_type == "code"
+    }
+    assert cluster.admin_url.removeprefix("http://") in output["connect"][0].data["text/html"]
+    for status in ("backing-off", "suspended", "scheduled", "failed", "succeeded"):
+        assert status in output["now"][0].data["text/html"]
+    assert cluster.roles["agent_denver"] in output["failing"][0].data["text/html"]
+    assert "WeatherDown" in output["failing"][0].data["text/html"]
+    assert "only 2 of lamp on hand" in output["failing"][0].data["text/html"]
+    assert "Command: Run  get weather" in output["journal"][0].data["text/plain"].splitlines()[-1]
+    assert "image/png" in output["picture"][-1].data
+    assert not [each for each in chain(*output.values()) if each.output_type == "stream"], "warnings"
+
+
+@pytest.mark.parametrize("notebook", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.name)
+def test_notebooks_are_clean(notebook: Path) -> None:
+    """A notebook in git has no output, no trace of a run, cell ids, and any Python's kernel."""
+    content = nbformat.read(notebook, as_version=nbformat.NO_CONVERT)
+    nbformat.validate(content)
+    assert (content.nbformat, content.nbformat_minor) == (4, 5)
+    assert set(content.metadata) <= {"kernelspec", "language_info"}
+    assert content.metadata.kernelspec.name == "python3"
+    for cell in content.cells:
+        assert cell.id
+        assert set(cell.metadata) <= {"tags"}
+        assert not cell.get("outputs")
+        assert cell.get("execution_count") is None
+
+
+def test_wheel_takes_the_notebooks_along() -> None:
+    """What is built has the notebooks where an installed demo looks for them."""
+    build = tomllib.loads((NOTEBOOKS.parent / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    assert build["targets"]["wheel"]["force-include"] == {"notebooks": "restate_lab/demo/notebooks"}

@@ -1,0 +1,291 @@
+"""The query path against real servers of every kind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import polars as pl
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import restate_lab as rl
+from restate_lab import errors
+from restate_lab.client.lab import Lab
+from support.clusters import Cluster
+
+BREAKS_HALF_WAY = (
+    "SELECT value, cast(CASE WHEN value > 20000 THEN 'x' ELSE '1' END AS int) AS n FROM generate_series(1, 40000)"
+)
+ENDLESS = "SELECT value FROM generate_series(1, 100000000000)"
+SILENT = ENDLESS + " WHERE value % 7 = 8"
+
+
+@pytest.fixture
+def lab(cluster: Cluster, tmp_path: Path) -> Iterator[Lab]:
+    with rl.connect(cluster.admin_url, audit=tmp_path / "audit") as lab:
+        yield lab
+
+
+@pytest.fixture
+def newest_lab(newest: Cluster, tmp_path: Path) -> Iterator[Lab]:
+    with rl.connect(newest.admin_url, audit=tmp_path / "audit") as lab:
+        yield lab
+
+
+def test_a_lab_is_a_source_and_knows_its_server(lab: Lab, cluster: Cluster) -> None:
+    """Name, version, features and clock are the server's own."""
+    assert isinstance(lab, rl.Source)
+    assert lab.version == cluster.version
+    assert lab.features.get("vqueues", False) is cluster.vqueues
+    assert abs(lab.now - datetime.now(UTC)) < timedelta(seconds=5)
+    assert lab.now.tzinfo is UTC
+    assert repr(lab) == f"<Lab {lab.name} at {cluster.admin_url}, restate {cluster.version}" + (
+        ", vqueues>" if cluster.vqueues else ">"
+    )
+
+
+def test_real_invocations_come_as_a_frame(lab: Lab, cluster: Cluster) -> None:
+    """The demo's invocations are found by id, with times in UTC and nulls kept."""
+    ids = list(cluster.roles.values())
+    frame = lab.sql("SELECT id, target, status, created_at, retry_count FROM sys_invocation WHERE id IN :ids", ids=ids)
+    assert set(frame["id"]) == set(ids)
+    assert str(frame["created_at"].dtype) == "datetime64[ms, UTC]"
+    assert (frame["created_at"] <= pd.Timestamp(lab.now)).all()
+
+
+def test_tables_lists_what_the_server_has(lab: Lab, cluster: Cluster) -> None:
+    """Tables and columns come from the server itself; what only newer ones have is there on them alone."""
+    tables = lab.tables()
+    assert list(tables.columns) == ["table", "column", "type", "nullable"]
+    assert {"sys_invocation", "sys_journal", "state"} <= set(tables["table"])
+    assert ("sys_vqueues" in set(tables["table"])) is (cluster.version != "1.6.1")
+    for table in sorted(set(tables["table"])):
+        listed = list(tables.loc[tables["table"] == table, "column"])
+        assert lab.arrow(f'SELECT * FROM "{table}" LIMIT 0').column_names == listed
+
+
+def test_an_answer_that_breaks_off_is_an_error(lab: Lab) -> None:
+    """A row that does not compute ends the answer under status 200; that is QueryInterrupted, with the rows it gave."""
+    with pytest.raises(errors.QueryInterrupted, match="broke off after") as caught:
+        lab.sql(BREAKS_HALF_WAY)
+    assert 0 < caught.value.rows < 40_000
+    assert caught.value.partial is not None
+    assert len(set(caught.value.partial["value"].to_pylist())) == caught.value.rows
+
+
+def test_a_broken_stream_and_file_are_errors_too(lab: Lab, tmp_path: Path) -> None:
+    """stream() raises after the rows that came, and to_parquet() leaves nothing behind."""
+    rows = 0
+    with lab.stream(BREAKS_HALF_WAY) as reader, pytest.raises(errors.QueryInterrupted) as caught:
+        for batch in reader:
+            rows += batch.num_rows
+    assert rows == caught.value.rows > 0
+    with pytest.raises(errors.QueryInterrupted):
+        lab.to_parquet(BREAKS_HALF_WAY, tmp_path / "x.parquet")
+    assert not list(tmp_path.glob("x*"))
+
+
+def test_types_are_exact(lab: Lab) -> None:
+    """Integers, times, durations, lists and bytes come back as they are, beside nulls."""
+    row = (
+        "SELECT arrow_cast('18446744073709551615', 'UInt64') AS u, 9007199254740993 AS i, true AS b, "
+        "arrow_cast('2026-11-25T03:00:00.123Z', 'Timestamp(Millisecond, Some(\"+00:00\"))') AS t, "
+        "arrow_cast(1500, 'Duration(Millisecond)') AS d, [1, 2] AS l, X'00ff' AS x"
+    )
+    nulls = "SELECT " + ", ".join(f"NULL AS {name}" for name in "uibtdlx")
+    frame = lab.sql(f"SELECT * FROM ({row} UNION ALL {nulls}) ORDER BY u NULLS LAST")
+    first, second = frame.iloc[0], frame.iloc[1]
+    assert (int(first.u), int(first.i), bool(first.b)) == (2**64 - 1, 2**53 + 1, True)
+    assert first.t == pd.Timestamp("2026-11-25T03:00:00.123Z")
+    assert first.d == pd.Timedelta("1.5s")
+    assert (list(first.l), first.x) == ([1, 2], b"\x00\xff")
+    assert second.isna().all()
+
+
+def test_empty_results_keep_their_columns(lab: Lab) -> None:
+    """No rows still have names and types."""
+    frame = lab.sql("SELECT id, created_at, partition_key FROM sys_invocation_status WHERE false")
+    assert frame.shape == (0, 3)
+    assert str(frame["created_at"].dtype) == "datetime64[ms, UTC]"
+
+
+def test_names_that_come_twice_are_told_apart(lab: Lab) -> None:
+    """A join's two ids are both there, with a warning."""
+    with pytest.warns(errors.DuplicateColumns):
+        frame = lab.sql("SELECT a.id, b.id FROM sys_invocation a JOIN sys_invocation b ON a.id = b.id LIMIT 1")
+    assert list(frame.columns) == ["id", "id_2"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "best"),
+    [
+        ("SELECT * FROM sys_invocatoin", "sys_invocation"),
+        ("SELECT idd FROM sys_invocation", "sys_invocation.id"),
+        ("SELECT i.statsu FROM sys_invocation i", "i.status"),
+        ("SELECT coutn(id) FROM sys_invocation", "count"),
+    ],
+)
+def test_unknown_names_suggest_the_nearest(lab: Lab, statement: str, best: str) -> None:
+    """A misspelled table, column or function is answered with the real one."""
+    with pytest.raises(errors.UnknownName) as caught:
+        lab.sql(statement)
+    assert caught.value.suggestions[0] == best
+
+
+@pytest.mark.parametrize("statement", ["SELECT 1 +", "SELECT 1/0", "SELECT id FROM sys_invocation WHERE id = 'nope'"])
+def test_refusals_have_the_servers_words(lab: Lab, statement: str) -> None:
+    """Whether the server says 400 or 500, a statement it cannot run is QueryRefused."""
+    with pytest.raises(errors.QueryRefused, match="refused the query") as caught:
+        lab.sql(statement)
+    assert caught.value.status in {400, 500}
+
+
+def test_limits_stop_runaway_queries(lab: Lab) -> None:
+    """Too many bytes, too much time with rows, and too much time in silence each have their error."""
+    with pytest.raises(errors.ResultTooLarge):
+        lab.sql(ENDLESS, max_bytes=1_000_000, progress=False)
+    for statement in (ENDLESS, SILENT):
+        with pytest.raises(errors.TimedOut):
+            lab.arrow(statement, timeout=0.7, max_bytes=1 << 40, progress=False)
+
+
+def cpu_seconds(admin_url: str) -> float:
+    """Return the processor time of the server that listens there."""
+    port = int(admin_url.rsplit(":", 1)[1])
+    for process in psutil.Process().children(recursive=True):
+        if any(c.laddr.port == port and c.status == psutil.CONN_LISTEN for c in process.net_connections("tcp4")):
+            times = process.cpu_times()
+            return float(times.user + times.system)
+    raise AssertionError("no such server")
+
+
+@pytest.mark.parametrize("statement", [ENDLESS, SILENT])
+def test_the_stop_button_ends_the_query_on_the_server(newest_lab: Lab, newest: Cluster, statement: str) -> None:
+    """After a KeyboardInterrupt the server stops working on the query within two seconds."""
+    threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        newest_lab.arrow(statement, max_bytes=1 << 40, progress=False)
+    time.sleep(1.5)
+    before = cpu_seconds(newest.admin_url)
+    time.sleep(1)
+    assert cpu_seconds(newest.admin_url) - before < 0.5
+    assert newest_lab.sql("SELECT 1 AS one")["one"][0] == 1
+
+
+def test_progress_appears_only_for_what_takes_long(newest_lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    """A quick query shows nothing; one of more than a second shows rows and MB, also while nothing comes."""
+    newest_lab.sql("SELECT 1 AS one")
+    assert capsys.readouterr().err == ""
+    for statement in (ENDLESS, SILENT):
+        with pytest.raises(errors.TimedOut):
+            newest_lab.arrow(statement, timeout=1.6, max_bytes=1 << 40)
+        assert "MB" in capsys.readouterr().err
+
+
+def test_streams_hold_one_piece_at_a_time(lab: Lab) -> None:
+    """A large result passes through a reader in pieces; leaving early is fine."""
+    with lab.stream("SELECT value FROM generate_series(1, :n)", n=300_000) as reader:
+        assert isinstance(reader, pa.RecordBatchReader)
+        sizes = [batch.num_rows for batch in reader]
+    assert sum(sizes) == 300_000
+    assert max(sizes) < 50_000
+    with lab.stream(ENDLESS) as reader:
+        reader.read_next_batch()
+    assert lab.sql("SELECT 1 AS one")["one"][0] == 1
+
+
+def test_to_parquet_equals_the_table(lab: Lab, tmp_path: Path) -> None:
+    """The file holds what arrow() gives."""
+    statement = "SELECT id, status, created_at, retry_count FROM sys_invocation WHERE id IN :ids ORDER BY id"
+    ids = lab.sql("SELECT id FROM sys_invocation_status").id
+    path = lab.to_parquet(statement, tmp_path / "x.parquet", ids=ids)
+    assert pq.read_table(path).equals(lab.arrow(statement, ids=ids))
+
+
+def test_other_libraries_take_the_tables(newest_lab: Lab) -> None:
+    """Polars and DuckDB read arrow() and stream() as they are."""
+    table = newest_lab.arrow("SELECT target_service_name AS service, status FROM sys_invocation")
+    assert pl.from_arrow(table).height == table.num_rows > 0  # type: ignore[union-attr]
+    invocations = table  # DuckDB finds it by its name
+    assert duckdb.sql("SELECT count(*) FROM invocations").fetchall() == [(invocations.num_rows,)]
+    with newest_lab.stream("SELECT value FROM generate_series(1, 1000)") as reader:
+        assert duckdb.from_arrow(reader).aggregate("sum(value)").fetchall() == [(500_500,)]
+
+
+def test_one_lab_serves_many_threads(newest_lab: Lab) -> None:
+    """Answers asked for at once by several threads do not mix."""
+    with ThreadPoolExecutor(8) as pool:
+        answers = pool.map(
+            lambda n: newest_lab.sql("SELECT :n AS n, value FROM generate_series(1, 3000)", n=n), range(40)
+        )
+        for n, frame in enumerate(answers):
+            assert len(frame) == 3000
+            assert set(frame["n"]) == {n}
+
+
+def test_a_wrong_address_fails_on_the_line_that_connects(newest: Cluster) -> None:
+    """Nobody there, the ingress instead of the admin port: connect() says so."""
+    with pytest.raises(errors.Unreachable, match="refused"):
+        rl.connect("http://127.0.0.1:1")
+    with pytest.raises(errors.ServerFailed, match="not as a Restate Admin API"):
+        rl.connect(newest.ingress_url)
+    assert repr(rl.connect("http://127.0.0.1:1", check=False)) == "<Lab 127.0.0.1:1 at http://127.0.0.1:1>"
+
+
+def test_a_base_path_is_kept(newest: Cluster) -> None:
+    """A prefix before the Admin API's paths is part of every request."""
+    with pytest.raises(errors.ServerFailed, match="404"):
+        rl.connect(newest.admin_url + "/behind/a/gateway")
+
+
+def test_a_unix_socket_is_an_address(newest: Cluster) -> None:
+    """The server's own admin socket answers queries, too."""
+    (socket,) = newest.base_dir.glob("*/admin.sock")
+    with rl.connect(f"unix:{socket}") as lab:
+        assert lab.sql("SELECT value FROM generate_series(1, 5000)")["value"].sum() == 12_502_500
+
+
+def test_read_only_can_only_be_tightened(newest: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RESTATE_LAB_READ_ONLY=1 wins over read_only=False."""
+    monkeypatch.setenv("RESTATE_LAB_READ_ONLY", "1")
+    with rl.connect(newest.admin_url, read_only=False) as lab:
+        assert lab.read_only
+        with pytest.raises(errors.ReadOnly):
+            lab.transport.change("PATCH", "/invocations/inv_1/kill", action="kill", targets=["inv_1"])
+
+
+def test_the_card_names_the_cluster_and_counts(lab: Lab, cluster: Cluster) -> None:
+    """The card shows address and counts by status; with vqueues, too, back-offs are counted as such."""
+    html = lab._repr_html_()
+    assert cluster.admin_url in html
+    assert "backing-off" in html
+    total = lab.sql("SELECT count(*) AS n FROM sys_invocation_status")["n"][0]
+    assert f"{total:,} invocations" in html
+
+
+def test_a_card_of_a_lost_server_says_so() -> None:
+    """A card that could not count says that, and why, within its limit."""
+    lab = rl.connect("http://127.0.0.1:1", check=False)
+    started = time.monotonic()
+    assert "not counted" in lab._repr_html_()
+    assert time.monotonic() - started < 5
+
+
+def test_nothing_warns(newest_lab: Lab) -> None:
+    """Plain use raises no warning of pandas, pyarrow or our own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for backend in (None, "numpy_nullable", "pyarrow"):
+            newest_lab.sql("SELECT * FROM sys_invocation", dtype_backend=backend)  # type: ignore[arg-type]

@@ -1,0 +1,112 @@
+"""The style as checks: formatting, lint, types, layers, sizes, and what the repository must not contain."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "restate_lab"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+LONGEST_MODULE = 400
+LONGEST_FUNCTION = 40
+
+
+def run(tool: str, *arguments: str) -> None:
+    command = Path(sys.executable).with_name(tool)
+    done = subprocess.run([command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_ruff_lint() -> None:
+    """Ruff has nothing to say."""
+    run("ruff", "check", ".")
+
+
+def test_ruff_format() -> None:
+    """Every file is formatted."""
+    run("ruff", "format", "--check", ".")
+
+
+def test_mypy() -> None:
+    """Types hold under mypy strict."""
+    run("mypy")
+
+
+def test_layers() -> None:
+    """Imports go one way, and every module has a layer."""
+    run("lint-imports")
+
+
+def tracked() -> list[Path]:
+    done = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],  # noqa: S607
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in done.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(ROOT)))
+def test_sizes(module: Path) -> None:
+    """No module above 400 lines, no function above 40."""
+    source = module.read_text(encoding="utf-8")
+    assert source.count("\n") <= LONGEST_MODULE
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            docstring = ast.get_docstring(node, clean=False)
+            lines = (node.end_lineno or 0) - node.lineno - (docstring.count("\n") + 1 if docstring else 0)
+            assert lines <= LONGEST_FUNCTION, f"{node.name} has {lines} lines"
+
+
+def test_below_the_panels_progress_is_plain() -> None:
+    """Only panels hand in a notebook's bar: nothing else imports tqdm.auto or tqdm.notebook."""
+    for module in MODULES:
+        if PACKAGE / "panels" not in module.parents:
+            source = module.read_text(encoding="utf-8")
+            assert not {"tqdm.auto", "tqdm.notebook"} & set(source.replace('"', " ").split()), module
+
+
+def test_every_module_says_its_job() -> None:
+    """The first line of every module is its docstring."""
+    assert [str(module) for module in MODULES if not ast.get_docstring(ast.parse(module.read_text("utf-8")))] == []
+
+
+def test_no_rooms_without_a_name() -> None:
+    """No ``utils``, no ``helpers``."""
+    assert [str(module) for module in MODULES if module.stem in {"utils", "helpers", "common", "misc"}] == []
+
+
+def test_the_readme_shows_the_layers_that_are_checked() -> None:
+    """The README's picture of the layers is the one that import-linter holds."""
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    contract = next(c for c in config["tool"]["importlinter"]["contracts"] if c["id"] == "layers")
+    order = " → ".join(layer.replace("(", "").replace(")", "") for layer in contract["layers"])
+    assert order in " ".join((ROOT / "README.md").read_text("utf-8").split())
+
+
+def test_notebooks_have_no_outputs() -> None:
+    """Outputs and execution counts are stripped."""
+    for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = json.loads(notebook.read_text("utf-8"))["cells"]
+        assert not [c for c in cells if c.get("outputs") or c.get("execution_count")], notebook.name
+
+
+def test_no_machine_paths_and_no_lock_files() -> None:
+    """No path of anybody's machine and no lock file is in the repository."""
+    forbidden = [str(Path.home()) + "/", str(ROOT) + "/"]
+    for file in tracked():
+        assert not file.name.endswith((".lock", "package-lock.json")), file
+        if file.suffix != ".png" and file != Path(__file__):
+            text = file.read_text("utf-8")
+            assert not [path for path in forbidden if path in text], file

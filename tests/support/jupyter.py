@@ -1,0 +1,125 @@
+"""A real JupyterLab in a real, headless Chromium, driven as a person would, and asked through its kernel."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from playwright.sync_api import Browser, Page, Request, sync_playwright
+
+from restate_lab.demo.jupyter import JupyterLab
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+)
+# The page says "idle" before the kernel is connected, and running then opens a dialog that waits for ever.
+CONNECTED = """() => {
+    const kernel = window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel;
+    return kernel?.status === 'idle' && kernel.connectionStatus === 'connected'; }"""
+# With nothing left to run: every cell with code has its number, unless an error stopped the run.
+ENDED = """() => {
+    const panel = window.jupyterapp.shell.currentWidget;
+    const code = panel.content.widgets.filter(c => c.model.type === 'code' && c.model.sharedModel.source.trim());
+    const failed = code.some(c => c.model.outputs.toJSON().some(o => o.output_type === 'error'));
+    return panel.sessionContext.session.kernel.status === 'idle'
+        && (failed || code.every(c => c.model.executionCount !== null && c.model.executionState !== 'running')); }"""
+ERRORS = """() => window.jupyterapp.shell.currentWidget.content.widgets
+    .flatMap(c => c.model.outputs?.toJSON() ?? []).filter(o => o.output_type === 'error')
+    .map(o => o.ename + ': ' + o.evalue)"""
+EVALUATE = """async expression => {
+    const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+    const reply = await kernel.requestExecute(
+        {code: '', silent: true, user_expressions: {value: expression}}, true).done;
+    return reply.content.user_expressions.value; }"""
+
+
+def find_chromium() -> str | None:
+    """Return the Chromium of this machine, or the one that the variable CHROMIUM names."""
+    named = os.environ.get("CHROMIUM")
+    return named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@contextlib.contextmanager
+def chromium(executable: str) -> Iterator[Browser]:
+    """Give a headless browser."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+def write_notebook(path: Path, *sources: str) -> Path:
+    """Write a notebook with these code cells."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+class LabPage:
+    """A page with JupyterLab in it; ``page`` is playwright's own."""
+
+    def __init__(self, page: Page, lab: JupyterLab) -> None:
+        self.page = page
+        self.lab = lab
+        self.left_the_machine: list[str] = []
+        self.console_errors: list[str] = []
+        page.on("request", self._note_request)
+        page.on("console", lambda said: self.console_errors.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: self.console_errors.append(str(error)))
+
+    def open(self, notebook: str) -> None:
+        """Open a notebook of JupyterLab's folder, in a fresh workspace, and wait for its kernel."""
+        self.page.goto(
+            f"{self.lab.address}lab/workspaces/auto-e2e/tree/{notebook}?reset&token={self.lab.token}",
+            wait_until="domcontentloaded",
+        )
+        self.page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=90_000)
+        self.page.wait_for_function(CONNECTED, timeout=90_000)
+
+    def command(self, name: str, **arguments: Any) -> None:
+        """Execute a command of JupyterLab, such as "notebook:run-cell", and wait until it has."""
+        self.page.evaluate(
+            "async ([name, args]) => { await window.jupyterapp.commands.execute(name, args); }", [name, arguments]
+        )
+
+    def run_all(self) -> None:
+        """Run all cells, and fail with the error of one."""
+        self.command("notebook:run-all-cells")
+        self.page.wait_for_function(ENDED, timeout=120_000)
+        assert self.page.evaluate(ERRORS) == []
+
+    def run_cell(self, index: int) -> None:
+        """Run one cell, by its position among all cells, and wait until it has ended."""
+        self.page.evaluate("i => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = i; }", index)
+        self.command("notebook:run-cell")
+        self.page.wait_for_function(CONNECTED, timeout=120_000)
+
+    def value(self, expression: str) -> Any:
+        """Return the value of a Python expression in the notebook's kernel; it must fit into JSON."""
+        reply = self.page.evaluate(EVALUATE, f"__import__('json').dumps({expression}, default=str)")
+        assert reply["status"] == "ok", reply
+        return json.loads(ast.literal_eval(reply["data"]["text/plain"]))
+
+    def theme(self, name: str) -> None:
+        """Switch to "JupyterLab Light" or "JupyterLab Dark"."""
+        self.command("apputils:change-theme", theme=name)
+        light = "false" if name.endswith("Dark") else "true"
+        self.page.wait_for_selector(f"body[data-jp-theme-light='{light}']", state="attached")
+
+    def _note_request(self, request: Request) -> None:
+        if not request.url.startswith((self.lab.address, "data:", "blob:")):
+            self.left_the_machine.append(request.url)

@@ -1,0 +1,44 @@
+"""Nearest names: the wording of both server versions, recorded from them."""
+
+from __future__ import annotations
+
+import pytest
+
+from restate_lab.client.names import with_suggestions
+from restate_lab.errors import QueryRefused, UnknownName
+
+
+def suggested(reason: str) -> QueryRefused:
+    error = QueryRefused("refused", status=500, reason=reason)
+    return with_suggestions(error, lambda: ["state", "sys_invocation", "sys_journal"], lambda: ["count", "cot", "sum"])
+
+
+@pytest.mark.parametrize(
+    ("reason", "best"),
+    [
+        ("Error during planning: table 'restate.public.sys_invocatoin' not found", "sys_invocation"),
+        ("Error during planning: table 'restate.public.invocation' not found", "sys_invocation"),
+        ("Error during planning: Invalid function 'coutn'.\nDid you mean 'cot'?", "count"),
+        ("Schema error: No field named idd. Valid fields are s.id, s.target, s.status.", "s.id"),
+        ("Schema error: No field named i.idd. Did you mean 'i.id'?.", "i.id"),
+        ('Schema error: No field named "ID". Valid fields are s.id, s.target.', "s.id"),
+    ],
+)
+def test_the_nearest_name_comes_first(reason: str, best: str) -> None:
+    """An unknown table, function or column is answered with the nearest real one."""
+    error = suggested(reason)
+    assert isinstance(error, UnknownName)
+    assert error.suggestions[0] == best
+    assert best in str(error)
+
+
+def test_nothing_near_points_to_the_list() -> None:
+    """Where nothing is near, the message says where the names stand."""
+    error = suggested("Error during planning: table 'restate.public.xyzzy' not found")
+    assert isinstance(error, UnknownName)
+    assert "lab.tables()" in str(error)
+
+
+def test_other_refusals_stay_as_they_are() -> None:
+    """An error that is not about a name is left alone."""
+    assert type(suggested("Arrow error: Divide by zero error")) is QueryRefused

@@ -1,0 +1,62 @@
+"""Rows to a Parquet file: whole or not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import fs
+
+from restate_lab.client.parquet import write_parquet
+
+TABLE = pa.table({"id": ["a", "b"], "n": [1, 2]})
+
+
+def test_the_rows_are_in_the_file(tmp_path: Path) -> None:
+    """What is read back equals what was written, and no unfinished file stays."""
+    path = write_parquet(TABLE.to_batches(), TABLE.schema, tmp_path / "x.parquet", None)
+    assert path == tmp_path / "x.parquet"
+    assert pq.read_table(path).equals(TABLE)
+    assert [file.name for file in tmp_path.iterdir()] == ["x.parquet"]
+
+
+def test_a_uri_and_a_filesystem_are_places_too(tmp_path: Path) -> None:
+    """Any location of pyarrow.fs can be written to."""
+    write_parquet(TABLE.to_batches(), TABLE.schema, (tmp_path / "uri.parquet").as_uri(), None)
+    write_parquet(
+        TABLE.to_batches(), TABLE.schema, "sub.parquet", fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+    )
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["sub.parquet", "uri.parquet"]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    """A stream that breaks off leaves what was there before."""
+
+    def broken() -> Iterator[pa.RecordBatch]:
+        yield from TABLE.to_batches()
+        raise RuntimeError("cut")
+
+    (tmp_path / "x.parquet").write_text("old")
+    with pytest.raises(RuntimeError):
+        write_parquet(broken(), TABLE.schema, tmp_path / "x.parquet", None)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("x.parquet", "old")]
+
+
+def test_views_are_written_and_unions_refused_by_name(tmp_path: Path) -> None:
+    """string_view columns are kept as strings; a JSON union is an error that names the column."""
+    views = TABLE.select(["id"]).cast(pa.schema({"id": pa.string_view()}))
+    write_parquet(views.to_batches(), views.schema, tmp_path / "v.parquet", None)
+    assert pq.read_table(tmp_path / "v.parquet")["id"].to_pylist() == ["a", "b"]
+    union = pa.table({"u": pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])])})
+    with pytest.raises(TypeError, match="column u"):
+        write_parquet(union.to_batches(), union.schema, tmp_path / "u.parquet", None)
+    assert not (tmp_path / "u.parquet").exists()
+
+
+def test_an_empty_result_is_a_file_with_columns(tmp_path: Path) -> None:
+    """No rows still make a file that has the columns."""
+    write_parquet([], TABLE.schema, tmp_path / "e.parquet", None)
+    assert pq.read_table(tmp_path / "e.parquet").schema.equals(TABLE.schema)

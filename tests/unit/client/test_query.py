@@ -1,0 +1,151 @@
+"""Reading an answer: a stream cut anywhere is an error, never a shorter table."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import httpx
+import pyarrow as pa
+import pytest
+
+from restate_lab.audit import AuditLog
+from restate_lab.client.query import ARROW, Answer, ask
+from restate_lab.client.settings import Settings
+from restate_lab.client.transport import Transport
+from restate_lab.errors import QueryInterrupted, QueryRefused, ResultTooLarge, ServerFailed, TimedOut
+from restate_lab.progress import Quiet
+from support.raw_server import chunked, raw_server, says
+
+TABLE = pa.table({"id": [f"inv_{n}" for n in range(6)], "n": pa.array([1, None, 3, 4, 5, 2**64 - 1], pa.uint64())})
+
+
+def stream_of(table: pa.Table, rows_per_batch: int = 2) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=rows_per_batch)
+    return sink.getvalue()
+
+
+@contextmanager
+def asking(
+    tmp_path: Path,
+    address: str = "http://127.0.0.1:1",
+    network: httpx.BaseTransport | None = None,
+    timeout: float = 5,
+    max_bytes: int | None = None,
+) -> Iterator[Answer]:
+    settings = Settings("test", address, None, None, "", "the argument")
+    transport = Transport(settings, address, read_only=True, timeout=10, audit=AuditLog(tmp_path), transport=network)
+    with closing(transport):
+        with ask(transport, "SELECT 1", timeout=timeout, max_bytes=max_bytes, progress=Quiet()) as answer:
+            yield answer
+
+
+def answered(body: bytes, tmp_path: Path, kind: str = ARROW, max_bytes: int | None = None) -> pa.Table:
+    def handle(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"content-type": kind}, stream=httpx.ByteStream(body))
+
+    with asking(tmp_path, network=httpx.MockTransport(handle), max_bytes=max_bytes) as answer:
+        return answer.table()
+
+
+def test_a_whole_stream_is_the_table(tmp_path: Path) -> None:
+    """What the server sent is what comes out."""
+    assert answered(stream_of(TABLE), tmp_path).equals(TABLE)
+
+
+def test_a_stream_cut_anywhere_is_an_error(tmp_path: Path) -> None:
+    """At whatever byte a well-framed answer ends early, it raises QueryInterrupted with the rows that came whole."""
+    body = stream_of(TABLE)
+    seen = set()
+    for cut in range(len(body)):
+        with pytest.raises(QueryInterrupted) as caught:
+            answered(body[:cut], tmp_path)
+        rows = caught.value.rows
+        seen.add(rows)
+        if caught.value.partial is not None:
+            assert caught.value.partial.equals(TABLE.slice(0, rows))
+    assert seen == {0, 2, 4, 6}
+
+
+def test_a_connection_cut_anywhere_is_an_error(tmp_path: Path) -> None:
+    """The same for a connection that breaks: the rows that came are carried by the error."""
+    body = stream_of(TABLE)
+    for cut in range(0, len(body), 37):
+        talk = says(chunked(body[:cut], end=False), then_close=True)
+        with raw_server(talk) as server, pytest.raises(QueryInterrupted) as caught:
+            with asking(tmp_path, server.address) as answer:
+                answer.table()
+        assert caught.value.rows in {0, 2, 4, 6}
+
+
+def test_the_end_marker_decides_even_when_the_last_chunk_is_missing(tmp_path: Path) -> None:
+    """Once Arrow's own end has come all rows are here, and a line that breaks after it takes nothing away."""
+    talk = says(chunked(stream_of(TABLE), end=False), then_close=True)
+    with raw_server(talk) as server, asking(tmp_path, server.address) as answer:
+        assert answer.table().equals(TABLE)
+
+
+@pytest.mark.parametrize("kind", ["text/html", "application/json", "text/plain; charset=utf-8"])
+def test_an_answer_of_another_type_is_not_read(tmp_path: Path, kind: str) -> None:
+    """A page under status 200 is said to be one, not parsed."""
+    with pytest.raises(ServerFailed, match=r"not Arrow"):
+        answered(b"<html>", tmp_path, kind)
+
+
+def test_garbage_is_an_error(tmp_path: Path) -> None:
+    """Bytes that are no Arrow stream are an error that says so."""
+    with pytest.raises(ServerFailed, match="not a valid Arrow stream"):
+        answered(b"\xff\xff\xff\xff\x10\x00\x00\x00" + b"garbage " * 100, tmp_path)
+
+
+def test_a_runaway_result_is_stopped(tmp_path: Path) -> None:
+    """Past ``max_bytes`` reading stops, with advice."""
+    large = pa.table({"x": pa.array(range(200_000))})
+    with pytest.raises(ResultTooLarge, match="to_parquet") as caught:
+        answered(stream_of(large, 1000), tmp_path, max_bytes=300_000)
+    assert caught.value.size > 300_000
+    assert caught.value.rows < 200_000
+
+
+def test_a_trickling_answer_is_stopped_by_its_deadline(tmp_path: Path) -> None:
+    """The time limit counts for the whole answer, and the error says how far it came."""
+    body = stream_of(TABLE)
+
+    def trickle(connection: object, number: int) -> bool:
+        connection.sendall(chunked(body[:-8], end=False))  # type: ignore[attr-defined]
+        time.sleep(2)
+        return False
+
+    with raw_server(trickle) as server, pytest.raises(TimedOut, match="6 rows read"):
+        with asking(tmp_path, server.address, timeout=0.5) as answer:
+            answer.table()
+
+
+def test_a_refusal_has_the_servers_words_without_its_prefix(tmp_path: Path) -> None:
+    """A refused query is QueryRefused under 400 and 500 alike."""
+    for status in (400, 500):
+        message = "Datafusion error: Error during planning: no"
+        network = httpx.MockTransport(lambda _: httpx.Response(status, json={"message": message}))  # noqa: B023
+        with pytest.raises(QueryRefused, match="refused the query: Error during planning: no"):
+            with asking(tmp_path, network=network):
+                pass
+
+
+def test_names_that_come_twice_are_numbered(tmp_path: Path) -> None:
+    """Columns of one name are made distinct, with a warning that names them."""
+    twice = pa.Table.from_arrays([pa.array([1]), pa.array([2]), pa.array([3])], names=["id", "id", "id_2"])
+    with pytest.warns(match="columns id came more than once"):
+        assert answered(stream_of(twice), tmp_path).column_names == ["id", "id_3", "id_2"]
+
+
+def test_small_batches_are_merged(tmp_path: Path) -> None:
+    """The server's small batches come out in far fewer pieces, in order."""
+    many = pa.table({"x": pa.array(range(1000))})
+    table = answered(stream_of(many, 1), tmp_path)
+    assert table.equals(many)
+    assert table.column("x").num_chunks < 20

@@ -1,0 +1,290 @@
+"""Which cluster is meant: what the messages say, and that no token or password is ever shown."""
+
+from __future__ import annotations
+
+import base64
+import json
+import pickle
+import traceback
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from restate_lab.client.settings import Settings, load_settings
+from restate_lab.errors import SettingsError, SettingsWarning
+from restate_lab.redact import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HIDDEN = "hunter2"
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Callable[..., Settings]:
+    """Give load_settings() with an empty home and nothing but the variables of the call; `config` is config.toml."""
+
+    def load_with(cluster: str | None = None, *, config: str = "", dotenv: str = "", **options: Any) -> Settings:
+        home = tmp_path / "home" / ".config" / "restate"
+        work = tmp_path / "work"
+        for folder, name, text in ((home, "config.toml", config), (work, ".env", dotenv)):
+            folder.mkdir(parents=True, exist_ok=True)
+            if text:
+                (folder / name).write_text(text, encoding="utf-8")
+        env = {"HOME": str(tmp_path / "home")} | options.pop("env", {})
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", SettingsWarning)
+            return load_settings(cluster, env=env, cwd=work, **options)
+
+    return load_with
+
+
+def jwt(exp: int) -> str:
+    claims = base64.urlsafe_b64encode(json.dumps({"exp": exp, "sub": HIDDEN}).encode()).decode().rstrip("=")
+    return f"{HIDDEN}.{claims}.c2ln"
+
+
+def shown(error: BaseException) -> str:
+    """Return what a verbose traceback shows of an error: messages, notes, causes, and our frames' local variables."""
+    lines = []
+    seen: BaseException | None = error
+    while seen is not None:
+        lines += [str(seen), repr(seen), repr(seen.__dict__)]
+        frames = [frame for frame, _ in traceback.walk_tb(seen.__traceback__) if frame.f_code.co_filename != __file__]
+        lines += [repr(value) for frame in frames for value in frame.f_locals.values()]
+        seen = seen.__cause__ or seen.__context__
+    return "\n".join(lines)
+
+
+class TestArguments:
+    def test_a_url_is_taken_as_it_is(self, load: Callable[..., Settings]) -> None:
+        """A URL needs no CLI: its base path stays, its trailing slash goes, host and port name the cluster."""
+        settings = load("https://Restate.example:9070/base/", ingress_url="https://restate.example:8080/")
+        assert settings == Settings(
+            environment="restate.example:9070",
+            admin_url="https://restate.example:9070/base",
+            ingress_url="https://restate.example:8080",
+            token=None,
+            token_source="",
+            chosen_by="the argument",
+        )
+
+    def test_a_url_gets_nothing_of_the_configuration(self, load: Callable[..., Settings]) -> None:
+        """No token, address or error of any environment reaches a cluster given by URL."""
+        settings = load(
+            "http://other:9070",
+            config="[global]\nbearer_token = 't'\ningress_base_url = 'http://x'\nenvironment_type = 'nonsense'\n",
+            env={"RESTATE_ADMIN_URL": "http://x", "RESTATE_INGRESS_URL": "http://y", "RESTATE_HOST": ""},
+        )
+        assert (settings.admin_url, settings.ingress_url, settings.token) == ("http://other:9070", None, None)
+
+    def test_the_token_of_the_process_goes_with_a_url(self, load: Callable[..., Settings]) -> None:
+        """RESTATE_AUTH_TOKEN belongs to the process, not to an environment."""
+        settings = load("unix:/run/admin.sock", env={"RESTATE_AUTH_TOKEN": "t"})
+        assert settings.token is not None
+        assert settings.token.reveal() == "t"
+        assert (settings.environment, settings.token_source) == ("unix:/run/admin.sock", "RESTATE_AUTH_TOKEN")
+
+    def test_arguments_win(self, load: Callable[..., Settings]) -> None:
+        """A token and an ingress given by argument go before every variable and file, also before an expired login."""
+        settings = load(
+            "prod",
+            ingress_url="http://i:8080",
+            token=Secret(" t\n"),
+            config=f"[prod]\nadmin_base_url='http://a'\nenvironment_type='cloud'\n[global.cloud]\naccess_token='{jwt(1)}'",
+            env={"RESTATE_AUTH_TOKEN": "x", "RESTATE_INGRESS_URL": "nonsense"},
+        )
+        assert settings.token is not None
+        assert settings.token.reveal() == "t"
+        assert (settings.token_source, settings.ingress_url) == ("the token argument", "http://i:8080")
+
+    @pytest.mark.parametrize(
+        ("cluster", "options", "said"),
+        [
+            ("", {}, "the cluster argument is empty"),
+            ("http://x", {"token": ""}, "the token argument is empty"),
+            ("ftp://x", {}, "scheme other than http"),
+            ("http://x#y", {}, "query or a fragment"),
+            ("http://", {}, "names no host"),
+            ("http://x:y", {}, "not a valid URL"),
+            (
+                "http://x",
+                {"ingress_url": "x:8080"},
+                "the ingress_url argument, the ingress address, does not begin with",
+            ),
+            ("unix:", {}, "names no socket"),
+            ("localhost:9070", {}, "An address begins with http://"),
+        ],
+    )
+    def test_says_what_is_wrong(
+        self, load: Callable[..., Settings], cluster: str, options: dict[str, Any], said: str
+    ) -> None:
+        """An argument that cannot be meant is named, with the reason."""
+        with pytest.raises(SettingsError, match=said):
+            load(cluster, **options)
+
+
+class TestEnvironments:
+    def test_the_default_is_the_local_server(self, load: Callable[..., Settings]) -> None:
+        """With nothing configured the CLI's `local` is taken."""
+        settings = load()
+        assert (settings.environment, settings.admin_url, settings.ingress_url, settings.chosen_by) == (
+            "local",
+            "http://127.0.0.1:9070",
+            "http://127.0.0.1:8080",
+            "the default",
+        )
+
+    def test_a_name_is_spelled_as_configured(self, load: Callable[..., Settings]) -> None:
+        """Whatever the case in which it was asked for, one environment has one name."""
+        assert load("PROD", config="[Prod]\nadmin_base_url = 'http://p'").environment == "Prod"
+
+    def test_an_address_from_a_variable_is_told(self, load: Callable[..., Settings]) -> None:
+        """RESTATE_ADMIN_URL goes before the named environment's own address, as for the CLI; the words say so."""
+        settings = load("prod", config="[prod]\nadmin_base_url='http://p'", env={"RESTATE_ADMIN_URL": "http://v"})
+        assert (settings.admin_url, settings.chosen_by) == (
+            "http://v",
+            "the argument, its address by RESTATE_ADMIN_URL",
+        )
+
+    def test_an_unknown_name_lists_the_known(self, load: Callable[..., Settings], tmp_path: Path) -> None:
+        """The message names the file, the environments in it, the nearest one and what to do."""
+        config = "[Staging]\nadmin_base_url='http://s'\n[prod]\nadmin_base_url='http://p'\n[global]\n[default]\n"
+        with pytest.raises(SettingsError) as caught:
+            load("stagin", config=config)
+        said = str(caught.value)
+        assert "no environment 'stagin' (asked for)" in said
+        assert f"{tmp_path}/home/.config/restate/config.toml has Staging, local, prod. Did you mean 'Staging'?" in said
+        assert "restate config edit" in said
+
+    def test_an_unknown_name_without_a_file(self, load: Callable[..., Settings]) -> None:
+        """The message says what chose the name, and that no configuration exists where it was looked for."""
+        with pytest.raises(SettingsError, match=r"chosen by RESTATE_ENVIRONMENT\): .*config\.toml does not exist"):
+            load(env={"RESTATE_ENVIRONMENT": "prod"})
+
+    def test_an_environment_without_address(self, load: Callable[..., Settings]) -> None:
+        """A known name that lacks its address is told from an unknown one."""
+        with pytest.raises(SettingsError, match=r"'prod' has no address: add admin_base_url to \[prod\] in .*config"):
+            load("prod", config="[prod]\n")
+
+    def test_a_choice_that_cannot_be_read(self, load: Callable[..., Settings], tmp_path: Path) -> None:
+        """A broken `environment` file is an error that names the file."""
+        load()
+        (tmp_path / "home" / ".config" / "restate" / "environment").write_bytes(b"\xff\xfe")
+        with pytest.raises(SettingsError, match=r"restate/environment, which names the environment, cannot be read"):
+            load()
+
+
+class TestTokens:
+    def test_the_login_token_has_a_source(self, load: Callable[..., Settings], tmp_path: Path) -> None:
+        """A login token is taken for a cloud environment, and the words tell where it stands."""
+        config = (
+            f"[c]\nenvironment_type='cloud'\nadmin_base_url='http://c'\n[global.cloud]\naccess_token='{jwt(9**11)}'"
+        )
+        settings = load("c", config=config)
+        file = tmp_path / "home" / ".config" / "restate" / "config.toml"
+        assert settings.token_source == f"the login token of [global.cloud] in {file}"
+
+    def test_an_expired_login_says_when(self, load: Callable[..., Settings]) -> None:
+        """An expired login token is an error that tells the time and the command."""
+        config = (
+            f"[c]\nenvironment_type='cloud'\nadmin_base_url='http://c'\n[global.cloud]\naccess_token='{jwt(10**9)}'"
+        )
+        with pytest.raises(SettingsError, match=r"expired at 2001-09-09 01:46 UTC: run `restate cloud login`"):
+            load("c", config=config)
+
+    def test_pickle_refuses_a_token(self, load: Callable[..., Settings]) -> None:
+        """Settings with a token are not pickled, and none shows it."""
+        settings = load(token=HIDDEN)
+        assert HIDDEN not in repr(settings)
+        with pytest.raises(TypeError):
+            pickle.dumps(settings)
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            ({"config": f"[local]\nbearer_token = '{HIDDEN}"}, "is not valid TOML at"),
+            ({"config": f"[local]\nbearer_token = '{HIDDEN}'\nbearer_token = '{HIDDEN}'"}, "is not valid TOML at"),
+            ({"config": f"[local]\nbearer_token = {HIDDEN}"}, "is not valid TOML at"),
+            ({"config": f"bearer_token = '{HIDDEN}'"}, "'bearer_token' outside of any environment"),
+            ({"config": f"[local]\nbearer_token = ['{HIDDEN}']"}, r"bearer_token of \[local\] in .* must be text"),
+            ({"config": f"[local]\nbearer_token = '{HIDDEN} x'"}, "without the word Bearer"),
+            ({"config": f"[local]\nadmin_base_url = 'http://u:{HIDDEN}@h'"}, "user name or password"),
+            ({"config": f"[local]\nadmin_base_url = 'http://u:{HIDDEN}@h:x'"}, "not a valid URL"),
+            ({"config": f"[local]\nadmin_base_url = 'u:{HIDDEN}@h:1'"}, "does not begin with"),
+            ({"config": f"[local]\nbearer_token = '{HIDDEN}'\nenvironment_type = 'x'"}, "environment_type of"),
+            ({"config": f"[local]\nbearer_token = '{HIDDEN}'\ncloud = '{HIDDEN}'"}, "must be a table"),
+            ({"config": f"[local]\nenvironment_type='cloud'\n[global.cloud]\naccess_token='{jwt(1)}'"}, "expired at"),
+            ({"config": f"[local]\nenvironment_type='cloud'\n[global.cloud]\naccess_token='{HIDDEN}'"}, "is invalid"),
+            ({"env": {"RESTATE_AUTH_TOKEN": f"{HIDDEN}\nx"}}, "control character"),
+            ({"env": {"RESTATE_AUTH_TOKEN": f"{HIDDEN}ü"}}, "beyond ASCII"),
+            ({"env": {"RESTATE_ADMIN_URL": f"http://u:{HIDDEN}@h"}}, "user name or password"),
+            ({"env": {"RESTATE_ADMIN_URL": f"http://h?token={HIDDEN}"}}, "query"),
+            ({"env": {"RESTATE_HOST": f"u:{HIDDEN}@h"}}, "host name"),
+            ({"env": {"RESTATE_HOST": "h", "RESTATE_HOST_SCHEME": HIDDEN}}, "must be http or https"),
+            ({"env": {"RESTATE_ENVIRONMENT": f"http://u:{HIDDEN}@h"}}, "holds an address"),
+            ({"env": {"RESTATE_ENVIRONMENT": "x", "RESTATE_AUTH_TOKEN": HIDDEN}}, "no environment 'x'"),
+            ({"cluster": f"http://u:{HIDDEN}@h"}, "user name or password"),
+            ({"cluster": f"u:{HIDDEN}@h:9070"}, "holds an address"),
+            ({"ingress_url": f"http://u:{HIDDEN}@h"}, "user name or password"),
+            ({"token": f"{HIDDEN} x"}, "without the word Bearer"),
+        ],
+    )
+    def test_no_error_shows_a_secret(self, load: Callable[..., Settings], options: dict[str, Any], said: str) -> None:
+        """Whatever is broken around a token or password, neither message, cause nor local variable holds it."""
+        with pytest.raises(SettingsError, match=said) as caught:
+            load(**options)
+        assert HIDDEN not in shown(caught.value)
+
+
+class TestDotenv:
+    @pytest.mark.parametrize(
+        ("dotenv", "options"),
+        [
+            ("RESTATE_ADMIN_URL=http://d", {}),
+            ("RESTATE_HOST=d\nRESTATE_HOST_SCHEME=https", {}),
+            ("RESTATE_CLI_CONFIG=/d", {}),
+            ("  export RESTATE_ENVIRONMENT=local", {}),
+            (f"RESTATE_AUTH_TOKEN={HIDDEN}", {"cluster": "http://x"}),
+        ],
+    )
+    def test_warns(self, load: Callable[..., Settings], tmp_path: Path, dotenv: str, options: dict[str, Any]) -> None:
+        """A .env that the CLI would obey is named with the cluster that was taken, and without its values."""
+        with pytest.raises(SettingsWarning) as caught:
+            load(dotenv=dotenv, **options)
+        said = str(caught.value)
+        assert f"{tmp_path}/work/.env sets RESTATE_" in said
+        assert f"at {options.get('cluster', 'http://127.0.0.1:9070')}." in said
+        assert HIDDEN not in said
+
+    @pytest.mark.parametrize(
+        ("dotenv", "options"),
+        [
+            ("RESTATE_BASE_DIR=/d\n#RESTATE_ADMIN_URL=x\nMY_RESTATE_ADMIN_URL=x", {}),
+            ("RESTATE_ADMIN_URL=http://d", {"env": {"RESTATE_ADMIN_URL": "http://e"}}),
+            ("RESTATE_ADMIN_URL=http://d\nRESTATE_ENVIRONMENT=x", {"cluster": "http://x"}),
+            ("RESTATE_ENVIRONMENT=x", {"cluster": "local"}),
+            ("RESTATE_HOST_SCHEME=https", {}),
+            ("RESTATE_AUTH_TOKEN=t", {"token": "u"}),
+            ("RESTATE_INGRESS_URL=http://d", {"ingress_url": "http://e"}),
+        ],
+    )
+    def test_is_quiet_where_it_changes_nothing(
+        self, load: Callable[..., Settings], dotenv: str, options: dict[str, Any]
+    ) -> None:
+        """No warning for what the CLI does not read, or what a variable or an argument decides anyway."""
+        load(dotenv=dotenv, **options)
+
+    def test_points_at_the_line_that_connected(self, tmp_path: Path) -> None:
+        """The warning stands at the caller of connect(), which calls load_settings()."""
+        (tmp_path / ".env").write_text("RESTATE_HOST=d")
+
+        def connect() -> Settings:
+            return load_settings("local", env={}, cwd=tmp_path)
+
+        with pytest.warns(SettingsWarning) as caught:
+            connect()
+        source = Path(caught[0].filename).read_text(encoding="utf-8").splitlines()
+        assert source[caught[0].lineno - 1].strip() == "connect()"

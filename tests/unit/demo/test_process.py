@@ -1,0 +1,86 @@
+"""Programs in the background: they end when they are told to, and when nobody is left to tell them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from restate_lab.demo import process
+from restate_lab.demo.process import Process, clean_environment
+
+SLEEP = "import time; print('up', flush=True); time.sleep(60)"
+STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SLEEP
+
+
+def start(tmp_path: Path, code: str) -> Process:
+    running = Process([sys.executable, "-c", code], env=clean_environment(), log=tmp_path / "log")
+    wait_for(tmp_path / "log", "up")
+    return running
+
+
+def wait_for(log: Path, word: str) -> None:
+    deadline = time.monotonic() + 20
+    while not (log.is_file() and word in log.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("code", [SLEEP, STUBBORN], ids=["obedient", "stubborn"])
+def test_stop_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """`stop()` ends the guard and the program, also one that does not listen, and may be repeated."""
+    monkeypatch.setattr(process, "GRACE", 0.5)
+    running = start(tmp_path, code)
+    both = [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]
+    assert len(both) == 2
+    running.stop()
+    running.stop()
+    assert not psutil.wait_procs(both, timeout=5)[1]
+
+
+def test_exit_code_and_last_words(tmp_path: Path) -> None:
+    """A program that ends by itself leaves its exit code and its last lines."""
+    code = "print('one'); print('two'); print('three'); raise SystemExit(7)"
+    with Process([sys.executable, "-c", code], env=clean_environment(), log=tmp_path / "log") as running:
+        assert running.wait(20) == 7
+        assert running.exit_code == 7
+        assert running.last_lines(2) == "two\nthree"
+
+
+def test_killed_guard_takes_the_program_along(tmp_path: Path) -> None:
+    """When the guard alone is killed, `stop()` still ends the program."""
+    running = start(tmp_path, SLEEP)
+    (program,) = psutil.Process(running.pid).children()
+    psutil.Process(running.pid).kill()
+    running.stop()
+    assert not psutil.wait_procs([program], timeout=5)[1]
+
+
+def test_ends_with_its_parent(tmp_path: Path) -> None:
+    """A program does not outlive a parent that is killed with SIGKILL."""
+    parent_code = (
+        "import pathlib, sys, time; from restate_lab.demo.process import Process, clean_environment;"
+        f"Process([sys.executable, '-c', {SLEEP!r}], env=clean_environment(), log=pathlib.Path(sys.argv[1]));"
+        "time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent_code, str(tmp_path / "log")]) as parent:
+        wait_for(tmp_path / "log", "up")
+        orphans = psutil.Process(parent.pid).children(recursive=True)
+        assert len(orphans) == 2
+        parent.send_signal(signal.SIGKILL)
+    assert not psutil.wait_procs(orphans, timeout=10)[1]
+
+
+def test_environment_is_clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server sees neither the caller's Restate settings nor its secrets, only what it is given."""
+    monkeypatch.setenv("RESTATE_ADMIN__BIND_PORT", "1")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+    environment = clean_environment(RESTATE_NODE_NAME="demo")
+    assert environment["RESTATE_NODE_NAME"] == "demo"
+    assert "PATH" in environment
+    assert not {"RESTATE_ADMIN__BIND_PORT", "AWS_SECRET_ACCESS_KEY"} & set(environment)

@@ -1,0 +1,122 @@
+"""The story, how it is played, and the services in it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from restate_lab.demo import fix, script
+from restate_lab.demo.notebooks import FIRST_NOTEBOOK, copy_notebooks
+from restate_lab.demo.script import play
+from restate_lab.demo.services.model import complete
+from restate_lab.demo.services.weather import WeatherDown, current_weather
+from restate_lab.demo.story import FIRST_LOOK, Send
+from restate_lab.demo.switch import FOLDER_VARIABLE, is_fixed
+from restate_lab.errors import SettingsError, TimedOut
+from restate_lab.status import STATUSES
+
+
+class FakeApi:
+    """Takes sends and lets every invocation reach its status at the second look."""
+
+    def __init__(self, reaches: dict[str, str]) -> None:
+        self.sent: list[tuple[str, Any, str | None]] = []
+        self.looks = 0
+        self._reaches = reaches
+
+    def send(self, handler: str, body: Any, *, delay: str | None = None, idempotency_key: str | None = None) -> str:
+        self.sent.append((handler, body, delay))
+        return f"inv_{handler}"
+
+    def statuses(self, ids: Iterable[str]) -> dict[str, str]:
+        self.looks += 1
+        return {id_: self._reaches[id_] if self.looks > 1 else "ready" for id_ in ids}
+
+
+STORY = (Send("first", "agent/run", "hi", "succeeded"), Send("later", "Inventory/a/restock", 1, "scheduled", "1h"))
+
+
+def test_play_sends_waits_and_remembers(tmp_path: Path) -> None:
+    """A story is sent in order, waited for, and its roles are returned and written down."""
+    api = FakeApi({"inv_agent/run": "succeeded", "inv_Inventory/a/restock": "scheduled"})
+    roles = play(api, STORY, tmp_path)  # type: ignore[arg-type]
+    assert api.sent == [("agent/run", "hi", None), ("Inventory/a/restock", 1, "1h")]
+    assert api.looks == 2
+    assert roles == json.loads((tmp_path / "roles.json").read_text())
+    assert roles == {"first": "inv_agent/run", "later": "inv_Inventory/a/restock"}
+
+
+def test_play_does_not_repeat(tmp_path: Path) -> None:
+    """A folder on which the story was played gives its roles back, and nothing is sent."""
+    (tmp_path / "roles.json").write_text('{"first": "inv_1"}')
+    api = FakeApi({})
+    assert play(api, STORY, tmp_path) == {"first": "inv_1"}  # type: ignore[arg-type]
+    assert not api.sent
+
+
+def test_play_names_who_is_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A role that does not get where it should is named with where it is, and nothing is written down."""
+    monkeypatch.setattr(script, "SETTLED_WITHIN", 0.0)
+    api = FakeApi({"inv_agent/run": "backing-off", "inv_Inventory/a/restock": "scheduled"})
+    api.looks = 1
+    with pytest.raises(TimedOut, match=r"first is backing-off, not succeeded$"):
+        play(api, STORY, tmp_path)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_roles_are_unique_and_statuses_known() -> None:
+    """Each role of the first story stands once, and waits for a status that exists."""
+    assert len({step.role for step in FIRST_LOOK}) == len(FIRST_LOOK)
+    assert {step.reaches for step in FIRST_LOOK} <= set(STATUSES)
+
+
+def test_weather_fails_for_denver_until_it_is_fixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Denver alone fails, `fix` repairs it while everything runs, and the weather is the same each time."""
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    assert current_weather("Detroit") == current_weather("Detroit") != current_weather("Lisbon")
+    with pytest.raises(WeatherDown, match="Denver"):
+        current_weather("Denver")
+    fix("weather")
+    assert is_fixed("weather")
+    assert "°C" in current_weather("Denver")
+
+
+def test_fix_needs_a_demo_and_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`fix` outside a demo, or of something that is not broken, says so."""
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+    with pytest.raises(SettingsError, match="no demo"):
+        fix()
+    with pytest.raises(ValueError, match=r"wether.*weather"):
+        fix("wether", folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("prompt", "city"), [("What is the weather in New York?", "New York"), ("Weather in Denver, please", "Denver")]
+)
+def test_model_asks_for_the_tool_and_then_answers(prompt: str, city: str) -> None:
+    """The stand-in for the model wants the weather of the city first, and answers with what the tool said."""
+    question: Any = {"role": "user", "content": prompt}
+    result: Any = {"role": "tool", "content": "sunny, 20 °C"}
+    assert asyncio.run(complete([question]))["wants_weather_of"] == city
+    answer = asyncio.run(complete([question, result]))
+    assert answer == {"answer": f"The weather in {city}: sunny, 20 °C.", "wants_weather_of": None}
+
+
+def test_model_without_a_city() -> None:
+    """A prompt without a city gets an answer at once, so that the agent never runs in circles."""
+    assert asyncio.run(complete([{"role": "user", "content": "How are you?"}]))["answer"]
+
+
+def test_notebooks_are_copied_but_never_over_work(tmp_path: Path) -> None:
+    """The notebooks come along; one that is there already stays as it is."""
+    copy_notebooks(tmp_path / "new")
+    assert (tmp_path / "new" / FIRST_NOTEBOOK).is_file()
+    (tmp_path / "new" / FIRST_NOTEBOOK).write_text("mine")
+    copy_notebooks(tmp_path / "new")
+    assert (tmp_path / "new" / FIRST_NOTEBOOK).read_text() == "mine"

@@ -1,0 +1,117 @@
+"""The notebook runner, with real kernels."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import psutil
+import pytest
+
+from restate_lab.reports.runner import run_notebook
+
+
+def write(path: Path, *sources: str, tag_first: str | None = None) -> Path:
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    if tag_first:
+        cells[0].metadata["tags"] = [tag_first]
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title\ntext"), *cells]), path)
+    return path
+
+
+def outputs(executed: Path) -> list[Any]:
+    return [output for cell in nbformat.read(executed, as_version=4).cells for output in cell.get("outputs", [])]
+
+
+def test_runs_with_this_python_and_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel is the running interpreter, in the notebook's folder, and refuses changes; the result says so."""
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "no-kernels-here"))
+    monkeypatch.setenv("MPLBACKEND", "a-script's")
+    show = "sys.executable, os.getcwd(), os.environ['RESTATE_LAB_READ_ONLY'], 'inline' in os.environ['MPLBACKEND']"
+    source = f"import os, sys; print({show})"
+    run = run_notebook(write(tmp_path / "n.ipynb", source), tmp_path / "out" / "n.ipynb")
+    assert run.ok
+    assert run.text == f"# Title\n\n{sys.executable} {tmp_path} 1 True"
+    assert "executed" in str(run)
+    assert "read-only" in str(run)
+    assert nbformat.read(run.executed, as_version=4).metadata["restate_lab"] == {"read_only": True}
+
+
+def test_may_change_things_when_told(tmp_path: Path) -> None:
+    """Only `read_only=False` lets a notebook act, and the result says that, too."""
+    run = run_notebook(
+        write(tmp_path / "n.ipynb", "import os; print('RESTATE_LAB_READ_ONLY' in os.environ)"),
+        tmp_path / "out.ipynb",
+        read_only=False,
+        env={name: value for name, value in os.environ.items() if name != "RESTATE_LAB_READ_ONLY"},
+    )
+    assert run.text.endswith("False")
+    assert "allowed to change things" in str(run)
+
+
+def test_parameters_go_after_the_tagged_cell(tmp_path: Path) -> None:
+    """Parameters replace the defaults of the cell tagged `parameters`."""
+    notebook = write(tmp_path / "n.ipynb", "city, n = 'Denver', 1", "(city, n)", tag_first="parameters")
+    run = run_notebook(notebook, tmp_path / "out.ipynb", parameters={"city": 'O\'Hare "x"', "n": [1, None]})
+    assert run.text.endswith("""('O\\'Hare "x"', [1, None])""")
+    assert "Denver" in notebook.read_text()
+
+
+@pytest.mark.parametrize(("name", "value"), [("a b", 1), ("x", object()), ("x", float("nan"))], ids=str)
+def test_parameters_are_literals(tmp_path: Path, name: str, value: object) -> None:
+    """A parameter that cannot be written as Python is refused before anything runs."""
+    with pytest.raises(ValueError, match="parameter"):
+        run_notebook(write(tmp_path / "n.ipynb", "1"), tmp_path / "out.ipynb", parameters={name: value})
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_failing_cell_is_named_and_the_copy_saved(tmp_path: Path) -> None:
+    """A failure stops the notebook, names cell and error, and what came before is saved."""
+    run = run_notebook(write(tmp_path / "n.ipynb", "print('before')", "1 / 0", "print('after')"), tmp_path / "o.ipynb")
+    assert run.failure is not None
+    assert not run.ok
+    assert (run.failure.number, run.failure.source) == (2, "1 / 0")
+    assert run.failure.error == "ZeroDivisionError: division by zero"
+    assert "\x1b" not in str(run.failure)
+    assert [output.output_type for output in outputs(run.executed)] == ["stream", "error"]
+    assert "after" not in run.text
+
+
+@pytest.mark.parametrize(
+    ("source", "error"), [("import os; os._exit(3)", "Kernel died"), ("import time; time.sleep(60)", "timed out")]
+)
+def test_dead_and_endless_cells_are_failures(tmp_path: Path, source: str, error: str) -> None:
+    """A kernel that dies and a cell that takes too long stop the notebook like an error, and no kernel is left."""
+    run = run_notebook(write(tmp_path / "n.ipynb", "print('before')", source), tmp_path / "o.ipynb", timeout=2)
+    assert run.failure is not None
+    assert error in run.failure.error
+    assert run.failure.source == source
+    assert outputs(run.executed)[0].text == "before\n"
+    assert not kernels()
+
+
+def test_interruption_shuts_the_kernel_down(tmp_path: Path) -> None:
+    """Ctrl-C ends the run with KeyboardInterrupt, saves the copy, and leaves no kernel."""
+    (tmp_path / "begun").unlink(missing_ok=True)
+    notebook = write(tmp_path / "n.ipynb", "print('before')", "open('begun', 'w'); import time; time.sleep(60)")
+
+    def interrupt() -> None:
+        while not (tmp_path / "begun").exists():
+            ended.wait(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    ended = threading.Event()
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        run_notebook(notebook, tmp_path / "o.ipynb")
+    assert outputs(tmp_path / "o.ipynb")[0].text == "before\n"
+    assert not kernels()
+
+
+def kernels() -> list[psutil.Process]:
+    return [each for each in psutil.Process().children() if "ipykernel_launcher" in " ".join(each.cmdline())]

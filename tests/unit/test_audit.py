@@ -1,0 +1,127 @@
+"""The audit log: append-only, private, one file per process, and never lossy."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from restate_lab.audit import AuditLog, audit_log, default_folder
+from restate_lab.errors import AuditFailed, AuditIncomplete, Truncated
+
+
+def lines(folder: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for file in sorted(folder.glob("*.jsonl")) for line in file.read_text().splitlines()]
+
+
+def test_intent_and_result_carry_one_id(tmp_path: Path) -> None:
+    """A result names the intent that it belongs to; both have a UTC time, the intent says who."""
+    log = AuditLog(tmp_path)
+    change = log.intent("kill", ["inv_1"], reason="INC-1")
+    log.result(change, "done", status=200)
+    intent, result = lines(tmp_path)
+    assert intent["change"] == result["change"] == change
+    assert intent["time"].endswith("+00:00")
+    assert {"user", "host", "pid"} <= intent.keys()
+
+
+def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+    """The file has mode 0600."""
+    log = AuditLog(tmp_path / "new" / "folder")
+    assert log.path is None
+    log.intent("kill", [])
+    assert log.path is not None
+    assert stat.S_IMODE(log.path.stat().st_mode) == 0o600
+
+
+def test_threads_lose_nothing(tmp_path: Path) -> None:
+    """Records written by several threads at once are all there, each whole."""
+    log = AuditLog(tmp_path)
+    threads = [threading.Thread(target=lambda: [log.intent("a", ["x" * 5000]) for _ in range(20)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(lines(tmp_path)) == 160
+
+
+def test_a_forked_process_writes_a_file_of_its_own(tmp_path: Path) -> None:
+    """After a fork the child does not write into its parent's file."""
+    log = AuditLog(tmp_path)
+    log.intent("parent", [])
+    child = multiprocessing.get_context("fork").Process(target=log.intent, args=("child", []))
+    child.start()
+    child.join()
+    assert len(list(tmp_path.glob("*.jsonl"))) == 2
+    assert sorted(line["action"] for line in lines(tmp_path)) == ["child", "parent"]
+
+
+def test_what_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    """A folder that cannot be made raises AuditFailed with what to do."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AuditFailed, match="RESTATE_LAB_AUDIT"):
+        AuditLog(tmp_path / "file" / "below").intent("kill", [])
+
+
+def test_a_result_that_cannot_be_written_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The change has happened, so its outcome is still reported; the next record starts a file of its own."""
+    log = AuditLog(tmp_path)
+    change = log.intent("kill", ["inv_1"])
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.warns(AuditIncomplete, match="done, but .*No space left"):
+            log.result(change, "done")
+    log.intent("pause", ["inv_2"])
+    assert len(list(tmp_path.glob("*.jsonl"))) == 2
+
+
+def test_the_folder_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """RESTATE_LAB_AUDIT names the folder; without it it is the user's state folder."""
+    monkeypatch.setenv("RESTATE_LAB_AUDIT", str(tmp_path))
+    assert default_folder() == tmp_path
+    monkeypatch.delenv("RESTATE_LAB_AUDIT")
+    assert default_folder().parts[-2:] == ("restate_lab", "audit")
+
+
+def test_the_log_is_a_frame_of_changes(tmp_path: Path) -> None:
+    """One row per change joins intent and result; a change whose process ended before it knew has no outcome."""
+    one, two = AuditLog(tmp_path), AuditLog(tmp_path)
+    change = one.intent("kill", ["inv_1", "inv_2"], reason="INC-1")
+    two.intent("pause", ["inv_3"])
+    one.result(change, "refused", status=409, error="409 no")
+    frame = audit_log(tmp_path)
+    assert list(frame["action"]) == ["kill", "pause"]
+    assert frame["targets"][0] == ["inv_1", "inv_2"]
+    assert list(frame["outcome"].isna()) == [False, True]
+    assert frame["status"][0] == 409
+    assert str(frame["time"].dt.tz) == str(frame["ended"].dt.tz) == "UTC"
+    assert frame["ended"].isna()[1]
+
+
+def test_an_empty_log_is_an_empty_frame(tmp_path: Path) -> None:
+    """Where nothing was changed the frame has its columns and no rows."""
+    frame = audit_log(tmp_path / "nothing")
+    assert len(frame) == 0
+    assert "targets" in frame
+
+
+@pytest.mark.parametrize("torn", [b'{"kind": "intent", "chan', b"[1, 2]\n", b"\xff\xfe\n", b'{"kind": "intent"}\n'])
+def test_a_torn_line_is_left_out_and_said(tmp_path: Path, torn: bytes) -> None:
+    """A line that a dying process left half-written costs nothing else, and is reported."""
+    log = AuditLog(tmp_path)
+    log.intent("kill", ["inv_1"])
+    assert log.path is not None
+    with log.path.open("ab") as file:
+        file.write(torn)
+    with pytest.warns(Truncated, match=r"jsonl:2"):
+        frame = audit_log(tmp_path)
+    assert list(frame["action"]) == ["kill"]
+    assert "jsonl:2" in frame.attrs["truncated"]

@@ -1,0 +1,121 @@
+"""Status words, masking, escaped markup, the progress line, and the public names."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import time
+
+import pytest
+
+import restate_lab as rl
+from restate_lab import errors
+from restate_lab.markup import bar, card
+from restate_lab.progress import RowsLine
+from restate_lab.redact import MASK, Secret, is_secret_name, masked_headers
+from restate_lab.status import STATUSES, word
+
+HOSTILE = "<script>alert(1)</script>\"'&"
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (("running",), "running"),
+        (("completed", "success"), "succeeded"),
+        (("completed", "failure", "[409] killed"), "killed"),
+        (("completed", "failure", "[409 Aborted] killed"), "killed"),
+        (("completed", "failure", "[409] Killed"), "killed"),
+        (("completed", "failure", "[409] cancelled"), "cancelled"),
+        (("completed", "failure", "[409] Canceled"), "cancelled"),
+        (("completed", "failure", "[409] killed by a tiger"), "failed"),
+        (("completed", "failure", None), "failed"),
+        (("hibernating",), "hibernating"),
+    ],
+)
+def test_the_ends_are_told_apart(columns: tuple[str, ...], expected: str) -> None:
+    """Succeeded, failed, cancelled and killed come from result and failure text; a new status stays as it is."""
+    assert word(*columns) == expected
+
+
+def test_every_status_has_a_colour_and_only_ends_have_ended() -> None:
+    """The table is complete: twelve words and the one that newer servers have."""
+    assert len(STATUSES) == 12
+    assert [status.word for status in STATUSES.values() if status.ended] == [
+        "succeeded",
+        "failed",
+        "cancelled",
+        "killed",
+    ]
+
+
+def test_a_secret_is_never_shown() -> None:
+    """No repr, str, format, comparison or pickle gives a secret away."""
+    secret = Secret("canary")
+    assert "canary" not in f"{secret} {secret!r} {secret:>20} {[secret]} {vars(type(secret))}"
+    assert secret != "canary"
+    assert secret.reveal() == "canary"
+    with pytest.raises(TypeError):
+        pickle.dumps(secret)
+
+
+@pytest.mark.parametrize("name", ["Authorization", "x-api-key", "Cookie", "X-Auth-Token", "client_secret", "apikey"])
+def test_headers_with_secrets_are_masked(name: str) -> None:
+    """Headers named like credentials are masked, others are not."""
+    assert is_secret_name(name)
+    assert masked_headers({name: "canary", "x-team": "lab"}) == {name: MASK, "x-team": "lab"}
+
+
+def test_markup_escapes_everything() -> None:
+    """What comes from outside is text in a card and in a bar."""
+    html = card(HOSTILE, HOSTILE, [HOSTILE], accent=HOSTILE, body=bar([(HOSTILE, 1, HOSTILE)]))
+    assert "<script>" not in html
+    assert html.count("&lt;script&gt;") >= 5
+
+
+def test_a_bar_without_counts_is_nothing() -> None:
+    """Nothing to show is an empty string."""
+    assert bar([]) == ""
+
+
+def test_the_progress_line_waits_a_second(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is shown in the first second; then rows and MB."""
+    line = RowsLine("query")
+    line.update(5, 10)
+    assert capsys.readouterr().err == ""
+    later = time.monotonic() + 2
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    line.update(1_234_567, 10_000_000)
+    line.close()
+    assert "1,234,567 rows" in (shown := capsys.readouterr().err)
+    assert "10.0 MB" in shown
+
+
+def test_the_public_names_are_sorted_and_there() -> None:
+    """``__all__`` is the menu: sorted as it stands, each name there, nothing else in dir()."""
+    assert list(rl.__all__) == sorted(rl.__all__)
+    assert all(getattr(rl, name) is not None for name in rl.__all__)
+    assert set(dir(rl)) == {*rl.__all__, "__version__"}
+    with pytest.raises(AttributeError, match="conect"):
+        rl.conect  # noqa: B018
+
+
+def test_every_error_stands_in_the_tree() -> None:
+    """Each public error is in ``__all__`` and in the tree of the module's docstring."""
+    classes = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, Exception) and value.__module__ == errors.__name__
+    }
+    assert classes == set(errors.__all__)
+    assert all(name in (errors.__doc__ or "") for name in classes)
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    """``import restate_lab`` loads no pandas, pyarrow, matplotlib or IPython."""
+    script = (
+        "import sys, restate_lab; print([m for m in ('pandas','pyarrow','matplotlib','IPython') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
