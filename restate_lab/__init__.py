@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from restate_lab import errors
+    from restate_lab.audit import audit_log
     from restate_lab.client.lab import Lab, connect
     from restate_lab.source import Source
 
 __version__ = "0.1.0"
 
-__all__ = ["Lab", "Source", "connect", "errors"]
+__all__ = ["Lab", "Source", "audit_log", "connect", "errors"]
 
 _HOME = {
     "Lab": "restate_lab.client.lab",
     "Source": "restate_lab.source",
+    "audit_log": "restate_lab.audit",
     "connect": "restate_lab.client.lab",
 }
 

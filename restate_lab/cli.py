@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -50,6 +51,17 @@ Server = Annotated[
 ]
 
 
+class StoryName(StrEnum):
+    """The stories of the demo; written down here because looking them up takes a second, which --help need not."""
+
+    FIRST_LOOK = "first-look"
+    INCIDENT = "incident"
+    HEALTHY = "healthy"
+
+
+Story = Annotated[StoryName, typer.Option(help="What has happened on the cluster when you come to it.")]
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"restate-lab {__version__}")
@@ -74,6 +86,7 @@ def demo(
     keep: Keep = None,
     vqueues: Vqueues = False,
     server: Server = None,
+    story: Story = StoryName.FIRST_LOOK,
 ) -> None:
     """Start a Restate cluster with sample services on this machine and open JupyterLab on it.
 
@@ -82,7 +95,7 @@ def demo(
     from restate_lab.demo.run import run_demo  # noqa: PLC0415 - takes a second, which --help need not
 
     try:
-        code = run_demo(server=server, keep=keep, vqueues=vqueues, browser=not no_browser, once=once)
+        code = run_demo(server=server, keep=keep, vqueues=vqueues, browser=not no_browser, once=once, story=story.value)
     except RestateLabError as error:
         typer.echo(f"restate-lab: {error}", err=True)
         code = 1

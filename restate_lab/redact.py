@@ -10,7 +10,9 @@ __all__ = ["MASK", "Secret", "is_secret_name", "masked_headers"]
 
 MASK = "•••"
 _SECRET_NAME = re.compile(
-    r"authoriz|authent|cookie|token|secret|passw|api[-_]?key|access[-_]?key|signature|credential", re.IGNORECASE
+    r"authoriz|authent|cookie|token|secret|passw|api[-_]?key|access[-_]?key|signature|credential"
+    r"|jaas|oauthbearer|\.pem$|keystore|private",  # as Kafka clients name theirs
+    re.IGNORECASE,
 )
 
 

@@ -45,22 +45,40 @@ def clusters(no_process_left: None) -> Iterator[Clusters]:
     running.close()
 
 
-def cluster_of(clusters: Clusters, kind: str) -> Cluster:
+def cluster_of(clusters: Clusters, kind: str, story: str = "first-look") -> Cluster:
     binary_of(kind)
-    return clusters.get(kind)
+    return clusters.get(kind, story)
 
 
 def binary_of(kind: str) -> Path:
     try:
         return server_binary(kind)
     except RestateLabError as error:
-        pytest.skip(f"no restate-server {kind}: {str(error).splitlines()[0]}")
+        pytest.skip(f"no restate-server {kind}: {_first_line(error)}")
 
 
 @pytest.fixture(scope="session", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS])
 def cluster(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
     """Give each kind of server in turn, with the demo's services and its story played."""
     return cluster_of(clusters, request.param)
+
+
+@pytest.fixture(scope="session", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS])
+def incident(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
+    """Give each kind of server in turn, with the full incident on it (`restate_lab.demo.incident` has who is who)."""
+    return cluster_of(clusters, request.param, "incident")
+
+
+@pytest.fixture(scope="session", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS[1:]])
+def healthy(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
+    """Give each newest kind of server in turn, on which nothing is wrong."""
+    return cluster_of(clusters, request.param, "healthy")
+
+
+@pytest.fixture(scope="session", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS])
+def crowded(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
+    """Give each kind of server in turn, with more to run than it may run at a time (`restate_lab.demo.crowded`)."""
+    return cluster_of(clusters, request.param, "crowded")
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +100,11 @@ def restate_cli(isolated: Path) -> Path:
         with original_environment():
             return install_cli()
     except RestateLabError as error:
-        pytest.skip(f"no restate CLI: {str(error).splitlines()[0]}")
+        pytest.skip(f"no restate CLI: {_first_line(error)}")
+
+
+def _first_line(error: RestateLabError) -> str:
+    return str(error).partition("\n")[0].removesuffix("; it said:")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -25,8 +25,16 @@ from restate_lab.errors import (
 __all__ = ["Refusal", "failure", "no_answer", "passes_by_itself", "read_refusal", "retry_after"]
 
 _REFUSALS: dict[int, type[RequestRefused]] = {404: NotFound, 409: Conflict, 410: Conflict, 425: Conflict}
-# What other nodes say within about a second of losing one; no other 500 passes by itself.
-_NODE_LOST = ("connection closed", "connect throttled", "node lookup for partition")
+# What nodes say for some seconds when one of them is lost or comes back; no other 500 passes by itself.
+_NODES_CHANGE = (
+    "External error: connection closed",
+    "External error: connect throttled",
+    "External error: handshake failed",
+    "External error: node lookup for partition",
+    "Internal error: No such scanner",
+    "doesn't exist on this node, this is benign",
+    "expecting a partition store",
+)
 _LONGEST_REASON = 600
 
 
@@ -73,9 +81,9 @@ def retry_after(response: httpx.Response) -> float | None:
 
 
 def passes_by_itself(refusal: Refusal) -> bool:
-    """Tell whether a read may be sent again: limits, gateways, and a node that has just gone."""
+    """Tell whether a read may be sent again: limits, gateways, and a node that has just gone or come back."""
     if refusal.status == 500:
-        return "External error:" in refusal.reason and any(sign in refusal.reason for sign in _NODE_LOST)
+        return any(sign in refusal.reason for sign in _NODES_CHANGE)
     return refusal.status in {429, 502, 503, 504}
 
 

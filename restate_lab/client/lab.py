@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +32,9 @@ from restate_lab.source import DtypeBackend
 
 if TYPE_CHECKING:
     from pyarrow import fs
+
+    from restate_lab.client.admin import AdminClient
+    from restate_lab.client.ingress import IngressClient, IngressTransport
 
 __all__ = ["Lab", "connect"]
 
@@ -72,7 +76,7 @@ class Lab:
             ca=ca,
             transport=network,
         )
-        self._ingress: Transport | None = None
+        self._ingress: IngressTransport | None = None
         self._server: _Server | None = None
         self._card = StatusCard(self._count_statuses)
 
@@ -190,14 +194,23 @@ class Lab:
         with self._answer(statement, params, named, timeout, None, progress) as answer:
             return write_parquet(answer.batches(), answer.schema, path, filesystem)
 
+    @functools.cached_property
+    def admin(self) -> AdminClient:
+        """Return the whole Admin API, one method per operation."""
+        from restate_lab.client.admin import AdminClient  # noqa: PLC0415 - pydantic is loaded when it is needed
+
+        return AdminClient(self.transport, arrow=self.arrow)
+
     @property
-    def ingress_transport(self) -> Transport:
-        """Return the door to the cluster's ingress: as configured, or as the server itself names it."""
+    def ingress(self) -> IngressClient:
+        """Return the client of the cluster's ingress: as configured, or where the server itself says that it is."""
+        from restate_lab.client.ingress import IngressClient, IngressTransport  # noqa: PLC0415 - rarely needed
+
         if self._ingress is None:
             address = self.settings.ingress_url or self._about().ingress_endpoint
             if not address:
                 raise ServerFailed("the server does not name its ingress: connect(ingress_url=…)", status=200)
-            self._ingress = Transport(
+            self._ingress = IngressTransport(
                 self.settings,
                 str(address).rstrip("/"),
                 read_only=self.read_only,
@@ -206,7 +219,7 @@ class Lab:
                 ca=self._ca,
                 transport=self._network,
             )
-        return self._ingress
+        return IngressClient(self._ingress)
 
     def check(self) -> Self:
         """Ask the server once for its version, so that a wrong address fails here."""

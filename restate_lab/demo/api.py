@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from restate_lab.client.lab import connect
+from restate_lab.client.models import VersionInformation
 from restate_lab.errors import RestateLabError
 from restate_lab.status import STATUS_SQL
 
@@ -41,63 +42,42 @@ class Api:
             return False
         return True
 
-    def version(self) -> dict[str, Any]:
+    def version(self) -> VersionInformation:
         """Return what the server says about itself."""
-        return dict(self.lab.transport.read("GET", "/version").json())
+        return self.lab.admin.version()
 
     def register(self, uri: str, *, force: bool = False, headers: Mapping[str, str] | None = None) -> str:
         """Make a deployment known and return its id; with ``force`` read again what a known one serves."""
-        answer = self.lab.transport.change(
-            "POST",
-            "/deployments",
-            json={"uri": uri, "force": force, "additional_headers": dict(headers or {})},
-            action="register_deployment",
-            targets=[uri],
-        )
-        return str(answer.json()["id"])
+        return str(self.lab.admin.create_deployment(uri=uri, force=force, additional_headers=headers).id)
 
     def deployments(self) -> dict[str, str]:
         """Return deployment id → address of every deployment."""
-        answer = self.lab.transport.read("GET", "/deployments").json()["deployments"]
-        return {each["id"]: each["uri"] for each in answer}
+        return {each.id: str(each.uri) for each in self.lab.admin.list_deployments()}
 
     def remove(self, deployment_id: str) -> None:
         """Forget a deployment, whatever is still bound to it."""
-        self.lab.transport.change(
-            "DELETE",
-            f"/deployments/{deployment_id}",
-            params={"force": "true"},
-            action="delete_deployment",
-            targets=[deployment_id],
-        )
+        self.lab.admin.delete_deployment(deployment_id, force=True)
 
     def move(self, deployment_id: str, uri: str) -> None:
         """Say where a known deployment listens now."""
-        self.lab.transport.change(
-            "PATCH",
-            f"/deployments/{deployment_id}",
-            json={"uri": uri},
-            action="update_deployment",
-            targets=[deployment_id],
-        )
+        self.lab.admin.update_deployment(deployment_id, uri=uri)
 
     def send(self, handler: str, body: Any, *, delay: str | None = None, idempotency_key: str | None = None) -> str:
         """Start an invocation and return its id; ``handler`` is "service/handler" or "service/key/handler"."""
-        answer = self.lab.ingress_transport.change(
-            "POST",
-            f"/{handler}/send",
-            json=body,
-            params={"delay": delay} if delay else None,
-            headers={"idempotency-key": idempotency_key} if idempotency_key else None,
-            action="send",
-            targets=[handler],
+        service, *key, method = handler.split("/")
+        sent = self.lab.ingress.send(
+            service, method, body, key="/".join(key) or None, delay=delay, idempotency_key=idempotency_key
         )
-        return str(answer.json()["invocationId"])
+        return sent.invocation_id
 
     def act(self, operation: str, id_: str) -> str:
-        """Kill, cancel, pause, resume or restart-as-new an invocation; return its id, or that of the new one."""
-        answer = self.lab.transport.change("PATCH", f"/invocations/{id_}/{operation}", action=operation, targets=[id_])
-        return str(answer.json()["new_invocation_id"]) if operation == "restart-as-new" else id_
+        """Kill, cancel, pause or restart as new an invocation; return its id, or that of the new one."""
+        admin = self.lab.admin
+        if operation == "restart-as-new":
+            return str(admin.restart_as_new_invocation(id_).new_invocation_id)
+        act = {"kill": admin.kill_invocation, "cancel": admin.cancel_invocation, "pause": admin.pause_invocation}
+        act[operation](id_, verify=False)
+        return id_
 
     def statuses(self, ids: Iterable[str]) -> dict[str, str]:
         """Return the status of each of these invocations that exists, in the words of ``restate_lab.status``."""

@@ -16,7 +16,7 @@ from restate_lab.demo.api import Api
 from restate_lab.demo.process import Process, clean_environment
 from restate_lab.errors import RestateLabError, TimedOut
 
-__all__ = ["NODE_NAME", "RestateServer", "free_ports"]
+__all__ = ["NODE_NAME", "NOTHING", "RestateServer", "free_ports", "server_settings"]
 
 NODE_NAME = "demo"
 READY_WITHIN = 60.0  # seconds; a second is usual
@@ -45,7 +45,7 @@ class RestateServer:
         self.binary = binary
         self._temporary = base_dir is None
         self.base_dir = base_dir or Path(tempfile.mkdtemp(prefix="restate-lab-"))
-        self._settings = _settings(self.base_dir, vqueues=vqueues, unix_sockets=unix_sockets) | dict(env)
+        self._settings = server_settings(self.base_dir, vqueues=vqueues, unix_sockets=unix_sockets) | dict(env)
         self.version = ""
         self.admin_url = ""
         self.ingress_url = ""
@@ -108,8 +108,8 @@ class RestateServer:
             if api.ready():
                 # Another server may have taken the port meanwhile; then this one is about to end.
                 said = api.version()
-                if said["ingress_endpoint"].rstrip("/") == self.ingress_url:
-                    self.version = said["version"]
+                if (said.ingress_endpoint or "").rstrip("/") == self.ingress_url:
+                    self.version = said.version
                     return True
             if time.monotonic() > deadline:
                 raise TimedOut(f"{self.binary} was not ready after {READY_WITHIN:g} s:\n{process.last_lines()}")
@@ -130,7 +130,8 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _settings(base_dir: Path, *, vqueues: bool, unix_sockets: bool) -> dict[str, str]:
+def server_settings(base_dir: Path, *, vqueues: bool = False, unix_sockets: bool = False) -> dict[str, str]:
+    """Return the environment of a server that keeps its data in ``base_dir``, but for its ports."""
     settings = {
         "DO_NOT_TRACK": "1",
         "RESTATE_BASE_DIR": str(base_dir),

@@ -6,20 +6,20 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
 from restate_lab.demo.api import Api
-from restate_lab.demo.cluster import RestateServer
+from restate_lab.demo.cluster import NOTHING, RestateServer
 from restate_lab.demo.process import Process
 from restate_lab.demo.script import play
 from restate_lab.demo.story import FIRST_LOOK, Step
 from restate_lab.demo.switch import FOLDER_VARIABLE
 from restate_lab.errors import RestateLabError
 
-__all__ = ["Embedded"]
+__all__ = ["Embedded", "start_services"]
 
 DEPLOYMENT = "deployment.txt"
 
@@ -28,7 +28,8 @@ class Embedded:
     """A running demo in a folder; use it in a ``with``, or call ``stop()``.
 
     ``folder`` holds everything: ``data`` (the server's), ``audit``, logs, ``roles.json``. One that was used before is
-    taken up where it was left. ``roles`` has role → invocation id of the story.
+    taken up where it was left. ``roles`` has role → id of the story (``roles.ids`` where several play one role).
+    ``env`` has more settings of the server.
     """
 
     def __init__(
@@ -39,16 +40,17 @@ class Embedded:
         vqueues: bool = False,
         unix_sockets: bool = False,
         story: Sequence[Step] = FIRST_LOOK,
+        env: Mapping[str, str] = NOTHING,
     ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._stack = contextlib.ExitStack()
         with contextlib.ExitStack() as started:
             # First started, last stopped: a server that outlives its services would write down failures.
-            self.services, address = _start_services(folder)
+            self.services, address = start_services(folder)
             started.enter_context(self.services)
             self.server = started.enter_context(
-                RestateServer(binary, base_dir=folder / "data", vqueues=vqueues, unix_sockets=unix_sockets)
+                RestateServer(binary, base_dir=folder / "data", vqueues=vqueues, unix_sockets=unix_sockets, env=env)
             )
             self.api = started.enter_context(
                 Api(self.server.admin_url, self.server.ingress_url, audit=folder / "audit")
@@ -94,7 +96,7 @@ class Embedded:
                 self.api.move(deployment_id, address + urlsplit(uri).path)
 
 
-def _start_services(folder: Path) -> tuple[Process, str]:
+def start_services(folder: Path) -> tuple[Process, str]:
     """Start the sample services on a socket that listens already, so that nobody can take the port or come early."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RESTATE_")}
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:

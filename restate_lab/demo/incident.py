@@ -1,56 +1,69 @@
 """The full incident: an order system on a bad day, with every fault that the doctor should find.
 
-Each part is one fault; ``PLANTED`` says for each role what was planted, and ``roles.ids`` who plays it. Everything
-stays as it is for hours, and retries go on.
+Each part below is one fault. The tables say which roles are faults and what was planted; ``roles.ids`` says who plays
+them. Everything stays as it is for hours, and retries go on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import MappingProxyType
 
 from restate_lab.demo.steps import Act, Child, Deploy, Remove
-from restate_lab.demo.story import Send, Step
+from restate_lab.demo.story import Send, Step, crowd
 
-__all__ = ["INCIDENT", "PLANTED"]
-
-PLANTED = MappingProxyType(
-    {
-        "storm_503": "retry storm in the step “charge card”: the provider answers 503",
-        "storm_timeout": "the same storm: the provider's gateway for another network times out",
-        "storm_caller": "orders that wait for a charge of the storm",
-        "agent_denver": "the weather agent retries one step, alone and quickly",
-        "hot_key_holder": "holds the key Account/acme-retail and waits for an auditor who never signs",
-        "hot_key_opener": "called the holder of the hot key",
-        "hot_key_queue": "queue behind the holder of the hot key",
-        "hot_key_caller": "wait for one of that queue",
-        "deadlock_pair": "two warehouses that hold their key and wait for each other",
-        "deadlock_ring": "three warehouses, each waiting for the next",
-        "deadlock_self": "a warehouse that waits for itself",
-        "deadlock_pair_blocked": "the calls that the pair waits for",
-        "deadlock_ring_blocked": "the calls that the ring waits for",
-        "deadlock_self_blocked": "the call that the one waits for",
-        "paused": "paused after three attempts: the bank knows no such account",
-        "paused_by_hand": "paused by an operator while it was retrying",
-        "forgotten_awakeable": "suspended on an awakeable that nobody resolves",
-        "forgotten_promise": "a workflow suspended on a promise that nobody resolves",
-        "pinned_to_removed": "retrying on a deployment that was removed (RT0011)",
-        "asleep_on_removed": "asleep, and bound to the removed deployment: will fail when it wakes",
-        "unreachable": "retrying on a deployment that nobody answers for (RT0010)",
-        "mismatch": "a journal that the code, replaced below it, cannot follow (RT0016)",
-        "declined": "failed for good: cards declined, each with its own order and request in the message",
-        "bad_address": "failed for good: postal codes without a carrier",
-        "slow": "took seconds in a handler whose work should take moments",
-    }
-)
-"""Role → what was planted. Roles that are not here belong to everyday work around it."""
-
+__all__ = ["FAULTS", "INCIDENT", "NOTES", "VICTIMS"]
 
 Part = tuple[Step, ...]
 
+FAULTS = MappingProxyType(
+    {
+        "storm_503": "a retry storm in the step “charge card”: the provider answers 503",
+        "storm_timeout": "the same storm with another message: a gateway of the provider times out",
+        "agent_denver": "the weather agent retries one step, alone and quickly",
+        "hot_key_holder": "holds the key Account/acme-retail and waits for an auditor who never signs",
+        "deadlock_pair": "two warehouses that hold their keys and wait for each other",
+        "deadlock_ring": "three warehouses, each waiting for the next",
+        "deadlock_self": "a warehouse that waits for itself",
+        "paused": "paused after three attempts: the bank has closed the account",
+        "paused_by_hand": "paused by an operator while it was retrying",
+        "forgotten_awakeable": "suspended on an awakeable that nobody resolves",
+        "pinned_to_removed": "retrying on a deployment that was removed (RT0011)",
+        "asleep_on_removed": "asleep and bound to the removed deployment: fails when it wakes",
+        "unreachable": "retrying on a deployment that nobody answers for (RT0010)",
+        "mismatch": "has a journal that the code, replaced below it, cannot follow (RT0016)",
+        "declined": "failed for good: cards declined, each message with its own order and request",
+        "bad_address": "failed for good: postal codes without a carrier, each its own",
+        "slow": "took seconds in a handler whose work should take moments",
+    }
+)
+"""Role → what was planted: every cause that a person on call wants to be told."""
 
-def _crowd(count: int, member: Callable[[int], Step]) -> Part:
-    return tuple(member(number) for number in range(1, count + 1))
+VICTIMS = MappingProxyType(
+    {
+        "storm_caller": "orders that wait for a charge of the storm",
+        "hot_key_opener": "called the holder of the hot key",
+        "hot_key_queue": "the queue behind the holder of the hot key",
+        "hot_key_caller": "bills that wait for a place in that queue",
+        "deadlock_pair_blocked": "the calls that the pair waits for",
+        "deadlock_ring_blocked": "the calls that the ring waits for",
+        "deadlock_self_blocked": "the call that the one waits for",
+    }
+)
+"""Role → how it suffers from a fault: not a cause, but rightly named with one."""
+
+NOTES = MappingProxyType(
+    {
+        "forgotten_promise": "a workflow whose customer has not paid yet: like any other, only older every hour",
+        "rendering": "runs one step for days",
+        "drained_deployment": "an old release that nothing needs any more",
+        "pinning_deployment": "an old release that is still needed",
+        "on_old_deployment": "needs it",
+        "big_journal": "a long journal, and a large state under its key",
+        "booked_twice": "one idempotency key, two targets",
+        "restarted": "killed and restarted as new, twice",
+    }
+)
+"""Role → what is worth knowing and not wrong. A role that is in none of the tables is everyday work."""
 
 
 def _charge(role: str, number: int, card: str, reaches: str, fails_with: str | None = None) -> Send:
@@ -88,7 +101,7 @@ EVERYDAY: Part = (
     _ask("Denver", "backing-off", fails_with="RT0007"),
     Send("restock_mugs", "Inventory/mug/restock", 500, "succeeded"),
     Send("restock_tomorrow", "Inventory/lamp/restock", 20, "scheduled", delay="1day"),
-    *_crowd(6, lambda n: _place(f"order_{n}", 1000 + n, "tok_visa", "succeeded")),
+    *crowd(6, lambda n: _place(f"order_{n}", 1000 + n, "tok_visa", "succeeded")),
     Send("cooling_off", "Orders/cool_off", "ord-1001", "suspended"),
     Send("big_journal", "Account/initech/import_history", 150, "succeeded"),
     # The client tried again with another spelling of the account: same key, booked twice.
@@ -97,21 +110,21 @@ EVERYDAY: Part = (
 )
 
 STORM: Part = (
-    *_crowd(6, lambda n: _charge(f"storm_503_{n}", 1100 + n, "tok_amex", "backing-off", "RT0007")),
-    *_crowd(6, lambda n: _charge(f"storm_timeout_{n}", 1200 + n, "tok_mastercard", "backing-off", "RT0007")),
-    *_crowd(3, lambda n: _place(f"storm_caller_{n}", 1300 + n, "tok_amex", "suspended")),
-    *_crowd(3, lambda n: Child(f"storm_503_{6 + n}", f"storm_caller_{n}", "backing-off", "RT0007")),
+    *crowd(6, lambda n: _charge(f"storm_503_{n}", 1100 + n, "tok_amex", "backing-off", "RT0007")),
+    *crowd(6, lambda n: _charge(f"storm_timeout_{n}", 1200 + n, "tok_mastercard", "backing-off", "RT0007")),
+    *crowd(3, lambda n: _place(f"storm_caller_{n}", 1300 + n, "tok_amex", "suspended")),
+    *crowd(3, lambda n: Child(f"storm_503_{6 + n}", f"storm_caller_{n}", "backing-off", "RT0007")),
 )
 
 HOT_KEY: Part = (
     Send("hot_key_opener", "Orders/close_quarter", "acme-retail", "suspended"),
     Child("hot_key_holder", "hot_key_opener", "suspended"),
-    *_crowd(8, lambda n: Send(f"hot_key_queue_{n}", "Account/acme-retail/debit", 100 * n, "pending")),
-    *_crowd(
+    *crowd(8, lambda n: Send(f"hot_key_queue_{n}", "Account/acme-retail/debit", 100 * n, "pending")),
+    *crowd(
         4,
         lambda n: Send(f"hot_key_caller_{n}", "Orders/bill", {"customer": "acme-retail", "cents": n}, "suspended"),
     ),
-    *_crowd(4, lambda n: Child(f"hot_key_queue_{8 + n}", f"hot_key_caller_{n}", "pending")),
+    *crowd(4, lambda n: Child(f"hot_key_queue_{8 + n}", f"hot_key_caller_{n}", "pending")),
 )
 
 DEADLOCKS: Part = (
@@ -124,8 +137,8 @@ DEADLOCKS: Part = (
 )
 # They are called when the trucks are loaded, two seconds later.
 BLOCKED: Part = (
-    *_crowd(2, lambda n: Child(f"deadlock_pair_blocked_{n}", f"deadlock_pair_{n}", "pending")),
-    *_crowd(3, lambda n: Child(f"deadlock_ring_blocked_{n}", f"deadlock_ring_{n}", "pending")),
+    *crowd(2, lambda n: Child(f"deadlock_pair_blocked_{n}", f"deadlock_pair_{n}", "pending")),
+    *crowd(3, lambda n: Child(f"deadlock_ring_blocked_{n}", f"deadlock_ring_{n}", "pending")),
     Child("deadlock_self_blocked", "deadlock_self", "pending"),
 )
 
@@ -142,27 +155,27 @@ FORGOTTEN: Part = (
 )
 
 REMOVED: Part = (
-    *_crowd(
+    *crowd(
         3, lambda n: Send(f"pinned_to_removed_{n}", "Loyalty/redeem", f"cust-{n}", "backing-off", fails_with="RT0011")
     ),
-    *_crowd(2, lambda n: Send(f"asleep_on_removed_{n}", "Loyalty/expire", f"cust-{n}", "suspended")),
+    *crowd(2, lambda n: Send(f"asleep_on_removed_{n}", "Loyalty/expire", f"cust-{n}", "suspended")),
 )
 REMOVE: Part = (
     Remove("loyalty_deployment", after={"pinned_to_removed": "backing-off", "asleep_on_removed": "suspended"}),
 )
 
-UNREACHABLE: Part = _crowd(
+UNREACHABLE: Part = crowd(
     2, lambda n: Send(f"unreachable_{n}", "Courier/deliver", f"ord-150{n}", "backing-off", fails_with="RT0010")
 )
 
-MISMATCH: Part = _crowd(
+MISMATCH: Part = crowd(
     3, lambda n: Send(f"mismatch_{n}", "Returns/take_back", f"ord-160{n}", "backing-off", fails_with="RT0016")
 )
 REPLACE: Part = (Deploy("returns_deployment", "returns", release="2", after={"mismatch": "backing-off"}),)
 
 FAILURES: Part = (
-    *_crowd(7, lambda n: _charge(f"declined_{n}", 1700 + n, "tok_insufficient_funds", "failed")),
-    *_crowd(
+    *crowd(7, lambda n: _charge(f"declined_{n}", 1700 + n, "tok_insufficient_funds", "failed")),
+    *crowd(
         4,
         lambda n: Send(
             f"bad_address_{n}", "Shipping/book", {"order": f"ord-180{n}", "postal_code": f"99{n}50"}, "failed"
@@ -171,7 +184,7 @@ FAILURES: Part = (
 )
 
 SLOW: Part = (
-    *_crowd(8, lambda n: Send(f"slow_{n}", "Invoices/render", {"order": f"ord-190{n}", "pages": 25 + n}, "succeeded")),
+    *crowd(8, lambda n: Send(f"slow_{n}", "Invoices/render", {"order": f"ord-190{n}", "pages": 25 + n}, "succeeded")),
     Send("rendering", "Invoices/render", {"order": "year-2025", "pages": 4_000_000}, "running"),
 )
 

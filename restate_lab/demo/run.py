@@ -16,6 +16,7 @@ from restate_lab.demo.ending import ended_by_signals
 from restate_lab.demo.install import find_server, server_at
 from restate_lab.demo.jupyter import JupyterLab
 from restate_lab.demo.notebooks import FIRST_NOTEBOOK, copy_notebooks
+from restate_lab.demo.stories import STORIES
 from restate_lab.demo.switch import FOLDER_VARIABLE
 from restate_lab.errors import RestateLabError
 from restate_lab.reports.runner import run_notebook
@@ -32,12 +33,13 @@ def run_demo(
     vqueues: bool = False,
     browser: bool = True,
     once: bool = False,
+    story: str = "first-look",
 ) -> int:
     """Start the demo and stay until it is ended; return the exit code.
 
     ``server`` is the path of a restate-server; None finds or installs one. ``keep`` is a folder that stays, and is
     taken up again the next time; None takes a temporary one. ``once`` executes the first notebook without a browser
-    and ends.
+    and ends. ``story`` is one of ``STORIES``; a folder that was kept goes on with its own.
 
     Raises:
         RestateLabError: something did not start; the message has its last words.
@@ -49,7 +51,7 @@ def run_demo(
         binary = server_at(server) if server else find_server()
         copy_notebooks(folder / "notebooks")
         _say("Starting restate-server and the sample services …")
-        with Embedded(binary, folder, vqueues=vqueues) as demo:
+        with Embedded(binary, folder, vqueues=vqueues, story=STORIES[story]) as demo:
             version, admin, ingress = demo.server.version, demo.server.admin_url, demo.server.ingress_url
             _say(f"restate-server {version} runs at {admin}, its ingress at {ingress}.")
             return _execute(demo, kept=keep is not None) if once else _open(demo, browser=browser)

@@ -6,13 +6,13 @@ A story is data. Another one, or a longer one, is another tuple of steps; a new 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from restate_lab.demo.api import Api
 
-__all__ = ["FIRST_LOOK", "Send", "Step"]
+__all__ = ["FIRST_LOOK", "Send", "Step", "crowd"]
 
 
 class Step(Protocol):
@@ -52,6 +52,11 @@ class Send:
     def act(self, api: Api, roles: Mapping[str, str]) -> str:  # noqa: ARG002 - a send needs no step before it
         """Send it."""
         return api.send(self.handler, self.body, delay=self.delay, idempotency_key=self.idempotency_key)
+
+
+def crowd(count: int, member: Callable[[int], Step]) -> tuple[Step, ...]:
+    """Return several steps of one sort, made from their numbers 1, 2, …; ``roles.ids`` finds "role_1", … again."""
+    return tuple(member(number) for number in range(1, count + 1))
 
 
 def _ask_weather(city: str, reaches: str = "succeeded") -> Send:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from restate_lab.errors import SettingsError
 
-__all__ = ["FOLDER_VARIABLE", "PROBLEMS", "fix", "is_fixed"]
+__all__ = ["FOLDER_VARIABLE", "PROBLEMS", "break_again", "fix", "is_fixed"]
 
 FOLDER_VARIABLE = "RESTATE_LAB_DEMO_FOLDER"
 PROBLEMS = ("weather",)
@@ -29,6 +29,11 @@ def fix(problem: str = "weather", *, folder: Path | None = None) -> None:
     switch = _switch(problem, folder)
     switch.parent.mkdir(parents=True, exist_ok=True)
     switch.touch()
+
+
+def break_again(problem: str = "weather", *, folder: Path | None = None) -> None:
+    """Take a repair back, so that a notebook can tell its story once more; the rest is as in ``fix``."""
+    _switch(problem, folder).unlink(missing_ok=True)
 
 
 def is_fixed(problem: str = "weather", *, folder: Path | None = None) -> bool:

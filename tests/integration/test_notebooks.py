@@ -10,11 +10,15 @@ from pathlib import Path
 import nbformat
 import pytest
 
+import restate_lab as rl
+from restate_lab.demo.embedded import Embedded
+from restate_lab.demo.run import notebook_environment
 from restate_lab.reports.runner import NotebookRun, run_notebook
-from support.clusters import Cluster
+from support.clusters import KINDS, Cluster, server_binary
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 FIRST = NOTEBOOKS / "01_first_look.ipynb"
+SECOND = NOTEBOOKS / "02_weather_agent.ipynb"
 
 
 def run(notebook: Path, cluster: Cluster, folder: Path) -> NotebookRun:
@@ -40,6 +44,41 @@ def test_first_look_answers_its_questions(cluster: Cluster, tmp_path: Path) -> N
     assert "Command: Run  get weather" in output["journal"][0].data["text/plain"].splitlines()[-1]
     assert "image/png" in output["picture"][-1].data
     assert not [each for each in chain(*output.values()) if each.output_type == "stream"], "warnings"
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_weather_agent_is_repaired_without_asking_the_model_again(kind: str, tmp_path: Path) -> None:
+    """On every kind of server: Denver hangs at its tool, is repaired and resumed, and nothing that was done runs again.
+
+    It changes things, so it has a server of its own, and runs twice: the second run tells the same story.
+    """
+    with Embedded(server_binary(kind), tmp_path / "demo", vqueues=kind.endswith("-vqueues"), story=()) as demo:
+        env = notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url)
+        for attempt in (1, 2):
+            done = run_notebook(SECOND, tmp_path / f"{attempt}.ipynb", env=env, read_only=False)
+            assert done.ok, done.failure
+            output = {
+                cell.id: cell.outputs for cell in nbformat.read(done.executed, as_version=4).cells if "outputs" in cell
+            }
+            plain = {id_: outputs[0].data["text/plain"] for id_, outputs in output.items() if outputs}
+            assert "Detroit" in plain["detroit"]
+            assert "get weather" in plain["stuck"]
+            assert "WeatherDown" in plain["stuck"]
+            assert "get weather" in plain["journal"].splitlines()[-1]
+            assert "Denver" in plain["answer"]
+            assert plain["verify"].count("before the repair") == 4
+            assert "resume_invocation" in plain["audit"]
+            assert not [each for each in chain(*output.values()) if each.output_type == "stream"], "warnings"
+
+
+def test_a_read_only_run_of_the_weather_agent_stops_before_it_acts(newest: Cluster, tmp_path: Path) -> None:
+    """The runner's kernels are read-only by default: the first change stops the notebook, and nothing was sent."""
+    before = rl.connect(newest.admin_url).sql("SELECT count(*) AS n FROM sys_invocation_status")["n"][0]
+    done = run(SECOND, newest, tmp_path)
+    assert done.failure is not None
+    assert "ReadOnly" in done.failure.error
+    assert rl.connect(newest.admin_url).sql("SELECT count(*) AS n FROM sys_invocation_status")["n"][0] == before
 
 
 @pytest.mark.parametrize("notebook", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.name)

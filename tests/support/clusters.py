@@ -1,4 +1,4 @@
-"""The servers that tests talk to: one of each kind, started when the first test asks for it."""
+"""The servers that tests talk to: one of each kind and story, started when the first test asks for it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from restate_lab.demo.crowded import TWO_AT_A_TIME, crowded
 from restate_lab.demo.embedded import Embedded
 from restate_lab.demo.install import install_server
+from restate_lab.demo.roles import ids
+from restate_lab.demo.stories import STORIES
 from support.isolation import original_environment
 
 KINDS = ("1.6.1", "1.7.12", "1.7.12-vqueues")
@@ -30,6 +33,10 @@ class Cluster:
     """The demo's folder: logs, audit, roles."""
     roles: dict[str, str]
 
+    def ids(self, role: str) -> list[str]:
+        """Return the ids of everyone who plays a role."""
+        return ids(self.roles, role)
+
 
 def server_binary(kind: str) -> Path:
     """Return the server of a kind, installed into the developer's real cache if it is not there yet."""
@@ -38,27 +45,36 @@ def server_binary(kind: str) -> Path:
 
 
 class Clusters:
-    """Starts each kind once and stops them all together."""
+    """Starts each kind once for a story and stops them all together."""
 
     def __init__(self) -> None:
-        self._running: dict[str, Cluster] = {}
+        self._running: dict[tuple[str, str], Cluster] = {}
         self._stack = contextlib.ExitStack()
 
-    def get(self, kind: str) -> Cluster:
-        """Return the running cluster of that kind."""
-        if kind not in self._running:
-            self._running[kind] = self._start(kind)
-        return self._running[kind]
+    def get(self, kind: str, story: str = "first-look") -> Cluster:
+        """Return the running cluster of that kind on which that story was played."""
+        if (kind, story) not in self._running:
+            self._running[kind, story] = self._start(kind, story)
+        return self._running[kind, story]
 
     def close(self) -> None:
         """Stop them all."""
         self._stack.close()
 
-    def _start(self, kind: str) -> Cluster:
+    def _start(self, kind: str, story: str) -> Cluster:
         vqueues = kind.endswith("-vqueues")
         # Not pytest's tmp_path: a unix socket's path must be short.
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="restate-lab-")))
-        demo = self._stack.enter_context(Embedded(server_binary(kind), folder, vqueues=vqueues, unix_sockets=True))
+        demo = self._stack.enter_context(
+            Embedded(
+                server_binary(kind),
+                folder,
+                vqueues=vqueues,
+                unix_sockets=True,
+                story=crowded(vqueues=vqueues) if story == "crowded" else STORIES[story],
+                env=TWO_AT_A_TIME if story == "crowded" else {},
+            )
+        )
         return Cluster(
             kind=kind,
             version=demo.server.version,

@@ -25,7 +25,7 @@ def test_version() -> None:
 def test_help_names_every_option_of_the_demo() -> None:
     """`demo --help` explains each option."""
     help_text = call("demo", "--help").output
-    for option in ("--no-browser", "--once", "--keep", "--vqueues", "--server"):
+    for option in ("--no-browser", "--once", "--keep", "--vqueues", "--server", "--story"):
         assert option in help_text
 
 
@@ -39,9 +39,17 @@ def test_demo_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         return code
 
     monkeypatch.setattr("restate_lab.demo.run.run_demo", run_demo)
-    result = call("demo", "--no-browser", "--once", "--keep", str(tmp_path), "--vqueues", "--server", "/bin/sh")
+    options = ["--no-browser", "--once", "--keep", str(tmp_path), "--vqueues", "--server", "/bin/sh"]
+    result = call("demo", *options, "--story", "incident")
     assert result.exit_code == code
-    assert seen == {"browser": False, "once": True, "keep": tmp_path, "vqueues": True, "server": Path("/bin/sh")}
+    assert seen == {
+        "browser": False,
+        "once": True,
+        "keep": tmp_path,
+        "vqueues": True,
+        "server": Path("/bin/sh"),
+        "story": "incident",
+    }
 
 
 def test_errors_are_one_message(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,7 +119,11 @@ def test_a_missing_token_is_named(make: Callable[..., Transport]) -> None:
         httpx.Response(504),
         json_error(500, "Datafusion error: External error: connection closed"),
         json_error(500, "Datafusion error: External error: connect throttled; 276ms left in throttling window"),
+        json_error(500, "Datafusion error: External error: handshake failed: tcp connect error"),
         json_error(500, "Datafusion error: External error: node lookup for partition 1 failed"),
+        json_error(500, "Datafusion error: External error: expecting a partition store"),
+        json_error(500, "Datafusion error: External error: partition 2 doesn't exist on this node, this is benign if"),
+        json_error(500, "Datafusion error: Internal error: No such scanner. It could have expired due to"),
     ],
 )
 def test_a_read_outlives_what_passes_by_itself(
@@ -137,6 +141,7 @@ def test_a_read_outlives_what_passes_by_itself(
         json_error(500, "Datafusion error: External error: non valid invocation id"),
         json_error(500, "Datafusion error: Arrow error: Divide by zero error"),
         json_error(500, "something else"),
+        json_error(500, "Datafusion error: Schema error: No field named 'connection closed'"),
         httpx.ConnectError("[Errno -2] Name or service not known"),
         httpx.ConnectError("certificate verify failed"),
         httpx.ConnectTimeout("no connection"),

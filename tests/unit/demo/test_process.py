@@ -57,6 +57,7 @@ def test_killed_guard_takes_the_program_along(tmp_path: Path) -> None:
     running = start(tmp_path, SLEEP)
     (program,) = psutil.Process(running.pid).children()
     psutil.Process(running.pid).kill()
+    running.wait(5)
     running.stop()
     assert not psutil.wait_procs([program], timeout=5)[1]
 

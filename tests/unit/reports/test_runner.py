@@ -29,8 +29,11 @@ def outputs(executed: Path) -> list[Any]:
 
 
 def test_runs_with_this_python_and_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel is the running interpreter, in the notebook's folder, and refuses changes; the result says so."""
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "no-kernels-here"))
+    """The kernel is the running interpreter whatever is installed, and refuses changes; the result says so."""
+    broken = tmp_path / "kernels" / "python3" / "kernel.json"
+    broken.parent.mkdir(parents=True)
+    broken.write_text('{"argv": ["/bin/false"], "display_name": "broken", "language": "python"}')
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     monkeypatch.setenv("MPLBACKEND", "a-script's")
     show = "sys.executable, os.getcwd(), os.environ['RESTATE_LAB_READ_ONLY'], 'inline' in os.environ['MPLBACKEND']"
     source = f"import os, sys; print({show})"
@@ -97,8 +100,11 @@ def test_dead_and_endless_cells_are_failures(tmp_path: Path, source: str, error:
 
 def test_interruption_shuts_the_kernel_down(tmp_path: Path) -> None:
     """Ctrl-C ends the run with KeyboardInterrupt, saves the copy, and leaves no kernel."""
-    (tmp_path / "begun").unlink(missing_ok=True)
-    notebook = write(tmp_path / "n.ipynb", "print('before')", "open('begun', 'w'); import time; time.sleep(60)")
+    notebook = write(
+        tmp_path / "n.ipynb",
+        "import pathlib, time; print('before')",
+        "pathlib.Path('begun').touch(); time.sleep(8); pathlib.Path('ended').touch()",
+    )
 
     def interrupt() -> None:
         while not (tmp_path / "begun").exists():
@@ -110,6 +116,7 @@ def test_interruption_shuts_the_kernel_down(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_notebook(notebook, tmp_path / "o.ipynb")
     assert outputs(tmp_path / "o.ipynb")[0].text == "before\n"
+    assert not (tmp_path / "ended").exists()
     assert not kernels()
 
 

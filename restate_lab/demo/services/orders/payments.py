@@ -4,11 +4,12 @@ from typing import TypedDict
 
 from restate import Context, Service
 
-from restate_lab.demo.services.orders.paystream import charge_card, pay_out
+from restate_lab.demo.services.orders.paystream import Gateway, pay_out
 from restate_lab.demo.services.orders.policies import GIVES_UP, PATIENT, SOON
 
 __all__ = ["Charge", "charge", "payments"]
 
+gateway = Gateway()
 payments = Service(
     "Payments",
     description="Charges cards and pays merchants",
@@ -29,7 +30,7 @@ class Charge(TypedDict):
 async def charge(ctx: Context, request: Charge) -> str:
     """Charge a card for an order and return the receipt's number."""
     await ctx.run_typed("score fraud", _score, cents=request["cents"])
-    return await ctx.run_typed("charge card", charge_card, **request)
+    return await ctx.run_typed("charge card", gateway.charge_card, **request)
 
 
 @payments.handler(invocation_retry_policy=GIVES_UP)

@@ -1,0 +1,189 @@
+"""Deployments: list, register, move, remove."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from restate_lab.client.admin.door import Door, given
+from restate_lab.client.arguments import check_flag, check_id, check_name, check_strings, check_uri
+from restate_lab.client.models import Deployment, GoogleIdTokenAuth, HttpAuth, ModelList, RegisteredDeployment
+from restate_lab.errors import ArgumentError, NotOnThisServer, ServerFailed
+from restate_lab.redact import Secret
+
+__all__ = ["Deployments"]
+
+_URI = "http://host:9080"
+_ARN = "arn:aws:lambda:eu-central-1:123456789012:function:name:1"
+Headers = Mapping[str, str | Secret]
+
+
+class Deployments(Door):
+    """Operations on deployments."""
+
+    def list_deployments(self) -> ModelList[Deployment]:
+        """Return all deployments, oldest first; their services have name and revision only."""
+        answer = self._read("list_deployments", "/deployments")
+        models = self._models(Deployment, "list_deployments", answer, "deployments")
+        return ModelList(Deployment, models, by=lambda each: (str(each.created_at or ""), each.id))
+
+    def get_deployment(self, deployment: str) -> Deployment:
+        """Return one deployment with its services in full.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        path = f"/deployments/{check_id('deployment', deployment, 'deployment')}"
+        return self._model(Deployment, "get_deployment", self._read("get_deployment", path))
+
+    def create_deployment(
+        self,
+        *,
+        uri: str | None = None,
+        arn: str | None = None,
+        assume_role_arn: str | None = None,
+        additional_headers: Headers | None = None,
+        auth: GoogleIdTokenAuth | None = None,
+        metadata: Mapping[str, str] | None = None,
+        force: bool = False,
+        breaking: bool = False,
+        dry_run: bool = False,
+        use_http_11: bool = False,
+        reason: str | None = None,
+    ) -> RegisteredDeployment:
+        """Register an HTTP deployment by ``uri``, or a Lambda one by ``arn``: the server asks it for its services.
+
+        An address that is known already answers as before and changes nothing; ``force=True`` discovers it again, which
+        may break invocations in flight. (The server's own document gives ``force`` as true by default; 1.6 and 1.7
+        behave as if it were false, and so does this.) ``breaking`` allows services that do not fit their earlier
+        revision. ``dry_run`` stores nothing, and answers with an id that the server makes up. ``additional_headers`` go
+        with every request to the deployment; their values may be ``Secret``. ``auth`` (since 1.7), ``use_http_11``
+        are for HTTP, ``assume_role_arn`` is for Lambda.
+
+        Raises:
+            ServerFailed: the deployment does not answer, or not as an SDK does (META0003).
+            Conflict: its services do not fit what is registered.
+            NotOnThisServer: ``auth`` on a server that would ignore it.
+        """
+        address = _address(uri, arn)
+        if address is None:
+            raise ArgumentError("uri or arn must be given: uri for an HTTP deployment, arn for one on AWS Lambda.")
+        _check_kind(arn is not None, assume_role_arn=assume_role_arn, auth=auth, use_http_11=use_http_11 or None)
+        if auth is not None:
+            self._served.require("create_deployment", "auth")
+        body = {
+            **address,
+            **_common(additional_headers, assume_role_arn),
+            **given(metadata=None if metadata is None else check_strings("metadata", metadata), auth=_auth(auth)),
+            **_flags(force=force, breaking=breaking, dry_run=dry_run, use_http_11=use_http_11 or None),
+        }
+        targets = _targets(address, dry_run)
+        answer = self._change("create_deployment", "POST", "/deployments", targets=targets, reason=reason, json=body)
+        known = {"is_new": answer.status_code == 201, "is_dry_run": dry_run, "is_forced": force}
+        return self._model(RegisteredDeployment, "create_deployment", answer, **known)
+
+    def update_deployment(
+        self,
+        deployment: str,
+        *,
+        uri: str | None = None,
+        arn: str | None = None,
+        assume_role_arn: str | None = None,
+        additional_headers: Headers | None = None,
+        use_http_11: bool | None = None,
+        overwrite: bool = False,
+        dry_run: bool = False,
+        reason: str | None = None,
+    ) -> Deployment:
+        """Change a deployment's address or headers in place: invocations bound to it go on at the new address.
+
+        What is None stays. ``additional_headers`` replaces all headers. The server asks the deployment for its
+        services, which must be the registered ones; ``overwrite=True`` takes over what differs, breaking or not.
+        ``dry_run`` stores nothing.
+
+        Raises:
+            NotFound: there is none with this id.
+            ServerFailed: the deployment does not answer, or not as an SDK does (META0003).
+        """
+        id_ = check_id("deployment", deployment, "deployment")
+        address = _address(uri, arn) or {}
+        _check_kind(arn is not None, use_http_11=use_http_11, assume_role_arn=assume_role_arn if uri else None)
+        body = {
+            **address,
+            **_common(additional_headers, assume_role_arn),
+            **_flags(use_http_11=use_http_11, overwrite=overwrite, dry_run=dry_run),
+        }
+        targets = [id_, *_targets(address, dry_run)]
+        path = f"/deployments/{id_}"
+        answer = self._change("update_deployment", "PATCH", path, targets=targets, reason=reason, json=body)
+        return self._model(Deployment, "update_deployment", answer, is_dry_run=dry_run)
+
+    def delete_deployment(self, deployment: str, *, force: bool = False, reason: str | None = None) -> None:
+        """Remove a deployment at once; its services fall back to their earlier revision, or vanish.
+
+        Servers up to 1.7 do this by force only. Invocations bound to it go on failing with RT0011: look first for those
+        whose ``pinned_deployment_id`` in sys_invocation_status is this one.
+
+        Raises:
+            NotFound: there is none with this id.
+            NotOnThisServer: without ``force``, on a server that knows only removal by force.
+        """
+        id_ = check_id("deployment", deployment, "deployment")
+        params = {"force": "true"} if check_flag("force", force) else None
+        try:
+            self._change(
+                "delete_deployment", "DELETE", f"/deployments/{id_}", targets=[id_], reason=reason, params=params
+            )
+        except ServerFailed as error:
+            if error.status != 501:
+                raise
+            raise NotOnThisServer(
+                f"delete_deployment({id_!r}) without force is not on this server, Restate {self._served.version}. "
+                f"Nothing was changed. force=True removes it even while invocations are bound to it."
+            ) from error
+
+
+def _address(uri: str | None, arn: str | None) -> dict[str, str] | None:
+    if uri is not None and arn is not None:
+        raise ArgumentError("uri and arn exclude each other: uri is for an HTTP deployment, arn for one on AWS Lambda.")
+    if uri is not None:
+        checked = check_uri("uri", uri, _URI)
+        if not checked.startswith(("http://", "https://")):
+            raise ArgumentError(f"uri must begin with http:// or https://, such as {_URI}; got {checked[:60]!r}.")
+        return {"uri": checked}
+    if arn is not None:
+        if not check_name("arn", arn).startswith("arn:") or ":lambda:" not in arn:
+            raise ArgumentError(f"arn must be that of a Lambda function, such as {_ARN}; got {arn[:60]!r}.")
+        return {"arn": arn}
+    return None
+
+
+def _check_kind(is_lambda: bool, **arguments: Any) -> None:
+    """Refuse what is for the other kind of deployment."""
+    for name, value in arguments.items():
+        if value is not None and (name == "assume_role_arn") is not is_lambda:
+            raise ArgumentError(f"{name} goes with {'uri' if is_lambda else 'arn'}, not with the other.")
+
+
+def _common(additional_headers: Headers | None, assume_role_arn: str | None) -> dict[str, Any]:
+    headers = additional_headers
+    return given(
+        additional_headers=None if headers is None else check_strings("additional_headers", headers, as_headers=True),
+        assume_role_arn=None if assume_role_arn is None else check_name("assume_role_arn", assume_role_arn),
+    )
+
+
+def _flags(**flags: bool | None) -> dict[str, bool]:
+    return {name: check_flag(name, value) for name, value in given(**flags).items()}
+
+
+def _targets(address: Mapping[str, str], dry_run: bool) -> list[str]:
+    return [*address.values(), *(["dry run"] if dry_run else [])]
+
+
+def _auth(auth: GoogleIdTokenAuth | None) -> dict[str, Any] | None:
+    if auth is None:
+        return None
+    if not isinstance(auth, GoogleIdTokenAuth):
+        raise ArgumentError(f"auth must be a GoogleIdTokenAuth(audience=…); got a {type(auth).__name__}.")
+    return HttpAuth.model_validate({"GoogleIdToken": auth}).model_dump(by_alias=True, exclude_none=True)

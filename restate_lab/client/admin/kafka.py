@@ -1,0 +1,146 @@
+"""Kafka clusters and subscriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from restate_lab.client.admin.door import Door, given
+from restate_lab.client.arguments import check_flag, check_id, check_name, check_strings, check_uri, segment
+from restate_lab.client.models import KafkaCluster, ModelList, Subscription
+from restate_lab.redact import Secret
+
+__all__ = ["Kafka"]
+
+_SOURCE = "kafka://cluster/topic"
+_SINK = "service://Service/handler"
+
+
+class Kafka(Door):
+    """Operations on subscriptions, and on Kafka clusters (since 1.7; before, they stand in the server's settings)."""
+
+    def list_subscriptions(self, *, source: str | None = None, sink: str | None = None) -> ModelList[Subscription]:
+        """Return the subscriptions, by source, sink and id; ``source`` and ``sink`` select those that are equal."""
+        params = given(
+            source=None if source is None else check_uri("source", source, _SOURCE),
+            sink=None if sink is None else check_uri("sink", sink, _SINK),
+        )
+        answer = self._read("list_subscriptions", "/subscriptions", params)
+        models = self._models(Subscription, "list_subscriptions", answer, "subscriptions")
+        return ModelList(Subscription, models, by=lambda each: (each.source or "", each.sink or "", each.id))
+
+    def get_subscription(self, subscription: str) -> Subscription:
+        """Return one subscription.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        path = f"/subscriptions/{check_id('subscription', subscription, 'subscription')}"
+        return self._model(Subscription, "get_subscription", self._read("get_subscription", path))
+
+    def create_subscription(
+        self,
+        *,
+        source: str,
+        sink: str,
+        options: Mapping[str, str | Secret] | None = None,
+        reason: str | None = None,
+    ) -> Subscription:
+        """Have the messages of a topic ("kafka://cluster/topic") sent to a handler ("service://Service/handler").
+
+        ``options`` are those of the Kafka consumer, such as ``auto.offset.reset``; None leaves them to the server. The
+        same source and sink may be subscribed twice. The server does not ask the broker whether the topic is there.
+
+        Raises:
+            RequestRefused: there is no such Kafka cluster, service or handler.
+        """
+        body = {
+            "source": check_uri("source", source, _SOURCE),
+            "sink": check_uri("sink", sink, _SINK),
+            **given(options=None if options is None else check_strings("options", options)),
+        }
+        answer = self._change(
+            "create_subscription", "POST", "/subscriptions", targets=[source, sink], reason=reason, json=body
+        )
+        return self._model(Subscription, "create_subscription", answer)
+
+    def delete_subscription(self, subscription: str, *, reason: str | None = None) -> None:
+        """End a subscription; what it has sent already goes on.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        id_ = check_id("subscription", subscription, "subscription")
+        self._change("delete_subscription", "DELETE", f"/subscriptions/{id_}", targets=[id_], reason=reason)
+
+    def list_kafka_clusters(self) -> ModelList[KafkaCluster]:
+        """Return the Kafka clusters, by name, without their subscriptions.
+
+        Raises:
+            NotOnThisServer: before 1.7.
+        """
+        answer = self._read("list_kafka_clusters", "/kafka-clusters")
+        models = self._models(KafkaCluster, "list_kafka_clusters", answer, "clusters")
+        return ModelList(KafkaCluster, models, by=lambda each: each.name)
+
+    def get_kafka_cluster(self, cluster_name: str, *, include_subscriptions: bool = True) -> KafkaCluster:
+        """Return one Kafka cluster.
+
+        The server gives an empty list of subscriptions to whom does not ask for them; then they are None here.
+
+        Raises:
+            NotFound: there is none of this name.
+            NotOnThisServer: before 1.7.
+        """
+        wanted = check_flag("include_subscriptions", include_subscriptions)
+        params = {"include_subscriptions": str(wanted).lower()}
+        answer = self._read("get_kafka_cluster", _path(cluster_name), params)
+        known = {} if wanted else {"subscriptions": None}
+        return self._model(KafkaCluster, "get_kafka_cluster", answer, **known)
+
+    def create_kafka_cluster(
+        self, name: str, *, properties: Mapping[str, str | Secret], reason: str | None = None
+    ) -> KafkaCluster:
+        """Make a Kafka cluster known; ``properties`` are those of its client and need "bootstrap.servers".
+
+        The server does not connect to it before there is a subscription.
+
+        Raises:
+            Conflict: there is one of this name.
+            RequestRefused: a property is missing, or the name is none that a host could have.
+            NotOnThisServer: before 1.7.
+        """
+        body = {"name": check_name("name", name), "properties": check_strings("properties", properties)}
+        answer = self._change(
+            "create_kafka_cluster", "POST", "/kafka-clusters", targets=[name], reason=reason, json=body
+        )
+        return self._model(KafkaCluster, "create_kafka_cluster", answer)
+
+    def update_kafka_cluster(
+        self, cluster_name: str, *, properties: Mapping[str, str | Secret], reason: str | None = None
+    ) -> KafkaCluster:
+        """Replace all properties of a Kafka cluster; those not named are gone.
+
+        Raises:
+            NotFound: there is none of this name.
+            NotOnThisServer: before 1.7.
+        """
+        body = {"properties": check_strings("properties", properties)}
+        path = _path(cluster_name)
+        answer = self._change("update_kafka_cluster", "PATCH", path, targets=[cluster_name], reason=reason, json=body)
+        return self._model(KafkaCluster, "update_kafka_cluster", answer)
+
+    def delete_kafka_cluster(self, cluster_name: str, *, force: bool = False, reason: str | None = None) -> None:
+        """Remove a Kafka cluster; ``force=True`` also when subscriptions use it, which then stay behind without it.
+
+        Raises:
+            Conflict: subscriptions use it.
+            NotFound: there is none of this name.
+            NotOnThisServer: before 1.7.
+        """
+        params = {"force": "true"} if check_flag("force", force) else None
+        path = _path(cluster_name)
+        self._change("delete_kafka_cluster", "DELETE", path, targets=[cluster_name], reason=reason, params=params)
+
+
+def _path(cluster_name: str) -> str:
+    return f"/kafka-clusters/{segment(check_name('cluster_name', cluster_name))}"

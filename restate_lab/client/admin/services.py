@@ -1,0 +1,99 @@
+"""Services and handlers: list, look at, configure."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from restate_lab.client.admin.door import Door, given
+from restate_lab.client.arguments import check_duration, check_flag, check_name, segment
+from restate_lab.client.models import Handler, ModelList, Service
+from restate_lab.errors import ArgumentError
+
+__all__ = ["Services"]
+
+
+class Services(Door):
+    """Operations on services and handlers. Names are case-sensitive."""
+
+    def list_services(self) -> ModelList[Service]:
+        """Return all services, each in its newest revision, by name."""
+        models = self._models(Service, "list_services", self._read("list_services", "/services"), "services")
+        return ModelList(Service, models, by=lambda each: each.name)
+
+    def get_service(self, service: str) -> Service:
+        """Return one service in its newest revision.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        return self._model(Service, "get_service", self._read("get_service", _path(service)))
+
+    def get_service_openapi(self, service: str) -> dict[str, Any]:
+        """Return the OpenAPI document of a service's handlers at the ingress.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        document: dict[str, Any] = self._read("get_service_openapi", f"{_path(service)}/openapi")
+        return document
+
+    def list_service_handlers(self, service: str) -> ModelList[Handler]:
+        """Return a service's handlers, by name.
+
+        Raises:
+            NotFound: there is no service of this name.
+        """
+        answer = self._read("list_service_handlers", f"{_path(service)}/handlers")
+        models = self._models(Handler, "list_service_handlers", answer, "handlers")
+        return ModelList(Handler, models, by=lambda each: each.name)
+
+    def get_service_handler(self, service: str, handler: str) -> Handler:
+        """Return one handler.
+
+        Raises:
+            NotFound: there is no service, or no handler, of this name.
+        """
+        path = f"{_path(service)}/handlers/{segment(check_name('handler', handler))}"
+        return self._model(Handler, "get_service_handler", self._read("get_service_handler", path))
+
+    def modify_service(
+        self,
+        service: str,
+        *,
+        public: bool | None = None,
+        journal_retention: timedelta | str | None = None,
+        idempotency_retention: timedelta | str | None = None,
+        workflow_completion_retention: timedelta | str | None = None,
+        inactivity_timeout: timedelta | str | None = None,
+        abort_timeout: timedelta | str | None = None,
+        reason: str | None = None,
+    ) -> Service:
+        """Change a service's configuration and return it; what is None stays.
+
+        Durations are timedeltas or text ("30s", "2h 30min", "PT2H"). The next revision of the service, which a
+        deployment brings, has its own configuration again.
+
+        Raises:
+            NotFound: there is none of this name.
+            RequestRefused: ``workflow_completion_retention`` on what is no workflow.
+        """
+        values = {
+            "journal_retention": journal_retention,
+            "idempotency_retention": idempotency_retention,
+            "workflow_completion_retention": workflow_completion_retention,
+            "inactivity_timeout": inactivity_timeout,
+            "abort_timeout": abort_timeout,
+        }
+        body: dict[str, Any] = {name: check_duration(name, value) for name, value in given(**values).items()}
+        body |= {} if public is None else {"public": check_flag("public", public)}
+        if not body:
+            raise ArgumentError(f"modify_service needs something to change: public, {', '.join(values)}.")
+        answer = self._change(
+            "modify_service", "PATCH", _path(service), targets=[service, *body], reason=reason, json=body
+        )
+        return self._model(Service, "modify_service", answer)
+
+
+def _path(service: str) -> str:
+    return f"/services/{segment(check_name('service', service))}"

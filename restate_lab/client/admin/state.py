@@ -1,0 +1,136 @@
+"""The state of a virtual object or workflow: replace it, and see whether that happened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from restate_lab.client.admin.door import Door, await_that, given
+from restate_lab.client.arguments import check_name, segment, shown
+from restate_lab.client.models import StateChange
+from restate_lab.client.state_version import state_version
+from restate_lab.errors import ArgumentError, Conflict, OutcomeUnknown
+
+__all__ = ["States"]
+
+_SEEN_WITHIN = 2.0  # seconds; 50 ms are usual
+_STATE = "SELECT key, value FROM state WHERE service_name = :service AND service_key = :key"
+_HOLDER = """
+SELECT invocation_id AS id FROM sys_keyed_service_status WHERE service_name = :service AND service_key = :key"""
+_HOLDER_VQUEUES = """
+SELECT acquired_by AS id FROM sys_locks WHERE lock_name = :lock AND scope IS NOT DISTINCT FROM :scope"""
+
+
+class States(Door):
+    """The operation on state."""
+
+    def modify_service_state(
+        self,
+        service: str,
+        object_key: str,
+        *,
+        new_state: Mapping[str, bytes],
+        version: str | None = None,
+        scope: str | None = None,
+        reason: str | None = None,
+    ) -> StateChange:
+        """Replace the whole state of one virtual object or workflow: keys that ``new_state`` lacks are gone.
+
+        Values are bytes, as the service's own serializer writes them (``json.dumps(value).encode()`` for the SDKs'
+        default). ``version`` is that of the state you have read (``state_version``): a state that has changed since is
+        left alone. ``scope`` (since 1.7) means the object of that scope, None the one without.
+
+        The server answers 202 whatever comes of it, so the state is read back. An object that an exclusive handler
+        holds takes the change when that one ends: then ``applied`` is None and ``queued_behind`` names it, and a
+        ``version`` that no longer fits at that moment drops the change without a word.
+
+        Raises:
+            NotFound: there is no service of this name.
+            RequestRefused: it is a plain service, which has no state.
+            Conflict: the state has another version; it was not changed.
+            NotOnThisServer: ``scope`` on a server that would change the object without scope instead.
+            OutcomeUnknown: the new state was not seen within 2 seconds; a handler may have changed it again.
+        """
+        check_name("service", service)
+        check_name("object_key", object_key)
+        body = {"object_key": object_key, "new_state": _as_numbers(new_state), **given(version=version, scope=scope)}
+        if scope is not None:
+            check_name("scope", scope)
+            self._served.require("modify_service_state", "scope")
+        path = f"/services/{segment(service)}"
+        self._read("get_service", path)
+        if version is not None:
+            self._check_version(service, object_key, scope, check_name("version", version))
+        answer = self._change(
+            "modify_service_state",
+            "POST",
+            f"{path}/state",
+            targets=[f"{service}/{object_key}", *([f"scope {scope}"] if scope else [])],
+            reason=reason,
+            json=body,
+        )
+        known = {"service": service, "object_key": object_key, "scope": scope, "status": answer.status_code}
+        return self._seen(known, {key: bytes(value) for key, value in new_state.items()}, version)
+
+    def _seen(self, known: Mapping[str, Any], wanted: Mapping[str, bytes], version: str | None) -> StateChange:
+        """Read until the new state stands there, or someone is seen to hold the object."""
+        where = (known["service"], known["object_key"], known["scope"])
+
+        def look() -> tuple[bool, str | None]:
+            holder = self._holder(*where)  # first: one that lets go in between has let the change in
+            return self._state(*where) == wanted, holder
+
+        is_there, holder = await_that(look, lambda seen: seen[0] or seen[1] is not None, within=_SEEN_WITHIN)
+        if is_there:
+            return StateChange(**known, applied=True, note="read back: the state is the new one")
+        if holder is not None:
+            dropped = "; dropped in silence if the version no longer fits then" if version else ""
+            note = f"202 means taken down: {holder} holds the object, the change comes when it ends{dropped}"
+            return StateChange(**known, queued_behind=holder, note=note)
+        if version is not None:
+            raise self._conflict(*where, version, "it changed while the change was on its way")
+        raise OutcomeUnknown(
+            f"modify_service_state on {where[0]}/{where[1]} was accepted (202), but the new state was not seen within "
+            f"{_SEEN_WITHIN:g} s: read the state before you repeat it."
+        )
+
+    def _check_version(self, service: str, key: str, scope: str | None, version: str) -> None:
+        now = state_version(self._state(service, key, scope))
+        if now != version:
+            raise self._conflict(service, key, scope, version, f"it has version {now} now; nothing was sent")
+
+    def _conflict(self, service: str, key: str, scope: str | None, version: str, why: str) -> Conflict:
+        where = f"{service}/{key}{f' of scope {scope}' if scope else ''}"
+        return Conflict(
+            f"the state of {where} was not changed: it is not version {shown(version)}, {why}. Read it again, and "
+            f"decide on what you see.",
+            status=409,
+            reason=why,
+        )
+
+    def _state(self, service: str, key: str, scope: str | None) -> dict[str, bytes]:
+        has_scope = self._served.has("modify_service_state", "scope")
+        which = " AND scope = :scope" if scope is not None else " AND scope IS NULL" if has_scope else ""
+        rows = self._rows(_STATE + which, service=service, key=key, **given(scope=scope))
+        return {row["key"]: row["value"] for row in rows}
+
+    def _holder(self, service: str, key: str, scope: str | None) -> str | None:
+        if self._served.features.get("vqueues"):
+            rows = self._rows(_HOLDER_VQUEUES, lock=f"{service}/{key}", scope=scope)
+        else:
+            rows = self._rows(_HOLDER, service=service, key=key)
+        return rows[0]["id"] if rows else None
+
+
+def _as_numbers(state: object) -> dict[str, list[int]]:
+    """Return a state as the server takes it: each value as the list of its bytes."""
+    if not isinstance(state, Mapping):
+        raise ArgumentError(f"new_state must be a mapping of keys to bytes; got {shown(state)}.")
+    for key, value in state.items():
+        check_name("a key of new_state", key)
+        if not isinstance(value, bytes | bytearray):
+            raise ArgumentError(
+                f"new_state[{shown(key)}] must be bytes, not {type(value).__name__}: json.dumps(value).encode() is "
+                f"what the SDKs' default reads."
+            )
+    return {key: list(value) for key, value in state.items()}

@@ -1,0 +1,154 @@
+"""Arguments of the Admin API and the ingress, checked before anything is sent.
+
+Every check returns what goes on the wire, or raises ArgumentError, which names the argument, the value (cut) and what
+is allowed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from restate_lab.client.durations import iso, parse_duration
+from restate_lab.errors import ArgumentError
+from restate_lab.redact import Secret
+
+__all__ = [
+    "check_awakeable",
+    "check_count",
+    "check_deployment_choice",
+    "check_duration",
+    "check_flag",
+    "check_id",
+    "check_name",
+    "check_strings",
+    "check_uri",
+    "segment",
+    "shown",
+]
+
+# Ids are base62 and have one length per kind: "inv_1", 11 of the partition key and 22 of the id itself, and so on.
+_IDS = {"invocation": ("inv_", 38), "deployment": ("dp_", 26), "subscription": ("sub_", 27), "vqueue": ("vq_", 37)}
+_AWAKEABLE = re.compile(r"(sign|prom)_1[A-Za-z0-9_-]{20,}")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_LONGEST = 60
+
+
+def shown(value: Any) -> str:
+    """Return a value for a message: its repr, cut to a readable length; of text the end is kept, where typos sit."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 15]}…{text[-12:]} ({len(text)} long)"
+
+
+def check_id(argument: str, value: object, kind: str) -> str:
+    """Return an id of a kind ("invocation", "deployment", "subscription", "vqueue")."""
+    prefix, length = _IDS[kind]
+    allowed = f"the id of one {kind}: {prefix}1 and letters and digits, {length} characters in all, case-sensitive"
+    if not isinstance(value, str):
+        raise ArgumentError(f"{argument} must be {allowed}; got {shown(value)}.")
+    if not value.startswith(prefix):
+        problem = f"does not begin with {prefix}"
+    elif len(value) != length:
+        problem = f"has {len(value)} characters"
+    elif re.fullmatch(r"[A-Za-z0-9]+", value.removeprefix(prefix)) is None:
+        problem = "has a character that no id has"
+    else:
+        return value
+    raise ArgumentError(f"{argument} {shown(value)} {problem}; it must be {allowed}.")
+
+
+def check_awakeable(argument: str, value: object) -> str:
+    """Return the id of an awakeable."""
+    if not isinstance(value, str) or _AWAKEABLE.fullmatch(value) is None:
+        raise ArgumentError(
+            f"{argument} {shown(value)} is not the id of an awakeable: sign_1 (or prom_1) and letters, digits, - "
+            f"and _, as the handler got it."
+        )
+    return value
+
+
+def check_name(argument: str, value: object) -> str:
+    """Return a name or key: text that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise ArgumentError(f"{argument} must be text that is not empty; got {shown(value)}.")
+    return value
+
+
+def segment(name: str) -> str:
+    """Return a name as one segment of a path, whatever is in it."""
+    quoted = quote(name, safe="")
+    # A client would take these two for steps in the path.
+    return quoted.replace(".", "%2E") if quoted in {".", ".."} else quoted
+
+
+def check_uri(argument: str, value: object, example: str) -> str:
+    """Return a URI that has a scheme and something behind it."""
+    if not isinstance(value, str):
+        raise ArgumentError(f"{argument} must be a URI such as {example}; got {shown(value)}.")
+    parts = urlsplit(value)
+    if not parts.scheme or not parts.netloc or re.search(r"\s", value):
+        raise ArgumentError(f"{argument} {shown(value)} is not a URI with a scheme, such as {example}.")
+    return value
+
+
+def check_duration(argument: str, value: object) -> str:
+    """Return a duration for the wire, from a timedelta or from text such as "30s", "2h 30min", "PT2H"."""
+    allowed = "a timedelta or text such as '30s', '10m', '2h 30min', '1d', 'PT2H', and not negative"
+    if isinstance(value, str):
+        try:
+            value = parse_duration(value)
+        except ValueError as error:
+            raise ArgumentError(f"{argument}: {error}; it must be {allowed}.") from error
+    if not isinstance(value, timedelta) or value < timedelta(0):
+        raise ArgumentError(f"{argument} must be {allowed}; got {shown(value)}.")
+    return iso(value)
+
+
+def check_flag(argument: str, value: object) -> bool:
+    """Return True or False; nothing else counts as one, so that the text "false" does not mean yes."""
+    if not isinstance(value, bool):
+        raise ArgumentError(f"{argument} must be True or False; got {shown(value)}.")
+    return value
+
+
+def check_count(argument: str, value: object, *, least: int = 0) -> int:
+    """Return a whole number from ``least`` to 4,294,967,295."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**32:
+        raise ArgumentError(f"{argument} must be a whole number from {least} to 4294967295; got {shown(value)}.")
+    return value
+
+
+def check_deployment_choice(argument: str, value: object) -> str:
+    """Return on which deployment to go on: "latest", "keep", or the id of one."""
+    if value in {"latest", "keep"}:
+        return str(value)
+    try:
+        return check_id(argument, value, "deployment")
+    except ArgumentError as error:
+        raise ArgumentError(f"{argument} must be 'latest', 'keep' or the id of a deployment. {error}") from error
+
+
+def check_strings(argument: str, value: object, *, as_headers: bool = False) -> dict[str, str]:
+    """Return a mapping of text to text; a value may be a Secret. No message repeats a value: it may be one."""
+    if not isinstance(value, Mapping):
+        raise ArgumentError(f"{argument} must be a mapping of text to text; got a {type(value).__name__}.")
+    plain = {name: each.reveal() if isinstance(each, Secret) else each for name, each in value.items()}
+    for name, each in plain.items():
+        if not isinstance(name, str) or not name:
+            raise ArgumentError(f"{argument} has a name that is not text: {shown(name)}.")
+        if not isinstance(each, str):
+            raise ArgumentError(f"{argument}[{shown(name)}] must be text, not a {type(each).__name__}.")
+    if as_headers:
+        _check_headers(argument, plain.items())
+    return plain
+
+
+def _check_headers(argument: str, headers: Iterable[tuple[str, str]]) -> None:
+    for name, value in headers:
+        if _HEADER_NAME.fullmatch(name) is None:
+            raise ArgumentError(f"{argument} has the name {shown(name)}, which no HTTP header can have.")
+        if not all(" " <= character <= "~" or character == "\t" for character in value):
+            raise ArgumentError(f"{argument}[{name!r}] has a character in it that no header takes: ASCII, one line.")

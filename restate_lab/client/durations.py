@@ -1,0 +1,98 @@
+"""Durations: as people and the server write them ("1d 2h", "500ms", "PT2H"), and as timedeltas."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from fractions import Fraction
+
+__all__ = ["friendly", "iso", "parse_duration"]
+
+_MICROSECONDS: dict[str, int | Fraction] = {
+    "w": 604_800_000_000,
+    "d": 86_400_000_000,
+    "h": 3_600_000_000,
+    "m": 60_000_000,
+    "s": 1_000_000,
+    "ms": 1_000,
+    "us": 1,
+    "ns": Fraction(1, 1000),
+}
+_SPELLINGS = {
+    "w": "w wk wks week weeks",
+    "d": "d day days",
+    "h": "h hr hrs hour hours",
+    "m": "m min mins minute minutes",
+    "s": "s sec secs second seconds",
+    "ms": "ms msec msecs milli millis millisecond milliseconds",
+    "us": "us µs μs usec usecs micro micros microsecond microseconds",
+    "ns": "ns nsec nsecs nano nanos nanosecond nanoseconds",
+}
+_UNITS = {spelling: _MICROSECONDS[unit] for unit, line in _SPELLINGS.items() for spelling in line.split()}
+_PART = re.compile(r"(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>[a-zµμ]+)(?:\s*,\s*|\s+|(?=\d)|$)")
+_ISO = re.compile(
+    r"P(?:(?P<w>\d+)W)?(?:(?P<d>\d+)D)?(?:T(?=\d)(?:(?P<h>\d+)H)?(?:(?P<m>\d+)M)?(?:(?P<s>\d+(?:\.\d+)?)S)?)?",
+    re.IGNORECASE,
+)
+
+
+def parse_duration(text: str) -> timedelta:
+    """Return the timedelta of "1d", "2h 30min", "1day 2h", "500ms", "PT2H" and the like; what is below 1 µs is cut.
+
+    A month or a year is not taken: it has no fixed length. What is longer than a timedelta can be becomes its maximum.
+
+    Raises:
+        ValueError: that is no duration, or a negative one.
+    """
+    clean = text.strip()
+    microseconds = _iso_microseconds(clean) if clean[:1] in {"P", "p"} else _friendly_microseconds(clean.lower())
+    if microseconds is None:
+        raise ValueError(f"{_cut(text)} is no duration: write it as '30s', '10m', '2h 30min', '1d', '500ms' or 'PT2H'")
+    try:
+        return timedelta(microseconds=int(microseconds))
+    except OverflowError:
+        return timedelta.max
+
+
+def iso(duration: timedelta) -> str:
+    """Return a duration in ISO 8601, exactly and in seconds ("PT5400.5S"): every server version takes it."""
+    whole, rest = divmod(duration, timedelta(seconds=1))
+    fraction = f".{rest.microseconds:06}".rstrip("0") if rest else ""
+    return f"PT{whole}{fraction}S"
+
+
+def friendly(duration: timedelta) -> str:
+    """Return a duration as the server writes it: "1d 12h", "200ms", "0s"."""
+    if duration < timedelta(0):
+        return f"-{friendly(-duration)}"
+    left = duration // timedelta(microseconds=1)
+    parts = []
+    for unit in ("d", "h", "m", "s", "ms", "us"):
+        count, left = divmod(left, int(_MICROSECONDS[unit]))
+        if count:
+            parts.append(f"{count}{unit}")
+    return " ".join(parts) or "0s"
+
+
+def _friendly_microseconds(text: str) -> Fraction | None:
+    total = Fraction(0)
+    at = 0
+    while at < len(text):
+        part = _PART.match(text, at)
+        if part is None or part["unit"] not in _UNITS:
+            return None
+        total += Fraction(part["count"]) * _UNITS[part["unit"]]
+        at = part.end()
+    return total if at else None
+
+
+def _iso_microseconds(text: str) -> Fraction | None:
+    match = _ISO.fullmatch(text)
+    if match is None or not any(match.groupdict().values()):
+        return None
+    counts = ((Fraction(count), unit) for unit, count in match.groupdict().items() if count)
+    return sum((count * _MICROSECONDS[unit] for count, unit in counts), Fraction(0))
+
+
+def _cut(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:40] + "…")

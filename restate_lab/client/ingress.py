@@ -1,0 +1,374 @@
+"""IngressClient: call handlers, send to them, wait for outcomes, answer awakeables.
+
+The ingress is where a cluster's own users come in, so a call from a notebook is a change like any other: refused on a
+read-only connection, written to the audit log (service, key and handler; neither body nor headers).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+
+from restate_lab.client.arguments import (
+    check_awakeable,
+    check_duration,
+    check_id,
+    check_name,
+    check_strings,
+    segment,
+    shown,
+)
+from restate_lab.client.failures import read_refusal
+from restate_lab.client.transport import Transport
+from restate_lab.errors import (
+    ArgumentError,
+    Conflict,
+    InvocationFailed,
+    NotReady,
+    RestateLabError,
+    ServerFailed,
+)
+from restate_lab.redact import Secret
+
+__all__ = ["IngressClient", "IngressTransport", "Sent"]
+
+Headers = Mapping[str, str | Secret]
+JSON = "application/json"
+BINARY = "application/octet-stream"
+_SECOND_RUN = "the workflow method was already invoked"
+# The ingress compares an idempotency key in a path as it stands, percent signs and all.
+_PATH_KEY = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An invocation that the server has taken down.
+
+    ``status`` is "Accepted", or "PreviouslyAccepted" where the idempotency key or the workflow's key was there before:
+    then nothing new was started, and ``invocation_id`` is the earlier one's. ``execution_time`` (UTC) is when a delayed
+    one begins, None for one that begins at once.
+    """
+
+    invocation_id: str
+    status: str
+    execution_time: datetime | None = None
+
+
+class IngressTransport(Transport):
+    """A transport to the ingress, where an error status may be an invocation's own answer.
+
+    Then it becomes InvocationFailed, whatever the number: a handler that fails with 503 is no broken gateway, and the
+    audit log has "done", because the invocation has run.
+    """
+
+    def _judged(self, response: httpx.Response, change: str, action: str, asked: str) -> httpx.Response:
+        if response.is_error and _is_invocations_own(response):
+            error = self._failure(response, asked)
+            outcome = "done" if isinstance(error, InvocationFailed) else "refused"
+            self.audit.result(change, outcome, status=response.status_code)
+            raise error
+        return super()._judged(response, change, action, asked)
+
+    def _failure(self, response: httpx.Response, asked: str) -> RestateLabError:
+        refusal = read_refusal(response)
+        if not _is_invocations_own(response):
+            if refusal.status == 470:
+                return NotReady(f"{asked}: the invocation has not ended. Ask again later, or attach() to wait for it.")
+            return super()._failure(response, asked)
+        id_ = response.headers.get("x-restate-id", "")
+        if refusal.status == 409 and refusal.reason == _SECOND_RUN:
+            return Conflict(
+                f"{asked}: a workflow runs once per key, and this one has begun before as {id_}: attach to it.",
+                status=409,
+                reason=refusal.reason,
+            )
+        return InvocationFailed(
+            f"{asked}: the invocation {id_} ended in failure: [{refusal.status}] {refusal.reason}",
+            status=refusal.status,
+            reason=refusal.reason,
+        )
+
+
+class IngressClient:
+    """Talks to the handlers of a cluster, as ``lab.ingress``.
+
+    Bodies are JSON, sent and received. ``None`` is no body, which is what a handler without a parameter wants; bytes go
+    as they are, as application/octet-stream unless ``headers`` name another ``content-type``. An answer that is not
+    JSON comes as bytes, one without a body as None; ``raw=True`` gives every answer as bytes.
+
+    ``timeout`` is in seconds, None the connection's. When it passes on a call, the invocation goes on: with an
+    idempotency key, attach to it.
+    """
+
+    def __init__(self, transport: IngressTransport) -> None:
+        self._transport = transport
+
+    @property
+    def address(self) -> str:
+        """Return the ingress's address."""
+        return self._transport.address
+
+    def call(
+        self,
+        service: str,
+        handler: str,
+        body: Any = None,
+        *,
+        key: str | None = None,
+        idempotency_key: str | None = None,
+        headers: Headers | None = None,
+        timeout: float | None = None,
+        raw: bool = False,
+        reason: str | None = None,
+    ) -> Any:
+        """Invoke a handler, wait for it, and return its answer; ``key`` is that of a virtual object or workflow.
+
+        Raises:
+            InvocationFailed: the handler failed for good, or was killed or cancelled: see its ``status``, ``reason``.
+            NotFound: there is no such service or handler, or it is not public.
+            RequestRefused: the body is not what the handler takes; there is no ``key`` where one is needed.
+            Conflict: a workflow that has begun before under this key.
+            OutcomeUnknown: no answer came within the time; the invocation may go on.
+        """
+        target = _target(service, handler, key)
+        request = _request(body, headers, idempotency_key)
+        answer = self._transport.change(
+            "POST", f"/{target.path}", action="call", targets=[target.name], timeout=timeout, reason=reason, **request
+        )
+        return _answer(answer, raw=raw)
+
+    def send(
+        self,
+        service: str,
+        handler: str,
+        body: Any = None,
+        *,
+        key: str | None = None,
+        delay: timedelta | str | None = None,
+        idempotency_key: str | None = None,
+        headers: Headers | None = None,
+        timeout: float | None = None,
+        reason: str | None = None,
+    ) -> Sent:
+        """Invoke a handler and return at once; ``delay`` ("30s", a timedelta) has it begin later.
+
+        Raises:
+            NotFound: there is no such service or handler, or it is not public.
+            RequestRefused: the body is not what the handler takes; there is no ``key`` where one is needed.
+        """
+        target = _target(service, handler, key)
+        request = _request(body, headers, idempotency_key)
+        if delay is not None:
+            request["params"] = {"delay": check_duration("delay", delay)}
+        path = f"/{target.path}/send"
+        answer = self._transport.change(
+            "POST", path, action="send", targets=[target.name], timeout=timeout, reason=reason, **request
+        )
+        return _sent(answer)
+
+    def attach(
+        self,
+        invocation_id: str | None = None,
+        *,
+        workflow: str | None = None,
+        service: str | None = None,
+        handler: str | None = None,
+        key: str | None = None,
+        idempotency_key: str | None = None,
+        timeout: float | None = None,
+        raw: bool = False,
+    ) -> Any:
+        """Wait for an invocation to end and return its answer; nothing is started.
+
+        Named by its id; by ``workflow`` and ``key``; or by ``service``, ``handler`` and ``idempotency_key`` (and
+        ``key``, where there is one).
+
+        Raises:
+            InvocationFailed: it ended in failure.
+            NotFound: there is none, or its answer is kept no longer.
+            TimedOut: it has not ended within ``timeout``.
+        """
+        path = _kept(invocation_id, workflow, service, handler, key, idempotency_key)
+        try:
+            return _answer(self._transport.read("GET", f"{path}/attach", timeout=timeout, retry_for=0), raw=raw)
+        except InvocationFailed as error:
+            # An unknown id looks like a handler that failed with "not found"; /output tells them apart.
+            if (error.status, error.reason) != (404, "not found"):
+                raise
+            self._transport.read("GET", f"{path}/output", retry_for=0)
+            raise
+
+    def output(
+        self,
+        invocation_id: str | None = None,
+        *,
+        workflow: str | None = None,
+        service: str | None = None,
+        handler: str | None = None,
+        key: str | None = None,
+        idempotency_key: str | None = None,
+        timeout: float | None = None,
+        raw: bool = False,
+    ) -> Any:
+        """Return the answer of an invocation that has ended; named as in ``attach``.
+
+        Raises:
+            NotReady: it has not ended.
+            InvocationFailed: it ended in failure.
+            NotFound: there is none, or its answer is kept no longer.
+        """
+        path = _kept(invocation_id, workflow, service, handler, key, idempotency_key)
+        return _answer(self._transport.read("GET", f"{path}/output", timeout=timeout, retry_for=0), raw=raw)
+
+    def resolve_awakeable(self, awakeable_id: str, value: Any = None, *, reason: str | None = None) -> None:
+        """Give the handler that waits for an awakeable its value.
+
+        The server answers 202 also when it has one already, and then keeps the first.
+
+        Raises:
+            RequestRefused: no awakeable has this id.
+        """
+        id_ = check_awakeable("awakeable_id", awakeable_id)
+        path = f"/restate/awakeables/{id_}/resolve"
+        request = _request(value, None, None)
+        self._transport.change("POST", path, action="resolve_awakeable", targets=[id_], reason=reason, **request)
+
+    def reject_awakeable(self, awakeable_id: str, message: str, *, reason: str | None = None) -> None:
+        """Let what waits for an awakeable fail with this message (code 500); the first answer is kept.
+
+        ``reason`` goes to the audit log alone.
+
+        Raises:
+            RequestRefused: no awakeable has this id.
+        """
+        id_ = check_awakeable("awakeable_id", awakeable_id)
+        self._transport.change(
+            "POST",
+            f"/restate/awakeables/{id_}/reject",
+            action="reject_awakeable",
+            targets=[id_],
+            reason=reason,
+            content=check_name("message", message).encode(),
+            headers={"content-type": "text/plain; charset=utf-8"},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    name: str
+    path: str
+
+
+def _target(service: str, handler: str, key: str | None) -> _Target:
+    names = [check_name("service", service), check_name("handler", handler)]
+    if key is not None:
+        names.insert(1, check_name("key", key))
+    return _Target("/".join(names), "/".join(segment(name) for name in names))
+
+
+def _request(body: Any, headers: Headers | None, idempotency_key: str | None) -> dict[str, Any]:
+    """Return content and headers as httpx takes them."""
+    content, kind = _content(body)
+    made = {} if kind is None else {"content-type": kind}
+    for name, value in check_strings("headers", headers or {}, as_headers=True).items():
+        made[name.lower()] = value
+    if idempotency_key is not None:
+        if "idempotency-key" in made:
+            raise ArgumentError("idempotency_key is given twice: by name and in headers.")
+        key = check_name("idempotency_key", idempotency_key)
+        made |= check_strings("idempotency_key", {"idempotency-key": key}, as_headers=True)
+    return {"content": content, "headers": made}
+
+
+def _content(body: Any) -> tuple[bytes | None, str | None]:
+    if body is None:
+        return None, None
+    if isinstance(body, bytes | bytearray | memoryview):
+        return bytes(body), BINARY
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False).encode(), JSON
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"body cannot be written as JSON ({error}): give JSON values, or bytes.") from error
+
+
+def _answer(response: httpx.Response, *, raw: bool) -> Any:
+    if raw:
+        return response.content
+    if not response.content:
+        return None
+    if JSON not in response.headers.get("content-type", ""):
+        return response.content
+    try:
+        return response.json()
+    except ValueError as error:
+        raise ServerFailed(
+            f"the handler's answer says that it is JSON and is not: {error}. raw=True gives its bytes.",
+            status=response.status_code,
+        ) from error
+
+
+def _sent(response: httpx.Response) -> Sent:
+    try:
+        body = response.json()
+        moment = body.get("executionTime")
+        begins = datetime.fromisoformat(moment).astimezone(UTC) if moment else None
+        return Sent(body["invocationId"], body["status"], begins)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ServerFailed(
+            f"the answer to send is not what a Restate ingress gives ({error!r}); the message may have been taken.",
+            status=response.status_code,
+        ) from error
+
+
+def _kept(
+    invocation_id: str | None,
+    workflow: str | None,
+    service: str | None,
+    handler: str | None,
+    key: str | None,
+    idempotency_key: str | None,
+) -> str:
+    """Return the path of an invocation by one of its three names."""
+    by_request = {"service": service, "handler": handler, "idempotency_key": idempotency_key}
+    has_request = any(value is not None for value in by_request.values())
+    match invocation_id is not None, workflow is not None, has_request:
+        case True, False, False if key is None:
+            return f"/restate/invocation/{check_id('invocation_id', invocation_id, 'invocation')}"
+        case False, True, False:
+            names = check_name("workflow", workflow), check_name("key", key)
+            return "/restate/workflow/" + "/".join(segment(name) for name in names)
+        case False, False, True:
+            for name, value in by_request.items():
+                check_name(name, value)
+            return f"/restate/invocation/{_target(str(service), str(handler), key).path}/{_path_key(idempotency_key)}"
+    raise ArgumentError(
+        "name one invocation: by invocation_id; by workflow and key; or by service, handler and idempotency_key (and "
+        "key, for a virtual object)."
+    )
+
+
+def _path_key(idempotency_key: str | None) -> str:
+    key = str(idempotency_key)
+    if _PATH_KEY.fullmatch(key) is None or key in {".", ".."}:
+        raise ArgumentError(
+            f"idempotency_key {shown(key)} cannot stand in a path of the ingress, which takes letters, digits and "
+            f"-._~!$&'()*+,;=:@ there: use the invocation_id that send() returned."
+        )
+    return key
+
+
+def _is_invocations_own(response: httpx.Response) -> bool:
+    """Tell an invocation's failure from a refusal of the ingress.
+
+    Since 1.7 a header says so. Before, an answer of an invocation has its id, and a code in its body.
+    """
+    source = response.headers.get("x-restate-error-source")
+    if source is not None:
+        return bool(source == "invocation")
+    return "x-restate-id" in response.headers and b'"code"' in response.content

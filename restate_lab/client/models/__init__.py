@@ -1,0 +1,43 @@
+"""What the Admin API answers, as frozen values with real types."""
+
+from restate_lab.client.models.base import Model, SafeMap
+from restate_lab.client.models.cluster import ClusterHealth, MetadataClusterHealth, VersionInformation
+from restate_lab.client.models.deployments import (
+    Deployment,
+    GoogleIdTokenAuth,
+    HttpAuth,
+    RegisteredDeployment,
+)
+from restate_lab.client.models.info import SchemaInfo
+from restate_lab.client.models.kafka import KafkaCluster, Subscription
+from restate_lab.client.models.limits import DeletedRules, DeleteRule, Rule, UpsertRule, UserLimits
+from restate_lab.client.models.listing import ModelList
+from restate_lab.client.models.outcomes import Accepted, RestartedInvocation, StateChange
+from restate_lab.client.models.services import Handler, RetryPolicy, Service
+
+__all__ = [
+    "Accepted",
+    "ClusterHealth",
+    "DeleteRule",
+    "DeletedRules",
+    "Deployment",
+    "GoogleIdTokenAuth",
+    "Handler",
+    "HttpAuth",
+    "KafkaCluster",
+    "MetadataClusterHealth",
+    "Model",
+    "ModelList",
+    "RegisteredDeployment",
+    "RestartedInvocation",
+    "RetryPolicy",
+    "Rule",
+    "SafeMap",
+    "SchemaInfo",
+    "Service",
+    "StateChange",
+    "Subscription",
+    "UpsertRule",
+    "UserLimits",
+    "VersionInformation",
+]

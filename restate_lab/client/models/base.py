@@ -1,0 +1,154 @@
+"""What all models share: frozen, one line in a terminal, a small table in a notebook, unknown fields kept.
+
+Parsed by pydantic: of the well-kept parsers it is the one that keeps unknown fields on the value and names the field
+that is wrong without quoting it. It loads with the Admin API, not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from html import escape
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic_core import CoreSchema, core_schema
+
+from restate_lab.client.durations import friendly, parse_duration
+from restate_lab.redact import MASK, is_secret_name
+
+__all__ = ["Duration", "Model", "Moment", "SafeMap", "html_table", "label", "text_of"]
+
+_LONGEST_WORD = 70
+_LONGEST_CELL = 300
+
+_TABLE = '<table style="border-collapse:collapse;font-size:13px"><tbody>{}</tbody></table>'
+_HEAD = '<th style="text-align:left;vertical-align:top;padding:2px 12px 2px 0">{}</th>'
+_CELL = '<td style="text-align:left;padding:2px 12px 2px 0">{}</td>'
+
+
+class SafeMap(Mapping[str, str]):
+    """A read-only mapping of text to text, by name, with ••• in place of what is secret.
+
+    ``reveal()`` gives the values themselves; a pickle and a JSON dump have only what is shown.
+    """
+
+    __slots__ = ("__values",)
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self.__values = {name: values[name] for name in sorted(values)}
+
+    def reveal(self) -> dict[str, str]:
+        """Return the values as the server sent them, secret ones too."""
+        return dict(self.__values)
+
+    def __getitem__(self, name: str) -> str:
+        value = self.__values[name]
+        return MASK if is_secret_name(name) else value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__values)
+
+    def __len__(self) -> int:
+        return len(self.__values)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.items()))
+
+    def __reduce__(self) -> tuple[type[SafeMap], tuple[dict[str, str]]]:
+        return SafeMap, (dict(self),)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
+        """Tell pydantic how it is made from JSON and written back."""
+        strings = core_schema.dict_schema(core_schema.str_schema(), core_schema.str_schema())
+        return core_schema.union_schema(
+            [core_schema.is_instance_schema(cls), core_schema.no_info_after_validator_function(cls, strings)],
+            serialization=core_schema.plain_serializer_function_ser_schema(dict),
+        )
+
+
+def _duration(value: Any) -> Any:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(friendly, when_used="json")]
+Moment = Annotated[datetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+
+
+class Model(BaseModel):
+    """A value of the Admin API: frozen. What the server did not send is None, what is unknown here is in ``extra``."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True, populate_by_name=True)
+
+    line: ClassVar[tuple[str, ...]] = ()
+    """The fields that a repr shows; the first stands without its name."""
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """Return the fields that this restate_lab does not know, as the server sent them."""
+        return dict(self.model_extra or {})
+
+    @property
+    def remark(self) -> str:
+        """Return what must be known about this value and is in none of its fields; empty where nothing must."""
+        return ""
+
+    def __repr__(self) -> str:
+        values = [(name, getattr(self, name)) for name in self.line]
+        words = [
+            text_of(value, _LONGEST_WORD) if name == self.line[0] else f"{name}={text_of(value, _LONGEST_WORD)}"
+            for name, value in values
+            if value is not None
+        ]
+        return f"<{' '.join([type(self).__name__, *words])}{f' · {self.remark}' if self.remark else ''}>"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        rows = [[name, text_of(value, _LONGEST_CELL)] for name, value in fields.items() if value is not None]
+        if self.extra:
+            rows.append(["extra", ", ".join(sorted(self.extra))])
+        remark = f"<div>{escape(self.remark)}</div>" if self.remark else ""
+        return f"<div><b>{escape(type(self).__name__)}</b></div>{html_table(rows)}{remark}"
+
+
+def html_table(rows: list[list[str]], heads: list[str] | None = None) -> str:
+    """Return rows of text as a small HTML table; without ``heads`` the first cell of each row is its heading."""
+    top = f"<tr>{''.join(_HEAD.format(escape(head)) for head in heads)}</tr>" if heads else ""
+    lines = [[escape(text) for text in row] for row in rows]
+    made = [
+        "".join((_HEAD if position == 0 and not heads else _CELL).format(text) for position, text in enumerate(line))
+        for line in lines
+    ]
+    return _TABLE.format(top + "".join(f"<tr>{line}</tr>" for line in made))
+
+
+def text_of(value: Any, longest: int) -> str:
+    """Return a field's value in one line of text, cut to a length."""
+    match value:
+        case Model():
+            fields = {name: getattr(value, name) for name in value.line}
+            text = text_of({name: each for name, each in fields.items() if each is not None}, longest)
+        case SafeMap() | dict():
+            text = ", ".join(f"{name}: {text_of(each, longest)}" for name, each in value.items()) or "none"
+        case tuple() | list():
+            text = ", ".join(label(each) for each in value) or "none"
+        case timedelta():
+            text = friendly(value)
+        case datetime():
+            text = value.isoformat().replace("+00:00", "Z")
+        case _:
+            text = str(value)
+    text = " ".join(text.split()) or repr(text)
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def label(value: Any) -> str:
+    """Return what a value in a list is called: a model by its name, id or message."""
+    named = getattr(value, value.line[0]) if isinstance(value, Model) else value
+    return text_of(named, _LONGEST_WORD)

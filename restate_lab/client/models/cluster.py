@@ -1,0 +1,53 @@
+"""What a server says about itself and about the members of its cluster."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from restate_lab.client.models.base import Model
+
+__all__ = ["ClusterHealth", "MetadataClusterHealth", "VersionInformation"]
+
+
+class VersionInformation(Model):
+    """A server's version, the Admin API versions it speaks, the ingress it names, and its feature flags (since 1.7)."""
+
+    line: ClassVar[tuple[str, ...]] = ("version", "ingress_endpoint", "on")
+
+    version: str
+    min_admin_api_version: int | None = None
+    max_admin_api_version: int | None = None
+    ingress_endpoint: str | None = None
+    features: dict[str, bool] | None = None
+
+    @property
+    def on(self) -> tuple[str, ...] | None:
+        """Return the names of the flags that are on; None where the server has no flags."""
+        return None if self.features is None else tuple(sorted(name for name, is_on in self.features.items() if is_on))
+
+
+class MetadataClusterHealth(Model):
+    """The members that the metadata cluster is configured with, by node id."""
+
+    line: ClassVar[tuple[str, ...]] = ("members",)
+
+    members: tuple[int, ...] | None = None
+
+
+class ClusterHealth(Model):
+    """The cluster's name and its configured members. A member that has died stands here like all others."""
+
+    line: ClassVar[tuple[str, ...]] = ("cluster_name", "members")
+
+    cluster_name: str
+    metadata_cluster_health: MetadataClusterHealth | None = None
+
+    @property
+    def members(self) -> tuple[int, ...] | None:
+        """Return the node ids of the configured members, dead ones included; None where the server does not say."""
+        return self.metadata_cluster_health.members if self.metadata_cluster_health else None
+
+    @property
+    def remark(self) -> str:
+        """Say what the members are not."""
+        return "configured members, dead ones included"

@@ -1,0 +1,37 @@
+"""A server that runs no more than two invocations at a time: what "ready" looks like."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from restate_lab.demo.steps import Deploy
+from restate_lab.demo.story import Send, Step, crowd
+
+__all__ = ["TWO_AT_A_TIME", "crowded"]
+
+TWO_AT_A_TIME = MappingProxyType(
+    {
+        # The limit counts for each partition.
+        "RESTATE_DEFAULT_NUM_PARTITIONS": "1",
+        "RESTATE_WORKER__INVOKER__CONCURRENT_INVOCATIONS_LIMIT": "2",
+    }
+)
+"""Settings of the server for this story."""
+
+
+def crowded(*, vqueues: bool) -> tuple[Step, ...]:
+    """Return a story of two invocations that run for days, and three that wait until one of them ends.
+
+    Without vqueues those are ready. With them they are pending, and ``sys_scheduler`` says that they are blocked on
+    "invoker-concurrency".
+    """
+    waiting = "pending" if vqueues else "ready"
+    return (
+        Deploy("orders_deployment", "orders"),
+        *crowd(2, lambda n: _render(f"busy_{n}", "running")),
+        *crowd(3, lambda n: _render(f"waiting_{n}", waiting)),
+    )
+
+
+def _render(role: str, reaches: str) -> Send:
+    return Send(role, "Invoices/render", {"order": role, "pages": 4_000_000}, reaches)

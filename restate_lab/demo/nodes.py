@@ -1,0 +1,147 @@
+"""Three restate-servers that are one cluster on loopback: any of them answers for all, and one may die."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from restate_lab.demo.api import Api
+from restate_lab.demo.cluster import free_ports, server_settings
+from restate_lab.demo.process import Process, clean_environment
+from restate_lab.errors import RestateLabError, TimedOut
+
+__all__ = ["Node", "Nodes"]
+
+COUNT = 3
+PARTITIONS = 8
+READY_WITHIN = 90.0  # seconds; five to fifteen are usual
+ATTEMPTS = 3
+
+
+@dataclass
+class Node:
+    """One server of the cluster; ``start()`` also brings it back after ``kill()``, on the same ports and data."""
+
+    name: str
+    binary: Path
+    base_dir: Path
+    admin_url: str
+    ingress_url: str
+    environment: dict[str, str] = field(repr=False)
+    process: Process | None = field(default=None, repr=False)
+
+    def start(self) -> None:
+        """Start it; whether it is ready is another question."""
+        self.stop()
+        (self.base_dir / "tmp").mkdir(parents=True, exist_ok=True)
+        log = self.base_dir / "restate-server.log"
+        self.process = Process([str(self.binary), "--no-logo"], env=self.environment, log=log)
+
+    def kill(self) -> None:
+        """End it as a power cut does: nothing is said to the others."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.stop()
+
+    def stop(self) -> None:
+        """End it in order; does nothing when it does not run."""
+        if self.process is not None:
+            self.process.stop()
+
+    def is_ready(self) -> bool:
+        """Return whether it answers for all partitions; raise when it has ended by itself."""
+        if self.process is None or self.process.exit_code is not None:
+            raise RestateLabError(f"{self.name} ended:\n{self.process.last_lines() if self.process else ''}")
+        with Api(self.admin_url, self.ingress_url, audit=self.base_dir) as api:
+            return api.ready()
+
+
+class Nodes:
+    """Three running nodes that share all partitions, each kept twice; use it in a ``with``, or call ``stop()``.
+
+    ``folder`` takes their data and logs; their settings are in ``nodes[i].environment``. The cluster goes on answering
+    while one of them is dead.
+    """
+
+    def __init__(self, binary: Path, folder: Path) -> None:
+        for attempt in range(1, ATTEMPTS + 1):
+            self.nodes = _nodes(binary, folder / f"attempt-{attempt}")
+            try:
+                for node in self.nodes:
+                    node.start()
+                self.wait_until_ready()
+            except RestateLabError:
+                self.stop()
+                # Somebody took one of the ports meanwhile.
+                if attempt == ATTEMPTS or not any("in use" in _last_words(node) for node in self.nodes):
+                    raise
+            except BaseException:
+                self.stop()
+                raise
+            else:
+                return
+
+    def wait_until_ready(self) -> None:
+        """Return when every node answers for all partitions.
+
+        Raises:
+            TimedOut: they do not, a minute and a half later.
+            RestateLabError: one of them has ended.
+
+        """
+        deadline = time.monotonic() + READY_WITHIN
+        while not all(node.is_ready() for node in self.nodes):
+            if time.monotonic() > deadline:
+                words = "\n".join(_last_words(node) for node in self.nodes)
+                raise TimedOut(f"the three nodes were not ready after {READY_WITHIN:g} s:\n{words}")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """End all nodes; the folder stays."""
+        for node in self.nodes:
+            node.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def _last_words(node: Node) -> str:
+    return f"{node.name}: {node.process.last_lines()}" if node.process else node.name
+
+
+def _nodes(binary: Path, folder: Path) -> list[Node]:
+    ports = free_ports(3 * COUNT)
+    fabric = [f"http://127.0.0.1:{port}" for port in ports[:COUNT]]
+    return [
+        _node(binary, folder / f"n{number + 1}", fabric, number, *ports[COUNT + 2 * number :][:2])
+        for number in range(COUNT)
+    ]
+
+
+def _node(binary: Path, base_dir: Path, fabric: list[str], number: int, admin: int, ingress: int) -> Node:
+    settings = server_settings(base_dir) | {
+        "RESTATE_ADMIN__BIND_PORT": str(admin),
+        "RESTATE_ADVERTISED_ADDRESS": fabric[number],
+        # The first one founds the cluster, the others join it.
+        "RESTATE_AUTO_PROVISION": "true" if number == 0 else "false",
+        "RESTATE_BIND_PORT": fabric[number].rpartition(":")[2],
+        "RESTATE_CLUSTER_NAME": "restate-lab",
+        "RESTATE_DEFAULT_NUM_PARTITIONS": str(PARTITIONS),
+        "RESTATE_DEFAULT_REPLICATION": "2",
+        "RESTATE_INGRESS__BIND_PORT": str(ingress),
+        "RESTATE_METADATA_CLIENT__ADDRESSES": json.dumps(fabric),
+        "RESTATE_METADATA_CLIENT__TYPE": "replicated",
+        "RESTATE_NODE_NAME": base_dir.name,
+    }
+    admin_url, ingress_url = f"http://127.0.0.1:{admin}", f"http://127.0.0.1:{ingress}"
+    return Node(base_dir.name, binary, base_dir, admin_url, ingress_url, clean_environment(**settings))

@@ -1,0 +1,105 @@
+"""AdminClient and the server's own description of its API: nothing of it is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from restate_lab.client.admin import AdminClient
+from restate_lab.client.models import DeleteRule, UpsertRule
+from support.clusters import Cluster
+
+IS_LAB_SQL = "query"
+RENAMED = {"from": "from_"}
+BATCHES = {"upsert_rules": UpsertRule, "bulk_delete_rules": DeleteRule}
+
+
+@pytest.fixture
+def document(cluster: Cluster) -> dict[str, Any]:
+    answer = httpx.get(f"{cluster.admin_url}/openapi", trust_env=False)
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def operations(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for path in document["paths"].values():
+        yield from (operation for method, operation in path.items() if method != "parameters")
+
+
+def asked_for(document: Mapping[str, Any], operation: Mapping[str, Any]) -> set[str]:
+    """Return the names of everything that a caller can give to an operation."""
+    names = {parameter["name"] for parameter in operation.get("parameters", ())}
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        names |= properties(document, content["schema"])
+    return names
+
+
+def properties(document: Mapping[str, Any], schema: Mapping[str, Any]) -> set[str]:
+    if "$ref" in schema:
+        return properties(document, document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]])
+    if schema.get("type") == "array":
+        return properties(document, schema["items"])
+    names = set(schema.get("properties", ()))
+    for variant in [*schema.get("oneOf", ()), *schema.get("anyOf", ()), *schema.get("allOf", ())]:
+        names |= properties(document, variant)
+    return names
+
+
+def missing(document: Mapping[str, Any], client: type) -> list[str]:
+    """Return what the API has and the client has not."""
+    found = []
+    for operation in operations(document):
+        name = operation["operationId"]
+        method = getattr(client, name, None)
+        if name == IS_LAB_SQL:
+            continue
+        if method is None:
+            found.append(name)
+            continue
+        batch = BATCHES.get(name)
+        taken = set(inspect.signature(method).parameters)
+        taken |= {field.name for field in dataclasses.fields(batch)} if batch else set()
+        wanted = {RENAMED.get(each, each) for each in asked_for(document, operation)}
+        found += [f"{name}({each}=…)" for each in sorted(wanted - taken)]
+    return found
+
+
+def test_every_operation_and_parameter_has_its_place(document: dict[str, Any], cluster: Cluster) -> None:
+    """Each operation of the running server is a method of its name, each parameter and body property a parameter."""
+    assert document["info"]["version"] == cluster.version
+    assert len(list(operations(document))) >= 28
+    assert missing(document, AdminClient) == []
+
+
+def test_what_is_missing_is_found(document: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check sees an operation, a parameter of a path, of a query and of a body that are not there."""
+
+    class Short(AdminClient):
+        purge_journal = None  # type: ignore[assignment]
+
+        def restart_as_new_invocation(self, invocation_id: str) -> Any: ...  # type: ignore[override]
+        def get_service_handler(self, handler: str) -> Any: ...  # type: ignore[override]
+        def modify_service_state(self, service: str, *, new_state: Any) -> Any: ...  # type: ignore[override]
+
+    found = missing(document, Short)
+    assert {
+        "purge_journal",
+        "restart_as_new_invocation(from_=…)",
+        "restart_as_new_invocation(deployment=…)",
+        "get_service_handler(service=…)",
+        "modify_service_state(object_key=…)",
+        "modify_service_state(version=…)",
+    } <= set(found)
+
+
+def test_every_operation_is_tried_on_a_server(document: dict[str, Any]) -> None:
+    """The live tests of AdminClient call each operation."""
+    tests = Path(__file__).with_name("test_admin.py").read_text("utf-8")
+    names = [operation["operationId"] for operation in operations(document) if operation["operationId"] != IS_LAB_SQL]
+    assert [name for name in names if f".{name}(" not in tests] == []

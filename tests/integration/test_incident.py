@@ -1,0 +1,327 @@
+"""The incident and the healthy day: whoever has a role is where the story says, seen through plain SQL."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import restate_lab as rl
+from restate_lab.demo.embedded import Embedded
+from restate_lab.demo.healthy import HEALTHY
+from restate_lab.demo.incident import FAULTS, INCIDENT, VICTIMS
+from restate_lab.demo.script import read_roles
+from restate_lab.demo.story import Step
+from restate_lab.status import STATUS_SQL, STATUSES
+from support.clusters import Cluster
+
+pytestmark = pytest.mark.server
+
+RETRYING = {"backing-off", "ready", "running"}
+
+
+@pytest.fixture
+def lab(incident: Cluster) -> Iterator[rl.Lab]:
+    with rl.connect(incident.admin_url) as connected:
+        yield connected
+
+
+def invocations(lab: rl.Lab, ids: list[str], columns: str = "status") -> pd.DataFrame:
+    """Return rows of sys_invocation in the order of the ids."""
+    frame = lab.sql(f"SELECT id, {columns} FROM sys_invocation WHERE id IN :ids", ids=ids)
+    return frame.set_index("id").loc[ids]
+
+
+def statuses(lab: rl.Lab) -> dict[str, str]:
+    frame = lab.sql(f"SELECT id, {STATUS_SQL} AS word FROM sys_invocation")
+    return dict(zip(frame["id"], frame["word"], strict=True))
+
+
+def last_events(lab: rl.Lab, ids: list[str], event_type: str) -> list[dict[str, Any]]:
+    """Return the last event of a type for each id, in the order of the ids."""
+    frame = lab.sql(
+        "SELECT id, event_json FROM sys_journal_events WHERE id IN :ids AND event_type = :type ORDER BY appended_at",
+        ids=ids,
+        type=event_type,
+    )
+    events = dict(zip(frame["id"], frame["event_json"], strict=True))
+    return [json.loads(events[id_]) for id_ in ids]
+
+
+def failures(lab: rl.Lab, ids: list[str]) -> set[tuple[str | None, str | None, str]]:
+    """Return code, step and first line of the message of the last failed attempts."""
+    return {
+        (event["restate_doc_error_code"], event.get("related_command_name"), event["error_message"].splitlines()[0])
+        for event in last_events(lab, ids, "TransientError")
+    }
+
+
+def attempts(cluster: Cluster, lab: rl.Lab, ids: list[str]) -> int:
+    if cluster.vqueues:
+        return int(lab.sql("SELECT sum(num_errors) AS n FROM sys_vqueues WHERE entry_id IN :ids", ids=ids)["n"][0])
+    return int(lab.sql("SELECT sum(retry_count) AS n FROM sys_invocation_state WHERE id IN :ids", ids=ids)["n"][0])
+
+
+def holders(cluster: Cluster, lab: rl.Lab) -> dict[str, str]:
+    """Return "service/key" → the invocation that holds it."""
+    if cluster.vqueues:
+        frame = lab.sql("SELECT lock_name AS target, acquired_by AS holder FROM sys_locks")
+    else:
+        frame = lab.sql(
+            "SELECT service_name || '/' || service_key AS target, invocation_id AS holder FROM sys_keyed_service_status"
+        )
+    return dict(zip(frame["target"], frame["holder"], strict=True))
+
+
+def queue(cluster: Cluster, lab: rl.Lab, service: str, key: str) -> set[str]:
+    """Return who waits for a key."""
+    if cluster.vqueues:
+        statement = """SELECT v.entry_id AS id FROM sys_vqueues v JOIN sys_vqueue_meta m ON m.id = v.id
+            WHERE m.lock_name = :service || '/' || :key AND v.stage = 'inbox'"""
+    else:
+        statement = "SELECT id FROM sys_inbox WHERE service_name = :service AND service_key = :key"
+    return set(lab.sql(statement, service=service, key=key)["id"])
+
+
+def settled(story: tuple[Step, ...], roles: dict[str, str]) -> dict[str, str]:
+    """Return invocation → the status in which the story leaves it."""
+    return {roles[step.role]: step.reaches for step in story if step.reaches}
+
+
+def is_as_told(status: str, told: str) -> bool:
+    return status in RETRYING if told == "backing-off" else status == told
+
+
+def test_everybody_is_where_the_story_says(incident: Cluster, lab: rl.Lab) -> None:
+    """Every role has its status, and whoever retries does so between attempts or in one."""
+    now = statuses(lab)
+    for id_, told in settled(INCIDENT, incident.roles).items():
+        assert is_as_told(now[id_], told), (id_, now[id_], told)
+
+
+def test_shows_every_status(lab: rl.Lab) -> None:
+    """Every status is there that a server has without a limit on concurrency."""
+    without_limits = set(STATUSES) - {"ready", "yielded"}
+    for _ in range(50):
+        missing = without_limits - set(statuses(lab).values())
+        # With vqueues a long wait shows as ready; short ones are between attempts most of the time.
+        if not missing:
+            return
+        time.sleep(0.1)
+    raise AssertionError(missing)
+
+
+def test_nothing_else_is_wrong(incident: Cluster, lab: rl.Lab) -> None:
+    """Whoever retries, is paused, waits for a key or has failed has a role among the faults and their victims."""
+    planted = {id_ for role in FAULTS | VICTIMS for id_ in incident.ids(role)}
+    suspicious = {id_ for id_, word in statuses(lab).items() if word in {*RETRYING, "pending", "paused", "failed"}}
+    assert suspicious - planted == {incident.roles["rendering"]}
+
+
+def test_storm(incident: Cluster, lab: rl.Lab) -> None:
+    """Fifteen charges fail in one step, with two messages, again and again."""
+    assert [len(incident.ids(role)) for role in ("storm_503", "storm_timeout")] == [9, 6]
+    assert failures(lab, incident.ids("storm_503")) == {
+        (
+            "RT0007",
+            "charge card",
+            "ProviderDown('HTTP 503 Service Unavailable from https://api.paystream.example/v1/charges')",
+        )
+    }
+    assert failures(lab, incident.ids("storm_timeout")) == {
+        ("RT0007", "charge card", "ProviderDown('connect to mc-gateway.paystream.example:443 timed out after 10.0 s')")
+    }
+    callers = invocations(lab, incident.ids("storm_503")[6:], "invoked_by_id")["invoked_by_id"]
+    assert list(callers) == incident.ids("storm_caller")
+
+
+def test_storm_goes_on(incident: Cluster, lab: rl.Lab) -> None:
+    """Attempts are still being made, on every kind of server."""
+    storm = [*incident.ids("storm_503"), *incident.ids("storm_timeout")]
+    before = attempts(incident, lab, storm)
+    for _ in range(150):
+        if attempts(incident, lab, storm) > before + 3:
+            return
+        time.sleep(0.1)
+    raise AssertionError("no attempts were made")
+
+
+def test_hot_key(incident: Cluster, lab: rl.Lab) -> None:
+    """Twelve wait for a key whose holder was called by someone and waits for an awakeable."""
+    holder, opener = incident.roles["hot_key_holder"], incident.roles["hot_key_opener"]
+    assert holders(incident, lab)["Account/acme-retail"] == holder
+    waiting = incident.ids("hot_key_queue")
+    assert len(waiting) == 12
+    assert queue(incident, lab, "Account", "acme-retail") == set(waiting)
+    row = invocations(lab, [holder], "status, invoked_by_id, suspended_waiting_for_signals").iloc[0]
+    assert (row["status"], row["invoked_by_id"]) == ("suspended", opener)
+    assert 17 in row["suspended_waiting_for_signals"]
+    callers = invocations(lab, waiting[8:], "invoked_by_id")["invoked_by_id"]
+    assert list(callers) == incident.ids("hot_key_caller")
+
+
+@pytest.mark.parametrize("role", ["deadlock_pair", "deadlock_ring", "deadlock_self"])
+def test_deadlock(role: str, incident: Cluster, lab: rl.Lab) -> None:
+    """Each holds its key and waits for a call that waits for the next one's key, the last one's for the first's."""
+    circle, calls = incident.ids(role), incident.ids(f"{role}_blocked")
+    assert list(invocations(lab, calls, "invoked_by_id")["invoked_by_id"]) == circle
+    held = {holder: target for target, holder in holders(incident, lab).items()}
+    for call, following in zip(calls, [*circle[1:], circle[0]], strict=True):
+        service, _, key = held[following].partition("/")
+        assert queue(incident, lab, service, key) == {call}
+
+
+def test_paused(incident: Cluster, lab: rl.Lab) -> None:
+    """The reason of a pause is in the events; with vqueues a pause by hand has none, only the failures before it."""
+    by_policy = [event["last_failure"] for event in last_events(lab, incident.ids("paused"), "Paused")]
+    assert all("SEPA transfer returned AC04, account closed" in failure["error_message"] for failure in by_policy)
+    [by_hand] = last_events(lab, incident.ids("paused_by_hand"), "Paused")
+    assert incident.vqueues or "no route to host" in by_hand["last_failure"]["error_message"]
+    assert failures(lab, incident.ids("paused_by_hand")) == {
+        ("RT0007", "print label", "PrinterOffline('lpd://packing-hall-3:515: no route to host')")
+    }
+
+
+def test_forgotten(incident: Cluster, lab: rl.Lab) -> None:
+    """One waits for an awakeable that is open, one for a promise that is open."""
+    [signals] = invocations(lab, incident.ids("forgotten_awakeable"), "suspended_waiting_for_signals").iloc[:, 0]
+    assert 17 in signals
+    promises = lab.sql("SELECT service_key, key, completed FROM sys_promise")
+    assert promises.values.tolist() == [["ord-1402", "payment", False]]
+    assert list(invocations(lab, incident.ids("forgotten_promise"))["status"]) == ["suspended"]
+
+
+def test_removed(incident: Cluster, lab: rl.Lab) -> None:
+    """Five are bound to a deployment that is not there: three retry with RT0011, two sleep."""
+    removed = incident.roles["loyalty_deployment"]
+    retrying, asleep = incident.ids("pinned_to_removed"), incident.ids("asleep_on_removed")
+    pinned = lab.sql("SELECT id FROM sys_invocation_status WHERE pinned_deployment_id = :id", id=removed)
+    assert set(pinned["id"]) == {*retrying, *asleep}
+    assert removed not in set(lab.sql("SELECT id FROM sys_deployment")["id"])
+    assert {code for code, _, _ in failures(lab, retrying)} == {"RT0011"}
+
+
+def test_unreachable(incident: Cluster, lab: rl.Lab) -> None:
+    """Two retry because nobody answers for their deployment (RT0010)."""
+    assert failures(lab, incident.ids("unreachable")) == {
+        ("RT0010", None, "service is temporary unavailable '502 Bad Gateway'")
+    }
+    deployments = invocations(lab, incident.ids("unreachable"), "last_attempt_deployment_id").iloc[:, 0]
+    assert set(deployments.dropna()) <= {incident.roles["courier_deployment"]}
+
+
+def test_mismatch(incident: Cluster, lab: rl.Lab) -> None:
+    """Three have begun with the first release, whose first step the second one does not know (RT0016)."""
+    ids = incident.ids("mismatch")
+    assert {code for code, _, _ in failures(lab, ids)} == {"RT0016"}
+    steps = lab.sql("SELECT id, index, name FROM sys_journal WHERE id IN :ids AND entry_type = 'Command: Run'", ids=ids)
+    begun = steps.sort_values("index").groupby("id")["name"].agg(list)
+    assert [begun[id_] for id_ in ids] == [["inspect parcel", "refund card"]] * 3
+    [event, *_] = last_events(lab, ids, "TransientError")
+    assert "scan label" in event["error_message"]
+    revision = lab.sql("SELECT revision FROM sys_service WHERE name = 'Returns'")["revision"]
+    assert list(revision) == [2]
+
+
+def test_failures(incident: Cluster, lab: rl.Lab) -> None:
+    """Eleven have failed for good, with messages that are all different and of two families."""
+    declined = invocations(lab, incident.ids("declined"), "completion_failure").iloc[:, 0]
+    assert declined.str.fullmatch(
+        r"\[402\] card declined: insufficient_funds \(order ord-17\d\d, request req_\w+\)"
+    ).all()
+    address = invocations(lab, incident.ids("bad_address"), "completion_failure").iloc[:, 0]
+    assert address.str.fullmatch(r"\[422\] no carrier delivers to postal code 99\d50 \(order ord-180\d\)").all()
+    assert [declined.nunique(), address.nunique()] == [7, 4]
+    failed = {id_ for id_, word in statuses(lab).items() if word == "failed"}
+    assert failed == {*declined.index, *address.index}
+
+
+def test_slow(incident: Cluster, lab: rl.Lab) -> None:
+    """One handler takes seconds, where others that wait for nobody take less than half of that."""
+    took = lab.sql(
+        """SELECT id, arrow_cast(completed_at, 'Int64') - arrow_cast(running_at, 'Int64') AS ms FROM sys_invocation
+        WHERE completion_result = 'success'"""
+    ).set_index("id")["ms"]
+    slow = took[incident.ids("slow")]
+    assert slow.between(2500, 60_000).all()
+    quick = took[[*incident.ids("booked_twice"), *incident.ids("agent_detroit"), incident.roles["restock_mugs"]]]
+    assert quick.median() < slow.median() / 2
+
+
+def test_ends_and_restarts(incident: Cluster, lab: rl.Lab) -> None:
+    """A killed, a cancelled, and a line of three of which each was restarted from the one before."""
+    now = statuses(lab)
+    assert [now[incident.roles[role]] for role in ("killed", "cancelled")] == ["killed", "cancelled"]
+    line = incident.ids("restarted")
+    assert [now[id_] for id_ in line] == ["killed", "killed", "suspended"]
+    assert list(invocations(lab, line[1:], "restarted_from")["restarted_from"]) == line[:2]
+
+
+def test_notes(incident: Cluster, lab: rl.Lab) -> None:
+    """A key used twice, a large journal and state, an old release that is needed and one that is not."""
+    keys = invocations(lab, incident.ids("booked_twice"), "idempotency_key, target_service_key")
+    assert list(keys["idempotency_key"]) == ["transfer-2026-11-0042"] * 2
+    assert keys["target_service_key"].nunique() == 2
+    assert invocations(lab, incident.ids("big_journal"), "journal_size").iloc[0, 0] > 300
+    state = lab.sql("SELECT value_length FROM state WHERE service_name = 'Account' AND service_key = 'initech'")
+    assert state["value_length"].max() > 100_000
+    pins = lab.sql("SELECT id, pinned_deployment_id AS pin FROM sys_invocation_status WHERE status <> 'completed'")
+    old = incident.roles["pinning_deployment"]
+    assert list(pins[pins["pin"] == old]["id"]) == [incident.roles["on_old_deployment"]]
+    assert incident.roles["drained_deployment"] not in set(pins["pin"])
+
+
+def test_healthy(healthy: Cluster) -> None:
+    """On the good day everybody is where the story says; nothing retries, is paused, or waits for a key."""
+    with rl.connect(healthy.admin_url) as lab:
+        now = statuses(lab)
+        assert all(now[id_] == told for id_, told in settled(HEALTHY, healthy.roles).items())
+        assert set(now.values()) == {"succeeded", "suspended", "scheduled", "failed", "cancelled"}
+        failed = [id_ for id_, word in now.items() if word == "failed"]
+        assert failed == [healthy.roles["sold_out"]]
+        assert sum(word in {"succeeded", "failed"} for word in now.values()) > 50
+        assert not holders(healthy, lab) or {"Checkout"} == {each.partition("/")[0] for each in holders(healthy, lab)}
+        pins = set(lab.sql("SELECT pinned_deployment_id AS pin FROM sys_invocation_status")["pin"].dropna())
+        assert pins <= set(lab.sql("SELECT id FROM sys_deployment")["id"])
+
+
+def test_healthy_has_had_hiccups(healthy: Cluster) -> None:
+    """Three orders of the good day lost a first attempt and succeeded with the next: nothing to report."""
+    with rl.connect(healthy.admin_url) as lab:
+        erred = lab.sql("SELECT DISTINCT id FROM sys_journal_events WHERE event_type = 'TransientError'")
+        callers = invocations(lab, list(erred["id"]), "invoked_by_id")["invoked_by_id"]
+        assert set(callers) == set(healthy.ids("recovered"))
+
+
+def test_crowded(crowded: Cluster) -> None:
+    """Three wait until the server may run them: ready, or with vqueues pending and blocked on its concurrency."""
+    waiting = crowded.ids("waiting")
+    with rl.connect(crowded.admin_url) as lab:
+        assert set(invocations(lab, crowded.ids("busy"))["status"]) == {"running"}
+        assert set(invocations(lab, waiting)["status"]) == {"pending" if crowded.vqueues else "ready"}
+        if crowded.vqueues:
+            heads = lab.sql("SELECT head_entry_id AS id FROM sys_scheduler WHERE blocked_on = 'invoker-concurrency'")
+            assert set(heads["id"]) == set(waiting)
+
+
+def test_incident_is_kept(server: Path, tmp_path: Path) -> None:
+    """A kept folder has the same incident the next time: every deployment is found again, the removed one stays so."""
+    with Embedded(server, tmp_path, story=INCIDENT) as demo:
+        roles, deployments = demo.roles, demo.api.deployments()
+    with Embedded(server, tmp_path, story=INCIDENT) as demo:
+        assert demo.roles == roles == read_roles(tmp_path)
+        assert set(demo.api.deployments()) == set(deployments)
+        wanted = {roles[step.role]: step.fails_with for step in INCIDENT if step.fails_with}
+        with rl.connect(demo.server.admin_url) as lab:
+            for _ in range(200):
+                state = lab.sql("SELECT id, last_failure_error_code AS code FROM sys_invocation_state")
+                codes = dict(zip(state["id"], state["code"], strict=True))
+                if all(codes.get(id_) == code for id_, code in wanted.items()):
+                    return
+                time.sleep(0.1)
+        raise AssertionError({id_: (code, codes.get(id_)) for id_, code in wanted.items() if codes.get(id_) != code})

@@ -1,0 +1,107 @@
+"""A server of a test module's own, with small services on it: what its tests break disturbs nobody."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import restate_lab as rl
+from restate_lab.client.admin import AdminClient
+from restate_lab.client.ingress import IngressClient
+from restate_lab.demo.cluster import RestateServer
+from restate_lab.demo.process import Process
+from support.clusters import server_binary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from restate_lab.client.lab import Lab
+
+SERVICES = Path(__file__).with_name("client_services.py")
+KAFKA_IN_SETTINGS = '[{name="settings",brokers=["PLAINTEXT://127.0.0.1:1"]}]'
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A server of one kind, the services' address, and a connection with its audit folder."""
+
+    kind: str
+    uri: str
+    deployment: str
+    lab: Lab
+    audit: Path
+
+    @property
+    def admin(self) -> AdminClient:
+        return self.lab.admin
+
+    @property
+    def ingress(self) -> IngressClient:
+        return self.lab.ingress
+
+    @property
+    def has_vqueues(self) -> bool:
+        return self.kind.endswith("vqueues")
+
+    @property
+    def is_old(self) -> bool:
+        return self.kind.startswith("1.6")
+
+    def status(self, invocation_id: str) -> str | None:
+        """Return an invocation's status, None where it has no row."""
+        rows = self.lab.arrow("SELECT status FROM sys_invocation WHERE id = :id", id=invocation_id).to_pylist()
+        return rows[0]["status"] if rows else None
+
+    def until(self, invocation_id: str, *statuses: str | None) -> str | None:
+        """Wait until an invocation has one of these statuses."""
+        return wait_for(lambda: self.status(invocation_id), lambda status: status in statuses)
+
+
+def wait_for(look: Callable[[], Any], holds: Callable[[Any], bool] = bool, *, within: float = 20) -> Any:
+    """Return what ``look`` shows once it holds; fail with the last look otherwise."""
+    deadline = time.monotonic() + within
+    while not holds(seen := look()):
+        assert time.monotonic() < deadline, f"not within {within} s; last seen: {seen!r}"
+        time.sleep(0.03)
+    return seen
+
+
+@contextlib.contextmanager
+def running_bench(kind: str, folder: Path) -> Iterator[Bench]:
+    """Start a server of a kind and the services, and register them."""
+    _, _, flavour = kind.partition("-")
+    settings = {"RESTATE_INGRESS__KAFKA_CLUSTERS": KAFKA_IN_SETTINGS}
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(RestateServer(server_binary(kind), vqueues=flavour == "vqueues", env=settings))
+        uri = stack.enter_context(running_services(folder))
+        audit = folder / "audit"
+        lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=audit))
+        deployment = lab.admin.create_deployment(uri=uri).id
+        wait_for(lambda: _is_ready(lab))
+        yield Bench(kind=kind, uri=uri, deployment=deployment, lab=lab, audit=audit)
+
+
+@contextlib.contextmanager
+def running_services(folder: Path) -> Iterator[str]:
+    """Serve client_services.py on a free port; give its address."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RESTATE_")}
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
+        command = [sys.executable, str(SERVICES), "--fd", str(listening.fileno())]
+        log = folder / "services.log"
+        services = Process(command, env=environment, log=log, pass_fds=(listening.fileno(),))
+        with services:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def _is_ready(lab: Lab) -> bool:
+    """Tell whether the ingress has heard of the services, a moment after the Admin API."""
+    try:
+        return bool(lab.ingress.call("Echo", "say", "ready") == "ready")
+    except rl.errors.RestateLabError:
+        return False

@@ -1,0 +1,154 @@
+"""Small services for tests of AdminClient and IngressClient: ``python client_services.py --fd N`` serves them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import threading
+from datetime import timedelta
+
+import restate
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+from restate import (
+    Context,
+    InvocationRetryPolicy,
+    ObjectContext,
+    ObjectSharedContext,
+    TerminalError,
+    WorkflowContext,
+    WorkflowSharedContext,
+)
+from restate.serde import BytesSerde
+
+BINARY = "application/octet-stream"
+SOON = timedelta(milliseconds=200)
+OFTEN = InvocationRetryPolicy(initial_interval=SOON, max_interval=SOON)
+
+echo = restate.Service("Echo", description="Answers at once, later, never, or with a failure", inactivity_timeout=SOON)
+counter = restate.VirtualObject("Counter", description="A number per key", inactivity_timeout=SOON)
+signup = restate.Workflow("Signup", description="Waits until someone approves", inactivity_timeout=SOON)
+
+
+@echo.handler(metadata={"team": "tests"})
+async def say(ctx: Context, words: str) -> str:
+    """Say it back."""
+    return words
+
+
+@echo.handler(accept="*/*", content_type=BINARY, input_serde=BytesSerde(), output_serde=BytesSerde())
+async def raw(ctx: Context, body: bytes) -> bytes:
+    """Send the bytes back, reversed."""
+    return body[::-1]
+
+
+@echo.handler()
+async def nothing(ctx: Context) -> None:
+    """Take nothing and return nothing."""
+
+
+@echo.handler()
+async def header(ctx: Context, name: str) -> str | None:
+    """Return a header of the request."""
+    return ctx.request().headers.get(name)
+
+
+@echo.handler()
+async def fail(ctx: Context, words: str) -> None:
+    """End in a failure."""
+    raise TerminalError(words, status_code=418)
+
+
+@echo.handler()
+async def fail_with(ctx: Context, code: int) -> None:
+    """End in a failure of this code, whose message is one that servers use too."""
+    msg = "not found"
+    raise TerminalError(msg, status_code=code)
+
+
+@echo.handler(invocation_retry_policy=OFTEN)
+async def storm(ctx: Context) -> None:
+    """Take a step, and fail again and again."""
+    await ctx.run_typed("step", lambda: 1)
+    msg = "not yet"
+    raise ValueError(msg)
+
+
+@echo.handler()
+async def wait(ctx: Context) -> str:
+    """Store an awakeable's id in Counter/awakeable, and wait for it."""
+    id_, outcome = ctx.awakeable()
+    ctx.object_send(remember, key=ctx.request().id, arg=id_)
+    return f"got {await outcome}"
+
+
+@echo.handler()
+async def busy(ctx: Context, seconds: float) -> str:
+    """Take a step that lasts."""
+
+    async def step() -> str:
+        await asyncio.sleep(seconds)
+        return "done"
+
+    return await ctx.run_typed("step", step)
+
+
+@counter.handler()
+async def add(ctx: ObjectContext, amount: int) -> int:
+    """Add to the number and return it."""
+    total = (await ctx.get("total", type_hint=int) or 0) + amount
+    ctx.set("total", total)
+    return total
+
+
+@counter.handler()
+async def hold(ctx: ObjectContext) -> str:
+    """Keep the key until an awakeable is resolved."""
+    id_, outcome = ctx.awakeable()
+    ctx.object_send(remember, key=ctx.request().id, arg=id_)
+    return f"got {await outcome}"
+
+
+@counter.handler()
+async def remember(ctx: ObjectContext, value: str) -> None:
+    """Keep a text in the key's state."""
+    ctx.set("value", value)
+
+
+@counter.handler(kind="shared")
+async def value(ctx: ObjectSharedContext) -> str | None:
+    """Return the text that was kept."""
+    return await ctx.get("value", type_hint=str)
+
+
+@signup.main()
+async def run(ctx: WorkflowContext, name: str) -> str:
+    """Wait for the approval."""
+    ctx.set("name", name)
+    return f"{name} approved by {await ctx.promise('approval', type_hint=str).value()}"
+
+
+@signup.handler()
+async def approve(ctx: WorkflowSharedContext, by: str) -> None:
+    """Give the approval."""
+    await ctx.promise("approval", type_hint=str).resolve(by)
+
+
+def main() -> None:
+    """Serve on an inherited listening socket until SIGTERM, which ends this process at once."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fd", type=int, required=True)
+    config = Config()
+    config.bind = [f"fd://{parser.parse_args().fd}"]
+    server = threading.Thread(target=lambda: asyncio.run(_serve(config)), daemon=True)
+    server.start()
+    server.join()
+
+
+async def _serve(config: Config) -> None:
+    app = restate.app(services=[echo, counter, signup])
+    await serve(app, config, shutdown_trigger=asyncio.Event().wait)
+
+
+if __name__ == "__main__":
+    main()

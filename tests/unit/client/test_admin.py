@@ -1,0 +1,358 @@
+"""AdminClient without a server: arguments that are never sent, odd answers, and recorded shapes.
+
+What no test can reach here is held against shapes from the server's own description and its public documentation:
+deployments on AWS Lambda, tokens minted by Google, and a gateway (as before Restate Cloud) that passes on neither
+`/openapi` nor an empty 404.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow as pa
+import pytest
+
+from restate_lab import errors
+from restate_lab.audit import AuditLog
+from restate_lab.client.admin import AdminClient, notes
+from restate_lab.client.models import DeleteRule, GoogleIdTokenAuth, UpsertRule
+from restate_lab.client.settings import Settings
+from restate_lab.client.transport import Transport
+
+CANARY = "canary-77aa"
+INV = "inv_1gAaZyCx2a2b3ZBGB0x5Xx5wTjfHW9cI0x"
+DP = "dp_14yqifhlPIRPw7VsqkRWQjn"
+SUB = "sub_15VqmTOnXH3Vv2pl5HOG7UB"
+VQ = "vq_1gKrtw7jHPrP6oObi5TfrnpEzkKPuKJphp"
+ARN = "arn:aws:lambda:eu-central-1:123456789012:function:greeter:3"
+VERSION = {"version": "1.7.12", "min_admin_api_version": 2, "max_admin_api_version": 4, "features": {"vqueues": True}}
+
+
+class Server:
+    """Answers by method and path, and remembers what it was asked."""
+
+    def __init__(self, answers: Mapping[str, Any], audit: Path, rows: list[list[dict[str, Any]]] | None = None) -> None:
+        self.requests: list[httpx.Request] = []
+        self._answers = answers
+        self._rows = rows or []
+        settings = Settings(
+            environment="prod",
+            admin_url="http://127.0.0.1:9070",
+            ingress_url=None,
+            token=None,
+            token_source="",
+            chosen_by="the argument",
+        )
+        transport = Transport(
+            settings,
+            "http://127.0.0.1:9070",
+            read_only=False,
+            timeout=5,
+            audit=AuditLog(audit),
+            transport=httpx.MockTransport(self._answer),
+        )
+        self.admin = AdminClient(transport, arrow=self._arrow)
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.requests[-1].content)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        answer = self._answers.get(f"{request.method} {request.url.raw_path.decode()}", httpx.Response(404))
+        return answer if isinstance(answer, httpx.Response) else httpx.Response(200, json=answer)
+
+    def _arrow(self, sql: str, **_: Any) -> pa.Table:
+        return pa.Table.from_pylist(self._rows.pop(0) if len(self._rows) > 1 else self._rows[0])
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Callable[..., Server]:
+    def serve(answers: Mapping[str, Any] | None = None, *rows: list[dict[str, Any]]) -> Server:
+        return Server({"GET /version": VERSION, **(answers or {})}, tmp_path / "audit", list(rows))
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda a: a.kill_invocation("nope"), "invocation_id 'nope' does not begin with inv_"),
+        (lambda a: a.kill_invocation(INV[:-1]), "has 37 characters"),
+        (lambda a: a.kill_invocation(INV[:-1] + "-"), "a character that no id has"),
+        (lambda a: a.cancel_invocation(None), "invocation_id must be the id of one invocation"),
+        (lambda a: a.pause_invocation(DP), "does not begin with inv_"),
+        (lambda a: a.purge_invocation(f"{INV} "), "has 39 characters"),
+        (lambda a: a.purge_journal(INV.upper()), "does not begin with inv_"),
+        (lambda a: a.resume_invocation(INV, deployment="newest"), "deployment must be 'latest', 'keep' or the id"),
+        (lambda a: a.restart_as_new_invocation(INV, from_=-1), "from_ must be a whole number from 0 to 4294967295"),
+        (lambda a: a.restart_as_new_invocation(INV, from_=2**32), "from_"),
+        (lambda a: a.restart_as_new_invocation(INV, from_=True), "from_"),
+        (lambda a: a.get_deployment(INV), "deployment"),
+        (lambda a: a.delete_deployment(DP, force="yes"), "force must be True or False; got 'yes'"),
+        (lambda a: a.create_deployment(), "uri or arn must be given"),
+        (lambda a: a.create_deployment(uri="http://h", arn=ARN), "exclude each other"),
+        (lambda a: a.create_deployment(uri="localhost:9080"), "is not a URI with a scheme"),
+        (lambda a: a.create_deployment(uri="ftp://host/x"), "uri must begin with http:// or https://"),
+        (lambda a: a.create_deployment(arn="greeter"), "arn must be that of a Lambda function"),
+        (lambda a: a.create_deployment(arn=ARN, use_http_11=True), "use_http_11 goes with uri"),
+        (lambda a: a.create_deployment(arn=ARN, auth=GoogleIdTokenAuth()), "auth goes with uri"),
+        (lambda a: a.create_deployment(uri="http://h", assume_role_arn="arn:x"), "assume_role_arn goes with arn"),
+        (lambda a: a.create_deployment(uri="http://h", metadata={"a": 1}), r"metadata\['a'\] must be text, not a int"),
+        (lambda a: a.create_deployment(uri="http://h", additional_headers=[("a", "b")]), "must be a mapping"),
+        (lambda a: a.create_deployment(uri="http://h", additional_headers={"a b": "c"}), "no HTTP header can have"),
+        (lambda a: a.create_deployment(uri="http://h", dry_run="false"), "dry_run must be True or False"),
+        (lambda a: a.get_service(""), "service must be text that is not empty"),
+        (lambda a: a.get_service_handler("s", None), "handler must be text"),
+        (lambda a: a.modify_service("s"), "needs something to change"),
+        (lambda a: a.modify_service("s", abort_timeout=timedelta(seconds=-1)), "abort_timeout must be a timedelta or"),
+        (lambda a: a.modify_service("s", abort_timeout=5), "abort_timeout must be a timedelta or text"),
+        (lambda a: a.modify_service("s", journal_retention="tomorrow"), "journal_retention: 'tomorrow' is no duration"),
+        (lambda a: a.modify_service_state("s", "", new_state={}), "object_key must be text"),
+        (
+            lambda a: a.modify_service_state("s", "k", new_state={"a": "text"}),
+            r"new_state\['a'\] must be bytes, not str",
+        ),
+        (lambda a: a.modify_service_state("s", "k", new_state=[1]), "new_state must be a mapping"),
+        (lambda a: a.get_subscription("sub_1"), "has 5 characters"),
+        (lambda a: a.create_subscription(source="topic", sink="service://S/h"), "source 'topic' is not a URI"),
+        (lambda a: a.list_subscriptions(sink="S/h"), "sink 'S/h' is not a URI"),
+        (lambda a: a.create_kafka_cluster("", properties={}), "name must be text"),
+        (lambda a: a.get_kafka_cluster("k", include_subscriptions=1), "include_subscriptions must be True or False"),
+        (lambda a: a.upsert_rules([]), "rules is empty"),
+        (lambda a: a.upsert_rules("a"), "rules must be a list"),
+        (lambda a: a.upsert_rules([{"pattern": "a"}]), r"must hold UpsertRule\(…\) only"),
+        (lambda a: UpsertRule("a", limits={"memory": 1}), "limits has 'memory'; the limits there are: concurrency"),
+        (lambda a: UpsertRule("a", limits={"concurrency": 0}), "a whole number from 1"),
+        (lambda a: UpsertRule("a", precondition="exists"), "precondition"),  # type: ignore[arg-type]
+        (lambda a: DeleteRule(""), "pattern must be text"),
+        (lambda a: a.pause_vqueue(INV), "does not begin with vq_"),
+    ],
+)
+def test_a_wrong_argument_is_named_and_nothing_is_sent(
+    serve: Callable[..., Server], call: Callable[[Any], Any], words: str, tmp_path: Path
+) -> None:
+    """The error says which argument, what it was and what is allowed, before any request and any record."""
+    server = serve()
+    with pytest.raises(errors.ArgumentError, match=words):
+        call(server.admin)
+    assert server.requests == []
+    assert not list(tmp_path.rglob("*.jsonl"))
+
+
+def test_a_long_wrong_value_is_cut(serve: Callable[..., Server]) -> None:
+    """A value pasted by mistake does not fill the screen."""
+    with pytest.raises(errors.ArgumentError) as caught:
+        serve().admin.kill_invocation("x" * 10_000)
+    assert len(str(caught.value)) < 300
+
+
+def test_a_secret_is_not_quoted_by_the_check(serve: Callable[..., Server]) -> None:
+    """The error about a header's value names the header alone."""
+    for value in (f"{CANARY}\r\nx: y", f"{CANARY}ü", [CANARY]):
+        with pytest.raises(errors.ArgumentError, match="authorization") as caught:
+            serve().admin.create_deployment(uri="http://h", additional_headers={"authorization": value})
+        assert CANARY not in str(caught.value)
+
+
+def test_a_lambda_deployment_is_registered(serve: Callable[..., Server], tmp_path: Path) -> None:
+    """The ARN, the role to assume and the headers are sent as the API describes them (recorded shape)."""
+    answer = httpx.Response(201, json={"id": DP, "services": [], "sdk_version": "restate-sdk-typescript/1.9.0"})
+    server = serve({"POST /deployments": answer})
+    made = server.admin.create_deployment(
+        arn=ARN, assume_role_arn="arn:aws:iam::1:role/r", additional_headers={"x-api-key": CANARY}, breaking=True
+    )
+    assert server.body == {
+        "arn": ARN,
+        "assume_role_arn": "arn:aws:iam::1:role/r",
+        "additional_headers": {"x-api-key": CANARY},
+        "force": False,
+        "breaking": True,
+        "dry_run": False,
+    }
+    assert (made.id, made.is_new, made.is_dry_run) == (DP, True, False)
+    assert CANARY not in "".join(file.read_text() for file in tmp_path.rglob("*.jsonl"))
+
+
+def test_a_lambda_deployment_is_moved(serve: Callable[..., Server]) -> None:
+    """A new ARN is sent, and the answer is a deployment with an ARN in place of a URI (recorded shape)."""
+    answer = {
+        "id": DP,
+        "arn": ARN,
+        "compression": "Zstd",
+        "created_at": "2026-11-25T01:12:41.135000000Z",
+        "services": [],
+    }
+    server = serve({f"PATCH /deployments/{DP}": answer})
+    moved = server.admin.update_deployment(DP, arn=ARN)
+    assert server.body == {"arn": ARN, "overwrite": False, "dry_run": False}
+    assert (moved.arn, moved.uri, moved.compression) == (ARN, None, "Zstd")
+
+
+def test_a_google_identity_is_asked_for(serve: Callable[..., Server]) -> None:
+    """`auth` is sent, and read back, in the API's shape (recorded shape)."""
+    shape = {"GoogleIdToken": {"audience": "https://run.app"}}
+    deployment = {"id": DP, "uri": "https://run.app/", "auth": shape, "services": []}
+    server = serve({"POST /deployments": {"id": DP, "services": []}, f"GET /deployments/{DP}": deployment})
+    server.admin.create_deployment(uri="https://run.app", auth=GoogleIdTokenAuth(audience="https://run.app"))
+    assert server.body["auth"] == shape
+    read = server.admin.get_deployment(DP).auth
+    assert read is not None
+    assert read.google_id_token == GoogleIdTokenAuth(audience="https://run.app")
+
+
+def test_names_are_one_segment_of_the_path(serve: Callable[..., Server]) -> None:
+    """Slashes, percent signs, spaces and dots of a name stay in its segment."""
+    for name, sent in [("a/b", "a%2Fb"), ("50%", "50%25"), ("ü ?#", "%C3%BC%20%3F%23"), ("..", "%2E%2E")]:
+        server = serve()
+        with pytest.raises(errors.RestateLabError):
+            server.admin.get_service(name)
+        assert server.requests[0].url.raw_path.decode() == f"/services/{sent}"
+
+
+def test_durations_leave_in_one_spelling(serve: Callable[..., Server]) -> None:
+    """A timedelta and a text of the same length are sent alike; zero is a value, None is not sent."""
+    server = serve({"PATCH /services/s": {"name": "s"}})
+    server.admin.modify_service("s", abort_timeout=timedelta(hours=2, milliseconds=5), inactivity_timeout="0s")
+    assert server.body == {"abort_timeout": "PT7200.005S", "inactivity_timeout": "PT0S"}
+
+
+def test_rules_are_sent_in_the_apis_shape(serve: Callable[..., Server]) -> None:
+    """Preconditions and expected versions are written as the API has them."""
+    server = serve({"PUT /limits/rules": [], "POST /limits/rules/bulk-delete": []})
+    server.admin.upsert_rules([UpsertRule("a", {"concurrency": 2}, precondition=3), UpsertRule("b", description="why")])
+    assert server.body == [
+        {
+            "pattern": "a",
+            "limits": {"concurrency": 2},
+            "disabled": False,
+            "precondition": {"type": "matches", "version": 3},
+        },
+        {"pattern": "b", "limits": {}, "disabled": False, "description": "why"},
+    ]
+    server.admin.bulk_delete_rules([DeleteRule("a", expected_version=0), "b"])
+    assert server.body == [{"pattern": "a", "expected_version": 0}, {"pattern": "b"}]
+
+
+def document(*operations: str) -> dict[str, Any]:
+    return {"info": {}, "paths": {f"/{name}": {"get": {"operationId": name}} for name in operations}}
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind"),
+    [
+        ({"GET /openapi": document("version"), "GET /version": {"version": "1.6.1"}}, errors.NotOnThisServer),
+        ({"GET /openapi": httpx.Response(404), "GET /version": {"version": "1.6.1"}}, errors.NotOnThisServer),
+        ({"GET /openapi": httpx.Response(200, text="<html>")}, errors.NotFound),
+        ({"GET /openapi": document("list_kafka_clusters")}, errors.NotFound),
+        ({"GET /kafka-clusters": httpx.Response(404, json={"message": "no such thing"})}, errors.NotFound),
+        ({"GET /kafka-clusters": httpx.Response(405), "GET /openapi": document("version")}, errors.NotOnThisServer),
+    ],
+)
+def test_what_a_server_lacks_is_told_by_two_signs(
+    serve: Callable[..., Server], answers: Mapping[str, Any], kind: type[Exception]
+) -> None:
+    """An empty 404 or 405 is NotOnThisServer only if the server's description, or else its version, says so too."""
+    with pytest.raises(kind, match="kafka"):
+        serve(answers).admin.list_kafka_clusters()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(200, html="<html><title>Login</title></html>"),
+        httpx.Response(200, json=[]),
+        httpx.Response(200, json={"services": [{"name": 5, "x-token": CANARY}]}),
+        httpx.Response(200, json={"services": [{"name": "s", "metadata": {"token": [CANARY]}}]}),
+    ],
+)
+def test_an_answer_that_is_none_of_the_apis(serve: Callable[..., Server], answer: httpx.Response) -> None:
+    """A page, another JSON or a field of another type is ServerFailed, which names the operation and quotes nothing."""
+    with pytest.raises(errors.ServerFailed, match="list_services") as caught:
+        serve({"GET /services": answer}).admin.list_services()
+    assert CANARY not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_other_failures_of_delete_pass(serve: Callable[..., Server]) -> None:
+    """Only the 501 of a removal without force is translated."""
+    with pytest.raises(errors.ServerFailed):
+        serve({f"DELETE /deployments/{DP}": httpx.Response(500, json={"message": "broken"})}).admin.delete_deployment(
+            DP
+        )
+
+
+def test_verify_false_reads_nothing(serve: Callable[..., Server]) -> None:
+    """Without verification one request is sent, and the outcome claims nothing that was not seen."""
+    for verb in ("cancel", "kill", "pause", "purge"):
+        server = serve({f"PATCH /invocations/{INV}/{verb}": httpx.Response(200)})
+        answer = getattr(server.admin, f"{verb}_invocation")(INV, verify=False)
+        assert (answer.took_effect, answer.state) == (None, None)
+        assert answer.note
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "status", "rows", "took_effect", "words"),
+    [
+        ("cancel", 202, [{"status": "paused"}], None, "only recorded"),
+        ("cancel", 202, [{"status": "running"}], None, "at its next await"),
+        ("cancel", 202, [{"status": "completed"}], True, "has ended"),
+        ("cancel", 200, [], True, "had not begun"),
+        ("kill", 200, [], True, "had not begun"),
+        ("kill", 200, [{"status": "completed"}], True, "killed"),
+        ("kill", 200, [{"status": "running"}], None, "still says running"),
+        ("pause", 200, [{"status": "suspended"}], False, "nothing happened"),
+        ("pause", 202, [{"status": "running"}], None, "when its attempt ends"),
+        ("pause", 202, [{"status": "paused"}], True, "is paused"),
+        ("purge", 200, [], True, "removed"),
+        ("purge", 200, [{"status": "completed"}], None, "still says completed"),
+    ],
+)
+def test_an_outcome_says_what_was_seen(
+    serve: Callable[..., Server],
+    verb: str,
+    status: int,
+    rows: list[dict[str, Any]],
+    took_effect: bool | None,
+    words: str,
+) -> None:
+    """Status and row together decide whether it took effect, and the note says so in words."""
+    server = serve({f"PATCH /invocations/{INV}/{verb}": httpx.Response(status)}, rows)
+    answer = getattr(server.admin, f"{verb}_invocation")(INV)
+    assert answer.took_effect is took_effect
+    assert words in answer.note
+    assert words in repr(answer)
+    assert answer.state == (rows[0]["status"] if rows else None)
+
+
+def test_notes_judge_what_was_not_read() -> None:
+    """Without a look no judge says True or False."""
+    judges = [notes.cancelled_at_once, notes.cancelled_later, notes.killed, notes.paused_at_once, notes.paused_later]
+    assert [judge(notes.UNREAD)[0] for judge in [*judges, notes.purged]] == [None] * 6
+
+
+def test_a_state_that_is_not_seen_is_an_unknown_outcome(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """202, no holder, and never the new state: OutcomeUnknown, not success."""
+    monkeypatch.setattr("restate_lab.client.admin.state._SEEN_WITHIN", 0.05)
+    server = serve({"GET /services/s": {"name": "s"}, "POST /services/s/state": httpx.Response(202)}, [])
+    with pytest.raises(errors.OutcomeUnknown, match="s/k"):
+        server.admin.modify_service_state("s", "k", new_state={"a": b"1"})
+
+
+def test_a_queue_that_is_not_there(serve: Callable[..., Server]) -> None:
+    """The 202 for an unknown queue becomes NotFound; without vqueues the change is not sent at all."""
+    answers = {f"POST /vqueues/{VQ}/pause": httpx.Response(202), "GET /openapi": document("pause_vqueue")}
+    with pytest.raises(errors.NotFound, match="202 all the same"):
+        serve(answers, []).admin.pause_vqueue(VQ)
+    without = serve({**answers, "GET /version": {"version": "1.7.12", "features": {"vqueues": False}}}, [])
+    with pytest.raises(errors.NotOnThisServer, match="switched off"):
+        without.admin.pause_vqueue(VQ)
+    assert [request.method for request in without.requests] == ["GET", "GET"]

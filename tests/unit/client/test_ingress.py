@@ -1,0 +1,215 @@
+"""IngressClient without a server: arguments that are never sent, and answers that no real ingress gives on demand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from restate_lab import errors
+from restate_lab.audit import AuditLog
+from restate_lab.client.ingress import IngressClient, IngressTransport
+from restate_lab.client.settings import Settings
+from restate_lab.redact import Secret
+
+INV = "inv_1gAaZyCx2a2b3ZBGB0x5Xx5wTjfHW9cI0x"
+AWAKEABLE = "sign_1x3PmOpi1vZkBohBAQ4zE3j3_fz6ZOTusAAAAEQ"
+OLD = {"x-restate-id": INV}
+NEW = {**OLD, "x-restate-error-source": "invocation"}
+INGRESS = {"x-restate-error-source": "ingress"}
+
+
+class Ingress:
+    """Gives its answers in turn, the last one for all that follow, and remembers what it was asked."""
+
+    def __init__(self, folder: Path, *answers: httpx.Response) -> None:
+        self.requests: list[httpx.Request] = []
+        self._left = list(answers)
+        self._folder = folder
+        settings = Settings(
+            environment="prod",
+            admin_url="http://127.0.0.1:9070",
+            ingress_url="http://127.0.0.1:8080/base",
+            token=None,
+            token_source="",
+            chosen_by="the argument",
+        )
+        transport = IngressTransport(
+            settings,
+            "http://127.0.0.1:8080/base",
+            read_only=False,
+            timeout=5,
+            audit=AuditLog(folder),
+            transport=httpx.MockTransport(self._answer),
+        )
+        self.client = IngressClient(transport)
+
+    @property
+    def outcomes(self) -> list[str]:
+        lines = [line for file in self._folder.glob("*.jsonl") for line in file.read_text().splitlines()]
+        return [record["outcome"] for record in map(json.loads, lines) if record["kind"] == "result"]
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return self._left.pop(0) if len(self._left) > 1 else self._left[0]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Callable[..., Ingress]:
+    return lambda *answers: Ingress(tmp_path / "audit", *(answers or (httpx.Response(200),)))
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda i: i.call("", "h"), "service must be text that is not empty"),
+        (lambda i: i.call("S", None), "handler must be text"),
+        (lambda i: i.call("S", "h", key=""), "key must be text"),
+        (lambda i: i.call("S", "h", key=5), "key must be text"),
+        (lambda i: i.call("S", "h", {1, 2}), "body cannot be written as JSON"),
+        (lambda i: i.call("S", "h", float("nan")), "body cannot be written as JSON"),
+        (lambda i: i.call("S", "h", headers={"x": "a\nb"}), "no header takes"),
+        (lambda i: i.call("S", "h", idempotency_key="a\nb"), "idempotency_key"),
+        (lambda i: i.call("S", "h", idempotency_key="a", headers={"Idempotency-Key": "b"}), "given twice"),
+        (lambda i: i.send("S", "h", delay="later"), "delay: 'later' is no duration"),
+        (lambda i: i.send("S", "h", delay=timedelta(seconds=-5)), "delay must be a timedelta"),
+        (lambda i: i.send("S", "h", delay=5), "delay must be a timedelta"),
+        (lambda i: i.attach(), "name one invocation"),
+        (lambda i: i.attach(INV, workflow="W", key="k"), "name one invocation"),
+        (lambda i: i.attach(INV, key="k"), "name one invocation"),
+        (lambda i: i.attach("nope"), "does not begin with inv_"),
+        (lambda i: i.attach(workflow="W"), "key must be text"),
+        (lambda i: i.output(service="S", handler="h"), "idempotency_key must be text"),
+        (lambda i: i.output(idempotency_key="k"), "service must be text"),
+        (lambda i: i.output(service="S", handler="h", idempotency_key="a/b"), "cannot stand in a path"),
+        (lambda i: i.resolve_awakeable("sign_1"), "is not the id of an awakeable"),
+        (lambda i: i.resolve_awakeable(INV, 1), "is not the id of an awakeable"),
+        (lambda i: i.reject_awakeable(AWAKEABLE, ""), "message must be text"),
+    ],
+)
+def test_a_wrong_argument_is_named_and_nothing_is_sent(
+    serve: Callable[..., Ingress], call: Callable[[Any], Any], words: str
+) -> None:
+    """The error says which argument and what is allowed, before any request and any record."""
+    ingress = serve()
+    with pytest.raises(errors.ArgumentError, match=words):
+        call(ingress.client)
+    assert ingress.requests == []
+    assert ingress.outcomes == []
+
+
+def test_what_is_sent(serve: Callable[..., Ingress]) -> None:
+    """Path, body, content type, key and delay stand where the ingress wants them, under the base path."""
+    ingress = serve(httpx.Response(202, json={"invocationId": INV, "status": "Accepted"}))
+    ingress.client.send(
+        "S", "h", {"a": 1}, key="k/1", delay="90s", idempotency_key="i", headers={"X-Token": Secret("s")}
+    )
+    (request,) = ingress.requests
+    assert request.url.raw_path == b"/base/S/k%2F1/h/send?delay=PT90S"
+    assert (request.content, request.headers["content-type"]) == (b'{"a": 1}', "application/json")
+    assert (request.headers["idempotency-key"], request.headers["x-token"]) == ("i", "s")
+
+
+def test_no_body_is_no_body(serve: Callable[..., Ingress]) -> None:
+    """None sends neither bytes nor a content type, which a handler without a parameter would refuse."""
+    ingress = serve()
+    assert ingress.client.call("S", "h") is None
+    assert ingress.requests[0].content == b""
+    assert "content-type" not in ingress.requests[0].headers
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "kind", "outcome"),
+    [
+        (418, OLD, {"code": 418, "message": "tea"}, errors.InvocationFailed, "done"),
+        (418, NEW, {"code": 418, "message": "tea", "source": "invocation"}, errors.InvocationFailed, "done"),
+        (503, NEW, {"code": 503, "message": "tea"}, errors.InvocationFailed, "done"),
+        (504, OLD, {"code": 504, "message": "tea"}, errors.InvocationFailed, "done"),
+        (404, INGRESS, {"code": 404, "message": "service 'S' not found"}, errors.NotFound, "refused"),
+        (404, {}, {"message": "service 'S' not found"}, errors.NotFound, "refused"),
+        (404, OLD, {"message": "a gateway that copies headers"}, errors.NotFound, "refused"),
+        (401, {}, {"message": "who are you"}, errors.AccessDenied, "refused"),
+        (429, {}, {"message": "too many"}, errors.RateLimited, "refused"),
+        (502, {}, {"message": "bad gateway"}, errors.OutcomeUnknown, "unknown"),
+        (500, INGRESS, {"code": 500, "message": "broken"}, errors.ServerFailed, "refused"),
+        (
+            409,
+            NEW,
+            {"code": 409, "message": "the workflow method was already invoked"},
+            errors.Conflict,
+            "refused",
+        ),
+    ],
+)
+def test_whose_answer_it_is(
+    serve: Callable[..., Ingress],
+    status: int,
+    headers: dict[str, str],
+    body: dict[str, Any],
+    kind: type[Exception],
+    outcome: str,
+) -> None:
+    """A handler's failure, the ingress's refusal and a gateway's page are told apart, also by the audit log."""
+    ingress = serve(httpx.Response(status, headers=headers, json=body))
+    with pytest.raises(kind) as caught:
+        ingress.client.call("S", "h")
+    assert type(caught.value) is kind
+    assert ingress.outcomes == [outcome]
+
+
+def test_a_read_of_an_outcome_is_not_repeated(serve: Callable[..., Ingress]) -> None:
+    """Attach and output ask once, whatever status the answer has: it may be the handler's own."""
+    for status, headers in [(503, NEW), (503, {}), (429, {})]:
+        ingress = serve(httpx.Response(status, headers=headers, json={"code": status, "message": "no"}))
+        with pytest.raises(errors.RestateLabError):
+            ingress.client.output(INV)
+        assert len(ingress.requests) == 1
+
+
+def test_an_unknown_id_is_not_a_failure(serve: Callable[..., Ingress]) -> None:
+    """An attach asks /output when "not found" may be the handler's word or the server's."""
+    words = {"code": 404, "message": "not found"}
+    unknown = serve(httpx.Response(404, headers=NEW, json=words), httpx.Response(404, headers=INGRESS, json=words))
+    with pytest.raises(errors.NotFound):
+        unknown.client.attach(INV)
+    failed = serve(httpx.Response(404, headers=NEW, json=words))
+    with pytest.raises(errors.InvocationFailed):
+        failed.client.attach(INV)
+    assert [request.url.path.rpartition("/")[2] for request in failed.requests] == ["attach", "output"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "raw", "expected"),
+    [
+        (httpx.Response(200, json=[1]), False, [1]),
+        (httpx.Response(200, json=[1]), True, b"[1]"),
+        (httpx.Response(200, content=b"\xff", headers={"content-type": "image/png"}), False, b"\xff"),
+        (httpx.Response(200, content=b"x"), False, b"x"),
+        (httpx.Response(200), False, None),
+        (httpx.Response(200), True, b""),
+    ],
+)
+def test_what_comes_back(serve: Callable[..., Ingress], answer: httpx.Response, raw: bool, expected: Any) -> None:
+    """JSON is decoded, all else is bytes, nothing is None, and raw is always bytes."""
+    assert serve(answer).client.call("S", "h", raw=raw) == expected
+
+
+@pytest.mark.parametrize(
+    "answer", [httpx.Response(202, text="<html>"), httpx.Response(202, json={"ok": 1}), httpx.Response(202, json=[])]
+)
+def test_a_send_that_is_answered_by_something_else(serve: Callable[..., Ingress], answer: httpx.Response) -> None:
+    """An answer without an invocation id is ServerFailed, and says that the message may have been taken."""
+    with pytest.raises(errors.ServerFailed, match="may have been taken"):
+        serve(answer).client.send("S", "h")
+
+
+def test_json_that_is_none(serve: Callable[..., Ingress]) -> None:
+    """An answer that only claims to be JSON is ServerFailed, and says how to get its bytes."""
+    answer = httpx.Response(200, content=b"{", headers={"content-type": "application/json"})
+    with pytest.raises(errors.ServerFailed, match="raw=True"):
+        serve(answer).client.call("S", "h")
