@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from restate_lab import errors
+    from restate_lab.analysis.questions import ask, questions
     from restate_lab.audit import audit_log
     from restate_lab.client.lab import Lab, connect
     from restate_lab.source import Source
 
 __version__ = "0.1.0"
 
-__all__ = ["Lab", "Source", "audit_log", "connect", "errors"]
+__all__ = ["Lab", "Source", "ask", "audit_log", "connect", "errors", "questions"]
 
 _HOME = {
     "Lab": "restate_lab.client.lab",
     "Source": "restate_lab.source",
+    "ask": "restate_lab.analysis.questions",
     "audit_log": "restate_lab.audit",
     "connect": "restate_lab.client.lab",
+    "questions": "restate_lab.analysis.questions",
 }
 
 

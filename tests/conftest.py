@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
 
@@ -13,6 +14,9 @@ from restate_lab.demo.install import install_cli
 from restate_lab.errors import RestateLabError
 from support.clusters import KINDS, NEWEST, Cluster, Clusters, server_binary
 from support.isolation import only_loopback, original_environment, private_environment
+
+hypothesis.settings.register_profile("suite", deadline=None)  # no test judges by the clock
+hypothesis.settings.load_profile("suite")
 
 NO_SKIP = "RESTATE_LAB_NO_SKIP"
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from restate_lab.client.durations import iso, parse_duration
+from restate_lab.durations import iso, parse_duration
 from restate_lab.errors import ArgumentError
 from restate_lab.redact import Secret
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 from pydantic_core import CoreSchema, core_schema
 
-from restate_lab.client.durations import friendly, parse_duration
+from restate_lab.durations import friendly, parse_duration
 from restate_lab.redact import MASK, is_secret_name
 
 __all__ = ["Duration", "Model", "Moment", "SafeMap", "html_table", "label", "text_of"]

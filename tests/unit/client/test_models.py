@@ -13,7 +13,7 @@ import pydantic
 import pytest
 from hypothesis import given, strategies as st
 
-from restate_lab.client.durations import friendly, iso, parse_duration
+from restate_lab.durations import friendly, iso, parse_duration
 from restate_lab.client.models import (
     Deployment,
     Handler,

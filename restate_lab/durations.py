@@ -29,7 +29,7 @@ _SPELLINGS = {
     "ns": "ns nsec nsecs nano nanos nanosecond nanoseconds",
 }
 _UNITS = {spelling: _MICROSECONDS[unit] for unit, line in _SPELLINGS.items() for spelling in line.split()}
-_PART = re.compile(r"(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>[a-zµμ]+)(?:\s*,\s*|\s+|(?=\d)|$)")
+_PART = re.compile(r"(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-zµμ]+)(?:\s*,\s*|\s+|(?=\d)|$)")
 _ISO = re.compile(
     r"P(?:(?P<w>\d+)W)?(?:(?P<d>\d+)D)?(?:T(?=\d)(?:(?P<h>\d+)H)?(?:(?P<m>\d+)M)?(?:(?P<s>\d+(?:\.\d+)?)S)?)?",
     re.IGNORECASE,
@@ -45,7 +45,7 @@ def parse_duration(text: str) -> timedelta:
         ValueError: that is no duration, or a negative one.
     """
     clean = text.strip()
-    microseconds = _iso_microseconds(clean) if clean[:1] in {"P", "p"} else _friendly_microseconds(clean.lower())
+    microseconds = _iso_microseconds(clean) if clean[:1] in {"P", "p"} else _friendly_microseconds(clean)
     if microseconds is None:
         raise ValueError(f"{_cut(text)} is no duration: write it as '30s', '10m', '2h 30min', '1d', '500ms' or 'PT2H'")
     try:
@@ -79,9 +79,11 @@ def _friendly_microseconds(text: str) -> Fraction | None:
     at = 0
     while at < len(text):
         part = _PART.match(text, at)
-        if part is None or part["unit"] not in _UNITS:
+        # A capital M means a month to the server, and would become a minute here.
+        unit = part["unit"].lower() if part and part["unit"] != "M" else ""
+        if part is None or unit not in _UNITS:
             return None
-        total += Fraction(part["count"]) * _UNITS[part["unit"]]
+        total += Fraction(part["count"]) * _UNITS[unit]
         at = part.end()
     return total if at else None
 

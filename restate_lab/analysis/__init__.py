@@ -1,0 +1,1 @@
+"""Frames that answer questions: they know a Source, and not which kind."""

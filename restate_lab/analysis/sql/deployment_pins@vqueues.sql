@@ -1,0 +1,69 @@
+-- Can this deployment be removed, and what pins it?
+-- row: one deployment, or one that is gone and still pinned; those that nothing holds first
+-- cost: scan (the status of every invocation, and every entry of the vqueues)
+-- needs: feature vqueues, sys_invocation_status, sys_invocation_state, sys_vqueue_entry_status
+-- needs: sys_deployment, sys_service
+-- :limit = 10000 (number) this many rows at most
+--
+-- can_be_removed: nothing that is not completed is pinned to it, and it is no service's latest revision. would_land
+-- counts work without a pin of the services whose latest revision it is: that goes wherever the service then is.
+-- The join begins with the few entries that back off: what stands first is what the server holds in memory.
+WITH open_work AS (
+  SELECT s.id, s.target_service_name, s.pinned_deployment_id, s.created_at,
+    CASE
+    WHEN s.status = 'inboxed' THEN 'pending'
+    WHEN s.status <> 'invoked' THEN s.status
+    WHEN r.in_flight THEN 'running'
+    WHEN r.retry_count > 0 OR q.entry_id IS NOT NULL THEN 'backing-off'
+    ELSE 'ready' END AS status
+  FROM (SELECT entry_id FROM sys_vqueue_entry_status WHERE status = 'backing-off') q
+  RIGHT JOIN sys_invocation_status s ON s.id = q.entry_id
+  LEFT JOIN sys_invocation_state r ON r.id = s.id
+  WHERE s.status <> 'completed'),
+pinned AS (
+  SELECT pinned_deployment_id AS deployment_id, count(*) AS pinned,
+    count(*) FILTER (WHERE status IN ('running', 'ready')) AS pinned_running,
+    count(*) FILTER (WHERE status = 'backing-off') AS pinned_backing_off,
+    count(*) FILTER (WHERE status = 'suspended') AS pinned_suspended,
+    count(*) FILTER (WHERE status = 'paused') AS pinned_paused,
+    min(created_at) AS oldest_created_at, first_value(id ORDER BY created_at, id) AS oldest_id
+  FROM open_work
+  WHERE pinned_deployment_id IS NOT NULL
+  GROUP BY pinned_deployment_id),
+latest AS (
+  SELECT v.deployment_id, array_agg(v.name ORDER BY v.name) AS latest_of, sum(coalesce(u.n, 0)) AS would_land
+  FROM sys_service v
+  LEFT JOIN (
+    SELECT target_service_name, count(*) AS n
+    FROM open_work
+    WHERE pinned_deployment_id IS NULL
+    GROUP BY target_service_name) u ON u.target_service_name = v.name
+  GROUP BY v.deployment_id),
+deployments AS (
+  SELECT d.id AS deployment_id, d.endpoint, d.created_at, true AS is_known FROM sys_deployment d
+  UNION ALL
+  SELECT p.deployment_id, CAST(NULL AS VARCHAR) AS endpoint, NULL AS created_at, false AS is_known
+  FROM pinned p
+  LEFT JOIN sys_deployment d ON d.id = p.deployment_id
+  WHERE d.id IS NULL)
+SELECT
+  d.deployment_id,
+  d.endpoint,
+  d.is_known,
+  d.is_known AND p.pinned IS NULL AND l.deployment_id IS NULL AS can_be_removed,
+  l.latest_of,
+  coalesce(p.pinned, 0) AS pinned,
+  coalesce(p.pinned_running, 0) AS pinned_running,
+  coalesce(p.pinned_backing_off, 0) AS pinned_backing_off,
+  coalesce(p.pinned_suspended, 0) AS pinned_suspended,
+  coalesce(p.pinned_paused, 0) AS pinned_paused,
+  p.oldest_created_at,
+  :now - p.oldest_created_at AS oldest_age,
+  p.oldest_id,
+  coalesce(l.would_land, 0) AS would_land,
+  d.created_at
+FROM deployments d
+LEFT JOIN pinned p ON p.deployment_id = d.deployment_id
+LEFT JOIN latest l ON l.deployment_id = d.deployment_id
+ORDER BY can_be_removed DESC, pinned, d.created_at, d.deployment_id
+LIMIT :limit

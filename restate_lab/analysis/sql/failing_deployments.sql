@@ -1,0 +1,34 @@
+-- Which deployment is failing?
+-- row: one deployment and error code, with the invocations whose last attempt failed there
+-- cost: scan (what is being tried again; where there is any, the status of every invocation)
+-- needs: sys_invocation_state, sys_invocation_status, sys_deployment
+-- :limit = 1000 (number) this many rows at most
+--
+-- is_known is false where the deployment has been removed.
+WITH failing AS (
+  SELECT coalesce(r.last_attempt_deployment_id, s.pinned_deployment_id) AS deployment_id,
+    r.last_failure_error_code AS error_code, r.id, r.retry_count, s.target_service_name,
+    substr(regexp_replace(split_part(r.last_failure, chr(10), 1), '^\[[0-9]+[^\]]*\] ', ''), 1, 200) AS message
+  FROM sys_invocation_state r
+  JOIN sys_invocation_status s ON s.id = r.id
+  WHERE r.last_failure IS NOT NULL AND s.status = 'invoked')
+SELECT
+  f.deployment_id,
+  d.endpoint,
+  d.id IS NOT NULL AS is_known,
+  d.created_at AS deployed_at,
+  f.error_code,
+  f.n,
+  f.attempts,
+  f.services,
+  f.example_id,
+  f.example_message
+FROM (
+  SELECT deployment_id, error_code, count(*) AS n, sum(retry_count) AS attempts,
+    array_agg(DISTINCT target_service_name ORDER BY target_service_name) AS services,
+    min(id) AS example_id, min(message) AS example_message
+  FROM failing
+  GROUP BY deployment_id, error_code) f
+LEFT JOIN sys_deployment d ON d.id = f.deployment_id
+ORDER BY f.n DESC, f.deployment_id, f.error_code
+LIMIT :limit

@@ -1,0 +1,49 @@
+-- Is Restate slow, or my service?
+-- row: one handler, with the time before it ran and the time since then, in milliseconds; the longest wait first
+-- cost: heavy (the status of every invocation beside every entry of the vqueues)
+-- needs: feature vqueues, sys_invocation_status, sys_vqueue_entry_status
+-- :service = none (text) only this service
+-- :since = 24h (time) completed since then
+-- :limit = 1000 (number) this many rows at most
+--
+-- queued: from creation (or the planned start) until it first ran; running: from then to the end, with its sleeps and
+-- waits. blocked_on_…: averages, on servers with vqueues only. Only what is still retained.
+-- Servers give scheduled_start_at only where scheduled_at is read, too.
+WITH ended AS (
+  SELECT s.target_service_name, s.target_handler_name,
+    CAST(arrow_cast(s.running_at, 'Int64') - arrow_cast(coalesce(
+      CASE WHEN s.scheduled_at IS NOT NULL THEN s.scheduled_start_at END, s.created_at), 'Int64') AS DOUBLE)
+      AS queued_ms,
+    CAST(arrow_cast(s.completed_at, 'Int64') - arrow_cast(s.running_at, 'Int64') AS DOUBLE) AS running_ms,
+    arrow_cast(q.total_blocked_on_lock, 'Int64') AS lock,
+    arrow_cast(q.total_blocked_on_concurrency_rules, 'Int64') AS concurrency_rules,
+    arrow_cast(q.total_blocked_on_deployment_concurrency, 'Int64') AS deployment_concurrency,
+    arrow_cast(q.total_blocked_on_invoker_concurrency, 'Int64') AS invoker_concurrency,
+    arrow_cast(q.total_blocked_on_invoker_throttling, 'Int64') AS invoker_throttling,
+    arrow_cast(q.total_blocked_on_invoker_memory, 'Int64') AS invoker_memory,
+    arrow_cast(q.total_blocked_on_throttling_rules, 'Int64') AS throttling_rules
+  FROM sys_invocation_status s
+  LEFT JOIN sys_vqueue_entry_status q ON q.entry_id = s.id
+  WHERE s.status = 'completed' AND s.running_at IS NOT NULL AND s.completed_at >= :since
+    AND (:service IS NULL OR s.target_service_name = :service))
+SELECT
+  target_service_name,
+  target_handler_name,
+  count(*) AS n,
+  approx_percentile_cont(queued_ms, 0.5) AS queued_p50_ms,
+  approx_percentile_cont(queued_ms, 0.9) AS queued_p90_ms,
+  approx_percentile_cont(queued_ms, 0.99) AS queued_p99_ms,
+  approx_percentile_cont(running_ms, 0.5) AS running_p50_ms,
+  approx_percentile_cont(running_ms, 0.9) AS running_p90_ms,
+  approx_percentile_cont(running_ms, 0.99) AS running_p99_ms,
+  avg(lock) AS blocked_on_lock_ms,
+  avg(concurrency_rules) AS blocked_on_concurrency_rules_ms,
+  avg(deployment_concurrency) AS blocked_on_deployment_concurrency_ms,
+  avg(invoker_concurrency) AS blocked_on_invoker_concurrency_ms,
+  avg(invoker_throttling) AS blocked_on_invoker_throttling_ms,
+  avg(invoker_memory) AS blocked_on_invoker_memory_ms,
+  avg(throttling_rules) AS blocked_on_throttling_rules_ms
+FROM ended
+GROUP BY target_service_name, target_handler_name
+ORDER BY queued_p99_ms DESC, 1, 2
+LIMIT :limit

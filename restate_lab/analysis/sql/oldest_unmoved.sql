@@ -1,0 +1,34 @@
+-- What is the oldest work that does not move?
+-- row: one invocation that is not completed and not scheduled for later, longest unmoved first
+-- cost: scan (the status of every invocation)
+-- needs: sys_invocation_status, sys_invocation_state
+-- :service = none (text) only this service
+-- :older_than = 0s (duration) only what has not moved for so long
+-- :limit = 100 (number) this many rows at most
+--
+-- A retry moves nothing: modified_at is when the journal or the status last changed.
+-- Servers give scheduled_start_at only where scheduled_at is read, too.
+SELECT
+  s.id,
+  s.target,
+  s.target_service_name,
+  s.target_handler_name,
+  s.target_service_key,
+  CASE
+    WHEN s.status = 'inboxed' THEN 'pending'
+    WHEN s.status <> 'invoked' THEN s.status
+    WHEN r.in_flight THEN 'running'
+    WHEN r.retry_count > 0 THEN 'backing-off'
+    ELSE 'ready' END AS status,
+  s.modified_at,
+  :now - s.modified_at AS unmoved_for,
+  s.created_at,
+  s.invoked_by_id
+FROM sys_invocation_status s
+LEFT JOIN sys_invocation_state r ON r.id = s.id
+WHERE s.status <> 'completed'
+  AND (s.status <> 'scheduled' OR (s.scheduled_at IS NOT NULL AND s.scheduled_start_at < :now))
+  AND s.modified_at <= :now - :older_than
+  AND (:service IS NULL OR s.target_service_name = :service)
+ORDER BY s.modified_at, s.id
+LIMIT :limit

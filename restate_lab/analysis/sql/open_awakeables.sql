@@ -1,0 +1,30 @@
+-- Which awakeables does somebody wait for?
+-- row: one awakeable that a suspended invocation waits for, longest first
+-- cost: scan (the status of every invocation)
+-- needs: sys_invocation_status
+-- :service = none (text) only this service
+-- :older_than = 0s (duration) only what has been awaited for so long
+-- :limit = 10000 (number) this many rows at most
+--
+-- signal is the awakeable's number in the invocation: 17 is its first. Awakeables that nobody waits for yet leave no
+-- trace in the tables.
+SELECT
+  id,
+  target,
+  target_service_name,
+  target_handler_name,
+  target_service_key,
+  signal,
+  modified_at AS waiting_since,
+  :now - modified_at AS waiting_for,
+  created_at,
+  invoked_by_id
+FROM (
+  SELECT id, target, target_service_name, target_handler_name, target_service_key, modified_at, created_at,
+    invoked_by_id, CAST(unnest(suspended_waiting_for_signals) AS BIGINT) AS signal
+  FROM sys_invocation_status
+  WHERE status = 'suspended' AND modified_at <= :now - :older_than
+    AND (:service IS NULL OR target_service_name = :service))
+WHERE signal >= 17
+ORDER BY modified_at, id, signal
+LIMIT :limit

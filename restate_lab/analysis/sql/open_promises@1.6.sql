@@ -1,0 +1,34 @@
+-- Which promises of workflows are not completed?
+-- row: one promise that was asked for and has no value yet, with the oldest open invocation of its workflow
+-- cost: scan (the promises; where one is open, the status of every invocation)
+-- needs: sys_promise, sys_invocation_status
+-- :service = none (text) only this service
+-- :limit = 10000 (number) this many rows at most
+--
+-- The oldest open invocation is usually the workflow's run, and may be a handler that came before it. Without any, the
+-- workflow has ended or never began.
+SELECT
+  p.service_name,
+  p.service_key,
+  CAST(NULL AS VARCHAR) AS scope,
+  p.key AS promise,
+  s.n AS open_invocations,
+  s.oldest_id AS id,
+  s.oldest_target AS target,
+  s.oldest_status AS raw_status,
+  s.oldest_created_at AS created_at,
+  s.modified_at,
+  :now - s.modified_at AS unmoved_for
+FROM sys_promise p
+LEFT JOIN (
+  SELECT target_service_name, target_service_key, count(*) AS n,
+    first_value(id ORDER BY created_at, id) AS oldest_id, first_value(target ORDER BY created_at, id) AS oldest_target,
+    first_value(status ORDER BY created_at, id) AS oldest_status, min(created_at) AS oldest_created_at,
+    max(modified_at) AS modified_at
+  FROM sys_invocation_status
+  WHERE status <> 'completed' AND target_service_ty = 'workflow'
+  GROUP BY target_service_name, target_service_key) s
+  ON s.target_service_name = p.service_name AND s.target_service_key = p.service_key
+WHERE NOT p.completed AND (:service IS NULL OR p.service_name = :service)
+ORDER BY s.modified_at, p.service_name, p.service_key, p.key
+LIMIT :limit

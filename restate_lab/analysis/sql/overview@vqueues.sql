@@ -1,0 +1,29 @@
+-- What is wrong right now, per handler?
+-- row: one handler and status, with how many invocations stand there; without completed ones
+-- cost: scan (the status of every invocation, and every entry of the vqueues)
+-- needs: feature vqueues, sys_invocation_status, sys_invocation_state, sys_vqueue_entry_status
+-- :service = none (text) only this service
+-- :limit = 1000 (number) this many rows at most
+--
+-- Long back-offs stand in sys_vqueues alone, short ones in sys_invocation_state.
+-- The join begins with the few entries that back off: what stands first is what the server holds in memory.
+SELECT
+  s.target_service_name,
+  s.target_handler_name,
+  CASE
+    WHEN s.status = 'inboxed' THEN 'pending'
+    WHEN s.status <> 'invoked' THEN s.status
+    WHEN r.in_flight THEN 'running'
+    WHEN r.retry_count > 0 OR q.entry_id IS NOT NULL THEN 'backing-off'
+    ELSE 'ready' END AS status,
+  count(*) AS n,
+  first_value(s.id ORDER BY s.created_at, s.id) AS oldest_id,
+  min(s.created_at) AS oldest_created_at,
+  :now - min(s.created_at) AS oldest_age
+FROM (SELECT entry_id FROM sys_vqueue_entry_status WHERE status = 'backing-off') q
+RIGHT JOIN sys_invocation_status s ON s.id = q.entry_id
+LEFT JOIN sys_invocation_state r ON r.id = s.id
+WHERE s.status <> 'completed' AND (:service IS NULL OR s.target_service_name = :service)
+GROUP BY 1, 2, 3
+ORDER BY 1, 2, n DESC, 3
+LIMIT :limit

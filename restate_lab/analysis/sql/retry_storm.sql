@@ -1,0 +1,38 @@
+-- Where is the retry storm: by service, handler, error code, step and message?
+-- row: one kind of failure that invocations are being tried again for, most invocations first
+-- cost: scan (what is being tried again; where there is any, the status of every invocation)
+-- needs: sys_invocation_state, sys_invocation_status
+-- :service = none (text) only this service
+-- :limit = 1000 (number) this many rows at most
+--
+-- message is the first line, with ids and numbers as #; those of three digits and within words stay, as most are codes.
+WITH failing AS (
+  SELECT s.target_service_name, s.target_handler_name, r.last_failure_error_code AS error_code,
+    r.last_failure_related_command_name AS step,
+    regexp_replace(split_part(r.last_failure, chr(10), 1), '^\[[0-9]+[^\]]*\] ', '') AS line,
+    r.id, r.retry_count, r.next_retry_at, s.created_at
+  FROM sys_invocation_state r
+  JOIN sys_invocation_status s ON s.id = r.id
+  WHERE r.retry_count > 1 AND s.status = 'invoked' AND (:service IS NULL OR s.target_service_name = :service)),
+told AS (
+  SELECT *, substr(regexp_replace(line,
+    '\b(inv|dp|sign|prom)_1[0-9A-Za-z]{20,}|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9a-fA-F]{8,}'
+      || '|\b[0-9]+\.[0-9.]+|\b[0-9]{4,}\b|\b[0-9]{1,2}\b', '#', 'g'), 1, 200) AS message
+  FROM failing)
+SELECT
+  target_service_name,
+  target_handler_name,
+  error_code,
+  step,
+  message,
+  count(*) AS n,
+  sum(retry_count) AS attempts,
+  max(retry_count) AS worst,
+  min(next_retry_at) AS next_retry_at,
+  min(created_at) AS oldest_created_at,
+  min(id) AS example_id,
+  min(line) AS example_message
+FROM told
+GROUP BY 1, 2, 3, 4, 5
+ORDER BY n DESC, attempts DESC, 1, 2, 3, 4, 5
+LIMIT :limit

@@ -1,0 +1,60 @@
+-- Where is the retry storm: by service, handler, error code, step and message?
+-- row: one kind of failure that invocations are being tried again for, most invocations first
+-- cost: scan (the vqueues' entries; where any is tried again, journal events and every status)
+-- needs: feature vqueues, sys_invocation_state, sys_vqueue_entry_status, sys_journal_events, sys_invocation_status
+-- :service = none (text) only this service
+-- :limit = 1000 (number) this many rows at most
+--
+-- message is the first line, with ids and numbers as #; those of three digits and within words stay, as most are codes.
+-- Short back-offs stand in sys_invocation_state, long ones in the vqueues alone; the reason of both is the last event.
+WITH retrying AS (
+  SELECT coalesce(e.entry_id, r.id) AS id,
+    CASE WHEN e.retry_attempts > coalesce(r.retry_count, 0) THEN e.retry_attempts ELSE r.retry_count END AS retry_count,
+    coalesce(r.next_retry_at, e.next_at) AS next_retry_at
+  FROM (
+    SELECT id, retry_count, next_retry_at
+    FROM sys_invocation_state
+    WHERE retry_count > 1) r
+  FULL JOIN (
+    SELECT entry_id, CAST(retry_attempts AS BIGINT UNSIGNED) AS retry_attempts,
+      CASE WHEN stage = 'inbox' THEN next_at END AS next_at
+    FROM sys_vqueue_entry_status
+    WHERE status = 'backing-off' OR (stage = 'running' AND retry_attempts > 1)) e ON e.entry_id = r.id),
+last_error AS (
+  SELECT e.id, last_value(e.event_json ORDER BY e.appended_at, e.after_journal_entry_index) AS event_json
+  FROM retrying r
+  JOIN sys_journal_events e ON e.id = r.id
+  WHERE e.event_type = 'TransientError'
+  GROUP BY e.id),
+read AS (
+  SELECT s.target_service_name, s.target_handler_name,
+    json_get_str(e.event_json, 'restate_doc_error_code') AS error_code,
+    json_get_str(e.event_json, 'related_command_name') AS step,
+    split_part(json_get_str(e.event_json, 'error_message'), chr(10), 1) AS line,
+    f.id, f.retry_count, f.next_retry_at, s.created_at
+  FROM retrying f
+  LEFT JOIN last_error e ON e.id = f.id
+  JOIN sys_invocation_status s ON s.id = f.id
+  WHERE s.status = 'invoked' AND (:service IS NULL OR s.target_service_name = :service)),
+told AS (
+  SELECT *, substr(regexp_replace(line,
+    '\b(inv|dp|sign|prom)_1[0-9A-Za-z]{20,}|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9a-fA-F]{8,}'
+      || '|\b[0-9]+\.[0-9.]+|\b[0-9]{4,}\b|\b[0-9]{1,2}\b', '#', 'g'), 1, 200) AS message
+  FROM read)
+SELECT
+  target_service_name,
+  target_handler_name,
+  error_code,
+  step,
+  message,
+  count(*) AS n,
+  sum(retry_count) AS attempts,
+  max(retry_count) AS worst,
+  min(next_retry_at) AS next_retry_at,
+  min(created_at) AS oldest_created_at,
+  min(id) AS example_id,
+  min(line) AS example_message
+FROM told
+GROUP BY 1, 2, 3, 4, 5
+ORDER BY n DESC, attempts DESC, 1, 2, 3, 4, 5
+LIMIT :limit

@@ -1,0 +1,37 @@
+-- Which invocations are suspended on their own Run, so that nothing will wake them?
+-- row: one Run that a suspended invocation waits for, longest first
+-- cost: scan (the status of every invocation, then the journals of these)
+-- needs: sys_invocation_status, sys_journal
+-- :service = none (text) only this service
+-- :ids = ids_by_status(status=suspended) (ids) these invocations; by default the 10,000 suspended for longest
+-- :older_than = 0s (duration) only what has been suspended for so long
+-- :limit = 1000 (number) this many rows at most
+--
+-- A Run is worked off by the service itself: the server has nothing to wait for (server issue 5196). Resuming helps.
+WITH runs AS (
+  SELECT id, index AS entry_index, name,
+    json_get_int(json_get_json(json_get_json(entry_lite_json, 'Command'), 'Run'), 'completion_id') AS completion_id
+  FROM sys_journal
+  WHERE id IN :ids AND entry_type = 'Command: Run'),
+waiting AS (
+  SELECT id, CAST(unnest(suspended_waiting_for_completions) AS BIGINT) AS completion_id
+  FROM sys_invocation_status
+  WHERE id IN :ids AND status = 'suspended')
+SELECT
+  s.id,
+  s.target,
+  s.target_service_name,
+  s.target_handler_name,
+  s.target_service_key,
+  r.name AS step,
+  r.entry_index,
+  s.modified_at AS waiting_since,
+  :now - s.modified_at AS waiting_for,
+  s.pinned_deployment_id AS deployment_id,
+  s.invoked_by_id
+FROM waiting w
+JOIN runs r ON r.id = w.id AND r.completion_id = w.completion_id
+JOIN sys_invocation_status s ON s.id = w.id
+WHERE s.id IN :ids AND s.modified_at <= :now - :older_than AND (:service IS NULL OR s.target_service_name = :service)
+ORDER BY s.modified_at, s.id, r.entry_index
+LIMIT :limit

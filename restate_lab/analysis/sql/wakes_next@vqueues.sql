@@ -1,0 +1,53 @@
+-- What wakes in the next hour?
+-- row: one moment at which an invocation goes on by itself: a sleep ends, a delayed one starts, one is tried again
+-- cost: scan (the status of every invocation, every entry of the vqueues, then the journals of the suspended ones)
+-- needs: feature vqueues, sys_invocation_status, sys_invocation_state, sys_journal, sys_vqueues
+-- :service = none (text) only this service
+-- :until = 1h (time ahead) up to then
+-- :ids = ids_by_status(status=suspended) (ids) sleeps of these; by default of the 10,000 suspended for longest
+-- :limit = 10000 (number) this many rows at most
+--
+-- what is sleep, start or retry. Moments that have passed are in it: those are late.
+-- Servers give scheduled_start_at only where scheduled_at is read, too.
+WITH commands AS (
+  SELECT id, name, json_get_int(json_get_json(json_get_json(entry_lite_json, 'Command'), 'Sleep'),
+    'completion_id') AS completion_id,
+    to_timestamp_millis(json_get_int(json_get_json(json_get_json(entry_lite_json, 'Command'), 'Sleep'),
+      'wake_up_time')) AS wakes_at
+  FROM sys_journal
+  WHERE id IN :ids AND entry_type = 'Command: Sleep'),
+waiting AS (
+  SELECT id, CAST(unnest(suspended_waiting_for_completions) AS BIGINT) AS completion_id
+  FROM sys_invocation_status
+  WHERE id IN :ids AND status = 'suspended'),
+wakes AS (
+  SELECT w.id, 'sleep' AS what, arrow_cast(c.wakes_at, 'Timestamp(Millisecond, Some("+00:00"))') AS wakes_at, c.name
+  FROM waiting w
+  JOIN commands c ON c.id = w.id AND c.completion_id = w.completion_id
+  UNION ALL
+  SELECT id, 'start' AS what, scheduled_start_at AS wakes_at, CAST(NULL AS VARCHAR) AS name
+  FROM sys_invocation_status
+  WHERE status = 'scheduled' AND scheduled_at IS NOT NULL AND scheduled_start_at <= :until
+  UNION ALL
+  SELECT id, 'retry' AS what, next_retry_at AS wakes_at, CAST(NULL AS VARCHAR) AS name
+  FROM sys_invocation_state
+  WHERE next_retry_at IS NOT NULL
+  UNION ALL
+  SELECT entry_id, 'retry' AS what, run_at AS wakes_at, CAST(NULL AS VARCHAR) AS name
+  FROM sys_vqueues
+  WHERE status = 'backing-off')
+SELECT
+  k.wakes_at,
+  k.what,
+  s.id,
+  s.target,
+  s.target_service_name,
+  s.target_handler_name,
+  s.target_service_key,
+  k.name,
+  k.wakes_at - :now AS wakes_in
+FROM wakes k
+JOIN sys_invocation_status s ON s.id = k.id
+WHERE k.wakes_at <= :until AND s.status <> 'completed' AND (:service IS NULL OR s.target_service_name = :service)
+ORDER BY k.wakes_at, s.id
+LIMIT :limit

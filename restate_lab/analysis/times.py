@@ -1,0 +1,75 @@
+"""The one parser of times that people give: an age, a moment, or a length."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+import pandas as pd
+
+from restate_lab.durations import parse_duration
+from restate_lab.errors import ArgumentError
+
+__all__ = ["TimeInput", "length", "moment"]
+
+TimeInput: TypeAlias = str | datetime | timedelta
+
+_WAYS = "a length such as '30s', '2h' or '1d 12h', or a moment with its zone, such as '2026-11-25T03:00:00Z'"
+
+
+def moment(value: TimeInput, *, now: datetime, ahead: bool = False, name: str = "time") -> datetime:
+    """Return the moment that is meant, in UTC.
+
+    A length is an age: so long before ``now``, or after it where ``ahead`` is set. A datetime or an ISO string is
+    that moment, and must say its zone. ``name`` is for messages.
+
+    Raises:
+        ArgumentError: it is no time, has no zone, or lies outside of the years 1 to 9999.
+    """
+    try:
+        if isinstance(value, datetime):
+            return _in_utc(value, name)
+        if isinstance(value, str) and _looks_like_a_moment(value):
+            return _in_utc(datetime.fromisoformat(value.strip()), name)
+        distance = length(value, name=name)
+        return _in_utc(now + distance if ahead else now - distance, name)
+    except (OverflowError, ValueError) as error:
+        if isinstance(error, ArgumentError):
+            raise
+        raise ArgumentError(f"{name} is {value!r}: give {_WAYS}.") from error
+
+
+def length(value: str | timedelta, *, name: str = "length") -> timedelta:
+    """Return how long that is: a timedelta, "30s", "2h 30min", "1.5 days", or ISO 8601's "PT2H".
+
+    Raises:
+        ArgumentError: it is no length, or a negative one.
+    """
+    found = _length(value.strip()) if isinstance(value, str) else value
+    if not isinstance(found, timedelta) or pd.isna(found):
+        raise ArgumentError(f"{name} is {value!r}: give {_WAYS if name != 'length' else 'a length such as 30s or 2h'}.")
+    if found < timedelta(0):
+        raise ArgumentError(f"{name} is {value!r}: a length is not negative; the parameter says in which direction.")
+    return timedelta(days=found.days, seconds=found.seconds, microseconds=found.microseconds)
+
+
+def _looks_like_a_moment(text: str) -> bool:
+    return re.match(r"\s*\d{4}-\d", text) is not None
+
+
+def _in_utc(value: datetime, name: str) -> datetime:
+    if pd.isna(value):
+        raise ArgumentError(f"{name} is a missing time: give {_WAYS}.")
+    if value.utcoffset() is None:
+        raise ArgumentError(
+            f"{name} is {value.isoformat()}, without a zone: end it with Z, or with +01:00 and the like."
+        )
+    return value.astimezone(UTC)
+
+
+def _length(text: str) -> timedelta | None:
+    try:
+        return parse_duration(text)
+    except ValueError:
+        return None

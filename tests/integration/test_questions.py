@@ -1,0 +1,499 @@
+"""Every named question, asked of the incident on every kind of server: who, what and how many, as it was planted."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import restate_lab as rl
+from restate_lab.analysis.question_files import names
+from restate_lab.analysis.questions import ask
+from restate_lab.client.lab import Lab
+from restate_lab.errors import NotOnThisServer, Truncated
+from support.clusters import Cluster
+
+STORM = ("storm_503", "storm_timeout")
+RETRYING = (*STORM, "agent_denver", "pinned_to_removed", "unreachable", "mismatch")
+DEADLOCKED = ("deadlock_pair", "deadlock_ring", "deadlock_self")
+VICTIMS = ("deadlock_pair_blocked", "deadlock_ring_blocked", "deadlock_self_blocked", "hot_key_queue")
+SLEEPING = ("cooling_off", "restarted_3", "on_old_deployment", "asleep_on_removed")
+ENDED_BADLY = ("declined", "bad_address", "killed", "cancelled", "restarted_1", "restarted_2")
+ABOUT_FAULTS = (
+    *("blocked_keys", "backlog_by_key", "retry_storm", "retry_storm_ids", "failing_deployments", "pinned_to_missing"),
+    *("paused", "suspended_on_run", "repeated_idempotency_keys"),
+)
+REQUIRED = {"callers": {"ids": "paused"}, "ids_by_status": {"status": "paused"}}
+
+
+@pytest.fixture
+def lab(incident: Cluster, tmp_path: Path) -> Iterator[Lab]:
+    with rl.connect(incident.admin_url, audit=tmp_path / "audit") as lab:
+        yield lab
+
+
+def ids(cluster: Cluster, *roles: str) -> set[str]:
+    return {id_ for role in roles for id_ in cluster.ids(role)}
+
+
+def rows(frame: pd.DataFrame, *columns: str) -> list[tuple[Any, ...]]:
+    """Return the rows as tuples of these columns, missing values as None."""
+    return [
+        tuple(None if pd.isna(cell) else cell for cell in row) for row in frame[list(columns)].itertuples(index=False)
+    ]
+
+
+def settled(question: Callable[[], pd.DataFrame], is_settled: Callable[[pd.DataFrame], bool]) -> pd.DataFrame:
+    """Ask until it holds: an attempt that runs at this moment is not backing off."""
+    frame = question()
+    for _ in range(100):
+        if is_settled(frame):
+            break
+        frame = question()
+    return frame
+
+
+@pytest.mark.parametrize("name", sorted(set(names()) - {"blocked_heads"}))
+def test_every_question_runs(lab: Lab, incident: Cluster, name: str) -> None:
+    """Every question is answered, by the variant for its kind, and says so."""
+    params = {key: incident.ids(value) if key == "ids" else value for key, value in REQUIRED.get(name, {}).items()}
+    frame = ask(lab, name, limit=None, **params)
+    tag = frame.attrs["variant"].removesuffix(".sql").partition("@")[2]
+    assert tag in ({"vqueues", ""} if incident.vqueues else {"", "1.6"} if incident.version == "1.6.1" else {""})
+    assert (frame.attrs["source"], frame.attrs["version"]) == (lab.name, incident.version)
+    # A made-up service has no rows, and the columns stay.
+    if name in {"overview", "oldest_unmoved", "waiting_on", "paused", "wakes_next"}:
+        nothing = ask(lab, name, service="Nope")
+        assert (len(nothing), list(nothing.columns)) == (0, list(frame.columns))
+
+
+def test_overview(lab: Lab, incident: Cluster) -> None:
+    """Each handler's open work by status, long back-offs included, completed ones not."""
+
+    def has_no_attempt_under_way(frame: pd.DataFrame) -> bool:
+        return (
+            set(frame["status"]) == {"backing-off", "paused", "pending", "running", "scheduled", "suspended"}
+            and (frame["status"] == "running").sum() == 1
+        )
+
+    frame = settled(lambda: ask(lab, "overview"), has_no_attempt_under_way)
+    found = {(service, handler, status): n for service, handler, status, n in rows(frame, *frame.columns[:4])}
+    assert found == {
+        ("Account", "audit", "suspended"): 1,
+        ("Account", "debit", "pending"): 12,
+        ("Checkout", "run", "suspended"): 1,
+        ("Courier", "deliver", "backing-off"): 2,
+        ("Inventory", "restock", "scheduled"): 1,
+        ("Invoices", "render", "running"): 1,
+        ("Loyalty", "expire", "suspended"): 2,
+        ("Loyalty", "redeem", "backing-off"): 3,
+        ("Orders", "ask_for_review", "scheduled"): 6,
+        ("Orders", "bill", "suspended"): 4,
+        ("Orders", "close_quarter", "suspended"): 1,
+        ("Orders", "cool_off", "suspended"): 2,
+        ("Orders", "place", "suspended"): 3,
+        ("Payments", "charge", "backing-off"): 15,
+        ("Payments", "payout", "paused"): 2,
+        ("Promotions", "end_campaign", "suspended"): 1,
+        ("Returns", "take_back", "backing-off"): 3,
+        ("Shipping", "clear_customs", "suspended"): 1,
+        ("Shipping", "print_label", "paused"): 1,
+        ("Warehouse", "receive", "pending"): 6,
+        ("Warehouse", "transfer", "suspended"): 6,
+        ("agent", "run", "backing-off"): 1,
+    }
+    oldest = frame.set_index(["target_handler_name", "status"])
+    assert oldest.loc[("audit", "suspended"), "oldest_id"] == incident.roles["hot_key_holder"]
+    age = pd.Timestamp(frame.attrs["now"]) - frame["oldest_created_at"]
+    assert ((frame["oldest_age"] - age).abs() < pd.Timedelta(milliseconds=2)).all()
+
+
+def test_oldest_unmoved(lab: Lab, incident: Cluster) -> None:
+    """What does not move, the longest first; neither completed ones nor those scheduled for later."""
+    frame = ask(lab, "oldest_unmoved")
+    assert frame["modified_at"].is_monotonic_increasing
+    assert not {"succeeded", "failed", "scheduled"} & set(frame["status"])
+    expected = ids(incident, *DEADLOCKED, *VICTIMS, "paused", "forgotten_awakeable", "rendering", *RETRYING)
+    assert expected <= set(frame["id"])
+    assert not ids(incident, "restock_tomorrow", "slow", "declined") & set(frame["id"])
+    assert len(ask(lab, "oldest_unmoved", older_than="1h")) == 0
+    late = ask(lab, "oldest_unmoved", now=lab.now + pd.Timedelta(days=2))
+    assert incident.roles["restock_tomorrow"] in set(late["id"]), "what should have started is not scheduled for later"
+
+
+def test_blocked_keys(lab: Lab, incident: Cluster) -> None:
+    """Who holds each key, how many wait, and who called the holder: the hot key first, then the deadlocks."""
+    frame = ask(lab, "blocked_keys")
+    who = incident.roles
+    assert rows(frame.iloc[:1], "target_service_name", "target_service_key", "waiting", "holder_id") == [
+        ("Account", "acme-retail", 12, who["hot_key_holder"])
+    ]
+    assert frame["holder_invoked_by_id"][0] == who["hot_key_opener"]
+    holders = dict(rows(frame[1:], "target_service_key", "holder_id"))
+    assert holders == {
+        "berlin": who["deadlock_pair_1"],
+        "madrid": who["deadlock_pair_2"],
+        "oslo": who["deadlock_ring_1"],
+        "riga": who["deadlock_ring_2"],
+        "tallinn": who["deadlock_ring_3"],
+        "porto": who["deadlock_self"],
+    }
+    assert set(frame["waiting"][1:]) == {1}
+    assert set(frame["holder_status"]) == {"suspended"}
+    assert (frame["waiting_since"] >= frame["holder_running_at"]).all()
+
+
+def test_backlog_by_key(lab: Lab, incident: Cluster) -> None:
+    """How many wait on each key and since when, the hottest first; keys that are merely held are not in it."""
+    frame = ask(lab, "backlog_by_key")
+    assert list(frame["waiting"]) == [12, 1, 1, 1, 1, 1, 1]
+    assert frame["target_service_key"][0] == "acme-retail"
+    assert frame["oldest_id"][0] == incident.ids("hot_key_queue")[0]
+    assert list(ask(lab, "backlog_by_key", service="Account")["waiting"]) == [12]
+
+
+def test_blocked_heads(lab: Lab, incident: Cluster) -> None:
+    """Heads that wait for a key name its holder, heads that back off say so; without vqueues it is refused."""
+    if not incident.vqueues:
+        with pytest.raises(NotOnThisServer, match=rf"blocked_heads .*{incident.version}.* needs feature vqueues"):
+            ask(lab, "blocked_heads")
+        return
+    frame = ask(lab, "blocked_heads")
+    locks = frame[frame["blocked_on"] == "lock"]
+    assert set(locks["lock_holder_id"]) == ids(incident, "hot_key_holder", *DEADLOCKED)
+    assert ids(incident, "deadlock_self_blocked", "deadlock_pair_blocked", "deadlock_ring_blocked") < set(locks["id"])
+    assert locks.loc[locks["lock_name"] == "Account/acme-retail", "num_inbox"].item() == 12
+    assert (locks["lock_block_duration"] > pd.Timedelta(0)).all()
+    assert set(frame["blocked_on"]) <= {"lock", "backing-off"}
+    assert not ids(incident, "restock_tomorrow") & set(frame["id"])
+
+
+def test_a_paused_queue_is_a_blocked_head(lab: Lab, incident: Cluster) -> None:
+    """A queue that somebody paused has no scheduler any more, and is found all the same, with its first in line."""
+    if not incident.vqueues:
+        return  # that there are no queues is tested above
+    queue = lab.sql("SELECT id FROM sys_vqueue_meta WHERE lock_name = 'Account/acme-retail'")["id"][0]
+    change = lab.transport.change
+    change("POST", f"/vqueues/{queue}/pause", action="pause_vqueue", targets=[queue])
+    try:
+        frame = settled(lambda: ask(lab, "blocked_heads"), lambda frame: "queue paused" in set(frame["blocked_on"]))
+    finally:
+        change("POST", f"/vqueues/{queue}/resume", action="resume_vqueue", targets=[queue])
+    held = frame[frame["blocked_on"] == "queue paused"]
+    assert rows(held, "vqueue_id", "id", "lock_holder_id", "num_inbox") == [
+        (queue, incident.ids("hot_key_queue")[0], incident.roles["hot_key_holder"], 12)
+    ]
+
+
+def test_retry_storm(lab: Lab, incident: Cluster) -> None:
+    """One row per failure, with its code, step and message; the storm's two messages on top."""
+    frame = settled(lambda: ask(lab, "retry_storm"), lambda frame: frame["n"].sum() == 24)
+    found = rows(frame, "target_service_name", "target_handler_name", "error_code", "step", "n")
+    assert found[:2] == [
+        ("Payments", "charge", "RT0007", "charge card", 9),
+        ("Payments", "charge", "RT0007", "charge card", 6),
+    ]
+    assert set(found[2:]) == {
+        ("Loyalty", "redeem", "RT0011", None, 3),
+        ("Returns", "take_back", "RT0016", "scan label", 3),
+        ("Courier", "deliver", "RT0010", None, 2),
+        ("agent", "run", "RT0007", "get weather", 1),
+    }
+    assert frame["message"][0] == (
+        "ProviderDown('HTTP 503 Service Unavailable from https://api.paystream.example/v1/charges')"
+    )
+    assert frame["message"][1] == "ProviderDown('connect to mc-gateway.paystream.example:443 timed out after # s')"
+    assert "after 10.0 s" in frame["example_message"][1]
+    assert (frame["worst"] > 1).all()
+    assert (frame["attempts"] >= frame["worst"]).all()
+    assert frame["example_id"][0] in ids(incident, "storm_503")
+
+
+def test_retry_storm_ids(lab: Lab, incident: Cluster) -> None:
+    """Exactly those that are tried again, whatever the length of their back-off; filters narrow them."""
+    everyone = ids(incident, *RETRYING)
+    frame = settled(lambda: ask(lab, "retry_storm_ids"), lambda frame: len(frame) == len(everyone))
+    assert set(frame["id"]) == everyone
+    assert set(frame["status"]) <= {"backing-off", "running"}
+    assert frame["retry_count"].is_monotonic_decreasing
+    storm = settled(lambda: ask(lab, "retry_storm_ids", step="charge card"), lambda frame: len(frame) == 15)
+    assert set(storm["id"]) == ids(incident, *STORM)
+    removed = ask(lab, "retry_storm_ids", error_code="RT0011")
+    assert set(removed["id"]) == ids(incident, "pinned_to_removed")
+    assert set(removed["deployment_id"]) == {incident.roles["loyalty_deployment"]}
+
+
+def test_failing_deployments(lab: Lab, incident: Cluster) -> None:
+    """Which deployment fails with which code; the removed one is told as unknown."""
+    frame = settled(lambda: ask(lab, "failing_deployments"), lambda frame: frame["n"].sum() == 24)
+    found = {(deployment, code): n for deployment, code, n in rows(frame, "deployment_id", "error_code", "n")}
+    who = incident.roles
+    agent = found.pop(next(key for key in found if key[0] not in who.values()))
+    assert agent == 1
+    assert found == {
+        (who["orders_deployment"], "RT0007"): 15,
+        (who["returns_deployment"], "RT0016"): 3,
+        (who["loyalty_deployment"], "RT0011"): 3,
+        (who["courier_deployment"], "RT0010"): 2,
+    }
+    gone = frame.set_index("deployment_id").loc[who["loyalty_deployment"]]
+    assert (bool(gone["is_known"]), list(gone["services"])) == (False, ["Loyalty"])
+
+
+def test_waiting_on(lab: Lab, incident: Cluster) -> None:
+    """Calls with their callee, promises with their key, awakeables with their signal, sleeps with their end."""
+    frame = ask(lab, "waiting_on")
+    who = incident.roles
+    found = {id_: rest for id_, *rest in rows(frame, "id", "waits_for", "callee_id", "promise", "signal", "name")}
+    assert len(found) == len(frame) == (lab.sql("SELECT id FROM sys_invocation WHERE status = 'suspended'").shape[0])
+    calls = {
+        who[f"{caller}_{number}"]: who[f"{callee}_{number + shift}"]
+        for caller, callee, shift, count in (
+            ("storm_caller", "storm_503", 6, 3),
+            ("hot_key_caller", "hot_key_queue", 8, 4),
+            ("deadlock_pair", "deadlock_pair_blocked", 0, 2),
+            ("deadlock_ring", "deadlock_ring_blocked", 0, 3),
+        )
+        for number in range(1, count + 1)
+    }
+    calls |= {who["deadlock_self"]: who["deadlock_self_blocked"], who["hot_key_opener"]: who["hot_key_holder"]}
+    assert {id_: rest[1] for id_, rest in found.items() if rest[0] == "Call"} == calls
+    for role in ("forgotten_awakeable", "hot_key_holder"):
+        assert found[who[role]] == ["Awakeable", None, None, 17, None]
+    assert found[who["forgotten_promise"]][:3] == ["GetPromise", None, "payment"]
+    assert {id_ for id_, rest in found.items() if rest[0] == "Sleep"} == ids(incident, *SLEEPING)
+    assert found[who["on_old_deployment"]][4] == "until the campaign ends"
+    wakes_at = frame.set_index("id").loc[who["cooling_off"], "wakes_at"] - pd.Timedelta(days=14)
+    assert abs(wakes_at - lab.now) < pd.Timedelta("30min")
+    assert set(frame["waits_for"]) == {"Call", "Awakeable", "GetPromise", "Sleep"}
+    given = ask(lab, "waiting_on", ids=incident.ids("deadlock_pair"))
+    assert set(given["id"]) == ids(incident, "deadlock_pair")
+
+
+def test_suspended_on_run_finds_nobody_here(lab: Lab) -> None:
+    """Nobody in the incident is suspended on a Run of its own; no other wait is taken for one."""
+    assert len(ask(lab, "suspended_on_run")) == 0
+
+
+def test_open_awakeables_and_promises(lab: Lab, incident: Cluster) -> None:
+    """The awakeables that somebody waits for, and the promise that nobody has completed, are found; no others."""
+    awakeables = ask(lab, "open_awakeables")
+    assert set(awakeables["id"]) == ids(incident, "forgotten_awakeable", "hot_key_holder")
+    assert set(awakeables["signal"]) == {17}
+    assert len(ask(lab, "open_awakeables", older_than="1h")) == 0
+    promises = ask(lab, "open_promises")
+    assert rows(promises, "service_name", "service_key", "promise", "id", "open_invocations") == [
+        ("Checkout", "ord-1402", "payment", incident.roles["forgotten_promise"], 1)
+    ]
+
+
+def test_callers(lab: Lab, incident: Cluster) -> None:
+    """From a blocked call up to whoever called it, with the number of steps; those without callers stand alone."""
+    who = incident.roles
+    frame = ask(lab, "callers", ids=[who["hot_key_holder"], who["storm_503_7"], who["declined_1"]])
+    assert set(rows(frame, "of_id", "depth", "id")) == {
+        (who["hot_key_holder"], 0, who["hot_key_holder"]),
+        (who["hot_key_holder"], 1, who["hot_key_opener"]),
+        (who["storm_503_7"], 0, who["storm_503_7"]),
+        (who["storm_503_7"], 1, who["storm_caller_1"]),
+        (who["declined_1"], 0, who["declined_1"]),
+    }
+    assert frame.set_index("id").loc[who["declined_1"], "status"] == "failed"
+    assert len(ask(lab, "callers", ids=who["hot_key_holder"], depth=0)) == 1
+
+
+def test_terminal_failures(lab: Lab, incident: Cluster) -> None:
+    """Failures with orders and requests of their own become one row per family; killed and cancelled are told apart."""
+    frame = ask(lab, "terminal_failures")
+    assert rows(frame, "target_service_name", "status", "code", "message", "n") == [
+        ("Payments", "failed", "402", "card declined: insufficient_funds (order ord-#, request req_#)", 7),
+        ("Shipping", "failed", "422", "no carrier delivers to postal code # (order ord-#)", 4),
+        ("Orders", "killed", "409", "killed", 3),
+        ("Orders", "cancelled", "409", "cancelled", 1),
+    ]
+    assert frame["example_id"][0] in ids(incident, "declined")
+    assert "ord-17" in frame["example_message"][0]
+    assert (frame["first_at"] <= frame["last_at"]).all()
+    assert len(ask(lab, "terminal_failures", since=lab.now)) == 0
+
+
+def test_error_onset(lab: Lab, incident: Cluster) -> None:
+    """Each error with the invocations that met it, each counted once however often it was tried."""
+    frame = ask(lab, "error_onset", bin="1d")
+    found = {
+        (handler, code, step): n
+        for handler, code, step, n in rows(
+            frame.groupby(["target_handler_name", "error_code", "step"], dropna=False, as_index=False)[
+                "new_invocations"
+            ].sum(),
+            *("target_handler_name", "error_code", "step", "new_invocations"),
+        )
+    }
+    assert found[("charge", "RT0007", "charge card")] == 15
+    assert found[("redeem", "RT0007", "write off points")] == found[("redeem", "RT0011", None)] == 3
+    assert found[("take_back", "RT0007", "refund card")] == found[("take_back", "RT0016", "scan label")] == 3
+    assert found[("deliver", "RT0010", None)] == 2
+    assert found[("payout", "RT0007", "send transfer")] == 2
+    refund = frame[frame["step"] == "refund card"].iloc[0]
+    mismatch = frame[frame["error_code"] == "RT0016"].iloc[0]
+    assert refund["first_at"] < mismatch["first_at"], "the code was replaced after the first failures"
+    assert refund["example_id"] in ids(incident, "mismatch")
+    assert (frame["span_start"] <= frame["first_at"]).all()
+    assert len(ask(lab, "error_onset", since=lab.now)) == 0
+
+
+def test_deployments(lab: Lab, incident: Cluster) -> None:
+    """What is pinned to a removed deployment, what pins the others, and which could go."""
+    missing = ask(lab, "pinned_to_missing")
+    assert set(missing["id"]) == ids(incident, "pinned_to_removed", "asleep_on_removed")
+    assert set(missing["pinned_deployment_id"]) == {incident.roles["loyalty_deployment"]}
+    frame = ask(lab, "deployment_pins").set_index("deployment_id")
+    assert list(frame.index[frame["can_be_removed"]]) == [incident.roles["drained_deployment"]]
+    assert incident.roles["drained_deployment"] == frame.index[0]
+    pinning = frame.loc[incident.roles["pinning_deployment"]]
+    assert (pinning["pinned"], pinning["pinned_suspended"]) == (1, 1)
+    assert pinning["oldest_id"] == incident.roles["on_old_deployment"]
+    removed = frame.loc[incident.roles["loyalty_deployment"]]
+    assert (bool(removed["is_known"]), removed["pinned"], removed["pinned_suspended"]) == (False, 5, 2)
+    orders = frame.loc[incident.roles["orders_deployment"]]
+    assert list(orders["latest_of"]) == ["Account", "Invoices", "Orders", "Payments", "Shipping", "Warehouse"]
+    assert orders["pinned_paused"] == 3
+    assert orders["would_land"] == 24, "18 calls that wait for a key, and 6 mails scheduled for later"
+    assert frame["is_known"].sum() == len(lab.sql("SELECT id FROM sys_deployment"))
+
+
+def test_sdks(lab: Lab, incident: Cluster) -> None:
+    """Every registered deployment with its protocols; the SDK where something of it is being attempted."""
+    frame = ask(lab, "sdks")
+    assert set(frame["deployment_id"]) == set(lab.sql("SELECT id FROM sys_deployment")["id"])
+    seen = frame.set_index("deployment_id").loc[incident.roles["orders_deployment"]]
+    assert str(seen["sdk"]).startswith("restate-sdk-python/")
+    assert seen["attempted"] >= 1
+    assert (frame["max_service_protocol_version"] >= frame["min_service_protocol_version"]).all()
+
+
+def test_completed_work(lab: Lab, incident: Cluster) -> None:
+    """Throughput counts each end once; latency and its parts show the slow handler as the slowest."""
+    completed = lab.sql("SELECT target_service_name FROM sys_invocation_status WHERE status = 'completed'")
+    ends = completed["target_service_name"].value_counts().to_dict()
+    through = ask(lab, "throughput", bin="1h").groupby("target_service_name").sum(numeric_only=True)
+    assert through["completed"].to_dict() == ends
+    assert (through.loc["Payments", "failed"], through.loc["Orders", "killed"], through.loc["Orders", "cancelled"]) == (
+        7,
+        3,
+        1,
+    )
+    assert (through[["succeeded", "failed", "cancelled", "killed"]].sum(axis=1) == through["completed"]).all()
+
+    latency = ask(lab, "latency").set_index("target_handler_name")
+    assert (latency.index[0], latency.loc["render", "n"]) == ("render", 8)
+    assert 2500 < latency.loc["render", "p50_ms"] <= latency.loc["render", "p99_ms"] <= latency.loc["render", "max_ms"]
+    parts = ask(lab, "latency_parts").set_index("target_handler_name")
+    assert parts.loc["render", "running_p50_ms"] > 2500 > parts.loc["render", "queued_p50_ms"]
+    assert parts["blocked_on_lock_ms"].notna().any() == incident.vqueues
+    assert parts.loc["render", "n"] == 8
+
+
+def test_sizes(lab: Lab, incident: Cluster) -> None:
+    """The long journal and the large state are on top; the sizes agree between versions."""
+    big = incident.roles["big_journal"]
+    journals = ask(lab, "largest_journals", limit=None)
+    assert (journals["id"][0], journals["status"][0]) == (big, "succeeded")
+    assert journals["journal_size"][0] > 300
+    payloads = ask(lab, "largest_payloads", limit=None)
+    assert payloads["id"][0] == big
+    assert 390_000 < payloads["bytes"][0] < 430_000, "the bookings once in the steps, and once in the state"
+    assert payloads["entries"][0] == journals["journal_size"][0]
+    states = ask(lab, "state_sizes", limit=None)
+    assert rows(states[:1], "service_name", "service_key", "largest_value_name") == [("Account", "initech", "history")]
+    assert states["bytes"][0] == 205_807
+    accounts = states[states["service_name"] == "Account"]
+    assert set(accounts["service_bytes"]) == {accounts["bytes"].sum()}
+    assert set(accounts["service_keys"]) == {len(accounts)}
+
+
+def test_wakes_next(lab: Lab, incident: Cluster) -> None:
+    """Within the hour retries alone; within two years sleeps and delayed starts, too, with their moments."""
+    everyone = ids(incident, *RETRYING)
+    soon = ask(lab, "wakes_next")
+    assert set(soon["what"]) == {"retry"}
+    assert set(soon["id"]) <= everyone
+    assert soon["wakes_at"].is_monotonic_increasing
+    later = ask(lab, "wakes_next", until="700d")
+    assert set(later.loc[later["what"] == "sleep", "id"]) == ids(incident, *SLEEPING)
+    starts = later[later["what"] == "start"]
+    assert incident.roles["restock_tomorrow"] in set(starts["id"])
+    assert len(starts) == 7
+    retried: set[str] = set()
+    for _ in range(50):
+        retried |= set(ask(lab, "wakes_next").query("what == 'retry'")["id"])
+        if retried == everyone:
+            break
+    assert retried == everyone
+
+
+def test_lineage(lab: Lab, incident: Cluster) -> None:
+    """Restarts name what they came from; one idempotency key with two targets is found, generated keys are not."""
+    who = incident.roles
+    restarts = ask(lab, "restarts")
+    assert rows(restarts, "id", "restarted_from", "status", "before_completion_failure", "before_restarted_from") == [
+        (who["restarted_3"], who["restarted_2"], "suspended", "[409] killed", who["restarted_1"]),
+        (who["restarted_2"], who["restarted_1"], "killed", "[409] killed", None),
+    ]
+    repeated = ask(lab, "repeated_idempotency_keys")
+    assert rows(repeated, "idempotency_key", "n", "targets", "first_id", "last_id") == [
+        ("transfer-2026-11-0042", 2, 2, who["booked_twice_1"], who["booked_twice_2"])
+    ]
+
+
+def test_paused(lab: Lab, incident: Cluster) -> None:
+    """The paused ones with code, step and message of the failure that paused them."""
+    frame = ask(lab, "paused")
+    assert set(frame["id"]) == ids(incident, "paused", "paused_by_hand")
+    gave_up = frame[frame["id"].isin(incident.ids("paused"))]
+    assert set(rows(gave_up, "error_code", "http_code", "step")) == {("RT0007", 500, "send transfer")}
+    assert gave_up["message"].str.startswith("BankRejected('SEPA transfer returned AC04").all()
+    assert (frame["paused_at"] >= frame["created_at"]).all()
+
+
+def test_expiring(lab: Lab, incident: Cluster) -> None:
+    """Nothing goes within the hour; within two days every end does, and by default those that are not successes."""
+    assert len(ask(lab, "expiring")) == 0
+    frame = ask(lab, "expiring", until="2d")
+    assert set(frame["id"]) == ids(incident, *ENDED_BADLY)
+    assert set(frame["status"]) == {"failed", "killed", "cancelled"}
+    assert (frame["expires_at"] - frame["completed_at"] == pd.Timedelta(days=1)).all()
+    assert frame["expires_in"].between(pd.Timedelta("23h"), pd.Timedelta("24h")).all()
+    everything = ask(lab, "expiring", until="2d", failures_only=False)
+    assert ids(incident, "slow", *ENDED_BADLY) < set(everything["id"])
+
+
+@pytest.mark.parametrize("name", ABOUT_FAULTS)
+def test_nothing_is_found_where_nothing_is_wrong(healthy: Cluster, tmp_path: Path, name: str) -> None:
+    """On a healthy cluster the questions about faults have no rows."""
+    with rl.connect(healthy.admin_url, audit=tmp_path / "audit") as lab:
+        frame = ask(lab, name)
+    assert len(frame) == 0, frame.to_string()
+
+
+def test_cuts_are_said(lab: Lab) -> None:
+    """A limit that cuts warns and stands in attrs; one that just fits does not."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        whole = ask(lab, "terminal_failures", limit=4)
+    with pytest.warns(Truncated, match="terminal_failures has more than 3 rows"):
+        cut = ask(lab, "terminal_failures", limit=3)
+    assert "truncated" not in whole.attrs
+    assert cut.attrs["truncated"]["limit"] == len(cut) == 3
+    pd.testing.assert_frame_equal(cut, whole.iloc[:3], check_flags=False)
+
+
+def test_the_statement_in_attrs_can_be_sent_by_hand(lab: Lab) -> None:
+    """The attrs hold the statement with its parameters unbound, which ``lab.sql`` takes with values of one's own."""
+    answer = ask(lab, "terminal_failures")
+    by_hand = lab.sql(answer.attrs["sql"], service=None, since=lab.now - pd.Timedelta(days=1), limit=10)
+    assert rows(by_hand, "message", "n") == rows(answer, "message", "n")

@@ -1,0 +1,146 @@
+"""The questions' files: each says what it gives, costs and needs, and all hold the same rules."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+
+import pytest
+
+from restate_lab.analysis.question_files import Question, Variant, names, parse, read
+from restate_lab.status import _CANCELLED, _KILLED
+
+FOLDER = files("restate_lab.analysis").joinpath("sql")
+FILES = {file.name: file.read_text("utf-8") for file in FOLDER.iterdir() if file.name.endswith(".sql")}
+VARIANTS = [parse(name, text) for name, text in sorted(FILES.items())]
+ASKED = """overview oldest_unmoved blocked_keys blocked_heads retry_storm retry_storm_ids failing_deployments
+waiting_on callers suspended_on_run terminal_failures error_onset pinned_to_missing deployment_pins backlog_by_key
+throughput latency latency_parts largest_journals largest_payloads state_sizes wakes_next open_awakeables open_promises
+restarts repeated_idempotency_keys paused sdks expiring""".split()  # noqa: SIM905 - a column of thirty is no easier to read
+each_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.file)
+
+FILE = """-- What is it?
+-- row: one thing
+-- cost: scan (all of it)
+-- needs: feature vqueues, state.scope
+-- :since = 24h (time) made since then
+-- :ids = other(status=paused) (ids) these
+--
+-- A remark with a colon: in it.
+SELECT 1
+FROM state"""
+
+
+def test_every_question_of_the_runbook_has_a_file() -> None:
+    """The names that operators know are the names of the files; one more serves the others."""
+    assert set(names()) == {*ASKED, "ids_by_status"}
+
+
+def test_a_file_is_read() -> None:
+    """The head gives question, row, cost, needs and parameters; the statement follows."""
+    variant = parse("thing@vqueues.sql", FILE)
+    assert (variant.text, variant.row, variant.cost, variant.reads) == ("What is it?", "one thing", "scan", "all of it")
+    assert (variant.tag, variant.needs) == ("vqueues", ("feature vqueues", "state.scope"))
+    assert [str(parameter) for parameter in variant.parameters] == ["since=24h", "ids=other(status=paused)"]
+    assert [parameter.asks for parameter in variant.parameters] == [None, ("other", {"status": "paused"})]
+    assert variant.sql == "SELECT 1\nFROM state"
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ("row: one thing", "one thing"),
+        ("cost: scan (all of it)", "cost: cheap (all of it)"),
+        ("cost: scan (all of it)", "cost: scan"),
+        ("(time) made", "(date) made"),
+        (" = 24h", ""),
+    ],
+)
+def test_a_file_that_says_too_little_is_refused(good: str, bad: str) -> None:
+    """A head with a missing or unknown part names the file."""
+    with pytest.raises(ValueError, match=r"thing\.sql"):
+        parse("thing.sql", FILE.replace(good, bad))
+
+
+def test_special_variants_come_before_general_ones() -> None:
+    """A feature's variant is tried first, then the plain one, then those of older versions, the newest first."""
+    assert [variant.tag for variant in question("state_sizes").variants] == ["", "1.6"]
+    assert [variant.tag for variant in question("overview").variants] == ["vqueues", ""]
+
+
+@pytest.mark.parametrize("name", names())
+def test_variants_of_a_question_answer_the_same(name: str) -> None:
+    """Question, row, parameters and the names of the columns do not depend on the server."""
+    variants = question(name).variants
+    assert len({(variant.text, variant.row, variant.parameters) for variant in variants}) == 1
+    assert len({tuple(columns(variant)) for variant in variants}) == 1
+
+
+@each_variant
+def test_columns_are_listed_and_rows_are_bounded(variant: Variant) -> None:
+    """No ``SELECT *`` from a table, an order where there is a limit, and a limit everywhere."""
+    assert not re.search(r"\*\s+FROM (sys_|state)", variant.sql)
+    assert "ORDER BY" in variant.sql
+    assert "LIMIT :limit" in variant.sql
+    assert any(parameter.name == "limit" for parameter in variant.parameters)
+
+
+@each_variant
+def test_parameters_are_those_of_the_statement(variant: Variant) -> None:
+    """Each parameter is used, and each ``:name`` is one, or now."""
+    used = set(re.findall(r"(?<![\w:]):(\w+)", re.sub(r"'[^']*'", "", variant.sql)))
+    assert used - {"now"} == {parameter.name for parameter in variant.parameters}
+
+
+@each_variant
+def test_needs_name_every_table_that_is_read(variant: Variant) -> None:
+    """What a source must have to answer is what the statement reads, no more and no less."""
+    tables = set(re.findall(r"(?:FROM|JOIN)\s+(sys_\w+|state)\b", variant.sql))
+    assert {need.partition(".")[0] for need in variant.needs if not need.startswith("feature ")} == tables
+    assert ("feature vqueues" in variant.needs) is bool(tables & VQUEUE_TABLES)
+
+
+VQUEUE_TABLES = {"sys_vqueues", "sys_vqueue_meta", "sys_vqueue_entry_status", "sys_locks", "sys_scheduler"}
+
+
+@each_variant
+def test_json_is_read_one_key_at_a_time(variant: Variant) -> None:
+    """No arrows, and no json_get of several keys: frozen evidence has functions of two arguments."""
+    assert "->" not in variant.sql
+    for call in re.findall(r"json_get_\w+\(", variant.sql):
+        assert call in {"json_get_str(", "json_get_json(", "json_get_int("}
+    assert not re.search(r"json_get_\w+\([\w.]+, '\w+', ", variant.sql)
+
+
+@each_variant
+def test_payloads_are_not_read_into_answers(variant: Variant) -> None:
+    """Values, payloads and raw bytes appear in no answer."""
+    assert not {"value", "value_utf8", "raw", "entry_json"} & set(columns(variant))
+
+
+@each_variant
+def test_ends_are_told_apart_as_everywhere(variant: Variant) -> None:
+    """A statement that says killed or cancelled recognises them as ``restate_lab.status`` does."""
+    assert ("THEN 'cancelled'" in variant.sql) is (f"~ '{_CANCELLED}' THEN 'cancelled'" in variant.sql)
+    assert ("THEN 'killed'" in variant.sql) is (f"~ '{_KILLED}' THEN 'killed'" in variant.sql)
+
+
+def question(name: str) -> Question:
+    found = read(name)
+    assert found is not None
+    return found
+
+
+def columns(variant: Variant) -> list[str]:
+    """Return the names of the outermost SELECT's columns, which stand one a line."""
+    start = [match.end() for match in re.finditer(r"^SELECT\s", variant.sql, re.MULTILINE)][-1]
+    body, depth, found, at = variant.sql[start:], 0, [], 0
+    for position, letter in enumerate(body):
+        depth += (letter == "(") - (letter == ")")
+        ends = depth == 0 and body.startswith("\nFROM", position)
+        if ends or (depth == 0 and letter == ","):
+            found.append(body[at:position].split()[-1].rpartition(".")[2])
+            at = position + 1
+        if ends:
+            break
+    return found

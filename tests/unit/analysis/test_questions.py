@@ -1,0 +1,211 @@
+"""Asking: which file is taken, how values get in, what is said about the answer, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from restate_lab.analysis.question_files import names, read
+from restate_lab.analysis.questions import NOBODY, ask, questions
+from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
+
+NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
+OLD = ("sys_invocation_status", "sys_invocation_state", "sys_journal", "sys_journal_events", "state.key", "sys_promise")
+NEW = (*OLD, "state.scope", "sys_vqueue_entry_status", "sys_journal.raw_length")
+
+
+@dataclass
+class Told:
+    """A source that answers every statement with the same frame, and remembers what it was asked."""
+
+    rows: pd.DataFrame
+    has: tuple[str, ...] = NEW
+    features: Mapping[str, bool] = field(default_factory=dict)
+    name: str = "told"
+    version: str = "1.7.12"
+    now: datetime = NOW
+    asked: list[dict[str, Any]] = field(default_factory=list)
+
+    def tables(self) -> pd.DataFrame:
+        pairs = [(need.partition(".")[0], need.partition(".")[2] or "id") for need in self.has]
+        return pd.DataFrame(pairs, columns=["table", "column"])
+
+    def sql(self, statement: str, /, *, params: dict[str, Any], timeout: float | None = None) -> pd.DataFrame:
+        self.asked.append({"sql": statement, "timeout": timeout, **params})
+        return self.rows.copy()
+
+
+def source(count: int = 1, **kinds: Any) -> Any:
+    return Told(pd.DataFrame({"id": [f"inv_{number}" for number in range(count)]}), **kinds)
+
+
+def test_the_list_has_every_question() -> None:
+    """questions() gives name, question, row, parameters with defaults, cost, variants and needs, sorted by name."""
+    listed = questions()
+    assert list(listed.columns) == ["name", "question", "row", "parameters", "cost", "variants", "needs"]
+    assert list(listed["name"]) == names()
+    assert set(listed["cost"]) <= {"point", "scan", "heavy"}
+    row = listed.set_index("name").loc["state_sizes"]
+    assert row["parameters"] == "service=none, limit=1000"
+    assert row["variants"] == "state_sizes.sql, state_sizes@1.6.sql"
+    assert row["needs"] == "state.scope; or state"
+
+
+def test_the_answer_says_what_was_asked() -> None:
+    """The attrs have question, file, statement, values, source, version, times; JSON only."""
+    frame = ask(source(), "oldest_unmoved", service="agent", older_than="5m", timeout=7)
+    attrs = frame.attrs
+    assert json.loads(json.dumps(attrs)) == attrs
+    assert (attrs["question"], attrs["variant"]) == ("oldest_unmoved", "oldest_unmoved.sql")
+    assert attrs["sql"] == read("oldest_unmoved").variants[1].sql  # type: ignore[union-attr]
+    assert attrs["params"] == {"now": NOW.isoformat(), "service": "agent", "older_than": "300s", "limit": 100}
+    assert (attrs["source"], attrs["version"], attrs["now"]) == ("told", "1.7.12", NOW.isoformat())
+    assert datetime.fromisoformat(attrs["asked_at"]).utcoffset() == timedelta(0)
+    assert attrs["seconds"] >= 0
+    assert "truncated" not in attrs
+
+
+def test_what_attrs_say_can_be_asked_again() -> None:
+    """The values in attrs are taken again as they stand, and mean the same."""
+    first, second = source(), source()
+    frame = ask(first, "error_onset", since="2h", bin=timedelta(seconds=90))
+    ask(second, "error_onset", **frame.attrs["params"])
+    assert first.asked == second.asked
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "has", "variant"),
+    [
+        ("overview", {"vqueues": True}, NEW, "overview@vqueues.sql"),
+        ("overview", {"vqueues": False}, NEW, "overview.sql"),
+        ("overview", {}, OLD, "overview.sql"),
+        ("state_sizes", {}, NEW, "state_sizes.sql"),
+        ("state_sizes", {}, (*OLD, "state"), "state_sizes@1.6.sql"),
+    ],
+)
+def test_the_variant_that_the_source_can_answer_is_taken(
+    name: str, features: dict[str, bool], has: tuple[str, ...], variant: str
+) -> None:
+    """Features and columns decide, not the version's number."""
+    assert ask(source(features=features, has=has), name).attrs["variant"] == variant
+
+
+def test_no_variant_is_an_error_that_says_what_is_missing() -> None:
+    """NotOnThisServer names question, source, version and the missing feature or table; nothing is sent."""
+    without = source()
+    with pytest.raises(
+        NotOnThisServer, match=r"blocked_heads .* told \(restate 1\.7\.12, without vqueues\).*feature vq"
+    ):
+        ask(without, "blocked_heads")
+    with pytest.raises(NotOnThisServer, match=r"paused\.sql needs sys_journal_events"):
+        ask(source(has=("sys_invocation_status",)), "paused")
+    assert without.asked == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "nearest"),
+    [
+        ("retrystorm", "retry_storm"),
+        ("Blocked_Keys", "blocked_keys"),
+        ("promises", "open_promises"),
+        ("zzz", r"questions\(\)"),
+    ],
+)
+def test_a_wrong_name_is_answered_with_the_nearest(asked: str, nearest: str) -> None:
+    """Misspelled, in capitals or half a name: the message has what was probably meant."""
+    with pytest.raises(ArgumentError, match=nearest):
+        ask(source(), asked)
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"servce": "x"}, "no parameter servce; it takes: service=none, older_than=0s, limit=100. Is service meant"),
+        ({"older_than": "soon"}, "older_than is 'soon'"),
+        ({"older_than": None}, "no None for older_than"),
+        ({"limit": -1}, "limit is -1"),
+        ({"limit": True}, "limit is True"),
+        ({"limit": "10"}, "limit is '10'"),
+        ({"service": 7}, "service is 7"),
+        ({"now": "2026-11-25T03:00:00"}, "now is .* without a zone"),
+    ],
+)
+def test_wrong_parameters_are_refused_before_anything_is_sent(params: dict[str, Any], said: str) -> None:
+    """An unknown name lists the question's parameters; an unfit value names its parameter."""
+    quiet = source()
+    with pytest.raises(ArgumentError, match=said):
+        ask(quiet, "oldest_unmoved", **params)
+    assert quiet.asked == []
+
+
+def test_ids_are_taken_in_every_form() -> None:
+    """One id, a list, a Series and a frame mean the same; none, others and nothing are refused."""
+    ids = ["inv_1a", "inv_1b"]
+    for given in (ids, tuple(ids), pd.Series(ids), pd.Index(ids), pd.DataFrame({"id": ids})):
+        asked = source()
+        ask(asked, "callers", ids=given)
+        assert asked.asked[0]["ids"] == ids
+    for odd, said in (([], "empty"), ([1], "1 in it"), (pd.DataFrame({"x": ids}), "without a column id")):
+        with pytest.raises(ArgumentError, match=said):
+            ask(source(), "callers", ids=odd)
+    with pytest.raises(ArgumentError, match="callers needs ids="):
+        ask(source(), "callers")
+
+
+def test_a_full_answer_is_told_from_a_cut_one() -> None:
+    """One row more than the limit is asked for: exactly the limit is whole, and one more is cut with a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(ask(source(3), "overview", limit=3)) == 3
+    with pytest.warns(Truncated, match="overview has more than 2 rows") as caught:
+        frame = ask(source(3), "overview", limit=2)
+    assert (len(frame), frame.attrs["truncated"]["limit"], frame.attrs["params"]["limit"]) == (2, 2, 2)
+    assert caught[0].filename == __file__
+    everything = source(3)
+    assert len(ask(everything, "overview", limit=None)) == 3
+    assert everything.asked[0]["limit"] == 2**62
+
+
+def test_ids_come_from_a_first_question_where_none_are_given() -> None:
+    """A question asks another for its ids, within the same service; what that cut off is said; given ids are taken."""
+    asked = source(2)
+    ask(asked, "paused", service="agent")
+    first, second = asked.asked
+    assert (first["status"], first["service"], first["limit"]) == ("paused", "agent", 10_001)
+    assert second["ids"] == ["inv_0", "inv_1"]
+    with pytest.warns(Truncated, match="only the first 10,000 invocations were looked at"):
+        frame = ask(source(10_001), "paused", limit=None)
+    assert frame.attrs["params"]["ids"] == {"count": 10_000, "first": [f"inv_{number}" for number in range(10)]}
+    alone = source()
+    ask(alone, "paused", ids="inv_1x")
+    assert [each["ids"] for each in alone.asked] == [["inv_1x"]]
+
+
+def test_nobody_to_ask_about_is_an_empty_answer() -> None:
+    """Where the first question finds nobody, the second still gives its columns, about an id that nobody has."""
+    nobody = source(0)
+    assert len(ask(nobody, "paused")) == 0
+    assert nobody.asked[1]["ids"] == [NOBODY]
+
+
+def test_a_heavy_question_says_so_first(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line on stderr names the question and what it reads; others are silent."""
+    ask(source(), "state_sizes")
+    assert capsys.readouterr().err == "state_sizes is a heavy question: it reads every value of every state.\n"
+    ask(source(), "overview")
+    assert capsys.readouterr().err == ""
+
+
+def test_now_can_be_moved() -> None:
+    """now= moves the moment that ages and spans count from, and stands in attrs."""
+    asked = source()
+    frame = ask(asked, "terminal_failures", now="2026-11-24T12:00:00+01:00", since="1h")
+    assert asked.asked[0]["since"] == datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
+    assert frame.attrs["now"] == "2026-11-24T11:00:00+00:00"

@@ -1,0 +1,195 @@
+"""Questions about what no demo makes, asked of rows made for them and answered by DataFusion, the server's engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from datafusion import SessionContext, udf
+
+from restate_lab.analysis.questions import ask
+from restate_lab.client.statement import bind
+
+NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
+TIME = pa.timestamp("ms", "+00:00")
+STATUS = pa.schema(
+    [
+        *(pa.field(name, pa.large_string()) for name in ("id", "status", "target", "target_service_name")),
+        *(pa.field(name, pa.large_string()) for name in ("target_handler_name", "target_service_key", "invoked_by_id")),
+        *(pa.field(name, pa.large_string()) for name in ("invoked_by_target", "pinned_deployment_id")),
+        pa.field("inboxed_at", TIME),
+        *(pa.field(name, TIME) for name in ("created_at", "modified_at", "running_at", "completed_at")),
+        *(pa.field(name, TIME) for name in ("scheduled_at", "scheduled_start_at")),
+        *(pa.field(f"suspended_waiting_for_{what}", pa.list_(pa.uint32())) for what in ("completions", "signals")),
+    ]
+)
+JOURNAL = pa.schema(
+    [
+        *(pa.field(name, pa.large_string()) for name in ("id", "entry_type", "name", "entry_lite_json")),
+        pa.field("index", pa.uint32()),
+    ]
+)
+
+
+FLAGS = {"has_lock": pa.bool_(), "in_flight": pa.bool_(), "num_inbox": pa.uint64(), "retry_count": pa.uint64()}
+
+
+def table(columns: str, *values: tuple[Any, ...]) -> pa.Table:
+    """Return rows of these columns; those that FLAGS does not know are texts."""
+    names = columns.split()
+    schema = pa.schema([pa.field(name, FLAGS.get(name, pa.large_string())) for name in names])
+    return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in values], schema=schema)
+
+
+class Rows:
+    """A source over rows: the statements that servers answer, without a server."""
+
+    name, version, now = "rows", "1.7.12", NOW
+
+    def __init__(
+        self, status: list[dict[str, Any]], journal: list[dict[str, Any]] | None = None, **tables: pa.Table
+    ) -> None:
+        self.features = {"vqueues": "sys_vqueues" in tables}
+        self._tables = {
+            "sys_invocation_status": pa.Table.from_pylist(status, schema=STATUS),
+            "sys_journal": pa.Table.from_pylist(journal or [], schema=JOURNAL),
+            **tables,
+        }
+        self._context = SessionContext()
+        for name, table in self._tables.items():
+            empty = pa.RecordBatch.from_pylist([], schema=table.schema)
+            self._context.register_record_batches(name, [[empty, *table.to_batches()]])
+        for kind, type_ in (("json", pa.string()), ("str", pa.string()), ("int", pa.int64())):
+            self._context.register_udf(json_get(kind, type_))
+
+    def tables(self) -> pd.DataFrame:
+        pairs = [(name, column) for name, table in self._tables.items() for column in table.column_names]
+        return pd.DataFrame(pairs, columns=["table", "column"])
+
+    def sql(self, statement: str, /, *, params: Mapping[str, Any], timeout: float | None = None) -> pd.DataFrame:
+        return self._context.sql(bind(statement, params)).to_pandas()
+
+
+def json_get(kind: str, type_: pa.DataType) -> Any:
+    def one(text: str | None, key: str) -> Any:
+        value = json.loads(text).get(key) if text else None
+        return json.dumps(value) if kind == "json" and value is not None else value
+
+    def get(texts: pa.Array, keys: pa.Array) -> pa.Array:
+        pairs = zip(texts.to_pylist(), keys.to_pylist(), strict=True)
+        return pa.array([one(text, key) for text, key in pairs], type_)
+
+    return udf(get, [pa.string(), pa.string()], type_, "immutable", name=f"json_get_{kind}")
+
+
+def invocation(id_: str, status: str = "suspended", **columns: Any) -> dict[str, Any]:
+    before = NOW - timedelta(hours=2)
+    named = {"target": f"Svc/{id_}", "target_service_name": "Svc", "target_handler_name": "run"}
+    return {"id": id_, "status": status, "created_at": before, "modified_at": before, **named, **columns}
+
+
+def command(id_: str, index: int, kind: str, **details: Any) -> dict[str, Any]:
+    lite = json.dumps({"Command": {kind: details}})
+    return {"id": id_, "index": index, "entry_type": f"Command: {kind}", "name": "step", "entry_lite_json": lite}
+
+
+def waiting(*completions: int, signals: tuple[int, ...] = (1,)) -> dict[str, list[int]]:
+    return {"suspended_waiting_for_completions": list(completions), "suspended_waiting_for_signals": list(signals)}
+
+
+def test_suspended_on_its_own_run() -> None:
+    """Only who is suspended and waits for the completion of a Run is found, not who waits for anything else."""
+    source: Any = Rows(
+        [
+            invocation("inv_stuck", **waiting(2)),
+            invocation("inv_either", **waiting(1, 2)),
+            invocation("inv_asleep", **waiting(1)),
+            invocation("inv_running", status="invoked", **waiting(2)),
+        ],
+        [
+            command(id_, index, kind, completion_id=index)
+            for id_ in ("inv_stuck", "inv_either", "inv_asleep", "inv_running")
+            for index, kind in ((1, "Sleep"), (2, "Run"))
+        ],
+    )
+    frame = ask(source, "suspended_on_run")
+    assert list(zip(frame["id"], frame["step"], frame["entry_index"], strict=True)) == [
+        ("inv_either", "step", 2),
+        ("inv_stuck", "step", 2),
+    ]
+    assert list(frame["waiting_for"]) == [pd.Timedelta(hours=2)] * 2
+    assert len(ask(source, "suspended_on_run", older_than="3h")) == 0
+    assert len(ask(source, "suspended_on_run", service="Other")) == 0
+
+
+def test_waiting_for_several_things_is_several_rows() -> None:
+    """The first of several is a row each; signal 1 is left out; what the journal does not explain is Unknown."""
+    wake_up_time = int(NOW.timestamp() * 1000)
+    source: Any = Rows(
+        [invocation("inv_race", **waiting(1, 9, signals=(1, 17, 3))), invocation("inv_over", status="completed")],
+        [command("inv_race", 1, "Sleep", completion_id=1, wake_up_time=wake_up_time)],
+    )
+    frame = ask(source, "waiting_on")
+    assert set(frame["id"]) == {"inv_race"}
+    found = frame.set_index("waits_for")
+    assert sorted(found.index) == ["Awakeable", "Signal", "Sleep", "Unknown"]
+    assert found.loc["Sleep", "wakes_at"].replace(tzinfo=UTC) == NOW
+    assert (found.loc["Awakeable", "signal"], found.loc["Signal", "signal"]) == (17, 3)
+
+
+def test_whoever_is_suspended_has_a_row() -> None:
+    """A signal by name stands in no column, so waiting for nothing else is waiting for one; attaching has a callee."""
+    source: Any = Rows(
+        [invocation("inv_bell", **waiting()), invocation("inv_guest", **waiting(1))],
+        [command("inv_guest", 1, "AttachInvocation", completion_id=1, target={"InvocationId": "inv_host"})],
+    )
+    frame = ask(source, "waiting_on").set_index("id")
+    assert frame["waits_for"].to_dict() == {"inv_bell": "Signal", "inv_guest": "AttachInvocation"}
+    assert frame.loc["inv_guest", "callee_id"] == "inv_host"
+
+
+def test_a_planned_delay_is_no_latency() -> None:
+    """What was sent with a delay counts from its planned start, what was not from its creation."""
+    made, planned, done = (NOW - timedelta(minutes=minutes) for minutes in (60, 10, 9))
+    at = {"created_at": made, "running_at": planned, "completed_at": done}
+    delayed = {"target_handler_name": "delayed", "scheduled_at": made, "scheduled_start_at": planned}
+    source: Any = Rows(
+        [invocation("inv_a", status="completed", **at), invocation("inv_b", status="completed", **{**at, **delayed})],
+        [],
+    )
+    latency = ask(source, "latency").set_index("target_handler_name")
+    assert latency["p50_ms"].to_dict() == {"run": 51 * 60_000, "delayed": 60_000}
+    parts = ask(source, "latency_parts").set_index("target_handler_name")
+    assert parts["queued_p50_ms"].to_dict() == {"run": 50 * 60_000, "delayed": 0}
+    assert parts["running_p50_ms"].to_dict() == {"run": 60_000, "delayed": 60_000}
+
+
+def test_a_holder_that_backs_off_does_not_wait_for_its_own_key() -> None:
+    """With vqueues the inbox counts the holder and a call for tomorrow, too, and neither of them waits."""
+    waits = {"status": "inboxed", "target_service_key": "k", "inboxed_at": NOW - timedelta(minutes=1)}
+    source: Any = Rows(
+        [
+            invocation("inv_holder", status="invoked", target_service_key="k"),
+            invocation("inv_waits", **waits),
+            invocation("inv_tomorrow", status="scheduled", target_service_key="k"),
+        ],
+        sys_vqueue_meta=table("id lock_name scope service_name num_inbox", ("vq_1", "Svc/k", None, "Svc", 3)),
+        sys_vqueues=table(
+            "id entry_id stage status has_lock",
+            ("vq_1", "inv_holder", "inbox", "backing-off", True),
+            ("vq_1", "inv_waits", "inbox", "new", False),
+            ("vq_1", "inv_tomorrow", "inbox", "scheduled", False),
+        ),
+        sys_vqueue_entry_status=table("entry_id status", ("inv_holder", "backing-off"), ("inv_waits", "new")),
+        sys_locks=table("lock_name scope acquired_by", ("Svc/k", None, "inv_holder")),
+        sys_invocation_state=table("id in_flight retry_count"),
+    )
+    blocked = ask(source, "blocked_keys").iloc[0]
+    assert (blocked["waiting"], blocked["holder_id"], blocked["holder_status"]) == (1, "inv_holder", "backing-off")
+    backlog = ask(source, "backlog_by_key").iloc[0]
+    assert (backlog["waiting"], backlog["oldest_id"], backlog["target_service_key"]) == (1, "inv_waits", "k")
+    assert set(ask(source, "overview")["status"]) == {"backing-off", "pending", "scheduled"}

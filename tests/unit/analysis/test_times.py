@@ -1,0 +1,79 @@
+"""Times that people give, in all their forms."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pandas as pd
+import pytest
+
+from restate_lab.analysis.times import length, moment
+from restate_lab.errors import ArgumentError
+
+NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ("30s", 30),
+        ("2h", 7200),
+        ("2h 30min", 9000),
+        ("2h30m", 9000),
+        ("1.5 days", 129_600),
+        ("500ms", 0.5),
+        ("1 Week", 604_800),
+        ("PT2H", 7200),
+        ("P1DT1M0.5S", 86_460.5),
+        (timedelta(minutes=5), 300),
+        (pd.Timedelta("5min"), 300),
+        ("0s", 0),
+    ],
+)
+def test_lengths(given: str | timedelta, seconds: float) -> None:
+    """Lengths are taken as people, ISO 8601 and Python write them."""
+    assert length(given).total_seconds() == seconds
+
+
+@pytest.mark.parametrize("odd", ["", "h", "30", "1M", "2 fortnights", "-5m", "5m ago", "P", "PT", "1e400s", 30, None])
+def test_what_is_no_length_is_refused(odd: object) -> None:
+    """A number without unit, a capital M, a negative or unknown length is an error that shows how to write one."""
+    with pytest.raises(ArgumentError, match=r"since is .*(30s|2h|negative)"):
+        length(odd, name="since")  # type: ignore[arg-type]
+
+
+def test_ages_count_back_or_ahead_from_now() -> None:
+    """A length stands for a moment before now, or after it where the parameter looks ahead."""
+    assert moment("2h", now=NOW) == NOW - timedelta(hours=2)
+    assert moment(timedelta(hours=2), now=NOW, ahead=True) == NOW + timedelta(hours=2)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "2026-11-25T02:00:00Z",
+        "2026-11-25 03:00:00+01:00",
+        "2026-11-24T18:00:00.000-08:00",
+        datetime(2026, 11, 25, 7, 30, tzinfo=timezone(timedelta(hours=5, minutes=30))),
+        pd.Timestamp("2026-11-25T02:00:00Z"),
+    ],
+)
+def test_moments_keep_their_meaning_in_every_zone(given: str | datetime) -> None:
+    """A moment with a zone is that moment, in UTC, whichever direction the parameter looks in."""
+    for ahead in (False, True):
+        found = moment(given, now=NOW, ahead=ahead)
+        assert (found, found.utcoffset()) == (datetime(2026, 11, 25, 2, 0, tzinfo=UTC), timedelta(0))
+
+
+@pytest.mark.parametrize("naive", ["2026-11-25", "2026-11-25T02:00:00", datetime(2026, 11, 25), pd.Timestamp("2026")])  # noqa: DTZ001
+def test_a_moment_without_zone_is_refused(naive: str | datetime) -> None:
+    """What could mean two moments is not guessed."""
+    with pytest.raises(ArgumentError, match=r"since is .* without a zone"):
+        moment(naive, now=NOW, name="since")
+
+
+@pytest.mark.parametrize("odd", ["2026-13-01T00:00:00Z", "yesterday", pd.NaT, "9000000 days"])
+def test_what_is_no_time_is_refused(odd: object) -> None:
+    """A month 13, a word, a missing value and a moment before the year 1 are errors that name the parameter."""
+    with pytest.raises(ArgumentError, match="since is"):
+        moment(odd, now=NOW, name="since")  # type: ignore[arg-type]
