@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from restate_lab import errors
+    from restate_lab.analysis.journal import journal
+    from restate_lab.analysis.journal_diff import journal_diff
     from restate_lab.analysis.questions import ask, questions
     from restate_lab.audit import audit_log
     from restate_lab.client.lab import Lab, connect
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Lab", "Source", "ask", "audit_log", "connect", "errors", "questions"]
+__all__ = ["Lab", "Source", "ask", "audit_log", "connect", "errors", "journal", "journal_diff", "questions"]
 
 _HOME = {
     "Lab": "restate_lab.client.lab",
@@ -25,6 +27,8 @@ _HOME = {
     "ask": "restate_lab.analysis.questions",
     "audit_log": "restate_lab.audit",
     "connect": "restate_lab.client.lab",
+    "journal": "restate_lab.analysis.journal",
+    "journal_diff": "restate_lab.analysis.journal_diff",
     "questions": "restate_lab.analysis.questions",
 }
 

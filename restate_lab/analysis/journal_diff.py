@@ -1,0 +1,199 @@
+"""Two journals side by side, and where they part: a good run and a bad one, before and after a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import SequenceMatcher
+from typing import Any, TypeAlias
+
+import pandas as pd
+import pyarrow as pa
+
+from restate_lab.analysis.journal import read_journal
+from restate_lab.analysis.journal_mismatch import Mismatch, mismatch_of
+from restate_lab.analysis.journal_words import compared, explained
+from restate_lab.errors import ArgumentError
+from restate_lab.source import Source
+
+__all__ = ["journal_diff"]
+
+_TYPES: dict[str, pa.DataType] = {
+    "index_a": pa.int64(),
+    "index_b": pa.int64(),
+    "entry_type": pa.string(),
+    "name": pa.string(),
+    "status_a": pa.string(),
+    "status_b": pa.string(),
+    "duration_a": pa.duration("ms"),
+    "duration_b": pa.duration("ms"),
+    "slower_by": pa.duration("ms"),
+    "retries_a": pa.int64(),
+    "retries_b": pa.int64(),
+    "difference": pa.string(),
+    "divergence": pa.bool_(),
+}
+_NULLABLE: dict[pa.DataType, Any] = {pa.int64(): pd.Int64Dtype()}
+_CARRIED = ("payload_a", "payload_b")
+_REPLAYED, _NOT_REACHED, _NOW = "replayed", "not reached", "now"
+
+_Record: TypeAlias = Mapping[str, Any]
+
+
+def journal_diff(source: Source, a: str, b: str | None = None, /, *, payloads: bool = False) -> pd.DataFrame:
+    """Compare the journals of two invocations, or one journal with what its code does now (RT0016).
+
+    Entries are aligned by type and name; those of calls by service and handler, whatever the key. With ``b`` a row is
+    an entry of both, or of one of them. Without, ``a`` has run into a journal mismatch: the rows are what it wrote
+    down, and what its code did instead when it was last tried. ``payloads=True`` also compares what entries carry.
+
+    Columns: ``index_a, index_b`` (None where it is not there), ``entry_type, name`` (of a call the callee's target, of
+    a promise or state its key), ``status_a, status_b`` (without ``b``: "replayed", "now", "not reached"),
+    ``duration_a, duration_b, slower_by`` (of b, minus that of a), ``retries_a, retries_b``, ``difference`` (words; None
+    where there is none), ``divergence`` (True in the first row that differs in more than time), and with payloads
+    ``payload_a, payload_b``.
+
+    ``frame.attrs`` has ``summary`` (one paragraph), ``a`` and ``b`` (as ``attrs`` of ``journal``) and ``divergence``
+    (the position of that row, or None).
+
+    Raises:
+        ArgumentError: this is no invocation id, or b is missing and a has not run into a mismatch.
+        NotFound: there is no such invocation (any more).
+    """
+    frame_a, invocation_a = read_journal(source, a, payloads=payloads, name="a")
+    if b is None:
+        mismatch = mismatch_of(invocation_a)
+        if mismatch is None:
+            raise ArgumentError(f"{a} has not run into a journal mismatch (RT0016); name another invocation as b.")
+        frame = _frame(list(_against_code(_records(frame_a), mismatch)), payloads=payloads)
+        summary = explained(invocation_a, mismatch)
+        frame.attrs["a"] = dict(frame_a.attrs)
+    else:
+        frame_b, invocation_b = read_journal(source, b, payloads=payloads, name="b")
+        frame = _frame(list(_against(_records(frame_a), _records(frame_b))), payloads=payloads)
+        frame.attrs |= {"a": dict(frame_a.attrs), "b": dict(frame_b.attrs)}
+        found = [(each, mismatch_of(each)) for each in (invocation_a, invocation_b)]
+        said = [explained(each, mismatch) for each, mismatch in found if mismatch and not each.row["ended"]]
+        summary = " ".join([compared(frame), *said])
+    diverging = frame.index[frame["divergence"]]
+    frame.attrs |= {"summary": summary, "divergence": int(diverging[0]) if len(diverging) else None}
+    return frame
+
+
+def _records(frame: pd.DataFrame) -> list[_Record]:
+    objects = frame.astype(object)
+    return [
+        {str(key): value for key, value in row.items()}
+        for row in objects.where(objects.notna(), None).to_dict("records")
+    ]
+
+
+def _frame(rows: Sequence[_Record], *, payloads: bool) -> pd.DataFrame:
+    first = next((number for number, row in enumerate(rows) if _diverges(row)), None)
+    marked = [{**row, "divergence": number == first} for number, row in enumerate(rows)]
+    table = pa.table({name: pa.array([row[name] for row in marked], type_) for name, type_ in _TYPES.items()})
+    frame = table.to_pandas(types_mapper=_NULLABLE.get)
+    for name in _CARRIED if payloads else ():
+        frame[name] = pd.Series([row[name] for row in rows], dtype=object)
+    return frame
+
+
+def _diverges(row: _Record) -> bool:
+    """Tell whether a row differs; that two invocations were given different inputs is no divergence."""
+    return row["difference"] is not None and not (row["entry_type"] == "Input" and row["index_a"] == row["index_b"])
+
+
+def _against(a: Sequence[_Record], b: Sequence[_Record]) -> Iterator[dict[str, Any]]:
+    """Give the aligned rows; where the two part, those of a come first."""
+    for of_a, of_b in _aligned([_key(each) for each in a], [_key(each) for each in b]):
+        if len(of_a) == len(of_b) and of_a and _key(a[of_a[0]]) == _key(b[of_b[0]]):
+            yield from (_side_by_side(a[at_a], b[at_b]) for at_a, at_b in zip(of_a, of_b, strict=True))
+        else:
+            yield from (_side_by_side(a[at], None) for at in of_a)
+            yield from (_side_by_side(None, b[at]) for at in of_b)
+
+
+def _aligned(a: Sequence[Any], b: Sequence[Any]) -> Iterator[tuple[range, range]]:
+    """Give ranges of both that belong together, in order; equal ones have equal lengths and first keys."""
+    start = 0
+    while start < min(len(a), len(b)) and a[start] == b[start]:
+        start += 1
+    end = 0
+    while end < min(len(a), len(b)) - start and a[-1 - end] == b[-1 - end]:
+        end += 1
+    yield range(start), range(start)
+    middle_a, middle_b = a[start : len(a) - end], b[start : len(b) - end]
+    for _, from_a, to_a, from_b, to_b in SequenceMatcher(None, middle_a, middle_b).get_opcodes():
+        yield range(start + from_a, start + to_a), range(start + from_b, start + to_b)
+    yield range(len(a) - end, len(a)), range(len(b) - end, len(b))
+
+
+def _key(record: _Record) -> tuple[Any, ...]:
+    target = record["callee_target"]
+    handler = (target.split("/")[0], target.split("/")[-1]) if target else None
+    return record["entry_type"], record["name"] or handler or record["promise"] or record["state_key"]
+
+
+def _label(record: _Record) -> str | None:
+    names = (record[field] for field in ("name", "callee_target", "promise", "state_key"))
+    return next((str(name) for name in names if name), None)
+
+
+def _side_by_side(a: _Record | None, b: _Record | None) -> dict[str, Any]:
+    either = a or b or {}
+    of_a, of_b = a or {}, b or {}
+    lengths = of_a.get("duration"), of_b.get("duration")
+    return {
+        "index_a": of_a.get("index"),
+        "index_b": of_b.get("index"),
+        "entry_type": either["entry_type"],
+        "name": _label(either),
+        "status_a": of_a.get("status"),
+        "status_b": of_b.get("status"),
+        "duration_a": lengths[0],
+        "duration_b": lengths[1],
+        "slower_by": lengths[1] - lengths[0] if lengths[0] is not None and lengths[1] is not None else None,
+        "retries_a": of_a.get("retries"),
+        "retries_b": of_b.get("retries"),
+        "difference": _difference(a, b),
+        "payload_a": of_a.get("payload"),
+        "payload_b": of_b.get("payload"),
+    }
+
+
+def _difference(a: _Record | None, b: _Record | None) -> str | None:
+    if a is None or b is None:
+        return "only in a" if b is None else "only in b"
+    for field in ("status", "result"):
+        if a[field] != b[field]:
+            return f"{a[field]} in a, {b[field]} in b"
+    if a["failure"] != b["failure"]:
+        return f"failed in a with {a['failure']!r}, in b with {b['failure']!r}"
+    if a.get("argument") != b.get("argument"):
+        return "called with something else"
+    return "carries something else" if a.get("payload") != b.get("payload") else None
+
+
+def _against_code(journal: Sequence[_Record], mismatch: Mismatch) -> Iterator[dict[str, Any]]:
+    """Give the rows of a journal with what became of each when the code was last tried, and what it did instead."""
+    part = mismatch.command_index
+    for record in journal:
+        row = _side_by_side(record, record) | {
+            "index_b": None,
+            "duration_b": None,
+            "slower_by": None,
+            "retries_b": None,
+        }
+        number = record["command_index"]
+        if part is None or number is None or number < part:
+            yield row | {"status_b": _REPLAYED if part is not None else None}
+        elif number > part:
+            yield row | {"status_b": _NOT_REACHED, "difference": _NOT_REACHED}
+        else:
+            yield row | {"status_b": None, "difference": "only in the journal"}
+            yield _instead(row, mismatch)
+
+
+def _instead(row: Mapping[str, Any], mismatch: Mismatch) -> dict[str, Any]:
+    nothing = dict.fromkeys(row)
+    what = {"entry_type": mismatch.entry_type or "?", "name": mismatch.name}
+    return nothing | what | {"status_b": _NOW, "difference": "only in the code"}

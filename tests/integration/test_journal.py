@@ -1,0 +1,339 @@
+"""Journals of real servers: every type of entry, what is open, what was tried again, callees, and two side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from restate_lab.analysis.journal import journal
+from restate_lab.analysis.journal_diff import journal_diff
+from restate_lab.errors import NotFound, Truncated
+from restate_lab.redact import MASK
+from support.bench import wait_for
+from support.clusters import KINDS, Cluster
+from support.journal_bench import SECRET, Stage, published, running_stage
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def stage(request: pytest.FixtureRequest, server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with running_stage(request.param, tmp_path_factory.mktemp("journal")) as running:
+        yield running
+
+
+def of(stage: Stage, role: str, **options: object) -> pd.DataFrame:
+    return journal(stage.lab, stage.roles[role], **options)
+
+
+def shown(frame: pd.DataFrame, *columns: str) -> list[tuple[object, ...]]:
+    """Return rows as tuples, with None for what is missing."""
+    objects = frame[list(columns)].astype(object)
+    return [tuple(row) for row in objects.where(objects.notna(), None).itertuples(index=False)]
+
+
+EVERY = [
+    ("Input", None, "done", None),
+    ("SetState", None, "done", None),
+    ("GetEagerState", None, "done", "success"),
+    ("GetEagerState", None, "done", "void"),
+    ("GetEagerStateKeys", None, "done", None),
+    ("ClearState", None, "done", None),
+    ("ClearAllState", None, "done", None),
+    ("Run", "good step", "done", "success"),
+    ("Run", "bad step", "failed", "failure"),
+    ("Sleep", "blink", "done", "void"),
+    ("Call", None, "done", "success"),
+    ("Call", None, "failed", "failure"),
+    ("OneWayCall", None, "done", "success"),
+    ("OneWayCall", None, "done", "success"),
+    ("CompleteAwakeable", None, "done", "success"),
+    ("SendSignal", "bell", "done", "success"),
+    ("SendSignal", "cancel", "done", "void"),
+    ("AttachInvocation", None, "done", "success"),
+    ("Output", None, "done", "success"),
+]
+
+
+def test_every_type_of_entry_is_one_row_paired_with_its_notifications(stage: Stage) -> None:
+    """A command and its notifications are one row, in the order of the index, with type, name, status and result."""
+    frame = of(stage, "every")
+    assert shown(frame, "entry_type", "name", "status", "result") == EVERY
+    assert frame["index"].is_monotonic_increasing
+    assert list(frame["command_index"]) == list(range(len(EVERY)))
+    assert not frame["open"].any()
+    assert (frame["duration"] >= timedelta(0)).all()
+    assert frame.attrs["status"] == "succeeded"
+    assert frame.attrs["target"] == "Tour/k1/every"
+
+
+def test_an_entry_names_what_it_touches(stage: Stage) -> None:
+    """Callees exist under their target; state keys, wake-up times, awakeables and failures stand in their columns."""
+    frame = of(stage, "every")
+    by_type = frame.groupby("entry_type")
+    called = pd.concat([by_type.get_group("Call"), by_type.get_group("OneWayCall")])
+    targets = stage.lab.sql("SELECT id, target FROM sys_invocation WHERE id IN :ids", ids=called["callee"])
+    assert dict(zip(targets["id"], targets["target"], strict=True)) == dict(
+        zip(called["callee"], called["callee_target"], strict=True)
+    )
+    assert shown(by_type.get_group("GetEagerState"), "state_key") == [("kept",), ("never",)]
+    assert shown(frame[frame["status"] == "failed"], "failure", "failure_code") == [("spilled", 422), ("no tea", 418)]
+    delayed, at_once = by_type.get_group("OneWayCall").itertuples()
+    assert delayed.wakes_at - delayed.started > timedelta(minutes=59)
+    assert pd.isna(at_once.wakes_at)
+    assert by_type.get_group("AttachInvocation")["callee"].iloc[0] == stage.roles["finished"]
+    assert list(by_type.get_group("SendSignal")["callee"]) == [stage.roles["listen"], stage.roles["nap"]]
+    completed = by_type.get_group("CompleteAwakeable").iloc[0]
+    assert (completed["awakeable_id"], completed["callee"]) == (published(stage, "wait"), stage.roles["wait"])
+
+
+def test_sizes_add_up_to_what_the_server_stores(stage: Stage) -> None:
+    """The size of an entry is that of its command and notifications; nothing is counted twice or left out."""
+    sizes = of(stage, "every")["size"]
+    if stage.is_old:
+        assert sizes.isna().all()
+        return
+    rows = stage.lab.sql("SELECT raw_length FROM sys_journal WHERE id = :id", id=stage.roles["every"])
+    assert sizes.sum() == rows["raw_length"].sum()
+
+
+def test_times_are_those_of_the_journal(stage: Stage) -> None:
+    """A command starts when it is written down and is completed when its notification is."""
+    frame = of(stage, "every")
+    rows = stage.lab.sql("SELECT index, appended_at FROM sys_journal WHERE id = :id", id=stage.roles["every"])
+    written = dict(zip(rows["index"], rows["appended_at"], strict=True))
+    for row in frame.itertuples():
+        at = row.index if pd.isna(row.completion_index) else row.completion_index
+        assert (row.started, row.completed) == (written[row.index], written[at])
+
+
+def test_lazy_state_promises_and_signals_are_paired(stage: Stage) -> None:
+    """State that is fetched, promises on both sides, and signals that came are rows like all others."""
+    assert shown(of(stage, "lazily"), "entry_type", "state_key", "result", "status")[1:4] == [
+        ("SetState", "other", None, "done"),
+        ("GetLazyState", "kept", "success", "done"),
+        ("GetLazyStateKeys", None, "success", "done"),
+    ]
+    assert shown(of(stage, "workflow"), "entry_type", "promise", "result")[1:3] == [
+        ("PeekPromise", "granted", "void"),
+        ("GetPromise", "granted", "success"),
+    ]
+    assert shown(of(stage, "grant"), "entry_type", "promise", "result")[1] == ("CompletePromise", "granted", "void")
+    signal = of(stage, "wait").query("entry_type == 'Signal'").iloc[0]
+    assert signal["awakeable_id"] == published(stage, "wait")
+    assert pd.isna(signal["started"])
+    assert shown(of(stage, "listen"), "entry_type", "name", "status")[1] == ("Signal", "bell", "done")
+
+
+def test_what_is_open_is_marked(stage: Stage) -> None:
+    """The open entry is what a suspended invocation waits for, with when, whom or which."""
+    nap = of(stage, "napping").query("open").iloc[0]
+    assert (nap["entry_type"], nap["name"], nap["status"]) == ("Sleep", "siesta", "open")
+    assert timedelta(minutes=30) < nap["wakes_at"] - datetime.now(UTC) < timedelta(hours=1)
+    assert pd.isna(nap["completed"])
+    assert shown(of(stage, "asked").query("open"), "entry_type", "promise") == [("GetPromise", "granted")]
+    call = of(stage, "down").query("open").iloc[0]
+    assert (call["entry_type"], call["callee_target"]) == ("Call", "Helper/down")
+    assert of(stage, "always").query("open")["name"].tolist() == ["get weather"]
+
+
+def test_an_awaited_awakeable_is_open_under_the_id_that_resolves_it(stage: Stage) -> None:
+    """The id made of invocation and signal is the one that the SDK gave, and the ingress takes it."""
+    frame = of(stage, "wait_for_two")
+    _first, second = published(stage, "wait_for_two")
+    assert frame.query("open")["awakeable_id"].tolist() == [second]
+    found = of(stage, "waiting").query("open").iloc[0]
+    assert (found["entry_type"], pd.isna(found["index"])) == ("Signal", True)
+    stage.lab.ingress.resolve_awakeable(found["awakeable_id"], "by its id")
+    stage.until("waiting", "completed")
+    assert stage.lab.ingress.output(stage.roles["waiting"]) == "got by its id"
+    assert not of(stage, "waiting")["open"].any()
+
+
+def test_a_named_signal_is_open_where_the_server_tells_of_it(stage: Stage) -> None:
+    """Since 1.7 the name of an awaited signal is known before it comes; 1.6 says nothing, and nothing is made up."""
+    stage.send("listening", "Helper/listen")
+    stage.until("listening", "suspended")
+    expected = [] if stage.is_old else [("Signal", "bell")]
+    assert shown(of(stage, "listening").query("open"), "entry_type", "name") == expected
+
+
+def test_what_an_invocation_left_undone_is_abandoned(stage: Stage) -> None:
+    """A command without a completion is not open when its invocation has ended: it never will be completed."""
+    frame = of(stage, "nap")
+    assert shown(frame, "entry_type", "name", "status", "open") == [
+        ("Input", None, "done", False),
+        ("Sleep", "siesta", "abandoned", False),
+        ("Signal", "cancel", "done", False),
+        ("Output", None, "failed", False),
+    ]
+    assert shown(frame.tail(1), "failure", "failure_code") == [("cancelled", 409)]
+    assert frame.attrs["status"] == "cancelled"
+
+
+def test_the_reason_of_a_failed_step_is_read_without_payloads(stage: Stage) -> None:
+    """Step and output say why they failed, although structure alone is read."""
+    frame = of(stage, "fails")
+    assert "payload" not in frame
+    assert shown(frame.tail(2), "entry_type", "failure", "failure_code") == [
+        ("Run", "spilled", 422),
+        ("Output", "spilled", 422),
+    ]
+
+
+def test_payloads_are_values_and_secret_headers_are_masked(stage: Stage) -> None:
+    """With payloads, JSON is parsed, what is no text stays bytes, calls have their argument, and secrets are masked."""
+    frame = of(stage, "every", payloads=True).set_index("entry_type", append=True)
+    values = {(row, type_): payload for (row, type_), payload in frame["payload"].items() if payload is not None}
+    assert values[1, "SetState"] == values[2, "GetEagerState"] == {"n": 1}
+    assert values[4, "GetEagerStateKeys"] == ["kept"]
+    assert values[7, "Run"] == {"done": True}
+    assert values[10, "Call"] == "answer to call"
+    assert frame["argument"].iloc[10:14].tolist() == ["call", "no tea", "later", "now"]
+    assert (values[14, "CompleteAwakeable"], values[15, "SendSignal"]) == ("awake", "ding")
+    raw = of(stage, "raw", payloads=True)
+    assert raw["payload"].tolist() == ["hey", b"\x00\xffhey"]
+    headers = of(stage, "finished", payloads=True)["headers"].iloc[0]
+    assert (headers["authorization"], headers["x-tenant"]) == (MASK, "acme")
+    assert SECRET not in str(headers)
+
+
+def test_retries_come_from_the_servers_counter_or_are_a_least_number(stage: Stage) -> None:
+    """What is tried at present has the server's count; of the past, equal errors are known once."""
+    seen = int(wait_for(lambda: of(stage, "always").query("open")["retries"].iloc[0], lambda n: n > 2))
+    row = of(stage, "always").query("open").iloc[0]
+    assert row["retries"] >= seen > stage.errors("always")
+    assert not row["retries_at_least"]
+    assert (row["last_error"], row["last_error_code"]) == ("ValueError('weather service is down')", "RT0007")
+    for role, name in (("third_time", "get weather"), ("own_policy", "limited"), ("pauses", "get weather")):
+        frame = of(stage, role)
+        assert shown(frame[frame["name"] == name], "retries", "retries_at_least") == [(1, True)]
+        assert (frame.loc[frame["name"] != name, "retries"] == 0).all()
+
+
+def test_the_counter_of_an_invocation_is_not_given_to_one_of_two_steps(stage: Stage) -> None:
+    """The counter goes on from a step that failed and succeeded to the next: each then has a least number only."""
+    wait_for(lambda: of(stage, "two_steps")["last_error"].notna().sum() == 2)
+    frame = of(stage, "two_steps")
+    assert shown(frame.tail(2), "name", "status", "retries", "retries_at_least") == [
+        ("first", "done", 1, True),
+        ("second", "open", 1, True),
+    ]
+    assert frame.attrs["failed_attempts"] >= 1
+
+
+def test_an_error_outside_of_a_step_stands_at_the_entry_before(stage: Stage) -> None:
+    """An error that names no command belongs behind the last entry that was written down."""
+    frame = of(stage, "between_steps")
+    assert frame["last_error"].notna().tolist() == [False, True]
+    assert frame["retries"].iloc[1] >= 1
+
+
+def test_a_long_back_off_has_its_count_on_both_kinds(stage: Stage) -> None:
+    """With vqueues a long back-off is ready and without a count in sys_invocation; the journal still has both."""
+    wait_for(lambda: of(stage, "slowly").attrs["status"] == "backing-off")
+    wait_for(lambda: of(stage, "slowly")["retries"].iloc[-1] >= 2)
+    frame = of(stage, "slowly")
+    assert not frame["retries_at_least"].iloc[-1]
+    if stage.has_vqueues:
+        assert stage.errors("slowly") >= 2  # of long back-offs every error is kept there
+
+
+def test_callees_come_in_below_their_calls_down_to_the_depth(stage: Stage) -> None:
+    """Depth 2 brings in callees, more depth theirs; each journal stands right below the call that made it."""
+    assert of(stage, "down")["depth"].tolist() == [1, 1]
+    assert of(stage, "down", depth=2)["depth"].tolist() == [1, 1, 2, 2]
+    whole = of(stage, "down", depth=9)
+    assert whole["depth"].tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert whole["children"].tolist()[1::2] == [2, 2, 2, pd.NA]
+    assert (whole["callee"].dropna().to_numpy() == whole["invocation_id"].iloc[2::2].to_numpy()).all()
+    assert (whole["caller"].dropna().iloc[::2].to_numpy() == whole["invocation_id"].iloc[:6:2].to_numpy()).all()
+
+
+def test_callees_that_are_left_out_are_said(stage: Stage) -> None:
+    """A limit per level that cuts warns, and says how many callees of which level are missing."""
+    with pytest.warns(Truncated, match="3 callees at depth 2"):
+        frame = of(stage, "fan", depth=2, limit=2)
+    assert frame.attrs["truncated"]["left_out"] == {"depth 2": 3}
+    assert (frame["depth"] == 2).sum() == 4
+    assert "truncated" not in of(stage, "fan", depth=2).attrs
+
+
+def test_a_missing_journal_says_why(stage: Stage) -> None:
+    """Never there, not retained, purged: each has its own words, and an empty frame keeps its columns and types."""
+    with pytest.raises(NotFound, match="has no invocation"):
+        journal(stage.lab, stage.roles["every"][:-5] + "aaaaa")
+    full, empty = of(stage, "every"), of(stage, "forgets")
+    assert "not retained" in empty.attrs["note"]
+    assert empty.dtypes.equals(full.dtypes)
+    stage.send("purged", "Helper/answer", "x")
+    stage.until("purged", "completed")
+    stage.lab.admin.purge_journal(stage.roles["purged"])
+    wait_for(lambda: of(stage, "purged").empty)
+    assert "purged" in of(stage, "purged").attrs["note"]
+
+
+@pytest.mark.parametrize(
+    ("how", "now"), [("name", ("Run", "new step")), ("type", ("Call", None)), ("end", ("Output", None))]
+)
+def test_a_mismatch_is_explained_by_its_journal_and_its_error(stage: Stage, how: str, now: tuple[str, str]) -> None:
+    """RT0016: what the journal has, what the code did instead, what it replayed before, and what it never reached."""
+    frame = journal_diff(stage.lab, stage.roles[f"changes_{how}"])
+    assert shown(frame.head(4), "entry_type", "name", "status_b", "difference", "divergence") == [
+        ("Input", None, "replayed", None, False),
+        ("Run", "common", "replayed", None, False),
+        ("Run", "old step", None, "only in the journal", True),
+        (*now, "now", "only in the code", False),
+    ]
+    assert set(frame["difference"].iloc[4:]) <= {"not reached"}
+    assert all(each in frame.attrs["summary"] for each in ("RT0016", "'old step'", now[0], "Retries/changes", "dp_1"))
+
+
+def test_a_good_and_a_bad_run_part_at_the_open_step(stage: Stage) -> None:
+    """Entries are aligned by type and name, and the first that differs in more than time is marked."""
+    frame = journal_diff(stage.lab, stage.roles["own_policy"], stage.roles["fails"])
+    assert shown(frame, "entry_type", "name", "difference", "divergence") == [
+        ("Input", None, None, False),
+        ("Run", "limited", "only in a", True),
+        ("Run", "bad step", "only in b", False),
+        (
+            "Output",
+            None,
+            f"failed in a with {of(stage, 'own_policy')['failure'].iloc[-1]!r}, in b with 'spilled'",
+            False,
+        ),
+    ]
+    assert "They part after 1 entry: a has Run 'limited', b has Run 'bad step'." in frame.attrs["summary"]
+    good = journal_diff(stage.lab, stage.roles["workflow"], stage.roles["asked"])
+    at = good.attrs["divergence"]
+    assert shown(good.iloc[[at]], "entry_type", "name", "difference") == [
+        ("GetPromise", "granted", "done in a, open in b")
+    ]
+
+
+def test_a_restart_begins_with_the_entries_it_copied(stage: Stage) -> None:
+    """What a restart as new copied is equal to the old journal, times included; then it goes its own way."""
+    new = stage.lab.admin.restart_as_new_invocation(stage.roles["third_time"], from_=2)
+    stage.roles["restarted"] = new.new_invocation_id
+    stage.until("restarted", "completed")
+    before, after = of(stage, "third_time"), of(stage, "restarted")
+    assert before["started"].iloc[:2].tolist() == after["started"].iloc[:2].tolist()
+    assert before["started"].iloc[2] < after["started"].iloc[2]
+    frame = journal_diff(stage.lab, stage.roles["third_time"], stage.roles["restarted"], payloads=True)
+    assert frame.attrs["divergence"] is None
+    assert "the same in all of their 4 entries" in frame.attrs["summary"]
+
+
+def test_the_incidents_mismatch_is_explained(incident: Cluster) -> None:
+    """The demo's replaced handler is found to do something else than the journals of its old release say."""
+    import restate_lab as rl
+
+    with rl.connect(incident.admin_url, read_only=True) as lab:
+        for id_ in incident.ids("mismatch"):
+            frame = journal_diff(lab, id_)
+            assert frame["difference"].iloc[frame.attrs["divergence"]] == "only in the journal"
+            assert "RT0016" in frame.attrs["summary"]

@@ -1,0 +1,260 @@
+"""Journals from a source that is made up: bounds, circles, what a source lacks, and how two journals are aligned."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, strategies as st
+
+from restate_lab.analysis import journal_frame, journal_reading
+from restate_lab.analysis.journal import journal
+from restate_lab.analysis.journal_diff import _against, journal_diff
+from restate_lab.analysis.journal_errors import Event
+from restate_lab.analysis.journal_mismatch import mismatch_of
+from restate_lab.errors import ArgumentError, NotFound, Truncated
+
+NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
+COLUMNS = ["sys_journal.raw_length", "sys_journal_events.event_json", "sys_invocation.suspended_waiting_future_json"]
+
+
+def id_of(number: int) -> str:
+    return f"inv_1{number:033}"
+
+
+def row(index: int, entry_type: str, lite: Any, **more: Any) -> dict[str, Any]:
+    at = NOON + timedelta(seconds=index)
+    plain = {"index": index, "entry_type": entry_type, "name": "", "appended_at": at, "completed": None, "size": 10}
+    return plain | {"entry_lite_json": json.dumps(lite), "entry_json": "{}"} | more
+
+
+def command(index: int, type_: str, name: str = "", **body: Any) -> dict[str, Any]:
+    return row(index, f"Command: {type_}", {"Command": {type_: body}}, name=name)
+
+
+def call(index: int, callee: int) -> dict[str, Any]:
+    return command(index, "Call", invocation_id=id_of(callee), result_completion_id=index)
+
+
+class Made:
+    """A source of rows as they are given: journals by number, events, and how the invocations are."""
+
+    name, version, features, now = "made", "9.9.9", {}, NOON
+
+    def __init__(
+        self, journals: dict[int, list[dict[str, Any]]], *, events: Any = (), columns: Any = COLUMNS, **head: Any
+    ):
+        self.journals = {id_of(number): rows for number, rows in journals.items()}
+        self.events, self.columns, self.head = list(events), list(columns), head
+        self.asked: list[str] = []
+
+    def tables(self) -> pd.DataFrame:
+        names = [column.split(".") for column in self.columns]
+        return pd.DataFrame(names, columns=["table", "column"])
+
+    def arrow(self, statement: str, /, **named: Any) -> pa.Table:
+        self.asked.append(statement)
+        wanted = [id_ for id_ in named.get("ids", [named.get("id")]) if id_ in self.journals]
+        if "FROM sys_invocation WHERE" in statement:
+            return pa.Table.from_pylist([self._head(id_) for id_ in wanted])
+        if "sys_journal_events" in statement:
+            return pa.Table.from_pylist([{"id": id_, **event} for id_ in wanted for event in self.events])
+        rows = [{"id": id_, **each} for id_ in wanted for each in self.journals[id_]]
+        return pa.Table.from_pylist([each for each in rows if each["index"] in named.get("indexes", [each["index"]])])
+
+    def _head(self, id_: str) -> dict[str, Any]:
+        plain = {"target": "Svc/do", "ended": False, "word": "suspended", "retry_count": None, "completed_at": None}
+        plain |= {"journal_retention": None, "completion_failure": None, "pinned_deployment_id": "dp_1"}
+        return plain | {"id": id_, "signals": [], "future": None, "journal_size": len(self.journals[id_])} | self.head
+
+
+def event(**more: Any) -> dict[str, Any]:
+    plain = {"event_type": "TransientError", "appended_at": NOON, "after_journal_entry_index": 1, "message": "boom"}
+    return plain | {"code": "RT0007", "command_index": None, "command_type": None, "command_name": None} | more
+
+
+def test_calls_in_a_circle_end() -> None:
+    """Each invocation appears once, however deep the reading, also when it calls itself or its caller."""
+    source = Made({1: [call(0, 2), call(1, 1)], 2: [call(0, 1), call(1, 3)], 3: [call(0, 2)]})
+    frame = journal(source, id_of(1), depth=50)
+    assert frame["invocation_id"].tolist() == [id_of(number) for number in (1, 2, 2, 3, 1)]
+    assert frame["depth"].tolist() == [1, 2, 2, 3, 1]
+    assert sum("FROM sys_journal WHERE" in each for each in source.asked) == 3
+
+
+def test_a_level_of_large_journals_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callees whose journals are too long together are left out, which is said."""
+    monkeypatch.setattr("restate_lab.analysis.journal._MOST_ENTRIES", 4)
+    source = Made(
+        {1: [call(0, 2), call(1, 3), call(2, 4)]} | {n: [command(i, "Run") for i in range(3)] for n in (2, 3, 4)}
+    )
+    with pytest.warns(Truncated, match="2 callees at depth 2"):
+        frame = journal(source, id_of(1), depth=2)
+    assert frame["depth"].tolist() == [1, 2, 2, 2, 1, 1]
+    assert frame.attrs["truncated"]["left_out"] == {"depth 2": 2}
+
+
+def test_callees_without_a_row_are_no_error() -> None:
+    """A callee that was purged has no rows below its call."""
+    frame = journal(Made({1: [call(0, 7)]}), id_of(1), depth=3)
+    assert frame["children"].tolist() == [0]
+
+
+def test_what_a_source_lacks_is_not_known() -> None:
+    """Without events retries are unknown and not 0; without a length sizes are; neither is asked for."""
+    source = Made({1: [command(0, "Input"), command(1, "Run", completion_id=1)]}, columns=["sys_journal.id"])
+    frame = journal(source, id_of(1))
+    assert frame["retries"].isna().all()
+    assert not any(missing in each for each in source.asked for missing in ("raw_length", "events", "future_json"))
+
+
+def test_payloads_are_not_read_unless_asked_for() -> None:
+    """Structure comes from entry_lite_json alone; failures of a very large journal stay unread."""
+    reply = {"Notification": {"ty": {"Completion": "Run"}, "id": {"CompletionId": 1}, "result": "Failure"}}
+    failed = [command(0, "Run", completion_id=1), row(1, "Notification: Run", reply)]
+    for rows, reads in (([command(0, "Input")], 0), (failed, 1), ([failed[0] | {"size": 1 << 30}, failed[1]], 0)):
+        source = Made({1: rows})
+        journal(source, id_of(1))
+        assert sum("entry_json" in each for each in source.asked) == reads
+        assert not any(" raw" in each.replace("raw_length", "") for each in source.asked)
+    source = Made({1: failed})
+    journal(source, id_of(1), payloads=True)
+    assert sum("entry_json" in each for each in source.asked) == 1
+
+
+def test_attrs_hold_json_and_the_frame_can_be_stored(tmp_path: Any) -> None:
+    """A frame goes to Parquet with its attrs; so do those of an empty journal and of a comparison."""
+    source = Made({1: [command(0, "Input"), command(1, "Run", "a", completion_id=1)], 2: []})
+    for frame in (journal(source, id_of(1)), journal(source, id_of(2)), journal_diff(source, id_of(1), id_of(2))):
+        json.dumps(frame.attrs)
+        frame.to_parquet(tmp_path / "frame.parquet")
+    assert "note" in journal(source, id_of(2)).attrs
+
+
+def test_columns_and_types_do_not_depend_on_the_rows() -> None:
+    """An empty journal has the columns and types of a full one."""
+    source = Made({1: [command(0, "Sleep", wake_up_time=1, completion_id=1)], 2: []})
+    full, empty = journal(source, id_of(1)), journal(source, id_of(2))
+    assert list(full) == list(journal_frame._TYPES)
+    assert full.dtypes.equals(empty.dtypes)
+
+
+def test_wrong_arguments_send_nothing() -> None:
+    """A malformed id, depth or limit is refused before anything is asked; an unknown id is not found."""
+    source = Made({})
+    for wrong in ("inv_1short", "dp_1" + "0" * 33, id_of(1).upper(), "inv_1" + "z" * 33, None):
+        with pytest.raises(ArgumentError):
+            journal(source, wrong)
+    for options in ({"depth": 0}, {"limit": 0}):
+        with pytest.raises(ArgumentError):
+            journal(source, id_of(1), **options)
+    assert source.asked == []
+    with pytest.raises(NotFound, match="made has no invocation") as caught:
+        journal(source, id_of(1))
+    assert caught.value.status == 404
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ({"word": "pending"}, "it is pending"),
+        ({"ended": True, "word": "succeeded", "journal_retention": timedelta(0)}, "not retained"),
+        ({"ended": True, "journal_retention": timedelta(hours=1), "completed_at": NOON - timedelta(days=1)}, "is over"),
+        ({"ended": True, "journal_retention": timedelta(days=7), "completed_at": NOON - timedelta(days=1)}, "purged"),
+    ],
+)
+def test_an_empty_journal_says_why(head: dict[str, Any], said: str) -> None:
+    """Not begun, not retained, retention over, purged: attrs has the words."""
+    assert said in journal(Made({1: []}, **head), id_of(1)).attrs["note"]
+
+
+NAMES = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=30)
+
+
+@given(NAMES, NAMES)
+def test_an_alignment_loses_nothing(a: list[str], b: list[str]) -> None:
+    """Every entry of both journals is in one row, in its order; rows of both have one name."""
+    rows = list(_against(records(a), records(b)))
+    assert [row["index_a"] for row in rows if row["index_a"] is not None] == list(range(len(a)))
+    assert [row["index_b"] for row in rows if row["index_b"] is not None] == list(range(len(b)))
+    for each in rows:
+        if each["difference"] is None:
+            assert a[each["index_a"]] == b[each["index_b"]] == each["name"]
+    if a == b:
+        assert all(each["difference"] is None for each in rows)
+
+
+def records(names: list[str]) -> list[dict[str, Any]]:
+    plain = dict.fromkeys(journal_frame._TYPES) | {"entry_type": "Run", "status": "done"}
+    return [plain | {"name": name, "index": index} for index, name in enumerate(names)]
+
+
+def test_calls_are_aligned_by_handler_whatever_the_key() -> None:
+    """Two orders of different products do the same; what is carried counts only with payloads."""
+    a, b = records([""]), records([""])
+    a[0] |= {"callee_target": "Stock/mug/reserve"}
+    b[0] |= {"callee_target": "Stock/a/b/reserve"}
+    (row,) = _against(a, b)
+    assert row["difference"] is None
+    a[0] |= {"payload": 1}
+    b[0] |= {"payload": 2}
+    (row,) = _against(a, b)
+    assert row["difference"] == "carries something else"
+
+
+def test_different_inputs_are_no_divergence() -> None:
+    """A good and a bad run have their own inputs, as a rule; where they part is behind."""
+    rows = {1: [input_("1"), command(1, "Run", "x")], 2: [input_("2"), command(1, "Sleep")]}
+    frame = journal_diff(Made(rows), id_of(1), id_of(2), payloads=True)
+    assert frame["difference"].tolist() == ["carries something else", "only in a", "only in b"]
+    assert frame["divergence"].tolist() == [False, True, False]
+
+
+def input_(payload: str) -> dict[str, Any]:
+    carried = json.dumps({"Command": {"Input": {"headers": [], "payload": list(payload.encode())}}})
+    return command(0, "Input") | {"entry_json": carried}
+
+
+def test_the_largest_difference_in_time_is_named() -> None:
+    """The summary says which entry took how long in either, if anybody would notice."""
+    quick = {"Notification": {"ty": {"Completion": "Run"}, "id": {"CompletionId": 1}, "result": "Success"}}
+    rows = {n: [command(0, "Run", "x", completion_id=1), row(n, "Notification: Run", quick)] for n in (1, 9)}
+    summary = journal_diff(Made(rows), id_of(1), id_of(9)).attrs["summary"]
+    assert "The largest difference in time is Run 'x': 1.0 s in a, 9.0 s in b." in summary
+
+
+def test_without_a_mismatch_a_second_invocation_is_needed() -> None:
+    """Alone, a journal can only be compared with what its own error says."""
+    with pytest.raises(ArgumentError, match="name another invocation as b"):
+        journal_diff(Made({1: [command(0, "Input")]}), id_of(1))
+
+
+def mismatch(message: str, **more: Any) -> Any:
+    what = Event("TransientError", NOON, after_index=3, message=message, code="RT0016", **more)
+    found = mismatch_of(journal_reading.Invocation(id_of(1), {}, [], {}, [what], None))
+    assert found is not None
+    return found
+
+
+def test_a_mismatch_is_read_from_fields_first_and_words_second() -> None:
+    """Where an event has no fields, the words of its message tell where, what was and what is."""
+    words = (
+        "recorded the following: 'run' (index '2')\n - The execution attempts to perform the following: 'one way call'"
+    )
+    found = mismatch(words)
+    assert (found.command_index, found.recorded, found.entry_type) == (2, "Run", "OneWayCall")
+    found = mismatch(words, command_index=4, command_type="Sleep", command_name="nap")
+    assert (found.command_index, found.entry_type, found.name) == (4, "Sleep", "nap")
+    found = mismatch("while executing 'run' (index '2')\n- Difference:\n   name: old != new\n   key: 1 != 2")
+    assert (found.name, found.differs) == ("new", ("name: old != new", "key: 1 != 2"))
+
+
+@given(st.text() | st.lists(st.sampled_from([*"'\n(): !=", "recorded", "attempts to perform", "index"])).map("".join))
+def test_no_message_breaks_the_explanation(message: str) -> None:
+    """A mismatch in other words is still explained, with less in it."""
+    source = Made({1: [command(0, "Input")]}, events=[event(message=message or "?", code="RT0016")])
+    assert "RT0016" in journal_diff(source, id_of(1)).attrs["summary"]

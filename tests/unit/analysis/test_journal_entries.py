@@ -1,0 +1,217 @@
+"""Decoding and pairing: whatever a server writes down becomes rows, and nothing is lost or made up."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, strategies as st
+
+from restate_lab.analysis.ids import awakeable_id, check_invocation_id, invocation_of_awakeable
+from restate_lab.analysis.journal_entries import Entry, pair, waits
+from restate_lab.analysis.journal_errors import Event, troubles
+from restate_lab.errors import ArgumentError
+
+ID = "inv_1lIyp2ByO1ey35cGbU0hywb06imDxMEZvH"
+AWAKEABLE = "sign_1elooVbpk-PwBohBfBWyCN9tmCAW_JVRlAAAAEQ"
+NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+WORDS = """Command Notification Run Call id ty result key name target signal_id Index CompletionId SignalIndex
+SignalName completion_id result_completion_id invocation_id invocation_target wake_up_time invoke_time"""
+FIELDS = st.sampled_from(WORDS.split())
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text() | FIELDS, inner, max_size=6),
+    max_leaves=20,
+)
+TYPES = st.sampled_from(
+    ["Command: Run", "Command: New", "Notification: Run", "Notification: Signal", "Input", "Event", ""]
+)
+
+
+def row(index: int, entry_type: str | None, lite: Any, **more: Any) -> dict[str, Any]:
+    kind, _, type_ = (entry_type or "").partition(": ")
+    inner = {type_: lite} if kind == "Command" else lite
+    written = lite if isinstance(lite, str | None) else json.dumps({kind: inner})
+    plain = {"name": "", "appended_at": NOON + timedelta(seconds=index), "completed": None, "size": 10}
+    return plain | {"index": index, "entry_type": entry_type, "entry_lite_json": written} | more
+
+
+def command(index: int, type_: str, **body: Any) -> dict[str, Any]:
+    return row(index, f"Command: {type_}", body)
+
+
+def completion(index: int, type_: str, id_: int, result: str = "Success") -> dict[str, Any]:
+    body = {"ty": {"Completion": type_}, "id": {"CompletionId": id_}, "result": result}
+    return row(index, f"Notification: {type_}", body)
+
+
+def told(entries: list[Entry], *fields: str) -> list[tuple[object, ...]]:
+    return [tuple(getattr(entry, field) for field in fields) for entry in entries]
+
+
+def test_commands_find_their_notifications_in_any_order() -> None:
+    """Steps that ran side by side are each paired by the id of their completion, not by their place."""
+    rows = [command(0, "Input"), command(1, "Run", completion_id=1), command(2, "Run", completion_id=2)]
+    rows += [completion(3, "Run", 2, "Failure"), completion(4, "Run", 1)]
+    entries = pair(reversed(rows), ID, ended=False)
+    assert told(entries, "index", "completion_index", "status") == [(0, None, "done"), (1, 4, "done"), (2, 3, "failed")]
+    assert entries[1].completed == NOON + timedelta(seconds=4)
+
+
+def test_a_call_is_open_until_its_result_is_there() -> None:
+    """That a callee has its id does not complete a call; it does complete a send."""
+    call = {"invocation_id": ID, "invocation_id_completion_id": 1, "result_completion_id": 2}
+    send = {"invocation_id": ID, "invocation_id_completion_id": 3, "invoke_time": 0}
+    rows = [command(0, "Call", **call), completion(1, "CallInvocationId", 1, "InvocationId")]
+    rows += [command(2, "OneWayCall", **send), completion(3, "CallInvocationId", 3, "InvocationId")]
+    assert told(pair(rows, ID, ended=False), "status", "size") == [("open", 20), ("done", 20)]
+    assert told(pair(rows, ID, ended=True), "status") == [("abandoned",), ("done",)]
+
+
+def test_what_is_sent_as_a_failure_has_not_failed() -> None:
+    """Rejecting somebody's awakeable or signal is done when it is written down; an output that fails has failed."""
+    rows = [command(0, "SendSignal", signal_id={"Name": "bell"}, target_invocation_id=ID, result="Failure")]
+    rows += [command(1, "CompleteAwakeable", id=AWAKEABLE, result="Failure"), command(2, "Output", result="Failure")]
+    entries = pair(rows, ID, ended=True)
+    assert told(entries, "status", "result") == [("done", "failure"), ("done", "failure"), ("failed", "failure")]
+    assert entries[1].callee == ID
+
+
+def test_types_of_newer_servers_come_through() -> None:
+    """An unknown command is paired by its completion id and keeps its name; an unknown notification is a row."""
+    rows = [command(0, "Teleport", completion_id=7, key="mars"), completion(1, "Teleport", 7)]
+    rows += [row(2, "Notification: Dream", {"id": {"DreamId": 1}, "result": "Vague"}), row(3, "Comet: Halley", {})]
+    entries = pair(rows, ID, ended=False)
+    assert told(entries, "entry_type", "status", "result") == [
+        ("Teleport", "done", "success"),
+        ("Dream", "done", "Vague"),
+        ("Halley", "done", None),
+    ]
+
+
+def test_what_cannot_be_read_has_no_status() -> None:
+    """A step whose JSON is missing or broken claims nothing; entries of the first version have columns instead."""
+    rows = [row(0, "Command: Run", None), row(1, "Command: Run", "{"), row(2, "Notification: Run", None)]
+    rows += [row(3, "Input", None, appended_at=None), row(4, "Sleep", None, completed=False)]
+    assert told(pair(rows, ID, ended=False), "entry_type", "status", "started") == [
+        ("Run", None, NOON),
+        ("Run", None, NOON + timedelta(seconds=1)),
+        ("Run", "done", None),
+        ("Input", "done", None),
+        ("Sleep", "open", NOON + timedelta(seconds=4)),
+    ]
+
+
+def test_values_that_arrow_cannot_hold_are_left_out() -> None:
+    """Half a surrogate pair is replaced; a number or a time beyond what fits is not there."""
+    rows = [command(0, "Sleep", wake_up_time=2**62, completion_id=2**70), command(1, "SetState", key="\ud800")]
+    assert told(pair(rows, ID, ended=False), "wakes_at", "state_key", "status") == [
+        (None, None, "done"),
+        (None, "?", "done"),
+    ]
+
+
+def test_a_request_for_all_keys_is_not_one_for_a_nameless_key() -> None:
+    """1.6 writes GetLazyStateKeys down as GetLazyState of the key ""."""
+    rows = [command(0, "GetLazyState", key="", completion_id=1), command(1, "GetLazyState", key="k", completion_id=2)]
+    assert told(pair(rows, ID, ended=False), "entry_type") == [("GetLazyStateKeys",), ("GetLazyState",)]
+
+
+@given(st.lists(st.tuples(TYPES, JSON | st.text(), st.booleans()), max_size=8), st.booleans())
+def test_no_json_breaks_the_decoder(written: list[tuple[str, Any, bool]], ended: bool) -> None:
+    """Whatever stands in entry_lite_json, there is a row for each command, and never an error."""
+    rows = []
+    for index, (entry_type, value, is_wrapped) in enumerate(written):
+        kind, _, type_ = entry_type.partition(": ")
+        whole = {kind: {type_: value} if kind == "Command" else value} if is_wrapped else value
+        rows.append(row(index, entry_type, json.dumps(whole)))
+    entries = pair(rows, ID, ended=ended)
+    seen = {entry.index for entry in entries} | {entry.completion_index for entry in entries}
+    assert {each["index"] for each in rows if not each["entry_type"].startswith("Notification")} <= seen
+    for entry in entries:
+        for field in Entry.__dataclass_fields__:
+            assert not isinstance(getattr(entry, field), dict | list | float | bool)
+            pa.array([getattr(entry, field)])
+
+
+@given(JSON, st.lists(st.integers() | st.none() | st.text()))
+def test_no_future_breaks_the_waits(future: Any, signals: list[Any]) -> None:
+    """Whatever a suspended invocation is said to wait for, what is understood is open, and there is never an error."""
+    assert all(entry.status == "open" for entry in waits(ID, signals, json.dumps(future), []))
+
+
+def test_waits_are_awakeables_that_have_not_come_and_names() -> None:
+    """Signals below 17 are Restate's own; a name that came may be waited for again; futures are looked through."""
+    future = json.dumps({"All": [{"Single": {"SignalIndex": 18}}, {"First": [{"Single": {"SignalName": "bell"}}]}]})
+    here = [Entry("Signal", awakeable_id=AWAKEABLE), Entry("Signal", name="bell")]
+    assert told(waits(ID, [17, 1, 18], future, here), "awakeable_id", "name") == [
+        (awakeable_id(ID, 18), None),
+        (None, "bell"),
+    ]
+
+
+def test_an_awakeables_id_is_made_of_invocation_and_signal() -> None:
+    """The id that an SDK gave on a real server comes out of the invocation's, and goes back into it."""
+    assert awakeable_id(ID, 17) == AWAKEABLE
+    assert invocation_of_awakeable(AWAKEABLE) == ID
+    assert awakeable_id(ID, 1) is None
+    assert invocation_of_awakeable("prom_1abc") is None
+
+
+@given(
+    st.text(st.sampled_from("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"), min_size=33, max_size=33)
+)
+def test_ids_survive_the_way_there_and_back(text: str) -> None:
+    """Every invocation id has one awakeable id per signal, from which it comes back; no other text is taken for one."""
+    made = awakeable_id(f"inv_1{text}", 17)
+    if made is None:
+        with pytest.raises(ArgumentError):
+            check_invocation_id(f"inv_1{text}")
+    else:
+        assert invocation_of_awakeable(made) == check_invocation_id(f"inv_1{text}")
+
+
+@given(st.text())
+def test_no_text_breaks_the_reading_of_ids(text: str) -> None:
+    """What is no id is refused in our words, or is nobody's awakeable."""
+    assert invocation_of_awakeable("sign_1" + text) is None or len(text) == 38
+    with pytest.raises(ArgumentError):
+        check_invocation_id(text)
+
+
+def entries_of(*types: str) -> list[Entry]:
+    return [Entry(type_, index=2 * number, command_index=number) for number, type_ in enumerate(types)]
+
+
+def error(after: int, message: str = "boom", **more: Any) -> Event:
+    return Event("TransientError", NOON, after_index=after, message=message, **more)
+
+
+def test_errors_stand_at_their_command_or_at_the_entry_before() -> None:
+    """An event belongs to the command it names, and to the last one before where it names none that is there."""
+    entries = entries_of("Input", "Run", "Run")
+    found = troubles(entries, [error(4, command_index=1), error(3), error(4, command_index=9)], None)
+    assert {position: trouble.retries for position, trouble in found.items()} == {1: 2, 2: 1}
+
+
+def test_the_servers_counter_counts_where_it_can_only_mean_one_entry() -> None:
+    """With one failing entry the counter is exact; with two, or after a pause, the events are a least number."""
+    entries = entries_of("Input", "Run", "Run")
+    one, two = [error(2, command_index=1)], [error(2, command_index=1), error(4, command_index=2)]
+    paused = [*one, Event("Paused", NOON, after_index=2, message="boom", command_index=1)]
+    assert [(each.retries, each.at_least) for each in troubles(entries, one, 12).values()] == [(12, False)]
+    assert [(each.retries, each.at_least) for each in troubles(entries, one, None).values()] == [(1, True)]
+    assert [(each.retries, each.at_least) for each in troubles(entries, two, 12).values()] == [(1, True), (1, True)]
+    assert [(each.retries, each.at_least) for each in troubles(entries, paused, 3).values()] == [(1, True)]
+
+
+def test_the_last_error_is_the_latest() -> None:
+    """Events are read by their time, whatever their order."""
+    late = Event("TransientError", NOON + timedelta(seconds=1), after_index=0, message="late", code="RT0007")
+    (trouble,) = troubles(entries_of("Input"), [late, error(0, "early")], None).values()
+    assert (trouble.message, trouble.code) == ("late", "RT0007")
+    assert troubles([], [late], None) == {}

@@ -1,0 +1,87 @@
+"""Payloads: JSON, text or bytes, whatever comes, and no secret header."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from restate_lab.analysis.payloads import Carried, carried, decode
+from restate_lab.redact import MASK
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_json_comes_back_as_it_was_sent(value: Any) -> None:
+    """A payload that is JSON is what the handler wrote."""
+    assert decode(json.dumps(value).encode()) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"", None),
+        (b"null", None),
+        (b"plain text", "plain text"),
+        (b"NaN", "NaN"),
+        (b"\x00\xff", b"\x00\xff"),
+        ("é✓".encode(), "é✓"),
+        (b"9" * 5000, "9" * 5000),
+        (b"[" * 100_000, "[" * 100_000),
+    ],
+)
+def test_what_is_no_json_is_text_or_bytes(value: bytes, expected: object) -> None:
+    """Text stays text, bytes stay bytes, and what Python's parser would refuse or make up is text."""
+    assert decode(value) == expected
+
+
+@given(st.binary())
+def test_no_payload_breaks_the_decoder(value: bytes) -> None:
+    """Every payload becomes some value."""
+    decode(value)
+
+
+@given(st.text() | JSON.map(json.dumps) | st.none())
+def test_no_entry_breaks_the_decoder(entry: str | None) -> None:
+    """Whatever stands in entry_json, what is understood comes out, and there is never an error."""
+    assert isinstance(carried(entry), Carried)
+
+
+def test_each_shape_of_entry_gives_its_value() -> None:
+    """Results, written values, states, keys, and the arguments of calls are found where the server puts them."""
+    array = list(b'{"n": 1}')
+    shapes = [
+        {"Command": {"Input": {"headers": [], "payload": array, "name": ""}}},
+        {"Command": {"SetState": {"key": "k", "value": array}}},
+        {"Command": {"CompletePromise": {"key": "k", "value": {"Success": array}}}},
+        {"Command": {"GetEagerState": {"key": "k", "result": {"Success": array}}}},
+        {"Notification": {"Completion": {"Run": {"completion_id": 1, "result": {"Success": array}}}}},
+        {"Notification": {"Signal": {"id": {"Index": 17}, "result": {"Success": array}}}},
+    ]
+    assert [carried(json.dumps(shape)).payload for shape in shapes] == [{"n": 1}] * len(shapes)
+    call = {"Command": {"Call": {"request": {"parameter": array, "headers": [{"name": "x-token", "value": "s3"}]}}}}
+    assert carried(json.dumps(call)) == Carried(argument={"n": 1}, headers={"x-token": MASK})
+    keys = {"Notification": {"Completion": {"GetLazyStateKeys": {"completion_id": 1, "state_keys": ["a", "b"]}}}}
+    assert carried(json.dumps(keys)).payload == ["a", "b"]
+
+
+def test_a_failure_has_its_code_and_message_and_no_payload() -> None:
+    """What failed for good says why."""
+    failed = {"Notification": {"Completion": {"Run": {"result": {"Failure": {"code": 422, "message": "spilled"}}}}}}
+    assert carried(json.dumps(failed)) == Carried(failure="spilled", failure_code=422)
+
+
+@pytest.mark.parametrize("name", ["Authorization", "cookie", "X-Api-Key", "x-signature", "my-token"])
+def test_secret_headers_are_masked(name: str) -> None:
+    """The value of a header that carries a secret is not in what comes out, the others are."""
+    headers = [{"name": name, "value": "swordfish"}, {"name": "x-tenant", "value": "acme"}, "odd"]
+    found = carried(json.dumps({"Command": {"Input": {"headers": headers, "payload": []}}}))
+    assert found.headers == {name: MASK, "x-tenant": "acme"}
+    assert "swordfish" not in repr(found)
