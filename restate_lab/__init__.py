@@ -13,13 +13,25 @@ if TYPE_CHECKING:
     from restate_lab.analysis.journal import journal
     from restate_lab.analysis.journal_diff import journal_diff
     from restate_lab.analysis.questions import ask, questions
+    from restate_lab.analysis.waits import waits
     from restate_lab.audit import audit_log
     from restate_lab.client.lab import Lab, connect
     from restate_lab.source import Source
 
 __version__ = "0.1.0"
 
-__all__ = ["Lab", "Source", "ask", "audit_log", "connect", "errors", "journal", "journal_diff", "questions"]
+__all__ = [
+    "Lab",
+    "Source",
+    "ask",
+    "audit_log",
+    "connect",
+    "errors",
+    "journal",
+    "journal_diff",
+    "questions",
+    "waits",
+]
 
 _HOME = {
     "Lab": "restate_lab.client.lab",
@@ -30,6 +42,7 @@ _HOME = {
     "journal": "restate_lab.analysis.journal",
     "journal_diff": "restate_lab.analysis.journal_diff",
     "questions": "restate_lab.analysis.questions",
+    "waits": "restate_lab.analysis.waits",
 }
 
 

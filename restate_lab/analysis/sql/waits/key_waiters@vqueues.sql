@@ -1,0 +1,23 @@
+-- Which calls wait for the key of a virtual object, and who holds it?
+-- row: one pending call; first those that an invocation waits for, longest first
+-- cost: scan (the entries of vqueues with a lock; where calls wait, the status of every invocation)
+-- needs: feature vqueues, sys_vqueue_meta, sys_vqueues, sys_locks, sys_invocation_status
+-- :limit = required (number) this many rows at most
+--
+-- A holder that backs off stands in the inbox, too, and has the lock.
+SELECT
+  s.id,
+  s.target,
+  s.target_service_name || '/' || s.target_service_key AS key,
+  s.inboxed_at AS since,
+  s.created_at,
+  s.invoked_by_id,
+  l.acquired_by AS holder_id
+FROM sys_vqueue_meta m
+JOIN sys_vqueues q ON q.id = m.id
+JOIN sys_invocation_status s ON s.id = q.entry_id
+LEFT JOIN sys_locks l ON l.lock_name = m.lock_name AND l.scope IS NOT DISTINCT FROM m.scope
+WHERE m.lock_name IS NOT NULL AND m.num_inbox > 0
+  AND q.stage = 'inbox' AND q.status <> 'scheduled' AND NOT q.has_lock
+ORDER BY s.invoked_by_id IS NULL, s.inboxed_at, s.id
+LIMIT :limit

@@ -1,0 +1,25 @@
+-- What do these invocations do at the moment?
+-- row: one invocation
+-- cost: point (the status of these invocations)
+-- needs: feature vqueues, sys_invocation_status, sys_invocation_state, sys_vqueues
+-- :ids = required (ids) the invocations
+--
+-- A long back-off shows as ready everywhere but in sys_vqueues.
+SELECT
+  s.id,
+  s.target,
+  CASE
+    WHEN s.status = 'inboxed' THEN 'pending'
+    WHEN s.status <> 'invoked' THEN s.status
+    WHEN r.in_flight THEN 'running'
+    WHEN r.retry_count > 0 OR q.status = 'backing-off' THEN 'backing-off'
+    ELSE 'ready' END AS status,
+  s.created_at,
+  s.modified_at,
+  s.scheduled_start_at,
+  CAST(coalesce(q.num_errors, r.retry_count) AS BIGINT) AS attempts,
+  coalesce(r.next_retry_at, CASE WHEN q.status = 'backing-off' THEN q.run_at END) AS next_retry_at
+FROM sys_invocation_status s
+LEFT JOIN sys_invocation_state r ON r.id = s.id
+LEFT JOIN sys_vqueues q ON q.entry_id = s.id
+WHERE s.id IN :ids

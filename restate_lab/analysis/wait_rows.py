@@ -1,0 +1,176 @@
+"""Rows of answers as edges and persons of the wait-for graph."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from restate_lab.analysis.ids import awakeable_id
+
+__all__ = ["Edge", "Person", "awaited", "called", "edge_frame", "error_words", "given", "needs_all", "person", "queued"]
+
+_KINDS = {
+    "Call": "call",
+    "AttachInvocation": "attach",
+    "GetInvocationOutput": "attach",
+    "Awakeable": "awakeable",
+    "GetPromise": "promise",
+    "PeekPromise": "promise",
+    "CompletePromise": "promise",
+    "Sleep": "sleep",
+    "Run": "run",
+    "Signal": "signal",
+    "GetLazyState": "state",
+    "GetLazyStateKeys": "state",
+}
+_CANCEL = {"Single": {"SignalIndex": 1}}
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One thing that an invocation waits for; ``blocker`` is None where that is no invocation.
+
+    ``alternative`` tells that it may go on without: it waits for several things of which one may be enough, or it
+    runs and may not have come to waiting yet.
+    """
+
+    waiter: str
+    waiter_target: str
+    kind: str
+    blocker: str | None
+    what: str | None
+    wakes_at: pd.Timestamp | None
+    alternative: bool
+    since: pd.Timestamp | None
+    created_at: pd.Timestamp | None
+    caller: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One invocation, as far as it was read: None for what was not, or where there is no such invocation any more."""
+
+    id: str
+    target: str | None = None
+    status: str | None = None
+    since: pd.Timestamp | None = None
+    created_at: pd.Timestamp | None = None
+    attempts: int | None = None
+    next_at: pd.Timestamp | None = None
+
+
+def awaited(row: Mapping[Any, Any], several: set[str]) -> Edge:
+    """Return the edge of a row of the question ``waiting_on``.
+
+    ``several`` has those who wait for several things and may go on with one.
+    """
+    kind = _KINDS.get(row["waits_for"], "unknown")
+    return Edge(
+        waiter=row["id"],
+        waiter_target=row["target"],
+        kind=kind,
+        blocker=given(row["callee_id"]),
+        what=_what(kind, row),
+        wakes_at=given(row["wakes_at"]),
+        alternative=row["id"] in several,
+        since=given(row["waiting_since"]),
+        created_at=given(row["created_at"]),
+        caller=given(row["invoked_by_id"]),
+    )
+
+
+def queued(row: Mapping[Any, Any]) -> Edge:
+    """Return the edge of a call that waits for a key."""
+    return _edge(row, "key", row["holder_id"], row["key"], alternative=False)
+
+
+def called(row: Mapping[Any, Any]) -> Edge:
+    """Return the edge of a running invocation to one that it has called."""
+    return _edge(row, "open call", row["callee_id"], None, alternative=True)
+
+
+def _edge(row: Mapping[Any, Any], kind: str, blocker: Any, what: str | None, *, alternative: bool) -> Edge:
+    return Edge(
+        waiter=row["id"],
+        waiter_target=row["target"],
+        kind=kind,
+        blocker=given(blocker),
+        what=what,
+        wakes_at=None,
+        alternative=alternative,
+        since=given(row["since"]),
+        created_at=given(row["created_at"]),
+        caller=given(row["invoked_by_id"]),
+    )
+
+
+def person(edge: Edge) -> Person:
+    """Return who waits."""
+    status = {"key": "pending", "open call": "running"}.get(edge.kind, "suspended")
+    return Person(edge.waiter, edge.waiter_target, status, edge.since, edge.created_at)
+
+
+def edge_frame(edges: Iterable[Edge], people: Mapping[str, Person]) -> pd.DataFrame:
+    """Return the edges as a frame, with the targets of both sides."""
+    targets = {id_: each.target for id_, each in people.items()}
+    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    for edge in edges:
+        for name in _COLUMNS:
+            columns[name].append(targets.get(edge.blocker or "") if name == "blocker_target" else getattr(edge, name))
+    frame = pd.DataFrame({name: pd.Series(values, dtype="object") for name, values in columns.items()})
+    for name in ("wakes_at", "since"):
+        frame[name] = pd.to_datetime(frame[name], utc=True).dt.as_unit("ms")
+    frame["alternative"] = frame["alternative"].astype(bool)
+    return frame
+
+
+_COLUMNS = ("waiter", "waiter_target", "kind", "blocker", "blocker_target", "what", "wakes_at", "alternative", "since")
+
+
+def needs_all(future_json: str) -> bool:
+    """Tell whether an awaited future is over only when each of its parts is.
+
+    Since 1.7.12 an SDK of protocol 7 says how it combines futures; older ones say "Unknown". Cancellation, which
+    everybody awaits, does not count. AllSucceededOrFirstFailed is over when one part fails, so it does not need all.
+    """
+    try:
+        return _needs_all(json.loads(future_json))
+    except (ValueError, TypeError, AttributeError):
+        return False
+
+
+def _needs_all(future: dict[str, Any]) -> bool:
+    ((kind, parts),) = future.items()
+    if kind == "Single":
+        return True
+    rest = [part for part in parts if part != _CANCEL]
+    return (kind == "AllCompleted" or len(rest) == 1) and all(_needs_all(part) for part in rest)
+
+
+def error_words(row: Mapping[Any, Any]) -> str:
+    """Return an attempt's error in a line: code, step, and the first line of what was said."""
+    code, step, message = given(row["code"]), given(row["step"]), given(row["message"])
+    first = (message or "").splitlines()[:1]
+    parts = [f"[{code}]" if code else "", f"in step “{step}”:" if step else "", *first]
+    return " ".join(part for part in parts if part)
+
+
+def given(value: Any) -> Any:
+    """Return the value, None where it is missing in one of pandas' ways."""
+    return None if value is None or pd.isna(value) else value
+
+
+def _what(kind: str, row: Mapping[Any, Any]) -> str | None:
+    if kind == "awakeable":
+        return awakeable_id(row["id"], int(row["signal"])) or f"signal {int(row['signal'])}"
+    if kind == "signal":
+        return f"signal {int(row['signal'])}"
+    if kind == "promise":
+        return str(row["promise"])
+    if kind == "sleep" and given(row["wakes_at"]) is not None:
+        return f"until {row['wakes_at']:%Y-%m-%d %H:%M:%S} UTC"
+    return given(row["name"]) or None

@@ -1,0 +1,212 @@
+"""Who waits for whom: root blockers, deadlocks, and what nobody resolves."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import networkx as nx
+import pandas as pd
+
+from restate_lab.analysis.wait_card import waits_card
+from restate_lab.analysis.wait_edges import Reading, read_errors, read_waits
+from restate_lab.analysis.wait_graph import STEPS, Circle, Root, build, circles, count_waiters, roots
+from restate_lab.analysis.wait_rows import Edge, Person, edge_frame
+from restate_lab.analysis.wait_words import describe, root_words
+from restate_lab.errors import ArgumentError, Truncated
+from restate_lab.source import Source
+
+__all__ = ["Waits", "waits"]
+
+_ERRORS = 1_000  # root blockers whose last error is read
+_MAY_HAVE_FAILED = {"backing-off", "paused", "ready", "running"}
+_BLOCKER_TYPES = {"direct": "int64", "in_all": "Int64"}
+_DEADLOCK_TYPES = {"certain": "bool", "length": "int64", "waiting": "Int64"}
+Awaited = Mapping[str, list[Edge]]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Waits:
+    """The wait-for graph of a source at a moment; ``waits()`` makes it, and says what is in the frames."""
+
+    edges: pd.DataFrame
+    blockers: pd.DataFrame
+    deadlocks: pd.DataFrame
+    source: str
+    version: str
+    at: datetime
+    left_out: tuple[str, ...]
+    _graph: nx.DiGraph
+
+    @property
+    def open_awakeables(self) -> pd.DataFrame:
+        """Return the edges that are awakeables nobody has resolved, longest awaited first."""
+        return self._of("awakeable")
+
+    @property
+    def open_promises(self) -> pd.DataFrame:
+        """Return the edges that are promises nobody has completed, longest awaited first."""
+        return self._of("promise")
+
+    @property
+    def sleeps(self) -> pd.DataFrame:
+        """Return the edges that are sleeps, the next to wake first."""
+        return self._of("sleep", "wakes_at")
+
+    @property
+    def verdict(self) -> str:
+        """Return all of it in a line."""
+        certain = int(self.deadlocks["certain"].sum())
+        parts = [
+            _count(certain, "deadlock"),
+            _count(len(self.deadlocks) - certain, "possible deadlock"),
+            _count(len(self.blockers), "root blocker"),
+            _count(len(self.open_awakeables), "open awakeable"),
+            _count(len(self.open_promises), "open promise"),
+            _count(len(self.sleeps), "sleep"),
+        ]
+        said = ", ".join(part for part in parts if part) or "nobody waits for anything"
+        return said + (" (not everything was read)" if self.left_out else "")
+
+    @property
+    def where(self) -> str:
+        """Return on what this was read, and when."""
+        return f"{self.source}, restate {self.version}, {self.at:%Y-%m-%d %H:%M:%S} UTC"
+
+    def graph(self) -> nx.DiGraph:
+        """Return a copy of the graph: an edge leads from who waits to who is waited for, both by invocation id.
+
+        Nodes have ``target, status``; edges ``kind, what, since, alternative`` as in ``edges``.
+        """
+        return self._graph.copy()
+
+    def __repr__(self) -> str:
+        return f"<Waits of {self.where}: {self.verdict}>"
+
+    def _repr_html_(self) -> str:
+        return waits_card(self)
+
+    def _of(self, kind: str, order: str = "since") -> pd.DataFrame:
+        return self.edges[self.edges["kind"] == kind].sort_values([order, "waiter"]).reset_index(drop=True)
+
+
+def waits(source: Source, *, limit: int = 20_000) -> Waits:
+    """Find out who waits for whom, who everybody waits for, and who waits in a circle.
+
+    ``limit`` bounds how many suspended and how many pending invocations are read, those that wait for longest first;
+    pending ones that an invocation called come before others, and with them always who called them or holds their
+    key, so that sleepers hide no deadlock. Queues beyond it are counted on the server. What was left out stands in
+    ``left_out``, in the repr, and is warned of (Truncated). The tables are read one after the other, so on a busy
+    cluster an edge may be over by the time that another is read.
+
+    - ``edges``: one row per thing awaited. ``waiter, waiter_target``; ``kind`` (call, attach, key, awakeable,
+      promise, sleep, run, signal, state, unknown, and "open call": of a running invocation, which may not have come
+      to waiting for it yet; the inactivity timeout suspends it, by default after a minute); ``blocker,
+      blocker_target`` (an invocation, or None); ``what`` (service/key, promise, awakeable's id, wake-up time, step);
+      ``wakes_at`` (UTC, of sleeps); ``alternative`` (it may go on without this one); ``since`` (UTC).
+    - ``blockers``: one row per invocation that waits for no other while others wait for it, most waited for first.
+      ``id, target, status, waits_for`` (in words, with its last error), ``direct`` (waiting for it, or for the key
+      that it holds), ``in_all`` (with those who wait for these; at least so many where something was left out, None
+      past a bound on the work), ``since`` (UTC, its last movement), ``examples`` (ids). Who is in a circle, or behind
+      one alone, stands with the deadlocks.
+    - ``deadlocks``: one row per circle, certain ones first. ``certain, length`` (keys, or invocations where there is
+      no key), ``members`` (ids in order, each waits for the next), ``targets, keys``, ``waiting`` (others behind it;
+      None as ``in_all``), ``since`` (UTC), ``words``, ``cancel`` (the id whose end breaks it), ``way_out`` (a line to
+      paste, with its reason; nothing is done here).
+
+    A deadlock is certain when nobody in it can go on. Who awaits several things at once may need only one of them:
+    SDKs before protocol 7 do not tell, so a circle through such a one is certain only where all that it awaits is
+    stuck, or where it says that it needs all. Awakeables, promises and sleeps may always end.
+
+    Raises:
+        ArgumentError: ``limit`` is not a positive number.
+        NotOnThisServer: the source lacks tables that it takes.
+    """
+    if limit < 1:
+        raise ArgumentError(f"limit is {limit!r}: give a whole number, one or more.")
+    at = source.now
+    reading = read_waits(source, limit=limit, now=at)
+    made = _made(source, reading, at)
+    if made.left_out:
+        warnings.warn("; ".join(made.left_out), Truncated, stacklevel=2)
+    return made
+
+
+def _made(source: Source, reading: Reading, at: datetime) -> Waits:
+    graph = build(reading.edges, reading.people)
+    found = circles(graph, reading.edges, reading.people)
+    blocking = roots(graph, {id_ for circle in found for id_ in circle.members}, reading.unread, steps=STEPS)
+    left_out = list(reading.left_out)
+    awaited: Awaited = defaultdict(list)
+    for edge in reading.edges:
+        awaited[edge.waiter].append(edge)
+    frames = {
+        "edges": edge_frame(reading.edges, reading.people),
+        "blockers": _blockers(source, blocking, reading, awaited),
+        "deadlocks": _deadlocks(found, graph, reading, awaited),
+    }
+    if uncounted := int(frames["blockers"]["in_all"].isna().sum() + frames["deadlocks"]["waiting"].isna().sum()):
+        left_out.append(f"for {uncounted:,} root blockers or deadlocks not everybody behind them was counted")
+    for frame in frames.values():
+        frame.attrs = {"source": source.name, "version": source.version, "now": at.isoformat(), "left_out": left_out}
+    return Waits(**frames, source=source.name, version=source.version, at=at, left_out=tuple(left_out), _graph=graph)
+
+
+def _blockers(source: Source, found: list[Root], reading: Reading, awaited: Awaited) -> pd.DataFrame:
+    people = {root.id: reading.people[root.id] for root in found}
+    failed = [id_ for id_, person in people.items() if person.status in _MAY_HAVE_FAILED]
+    errors = read_errors(source, failed[:_ERRORS])
+    rows = [
+        {
+            "id": root.id,
+            "target": people[root.id].target,
+            "status": people[root.id].status,
+            "waits_for": root_words(people[root.id], awaited.get(root.id, []), errors.get(root.id)),
+            "direct": root.direct,
+            "in_all": root.in_all,
+            "since": people[root.id].since,
+            "examples": list(root.examples),
+        }
+        for root in found
+    ]
+    columns = ("id", "target", "status", "waits_for", "direct", "in_all", "since", "examples")
+    return _frame(rows, columns, _BLOCKER_TYPES)
+
+
+def _deadlocks(found: list[Circle], graph: nx.DiGraph, reading: Reading, awaited: Awaited) -> pd.DataFrame:
+    people: Mapping[str, Person] = reading.people
+    rows, steps = [], STEPS
+    for circle in found:
+        waiting, steps = count_waiters(graph, circle.members, reading.unread, steps)
+        told = describe(circle, graph, people, awaited)
+        rows.append(
+            {
+                "certain": circle.certain,
+                "length": len(told.keys) or len(circle.way),
+                "members": list(circle.way),
+                "targets": [people[id_].target for id_ in circle.way],
+                "keys": list(told.keys),
+                "waiting": waiting,
+                "since": told.since,
+                "words": told.words,
+                "cancel": told.cancel,
+                "way_out": told.way_out,
+            }
+        )
+    columns = ("certain", "length", "members", "targets", "keys", "waiting", "since", "words", "cancel", "way_out")
+    return _frame(rows, columns, _DEADLOCK_TYPES)
+
+
+def _frame(rows: list[dict[str, Any]], columns: tuple[str, ...], types: Mapping[str, str]) -> pd.DataFrame:
+    series = {name: pd.Series([row[name] for row in rows], dtype=types.get(name, "object")) for name in columns}
+    frame = pd.DataFrame(series)
+    frame["since"] = pd.to_datetime(frame["since"], utc=True).dt.as_unit("ms")
+    return frame
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}" if number else ""

@@ -1,0 +1,250 @@
+"""Waits on real servers of each kind: planted deadlocks, queues, chains, and what nobody resolves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import restate_lab as rl
+from restate_lab import errors
+from restate_lab.analysis.waits import Waits, waits
+from support.bench import wait_for
+from support.clusters import KINDS, Cluster, server_binary
+from support.wait_services import planted
+
+pytestmark = pytest.mark.server
+
+HOSTILE = "a/\"b'é✓"
+SUSPENDED = {
+    *("a1", "b1", "r1", "r2", "r3", "self", "through", "any", "both", "held", "look", "deep", "two", "follow"),
+    *("ask", "rest", "consent"),
+}
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A server with everything planted, who is who, and what waits() found."""
+
+    lab: rl.Lab
+    ids: Mapping[str, str]
+    found: Waits
+
+    def names(self, ids: list[str]) -> list[str]:
+        """Return the names of these ids; called ones, which have none, as "·"."""
+        known = {id_: name for name, id_ in self.ids.items()}
+        return [known.get(id_, "·") for id_ in ids]
+
+    def deadlock(self, name: str) -> dict[Any, Any]:
+        """Return the one deadlock with this member."""
+        (row,) = [row for row in self.found.deadlocks.to_dict("records") if self.ids[name] in row["members"]]
+        return row
+
+    def blocker(self, name: str) -> dict[Any, Any]:
+        (row,) = self.found.blockers[self.found.blockers["id"] == self.ids[name]].to_dict("records")
+        return row
+
+    def edges(self, name: str) -> list[dict[Any, Any]]:
+        return self.found.edges[self.found.edges["waiter"] == self.ids[name]].to_dict("records")
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
+    try:
+        binary = server_binary(request.param)
+    except errors.RestateLabError as error:
+        pytest.skip(f"no restate-server {request.param}: {str(error).splitlines()[0]}")
+    folder = tmp_path_factory.mktemp("waits")
+    with planted(binary, folder, vqueues=request.param.endswith("vqueues")) as lab:
+        ids = _plant(lab)
+        wait_for(lambda: _unsettled(lab, ids), lambda unsettled: not unsettled, within=30)
+        yield Planted(lab, ids, waits(lab))
+
+
+def _plant(lab: rl.Lab) -> dict[str, str]:
+    send, ids = lab.ingress.send, {}
+
+    def depot(name: str, handler: str, key: str, body: Any = None) -> None:
+        ids[name] = send("Depot", handler, body, key=key).invocation_id
+
+    for here, there in (("a1", "b1"), ("b1", "a1"), ("r1", "r2"), ("r2", "r3"), ("r3", "r1")):
+        depot(here, "visit", here, there)
+    depot("self", "visit", HOSTILE, HOSTILE)
+    depot("through", "visit_through_office", "through", "through")
+    depot("any", "visit_or_give_up", "any", "any")
+    depot("both", "visit_and_rest", "both", "both")
+    for here, there in (("e1", "e2"), ("e2", "e1")):
+        ids[here] = send("Eager", "visit", there, key=here).invocation_id
+    depot("held", "hold", "held")
+    depot("spoilt", "spoil", "spoilt")
+    wait_for(lambda: _statuses(lab, [ids["held"], ids["spoilt"]]), lambda seen: seen == ["invoked", "suspended"])
+    for number in range(4):
+        depot(f"queue{number}", "take", "held")
+    depot("behind", "take", "spoilt")
+    depot("look", "look", "held")
+    for name, handler, body in (
+        ("deep", "delegate", "held"),
+        ("two", "fetch_all", ["held", "spoilt"]),
+        ("follow", "follow", ids["held"]),
+        ("ask", "ask", None),
+        ("rest", "rest", None),
+    ):
+        ids[name] = send("Office", handler, body).invocation_id
+    ids["consent"] = send("Consent", "run", key="w/1").invocation_id
+    return ids
+
+
+def _statuses(lab: rl.Lab, ids: list[str]) -> list[str]:
+    return sorted(lab.sql("SELECT status FROM sys_invocation_status WHERE id IN :ids", ids=ids)["status"])
+
+
+def _unsettled(lab: rl.Lab, ids: Mapping[str, str]) -> list[str]:
+    """Return who does not wait yet as planted."""
+    frame = lab.sql("SELECT id, status, invoked_by_id FROM sys_invocation_status WHERE status <> 'completed'")
+    suspended = set(frame.loc[frame["status"] == "suspended", "id"])
+    callers = set(frame.loc[frame["status"] == "inboxed", "invoked_by_id"])
+    called = {ids[name] for name in ("a1", "b1", "r1", "r2", "r3", "self", "any", "both", "e1", "e2")}
+    # Who visits is suspended in the sleep before, too: wait until its call queues.
+    return [name for name in SUSPENDED if ids[name] not in suspended] + sorted(called - callers)
+
+
+@pytest.mark.parametrize(
+    ("names", "keys"),
+    [
+        (["a1", "b1"], ["Depot/a1", "Depot/b1"]),
+        (["r1", "r2", "r3"], ["Depot/r1", "Depot/r2", "Depot/r3"]),
+        (["self"], [f"Depot/{HOSTILE}"]),
+    ],
+)
+def test_a_circle_of_keys_is_a_deadlock(world: Planted, names: list[str], keys: list[str]) -> None:
+    """Two, three, and one alone: certain, with all members in order and the keys that they hold."""
+    row = world.deadlock(names[0])
+    assert row["certain"]
+    assert row["length"] == len(names)
+    assert sorted(row["keys"]) == sorted(keys)
+    members = world.names(row["members"])
+    assert members.count("·") == len(names)
+    holders = [name for name in members if name != "·"]
+    start = holders.index(names[0])
+    assert [*holders[start:], *holders[:start]] == names
+    assert row["cancel"] in {world.ids[name] for name in names}
+    assert row["cancel"] in row["way_out"]
+
+
+def test_a_circle_may_lead_through_a_service(world: Planted) -> None:
+    """Who has somebody else call its own key is in a deadlock with them."""
+    row = world.deadlock("through")
+    assert row["certain"]
+    assert row["targets"] == ["Depot/through/visit_through_office", "Office/fetch", "Depot/through/take"]
+
+
+def test_who_may_go_on_is_not_stuck_for_certain(world: Planted) -> None:
+    """A time-out beside the call, and callers that run, make it a question: this SDK does not say what it needs."""
+    assert not world.deadlock("any")["certain"]
+    assert "Depot/any/visit_or_give_up also waits for a sleep until" in world.deadlock("any")["way_out"]
+    assert not world.deadlock("both")["certain"]
+    assert not world.deadlock("e1")["certain"]
+    assert "Eager/e1/visit runs" in world.deadlock("e1")["way_out"]
+    assert len(world.found.deadlocks) == 7
+
+
+def test_the_holder_of_a_key_is_the_root(world: Planted) -> None:
+    """Its queue, their callers up to the top, and who follows it wait for the holder; it waits for an awakeable."""
+    row = world.blocker("held")
+    # directly: four in the queue, three calls in it, one that follows; then look, fetch, delegate, fetch_all
+    assert (row["status"], row["direct"], row["in_all"]) == ("suspended", 8, 12)
+    assert row["waits_for"].startswith("the awakeable sign_1")
+    assert set(row["examples"]) <= set(world.found.edges["waiter"])
+
+
+def test_a_root_that_fails_says_with_what(world: Planted) -> None:
+    """A holder that backs off is a root on either kind of server, with code, step and message of its last error."""
+    row = world.blocker("spoilt")
+    assert (row["status"], row["direct"], row["in_all"]) == ("backing-off", 2, 3)
+    assert "[RT0007] in step “count crates”: ValueError('the crates are wet" in row["waits_for"]
+    assert list(world.found.blockers["id"]) == [world.ids["held"], world.ids["spoilt"]]
+
+
+def test_each_thing_awaited_is_an_edge(world: Planted) -> None:
+    """Calls, keys, handles, awakeables, promises and sleeps have what is awaited, and since when."""
+    (follow,) = world.edges("follow")
+    assert (follow["kind"], follow["blocker"]) == ("attach", world.ids["held"])
+    (queued,) = world.edges("queue0")
+    assert (queued["kind"], queued["what"], queued["blocker"]) == ("key", "Depot/held", world.ids["held"])
+    (look,) = world.edges("look")
+    assert (look["kind"], look["blocker_target"]) == ("call", "Depot/held/take")
+    (consent,) = world.edges("consent")
+    assert (consent["kind"], consent["what"]) == ("promise", "signed/by")
+    (rest,) = world.edges("rest")
+    assert rest["kind"] == "sleep"
+    assert rest["wakes_at"] - pd.Timestamp(world.found.at) > pd.Timedelta(minutes=50)
+    assert {edge["kind"] for edge in world.edges("any")} == {"call", "sleep"}
+    assert all(edge["alternative"] for edge in world.edges("any"))
+    assert [edge["kind"] for edge in world.edges("e1")] == ["open call"]
+    assert world.found.edges["since"].notna().all()
+
+
+def test_what_nobody_resolves_is_listed(world: Planted) -> None:
+    """Awakeables have the id to resolve them by, promises their key; sleeps stand with the next to wake first."""
+    found = world.found
+    assert set(found.open_awakeables["waiter"]) == {world.ids["held"], world.ids["ask"]}
+    assert list(found.open_promises["waiter"]) == [world.ids["consent"]]
+    assert set(found.sleeps["waiter"]) == {world.ids[name] for name in ("rest", "any", "both")}
+    assert found.sleeps["wakes_at"].is_monotonic_increasing
+
+
+def test_the_card_and_the_line_say_it(world: Planted) -> None:
+    """The repr counts, the card names: the key with quotes is escaped, and nothing was left out."""
+    assert "4 deadlocks, 3 possible deadlocks, 2 root blockers, 2 open awakeables, 1 open promise" in repr(world.found)
+    html = world.found._repr_html_()
+    assert "a/&quot;b&#x27;é✓" in html
+    assert html.index("Deadlock for") < html.index("Who everybody waits for")
+    assert world.found.left_out == ()
+
+
+def test_a_small_limit_still_counts_the_queues(world: Planted) -> None:
+    """With few rows read, those in the edges come with what the server counts behind each key, and it is said."""
+    with pytest.warns(errors.Truncated, match="suspended for longest"):
+        found = waits(world.lab, limit=10)
+    (row,) = found.blockers[found.blockers["id"] == world.ids["held"]].to_dict("records")
+    keys = found.edges[(found.edges["kind"] == "key") & (found.edges["blocker"] == world.ids["held"])]
+    assert len(keys) < 7 <= row["direct"]
+    assert "not everything was read" in repr(found)
+
+
+def test_the_way_out_leads_out(world: Planted) -> None:
+    """Cancelling the one that is named ends each certain deadlock, and nobody in it waits any more; the last test."""
+    certain = world.found.deadlocks[world.found.deadlocks["certain"]]
+    for id_ in certain["cancel"]:
+        world.lab.admin.cancel_invocation(id_)
+    stuck = {id_ for members in certain["members"] for id_ in members}
+
+    def still_waiting() -> set[str]:
+        return stuck & set(waits(world.lab).edges["waiter"])
+
+    wait_for(still_waiting, lambda seen: not seen)
+    assert not waits(world.lab).deadlocks["certain"].any()
+
+
+def test_the_planted_incident(incident: Cluster) -> None:
+    """In the demo's incident every deadlock, the hot key's holder, the awakeable and the promise are found by role."""
+    with rl.connect(incident.admin_url) as lab:
+        found = waits(lab)
+    certain = found.deadlocks[found.deadlocks["certain"]]
+    members = {frozenset(row) for row in certain["members"]}
+    expected = [
+        {*incident.ids("deadlock_pair"), *incident.ids("deadlock_pair_blocked")},
+        {*incident.ids("deadlock_ring"), *incident.ids("deadlock_ring_blocked")},
+        {*incident.ids("deadlock_self"), *incident.ids("deadlock_self_blocked")},
+    ]
+    assert members == set(map(frozenset, expected))
+    (holder,) = incident.ids("hot_key_holder")
+    top = found.blockers.iloc[0]
+    behind = {*incident.ids("hot_key_queue"), *incident.ids("hot_key_caller"), *incident.ids("hot_key_opener")}
+    assert (top["id"], top["in_all"]) == (holder, len(behind))
+    assert top["waits_for"].startswith("the awakeable sign_1")
+    assert set(incident.ids("forgotten_awakeable")) <= set(found.open_awakeables["waiter"])
+    assert set(incident.ids("forgotten_promise")) <= set(found.open_promises["waiter"])

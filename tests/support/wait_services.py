@@ -1,0 +1,202 @@
+"""Services that wait: for each other, for keys, for people and for time; ``planted`` starts them on a server.
+
+``python wait_services.py --fd N`` serves them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import restate
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+from restate import Context, InvocationRetryPolicy, ObjectContext, ObjectSharedContext, WorkflowContext
+
+import restate_lab as rl
+from restate_lab.demo.cluster import RestateServer
+from restate_lab.demo.process import Process
+
+MOMENT = timedelta(milliseconds=200)
+LONG = timedelta(hours=1)
+SELDOM = InvocationRetryPolicy(initial_interval=timedelta(hours=1), max_interval=timedelta(hours=1))
+
+depot = restate.VirtualObject("Depot", inactivity_timeout=MOMENT)
+eager = restate.VirtualObject("Eager", inactivity_timeout=LONG)
+office = restate.Service("Office", inactivity_timeout=MOMENT)
+consent = restate.Workflow("Consent", inactivity_timeout=MOMENT)
+
+
+# --- a virtual object: its exclusive handlers hold the key
+
+
+@depot.handler()
+async def take(ctx: ObjectContext) -> str:
+    """Do nothing, once the key is free."""
+    return ctx.key()
+
+
+@depot.handler()
+async def visit(ctx: ObjectContext, key: str) -> str:
+    """Hold the own key, and take another."""
+    await ctx.sleep(timedelta(seconds=1.5))
+    return await ctx.object_call(take, key=key, arg=None)
+
+
+@depot.handler()
+async def visit_or_give_up(ctx: ObjectContext, key: str) -> str:
+    """Hold the own key, and take another or wait for an hour, whichever comes first."""
+    await ctx.sleep(timedelta(seconds=1.5))
+    match await restate.select(taken=ctx.object_call(take, key=key, arg=None), timeout=ctx.sleep(LONG)):
+        case ["taken", result]:
+            return str(result)
+    return "gave up"
+
+
+@depot.handler()
+async def visit_and_rest(ctx: ObjectContext, key: str) -> str:
+    """Hold the own key, and take another and wait for an hour, both."""
+    await ctx.sleep(timedelta(seconds=1.5))
+    await restate.gather(ctx.object_call(take, key=key, arg=None), ctx.sleep(LONG))
+    return "rested"
+
+
+@depot.handler()
+async def visit_through_office(ctx: ObjectContext, key: str) -> str:
+    """Hold the own key, and have somebody else take a key."""
+    return await ctx.service_call(fetch, key)
+
+
+@depot.handler()
+async def hold(ctx: ObjectContext) -> str:
+    """Hold the key until an awakeable is resolved."""
+    _, outcome = ctx.awakeable(type_hint=str)
+    return await outcome
+
+
+@depot.handler(invocation_retry_policy=SELDOM)
+async def spoil(ctx: ObjectContext) -> str:
+    """Hold the key, and fail again and again in a step."""
+    return await ctx.run_typed("count crates", _raise)
+
+
+@depot.handler(kind="shared")
+async def look(ctx: ObjectSharedContext) -> str:
+    """Take the own key without holding it."""
+    return await ctx.object_call(take, key=ctx.key(), arg=None)
+
+
+# --- the same, not suspended while it waits
+
+
+@eager.handler(name="take")
+async def eager_take(ctx: ObjectContext) -> str:
+    """Do nothing, once the key is free."""
+    return ctx.key()
+
+
+@eager.handler(name="visit")
+async def eager_visit(ctx: ObjectContext, key: str) -> str:
+    """Hold the own key, and take another."""
+    await ctx.sleep(timedelta(seconds=1.5))
+    return await ctx.object_call(eager_take, key=key, arg=None)
+
+
+# --- a service: holds nothing
+
+
+@office.handler()
+async def fetch(ctx: Context, key: str) -> str:
+    """Take a key."""
+    return await ctx.object_call(take, key=key, arg=None)
+
+
+@office.handler()
+async def delegate(ctx: Context, key: str) -> str:
+    """Have it fetched."""
+    return await ctx.service_call(fetch, key)
+
+
+@office.handler()
+async def fetch_all(ctx: Context, keys: list[str]) -> int:
+    """Take several keys at once."""
+    return len(await restate.gather(*[ctx.object_call(take, key=key, arg=None) for key in keys]))
+
+
+@office.handler()
+async def follow(ctx: Context, invocation_id: str) -> str:
+    """Wait for the outcome of an invocation that somebody else began."""
+    return str(await ctx.attach_invocation(invocation_id))
+
+
+@office.handler()
+async def ask(ctx: Context) -> str:
+    """Wait for an awakeable."""
+    _, outcome = ctx.awakeable(type_hint=str)
+    return await outcome
+
+
+@office.handler()
+async def rest(ctx: Context) -> None:
+    """Wait for an hour."""
+    await ctx.sleep(LONG)
+
+
+@consent.main()
+async def run(ctx: WorkflowContext) -> str:
+    """Wait for a promise."""
+    return await ctx.promise("signed/by", type_hint=str).value()
+
+
+def _raise() -> str:
+    msg = "the crates are wet\nand the floor, too"
+    raise ValueError(msg)
+
+
+@contextlib.contextmanager
+def planted(binary: Path, folder: Path, *, vqueues: bool) -> Iterator[rl.Lab]:
+    """Start a server and these services, and give a connection to it."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(RestateServer(binary, vqueues=vqueues))
+        uri = stack.enter_context(_serving(folder))
+        lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))
+        lab.admin.create_deployment(uri=uri)
+        yield lab
+
+
+@contextlib.contextmanager
+def _serving(folder: Path) -> Iterator[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RESTATE_")}
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
+        command = [sys.executable, __file__, "--fd", str(listening.fileno())]
+        log = folder / "services.log"
+        with Process(command, env=environment, log=log, pass_fds=(listening.fileno(),)):
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def main() -> None:
+    """Serve on an inherited listening socket until SIGTERM, which ends this process at once."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fd", type=int, required=True)
+    config = Config()
+    config.bind = [f"fd://{parser.parse_args().fd}"]
+    server = threading.Thread(target=lambda: asyncio.run(_serve(config)), daemon=True)
+    server.start()
+    server.join()
+
+
+async def _serve(config: Config) -> None:
+    app = restate.app(services=[depot, eager, office, consent])
+    await serve(app, config, shutdown_trigger=asyncio.Event().wait)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,545 @@
+"""Waits on rows made by hand: circles, alternatives, shared waiters, hostile keys, cuts and bounds."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from importlib.resources import files
+from typing import Any
+
+import networkx as nx
+import pandas as pd
+import pytest
+
+from restate_lab.analysis import question_files, wait_graph
+from restate_lab.analysis.wait_edges import Reading
+from restate_lab.analysis.wait_rows import needs_all
+from restate_lab.analysis.wait_words import age
+from restate_lab.analysis.waits import Waits, waits
+from restate_lab.errors import ArgumentError, Truncated
+
+NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
+HOUR_AGO = pd.Timestamp(NOW - timedelta(hours=1))
+QUESTIONS = ("ids_by_status", "waiting_on", "blocked_keys")
+QUESTION_COLUMNS = {
+    "ids_by_status": "id modified_at",
+    "waiting_on": "id target waits_for name callee_id promise signal wakes_at entry_index waiting_since created_at"
+    " invoked_by_id",
+    "blocked_keys": "holder_id waiting",
+    "key_waiters": "id target key since created_at invoked_by_id holder_id",
+    "open_calls": "id target callee_id since created_at invoked_by_id",
+    "combinations": "id future_json",
+    "states": "id target status created_at modified_at scheduled_start_at attempts next_retry_at",
+    "last_errors": "id code message step",
+}
+
+
+def inv(name: str) -> str:
+    """Return the well-formed id of an invocation with this name."""
+    return f"inv_1{int.from_bytes(name.encode(), 'big') % 10**20:033d}"
+
+
+@dataclass
+class World:
+    """A source with rows made by hand; names stand for invocations."""
+
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {name: [] for name in QUESTION_COLUMNS})
+    suspended: set[str] = field(default_factory=set)
+    asked: list[str] = field(default_factory=list)
+    name: str = "prod"
+    version: str = "1.7.12"
+    features: Mapping[str, bool] = field(default_factory=lambda: {"vqueues": False})
+    now: datetime = NOW
+
+    def suspend(self, waiter: str, kind: str, callee: str | None = None, *, minute: int = 0, **more: Any) -> World:
+        """Let somebody wait for one more thing; ``minute`` is when it began, in minutes after an hour ago."""
+        began = HOUR_AGO + timedelta(minutes=minute)
+        row = {"id": inv(waiter), "target": more.pop("target", f"Svc/{waiter}/go"), "waits_for": kind}
+        row |= {"callee_id": inv(callee) if callee else None, "waiting_since": began, "created_at": began}
+        self.rows["waiting_on"].append(row | more)
+        if inv(waiter) not in self.suspended:
+            self.suspended.add(inv(waiter))
+            self.rows["ids_by_status"].append({"id": inv(waiter), "modified_at": began})
+        return self
+
+    def queue(self, waiter: str, key: str, holder: str | None, *, caller: str | None = None) -> World:
+        self.rows["key_waiters"].append(
+            {
+                "id": inv(waiter),
+                "target": f"{key}/take",
+                "key": key,
+                "since": HOUR_AGO,
+                "created_at": HOUR_AGO,
+                "invoked_by_id": inv(caller) if caller else None,
+                "holder_id": inv(holder) if holder else None,
+            }
+        )
+        return self
+
+    def be(self, name: str, status: str, **more: Any) -> World:
+        row = {"id": inv(name), "target": f"Svc/{name}/go", "status": status}
+        self.rows["states"].append(row | {"created_at": HOUR_AGO, "modified_at": HOUR_AGO} | more)
+        return self
+
+    def ring(self, *names: str) -> World:
+        """Let each hold its key and call the key of the next."""
+        for minute, (here, there) in enumerate(zip(names, [*names[1:], names[0]], strict=True)):
+            call = f"{here}>{there}"
+            self.suspend(here, "Call", call, minute=minute).queue(call, f"Svc/{there}", there, caller=here)
+        return self
+
+    def tables(self) -> pd.DataFrame:
+        needs = {need for name in QUESTIONS for variant in _variants(name) for need in variant.needs}
+        columns = [("sys_invocation_status", "suspended_waiting_future_json"), *((need, "id") for need in needs)]
+        return pd.DataFrame(columns, columns=["table", "column"])
+
+    def sql(self, statement: str, /, *, params: Mapping[str, Any] | None = None, **_: Any) -> pd.DataFrame:
+        name, given = _NAMES[statement], params or {}
+        self.asked.append(name)
+        rows = self.rows[name]
+        if "ids" in given:
+            wanted = set(given["ids"])
+            rows = [row for row in rows if row["id"] in wanted]
+        return pd.DataFrame(rows[: given.get("limit")], columns=QUESTION_COLUMNS[name].split())
+
+    def arrow(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError
+
+    stream = arrow
+
+
+def _variants(name: str) -> Iterable[question_files.Variant]:
+    question = question_files.read(name)
+    assert question is not None
+    return question.variants
+
+
+_NAMES = {variant.sql: name for name in QUESTIONS for variant in _variants(name)} | {
+    file.read_text("utf-8"): file.name.removesuffix(".sql")
+    for file in files("restate_lab.analysis").joinpath("sql", "waits").iterdir()
+}
+
+
+def ids(*names: str) -> list[str]:
+    return [inv(name) for name in names]
+
+
+def the_deadlock(found: Waits) -> dict[Any, Any]:
+    assert len(found.deadlocks) == 1
+    return found.deadlocks.to_dict("records")[0]
+
+
+def test_nobody_waits() -> None:
+    """An idle cluster gives empty frames with their columns, an empty graph, and says that nobody waits."""
+    found = waits(World())
+    assert repr(found) == "<Waits of prod, restate 1.7.12, 2026-11-25 03:00:00 UTC: nobody waits for anything>"
+    assert found.edges.empty
+    assert {"blocker", "alternative", "since"} <= set(found.edges.columns)
+    assert {"in_all", "waits_for"} <= set(found.blockers.columns)
+    assert {"certain", "way_out"} <= set(found.deadlocks.columns)
+    assert len(found.graph()) == len(found.sleeps) == len(found.open_awakeables) == len(found.open_promises) == 0
+    assert "nobody waits" in found._repr_html_()
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 5])
+def test_a_ring_of_keys_is_one_deadlock(length: int) -> None:
+    """However long, it is named once, in order, and the one who began last is to be cancelled."""
+    names = [f"n{number}" for number in range(length)]
+    found = waits(World().ring(*names))
+    row = the_deadlock(found)
+    assert row["certain"]
+    assert row["length"] == length
+    assert len(row["members"]) == 2 * length
+    start = row["members"].index(inv("n0"))
+    in_order = [*row["members"][start:], *row["members"][:start]]
+    assert in_order[::2] == ids(*names)
+    assert set(row["keys"]) == {f"Svc/{name}" for name in names}
+    assert row["cancel"] == inv(names[-1])
+    assert row["way_out"].startswith(f'lab.admin.cancel_invocation("{inv(names[-1])}", reason="break a deadlock")  # ')
+    assert row["waiting"] == 0
+    assert found.blockers.empty
+    graph = found.graph()
+    assert all(graph.has_edge(here, there) for here, there in zip(in_order, [*in_order[1:], in_order[0]], strict=True))
+
+
+def test_those_behind_a_deadlock_are_counted_with_it() -> None:
+    """Who waits for a member, also through others, counts for the deadlock and makes no root blocker."""
+    world = World().ring("a", "b").queue("q1", "Svc/a", "a").queue("q2", "Svc/b", "b", caller="outer")
+    found = waits(world.suspend("outer", "Call", "q2"))
+    assert the_deadlock(found)["waiting"] == 3
+    assert found.blockers.empty
+
+
+def test_two_rings_are_two_deadlocks() -> None:
+    """Circles that have nothing in common stand apart."""
+    found = waits(World().ring("a", "b").ring("c", "d", "e"))
+    assert sorted(found.deadlocks["length"]) == [2, 3]
+
+
+def test_following_each_other_is_a_deadlock_without_keys() -> None:
+    """Two that attach to each other wait for ever, and so does one that attaches to itself."""
+    world = World().suspend("a", "AttachInvocation", "b").suspend("b", "AttachInvocation", "a")
+    world.suspend("c", "GetInvocationOutput", "c")
+    found = waits(world).deadlocks
+    assert [sorted(members) for members in found["members"]] == [sorted(ids("a", "b")), ids("c")]
+    assert found["certain"].all()
+    assert list(found["keys"]) == [[], []]
+    assert "waits for itself" in found["words"][1]
+
+
+def test_a_diamond_counts_each_waiter_once() -> None:
+    """Who waits for a root on two ways is one waiter; the root has two directly and three in all."""
+    world = World().suspend("top", "Call", "left").suspend("top", "Call", "right")
+    world.suspend("left", "Call", "root").suspend("right", "Call", "root").be("root", "running")
+    (row,) = waits(world).blockers.to_dict("records")
+    assert (row["id"], row["direct"], row["in_all"]) == (inv("root"), 2, 3)
+    assert row["examples"] == sorted(ids("left", "right"))
+
+
+def test_who_waits_for_two_roots_counts_for_each() -> None:
+    """Roots are ranked by how many wait for them in all; one waiter may count for several."""
+    world = World().suspend("both", "Call", "busy").suspend("both", "Call", "idle")
+    world.suspend("one", "Call", "busy").be("busy", "running").be("idle", "running")
+    blockers = waits(world).blockers
+    assert list(blockers["id"]) == ids("busy", "idle")
+    assert list(blockers["in_all"]) == [2, 1]
+
+
+def test_one_of_several_may_be_enough() -> None:
+    """Who also waits for a sleep may go on: no deadlock for certain, and the way out says what may come."""
+    world = World().ring("a", "b").suspend("a", "Sleep", wakes_at=pd.Timestamp(NOW))
+    row = the_deadlock(waits(world))
+    assert not row["certain"]
+    assert "Svc/a/go also waits for a sleep until 2026-11-25 03:00:00 UTC, which may be enough" in row["way_out"]
+
+
+def test_who_needs_all_is_stuck_with_one() -> None:
+    """Where the SDK says that all are needed, a sleep beside the circle helps nobody."""
+    world = World().ring("a", "b").suspend("a", "Sleep", wakes_at=pd.Timestamp(NOW))
+    both = {"AllCompleted": [{"Single": {"CompletionId": 1}}, {"Single": {"CompletionId": 2}}]}
+    future = {"FirstCompleted": [both, {"Single": {"SignalIndex": 1}}]}
+    world.rows["combinations"] = [{"id": inv("a"), "future_json": json.dumps(future)}]
+    assert the_deadlock(waits(world))["certain"]
+
+
+def test_who_needs_all_waits_for_the_one_that_is_stuck() -> None:
+    """Where all are needed, another call that runs does not free the circle."""
+    world = World().ring("a", "b").suspend("a", "Call", "other").be("other", "running")
+    both = {"AllCompleted": [{"Single": {"CompletionId": 1}}, {"Single": {"CompletionId": 2}}]}
+    world.rows["combinations"] = [{"id": inv("a"), "future_json": json.dumps(both)}]
+    assert the_deadlock(waits(world))["certain"]
+
+
+def test_alternatives_that_are_all_stuck_help_nobody() -> None:
+    """One of two would be enough, and both are in a deadlock: it is one for certain."""
+    world = World().ring("a", "b").ring("c", "d").suspend("a", "Call", "a>c").queue("a>c", "Svc/c", "c", caller="a")
+    found = waits(world).deadlocks
+    assert list(found["certain"]) == [True, True]
+
+
+def test_a_way_out_elsewhere_frees_the_circle() -> None:
+    """One of two is enough, and the other one runs: its circle may end, and those who need it may go on."""
+    world = World().ring("a", "b").suspend("a", "Call", "other").be("other", "running")
+    found = waits(world)
+    assert not the_deadlock(found)["certain"]
+    assert list(found.blockers["id"]) == ids("other")
+
+
+@pytest.mark.parametrize(
+    ("future", "needs"),
+    [
+        ({"Unknown": [{"Single": {"CompletionId": 3}}, {"Single": {"CompletionId": 4}}]}, False),
+        ({"AllCompleted": [{"Single": {"CompletionId": 3}}, {"Single": {"CompletionId": 4}}]}, True),
+        ({"AllSucceededOrFirstFailed": [{"Single": {"CompletionId": 3}}, {"Single": {"CompletionId": 4}}]}, False),
+        ({"FirstCompleted": [{"Single": {"CompletionId": 3}}, {"Single": {"SignalIndex": 1}}]}, True),
+        ({"FirstCompleted": [{"Single": {"CompletionId": 3}}, {"Single": {"SignalIndex": 17}}]}, False),
+        ({"AllCompleted": [{"FirstCompleted": [{"Single": {}}, {"Single": {}}]}, {"Single": {}}]}, False),
+        ("nonsense", False),
+        (None, False),
+        ({}, False),
+    ],
+)
+def test_only_all_completed_needs_all(future: Any, needs: bool) -> None:
+    """Every other combination, and what is not understood, may be over with one part; cancellation does not count."""
+    assert needs_all(json.dumps(future)) is needs
+
+
+def test_a_running_caller_may_not_wait_yet() -> None:
+    """A circle through open calls of running invocations is not certain, and says that they run."""
+    world = World().queue("b-take", "Svc/b", "b", caller="a").queue("a-take", "Svc/a", "a", caller="b")
+    world.rows["open_calls"] = [
+        {"id": inv(here), "target": f"Svc/{here}/go", "callee_id": inv(f"{there}-take"), "since": HOUR_AGO}
+        for here, there in ("ab", "ba")
+    ]
+    found = waits(world)
+    row = the_deadlock(found)
+    assert not row["certain"]
+    assert "Svc/a/go runs, and may not have come to waiting" in row["way_out"]
+    assert repr(found).endswith(": 1 possible deadlock>")
+
+
+def test_open_calls_are_asked_of_callers_that_are_not_suspended() -> None:
+    """Journals are read of those alone who called somebody that waits."""
+    world = World().suspend("a", "Call", "q").queue("q", "Svc/k", "h", caller="a").be("h", "running")
+    waits(world)
+    assert "open_calls" not in world.asked
+    world.queue("p", "Svc/k", "h", caller="runs")
+    waits(world)
+    assert "open_calls" in world.asked
+
+
+def test_what_is_over_blocks_nobody() -> None:
+    """An edge to a completed invocation is shown, and makes no blocker: the waiter wakes in a moment."""
+    found = waits(World().suspend("a", "Call", "done").be("done", "completed"))
+    assert list(found.edges["blocker"]) == ids("done")
+    assert found.blockers.empty
+
+
+@pytest.mark.parametrize(
+    ("status", "more", "error", "said"),
+    [
+        (
+            "backing-off",
+            {"attempts": 7, "next_retry_at": pd.Timestamp(NOW)},
+            {"code": "RT0007", "message": "ValueError: wet\nTraceback", "step": "count"},
+            (
+                "its next attempt at 2026-11-25 03:00:00 UTC after 7 failed attempts: "
+                "[RT0007] in step “count”: ValueError: wet"
+            ),
+        ),
+        (
+            "paused",
+            {},
+            {"code": "RT0007", "message": "no", "step": None},
+            "somebody to resume it: it is paused: [RT0007] no",
+        ),
+        (
+            "running",
+            {"attempts": 2},
+            {"code": None, "message": "no", "step": None},
+            "nothing: it runs; an attempt before failed: no",
+        ),
+        ("running", {"attempts": 1}, None, "nothing: it runs"),
+        ("ready", {}, None, "a free slot of the invoker"),
+        ("scheduled", {"scheduled_start_at": pd.Timestamp(NOW)}, None, "its start at 2026-11-25 03:00:00 UTC"),
+        ("yielded", {}, None, "nothing: it is yielded"),
+        (None, {}, None, "nothing: there is no such invocation any more"),
+    ],
+)
+def test_a_root_says_what_it_waits_for(
+    status: str | None, more: dict[str, Any], error: dict[str, Any] | None, said: str
+) -> None:
+    """Each status has its words, with the last error where there was one."""
+    world = World().queue("q", "Svc/h", "h")
+    if status:
+        world.be("h", status, **more)
+    world.rows["last_errors"] = [{"id": inv("h"), **error}] if error else []
+    (row,) = waits(world).blockers.to_dict("records")
+    assert row["waits_for"] == said
+    assert row["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "said"),
+    [
+        ("Awakeable", {"signal": 17}, "the awakeable sign_1"),
+        ("GetPromise", {"promise": "a/b"}, "the promise “a/b”, which nobody has completed"),
+        ("Sleep", {"wakes_at": pd.Timestamp(NOW)}, "a sleep until 2026-11-25 03:00:00 UTC"),
+        ("Run", {"name": "charge"}, "its own step “charge” (Run), for which nothing wakes it: resume it"),
+        ("Signal", {"signal": 5}, "signal 5"),
+        ("GetLazyState", {}, "its state"),
+        ("Unknown", {}, "something that is not in its journal any more"),
+    ],
+)
+def test_a_suspended_root_says_what_nobody_gives(kind: str, more: dict[str, Any], said: str) -> None:
+    """What is no invocation is named: awakeable, promise, wake-up time, step, signal."""
+    found = waits(World().suspend("h", kind, **more).queue("q", "Svc/h", "h"))
+    assert found.blockers["waits_for"][0].startswith(said)
+    assert found.edges["blocker"].isna()[0]
+    assert len(found.open_awakeables) == (kind == "Awakeable")
+    assert len(found.open_promises) == (kind == "GetPromise")
+    assert len(found.sleeps) == (kind == "Sleep")
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        assert {name for name, _ in attrs} <= {"style"}
+
+
+@pytest.mark.parametrize("key", ["a/b", 'it\'s "q"', "<img src=x onerror=alert(1)>", "é✓\n'; DROP", "{what}", ""])
+def test_keys_are_any_text(key: str) -> None:
+    """Slashes, quotes, markup, braces, line ends and other scripts come through: as text in frames, escaped in the
+    card, and within the line of the way out.
+    """
+    world = World().suspend("a", "Call", "q", target=f"Svc/{key}/go").queue("q", f"Svc/{key}", "a", caller="a")
+    world.suspend("p", "GetPromise", promise=key, target=key).suspend("x", "Call", "p").suspend(
+        "s", "Sleep", wakes_at=pd.Timestamp(NOW)
+    )
+    found = waits(world)
+    assert the_deadlock(found)["keys"] == [f"Svc/{key}"]
+    assert list(found.open_promises["what"]) == [key]
+    assert "\n" not in the_deadlock(found)["way_out"]
+    assert "\n" not in repr(found)
+    tags = _Tags()
+    tags.feed(found._repr_html_())
+    assert tags.seen <= {"div", "b", "table", "tr", "th", "td"}
+
+
+def test_the_card_has_the_worst_first() -> None:
+    """Deadlocks come before roots, roots before what nobody resolves, and long lists say how many more there are."""
+    world = World().ring("a", "b").suspend("p", "GetPromise", promise="x").queue("q", "Svc/h", "h").be("h", "running")
+    for number in range(20):
+        world.suspend(f"w{number}", "Awakeable", signal=17)
+    html = waits(world)._repr_html_()
+    places = [html.index(each) for each in ("Deadlock for", "Who everybody waits for", "sign_1", "Promises")]
+    assert places == sorted(places)
+    assert "… and 12 more awakeables" in html
+
+
+def test_what_is_left_out_is_said() -> None:
+    """A cut of either kind warns once, stands in left_out, repr, card and attrs; queues are counted in full."""
+    world = World().suspend("a", "Call", "q0").suspend("b", "Awakeable", signal=17).be("h", "running")
+    for number in range(5):
+        world.queue(f"q{number}", "Svc/h", "h", caller="a" if not number else None)
+    world.rows["blocked_keys"] = [{"holder_id": inv("h"), "waiting": 5}, {"holder_id": None, "waiting": 9}]
+    with pytest.warns(Truncated) as caught:
+        found = waits(world, limit=1)
+    assert len(caught) == 1
+    assert len(found.left_out) == 2
+    assert "only the 1 invocations" in found.left_out[1]
+    assert "4 more are counted" in found.left_out[0]
+    assert "not everything was read" in repr(found)
+    assert found.left_out[1] in found._repr_html_()
+    assert found.blockers.attrs["left_out"] == list(found.left_out)
+    (row,) = found.blockers.to_dict("records")
+    assert (row["direct"], row["in_all"]) == (5, 6)
+
+
+def test_sleepers_hide_no_deadlock() -> None:
+    """However many sleep for longer than may be read, who holds a key or calls into a queue is read, and so are their
+    callers.
+    """
+    world = World()
+    for number in range(9):
+        world.suspend(f"s{number}", "Sleep", wakes_at=pd.Timestamp(NOW))
+    world.ring("a", "b").suspend("top", "Call", "mid").suspend("mid", "Call", "a")
+    world.rows["waiting_on"][-4]["invoked_by_id"] = inv("mid")
+    world.rows["waiting_on"][-1]["invoked_by_id"] = inv("top")
+    with pytest.warns(Truncated, match="only the 2 invocations"):
+        found = waits(world, limit=2)
+    assert the_deadlock(found)["waiting"] == 2
+    assert len(found.sleeps) == 2
+
+
+def test_exactly_the_limit_is_not_cut() -> None:
+    """Nothing is left out where as many wait as may be read."""
+    world = World().suspend("a", "Call", "q").queue("q", "Svc/h", "h").be("h", "running")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert waits(world, limit=1).left_out == ()
+
+
+def test_ids_go_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No statement gets more ids than fit into one, and nothing is lost between two."""
+    monkeypatch.setattr("restate_lab.analysis.wait_edges.CHUNK", 2)
+    world = World()
+    for number in range(5):
+        world.suspend(f"w{number}", "Call", f"h{number}").be(f"h{number}", "running")
+    assert len(waits(world).blockers) == 5
+    assert world.asked.count("waiting_on") == world.asked.count("states") == 3
+
+
+def test_counting_is_bounded() -> None:
+    """Past the bound on steps a root has its direct count alone; the others are exact."""
+    graph = nx.DiGraph([(f"w{number}", "big") for number in range(9)] + [("w0", "small")])
+    big, small = wait_graph.roots(graph, set(), {}, steps=9)
+    assert (big.id, big.direct, big.in_all) == ("big", 9, 9)
+    assert (small.id, small.direct, small.in_all) == ("small", 1, None)
+
+
+def test_what_was_not_counted_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the bound was met, the counts are missing, the number of such rows is told, and the card stays whole."""
+    monkeypatch.setattr("restate_lab.analysis.waits.STEPS", 0)
+    world = World().queue("q", "Svc/h", "h").be("h", "running").ring("a", "b")
+    with pytest.warns(Truncated, match="for 2 root blockers or deadlocks not everybody"):
+        found = waits(world)
+    assert found.blockers["in_all"].isna().all()
+    assert found.deadlocks["waiting"].isna().all()
+    assert "1 or more" in found._repr_html_()
+
+
+def test_large_graphs_give_exact_counts() -> None:
+    """20,000 edges in chains, fans and rings are counted exactly, and depth is no limit."""
+    world = World()
+    world.be("end", "running").suspend("c0", "Call", "end")
+    for number in range(1, 10_000):
+        world.suspend(f"c{number}", "Call", f"c{number - 1}")
+    for number in range(4_000):
+        world.queue(f"q{number}", "Svc/end", "end")
+    for number in range(1_000):
+        world.ring(*(f"r{number}.{member}" for member in range(1 + number % 5)))
+    found = waits(world)
+    assert len(found.edges) > 18_000
+    assert len(found.deadlocks) == 1_000
+    assert found.deadlocks["certain"].all()
+    (row,) = found.blockers.to_dict("records")
+    assert (row["direct"], row["in_all"]) == (4_001, 14_000)
+
+
+def test_a_deadlock_in_a_thicket_has_a_short_way_around() -> None:
+    """In a component of many circles the shortest one through a holder is told, not the whole."""
+    edges = [(here, there) for here in range(6) for there in range(6) if here != there]
+    graph = nx.DiGraph([(f"n{here}", f"n{there}") for here, there in edges])
+    (circle,) = wait_graph.circles(graph, [], {})
+    assert len(circle.members) == 6
+    assert len(circle.way) == 2
+
+
+def test_the_graph_is_a_copy_and_attrs_are_json() -> None:
+    """Changing what was handed out changes nothing, and frames can be written as they are."""
+    found = waits(World().ring("a", "b"))
+    found.graph().clear()
+    assert len(found.graph()) == 4
+    assert found.graph().nodes[inv("a")] == {"target": "Svc/a/go", "status": "suspended"}
+    for frame in (found.edges, found.blockers, found.deadlocks, found.open_awakeables):
+        assert json.loads(json.dumps(frame.attrs))["source"] == "prod"
+    assert str(found.edges["since"].dtype) == "datetime64[ms, UTC]"
+
+
+def test_a_limit_is_a_positive_number() -> None:
+    """Nothing is asked for a limit below one."""
+    world = World()
+    with pytest.raises(ArgumentError, match="limit is 0"):
+        waits(world, limit=0)
+    assert world.asked == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0 s"),
+        (-5, "0 s"),
+        (59, "59 s"),
+        (61, "1 min 1 s"),
+        (7_980, "2 h 13 min"),
+        (86_400, "1 d"),
+        (90_061, "1 d 1 h"),
+    ],
+)
+def test_ages_have_two_units(seconds: int, said: str) -> None:
+    """The two largest units tell an age; what lies ahead of the clock is no age."""
+    assert age(pd.Timestamp(NOW) - pd.Timedelta(seconds=seconds), NOW) == said
+
+
+def test_an_empty_reading_is_whole() -> None:
+    """A reading has nothing left out unless it says so."""
+    assert Reading((), {}).left_out == ()
