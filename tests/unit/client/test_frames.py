@@ -80,6 +80,19 @@ def test_pandas_own_backends_mean_what_pandas_means() -> None:
         to_frame(table, "polars")  # type: ignore[arg-type]
 
 
+def test_a_frame_can_be_written_to() -> None:
+    """A small result's values can be changed in place, as in any frame."""
+    frame = to_frame(pa.table({"n": [1, 2], "x": [0.5, 1.5], "b": [True, False], "m": pa.array([1, None])}))
+    frame.loc[0, ["n", "x", "b", "m"]] = [5, 2.5, False, 7]
+    assert frame.loc[0].tolist() == [5, 2.5, False, 7]
+
+
+def test_text_without_any_value_is_text() -> None:
+    """A text column of nothing but nulls has the type that it has with values."""
+    texts = pa.table({"some": pa.array(["a", None], pa.large_string()), "none": pa.nulls(2, pa.large_string())})
+    assert len(set(to_frame(texts).dtypes)) == 1
+
+
 def test_a_result_without_columns_keeps_its_rows() -> None:
     """A table with no columns is a frame with no columns."""
     assert to_frame(pa.table({})).shape == (0, 0)

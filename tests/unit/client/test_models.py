@@ -13,7 +13,6 @@ import pydantic
 import pytest
 from hypothesis import given, strategies as st
 
-from restate_lab.durations import friendly, iso, parse_duration
 from restate_lab.client.models import (
     Deployment,
     Handler,
@@ -27,6 +26,7 @@ from restate_lab.client.models import (
     VersionInformation,
 )
 from restate_lab.client.state_version import state_version
+from restate_lab.durations import friendly, iso, parse_duration
 from restate_lab.redact import MASK
 
 CANARY = "canary-2d55"

@@ -72,6 +72,16 @@ def test_a_stream_cut_anywhere_is_an_error(tmp_path: Path) -> None:
     assert seen == {0, 2, 4, 6}
 
 
+def test_a_value_that_looks_like_the_end_is_none(tmp_path: Path) -> None:
+    """A stream cut behind a value with the bytes of the end marker is an error, too."""
+    table = pa.table({"n": pa.array([0x00000000FFFFFFFF] * 8, pa.uint64())})
+    body = stream_of(table)[:-8]
+    assert body.endswith(b"\xff\xff\xff\xff\x00\x00\x00\x00")
+    with pytest.raises(QueryInterrupted) as caught:
+        answered(body, tmp_path)
+    assert caught.value.rows == 8
+
+
 def test_a_connection_cut_anywhere_is_an_error(tmp_path: Path) -> None:
     """The same for a connection that breaks: the rows that came are carried by the error."""
     body = stream_of(TABLE)
