@@ -1,0 +1,97 @@
+"""The services that fill a server for the benchmarks: ``services.py --fd N`` serves them on an inherited socket."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime as dt
+import sys
+import threading
+
+import restate
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+from restate import Context, ObjectContext, Service, TerminalError, VirtualObject
+
+__all__ = ["SERVICES"]
+
+SPLIT = 4  # of so many calls one goes to a virtual object
+LATER = dt.timedelta(days=30)
+CUSTOMERS = 50_000
+REFUSED = 10  # one executed order of so many fails
+
+# The filler's own journals hold hundreds of calls and would be most of the server's disk.
+filler = Service("Filler", journal_retention=dt.timedelta(0))
+orders = Service("Orders")
+baskets = VirtualObject("Baskets")
+
+
+@filler.handler()
+async def schedule(ctx: Context, span: tuple[int, int]) -> int:
+    """Append the delayed one-way calls number ``span[0]`` to ``span[1]``; return how many."""
+    for number in range(*span):
+        if number % SPLIT:
+            ctx.service_send(place, _order(number), send_delay=LATER)
+        else:
+            ctx.object_send(check_out, f"customer-{number % CUSTOMERS}", _order(number), send_delay=LATER)
+    return span[1] - span[0]
+
+
+@filler.handler()
+async def execute(ctx: Context, span: tuple[int, int]) -> int:
+    """Append the same calls without a delay: they run at once and leave journals."""
+    for number in range(*span):
+        if number % SPLIT:
+            ctx.service_send(place, _order(number))
+        else:
+            ctx.object_send(check_out, f"customer-{number % CUSTOMERS}", _order(number))
+    return span[1] - span[0]
+
+
+@orders.handler()
+async def place(ctx: Context, order: dict[str, int]) -> str:
+    """Reserve, charge, and confirm an order; some cards are refused."""
+    reserved = await ctx.run_typed("reserve", lambda: f"shelf {order['number'] % 97}")
+    if order["number"] % REFUSED == 1:
+        msg = f"the card for order {order['number']} was refused"
+        raise TerminalError(msg, status_code=402)
+    charged = await ctx.run_typed("charge", lambda: order["amount"])
+    return f"{reserved}, {charged} cents"
+
+
+@baskets.handler()
+async def check_out(ctx: ObjectContext, order: dict[str, int]) -> int:
+    """Count the customer's orders."""
+    count = (await ctx.get("orders", type_hint=int) or 0) + 1
+    ctx.set("orders", count)
+    return count
+
+
+SERVICES = (filler, orders, baskets)
+
+
+def _order(number: int) -> dict[str, int]:
+    return {"number": number, "amount": 100 + number * 7919 % 90_000}
+
+
+def main() -> None:
+    """Serve until SIGTERM, which ends this process at once."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fd", type=int, required=True, help="descriptor of a listening socket")
+    fd = parser.parse_args().fd
+    # On the main thread the SDK would take SIGTERM over and wait for connections that Restate keeps open.
+    server = threading.Thread(target=_serve, args=(fd,), daemon=True)
+    server.start()
+    server.join()
+    sys.exit("the services stopped by themselves")
+
+
+def _serve(fd: int) -> None:
+    config = Config()
+    config.bind = [f"fd://{fd}"]
+    never = asyncio.Event()
+    asyncio.run(serve(restate.app(services=SERVICES), config, shutdown_trigger=never.wait))
+
+
+if __name__ == "__main__":
+    main()
