@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -497,3 +498,11 @@ def test_the_statement_in_attrs_can_be_sent_by_hand(lab: Lab) -> None:
     answer = ask(lab, "terminal_failures")
     by_hand = lab.sql(answer.attrs["sql"], service=None, since=lab.now - pd.Timedelta(days=1), limit=10)
     assert rows(by_hand, "message", "n") == rows(answer, "message", "n")
+
+
+def test_ids_are_ordered_by_the_column_that_is_meant(lab: rl.Lab) -> None:
+    """No filter drops a column below ORDER BY … LIMIT: 1.6.1 then holds the threshold against another column."""
+    asked = rl.ask(lab, "ids_by_status", status="suspended").attrs
+    plan = lab.sql("EXPLAIN " + asked["sql"], status="suspended", service=None, limit=3)["plan"].iloc[-1]
+    assert "TopK" in plan
+    assert not re.search(r"FilterExec: .*projection=", plan)
