@@ -22,6 +22,7 @@ from restate_lab.errors import RestateLabError
 __all__ = ["Embedded", "start_services"]
 
 DEPLOYMENT = "deployment.txt"
+SAMPLES = ("-m", "restate_lab.demo.host")
 
 
 class Embedded:
@@ -96,12 +97,15 @@ class Embedded:
                 self.api.move(deployment_id, address + urlsplit(uri).path)
 
 
-def start_services(folder: Path) -> tuple[Process, str]:
-    """Start the sample services on a socket that listens already, so that nobody can take the port or come early."""
+def start_services(folder: Path, *program: str) -> tuple[Process, str]:
+    """Start services and return their process and address; ``program`` is what Python runs, by default the samples.
+
+    Their socket listens already when they start, so that nobody can take the port or come early.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RESTATE_")}
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
         services = Process(
-            [sys.executable, "-m", "restate_lab.demo.host", "--fd", str(listening.fileno())],
+            [sys.executable, *(program or SAMPLES), "--fd", str(listening.fileno())],
             env=environment | {FOLDER_VARIABLE: str(folder)},
             log=folder / "services.log",
             pass_fds=(listening.fileno(),),

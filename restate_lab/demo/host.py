@@ -6,31 +6,37 @@ import argparse
 import asyncio
 import sys
 import threading
+from typing import Any
 
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
 from restate_lab.demo.services.deployments import application
 
+__all__ = ["serve_inherited"]
 
-def main() -> None:
-    """Serve until SIGTERM, which ends this process at once: Restate tries again what is cut off."""
+
+def serve_inherited(app: Any) -> None:
+    """Serve an ASGI app on the listening socket of ``--fd`` until SIGTERM, which ends this process at once.
+
+    Restate tries again what is cut off.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fd", type=int, required=True, help="descriptor of a listening socket")
     fd = parser.parse_args().fd
     # On the main thread the SDK would take SIGTERM over, and wait for requests that stay open for hours.
-    server = threading.Thread(target=_serve, args=(fd,), daemon=True)
+    server = threading.Thread(target=_serve, args=(app, fd), daemon=True)
     server.start()
     server.join()
     sys.exit("the services stopped by themselves")
 
 
-def _serve(fd: int) -> None:
+def _serve(app: Any, fd: int) -> None:
     config = Config()
     config.bind = [f"fd://{fd}"]
     never = asyncio.Event()
-    asyncio.run(serve(application(), config, shutdown_trigger=never.wait))
+    asyncio.run(serve(app, config, shutdown_trigger=never.wait))
 
 
 if __name__ == "__main__":
-    main()
+    serve_inherited(application())

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import datetime as dt
-import sys
-import threading
 
 import restate
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
 from restate import Context, ObjectContext, Service, TerminalError, VirtualObject
+
+from restate_lab.demo.host import serve_inherited
 
 __all__ = ["SERVICES"]
 
@@ -74,24 +70,5 @@ def _order(number: int) -> dict[str, int]:
     return {"number": number, "amount": 100 + number * 7919 % 90_000}
 
 
-def main() -> None:
-    """Serve until SIGTERM, which ends this process at once."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fd", type=int, required=True, help="descriptor of a listening socket")
-    fd = parser.parse_args().fd
-    # On the main thread the SDK would take SIGTERM over and wait for connections that Restate keeps open.
-    server = threading.Thread(target=_serve, args=(fd,), daemon=True)
-    server.start()
-    server.join()
-    sys.exit("the services stopped by themselves")
-
-
-def _serve(fd: int) -> None:
-    config = Config()
-    config.bind = [f"fd://{fd}"]
-    never = asyncio.Event()
-    asyncio.run(serve(restate.app(services=SERVICES), config, shutdown_trigger=never.wait))
-
-
 if __name__ == "__main__":
-    main()
+    serve_inherited(restate.app(services=SERVICES))

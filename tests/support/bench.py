@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +12,7 @@ import restate_lab as rl
 from restate_lab.client.admin import AdminClient
 from restate_lab.client.ingress import IngressClient
 from restate_lab.demo.cluster import RestateServer
-from restate_lab.demo.process import Process
+from restate_lab.demo.embedded import start_services
 from support.clusters import server_binary
 
 if TYPE_CHECKING:
@@ -79,24 +76,13 @@ def running_bench(kind: str, folder: Path) -> Iterator[Bench]:
     settings = {"RESTATE_INGRESS__KAFKA_CLUSTERS": KAFKA_IN_SETTINGS}
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(RestateServer(server_binary(kind), vqueues=flavour == "vqueues", env=settings))
-        uri = stack.enter_context(running_services(folder))
+        services, uri = start_services(folder, str(SERVICES))
+        stack.enter_context(services)
         audit = folder / "audit"
         lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=audit))
         deployment = lab.admin.create_deployment(uri=uri).id
         wait_for(lambda: _is_ready(lab))
         yield Bench(kind=kind, uri=uri, deployment=deployment, lab=lab, audit=audit)
-
-
-@contextlib.contextmanager
-def running_services(folder: Path) -> Iterator[str]:
-    """Serve client_services.py on a free port; give its address."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RESTATE_")}
-    with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
-        command = [sys.executable, str(SERVICES), "--fd", str(listening.fileno())]
-        log = folder / "services.log"
-        services = Process(command, env=environment, log=log, pass_fds=(listening.fileno(),))
-        with services:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
 def _is_ready(lab: Lab) -> bool:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import threading
 from datetime import timedelta
 
 import restate
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
 from restate import (
     Context,
     InvocationRetryPolicy,
@@ -20,6 +16,8 @@ from restate import (
     WorkflowSharedContext,
 )
 from restate.serde import BytesSerde
+
+from restate_lab.demo.host import serve_inherited
 
 BINARY = "application/octet-stream"
 SOON = timedelta(milliseconds=200)
@@ -134,21 +132,5 @@ async def approve(ctx: WorkflowSharedContext, by: str) -> None:
     await ctx.promise("approval", type_hint=str).resolve(by)
 
 
-def main() -> None:
-    """Serve on an inherited listening socket until SIGTERM, which ends this process at once."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fd", type=int, required=True)
-    config = Config()
-    config.bind = [f"fd://{parser.parse_args().fd}"]
-    server = threading.Thread(target=lambda: asyncio.run(_serve(config)), daemon=True)
-    server.start()
-    server.join()
-
-
-async def _serve(config: Config) -> None:
-    app = restate.app(services=[echo, counter, signup])
-    await serve(app, config, shutdown_trigger=asyncio.Event().wait)
-
-
 if __name__ == "__main__":
-    main()
+    serve_inherited(restate.app(services=[echo, counter, signup]))

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import restate_lab as rl
 from restate_lab.analysis.journal import journal
 from restate_lab.demo.cluster import RestateServer
-from restate_lab.demo.process import Process
+from restate_lab.demo.embedded import start_services
 from support.bench import wait_for
 from support.clusters import server_binary
 
@@ -65,15 +62,12 @@ class Stage:
 def running_stage(kind: str, folder: Path) -> Iterator[Stage]:
     """Start a server of a kind and the services, and make what the tests look at."""
     _, _, flavour = kind.partition("-")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RESTATE_")}
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(RestateServer(server_binary(kind), vqueues=flavour == "vqueues"))
-        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=100))
-        command = [sys.executable, str(SERVICES), "--fd", str(listening.fileno())]
-        log = folder / "services.log"
-        stack.enter_context(Process(command, env=environment, log=log, pass_fds=(listening.fileno(),)))
+        services, uri = start_services(folder, str(SERVICES))
+        stack.enter_context(services)
         lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))
-        lab.admin.create_deployment(uri=f"http://127.0.0.1:{listening.getsockname()[1]}")
+        lab.admin.create_deployment(uri=uri)
         stage = Stage(kind, lab, {})
         wait_for(lambda: _is_ready(lab))
         _play(stage)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import contextlib
-import threading
 from collections import Counter
 from datetime import timedelta
 from typing import TypedDict
 
 import restate
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
 from restate import (
     Context,
     InvocationRetryPolicy,
@@ -23,6 +18,8 @@ from restate import (
     WorkflowSharedContext,
 )
 from restate.serde import BytesSerde
+
+from restate_lab.demo.host import serve_inherited
 
 SOON = timedelta(milliseconds=200)
 LATER = timedelta(hours=1)
@@ -279,21 +276,5 @@ def _fail() -> None:
     raise TerminalError("spilled", status_code=422)
 
 
-def main() -> None:
-    """Serve on an inherited listening socket until SIGTERM, which ends this process at once."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fd", type=int, required=True)
-    config = Config()
-    config.bind = [f"fd://{parser.parse_args().fd}"]
-    server = threading.Thread(target=lambda: asyncio.run(_serve(config)), daemon=True)
-    server.start()
-    server.join()
-
-
-async def _serve(config: Config) -> None:
-    app = restate.app(services=[helper, tour, lazy_tour, approval, retries])
-    await serve(app, config, shutdown_trigger=asyncio.Event().wait)
-
-
 if __name__ == "__main__":
-    main()
+    serve_inherited(restate.app(services=[helper, tour, lazy_tour, approval, retries]))

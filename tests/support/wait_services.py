@@ -5,25 +5,18 @@
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import contextlib
-import os
-import socket
-import sys
-import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import restate
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
 from restate import Context, InvocationRetryPolicy, ObjectContext, ObjectSharedContext, WorkflowContext
 
 import restate_lab as rl
 from restate_lab.demo.cluster import RestateServer
-from restate_lab.demo.process import Process
+from restate_lab.demo.embedded import start_services
+from restate_lab.demo.host import serve_inherited
 
 MOMENT = timedelta(milliseconds=200)
 LONG = timedelta(hours=1)
@@ -166,37 +159,12 @@ def planted(binary: Path, folder: Path, *, vqueues: bool) -> Iterator[rl.Lab]:
     """Start a server and these services, and give a connection to it."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(RestateServer(binary, vqueues=vqueues))
-        uri = stack.enter_context(_serving(folder))
+        services, uri = start_services(folder, __file__)
+        stack.enter_context(services)
         lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))
         lab.admin.create_deployment(uri=uri)
         yield lab
 
 
-@contextlib.contextmanager
-def _serving(folder: Path) -> Iterator[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RESTATE_")}
-    with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
-        command = [sys.executable, __file__, "--fd", str(listening.fileno())]
-        log = folder / "services.log"
-        with Process(command, env=environment, log=log, pass_fds=(listening.fileno(),)):
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-
-
-def main() -> None:
-    """Serve on an inherited listening socket until SIGTERM, which ends this process at once."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fd", type=int, required=True)
-    config = Config()
-    config.bind = [f"fd://{parser.parse_args().fd}"]
-    server = threading.Thread(target=lambda: asyncio.run(_serve(config)), daemon=True)
-    server.start()
-    server.join()
-
-
-async def _serve(config: Config) -> None:
-    app = restate.app(services=[depot, eager, office, consent])
-    await serve(app, config, shutdown_trigger=asyncio.Event().wait)
-
-
 if __name__ == "__main__":
-    main()
+    serve_inherited(restate.app(services=[depot, eager, office, consent]))
