@@ -41,6 +41,7 @@ _MAPPERS: dict[DtypeBackend | None, Any] = {
     "numpy_nullable": _ALL_NULLABLE.get,
     "pyarrow": pd.ArrowDtype,
 }
+_WORTH_THREADS = 50_000  # rows; below, waking pyarrow's threads costs more than they save
 
 
 def distinct(schema: pa.Schema) -> pa.Schema:
@@ -70,7 +71,8 @@ def to_frame(table: pa.Table, dtype_backend: DtypeBackend | None = None) -> pd.D
     apart = [at for at, column in enumerate(table.columns) if _is_apart(column, dtype_backend, mapper)]
     together = table.drop_columns([table.column_names[at] for at in apart])
     # All at once: one column at a time takes twice as long and leaves arrays that cannot be written to.
-    frame = _in_utc(together, dtype_backend).to_pandas(types_mapper=mapper, ignore_metadata=True)
+    threads = table.num_rows > _WORTH_THREADS
+    frame = _in_utc(together, dtype_backend).to_pandas(types_mapper=mapper, ignore_metadata=True, use_threads=threads)
     for at in apart:
         frame.insert(at, table.column_names[at], _series(table.column(at)))
     return frame
