@@ -126,6 +126,7 @@ class _Connection:
         self._http.endheaders(request.read() or None)
         answer = self._http.getresponse()
         if self._reader is not None and self._reader.ended:  # http.client takes cut headers for whole ones
+            answer.close()
             raise http.client.IncompleteRead(b"")
         return answer
 
@@ -139,6 +140,8 @@ class _Connection:
 
     def close(self) -> None:
         self._http.close()
+        if self._reader is not None:
+            self._reader.close()  # without an answer nobody else ends it, and it holds the socket
 
     def _response(self, sock: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
         self._reader = _SliceReader(sock, self._deadline, self._tick)
