@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["STATUSES", "STATUS_SQL", "Status", "word"]
+__all__ = ["STATUSES", "STATUS_SQL", "Status", "word", "words_sql"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,19 @@ STATUS_SQL = f"""CASE
   WHEN completion_failure ~ '{_CANCELLED}' THEN 'cancelled'
   ELSE 'failed' END"""
 """The word as an SQL expression over the columns of ``sys_invocation``."""
+
+
+_WORDS = f"SELECT id, {STATUS_SQL} AS word FROM sys_invocation"  # noqa: S608 - constants
+# With vqueues a long back-off shows as ready in sys_invocation; sys_vqueues has the truth.
+_WORDS_VQUEUES = f"""
+SELECT i.id, CASE WHEN v.entry_id IS NOT NULL AND i.word = 'ready' THEN 'backing-off' ELSE i.word END AS word
+FROM ({_WORDS}) i
+LEFT JOIN (SELECT DISTINCT entry_id FROM sys_vqueues WHERE status = 'backing-off') v ON v.entry_id = i.id"""  # noqa: S608
+
+
+def words_sql(*, has_vqueues: bool) -> str:
+    """Return the statement that gives every invocation's ``id`` and ``word``, right for the kind of server. A scan."""
+    return _WORDS_VQUEUES if has_vqueues else _WORDS
 
 
 def word(status: str, completion_result: str | None = None, completion_failure: str | None = None) -> str:

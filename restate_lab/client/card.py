@@ -10,24 +10,17 @@ import pyarrow as pa
 
 from restate_lab.errors import RestateLabError
 from restate_lab.markup import bar, card
-from restate_lab.status import STATUS_SQL, STATUSES
+from restate_lab.status import STATUSES, words_sql
 
 __all__ = ["COUNT_LIMIT", "StatusCard", "counts_sql"]
 
 COUNT_LIMIT = 2.0  # seconds that counting for a card may take
 _FRESH = 60.0  # seconds for which the same counts are shown again
-_COUNTS = f"SELECT {STATUS_SQL} AS word, count(*) AS n FROM sys_invocation GROUP BY 1"  # noqa: S608 - constants
-# With vqueues a long back-off shows as ready in sys_invocation; sys_vqueues has the truth.
-_COUNTS_VQUEUES = f"""
-SELECT CASE WHEN v.entry_id IS NOT NULL AND i.word = 'ready' THEN 'backing-off' ELSE i.word END AS word, count(*) AS n
-FROM (SELECT id, {STATUS_SQL} AS word FROM sys_invocation) i
-LEFT JOIN (SELECT DISTINCT entry_id FROM sys_vqueues WHERE status = 'backing-off') v ON v.entry_id = i.id
-GROUP BY 1"""  # noqa: S608 - constants
 
 
 def counts_sql(*, has_vqueues: bool) -> str:
     """Return the statement that counts invocations per status word: columns ``word`` and ``n``. A scan."""
-    return _COUNTS_VQUEUES if has_vqueues else _COUNTS
+    return f"SELECT word, count(*) AS n FROM ({words_sql(has_vqueues=has_vqueues)}) GROUP BY 1"  # noqa: S608 - constants
 
 
 class StatusCard:

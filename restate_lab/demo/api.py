@@ -9,16 +9,10 @@ from typing import Any, Self
 from restate_lab.client.lab import connect
 from restate_lab.client.models import VersionInformation
 from restate_lab.errors import RestateLabError
-from restate_lab.status import STATUS_SQL
+from restate_lab.status import words_sql
 
 __all__ = ["Api"]
 
-STATUSES = f"SELECT id, {STATUS_SQL} AS word FROM sys_invocation WHERE id IN :ids"  # noqa: S608 - constants
-# With vqueues a long back-off shows as ready in sys_invocation; sys_vqueues has the truth.
-STATUSES_VQUEUES = f"""
-SELECT i.id, CASE WHEN v.entry_id IS NOT NULL AND i.word = 'ready' THEN 'backing-off' ELSE i.word END AS word
-FROM ({STATUSES}) i
-LEFT JOIN (SELECT DISTINCT entry_id FROM sys_vqueues WHERE status = 'backing-off') v ON v.entry_id = i.id"""  # noqa: S608
 # Only the events always have it: with vqueues a long back-off leaves last_failure empty.
 FAILURE_CODES = """
 SELECT id, json_get_str(event_json, 'restate_doc_error_code') AS code FROM sys_journal_events
@@ -81,7 +75,8 @@ class Api:
 
     def statuses(self, ids: Iterable[str]) -> dict[str, str]:
         """Return the status of each of these invocations that exists, in the words of ``restate_lab.status``."""
-        statement = STATUSES_VQUEUES if self.lab.features.get("vqueues") else STATUSES
+        words = words_sql(has_vqueues=self.lab.features.get("vqueues", False))
+        statement = f"SELECT id, word FROM ({words}) WHERE id IN :ids"  # noqa: S608 - constants
         frame = self.lab.sql(statement, ids=list(ids), progress=False)
         return dict(zip(frame["id"], frame["word"], strict=True))
 
