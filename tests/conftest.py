@@ -73,6 +73,12 @@ def incident(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
     return cluster_of(clusters, request.param, "incident")
 
 
+@pytest.fixture(scope="session", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS])
+def second(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
+    """Give each kind of server in turn, with an incident under other names (`restate_lab.demo.hospital`)."""
+    return cluster_of(clusters, request.param, "hospital")
+
+
 @pytest.fixture(scope="session", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS[1:]])
 def healthy(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
     """Give each newest kind of server in turn, on which nothing is wrong."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import pytest
 
 import restate_lab as rl
@@ -16,85 +13,29 @@ from restate_lab.demo.embedded import Embedded
 from restate_lab.demo.healthy import HEALTHY
 from restate_lab.demo.incident import FAULTS, INCIDENT, VICTIMS
 from restate_lab.demo.script import read_roles
-from restate_lab.demo.story import Step
-from restate_lab.status import STATUS_SQL, STATUSES
+from restate_lab.status import STATUSES
 from support.clusters import Cluster
+from support.standings import (
+    attempts,
+    failures,
+    holders,
+    invocations,
+    is_as_told,
+    last_events,
+    queue,
+    settled,
+    statuses,
+    unplanted,
+    waits_in_a_circle,
+)
 
 pytestmark = pytest.mark.server
-
-RETRYING = {"backing-off", "ready", "running"}
 
 
 @pytest.fixture
 def lab(incident: Cluster) -> Iterator[rl.Lab]:
     with rl.connect(incident.admin_url) as connected:
         yield connected
-
-
-def invocations(lab: rl.Lab, ids: list[str], columns: str = "status") -> pd.DataFrame:
-    """Return rows of sys_invocation in the order of the ids."""
-    frame = lab.sql(f"SELECT id, {columns} FROM sys_invocation WHERE id IN :ids", ids=ids)
-    return frame.set_index("id").loc[ids]
-
-
-def statuses(lab: rl.Lab) -> dict[str, str]:
-    frame = lab.sql(f"SELECT id, {STATUS_SQL} AS word FROM sys_invocation")
-    return dict(zip(frame["id"], frame["word"], strict=True))
-
-
-def last_events(lab: rl.Lab, ids: list[str], event_type: str) -> list[dict[str, Any]]:
-    """Return the last event of a type for each id, in the order of the ids."""
-    frame = lab.sql(
-        "SELECT id, event_json FROM sys_journal_events WHERE id IN :ids AND event_type = :type ORDER BY appended_at",
-        ids=ids,
-        type=event_type,
-    )
-    events = dict(zip(frame["id"], frame["event_json"], strict=True))
-    return [json.loads(events[id_]) for id_ in ids]
-
-
-def failures(lab: rl.Lab, ids: list[str]) -> set[tuple[str | None, str | None, str]]:
-    """Return code, step and first line of the message of the last failed attempts."""
-    return {
-        (event["restate_doc_error_code"], event.get("related_command_name"), event["error_message"].splitlines()[0])
-        for event in last_events(lab, ids, "TransientError")
-    }
-
-
-def attempts(cluster: Cluster, lab: rl.Lab, ids: list[str]) -> int:
-    if cluster.vqueues:
-        return int(lab.sql("SELECT sum(num_errors) AS n FROM sys_vqueues WHERE entry_id IN :ids", ids=ids)["n"][0])
-    return int(lab.sql("SELECT sum(retry_count) AS n FROM sys_invocation_state WHERE id IN :ids", ids=ids)["n"][0])
-
-
-def holders(cluster: Cluster, lab: rl.Lab) -> dict[str, str]:
-    """Return "service/key" → the invocation that holds it."""
-    if cluster.vqueues:
-        frame = lab.sql("SELECT lock_name AS target, acquired_by AS holder FROM sys_locks")
-    else:
-        frame = lab.sql(
-            "SELECT service_name || '/' || service_key AS target, invocation_id AS holder FROM sys_keyed_service_status"
-        )
-    return dict(zip(frame["target"], frame["holder"], strict=True))
-
-
-def queue(cluster: Cluster, lab: rl.Lab, service: str, key: str) -> set[str]:
-    """Return who waits for a key."""
-    if cluster.vqueues:
-        statement = """SELECT v.entry_id AS id FROM sys_vqueues v JOIN sys_vqueue_meta m ON m.id = v.id
-            WHERE m.lock_name = :service || '/' || :key AND v.stage = 'inbox'"""
-    else:
-        statement = "SELECT id FROM sys_inbox WHERE service_name = :service AND service_key = :key"
-    return set(lab.sql(statement, service=service, key=key)["id"])
-
-
-def settled(story: tuple[Step, ...], roles: dict[str, str]) -> dict[str, str]:
-    """Return invocation → the status in which the story leaves it."""
-    return {roles[step.role]: step.reaches for step in story if step.reaches}
-
-
-def is_as_told(status: str, told: str) -> bool:
-    return status in RETRYING if told == "backing-off" else status == told
 
 
 def test_everybody_is_where_the_story_says(incident: Cluster, lab: rl.Lab) -> None:
@@ -118,9 +59,7 @@ def test_shows_every_status(lab: rl.Lab) -> None:
 
 def test_nothing_else_is_wrong(incident: Cluster, lab: rl.Lab) -> None:
     """Whoever retries, is paused, waits for a key or has failed has a role among the faults and their victims."""
-    planted = {id_ for role in FAULTS | VICTIMS for id_ in incident.ids(role)}
-    suspicious = {id_ for id_, word in statuses(lab).items() if word in {*RETRYING, "pending", "paused", "failed"}}
-    assert suspicious - planted == {incident.roles["rendering"]}
+    assert unplanted(incident, lab, FAULTS | VICTIMS) == {incident.roles["rendering"]}
 
 
 def test_storm(incident: Cluster, lab: rl.Lab) -> None:
@@ -168,12 +107,8 @@ def test_hot_key(incident: Cluster, lab: rl.Lab) -> None:
 @pytest.mark.parametrize("role", ["deadlock_pair", "deadlock_ring", "deadlock_self"])
 def test_deadlock(role: str, incident: Cluster, lab: rl.Lab) -> None:
     """Each holds its key and waits for a call that waits for the next one's key, the last one's for the first's."""
-    circle, calls = incident.ids(role), incident.ids(f"{role}_blocked")
-    assert list(invocations(lab, calls, "invoked_by_id")["invoked_by_id"]) == circle
-    held = {holder: target for target, holder in holders(incident, lab).items()}
-    for call, following in zip(calls, [*circle[1:], circle[0]], strict=True):
-        service, _, key = held[following].partition("/")
-        assert queue(incident, lab, service, key) == {call}
+    queues = waits_in_a_circle(incident, lab, incident.ids(role), incident.ids(f"{role}_blocked"))
+    assert [len(each) for each in queues] == [1] * len(queues)
 
 
 def test_paused(incident: Cluster, lab: rl.Lab) -> None:

@@ -8,6 +8,10 @@ from restate import Service, VirtualObject, Workflow
 
 from restate_lab.demo.release import RELEASE_HEADER
 from restate_lab.demo.services import SERVICES
+from restate_lab.demo.services.hospital import HOSPITAL
+from restate_lab.demo.services.hospital.discharge import discharge_1, discharge_2
+from restate_lab.demo.services.hospital.porters import porters
+from restate_lab.demo.services.hospital.wholesale import wholesale
 from restate_lab.demo.services.orders import ORDER_SYSTEM
 from restate_lab.demo.services.orders.courier import courier
 from restate_lab.demo.services.orders.loyalty import loyalty
@@ -26,8 +30,14 @@ DEPLOYMENTS: Mapping[tuple[str, str], tuple[Service | VirtualObject | Workflow, 
     ("promotions-3", "1"): (promotions,),
     ("returns", "1"): (returns_1,),
     ("returns", "2"): (returns_2,),
+    ("hospital", "1"): HOSPITAL,
+    ("wholesale", "1"): (wholesale,),
+    ("porters", "1"): (porters,),
+    ("discharge", "1"): (discharge_1,),
+    ("discharge", "2"): (discharge_2,),
 }
-UNAVAILABLE = {"courier"}
+# What the proxy in front of them says instead of them.
+UNAVAILABLE = {"courier": (502, b"no healthy upstream"), "wholesale": (504, b"upstream request timeout")}
 
 
 def application() -> Any:
@@ -37,7 +47,7 @@ def application() -> Any:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         path, release = _place(scope)
         if path in UNAVAILABLE and "/invoke/" in scope["path"]:
-            await _bad_gateway(receive, send)
+            await _answer(*UNAVAILABLE[path], receive, send)
         else:
             await apps[path, release](scope, receive, send)
 
@@ -51,9 +61,9 @@ def _place(scope: Any) -> tuple[str, str]:
     return path, release
 
 
-async def _bad_gateway(receive: Any, send: Any) -> None:
-    await send({"type": "http.response.start", "status": 502, "headers": [(b"content-type", b"text/plain")]})
+async def _answer(status: int, body: bytes, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
     # A request that is not read to its end keeps others of the same HTTP/2 connection waiting.
     while (await receive()).get("more_body"):
         pass
-    await send({"type": "http.response.body", "body": b"no healthy upstream"})
+    await send({"type": "http.response.body", "body": body})

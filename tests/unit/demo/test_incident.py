@@ -194,10 +194,17 @@ def test_deployments_are_told_apart_by_path_and_release() -> None:
     assert b"Scan the label first" in second
 
 
-def test_couriers_are_known_and_gone() -> None:
-    """Discovery answers for the couriers, and calls meet the load balancer, which reads them to the end."""
-    assert ask("/courier/discover")[0] == 200
-    assert ask("/courier/invoke/Courier/deliver") == (502, b"no healthy upstream")
+@pytest.mark.parametrize(
+    ("path", "call", "answer"),
+    [
+        ("courier", "Courier/deliver", (502, b"no healthy upstream")),
+        ("wholesale", "wholesale.Orders/order", (504, b"upstream request timeout")),
+    ],
+)
+def test_some_are_known_and_gone(path: str, call: str, answer: tuple[int, bytes]) -> None:
+    """Discovery answers for them, and calls meet the proxy in front, which reads them to the end."""
+    assert ask(f"/{path}/discover")[0] == 200
+    assert ask(f"/{path}/invoke/{call}") == answer
 
 
 def test_gateway_answers_by_card() -> None:

@@ -1,0 +1,32 @@
+"""One patient's consent to an operation: a workflow that waits for a signature, as others do with it."""
+
+from restate import Workflow, WorkflowContext, WorkflowSharedContext
+
+from restate_lab.demo.services.hospital.policies import BRIEF
+
+__all__ = ["consent", "wait_until_signed"]
+
+SIGNATURE = "Unterschrift"
+
+consent = Workflow("Consent", description="The consent of one patient", inactivity_timeout=BRIEF)
+
+
+@consent.main()
+async def explain(ctx: WorkflowContext, procedure: str) -> str:
+    """Explain what is going to be done and wait for the signature."""
+    ctx.set("procedure", procedure)
+    name = await ctx.promise(SIGNATURE, type_hint=str).value()
+    return f"{procedure}: {name}"
+
+
+@consent.handler()
+async def sign(ctx: WorkflowSharedContext, name: str) -> None:
+    """Sign."""
+    await ctx.promise(SIGNATURE, type_hint=str).resolve(name)
+
+
+@consent.handler()
+async def wait_until_signed(ctx: WorkflowSharedContext, who: str) -> str:
+    """Return the name that was signed with, to whoever needs it."""
+    name = await ctx.promise(SIGNATURE, type_hint=str).value()
+    return f"{name}, for {who}"

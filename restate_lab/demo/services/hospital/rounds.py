@@ -1,0 +1,32 @@
+"""Doctors on their round, who call what others do."""
+
+from typing import TypedDict
+
+from restate import Context, Service
+
+from restate_lab.demo.services.hospital.pharmacy import dispense
+from restate_lab.demo.services.hospital.policies import BRIEF
+from restate_lab.demo.services.hospital.results import Result, publish
+
+__all__ = ["rounds"]
+
+rounds = Service("Rounds", description="What doctors order", inactivity_timeout=BRIEF)
+
+
+class Prescription(TypedDict):
+    """Which drug, and how many packages."""
+
+    drug: str
+    packages: int
+
+
+@rounds.handler()
+async def medicate(ctx: Context, prescription: Prescription) -> int:
+    """Have a drug given out."""
+    return await ctx.object_call(dispense, key=prescription["drug"], arg=prescription["packages"])
+
+
+@rounds.handler()
+async def look_at_blood(ctx: Context, result: Result) -> str:
+    """Have a finding published and read it."""
+    return await ctx.service_call(publish, result)

@@ -1,0 +1,24 @@
+"""Genomes: one step that takes days, and is meant to."""
+
+import asyncio
+from datetime import timedelta
+
+from restate import Context, Service
+
+__all__ = ["sequencer"]
+
+BASES_PER_SECOND = 3_000
+
+# Nobody may interrupt it because nothing was heard of it for a while.
+sequencer = Service("Sequencer", description="Reads genomes", inactivity_timeout=timedelta(days=14))
+
+
+@sequencer.handler()
+async def sequence(ctx: Context, bases: int) -> str:
+    """Read a genome of so many bases."""
+    return await ctx.run_typed("read bases", _read, bases=bases)
+
+
+async def _read(bases: int) -> str:
+    await asyncio.sleep(bases / BASES_PER_SECOND)
+    return f"{bases} bases"

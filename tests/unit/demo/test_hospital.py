@@ -1,0 +1,74 @@
+"""The hospital as data: its tables, and that nothing in it goes by a name of the order system."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from restate import TerminalError
+
+from restate_lab.demo import incident
+from restate_lab.demo.hospital import FAULTS, HOSPITAL, NOTES, SHELF, SHELF_ALIKE, VICTIMS
+from restate_lab.demo.incident import INCIDENT
+from restate_lab.demo.roles import ids
+from restate_lab.demo.services import deployments, hospital
+from restate_lab.demo.services.hospital.appointments import Confirmations, MessageLost
+from restate_lab.demo.story import Send, Step
+
+OURS = {"hospital", "wholesale", "porters", "discharge"}
+
+
+def served(paths: Iterable[str]) -> set[str]:
+    """Return the names of the services and handlers at those paths."""
+    services = [each for (path, _), here in deployments.DEPLOYMENTS.items() if path in paths for each in here]
+    return {each.name for each in services} | {handler for each in services for handler in each.handlers}
+
+
+def durable_steps(folder: Path) -> set[str]:
+    return {
+        step for file in folder.rglob("*.py") for step in re.findall(r'run_typed\(f?"(.+?)"', file.read_text("utf-8"))
+    }
+
+
+def keys(story: Iterable[Step]) -> set[str]:
+    parts = [step.handler.split("/") for step in story if isinstance(step, Send)]
+    return {"/".join(key) for _, *key, _ in parts if key}
+
+
+def test_tables_name_every_role_once() -> None:
+    """Faults, victims and notes are roles of the story, and none is in two of the tables."""
+    roles = {step.role: step.role for step in HOSPITAL}
+    tables = [*FAULTS, *VICTIMS, *NOTES]
+    assert len(set(tables)) == len(tables)
+    assert all(ids(roles, role) for role in tables)
+
+
+def test_shares_no_name_with_the_order_system() -> None:
+    """No service, handler, step, key or role is called as in the other stories."""
+    others = {path for path, _ in deployments.DEPLOYMENTS} - OURS
+    assert not served(OURS) & served(others)
+    here = Path(hospital.__file__).parent
+    mine = durable_steps(here)
+    everybodys = [durable_steps(folder) for folder in here.parent.iterdir() if folder.is_dir() and folder != here]
+    assert len(mine) > 10
+    assert not mine & set().union(*everybodys)
+    assert not keys(HOSPITAL) & keys(INCIDENT)
+    assert not {*FAULTS, *VICTIMS} & {*incident.FAULTS, *incident.VICTIMS}
+
+
+def test_a_careless_pattern_finds_two_shelves() -> None:
+    """The key of the hot shelf, taken for a pattern of LIKE, also matches a shelf at which nobody waits."""
+    pattern = re.escape(SHELF).replace("%", ".*").replace("_", ".")
+    assert re.fullmatch(pattern, SHELF_ALIKE)
+
+
+def test_text_messages() -> None:
+    """The first one to a Polish number is lost, the second arrives; what is no number fails for good."""
+    confirmations = Confirmations()
+    with pytest.raises(MessageLost, match="bramka SMS nie odpowiada"):
+        confirmations.send("P-1", "+48 22 1")
+    assert confirmations.send("P-1", "+48 22 1") == "to +48 22 1: we expect you, P-1"
+    with pytest.raises(TerminalError, match="is no phone number"):
+        confirmations.send("P-2", "o30 1")
