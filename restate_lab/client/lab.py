@@ -98,8 +98,10 @@ class Lab:
     @property
     def now(self) -> datetime:
         """Return the server's clock, UTC."""
-        moment: datetime = self.arrow("SELECT now() AS now", progress=False)["now"][0].as_py()
-        return datetime.fromtimestamp(moment.timestamp(), UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        moment = self.arrow("SELECT now() AS now", progress=False)["now"][0]
+        # The server gives nanoseconds, with a zone or without (as UTC); a datetime holds microseconds.
+        now: datetime = moment.cast(pa.timestamp("us", "UTC"), safe=False).as_py()
+        return now.replace(tzinfo=UTC)
 
     @property
     def read_only(self) -> bool:

@@ -52,6 +52,7 @@ def test_a_lab_is_a_source_and_knows_its_server(lab: Lab, cluster: Cluster) -> N
     assert lab.features.get("vqueues", False) is cluster.vqueues
     assert abs(lab.now - datetime.now(UTC)) < timedelta(seconds=5)
     assert lab.now.tzinfo is UTC
+    assert type(lab.now) is datetime, "a Timestamp with nanoseconds warns when it becomes a datetime"
     assert repr(lab) == f"<Lab {lab.name} at {cluster.admin_url}, restate {cluster.version}" + (
         ", vqueues>" if cluster.vqueues else ">"
     )
