@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from restate_lab.analysis.journal_diff import journal_diff
     from restate_lab.analysis.questions import ask, questions
     from restate_lab.analysis.waits import waits
+    from restate_lab.analysis.why import why
     from restate_lab.audit import audit_log
     from restate_lab.client.lab import Lab, connect
     from restate_lab.source import Source
@@ -31,6 +32,7 @@ __all__ = [
     "journal_diff",
     "questions",
     "waits",
+    "why",
 ]
 
 _HOME = {
@@ -43,6 +45,7 @@ _HOME = {
     "journal_diff": "restate_lab.analysis.journal_diff",
     "questions": "restate_lab.analysis.questions",
     "waits": "restate_lab.analysis.waits",
+    "why": "restate_lab.analysis.why",
 }
 
 

@@ -1,4 +1,8 @@
-"""The named questions: ``questions()`` lists them, ``ask()`` runs one and says what it ran."""
+"""The named questions: ``questions()`` lists them, ``ask()`` runs one and says what it ran.
+
+``answer()`` is ``ask()`` without its warning, for whoever says in another way what was cut: warnings are the process's
+and not a thread's, so no thread but the caller's own should have to silence one.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from restate_lab.progress import say
 from restate_lab.source import Source
 
-__all__ = ["ask", "questions"]
+__all__ = ["answer", "ask", "questions"]
 
 EVERYTHING = 2**62  # rows; LIMIT NULL makes the server refuse a statement that orders in a subquery
 NOBODY = "inv_1" + "0" * 33  # well-formed, and no invocation's: IN () is not SQL
@@ -43,29 +47,25 @@ def ask(source: Source, name: str, /, *, timeout: float | None = None, **params:
         NotOnThisServer: the source lacks the tables, columns or features that the question needs.
         RestateLabError: what ``source.sql`` raises.
     """
-    frame = _answer(source, name, params, timeout)
+    frame = answer(source, name, timeout=timeout, **params)
     if "truncated" in frame.attrs:
         warnings.warn(frame.attrs["truncated"]["message"], Truncated, stacklevel=2)
     return frame
 
 
-def questions() -> pd.DataFrame:
-    """Return one row per named question, sorted by name.
+def answer(source: Source, name: str, /, *, timeout: float | None = None, **params: Any) -> pd.DataFrame:
+    """Return what ``ask`` returns, and warn nobody: ``attrs["truncated"]`` is there where rows were cut off.
 
-    Columns: ``name, question, row`` (what a row of the answer is), ``parameters`` (with defaults), ``cost`` (point,
-    scan or heavy, the dearest variant's), ``variants`` (in the order in which they are tried), ``needs``.
+    Raises:
+        As ``ask``.
     """
-    return pd.DataFrame([_listed(_question(name)) for name in names()])
-
-
-def _answer(source: Source, name: str, given: Mapping[str, Any], timeout: float | None) -> pd.DataFrame:
     question = _question(name)
     variant = _variant_for(question, source)
-    check_names(variant, given, question=name)
+    check_names(variant, params, question=name)
     now = source.now
-    now = moment(given["now"], now=now, name="now") if "now" in given else now
-    first, given = _with_ids(source, variant, given, timeout)
-    values = values_for(variant, given, now=now, question=name)
+    now = moment(params["now"], now=now, name="now") if "now" in params else now
+    first, params = _with_ids(source, variant, params, timeout)
+    values = values_for(variant, params, now=now, question=name)
     if variant.cost == "heavy":
         say(f"{name} is a heavy question: it reads {variant.reads}.")
     asked_at, started = datetime.now(UTC), time.monotonic()
@@ -89,6 +89,15 @@ def _answer(source: Source, name: str, given: Mapping[str, Any], timeout: float 
     return frame
 
 
+def questions() -> pd.DataFrame:
+    """Return one row per named question, sorted by name.
+
+    Columns: ``name, question, row`` (what a row of the answer is), ``parameters`` (with defaults), ``cost`` (point,
+    scan or heavy, the dearest variant's), ``variants`` (in the order in which they are tried), ``needs``.
+    """
+    return pd.DataFrame([_listed(_question(name)) for name in names()])
+
+
 def _with_ids(
     source: Source, variant: Variant, given: Mapping[str, Any], timeout: float | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -99,7 +108,7 @@ def _with_ids(
         if parameter.asks and parameter.name not in given:
             name, params = parameter.asks
             shared = {key: given[key] for key in ("now", "service") if key in given}
-            frame = _answer(source, name, {**params, **shared}, timeout)
+            frame = answer(source, name, timeout=timeout, **params, **shared)
             values[parameter.name] = list(frame["id"]) or [NOBODY]
             cut = frame.attrs.get("truncated", {})
     return cut, values

@@ -5,29 +5,26 @@ Ids come first, each kind bounded; details then by id, in chunks, so that no jou
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib.resources import files
 from typing import Any
 
 import pandas as pd
 
-from restate_lab.analysis.questions import ask
+from restate_lab.analysis.questions import answer
+from restate_lab.analysis.sql_files import run
 from restate_lab.analysis.wait_rows import Edge, Person, awaited, called, error_words, given, needs_all, person, queued
-from restate_lab.errors import Truncated
 from restate_lab.source import Source
 
-__all__ = ["Reading", "read_errors", "read_waits"]
+__all__ = ["Reading", "awaited_by", "open_calls", "read_errors", "read_waits", "suspended_edges"]
 
-CHUNK = 5_000  # ids in a statement: a body of 2 MB has room for nine times as many
+CHUNK = 1_000  # ids in a statement: what a server takes to plan grows faster than the list
 ROWS = 100_000  # things awaited by the invocations of one chunk
 AROUND = 3  # times the limit: so many suspended ones are read where keys are blocked
 KEYS = 1_000  # keys whose unread queues are counted
 
-_DIFFER = {"key_waiters", "states"}  # the files that have a variant for vqueues
 Row = dict[Any, Any]
 
 
@@ -59,6 +56,40 @@ def read_errors(source: Source, ids: Sequence[str]) -> dict[str, str]:
     return {row["id"]: error_words(row) for row in _rows(source, "last_errors", ids)}
 
 
+def awaited_by(source: Source, ids: Sequence[str], *, now: datetime) -> tuple[list[Row], bool]:
+    """Return the rows of ``waiting_on`` about those of these invocations that are suspended, and whether they are cut.
+
+    Whoever waits for more than ``ROWS`` things with the others of its chunk is cut.
+    """
+    frames = [answer(source, "waiting_on", ids=chunk, limit=ROWS, now=now) for chunk in _chunks(ids)]
+    rows = [row for frame in frames for row in frame.to_dict("records")]
+    return rows, any("truncated" in frame.attrs for frame in frames)
+
+
+def suspended_edges(source: Source, rows: Sequence[Row]) -> list[Edge]:
+    """Return the edges of rows of ``waiting_on``; who awaits several things may go on with one, unless it says no."""
+    several = [id_ for id_, count in Counter(row["id"] for row in rows).items() if count > 1]
+    need_not_all = set(several) - _needing_all(source, several)
+    return [awaited(row, need_not_all) for row in rows]
+
+
+def open_calls(source: Source, ids: Sequence[str]) -> list[Edge]:
+    """Return the edges of those of these invocations that run, to what they have called and have no answer of."""
+    return [called(row) for row in _rows(source, "open_calls", ids)]
+
+
+def _needing_all(source: Source, several: list[str]) -> set[str]:
+    """Return those who say that they need everything that they wait for."""
+    if not several:
+        return set()
+    tables = source.tables()
+    known = tables.loc[tables["table"] == "sys_invocation_status", "column"]
+    if "suspended_waiting_future_json" not in set(known):
+        return set()
+    rows = _rows(source, "combinations", several)
+    return {row["id"] for row in rows if needs_all(row["future_json"])}
+
+
 class _Reader:
     """Asks one source, and notes what it left out."""
 
@@ -82,25 +113,23 @@ class _Reader:
                 found = self._awaited_by(sorted(more))
                 rows, read = rows + found, read | more
                 more = {row["invoked_by_id"] for row in found if given(row["invoked_by_id"])} - read
-        several = [id_ for id_, count in Counter(row["id"] for row in rows).items() if count > 1]
-        need_not_all = set(several) - self._needing_all(several)
-        return [awaited(row, need_not_all) for row in rows]
+        return suspended_edges(self._source, rows)
 
     def _awaited_by(self, ids: list[str]) -> list[Row]:
-        frames = [self._ask("waiting_on", ids=chunk, limit=ROWS) for chunk in _chunks(ids)]
-        if any("truncated" in frame.attrs for frame in frames):
+        rows, is_cut = awaited_by(self._source, ids, now=self._now)
+        if is_cut:
             self.left_out.append(
                 f"of {CHUNK:,} suspended invocations at a time, only {ROWS:,} things awaited were read"
             )
-        return [row for frame in frames for row in frame.to_dict("records")]
+        return rows
 
     def pending(self) -> tuple[list[Edge], dict[str, int]]:
-        rows = self._sql("key_waiters", limit=self._limit + 1).to_dict("records")
+        rows = run(self._source, "waits", "key_waiters", limit=self._limit + 1).to_dict("records")
         edges = [queued(row) for row in rows[: self._limit]]
         return edges, self._unread(edges) if len(rows) > self._limit else {}
 
     def running(self, callers: Sequence[str]) -> list[Edge]:
-        return [called(row) for row in _rows(self._source, "open_calls", callers)]
+        return open_calls(self._source, callers)
 
     def people(self, edges: Iterable[Edge]) -> dict[str, Person]:
         """Return everybody; of those who are only waited for, ask what they do."""
@@ -122,37 +151,14 @@ class _Reader:
         )
         return unread
 
-    def _needing_all(self, several: list[str]) -> set[str]:
-        """Return those who say that they need everything that they wait for."""
-        if not several or not self._has("sys_invocation_status", "suspended_waiting_future_json"):
-            return set()
-        rows = _rows(self._source, "combinations", several)
-        return {row["id"] for row in rows if needs_all(row["future_json"])}
-
-    def _has(self, table: str, column: str) -> bool:
-        tables = self._source.tables()
-        return bool((tables["table"].eq(table) & tables["column"].eq(column)).any())
-
     def _ask(self, name: str, **params: Any) -> pd.DataFrame:
         # What is cut is said once, for the whole.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Truncated)
-            return ask(self._source, name, now=self._now, **params)
-
-    def _sql(self, name: str, **params: Any) -> pd.DataFrame:
-        return _sql(self._source, name, **params)
+        return answer(self._source, name, now=self._now, **params)
 
 
 def _rows(source: Source, name: str, ids: Sequence[str]) -> Iterator[Row]:
     for chunk in _chunks(ids):
-        yield from _sql(source, name, ids=chunk).to_dict("records")
-
-
-def _sql(source: Source, name: str, **params: Any) -> pd.DataFrame:
-    """Run a file of ``sql/waits``, in its variant for this kind of server."""
-    tag = "@vqueues" if name in _DIFFER and source.features.get("vqueues", False) else ""
-    file = files("restate_lab.analysis").joinpath("sql", "waits", f"{name}{tag}.sql")
-    return source.sql(file.read_text("utf-8"), params=params)
+        yield from run(source, "waits", name, ids=chunk).to_dict("records")
 
 
 def _chunks(ids: Sequence[str]) -> Iterator[list[str]]:

@@ -30,13 +30,14 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 @dataclass(frozen=True, slots=True)
 class Deadlock:
-    """A circle in words; ``holders`` hold the ``keys``, in order, and ``cancel`` is the one to end."""
+    """A circle in words; ``holders`` hold the ``keys``, in order; ``cancel`` is the one to end, for ``why``."""
 
     holders: tuple[str, ...]
     keys: tuple[str, ...]
     since: pd.Timestamp | None
     words: str
     cancel: str
+    why: str
     way_out: str
 
 
@@ -59,7 +60,8 @@ def describe(
         since=max(moments, default=None),
         words=_holding(holders, held, people) if holders else _following(circle.way, people),
         cancel=cancel,
-        way_out=f'lab.admin.cancel_invocation("{cancel}", reason="break a deadlock")  # {_one_line(why)}',
+        why=_one_line(why),
+        way_out=f'rl.plan(lab, "cancel", ["{cancel}"]).execute(reason="break a deadlock")  # {_one_line(why)}',
     )
 
 

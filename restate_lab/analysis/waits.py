@@ -20,7 +20,7 @@ from restate_lab.analysis.wait_words import describe, root_words
 from restate_lab.errors import ArgumentError, Truncated
 from restate_lab.source import Source
 
-__all__ = ["Waits", "waits"]
+__all__ = ["Waits", "find_waits", "waits"]
 
 _ERRORS = 1_000  # root blockers whose last error is read
 _MAY_HAVE_FAILED = {"backing-off", "paused", "ready", "running"}
@@ -126,14 +126,22 @@ def waits(source: Source, *, limit: int = 20_000) -> Waits:
         ArgumentError: ``limit`` is not a positive number.
         NotOnThisServer: the source lacks tables that it takes.
     """
-    if limit < 1:
-        raise ArgumentError(f"limit is {limit!r}: give a whole number, one or more.")
-    at = source.now
-    reading = read_waits(source, limit=limit, now=at)
-    made = _made(source, reading, at)
+    made = find_waits(source, limit=limit)
     if made.left_out:
         warnings.warn("; ".join(made.left_out), Truncated, stacklevel=2)
     return made
+
+
+def find_waits(source: Source, *, limit: int = 20_000) -> Waits:
+    """Return what ``waits`` returns, and warn nobody: ``left_out`` says what was not read.
+
+    Raises:
+        As ``waits``.
+    """
+    if limit < 1:
+        raise ArgumentError(f"limit is {limit!r}: give a whole number, one or more.")
+    at = source.now
+    return _made(source, read_waits(source, limit=limit, now=at), at)
 
 
 def _made(source: Source, reading: Reading, at: datetime) -> Waits:

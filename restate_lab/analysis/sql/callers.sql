@@ -7,39 +7,43 @@
 -- :limit = 10000 (number) this many rows at most
 --
 -- depth is 0 for the invocations themselves; of_id is the one of them that a caller's row belongs to.
+-- The few that were found stand first in the join, and bring all columns along: so each step upward is one scan, and
+-- none where nobody has a caller.
 WITH RECURSIVE up AS (
-  SELECT id AS of_id, id, invoked_by_id, CAST(0 AS BIGINT) AS depth
+  SELECT id AS of_id, id, CAST(0 AS BIGINT) AS depth, target, target_service_name, target_handler_name,
+    target_service_key, status, completion_result, completion_failure, created_at, modified_at, invoked_by_id, invoked_by
   FROM sys_invocation_status
   WHERE id IN :ids
   UNION ALL
-  SELECT up.of_id, p.id, p.invoked_by_id, up.depth + 1
-  FROM sys_invocation_status p
-  JOIN up ON p.id = up.invoked_by_id
-  WHERE up.depth < :depth)
+  SELECT up.of_id, p.id, up.depth + 1, p.target, p.target_service_name, p.target_handler_name,
+    p.target_service_key, p.status, p.completion_result, p.completion_failure, p.created_at, p.modified_at,
+    p.invoked_by_id, p.invoked_by
+  FROM up
+  JOIN sys_invocation_status p ON p.id = up.invoked_by_id
+  WHERE up.depth < :depth AND up.invoked_by_id IS NOT NULL)
 SELECT
   up.id,
   up.of_id,
   up.depth,
-  s.target,
-  s.target_service_name,
-  s.target_handler_name,
-  s.target_service_key,
+  up.target,
+  up.target_service_name,
+  up.target_handler_name,
+  up.target_service_key,
   CASE
-    WHEN s.status = 'inboxed' THEN 'pending'
-    WHEN s.status = 'completed' AND s.completion_result = 'success' THEN 'succeeded'
-    WHEN s.status = 'completed' AND s.completion_failure ~ '^\[409( Aborted)?\] [Kk]illed$' THEN 'killed'
-    WHEN s.status = 'completed' AND s.completion_failure ~ '^\[409( Aborted)?\] [Cc]ancell?ed$' THEN 'cancelled'
-    WHEN s.status = 'completed' THEN 'failed'
-    WHEN s.status <> 'invoked' THEN s.status
+    WHEN up.status = 'inboxed' THEN 'pending'
+    WHEN up.status = 'completed' AND up.completion_result = 'success' THEN 'succeeded'
+    WHEN up.status = 'completed' AND up.completion_failure ~ '^\[409( Aborted)?\] [Kk]illed$' THEN 'killed'
+    WHEN up.status = 'completed' AND up.completion_failure ~ '^\[409( Aborted)?\] [Cc]ancell?ed$' THEN 'cancelled'
+    WHEN up.status = 'completed' THEN 'failed'
+    WHEN up.status <> 'invoked' THEN up.status
     WHEN r.in_flight THEN 'running'
     WHEN r.retry_count > 0 THEN 'backing-off'
     ELSE 'ready' END AS status,
-  s.created_at,
-  s.modified_at,
-  s.invoked_by_id,
-  s.invoked_by
+  up.created_at,
+  up.modified_at,
+  up.invoked_by_id,
+  up.invoked_by
 FROM up
-JOIN sys_invocation_status s ON s.id = up.id
 LEFT JOIN sys_invocation_state r ON r.id = up.id
 ORDER BY up.of_id, up.depth, up.id
 LIMIT :limit

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from restate_lab.analysis.question_files import names, read
-from restate_lab.analysis.questions import NOBODY, ask, questions
+from restate_lab.analysis.questions import NOBODY, answer, ask, questions
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
@@ -171,6 +171,19 @@ def test_a_full_answer_is_told_from_a_cut_one() -> None:
     everything = source(3)
     assert len(ask(everything, "overview", limit=None)) == 3
     assert everything.asked[0]["limit"] == 2**62
+
+
+def test_an_answer_warns_nobody() -> None:
+    """answer() is ask() without the warning: the frame says what was cut, also by a first question."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rows = answer(source(3), "overview", limit=2)
+        both = answer(source(10_001), "paused", limit=5)
+    assert rows.attrs["truncated"]["limit"] == len(rows) == 2
+    assert "only the first 10,000 invocations were looked at" in both.attrs["truncated"]["message"]
+    with pytest.warns(Truncated):
+        asked = ask(source(3), "overview", limit=2)
+    pd.testing.assert_frame_equal(rows, asked, check_flags=False)
 
 
 def test_ids_come_from_a_first_question_where_none_are_given() -> None:

@@ -159,7 +159,9 @@ def test_a_ring_of_keys_is_one_deadlock(length: int) -> None:
     assert in_order[::2] == ids(*names)
     assert set(row["keys"]) == {f"Svc/{name}" for name in names}
     assert row["cancel"] == inv(names[-1])
-    assert row["way_out"].startswith(f'lab.admin.cancel_invocation("{inv(names[-1])}", reason="break a deadlock")  # ')
+    assert row["way_out"].startswith(
+        f'rl.plan(lab, "cancel", ["{inv(names[-1])}"]).execute(reason="break a deadlock")  # '
+    )
     assert row["waiting"] == 0
     assert found.blockers.empty
     graph = found.graph()

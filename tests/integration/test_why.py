@@ -1,0 +1,380 @@
+"""Explanations on real servers of each kind: every planted fault and victim, what is not wrong, and what one can do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import restate_lab as rl
+from restate_lab.analysis.waits import waits
+from restate_lab.analysis.why import Explanation, why
+from restate_lab.client.lab import Lab
+from support.bench import wait_for
+from support.clusters import KINDS, Cluster, server_binary
+from support.wait_services import planted
+
+pytestmark = pytest.mark.server
+
+NOBODY = "inv_1" + "0" * 33
+TRYING = {"backing-off", "running", "ready"}
+# role → the role at the end of its chain, what that one waits for, and what the summary names
+CHAINS = {
+    "storm_caller_1": ("storm_503_7", "step", "charge card", ["RT0007", "“charge card”", "HTTP 503"]),
+    "storm_503_1": ("storm_503_1", "step", "charge card", ["RT0007", "“charge card”", "HTTP 503"]),
+    "storm_timeout_1": ("storm_timeout_1", "step", "charge card", ["RT0007", "mc-gateway.paystream.example"]),
+    "agent_denver": ("agent_denver", "step", "get weather", ["RT0007", "“get weather”", "Denver"]),
+    "hot_key_holder": ("hot_key_holder", "awakeable", None, ["nobody has resolved"]),
+    "hot_key_opener": ("hot_key_holder", "awakeable", None, ["which is suspended", "nobody has resolved"]),
+    "hot_key_queue_1": ("hot_key_holder", "awakeable", None, ["key Account/acme-retail", "nobody has resolved"]),
+    "hot_key_caller_1": ("hot_key_holder", "awakeable", None, ["key Account/acme-retail", "nobody has resolved"]),
+    "paused_1": ("paused_1", "resume", None, ["RT0007", "“send transfer”", "SEPA transfer returned AC04", "resumes"]),
+    "paused_by_hand": ("paused_by_hand", "resume", None, ["“print label”", "PrinterOffline", "resumes"]),
+    "forgotten_awakeable": ("forgotten_awakeable", "awakeable", None, ["nobody has resolved"]),
+    "forgotten_promise": ("forgotten_promise", "promise", "payment", ["“payment”", "nobody has completed"]),
+    "pinned_to_removed_1": ("pinned_to_removed_1", "step", None, ["RT0011", "was removed", "service Loyalty"]),
+    "asleep_on_removed_1": ("asleep_on_removed_1", "sleep", None, ["“a year”", "not registered any more", "RT0011"]),
+    "unreachable_1": ("unreachable_1", "step", None, ["RT0010", "do not reach its code", "502 Bad Gateway"]),
+    "mismatch_1": ("mismatch_1", "step", None, ["RT0016", "inspect parcel", "scan label"]),
+    "rendering": ("rendering", "step", "render pdf", ["is running", "“render pdf”"]),
+}
+ENDS = {
+    "declined_1": ("failed", ["[402] card declined: insufficient_funds", "its step “charge card” (Run)"]),
+    "bad_address_1": ("failed", ["[422] no carrier delivers to postal code", "its step “find carrier” (Run)"]),
+    "slow_1": ("succeeded", ["succeeded", "after it was created"]),
+    "killed": ("killed", ["was killed"]),
+    "cancelled": ("cancelled", ["was cancelled"]),
+}
+# what each role is offered, about its root and itself, at least; and what would do nothing or be refused
+OFFERS = {
+    "storm_caller_1": ({"repair", "resume", "pause", "cancel", "kill"}, {"purge", "restart_as_new"}),
+    "hot_key_queue_1": ({"resolve_awakeable", "reject_awakeable", "cancel", "kill"}, {"resume", "pause"}),
+    "forgotten_promise": ({"complete_promise", "cancel", "kill"}, {"kill and restart", "resume"}),
+    "paused_1": ({"resume", "kill"}, {"cancel", "pause"}),
+    "pinned_to_removed_1": ({"bring the code back", "kill"}, {"cancel", "resume", "move_to", "kill and restart"}),
+    "unreachable_1": ({"bring the code back", "kill"}, {"cancel", "resume"}),
+    "mismatch_1": ({"bring the code back", "kill", "kill and restart"}, {"cancel", "resume", "move_to"}),
+    "restock_tomorrow": ({"wait", "cancel"}, {"kill", "resume", "pause"}),
+    "declined_1": ({"restart_as_new", "purge"}, {"cancel", "kill", "resume"}),
+}
+
+
+class Watched:
+    """A source that remembers what it was asked."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self.asked: list[tuple[str, set[str]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._lab, name)
+
+    def sql(self, statement: str, /, *, params: Mapping[str, Any] | None = None, **named: Any) -> pd.DataFrame:
+        self.asked.append((statement, {*(params or {}), *named}))
+        return self._lab.sql(statement, params=params, **named)
+
+    def arrow(self, statement: str, /, *, params: Mapping[str, Any] | None = None, **named: Any) -> Any:
+        self.asked.append((statement, {*(params or {}), *named}))
+        return self._lab.arrow(statement, params=params, **named)
+
+
+@pytest.fixture(scope="module")
+def told(incident: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Explanation]]:
+    """Explain one player of each role on a kind of server."""
+    with rl.connect(incident.admin_url, audit=tmp_path_factory.mktemp("why"), read_only=True) as lab:
+        roles = [*CHAINS, *ENDS, "restarted_2", "restarted_3", "restock_tomorrow", "cooling_off"]
+        yield {role: why(lab, incident.roles[role]) for role in roles}
+
+
+@pytest.mark.parametrize("role", CHAINS)
+def test_each_fault_and_victim_has_its_cause(told: dict[str, Explanation], incident: Cluster, role: str) -> None:
+    """The chain ends at the true root blocker and what that waits for; the summary names step, code, key, failure."""
+    root, waits_for, what, named = CHAINS[role]
+    found = told[role]
+    last = found.chain.iloc[-1]
+    assert found.chain["id"].iloc[0] == found.id == incident.roles[role]
+    assert (last["id"], last["waits_for"], last["blocker"]) == (incident.roles[root], waits_for, None)
+    assert what in {None, last["what"]}
+    for words in (*named, found.id, incident.roles[root]):
+        assert words in found.summary, found.summary
+    assert found.left_out == ()
+
+
+def test_the_chain_goes_link_by_link(told: dict[str, Explanation], incident: Cluster) -> None:
+    """Each row's blocker is the next row's id; a call, then the key that it queues for, then the awakeable."""
+    chain, who = told["hot_key_caller_1"].chain, incident.roles
+    assert list(chain["id"]) == [who["hot_key_caller_1"], who["hot_key_queue_9"], who["hot_key_holder"]]
+    assert list(chain["blocker"][:-1]) == list(chain["id"][1:])
+    assert list(chain["waits_for"]) == ["call", "key", "awakeable"]
+    assert list(chain["status"]) == ["suspended", "pending", "suspended"]
+    assert list(chain["step"]) == [1, 2, 3]
+    assert chain["what"].iloc[1] == "Account/acme-retail"
+    assert str(chain["since"].dtype) == "datetime64[ms, UTC]"
+    assert chain["since"].notna().all()
+    assert told["hot_key_caller_1"].chain is not chain
+
+
+def test_the_awakeable_is_the_one_to_resolve(told: dict[str, Explanation], incident: Cluster) -> None:
+    """Its id stands in the summary, in the chain and in the line of code, and belongs to the root blocker."""
+    found = told["hot_key_queue_1"]
+    options = found.options.set_index("action")
+    awakeable = found.chain["what"].iloc[-1]
+    assert awakeable in found.summary
+    assert f'lab.ingress.resolve_awakeable("{awakeable}"' in options.loc["resolve_awakeable", "code"]
+    assert options.loc["resolve_awakeable", "id"] == incident.roles["hot_key_holder"]
+
+
+def test_where_attempts_go_is_said(told: dict[str, Explanation], incident: Cluster, lab: Lab) -> None:
+    """A deployment that is gone or not reached is named, the latter with its address; with what to do about it."""
+    removed, unreachable = told["pinned_to_removed_1"], told["unreachable_1"]
+    assert incident.roles["loyalty_deployment"] in removed.summary
+    assert incident.roles["courier_deployment"] in unreachable.summary
+    assert lab.admin.get_deployment(incident.roles["courier_deployment"]).uri.rstrip("/") in unreachable.summary
+    assert "create_deployment" in removed.options["code"].iloc[0]
+    assert "rl.move_to(" in removed.options["code"].iloc[0]
+
+
+@pytest.mark.parametrize(("name", "length"), [("deadlock_pair", 2), ("deadlock_ring", 3), ("deadlock_self", 1)])
+def test_a_deadlock_is_named_with_its_circle(lab: Lab, incident: Cluster, name: str, length: int) -> None:
+    """From a holder or from a call that it waits for, the chain goes once around, and one cancellation breaks it."""
+    holders, calls = set(incident.ids(name)), set(incident.ids(f"{name}_blocked"))
+    by_waits = [row for row in waits(lab).deadlocks.to_dict("records") if holders & set(row["members"])]
+    for id_ in (incident.ids(name)[0], incident.ids(f"{name}_blocked")[0]):
+        found = why(lab, id_)
+        chain = found.chain
+        assert "It is in a deadlock: " in found.summary
+        assert set(chain["id"]) == holders | calls
+        assert len(chain) == 2 * length
+        assert list(chain["blocker"]) == [*chain["id"][1:], id_]
+        assert sorted(set(chain["waits_for"])) == ["call", "key"]
+        assert "besides those in the deadlock" in found.summary
+        assert list(found.options["action"]) == ["cancel", "kill"]
+        assert set(found.options["id"]) == {by_waits[0]["cancel"]} <= holders
+
+
+def test_who_waits_is_counted(told: dict[str, Explanation], incident: Cluster) -> None:
+    """Callers by name, the queue by number, and who stands behind these; nobody is nobody."""
+    holder = told["hot_key_holder"].summary
+    assert f"17 invocations wait for it: its caller Orders/close_quarter ({incident.roles['hot_key_opener']})" in holder
+    assert "12 calls in the queue of its key Account/acme-retail, 4 behind these." in holder
+    assert "No invocation waits for it." in told["storm_503_1"].summary
+
+
+def test_who_called_waits_too(lab: Lab, incident: Cluster) -> None:
+    """From the failing call upward: its caller waits for it."""
+    found = why(lab, incident.roles["storm_503_7"])
+    assert found.status in TRYING
+    assert f"1 invocation waits for it: its caller Orders/place ({incident.roles['storm_caller_1']})." in found.summary
+
+
+def test_retries_are_counted_on_each_kind(told: dict[str, Explanation]) -> None:
+    """A back-off is one with vqueues, too, where it shows as ready: with attempts, their begin, and the next."""
+    for role in ("storm_503_1", "agent_denver", "unreachable_1"):
+        found = told[role]
+        assert found.status in TRYING
+        attempts = re.search(r"Every attempt fails: ([\d,]+) attempts? since 20\d\d-", found.summary)
+        assert attempts, found.summary
+        assert int(attempts[1].replace(",", "")) >= 1
+        assert "and the next one" in found.summary
+
+
+def test_a_pause_by_hand_is_told_where_the_server_tells_it(told: dict[str, Explanation], incident: Cluster) -> None:
+    """With vqueues a pause by hand has no failure; elsewhere nothing tells it apart, and that is said."""
+    assert ("by hand: no failure is written down" in told["paused_by_hand"].summary) == incident.vqueues
+    assert ("Its attempts were used up." in told["paused_1"].summary) == incident.vqueues
+    assert ("or somebody paused it is not written down" in told["paused_1"].summary) != incident.vqueues
+
+
+@pytest.mark.parametrize("role", ENDS)
+def test_what_has_ended_is_told_with_its_end(told: dict[str, Explanation], role: str) -> None:
+    """How and when it ended, how long it took, with what failure, and until when the evidence is kept."""
+    status, named = ENDS[role]
+    found = told[role]
+    assert found.status == status
+    for words in (*named, "Its record is kept until 20", "its journal too."):
+        assert words in found.summary
+    assert "waits for it" not in found.summary
+    assert list(found.chain["waits_for"]) == [None]
+
+
+def test_restarts_are_told_in_both_directions(told: dict[str, Explanation], incident: Cluster) -> None:
+    """Where it came from, all the way, and what it was restarted as."""
+    first, second, third = incident.ids("restarted")
+    assert f"restarted from {second}, before that {first}." in told["restarted_3"].summary
+    assert f"restarted from {first}. It was restarted as {third}." in told["restarted_2"].summary
+
+
+@pytest.mark.parametrize("role", OFFERS)
+def test_only_what_helps_is_offered(told: dict[str, Explanation], role: str) -> None:
+    """What the server would refuse in that status, or take without effect, is not offered; code names the ids."""
+    wanted, unwanted = OFFERS[role]
+    options = told[role].options
+    own = set(options["action"])
+    # for the moment of an attempt it runs, and there is nothing to resume
+    assert wanted - ({"resume"} if told[role].chain["status"].iloc[-1] in {"running", "ready"} else set()) <= own
+    assert not unwanted & own
+    for row in options.to_dict("records"):
+        assert not row["code"].startswith("rl.plan") or row["id"] in row["code"]
+
+
+def test_the_root_blocker_comes_first(told: dict[str, Explanation], incident: Cluster) -> None:
+    """What helps the root stands before giving up on the one that was asked about."""
+    options = told["storm_caller_1"].options
+    ids = list(dict.fromkeys(options["id"]))
+    assert ids == [incident.roles["storm_503_7"], incident.roles["storm_caller_1"]]
+    assert list(options.loc[options["id"] == ids[1], "action"]) == ["cancel", "kill"]
+
+
+def test_what_is_not_wrong_is_told_as_such(healthy: Cluster, tmp_path: Path) -> None:
+    """A sleep of two weeks, a start tomorrow, and a success need nobody; an unpaid workflow waits for its promise."""
+    with rl.connect(healthy.admin_url, audit=tmp_path / "audit", read_only=True) as lab:
+        asleep, later, done, unpaid, cancelled = (
+            why(lab, healthy.roles[role])
+            for role in ("cooling_off_1", "restock_tomorrow", "order_1", "unpaid", "changed_mind")
+        )
+        wakes = asleep.chain["what"].iloc[0].removeprefix("until ")
+    assert f"its sleep “cooling-off period”, which ends at {wakes} (in 13 d" in asleep.summary
+    assert "It wakes by itself then: nothing is wrong with it." in asleep.summary
+    assert "(in 23 h" in later.summary
+    assert "nothing is wrong with it" in later.summary
+    assert asleep.options["action"].iloc[0] == later.options["action"].iloc[0] == "wait"
+    assert (done.status, cancelled.status) == ("succeeded", "cancelled")
+    assert "fail" not in done.summary
+    assert "the promise “payment”" in unpaid.summary
+
+
+def test_who_is_not_there_is_said_to_be_so(lab: Lab) -> None:
+    """An unknown id is explained; a malformed one is refused before anything is sent."""
+    found = why(lab, NOBODY)
+    assert f"has no invocation {NOBODY}" in found
+    assert (found.target, found.status, len(found.chain), len(found.options)) == (None, None, 0, 0)
+    assert "not there" in repr(found)
+    assert "There is no such invocation" in found._repr_html_()
+    with pytest.raises(rl.errors.ArgumentError, match="id is 'inv_1x'"):
+        why(lab, "inv_1x")
+
+
+def test_only_points_are_read(lab: Lab, incident: Cluster) -> None:
+    """Whatever is asked is asked by ids, keys or partitions, and about one invocation not more than thirty times."""
+    for role in ("hot_key_caller_1", "hot_key_holder", "deadlock_ring_1", "restarted_2", "mismatch_1"):
+        source: Any = Watched(lab)
+        why(source, incident.roles[role])
+        wide = [
+            statement
+            for statement, named in source.asked
+            if not named & {"ids", "id", "keys", "partitions", "vqueue", "indexes"}
+            and "information_schema" not in statement
+        ]
+        assert wide == []
+        assert len(source.asked) <= 30
+
+
+def test_it_looks_like_a_card(told: dict[str, Explanation]) -> None:
+    """The text is a str with the options below it, the repr a line, and the card shows what came from the cluster."""
+    found = told["hot_key_caller_1"]
+    assert isinstance(found, str)
+    assert found.startswith(found.summary)
+    assert "rl.plan(lab" in found
+    assert re.fullmatch(rf"<Explanation of {found.id}: Orders/bill is suspended; print\(\) it>", repr(found))
+    html = found._repr_html_()
+    assert html.count(found.id) >= 3
+    assert "BankRejected(&#x27;SEPA" in told["paused_1"]._repr_html_()
+
+
+@pytest.fixture(scope="module")
+def lab(incident: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with rl.connect(incident.admin_url, audit=tmp_path_factory.mktemp("audit"), read_only=True) as connected:
+        yield connected
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_the_server_takes_what_is_offered(kind: str, tmp_path: Path) -> None:
+    """Each action that is offered for a status is taken there by a server, each time on another invocation."""
+    with planted(server_binary(kind), tmp_path, vqueues=kind.endswith("vqueues")) as lab:
+        taken: set[tuple[str, str]] = set()
+        for name, ids in _crowd(lab).items():
+            fresh = iter(ids)
+            for action in _own(lab, ids[0]):
+                if action in ACTIONS:
+                    id_ = next(fresh)
+                    row = wait_for(lambda id_=id_, action=action: _own(lab, id_).get(action), bool)
+                    ACTIONS[action](lab, row)
+                    taken.add((name, action))
+        assert taken >= WANTED
+
+
+def _own(lab: rl.Lab, id_: str) -> dict[str, Any]:
+    """Return what is offered about an invocation itself, by action."""
+    rows = why(lab, id_).options.to_dict("records")
+    return {row["action"]: row for row in rows if row["id"] == id_}
+
+
+def _awakeable(row: Any) -> str:
+    return str(re.findall(r"sign_1[\w-]+", row["code"])[0])
+
+
+ACTIONS = {
+    "cancel": lambda lab, row: lab.admin.cancel_invocation(row["id"]),
+    "kill": lambda lab, row: lab.admin.kill_invocation(row["id"]),
+    "pause": lambda lab, row: lab.admin.pause_invocation(row["id"]),
+    "resume": lambda lab, row: lab.admin.resume_invocation(row["id"]),
+    "purge": lambda lab, row: lab.admin.purge_invocation(row["id"]),
+    "restart_as_new": lambda lab, row: lab.admin.restart_as_new_invocation(row["id"]),
+    "resolve_awakeable": lambda lab, row: lab.ingress.resolve_awakeable(_awakeable(row), "yes"),
+    "reject_awakeable": lambda lab, row: lab.ingress.reject_awakeable(_awakeable(row), "no"),
+}
+WANTED = {
+    ("scheduled", "cancel"),
+    *(("pending", action) for action in ("cancel",)),
+    *(("awakeable", action) for action in ("resolve_awakeable", "reject_awakeable", "cancel", "kill")),
+    *(("backing-off", action) for action in ("resume", "pause", "cancel", "kill")),
+    *(("paused", action) for action in ("resume", "kill")),
+    *(("killed", action) for action in ("restart_as_new", "purge")),
+}
+
+
+def _crowd(lab: rl.Lab) -> dict[str, list[str]]:
+    """Send invocations for every status, as many as there are actions, and wait until they are there."""
+
+    def office(handler: str, count: int, **more: Any) -> list[str]:
+        return [lab.ingress.send("Office", handler, **more).invocation_id for _ in range(count)]
+
+    def depot(handler: str, keys: list[str]) -> list[str]:
+        return [lab.ingress.send("Depot", handler, key=key).invocation_id for key in keys]
+
+    held = depot("hold", ["held"])
+    wait_for(lambda: _statuses(lab, held), lambda seen: seen == ["suspended"])
+    spoilt = [f"spoilt{number}" for number in range(9)]
+    crowd = {
+        "scheduled": office("rest", 2, delay="1h"),
+        "pending": depot("take", ["held"] * 2),
+        "awakeable": office("ask", 5),
+        "backing-off": depot("spoil", spoilt[:5]),
+        "paused": depot("spoil", spoilt[5:]),
+        "killed": office("rest", 3),
+    }
+    wait_for(lambda: _settled(lab, crowd["awakeable"] + crowd["killed"], "suspended"), bool)
+    wait_for(lambda: _failed(lab, crowd["backing-off"] + crowd["paused"]), bool, within=30)
+    for id_ in crowd["killed"]:
+        lab.admin.kill_invocation(id_)
+    for id_ in crowd["paused"]:
+        lab.admin.pause_invocation(id_)
+    wait_for(lambda: _settled(lab, crowd["paused"], "paused"), bool, within=30)
+    return crowd
+
+
+def _statuses(lab: rl.Lab, ids: list[str]) -> list[str]:
+    return sorted(lab.sql("SELECT status FROM sys_invocation_status WHERE id IN :ids", ids=ids)["status"])
+
+
+def _settled(lab: rl.Lab, ids: list[str], status: str) -> bool:
+    return _statuses(lab, ids) == [status] * len(ids)
+
+
+def _failed(lab: rl.Lab, ids: list[str]) -> bool:
+    events = "SELECT DISTINCT id FROM sys_journal_events WHERE id IN :ids"
+    return len(lab.sql(events, ids=ids)) == len(ids)

@@ -1,0 +1,352 @@
+"""Explanations of rows made by hand: chains, bounds, what no demo makes, hostile texts, sources that fail."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from restate_lab.actions.table import ACTIONS
+from restate_lab.analysis import question_files, why_reading
+from restate_lab.analysis.deadline import Deadline
+from restate_lab.analysis.error_codes import code_words
+from restate_lab.analysis.sql_files import run
+from restate_lab.analysis.why import why
+from restate_lab.analysis.why_options import RULES
+from restate_lab.errors import ArgumentError, NotOnThisServer, TimedOut
+from restate_lab.status import STATUSES
+
+NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
+HOUR_AGO = pd.Timestamp(NOW - timedelta(hours=1))
+DAY = pd.Timedelta(days=1)
+FOLDERS = ("why", "waits")
+FILES = {
+    file.read_text("utf-8"): file.name.removesuffix(".sql").partition("@")[0]
+    for folder in FOLDERS
+    for file in files("restate_lab.analysis").joinpath("sql", folder).iterdir()
+}
+WAITING_ON = question_files.read("waiting_on")
+COLUMNS = {
+    "waiting_on": "id target waits_for name callee_id promise signal wakes_at entry_index waiting_since created_at"
+    " invoked_by_id",
+    "invocations": "id partition_key target target_service_name target_service_key target_handler_name"
+    " target_service_ty vqueue_id scope status created_at modified_at inboxed_at scheduled_at scheduled_start_at"
+    " running_at completed_at completion_failure completion_retention journal_retention journal_size invoked_by"
+    " invoked_by_id invoked_by_target restarted_from pinned_deployment_id last_attempt_deployment_id next_retry_at"
+    " failed_attempts",
+    "open_calls": "id target callee_id since created_at invoked_by_id",
+    "holders": "key scope holder_id",
+    "queues": "key scope id waiting",
+    "deployments": "id endpoint is_latest",
+    "restarts": "id created_at",
+    "vqueue": "id is_paused lock_name limit_key status blocked_on",
+}
+ROW = dict.fromkeys(COLUMNS["invocations"].split())
+AWAITED = dict.fromkeys(COLUMNS["waiting_on"].split())
+
+
+def inv(name: str) -> str:
+    """Return the well-formed id of an invocation with this name."""
+    return f"inv_1{int.from_bytes(name.encode(), 'big') % 10**20:033d}"
+
+
+@dataclass
+class World:
+    """A source with rows made by hand; names stand for invocations."""
+
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    journals: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    events: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    fails: dict[str, Exception] = field(default_factory=dict)
+    features: Mapping[str, bool] = field(default_factory=lambda: {"vqueues": False})
+    name: str = "prod"
+    version: str = "1.7.12"
+    now: datetime = NOW
+    timeouts: list[float | None] = field(default_factory=list)
+
+    def be(self, name: str, status: str, /, **more: Any) -> World:
+        row = ROW | {"id": inv(name), "partition_key": 7, "target": f"Svc/{name}/go", "target_service_name": "Svc"}
+        row |= {"target_service_ty": "virtual_object", "target_service_key": name, "status": status}
+        row |= {"created_at": HOUR_AGO, "modified_at": HOUR_AGO, "journal_size": 3, "journal_retention": DAY}
+        self.rows.setdefault("invocations", []).append(row | more)
+        return self
+
+    def suspend(self, name: str, kind: str, callee: str | None = None, /, **more: Any) -> World:
+        if inv(name) not in {row["id"] for row in self.rows.get("invocations", ())}:
+            self.be(name, "suspended", **{key: more.pop(key) for key in list(more) if key in ROW and key != "name"})
+        row = AWAITED | {"id": inv(name), "target": f"Svc/{name}/go", "waits_for": kind, "waiting_since": HOUR_AGO}
+        self.rows.setdefault("waiting_on", []).append(row | {"callee_id": inv(callee) if callee else None} | more)
+        return self
+
+    def queue(self, name: str, key: str, holder: str, *, waiting: int = 1, **more: Any) -> World:
+        self.be(name, "pending", target=f"Svc/{key}/take", target_service_key=key, inboxed_at=HOUR_AGO, **more)
+        self.hold(key, holder)
+        row = {"key": f"Svc/{key}", "scope": None, "id": inv(name), "waiting": waiting}
+        self.rows.setdefault("queues", []).append(row)
+        return self
+
+    def hold(self, key: str, holder: str) -> World:
+        held = {"key": f"Svc/{key}", "scope": None, "holder_id": inv(holder)}
+        if held not in self.rows.setdefault("holders", []):
+            self.rows["holders"].append(held)
+        return self
+
+    def fail(self, name: str, error: Exception) -> World:
+        self.fails[name] = error
+        return self
+
+    def tables(self) -> pd.DataFrame:
+        pairs = [("sys_invocation_status", "id"), ("sys_journal", "id"), ("sys_journal_events", "event_json")]
+        return pd.DataFrame(pairs, columns=["table", "column"])
+
+    def sql(self, statement: str, /, *, params: Mapping[str, Any], timeout: float | None = None, **_: Any) -> Any:
+        self.timeouts.append(timeout)
+        asked = [variant.sql for variant in WAITING_ON.variants] if WAITING_ON else []
+        name = "waiting_on" if statement in asked else FILES[statement]
+        if name in self.fails:
+            raise self.fails[name]
+        rows = self.rows.get(name, [])
+        if name in {"invocations", "waiting_on"}:
+            rows = [row for row in rows if row["id"] in params["ids"]]
+        if name == "queues":
+            rows = [row for row in rows if row["key"] in {f"Svc/{key}" for key in params["keys"]}]
+        columns = list(rows[0]) if rows else [*COLUMNS.get(name, "id").split()]
+        return pd.DataFrame(rows, columns=columns)
+
+    def arrow(self, statement: str, /, *, ids: list[str], timeout: float | None = None, **_: Any) -> pa.Table:
+        self.timeouts.append(timeout)
+        if "sys_journal_events" in statement:
+            return pa.Table.from_pylist([{"id": id_, **row} for id_ in ids for row in self.events.get(id_, ())])
+        if "sys_journal " in statement:
+            return pa.Table.from_pylist([{"id": id_, **row} for id_ in ids for row in self.journals.get(id_, ())])
+        rows = [row for row in self.rows["invocations"] if row["id"] in ids]
+        names = ("id", "target", "journal_size", "completed_at", "completion_failure", "pinned_deployment_id")
+        more = {
+            "word": None,
+            "ended": False,
+            "retry_count": None,
+            "journal_retention": None,
+            "signals": [],
+            "future": "",
+        }
+        return pa.Table.from_pylist(
+            [more | {each: row[each] for each in names} | {"word": row["status"]} for row in rows]
+        )
+
+    stream = arrow
+
+
+def explained(world: World, name: str, **more: Any) -> Any:
+    return why(world, inv(name), **more)
+
+
+def test_suspended_on_its_own_step_wakes_by_a_resume() -> None:
+    """Rows made for it, since no demo makes it: who is suspended on a Run is told so, and resume comes first."""
+    found = explained(World().suspend("stuck", "Run", name="charge"), "stuck")
+    assert "its own step “charge” (Run), for which nothing wakes it" in found.summary
+    assert found.options["action"].iloc[0] == "resume"
+
+
+def test_a_paused_vqueue_is_the_cause() -> None:
+    """Who waits in a vqueue that was paused by hand waits for nobody's key, and its resumption is offered."""
+    world = World(features={"vqueues": True}).be("p", "pending", vqueue_id="vq_1x", inboxed_at=HOUR_AGO)
+    world.rows["vqueue"] = [
+        {"id": "vq_1x", "is_paused": True, "lock_name": "Svc/p", "limit_key": None, "status": None, "blocked_on": None}
+    ]
+    found = explained(world, "p")
+    assert "in the vqueue vq_1x, which somebody has paused" in found.summary
+    assert 'lab.admin.resume_vqueue("vq_1x"' in found.options["code"].iloc[0]
+    assert found.chain["waits_for"].iloc[-1] == "turn"
+
+
+def test_a_queue_head_that_is_blocked_says_on_what() -> None:
+    """With vqueues the scheduler's reason stands beside the free slot that is waited for."""
+    world = World(features={"vqueues": True}).be("r", "ready", vqueue_id="vq_1x")
+    world.rows["vqueue"] = [
+        {"id": "vq_1x", "is_paused": False, "lock_name": None, "limit_key": None, "status": "blocked"}
+        | {"blocked_on": "limit-key-concurrency"}
+    ]
+    assert "blocked on limit-key-concurrency" in explained(world, "r").summary
+
+
+def test_of_several_ends_the_worst_is_the_root() -> None:
+    """Who needs somebody comes before who works, and who works before who sleeps; how many others, is said."""
+    world = World().suspend("top", "Call", "works").suspend("top", "Call", "sleeps").suspend("top", "Call", "stopped")
+    world.be("works", "running").be("stopped", "paused")
+    world.suspend("sleeps", "Sleep", wakes_at=HOUR_AGO + 2 * DAY)
+    found = explained(world, "top")
+    assert list(found.chain["id"]) == [inv("top"), inv("stopped")]
+    assert "2 other ends besides this worst one, which may be enough" in found.summary
+
+
+def test_a_long_chain_is_followed_to_its_end() -> None:
+    """Every link has a row; the sentence names the first and the last."""
+    world = World()
+    for number in range(20):
+        world.suspend(f"c{number}", "Call", f"c{number + 1}")
+    world.be("c20", "paused")
+    found = explained(world, "c0")
+    assert list(found.chain["id"]) == [inv(f"c{number}") for number in range(21)]
+    assert "over 14 more" in found.summary
+    assert inv("c20") in found.summary
+
+
+def test_a_chain_beyond_the_bounds_is_cut_and_said() -> None:
+    """No chain is followed for ever."""
+    world = World()
+    for number in range(why_reading.HOPS + 5):
+        world.suspend(f"c{number}", "Call", f"c{number + 1}")
+    found = explained(world, "c0")
+    assert f"only {why_reading.HOPS} steps were followed" in found.left_out
+    assert "Not looked up: only" in found
+
+
+def test_waiting_for_itself_through_others_is_a_deadlock() -> None:
+    """A circle ends the chain, wherever one enters it; who stands before it is behind it."""
+    world = World().suspend("out", "Call", "a").suspend("a", "Call", "b").suspend("b", "AttachInvocation", "a")
+    found = explained(world, "out")
+    assert "It stands behind a deadlock: " in found.summary
+    assert list(found.chain["blocker"]) == [inv("a"), inv("b"), inv("a")]
+    inside = explained(world, "b")
+    assert "It is in a deadlock: " in inside.summary
+    assert "1 other invocation wait for it or for others in the deadlock" not in inside.summary
+
+
+def test_who_waits_for_somebody_who_is_gone_is_told_so() -> None:
+    """A callee without a row ends the chain, and nothing is offered about it."""
+    found = explained(World().suspend("alone", "Call", "gone"), "alone")
+    assert f"{inv('gone')}, which is not there any more" in found.summary
+    assert found.chain["blocker"].iloc[-1] == inv("gone")
+    assert set(found.options["id"]) == {inv("alone")}
+
+
+def test_a_long_queue_is_counted_beyond_what_is_read() -> None:
+    """The server's count stands where not every call was read, with those behind them as at least so many."""
+    world = World().suspend("holder", "Sleep").hold("holder", "holder")
+    world.queue("first", "holder", "holder", waiting=900)
+    found = explained(world, "holder")
+    assert "At least 900 invocations wait for it: 900 calls in the queue of its key Svc/holder." in found.summary
+
+
+def test_a_call_that_nobody_awaits_has_no_waiter() -> None:
+    """Who was called by somebody that waits for something else is waited for by nobody."""
+    world = World().be("sent", "running", invoked_by_id=inv("sender"), invoked_by_target="Svc/sender/go")
+    world.suspend("sender", "Sleep", wakes_at=HOUR_AGO + DAY)
+    assert "No invocation waits for it." in explained(world, "sent").summary
+
+
+def test_what_cannot_be_looked_up_is_left_out_and_said() -> None:
+    """A time limit or a missing table costs its part alone; without the invocation itself there is no answer."""
+    world = World().suspend("a", "Awakeable", signal=17).hold("a", "a")
+    world.fail("queues", TimedOut("too slow")).fail("deployments", NotOnThisServer("no sys_deployment"))
+    found = explained(world, "a")
+    assert "nobody has resolved" in found.summary
+    assert found.left_out == (
+        "its deployment could not be looked up: no sys_deployment",
+        "the queues of their keys could not be looked up: the time was over",
+    )
+    assert "could not be looked up" in found._repr_html_()
+    with pytest.raises(TimedOut):
+        explained(World().be("b", "running").fail("invocations", TimedOut("too slow")), "b")
+
+
+def test_a_program_error_is_not_swallowed() -> None:
+    """Only what a source refuses is left out."""
+    with pytest.raises(KeyError):
+        explained(World().suspend("a", "Sleep").fail("deployments", KeyError("x")), "a")
+
+
+def test_all_together_has_the_time_given() -> None:
+    """Every statement gets what is left of the time; a time that is not positive is refused."""
+    world = World().suspend("a", "Sleep")
+    explained(world, "a", timeout=5)
+    assert all(timeout is not None and 0 < timeout <= 5 for timeout in world.timeouts)
+    assert world.timeouts == sorted(world.timeouts, reverse=True)
+    for wrong in (0, -1):
+        with pytest.raises(ArgumentError, match="timeout is"):
+            explained(World(), "a", timeout=wrong)
+
+
+def test_a_deadline_that_is_over_sends_nothing() -> None:
+    """Past the deadline nothing is asked, and TimedOut says of which time."""
+    world: Any = World()
+    late = Deadline(world, 0)
+    with pytest.raises(TimedOut, match="the 0 s for all of it are over"):
+        late.sql("SELECT 1")
+    assert (late.name, late.version, late.now) == ("prod", "1.7.12", NOW)
+    assert world.timeouts == []
+
+
+def test_a_workflow_is_never_restarted() -> None:
+    """Restarting is offered for what has ended with its journal, and not for workflows or without a journal."""
+    ended = {"completed_at": HOUR_AGO, "completion_retention": DAY, "target_service_ty": "service"}
+    plain = explained(World().be("a", "failed", **ended), "a")
+    assert list(plain.options["action"]) == ["restart_as_new", "purge"]
+    for more in ({"target_service_ty": "workflow"}, {"journal_size": 0}):
+        assert list(explained(World().be("a", "failed", **(ended | more)), "a").options["action"]) == ["purge"]
+
+
+def test_what_came_from_the_cluster_is_text() -> None:
+    """Markup in a target, a failure and a promise is escaped; a quote in a service's name does not leave its code."""
+    nasty = "<script>alert('x')</script>"
+    world = World().suspend("a", "GetPromise", promise=nasty, target_service_name='a"b', target=nasty)
+    html = explained(world, "a")._repr_html_()
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+    assert 'list_service_handlers("a\\"b")' in explained(world, "a")
+
+
+def test_an_explanation_is_a_value() -> None:
+    """It compares as the text that it is, and comes through pickle with its frames."""
+    found = explained(World().be("a", "paused"), "a")
+    again = pickle.loads(pickle.dumps(found))  # noqa: S301 - our own
+    assert again == found == str(found)
+    pd.testing.assert_frame_equal(again.chain, found.chain)
+    assert again.options.equals(found.options)
+    with pytest.raises(AttributeError):
+        found.chain = None
+
+
+def test_the_rules_know_every_status() -> None:
+    """Something is offered in every status, and only in statuses that there are."""
+    assert set().union(*(rule.statuses for rule in RULES)) <= set(STATUSES)
+    ways_out = {status for rule in RULES if rule.action in {"cancel", "kill", "purge"} for status in rule.statuses}
+    assert ways_out == set(STATUSES) - {"yielded"}
+
+
+def test_the_rules_agree_with_the_table_of_actions() -> None:
+    """What is offered in a status does something there by the table that the live test holds against servers."""
+    rules = [(rule, ACTIONS(rule.action)) for rule in RULES if rule.action in set(ACTIONS)]
+    assert {action for _, action in rules} == set(ACTIONS) - {ACTIONS.PURGE_JOURNAL}
+    for rule, action in rules:
+        assert rule.statuses <= set(action.rule.statuses), rule
+
+
+def test_codes_have_their_meaning() -> None:
+    """A known code comes with its words, an unknown one as it is, none as nothing."""
+    assert code_words("RT0011") == "RT0011: its deployment was removed"
+    assert (code_words("RT9999"), code_words(None)) == ("RT9999", "")
+
+
+def test_a_statement_takes_of_the_parameters_what_it_names() -> None:
+    """Both kinds of server find keys in their own way; what a variant does not name is not sent."""
+    seen: list[set[str]] = []
+
+    @dataclass
+    class Named(World):
+        def sql(self, statement: str, /, *, params: Mapping[str, Any], **_: Any) -> Any:
+            seen.append(set(params))
+            return pd.DataFrame()
+
+    everything = {"services": ["S"], "keys": ["k"], "locks": ["S/k"], "partitions": [7]}
+    for vqueues in (False, True):
+        source: Any = Named(features={"vqueues": vqueues})
+        run(source, "why", "holders", **everything)
+    assert seen == [{"services", "keys"}, {"locks", "partitions"}]
