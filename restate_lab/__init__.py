@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from restate_lab.analysis.why import why
     from restate_lab.audit import audit_log
     from restate_lab.client.lab import Lab, connect
+    from restate_lab.export import save
     from restate_lab.source import Source
 
 __version__ = "0.1.0"
@@ -31,6 +32,7 @@ __all__ = [
     "journal",
     "journal_diff",
     "questions",
+    "save",
     "waits",
     "why",
 ]
@@ -44,6 +46,7 @@ _HOME = {
     "journal": "restate_lab.analysis.journal",
     "journal_diff": "restate_lab.analysis.journal_diff",
     "questions": "restate_lab.analysis.questions",
+    "save": "restate_lab.export",
     "waits": "restate_lab.analysis.waits",
     "why": "restate_lab.analysis.why",
 }

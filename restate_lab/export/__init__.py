@@ -1,0 +1,7 @@
+"""Frames into files that others open: CSV, Parquet, JSON lines, xlsx."""
+
+from __future__ import annotations
+
+from restate_lab.export.files import save
+
+__all__ = ["save"]

@@ -1,0 +1,129 @@
+"""A frame into one file, whole or not at all, in the format that its name says."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from restate_lab.errors import ArgumentError, Truncated
+from restate_lab.export.columns import to_table
+from restate_lab.export.parquet import write_parquet
+from restate_lab.export.text import write_csv, write_csv_gz, write_json_lines
+from restate_lab.export.xlsx import write_xlsx
+
+__all__ = ["save"]
+
+_WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
+    ".csv": write_csv,
+    ".csv.gz": write_csv_gz,
+    ".jsonl": write_json_lines,
+    ".ndjson": write_json_lines,
+    ".parquet": write_parquet,
+    ".xlsx": write_xlsx,
+}
+
+
+def save(frame: pd.DataFrame | pa.Table, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Write a frame to a file and return its path; the file appears when it is whole.
+
+    ``path`` is local and says the format: ``.csv``, ``.csv.gz``, ``.parquet``, ``.jsonl`` (``.ndjson``), ``.xlsx``. A
+    file that is there is kept unless ``overwrite=True``. An index that has a name, or is not of integers, is written
+    as the first columns.
+
+    - All: 64-bit integers and UTC times are exact. What Parquet keeps as it is (lists, bytes, durations) is JSON,
+      base64 and seconds in the others. A column of mappings or of mixed values is JSON, as text but in JSON lines.
+    - CSV: UTF-8. Missing is empty, an empty text is ``""``. Times are ISO, UTC ones with Z. A text, or a column's name,
+      that a spreadsheet would take for a formula (it begins with ``= + - @``, tab or line end) begins with ``'``;
+      numbers stay numbers.
+    - JSON lines: one object per row, null where missing; what JSON has no number for (Infinity) is text.
+    - Parquet: zstd, with the frame's ``attrs``, which ``pandas.read_parquet`` gives back.
+    - xlsx (needs the extra ``xlsx``): one sheet, no formulas and no links. Excel knows no zones: UTC stands in the
+      header. Text stays text; integers above 2**53, and times finer than a millisecond or before 1900, are text, too.
+      Other numbers have 16 digits, and are text where Excel has none so large or small. Missing is an empty cell.
+
+    Warns:
+        Truncated: the frame is cut, and the format cannot say so (all but Parquet).
+
+    Raises:
+        ArgumentError: not a frame, an unknown format, a file that is there, what the format cannot hold. Nothing is
+            written then.
+    """
+    if not isinstance(frame, pd.DataFrame | pa.Table):
+        raise ArgumentError(f"save takes a DataFrame or a pyarrow.Table, not a {type(frame).__name__}{_advice(frame)}.")
+    target = _target(path)
+    write = _writer(target)
+    if target.exists() and not overwrite:
+        raise _is_there(target)
+    table = to_table(frame)
+    unfinished = target.with_name(f".{uuid.uuid4().hex[:12]}.unfinished")
+    try:
+        write(table, unfinished)
+        _publish(unfinished, target, overwrite=overwrite)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    _say_what_is_lost(frame, target)
+    return target
+
+
+def _target(path: str | os.PathLike[str]) -> Path:
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        raise ArgumentError(f"path must be text or a Path; got {path!r}.")
+    if "://" in text:
+        raise ArgumentError(f"{text} is no local file: lab.to_parquet(statement, {text!r}) writes to object stores.")
+    target = Path(text).expanduser()
+    if not target.parent.is_dir():
+        raise ArgumentError(f"the folder {target.parent} is not there: make it, or give another path.")
+    if target.is_dir():
+        raise ArgumentError(f"{target} is a folder: give the path of a file.")
+    return target
+
+
+def _writer(target: Path) -> Callable[[pa.Table, Path], None]:
+    name = target.name.lower()
+    for suffix in sorted(_WRITERS, key=len, reverse=True):
+        if name.endswith(suffix) and name != suffix:
+            return _WRITERS[suffix]
+    raise ArgumentError(f"{target.name!r} does not say a format that save writes: end it with {', '.join(_WRITERS)}.")
+
+
+def _publish(unfinished: Path, target: Path, *, overwrite: bool) -> None:
+    """Give the file its name; where nothing may be overwritten a link tells, which fails if one is there by now."""
+    if overwrite:
+        unfinished.replace(target)
+        return
+    try:
+        target.hardlink_to(unfinished)
+    except FileExistsError as error:
+        raise _is_there(target) from error
+    except OSError:  # a file system without links
+        if target.exists():
+            raise _is_there(target) from None
+        unfinished.rename(target)
+
+
+def _is_there(target: Path) -> ArgumentError:
+    return ArgumentError(f"{target} is there already and was not touched: give another name, or overwrite=True.")
+
+
+def _say_what_is_lost(frame: pd.DataFrame | pa.Table, target: Path) -> None:
+    attrs = frame.attrs if isinstance(frame, pd.DataFrame) else {}
+    if attrs.get("truncated") and _WRITERS[".parquet"] is not _writer(target):
+        warnings.warn(
+            f"{target.name} has what the frame has, and that was cut: {attrs['truncated']}", Truncated, stacklevel=3
+        )
+
+
+def _advice(given: object) -> str:
+    for name in ("frame", "findings", "edges"):
+        with contextlib.suppress(AttributeError):
+            if isinstance(getattr(given, name), pd.DataFrame):
+                return f": save its .{name}"
+    return ": to_frame() makes one of it" if isinstance(given, pd.Series) else ""

@@ -1,0 +1,182 @@
+"""Columns into one sheet of an xlsx file, in which nothing is computed and nothing is a link."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from restate_lab.errors import ArgumentError
+from restate_lab.export.columns import json_text
+from restate_lab.export.values import Column, flat, is_nested, is_text, iso, seconds
+
+__all__ = ["write_xlsx"]
+
+MOST_ROWS, MOST_COLUMNS, MOST_CHARACTERS = 1_048_575, 16_384, 32_767  # of data; Excel's own limits
+_EXACT = 2**53
+_LEAST, _MOST = 2.2251e-308, 9.99999999999999e307  # numbers that Excel has
+# Milliseconds from 1900-03-01, before which Excel counts a day that there was not, to the end of 9999.
+_FIRST_MS, _LAST_MS = -2_203_891_200_000, 253_402_300_799_999
+_OPTIONS = {
+    "constant_memory": True,
+    "strings_to_formulas": False,
+    "strings_to_urls": False,
+    "strings_to_numbers": False,
+}
+_NARROWEST, _WIDEST, _LOOKED_AT = 8, 60, 200  # characters, and rows
+# What xlsxwriter 3.3 would write as something else: its own rich text, and two escapes that share a "_".
+_TWO_ESCAPES = re.compile(r"_x[0-9a-fA-F]{4}_x[0-9a-fA-F]{4}_")
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What one column shows: its header, its values for Python, and whether those are times."""
+
+    header: str
+    values: Column
+    are_times: bool = False
+
+
+def write_xlsx(table: pa.Table, path: Path) -> None:
+    """Write the sheet; too many rows or columns, and too long texts, are refused before anything is written."""
+    xlsxwriter = _library()
+    if table.num_rows > MOST_ROWS:
+        raise ArgumentError(
+            f"the frame has {table.num_rows:,} rows, and a sheet has room for {MOST_ROWS:,}: save as .parquet or .csv, "
+            f"or a part, such as frame.head({MOST_ROWS})."
+        )
+    if table.num_columns > MOST_COLUMNS:
+        raise ArgumentError(f"the frame has {table.num_columns:,} columns; a sheet has room for {MOST_COLUMNS:,}.")
+    columns = [_column(name, table.column(name)) for name in table.column_names]
+    for column in columns:
+        _check_texts(column)
+    # Opened here: xlsxwriter would leave a broken file where it cannot write.
+    with path.open("xb") as file, xlsxwriter.Workbook(file, _OPTIONS) as book:
+        _Sheet(book).fill(columns)
+
+
+def _library() -> Any:
+    try:
+        return importlib.import_module("xlsxwriter")
+    except ImportError as error:
+        raise ArgumentError(
+            "xlsx files need xlsxwriter: pip install 'restate-lab[xlsx]', or save as .csv or .parquet."
+        ) from error
+
+
+class _Sheet:
+    """One sheet: a header that stays in sight, and rows."""
+
+    def __init__(self, book: Any) -> None:
+        self._book = book
+        self._sheet = book.add_worksheet("restate")
+        self._plain = book.add_format()
+        self._bold = book.add_format({"bold": True, "bottom": 1})
+        self._time = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss.000"})
+
+    def fill(self, columns: list[_Shown]) -> None:
+        """Write header and rows, in their order: what is written is not kept."""
+        self._sheet.freeze_panes(1, 0)
+        self._sheet.ignore_errors({"number_stored_as_text": "A1:XFD1048576"})
+        for at, column in enumerate(columns):
+            self._sheet.set_column(at, at, _width(column))
+            self._sheet.write_string(0, at, column.header, self._bold)
+        writers = [self._writer(column) for column in columns]
+        rows = zip(*(_values(column) for column in columns), strict=True)
+        for number, row in enumerate(rows, 1):
+            for at, (write, value) in enumerate(zip(writers, row, strict=True)):
+                if value is not None:
+                    write(number, at, value)
+                elif at == 0:  # a row of nothing is a row, also at the end
+                    self._sheet.write_blank(number, at, None, self._plain)
+
+    def _writer(self, column: _Shown) -> Callable[[int, int, Any], object]:
+        kind = column.values.type
+        if column.are_times:
+            return lambda row, at, value: self._sheet.write_datetime(row, at, value, self._time)
+        if pa.types.is_boolean(kind):
+            writes: Callable[[int, int, Any], object] = self._sheet.write_boolean
+            return writes
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+            return self._write_number
+        return self._write_text
+
+    def _write_number(self, row: int, at: int, value: float) -> None:
+        if value == 0 or _LEAST <= abs(value) <= _MOST:
+            self._sheet.write_number(row, at, value)
+        else:
+            self._write_text(row, at, str(value))
+
+    def _write_text(self, row: int, at: int, text: str) -> None:
+        self._sheet.write_string(row, at, text, self._plain)
+
+
+def _column(name: str, column: Column) -> _Shown:
+    kind = column.type
+    if is_nested(kind):
+        return _Shown(name, pa.chunked_array([json_text(name, column.to_pylist())]))
+    if pa.types.is_duration(kind):
+        return _Shown(f"{name} (s)", seconds(column))
+    if pa.types.is_timestamp(kind):
+        header = name if kind.tz is None else f"{name} (UTC)"
+        if not _excel_knows(column):
+            return _Shown(header, iso(column))
+        return _Shown(header, column.cast(pa.timestamp("ms")), are_times=True)
+    values = flat(column)
+    if pa.types.is_integer(kind) and not _lie_between(values, -_EXACT, _EXACT):
+        values = values.cast(pa.string())
+    return _Shown(name, values)
+
+
+def _excel_knows(times: Column) -> bool:
+    """Tell whether all times are ones that Excel has, to the last digit."""
+    naive = times.cast(pa.timestamp(times.type.unit))
+    try:
+        exact = naive.cast(pa.timestamp("ms"))
+    except pa.ArrowInvalid:  # digits below a millisecond
+        return False
+    return _lie_between(exact.cast(pa.int64()), _FIRST_MS, _LAST_MS)
+
+
+def _lie_between(numbers: Column, least: int, most: int) -> bool:
+    ends: Any = pc.min_max(numbers)
+    first, last = ends["min"].as_py(), ends["max"].as_py()
+    return first is None or (least <= first and last <= most)
+
+
+def _check_texts(column: _Shown) -> None:
+    texts = [column.header, *(column.values.to_pylist() if is_text(column.values.type) else [])]
+    for row, text in enumerate(texts):
+        if not text:
+            continue
+        # Excel counts in UTF-16, in which a character is one or two.
+        if len(text) > MOST_CHARACTERS // 2 and len(text.encode("utf-16-le")) // 2 > MOST_CHARACTERS:
+            why = f"has {len(text):,} characters, and a cell has room for {MOST_CHARACTERS:,}"
+        elif (text.startswith("<r>") and text.endswith("</r>")) or _TWO_ESCAPES.search(text):
+            why = "has a text that xlsx takes for markup of its own (<r>…</r>, or _x0041_x0042_)"
+        else:
+            continue
+        where = (
+            f"row {row - 1} (counted from 0) of {column.header!r}"
+            if row
+            else f"the name of the column {column.header[:40]!r}"
+        )
+        raise ArgumentError(f"{where} {why}: save as .parquet or .csv, or leave the column out.")
+
+
+def _values(column: _Shown) -> list[Any]:
+    values: list[Any] = column.values.to_pylist()
+    return values
+
+
+def _width(column: _Shown) -> int:
+    if column.are_times:
+        return 24
+    longest = max((len(str(each)) for each in column.values.slice(0, _LOOKED_AT).to_pylist()), default=0)
+    return min(max(longest, len(column.header), _NARROWEST) + 1, _WIDEST)
