@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from restate_lab import errors
+    from restate_lab.analysis.doctor import doctor
     from restate_lab.analysis.journal import journal
     from restate_lab.analysis.journal_diff import journal_diff
     from restate_lab.analysis.questions import ask, questions
@@ -28,6 +29,7 @@ __all__ = [
     "ask",
     "audit_log",
     "connect",
+    "doctor",
     "errors",
     "journal",
     "journal_diff",
@@ -43,6 +45,7 @@ _HOME = {
     "ask": "restate_lab.analysis.questions",
     "audit_log": "restate_lab.audit",
     "connect": "restate_lab.client.lab",
+    "doctor": "restate_lab.analysis.doctor",
     "journal": "restate_lab.analysis.journal",
     "journal_diff": "restate_lab.analysis.journal_diff",
     "questions": "restate_lab.analysis.questions",

@@ -1,0 +1,213 @@
+"""What has ended badly, or slowly, or will soon leave no trace; what was begun again, or twice."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from restate_lab.analysis.checks.census import Ended
+from restate_lab.analysis.checks.failing import groups
+from restate_lab.analysis.checks.finding import IDS, Finding, Severity, Victims
+from restate_lab.analysis.checks.look import MOST, Look, Row, moment
+from restate_lab.analysis.checks.messages import normalised
+from restate_lab.analysis.checks.words import asking, call, counted, cut, listed, one_or_more, quoted
+from restate_lab.analysis.wait_rows import given
+
+__all__ = ["expiring_evidence", "restarts", "reused_keys", "terminal_failures"]
+
+_DAY = timedelta(days=1)
+_KINDS = 5  # kinds of failures of one handler that have a finding each
+
+
+def terminal_failures(look: Look) -> list[Finding]:
+    """Find handlers that fail for good more often than they should, by kind of message."""
+    limits, ended = look.thresholds, look.census.ended()
+    if not any(each.failed >= limits.failures and each.rate >= limits.failure_rate for each in ended.values()):
+        return _seldom(ended)
+    rows = look.sql("failed", since=look.now - _DAY, limit=MOST + 1)
+    if len(rows) > MOST:
+        look.left_out.append(f"of the terminal failures of a day, only {MOST:,} were read")
+    causes, callers = _passed_on([{**row, "message": _message(row)} for row in rows[:MOST]])
+    often: dict[tuple[str, str], list[list[Row]]] = defaultdict(list)
+    rest: list[Row] = []
+    for members in sorted(groups(causes, lambda row: (*_handler(row), row["message"])), key=len, reverse=True):
+        handler = _handler(members[0])
+        is_often = (
+            len(members) >= look.thresholds.failures
+            and ended.get(handler, Ended()).rate >= look.thresholds.failure_rate
+        )
+        if is_often and len(often[handler]) < _KINDS:
+            often[handler].append(members)
+        else:
+            rest += members
+    findings = [_failures(members, ended[handler], callers) for handler, kinds in often.items() for members in kinds]
+    return findings + ([_single_failures(rest)] if rest else [])
+
+
+def expiring_evidence(look: Look) -> list[Finding]:
+    """Count failures whose journal or record expires soon."""
+    count = look.census.total("expiring")
+    if not count:
+        return []
+    within = look.thresholds.expires_within
+    rows = look.ask("expiring", until=within, limit=IDS)
+    handlers = listed(f"{service}/{handler}" for (service, handler), _ in look.census.of_handlers("expiring"))
+    first = min((at for row in look.census.rows if (at := moment(row["expires_first"]))), default=None)
+    return [
+        Finding(
+            severity=Severity.NOTE,
+            what=f"what {counted(count, 'failed invocation')} of {handlers} left behind expires"
+            + (f" from {first:%H:%M} UTC on" if first else " soon"),
+            where=handlers,
+            count=count,
+            ids=tuple(row["id"] for row in rows),
+            why=asking("expiring", until=f"{within.total_seconds():g}s"),
+            next_step='rl.freeze(lab, "before-it-expires.evidence")',
+        )
+    ]
+
+
+def restarts(look: Look) -> list[Finding]:
+    """Count invocations that were restarted as new ones."""
+    if not look.census.total("restarted"):
+        return []
+    rows = look.ask("restarts", limit=MOST)
+    before = {row["id"]: row["restarted_from"] for row in rows}
+    lines = {id_: _line(id_, before) for id_ in before if id_ not in set(before.values())}
+    longest = max(lines.values(), key=len)
+    ids = list(dict.fromkeys(id_ for line in sorted(lines.values(), key=len, reverse=True) for id_ in line))
+    handlers = listed(f"{row['target_service_name']}/{row['target_handler_name']}" for row in rows)
+    count = len(rows)
+    return [
+        Finding(
+            severity=Severity.NOTE,
+            what=f"{counted(count, 'invocation')} of {handlers} {one_or_more(count, 'was', 'were')} restarted as new"
+            + (f"; the longest line has {len(longest) - 1:,} restarts" if len(longest) > 2 else ""),
+            where=handlers,
+            count=count,
+            ids=tuple(ids[:IDS]),
+            since=min((at for row in rows if (at := moment(row["created_at"]))), default=None),
+            why=asking("restarts"),
+            next_step=call("rl.why", "lab", quoted(longest[0])),
+        )
+    ]
+
+
+def reused_keys(look: Look) -> list[Finding]:
+    """Count idempotency keys that were used for the same handler under several object keys."""
+    rows = look.sql("reused_keys", limit=IDS)
+    if not rows:
+        return []
+    handlers, count = listed(map("/".join, map(_handler, rows))), len(rows)
+    many = "at least " if count == IDS else ""
+    keys = listed(cut(row["idempotency_key"], 40) for row in rows)
+    return [
+        Finding(
+            severity=Severity.NOTE,
+            what=f"{many}{counted(count, 'idempotency key')} ({keys}) "
+            f"{one_or_more(count, 'was', 'were')} used for several objects of {handlers}: each began an invocation "
+            f"of its own",
+            where=handlers,
+            count=count,
+            ids=tuple(dict.fromkeys(row[side] for row in rows for side in ("one_id", "other_id")))[:IDS],
+            since=min((at for row in rows if (at := moment(row["first_created_at"]))), default=None),
+            why=asking("repeated_idempotency_keys"),
+            next_step=call("rl.why", "lab", quoted(rows[0]["one_id"])),
+        )
+    ]
+
+
+def _passed_on(rows: Sequence[Row]) -> tuple[list[Row], Mapping[str, str]]:
+    """Return the failures without those of callers that only passed on a failure, and these by whom they called."""
+    by_id = {row["id"]: row for row in rows}
+    callers: dict[str, str] = {}
+    for row in rows:
+        caller = by_id.get(given(row["invoked_by_id"]) or "")
+        if caller is not None and caller["message"] == row["message"]:
+            callers[row["id"]] = caller["id"]
+    return [row for row in rows if row["id"] not in set(callers.values())], callers
+
+
+def _upward(ids: Iterable[str], callers: Mapping[str, str]) -> Victims:
+    """Return who failed because one of these did, through all callers."""
+    found: dict[str, None] = {}
+    for id_ in ids:
+        caller = callers.get(id_)
+        while caller is not None and caller not in found:
+            found[caller] = None
+            caller = callers.get(caller)
+    return Victims(tuple(found)[:IDS], len(found))
+
+
+def _failures(rows: Sequence[Row], ended: Ended, callers: Mapping[str, str]) -> Finding:
+    service, handler = _handler(rows[0])
+    victims = _upward((row["id"] for row in rows), callers)
+    more = f"; {counted(victims.count, 'caller')} failed with {one_or_more(len(rows), 'it', 'them')}" if victims else ""
+    count, times = len(rows), [at for row in rows if (at := moment(row["completed_at"]))]
+    last = max(rows, key=lambda row: moment(row["completed_at"]) or datetime.min.replace(tzinfo=times[0].tzinfo))
+    return Finding(
+        severity=Severity.WARNING,
+        what=f"{counted(count, 'invocation')} of {service}/{handler} failed for good: {cut(rows[0]['message'], 160)}; "
+        f"{ended.rate:.0%} of its ends are failures{more}",
+        where=f"{service}/{handler}",
+        count=count,
+        ids=tuple(row["id"] for row in rows)[:IDS],
+        victims=victims,
+        since=min(times, default=None),
+        why=asking("terminal_failures", service=service),
+        next_step=call("rl.why", "lab", quoted(last["id"])),
+    )
+
+
+def _seldom(ended: Mapping[tuple[str, str], Ended]) -> list[Finding]:
+    """Return what the census alone tells, where no handler fails often."""
+    failed = sorted(((each.failed, handler) for handler, each in ended.items() if each.failed), reverse=True)
+    count, handlers = sum(n for n, _ in failed), listed("/".join(handler) for _, handler in failed)
+    if not failed:
+        return []
+    return [
+        Finding(
+            severity=Severity.NOTE,
+            what=f"{counted(count, 'invocation')} of {handlers} failed for good, few or seldom",
+            where=handlers,
+            count=count,
+            ids=(),
+            why=asking("terminal_failures"),
+            next_step=asking("terminal_failures"),
+        )
+    ]
+
+
+def _single_failures(rows: Sequence[Row]) -> Finding:
+    count, handlers = len(rows), listed("/".join(_handler(row)) for row in rows)
+    messages = listed((cut(row["message"], 80) for row in rows), most=2)
+    return Finding(
+        severity=Severity.NOTE,
+        what=f"{counted(count, 'invocation')} of {handlers} failed for good, few or seldom: {messages}",
+        where=handlers,
+        count=count,
+        ids=tuple(row["id"] for row in rows)[:IDS],
+        since=min((at for row in rows if (at := moment(row["completed_at"]))), default=None),
+        why=asking("terminal_failures"),
+        next_step=asking("terminal_failures"),
+    )
+
+
+def _message(row: Row) -> str:
+    """Return the kind of a failure, with its code."""
+    text = str(row["failure"] or "")
+    code, found, _ = text.removeprefix("[").partition("]")
+    return f"[{code.split(' ')[0]}] {normalised(text)}" if found and text.startswith("[") else normalised(text)
+
+
+def _handler(row: Row) -> tuple[str, str]:
+    return row["target_service_name"], row["target_handler_name"]
+
+
+def _line(id_: str, before: Mapping[str, str]) -> list[str]:
+    """Return an invocation, the one that it was restarted from, and so on."""
+    line = [id_]
+    while (earlier := before.get(line[-1])) and earlier not in line:
+        line.append(earlier)
+    return line

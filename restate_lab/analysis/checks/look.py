@@ -1,0 +1,212 @@
+"""What the checks look through: one source at one moment, with the reads that they share."""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib.resources import files
+from typing import Any
+
+import pandas as pd
+
+from restate_lab.analysis.checks.budget import WithinBudget
+from restate_lab.analysis.checks.census import Census
+from restate_lab.analysis.checks.finding import IDS, NOBODY, Victims
+from restate_lab.analysis.checks.retriers import Retrier, retrier
+from restate_lab.analysis.checks.thresholds import Thresholds
+from restate_lab.analysis.question_files import Variant, parse
+from restate_lab.analysis.questions import answer
+from restate_lab.analysis.wait_rows import given
+from restate_lab.analysis.waits import Waits, find_waits
+from restate_lab.errors import NotOnThisServer, RestateLabError
+
+__all__ = ["Deployment", "Look", "Row"]
+
+MOST = 10_000  # rows of what is being tried again, paused, pinned to what is gone, failed
+CHUNK = 5_000  # ids in one statement
+Row = Mapping[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One registered deployment: its address, when it came, and the services whose latest revision it is."""
+
+    id: str
+    endpoint: str
+    created_at: datetime | None
+    latest_of: tuple[str, ...]
+
+
+class Look:
+    """One source at one moment. What one check has read is there for the next."""
+
+    def __init__(self, source: WithinBudget, thresholds: Thresholds, *, clock: datetime) -> None:
+        self.source = source
+        self.thresholds = thresholds
+        self.now = source.now
+        self.clock = clock
+        """The source's own time, also where ``now`` looks ahead."""
+        self.left_out: list[str] = []
+        """What the present check did not read, in words."""
+
+    @property
+    def has_vqueues(self) -> bool:
+        """Tell whether the source is a server with vqueues."""
+        return bool(self.source.features.get("vqueues", False))
+
+    def ask(self, name: str, **params: Any) -> list[Row]:
+        """Return the rows of a named question; what its limit cut is noted."""
+        frame = answer(self.source, name, now=self.now, **params)
+        if "truncated" in frame.attrs:
+            self.left_out.append(str(frame.attrs["truncated"]["message"]))
+        return _rows(frame)
+
+    def ask_quietly(self, name: str, **params: Any) -> list[Row]:
+        """Return the first rows of a named question, where more are not wanted."""
+        return _rows(answer(self.source, name, now=self.now, **params))
+
+    def sql(self, name: str, **params: Any) -> list[Row]:
+        """Return the rows of a file of ``sql/doctor``, in its variant for this source.
+
+        Raises:
+            NotOnThisServer: the source lacks what it needs.
+        """
+        return _rows(self.source.sql(self._variant(name).sql, params=params))
+
+    def by_id(self, name: str, ids: Sequence[str]) -> Iterator[Row]:
+        """Return the rows of a file of ``sql/doctor`` about these ids."""
+        for at in range(0, len(ids), CHUNK):
+            yield from self.sql(name, ids=list(ids[at : at + CHUNK]))
+
+    def age(self, since: datetime | None) -> timedelta:
+        """Return how long ago that was; nothing where it is not known."""
+        return max(self.now - since, timedelta(0)) if since is not None else timedelta(0)
+
+    @functools.cached_property
+    def census(self) -> Census:
+        """Return how many invocations are where: the one scan that most checks share."""
+        limits = self.thresholds
+        rows = self.sql(
+            "census",
+            recent=self.now - limits.recent,
+            overdue=self.clock - limits.waiting,
+            expires=self.now + limits.expires_within,
+        )
+        return Census(tuple(rows))
+
+    @functools.cached_property
+    def deployments(self) -> Mapping[str, Deployment]:
+        """Return the registered deployments by id."""
+        latest: dict[str, list[str]] = defaultdict(list)
+        for row in self.sql("services"):
+            latest[row["deployment_id"]].append(row["name"])
+        return {
+            row["id"]: Deployment(
+                row["id"], given(row["endpoint"]) or "", moment(row["created_at"]), tuple(sorted(latest[row["id"]]))
+            )
+            for row in self.sql("deployments")
+        }
+
+    def deployment_of(self, service: str) -> Deployment | None:
+        """Return the deployment of a service's latest revision; None where nobody serves it any more."""
+        return next((each for each in self.deployments.values() if service in each.latest_of), None)
+
+    @functools.cached_property
+    def retriers(self) -> tuple[Retrier, ...]:
+        """Return what is being tried again, most attempts first."""
+        rows = self.ask_quietly("retry_storm_ids", limit=MOST)
+        moved = {
+            row["id"]: moment(row["modified_at"]) for row in self.by_id("invocations", [row["id"] for row in rows])
+        }
+        return tuple(retrier(row, moved.get(row["id"])) for row in rows)
+
+    @functools.cached_property
+    def waits(self) -> Waits | None:
+        """Return who waits for whom; None where nobody is suspended or pending."""
+        if not self.census.open("suspended", "inboxed"):
+            return None
+        return find_waits(self.source, limit=self.thresholds.waits)
+
+    def behind(self, ids: Iterable[str]) -> Victims:
+        """Return who waits for these, directly or through others, as far as it was read."""
+        try:
+            found = self.waits
+        except RestateLabError:
+            # The checks of waits say that they could not be read; what fails is worth telling without its victims.
+            return NOBODY
+        if found is None:
+            return NOBODY
+        start = set(ids)
+        waiting = self._waiting(start)
+        unread = sum(self._unread.get(id_, 0) for id_ in start)
+        return Victims(tuple(sorted(waiting))[:IDS], len(waiting) + unread)
+
+    def _waiting(self, start: set[str]) -> set[str]:
+        seen, queue = set(start), deque(start)
+        while queue:
+            for waiter in self._waiters.get(queue.popleft(), ()):
+                if waiter not in seen:
+                    seen.add(waiter)
+                    queue.append(waiter)
+        return seen - start
+
+    @functools.cached_property
+    def _waiters(self) -> Mapping[str, list[str]]:
+        waiters: dict[str, list[str]] = defaultdict(list)
+        if self.waits is not None:
+            for here, there in self.waits.graph().edges:
+                waiters[there].append(here)
+        return waiters
+
+    @functools.cached_property
+    def _unread(self) -> Mapping[str, int]:
+        """Return, for root blockers, how many wait behind them beyond those that were read."""
+        if self.waits is None or not self.waits.left_out:
+            return {}
+        blockers = self.waits.blockers
+        counted = {id_: n for id_, n in zip(blockers["id"], blockers["in_all"], strict=True) if pd.notna(n)}
+        return {id_: max(0, int(n) - len(self._waiting({id_}))) for id_, n in counted.items()}
+
+    def _variant(self, name: str) -> Variant:
+        variants = _variants(name)
+        lacking: list[str] = []
+        for variant in variants:
+            lacks = [need for need in variant.needs if not self._has(need)]
+            if not lacks:
+                return variant
+            lacking += lacks
+        raise NotOnThisServer(
+            f"{self.source.name} (restate {self.source.version}) lacks {', '.join(dict.fromkeys(lacking))}, "
+            f"which this is read from."
+        )
+
+    def _has(self, need: str) -> bool:
+        if need.startswith("feature "):
+            return bool(self.source.features.get(need.removeprefix("feature "), False))
+        return need in self._names
+
+    @functools.cached_property
+    def _names(self) -> set[str]:
+        tables = self.source.tables()
+        return {*tables["table"], *(tables["table"] + "." + tables["column"])}
+
+
+def moment(value: Any) -> datetime | None:
+    """Return a time as a plain datetime, to the microsecond; None where it is missing."""
+    if given(value) is None:
+        return None
+    plain: datetime = pd.Timestamp(value).floor("us").to_pydatetime()
+    return plain
+
+
+def _variants(name: str) -> list[Variant]:
+    folder = files("restate_lab.analysis").joinpath("sql", "doctor")
+    candidates = [folder.joinpath(f"{name}{tag}.sql") for tag in ("@vqueues", "", "@1.6")]
+    return [parse(file.name, file.read_text("utf-8")) for file in candidates if file.is_file()]
+
+
+def _rows(frame: pd.DataFrame) -> list[Row]:
+    return list(frame.to_dict("records"))

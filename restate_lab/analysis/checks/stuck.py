@@ -1,0 +1,276 @@
+"""Who waits and will not go on: deadlocks, keys with a queue, steps that nobody wakes, what nobody answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from restate_lab.analysis.checks.failing import groups
+from restate_lab.analysis.checks.finding import IDS, Finding, Severity, Victims
+from restate_lab.analysis.checks.look import Look, Row, moment
+from restate_lab.analysis.checks.words import asking, call, counted, cut, ids_code, listed, one_or_more, quoted
+from restate_lab.analysis.wait_rows import given
+from restate_lab.analysis.wait_words import age
+
+__all__ = ["awakeables", "blocked_keys", "deadlocks", "promises", "suspended_on_run"]
+
+_WAITS = "rl.waits(lab)"
+# Told by the checks of their own, with whoever waits behind.
+_TOLD_ELSEWHERE = {"backing-off", "paused"}
+
+
+def deadlocks(look: Look) -> list[Finding]:
+    """Find invocations that wait for each other, or for themselves."""
+    rows = _all_waits(look, "deadlocks")
+    found = groups(
+        rows, lambda row: (row["certain"], row["length"] == 1, tuple(sorted(set(_services(row["targets"])))))
+    )
+    return [_deadlock(look, members) for members in found]
+
+
+def blocked_keys(look: Look) -> list[Finding]:
+    """Find whoever makes a queue wait for a key, and is not told by another check."""
+    return [_blocked(look, row) for row in _blockers(look)]
+
+
+def suspended_on_run(look: Look) -> list[Finding]:
+    """Find who is suspended on a step of its own: the server waits for nothing that could come."""
+    rows = _edges(look, "run")
+    return [_on_run(look, members) for members in groups(rows, lambda row: (row["handler"], row["alternative"]))]
+
+
+def awakeables(look: Look) -> list[Finding]:
+    """Find awakeables that nobody resolves, and count those that are still young."""
+    rows = _not_told(look, "awakeable")
+    found = groups(rows, lambda row: (row["handler"], _is_forgotten(look, row)))
+    return [_awakeable(look, members) for members in found]
+
+
+def promises(look: Look) -> list[Finding]:
+    """Count the promises that workflows wait for."""
+    return [_promise(look, members) for members in groups(_not_told(look, "promise"), lambda row: row["handler"])]
+
+
+def _not_told(look: Look, kind: str) -> list[dict[Any, Any]]:
+    """Return what is awaited of a kind, without those whose queue for a key is told as more than a note."""
+    rows = [row for row in _blockers(look) if _key_severity(look, row) is not Severity.NOTE]
+    told = {id_ for row in rows for id_ in _alike(look, row["id"])}
+    return [row for row in _edges(look, kind) if row["waiter"] not in told]
+
+
+def _alike(look: Look, id_: str) -> list[str]:
+    """Return an invocation, and after it others of its workflow that wait for the same promise."""
+    edges = [row for row in _all_waits(look, "edges") if row["kind"] == "promise"]
+    mine = {_promise_of(row) for row in edges if row["waiter"] == id_}
+    return list(dict.fromkeys([id_, *(row["waiter"] for row in edges if _promise_of(row) in mine)]))
+
+
+def _promise_of(row: Row) -> tuple[str, str]:
+    """Return the workflow's service and key, and the promise; a handler's name has no slash."""
+    return (row["waiter_target"] or "").rpartition("/")[0], row["what"]
+
+
+def _all_waits(look: Look, name: str) -> list[Row]:
+    if look.waits is None:
+        return []
+    look.left_out += look.waits.left_out
+    frame: pd.DataFrame = getattr(look.waits, name)
+    return list(frame.to_dict("records"))
+
+
+def _edges(look: Look, kind: str) -> list[dict[Any, Any]]:
+    """Return what is awaited of a kind, with the service and the handler of who waits."""
+    edges = [row for row in _all_waits(look, "edges") if row["kind"] == kind]
+    known = {row["id"]: row for row in look.by_id("invocations", sorted({row["waiter"] for row in edges}))}
+    return [{**row, "handler": _handler(known.get(row["waiter"]))} for row in edges]
+
+
+def _handler(row: Row | None) -> tuple[str, str]:
+    return (row["target_service_name"], row["target_handler_name"]) if row else ("unknown", "unknown")
+
+
+def _deadlock(look: Look, rows: Sequence[Row]) -> Finding:
+    first, is_certain = rows[0], rows[0]["certain"]
+    ids = [id_ for row in rows for id_ in row["members"]]
+    waiting = sum(int(given(row["waiting"]) or 0) for row in rows)
+    behind = look.behind(ids)
+    since = min((at for row in rows if (at := moment(row["since"]))), default=None)
+    is_young = look.age(since) < look.thresholds.waiting
+    kind = "deadlock" if is_certain else "possible deadlock"
+    more = f"; {waiting:,} more {one_or_more(waiting, 'waits', 'wait')} behind" if waiting else ""
+    others = f" (and {counted(len(rows) - 1, 'more like it', 'more like it')})" if len(rows) > 1 else ""
+    return Finding(
+        severity=Severity.CRITICAL if is_certain else Severity.NOTE if is_young else Severity.WARNING,
+        what=f"{counted(len(rows), kind)}: {cut(first['words'], 240)}{others}{more}",
+        where=listed(key for row in rows for key in (row["keys"] or row["targets"])),
+        count=len(ids),
+        ids=tuple(ids[:IDS]),
+        victims=Victims(behind.ids, max(waiting, behind.count)),
+        since=since,
+        why=f"{_WAITS}.deadlocks",
+        next_step=call("rl.plan", "lab", '"cancel"', ids_code([row["cancel"] for row in rows][:IDS])),
+    )
+
+
+def _blockers(look: Look) -> list[dict[Any, Any]]:
+    """Return the root blockers with a queue for a key behind them, those of other checks left out."""
+    if look.waits is None or look.waits.blockers.empty:
+        return []
+    apart = _told_elsewhere(look)
+    queue = {row["waiter"]: row for row in _all_waits(look, "edges") if row["kind"] == "key"}
+    found = []
+    for row in _all_waits(look, "blockers"):
+        if row["status"] in _TOLD_ELSEWHERE or row["id"] in apart:
+            continue
+        victims = look.behind([row["id"]])
+        queued = [queue[id_] for id_ in victims.ids if id_ in queue]
+        if queued:
+            found.append({**row, "victims": victims, "queued": queued, "unread": victims.count - len(victims.ids)})
+    return found
+
+
+def _told_elsewhere(look: Look) -> set[str]:
+    told = {each.id for each in look.retriers}
+    told |= {row["waiter"] for row in _all_waits(look, "edges") if row["kind"] == "run"}
+    gone = {row["deployment_id"] for row in look.census.pinned()} - set(look.deployments)
+    return told | {row["id"] for row in (look.ask("pinned_to_missing", limit=IDS) if gone else [])}
+
+
+def _key_severity(look: Look, row: Mapping[Any, Any]) -> Severity:
+    limits = look.thresholds
+    queue, waited = len(row["queued"]) + row["unread"], look.age(_oldest(row["queued"]))
+    # Who runs will free the key; who is suspended or waits for a slot does nothing for it.
+    moves = row["status"] == "running"
+    is_long, is_old = queue >= limits.long_queue, waited >= limits.waiting_long
+    if (is_long and is_old) or (not moves and (is_long or is_old)):
+        return Severity.CRITICAL
+    if waited >= limits.waiting or (not moves and queue >= limits.queue):
+        return Severity.WARNING
+    return Severity.NOTE
+
+
+def _blocked(look: Look, row: Mapping[Any, Any]) -> Finding:
+    queued: Sequence[Row] = row["queued"]
+    queue = len(queued) + row["unread"]
+    keys = listed(each["what"] for each in queued)
+    held_by_root = any(each["blocker"] == row["id"] for each in queued)
+    behind = f"held by {row['target']}" if held_by_root else f"whose holder waits for {row['target']}"
+    since = _oldest(queued)
+    awaited = [
+        each for each in _all_waits(look, "edges") if each["waiter"] == row["id"] and each["kind"] == "awakeable"
+    ]
+    step = _resolving(awaited[0]["what"]) if awaited else call("rl.why", "lab", quoted(row["id"]))
+    others, ids = row["victims"].count - queue, _alike(look, row["id"])
+    more = f"; {others:,} more {one_or_more(others, 'waits', 'wait')} behind" if others else ""
+    return Finding(
+        severity=_key_severity(look, row),
+        what=f"{counted(queue, 'call')} {one_or_more(queue, 'queues', 'queue')} for {keys}, {behind} "
+        f"({row['status']}), which waits for {cut(row['waits_for'], 160)}{more}",
+        where=keys,
+        count=len(ids),
+        ids=tuple(ids[:IDS]),
+        victims=row["victims"],
+        since=since,
+        why=asking("blocked_keys"),
+        next_step=step,
+    )
+
+
+def _on_run(look: Look, rows: Sequence[Row]) -> Finding:
+    ids = _waiters(rows)
+    count, victims = len(ids), look.behind(ids)
+    service, handler = rows[0]["handler"]
+    steps = listed(f"“{cut(row['what'] or '', 40)}”" for row in rows)
+    rest = "" if not rows[0]["alternative"] else "; something else that they wait for may still wake them"
+    return Finding(
+        severity=Severity.WARNING if rows[0]["alternative"] else Severity.CRITICAL,
+        what=f"{counted(count, 'invocation')} of {service}/{handler} {one_or_more(count, 'is', 'are')} suspended on "
+        f"{one_or_more(count, 'its', 'their')} own step {steps} (Run), for which nothing wakes "
+        f"{one_or_more(count, 'it', 'them')} (server issue 5196){rest}",
+        where=f"{service}/{handler}",
+        count=count,
+        ids=tuple(ids[:IDS]),
+        victims=victims,
+        since=_oldest(rows),
+        why=asking("suspended_on_run", service=service),
+        next_step=call("rl.plan", "lab", '"resume"', ids_code(ids, asking("suspended_on_run", service=service))),
+    )
+
+
+def _is_forgotten(look: Look, row: Row) -> bool:
+    """Tell whether an awakeable is older than its kind gets, with nothing else that could end the wait."""
+    limits, waited = look.thresholds, look.age(moment(row["since"]))
+    if row["alternative"]:
+        return False
+    if waited >= limits.awakeable:
+        return True
+    ended = look.census.ended().get(row["handler"])
+    if ended is None or ended.succeeded < limits.answered or ended.median_ms is None:
+        return False
+    return waited >= max(limits.waiting, timedelta(milliseconds=ended.median_ms) * limits.proportion)
+
+
+def _awakeable(look: Look, rows: Sequence[Row]) -> Finding:
+    ids = _waiters(rows)
+    service, handler = rows[0]["handler"]
+    count, since, victims = len(ids), _oldest(rows), look.behind(ids)
+    is_forgotten = _is_forgotten(look, rows[0])
+    more = f"; {victims.count:,} {one_or_more(victims.count, 'waits', 'wait')} behind" if victims else ""
+    return Finding(
+        severity=Severity.WARNING if is_forgotten else Severity.NOTE,
+        what=f"{counted(count, 'invocation')} of {service}/{handler} {one_or_more(count, 'waits', 'wait')} for an "
+        f"awakeable that nobody has resolved{_for(look, since, count)}"
+        f"{'' if is_forgotten else ', which may be as it should'}{more}",
+        where=f"{service}/{handler}",
+        count=count,
+        ids=tuple(ids[:IDS]),
+        victims=victims,
+        since=since,
+        why=asking("open_awakeables", service=service),
+        next_step=_resolving(rows[0]["what"]) if is_forgotten else call("rl.why", "lab", quoted(ids[0])),
+    )
+
+
+def _promise(look: Look, rows: Sequence[Row]) -> Finding:
+    ids = _waiters(rows)
+    service, handler = rows[0]["handler"]
+    count, since, victims = len(ids), _oldest(rows), look.behind(ids)
+    names = listed(f"“{cut(row['what'] or '', 40)}”" for row in rows)
+    return Finding(
+        severity=Severity.NOTE,
+        what=f"{counted(count, 'invocation')} of {service}/{handler} {one_or_more(count, 'waits', 'wait')} for the "
+        f"promise {names}{_for(look, since, count)}",
+        where=f"{service}/{handler}",
+        count=count,
+        ids=tuple(ids[:IDS]),
+        victims=victims,
+        since=since,
+        why=asking("open_promises", service=service),
+        next_step=call("rl.why", "lab", quoted(ids[0])),
+    )
+
+
+def _resolving(awakeable: str) -> str:
+    return f"lab.ingress.resolve_awakeable({quoted(awakeable)}, answer)  # with the answer that it waits for"
+
+
+def _for(look: Look, since: datetime | None, count: int) -> str:
+    if since is None:
+        return ""
+    ago = age(pd.Timestamp(since), look.now)
+    return f" for {ago}" if count == 1 else f", the oldest for {ago}"
+
+
+def _waiters(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row["waiter"] for row in rows))
+
+
+def _oldest(rows: Sequence[Row]) -> datetime | None:
+    return min((at for row in rows if (at := moment(row["since"]))), default=None)
+
+
+def _services(targets: Sequence[str | None]) -> list[str]:
+    return [(target or "unknown").partition("/")[0] for target in targets]

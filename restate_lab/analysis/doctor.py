@@ -1,0 +1,129 @@
+"""``doctor()``: what is wrong with a cluster, ranked by who suffers, with the next step."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from restate_lab.analysis.checks.budget import WithinBudget
+from restate_lab.analysis.checks.finding import Check, Finding, ranked
+from restate_lab.analysis.checks.look import Look
+from restate_lab.analysis.checks.table import CHECKS
+from restate_lab.analysis.checks.thresholds import thresholds_of
+from restate_lab.analysis.doctor_diagnosis import Checked, Diagnosis, NotChecked, diagnosis
+from restate_lab.analysis.times import length, moment
+from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
+from restate_lab.source import Source
+
+__all__ = ["Diagnosis", "doctor"]
+
+
+def doctor(
+    source: Source,
+    /,
+    *,
+    budget: str | timedelta = "60s",
+    checks: str | Iterable[str] | None = None,
+    now: str | datetime | timedelta | None = None,
+    thresholds: Mapping[str, Any] | None = None,
+) -> Diagnosis:
+    """Look for everything that is known to go wrong, and return it worst first.
+
+    A finding is one cause; who only suffers from it stands with it. Its severity is "critical" (work suffers now, and
+    it will not mend by itself), "warning" (somebody has to decide) or "note" (worth knowing, nothing wrong).
+
+    ``budget`` is the time for all checks together; they run cheapest first. ``checks`` names the ones to run, None
+    means all. ``now`` is the moment that ages count from: the source's own clock, or another one to look ahead (what
+    would this say in two hours if nothing moved: ``now=lab.now + timedelta(hours=2)``). ``thresholds`` says what is
+    normal here, such as ``{"awakeable": "10m", "failure_rate": 0.3}``; ``Thresholds`` has all, with their reasons.
+
+    - ``.findings``: ``severity, check, what, since`` (UTC; None where there is no trace), ``count, suffer`` (those that
+      are stuck, and who waits for them), ``where, ids`` (lists of 1,000 at most; deployments for what is about them),
+      ``victims`` (who waits behind, ids), ``next_step, why`` (lines of Python for ``lab``).
+    - ``.not_checked``: ``check, looks_at, reason, applies``; False where a check makes no sense on such a server.
+    - ``.checked``: ``check, looks_at, findings, queries, seconds, rows``; what several read counts for the first.
+    - ``.verdict``: "critical" or "warning" as the worst finding is; "incomplete" where there is none and something was
+      not checked, or not all of it was read; else "healthy".
+
+    Raises:
+        ArgumentError: there is no such check or threshold, or a value does not fit.
+        RestateLabError: the source does not even tell its time. What a check raises stands in ``.not_checked``.
+    """
+    limits, chosen = thresholds_of(thresholds), _chosen(checks)
+    clock = _plain(source.now)
+    at = clock if now is None else _plain(moment(now, now=clock, name="now"))
+    started = time.monotonic()
+    within = WithinBudget(source, now=at, budget=length(budget, name="budget"))
+    look = Look(within, limits, clock=clock)
+    outcomes = [_outcome(check, look, within) for check in chosen]
+    return diagnosis(
+        source=source.name,
+        version=source.version,
+        at=at,
+        seconds=time.monotonic() - started,
+        findings=ranked(finding for outcome in outcomes for finding in outcome[0]),
+        checked=[outcome[1] for outcome in outcomes if outcome[1] is not None],
+        not_checked=[missing for outcome in outcomes for missing in outcome[2]],
+        left_out=len(CHECKS) - len(chosen),
+    )
+
+
+def _plain(value: datetime) -> datetime:
+    """Return a moment without nanoseconds: servers tell them, and pandas warns where they get lost."""
+    plain: datetime = pd.Timestamp(value).floor("us").to_pydatetime()
+    return plain
+
+
+_Outcome = tuple[Sequence[Finding], Checked | None, Sequence[NotChecked]]
+
+
+def _outcome(check: Check, look: Look, within: WithinBudget) -> _Outcome:
+    """Run one check: what it found, that it ran, and what of it was not checked."""
+    if check.is_for_vqueues and not look.has_vqueues:
+        return (), None, [_missing(check, "there are no vqueues on this server", applies=False)]
+    look.left_out.clear()
+    before, started = len(within.reads), time.monotonic()
+    try:
+        found = [replace(finding, check=check.name) for finding in check.look(look)]
+    except RestateLabError as error:
+        return (), None, [_missing(check, _reason(error, within))]
+    reads = within.reads[before:]
+    ran = Checked(
+        check.name,
+        check.looks_at,
+        len(found),
+        len(reads),
+        time.monotonic() - started,
+        sum(read.rows for read in reads),
+    )
+    left_out = "; ".join(dict.fromkeys(look.left_out))
+    return found, ran, [_missing(check, f"in part: {left_out}")] if left_out else []
+
+
+def _missing(check: Check, reason: str, *, applies: bool = True) -> NotChecked:
+    return NotChecked(check.name, check.looks_at, reason, applies)
+
+
+def _reason(error: RestateLabError, within: WithinBudget) -> str:
+    if isinstance(error, TimedOut) and not within.left:
+        return within.used_up
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _chosen(checks: str | Iterable[str] | None) -> list[Check]:
+    if checks is None:
+        return list(CHECKS.values())
+    names = [checks] if isinstance(checks, str) else list(checks)
+    if not names:
+        raise ArgumentError(f"checks is empty: name some of {', '.join(CHECKS)}, or give None for all.")
+    for name in names:
+        if name not in CHECKS:
+            nearest = difflib.get_close_matches(str(name), CHECKS, n=3, cutoff=0.4) or list(CHECKS)
+            raise ArgumentError(f"there is no check {name!r}; the nearest: {', '.join(nearest)}.")
+    return [check for name, check in CHECKS.items() if name in names]

@@ -1,0 +1,135 @@
+"""What the doctor hands back: frames inside, a card and a text outside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from restate_lab.analysis.checks.finding import Finding, Severity
+from restate_lab.analysis.doctor_card import card_of
+from restate_lab.analysis.doctor_text import headline, text_of
+
+__all__ = ["Checked", "Diagnosis", "NotChecked", "diagnosis"]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One check that ran: what it found, and what it read of its own."""
+
+    check: str
+    looks_at: str
+    findings: int
+    queries: int
+    seconds: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotChecked:
+    """One check that did not run, or not on everything; ``applies`` is False where it makes no sense here."""
+
+    check: str
+    looks_at: str
+    reason: str
+    applies: bool
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Diagnosis:
+    """What is wrong with a source at a moment; ``doctor()`` makes it, and says what is in the frames."""
+
+    findings: pd.DataFrame
+    not_checked: pd.DataFrame
+    checked: pd.DataFrame
+    verdict: str
+    source: str
+    version: str
+    at: datetime
+    seconds: float
+    not_asked: int
+    """Checks that were left out on request."""
+
+    @property
+    def where(self) -> str:
+        """Return on what this was read, and when."""
+        return f"{self.source}, restate {self.version}, {self.at:%Y-%m-%d %H:%M:%S} UTC"
+
+    def of(self, severity: str) -> pd.DataFrame:
+        """Return the findings of one severity ("critical", "warning", "note")."""
+        return self.findings[self.findings["severity"] == severity].reset_index(drop=True)
+
+    def __repr__(self) -> str:
+        return f"<Diagnosis of {self.where}: {headline(self)}>"
+
+    def __str__(self) -> str:
+        return text_of(self)
+
+    def _repr_html_(self) -> str:
+        return card_of(self)
+
+
+def diagnosis(
+    *,
+    source: str,
+    version: str,
+    at: datetime,
+    seconds: float,
+    findings: Sequence[Finding],
+    checked: Sequence[Checked],
+    not_checked: Sequence[NotChecked],
+    left_out: int,
+) -> Diagnosis:
+    """Put together what the checks found, in the order given, and judge it."""
+    verdict = _verdict(findings, not_checked)
+    frames = {
+        "findings": _findings(findings),
+        "not_checked": _frame(not_checked, NotChecked),
+        "checked": _frame(checked, Checked),
+    }
+    for frame in frames.values():
+        frame.attrs = {"source": source, "version": version, "now": at.isoformat(), "verdict": verdict}
+    return Diagnosis(
+        **frames,
+        verdict=verdict,
+        source=source,
+        version=version,
+        at=at,
+        seconds=seconds,
+        not_asked=left_out,
+    )
+
+
+def _verdict(findings: Sequence[Finding], not_checked: Sequence[NotChecked]) -> str:
+    severities = {finding.severity for finding in findings}
+    for severity in (Severity.CRITICAL, Severity.WARNING):
+        if severity in severities:
+            return severity.value
+    return "incomplete" if any(each.applies for each in not_checked) else "healthy"
+
+
+def _findings(findings: Sequence[Finding]) -> pd.DataFrame:
+    columns: dict[str, list[Any]] = {
+        "severity": [each.severity.value for each in findings],
+        "check": [each.check for each in findings],
+        "what": [each.what for each in findings],
+        "since": [each.since for each in findings],
+        "count": [each.count for each in findings],
+        "suffer": [each.suffer for each in findings],
+        "where": [each.where for each in findings],
+        "ids": [list(each.ids) for each in findings],
+        "victims": [list(each.victims.ids) for each in findings],
+        "next_step": [each.next_step for each in findings],
+        "why": [each.why for each in findings],
+    }
+    types = {"count": "int64", "suffer": "int64"}
+    frame = pd.DataFrame({name: pd.Series(each, dtype=types.get(name, "object")) for name, each in columns.items()})
+    frame["since"] = pd.to_datetime(frame["since"], utc=True).dt.as_unit("ms")
+    return frame
+
+
+def _frame(rows: Sequence[Any], kind: type[Any]) -> pd.DataFrame:
+    return pd.DataFrame([asdict(row) for row in rows], columns=list(kind.__dataclass_fields__))

@@ -1,0 +1,73 @@
+"""A diagnosis in plain text: one line for a repr, all of it for a terminal."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from restate_lab.analysis.checks.words import counted
+from restate_lab.analysis.wait_words import age
+
+if TYPE_CHECKING:
+    from restate_lab.analysis.doctor_diagnosis import Diagnosis
+
+__all__ = ["ago", "bottom_line", "headline", "missing", "reasons", "text_of"]
+
+
+def headline(diagnosis: Diagnosis) -> str:
+    """Return the verdict with the numbers of findings and of checks: "critical: 12 critical, 3 warnings, 8 notes"."""
+    counts = diagnosis.findings["severity"].value_counts()
+    parts = [
+        f"{counts['critical']:,} critical" if "critical" in counts else "",
+        counted(int(counts["warning"]), "warning") if "warning" in counts else "",
+        counted(int(counts["note"]), "note") if "note" in counts else "",
+        f"{len(missing(diagnosis)):,} not checked" if len(missing(diagnosis)) else "",
+    ]
+    return f"{diagnosis.verdict}: {', '.join(part for part in parts if part) or 'nothing found'}"
+
+
+def bottom_line(diagnosis: Diagnosis) -> str:
+    """Return what was checked, and how long it took."""
+    asked = f", {counted(diagnosis.not_asked, 'other')} not asked for" if diagnosis.not_asked else ""
+    return f"{counted(len(diagnosis.checked), 'check')} in {diagnosis.seconds:,.1f} s{asked}"
+
+
+def missing(diagnosis: Diagnosis) -> pd.DataFrame:
+    """Return what was not checked and should have been."""
+    return diagnosis.not_checked[diagnosis.not_checked["applies"].astype(bool)]
+
+
+def reasons(diagnosis: Diagnosis) -> list[str]:
+    """Return why something was not checked, each reason once: "deadlocks, paused: the budget of 60s was used up"."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for row in missing(diagnosis).to_dict("records"):
+        names[row["reason"]].append(row["check"])
+    return [f"{', '.join(each)}: {reason}" for reason, each in names.items()]
+
+
+def ago(row: dict[Any, Any], diagnosis: Diagnosis) -> str:
+    """Return for how long a finding has been so: "for 2 h 13 min"; "" where it is not known."""
+    said = age(row["since"], diagnosis.at)
+    return f"for {said}" if said else ""
+
+
+def text_of(diagnosis: Diagnosis) -> str:
+    """Return everything as text, worst first."""
+    return "\n".join(_lines(diagnosis))
+
+
+def _lines(diagnosis: Diagnosis) -> Iterator[str]:
+    yield f"{headline(diagnosis)}\n{diagnosis.where}; {bottom_line(diagnosis)}"
+    for row in diagnosis.findings.to_dict("records"):
+        since = ago(row, diagnosis)
+        yield f"\n{row['severity'].upper()} {row['check']}{f', {since}' if since else ''}\n  {row['what']}"
+        yield f"  next: {row['next_step']}\n  why:  {row['why']}"
+    if gone := reasons(diagnosis):
+        yield "\nNOT CHECKED"
+        yield from (f"  {each}" for each in gone)
+    if diagnosis.verdict == "healthy":
+        yield "\nCHECKED"
+        yield from (f"  {row['looks_at']}" for row in diagnosis.checked.to_dict("records"))

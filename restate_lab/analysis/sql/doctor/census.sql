@@ -1,0 +1,45 @@
+-- How many invocations are where, per handler, deployment and status?
+-- row: one handler, status (for completed ones: the way it ended), and deployment that open ones are pinned to
+-- cost: scan (the status of every invocation)
+-- needs: sys_invocation_status
+-- :recent = required (time) from then on an end is a recent one
+-- :overdue = required (time) what should have started before then is late
+-- :expires = required (time) what expires before then does so soon
+--
+-- One scan that most checks share. Servers give scheduled_start_at only where scheduled_at is read, too. On 1.6.1 a
+-- FILTER counts rows for which its condition is null.
+WITH everybody AS (
+  SELECT target_service_name, target_handler_name, status,
+    CASE
+      WHEN status <> 'completed' THEN NULL
+      WHEN completion_result = 'success' THEN 'succeeded'
+      WHEN completion_failure ~ '^\[409( Aborted)?\] ([Kk]illed|[Cc]ancell?ed)$' THEN 'ended'
+      ELSE 'failed' END AS ending,
+    CASE WHEN status <> 'completed' THEN pinned_deployment_id END AS deployment_id,
+    CASE WHEN status = 'scheduled' AND scheduled_at IS NOT NULL THEN scheduled_start_at END AS starts_at,
+    CASE WHEN completion_result = 'failure' THEN completed_at
+      + CASE WHEN journal_size > 0 THEN least(journal_retention, completion_retention) ELSE completion_retention END
+      END AS expires_at,
+    CASE WHEN completion_result = 'success'
+      THEN CAST(arrow_cast(completed_at, 'Int64') - arrow_cast(running_at, 'Int64') AS DOUBLE) END AS took_ms,
+    completed_at, modified_at, journal_size, restarted_from
+  FROM sys_invocation_status)
+SELECT
+  target_service_name,
+  target_handler_name,
+  status,
+  ending,
+  deployment_id,
+  count(*) AS n,
+  count(CASE WHEN completed_at >= :recent THEN 1 END) AS recent,
+  min(modified_at) AS unmoved_since,
+  count(CASE WHEN starts_at < :overdue THEN 1 END) AS overdue,
+  min(starts_at) AS starts_first,
+  count(CASE WHEN expires_at < :expires THEN 1 END) AS expiring,
+  min(expires_at) AS expires_first,
+  approx_percentile_cont(took_ms, 0.5) AS median_ms,
+  count(restarted_from) AS restarted,
+  sum(journal_size) AS journal_entries,
+  max(journal_size) AS longest_journal
+FROM everybody
+GROUP BY target_service_name, target_handler_name, status, ending, deployment_id

@@ -1,0 +1,8 @@
+-- What are these invocations?
+-- row: one of them
+-- cost: point (the status of these invocations)
+-- needs: sys_invocation_status
+-- :ids = required (ids) the invocations
+SELECT id, target, target_service_name, target_handler_name, status, modified_at
+FROM sys_invocation_status
+WHERE id IN :ids

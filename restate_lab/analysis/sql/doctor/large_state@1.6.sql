@@ -1,0 +1,12 @@
+-- Which keys of virtual objects and workflows have a large state?
+-- row: one key, most bytes first
+-- cost: scan (the length of every value of every state)
+-- needs: state
+-- :bytes = required (number) of its values together, at least
+-- :limit = required (number) this many rows at most
+SELECT service_name, service_key, sum(value_length) AS bytes, count(*) AS entries
+FROM state
+GROUP BY service_name, service_key
+HAVING sum(value_length) >= :bytes
+ORDER BY bytes DESC, service_name, service_key
+LIMIT :limit

@@ -1,0 +1,121 @@
+"""A source over rows that a test makes, answered by DataFusion, the server's engine: for what no server will show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from datafusion import SessionContext, udf
+
+from restate_lab.client.statement import bind
+
+NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
+BEFORE = NOW - timedelta(hours=2)
+
+_TEXT, _NUMBER, _FLAG, _TIME = pa.large_string(), pa.uint64(), pa.bool_(), pa.timestamp("ms", "+00:00")
+_LENGTH, _NUMBERS = pa.duration("ms"), pa.list_(pa.uint32())
+_TYPES = {
+    **dict.fromkeys(("retry_count", "value_length", "key_length"), _NUMBER),
+    **dict.fromkeys(("journal_size", "journal_commands_size", "index", "after_journal_entry_index"), pa.uint32()),
+    **dict.fromkeys(("min_service_protocol_version", "max_service_protocol_version"), pa.uint32()),
+    **dict.fromkeys(("in_flight", "completed"), _FLAG),
+    **dict.fromkeys(("completion_retention", "journal_retention"), _LENGTH),
+    **dict.fromkeys(("suspended_waiting_for_completions", "suspended_waiting_for_signals"), _NUMBERS),
+    "services": pa.list_(_TEXT),
+}
+_COLUMNS = {
+    "sys_invocation_status": """id status target target_service_name target_handler_name target_service_key
+        target_service_ty invoked_by invoked_by_id invoked_by_target pinned_deployment_id created_at modified_at
+        inboxed_at running_at completed_at scheduled_at scheduled_start_at completion_result completion_failure
+        completion_retention journal_retention journal_size journal_commands_size restarted_from idempotency_key
+        suspended_waiting_for_completions suspended_waiting_for_signals""",
+    "sys_invocation_state": """id in_flight retry_count next_retry_at last_start_at last_failure
+        last_failure_error_code last_failure_related_command_name last_attempt_deployment_id last_attempt_server""",
+    "sys_journal": "id index entry_type name entry_lite_json appended_at",
+    "sys_journal_events": "id event_type event_json appended_at after_journal_entry_index",
+    "sys_deployment": """id endpoint created_at min_service_protocol_version max_service_protocol_version services""",
+    "sys_service": "name deployment_id",
+    "sys_inbox": "id service_name service_key",
+    "sys_keyed_service_status": "service_name service_key invocation_id",
+    "sys_promise": "service_name service_key key completed scope",
+    "state": "scope service_name service_key key value_length key_length",
+}
+
+
+class MadeRows:
+    """Tables with the rows given; those that are not named are empty, those in ``without`` are not there."""
+
+    name, version, now = "made rows", "1.7.12", NOW
+    features: Mapping[str, bool] = {}
+
+    def __init__(self, *, without: tuple[str, ...] = (), **tables: list[dict[str, Any]]) -> None:
+        tables.setdefault("sys_deployment", [{"id": "dp_1", "endpoint": "http://svc", "created_at": BEFORE}])
+        tables.setdefault("sys_service", [{"name": "Svc", "deployment_id": "dp_1"}])
+        self.asked: list[str] = []
+        self._columns = {name: each.split() for name, each in _COLUMNS.items() if name not in without}
+        self._context = SessionContext()
+        for name, columns in self._columns.items():
+            schema = pa.schema([pa.field(column, _type(column)) for column in columns])
+            rows = [dict.fromkeys(columns) | row for row in tables.get(name, [])]
+            table = pa.Table.from_pylist(rows, schema=schema)
+            empty = pa.RecordBatch.from_pylist([], schema=schema)
+            self._context.register_record_batches(name, [[empty, *table.to_batches()]])
+        for kind, type_ in (("json", pa.string()), ("str", pa.string()), ("int", pa.int64())):
+            self._context.register_udf(_json_get(kind, type_))
+
+    def tables(self) -> pd.DataFrame:
+        pairs = [(name, column) for name, columns in self._columns.items() for column in columns]
+        return pd.DataFrame(pairs, columns=["table", "column"])
+
+    def sql(self, statement: str, /, *, params: Mapping[str, Any], timeout: float | None = None) -> pd.DataFrame:
+        self.asked.append(statement)
+        frame = self._context.sql(bind(statement, params)).to_pandas()
+        for column in frame:
+            if isinstance(frame[column].dtype, pd.DatetimeTZDtype):
+                frame[column] = frame[column].dt.tz_convert(UTC)
+        return frame
+
+
+def invocation(id_: str, status: str = "suspended", *, handler: str = "run", **columns: Any) -> dict[str, Any]:
+    """Return a row of sys_invocation_status: two hours old, of the service Svc."""
+    named = {"target": f"Svc/{handler}", "target_service_name": "Svc", "target_handler_name": handler}
+    return {"id": id_, "status": status, "created_at": BEFORE, "modified_at": BEFORE, **named, **columns}
+
+
+def waiting(*completions: int, signals: tuple[int, ...] = ()) -> dict[str, list[int]]:
+    """Return the columns of who waits for these; signal 1, cancellation, is always among them."""
+    return {
+        "suspended_waiting_for_completions": list(completions),
+        "suspended_waiting_for_signals": [1, *signals],
+    }
+
+
+def command(id_: str, index: int, kind: str, **details: Any) -> dict[str, Any]:
+    """Return a row of sys_journal."""
+    lite = json.dumps({"Command": {kind: details}})
+    return {"id": id_, "index": index, "entry_type": f"Command: {kind}", "name": "a step", "entry_lite_json": lite}
+
+
+def made_id(number: int) -> str:
+    """Return a well-formed invocation id."""
+    return f"inv_1{number:033}"
+
+
+def _type(column: str) -> pa.DataType:
+    return _TYPES.get(column, _TIME if column.endswith("_at") else _TEXT)
+
+
+def _json_get(kind: str, type_: pa.DataType) -> Any:
+    def one(text: str | None, key: str) -> Any:
+        value = json.loads(text).get(key) if text else None
+        return json.dumps(value) if kind == "json" and value is not None else value
+
+    def get(texts: pa.Array, keys: pa.Array) -> pa.Array:
+        pairs = zip(texts.to_pylist(), keys.to_pylist(), strict=True)
+        return pa.array([one(text, key) for text, key in pairs], type_)
+
+    return udf(get, [pa.string(), pa.string()], type_, "immutable", name=f"json_get_{kind}")

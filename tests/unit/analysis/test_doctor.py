@@ -1,0 +1,162 @@
+"""The parts of the doctor that need no rows: messages, ranks, words, the card."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+
+import pytest
+
+from restate_lab.analysis.checks.finding import Finding, Severity, Victims, ranked
+from restate_lab.analysis.checks.messages import normalised, said
+from restate_lab.analysis.checks.table import CHECKS
+from restate_lab.analysis.checks.thresholds import Thresholds, thresholds_of
+from restate_lab.analysis.checks.words import asking, ids_code
+from restate_lab.analysis.doctor_diagnosis import Checked, Diagnosis, NotChecked, diagnosis
+from restate_lab.analysis.question_files import parse
+
+NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
+HOSTILE = "<script>alert(1)</script> & \"quotes\" 'too'"
+
+
+def finding(severity: Severity = Severity.WARNING, **values: object) -> Finding:
+    usual = Finding(
+        severity=severity,
+        what="something",
+        where="Svc/run",
+        count=1,
+        ids=("inv_1",),
+        why='rl.ask(lab, "overview")',
+        next_step='rl.why(lab, "inv_1")',
+        check="retry_storms",
+    )
+    return replace(usual, **values)  # type: ignore[arg-type]
+
+
+def made(*findings: Finding, not_checked: tuple[NotChecked, ...] = ()) -> Diagnosis:
+    return diagnosis(
+        source="prod",
+        version="1.7.12",
+        at=NOW,
+        seconds=0.5,
+        findings=findings,
+        checked=[Checked("paused", "paused invocations", 0, 1, 0.1, 0)],
+        not_checked=not_checked,
+        left_out=0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("[402] card declined (order ord-17, request req_0a1b2c3d)", "card declined (order ord-#, request req_#)"),
+        ("HTTP 503 from shard 12 after 10.5 s", "HTTP 503 from shard # after # s"),
+        ("bed ward-417 of case_208 is shut", "bed ward-# of case_# is shut"),
+        ("no user 'bob' in “crew”", "no user “…” in “…”"),
+        ("AC04: account NL91ABNA0417164300 closed", "AC04: account # closed"),
+        ("10.0.0.7:8080 refused inv_1aBcDeFgHiJkLmNoPqRsTuVwXyZ012345 ", "# refused #"),
+        ("f47ac10b-58cc-4372-a567-0e02b2c3d479 is gone\nsecond line", "# is gone"),
+        ("Die Probe 7 für Zimmer 12 fehlt", "Die Probe # für Zimmer # fehlt"),
+        ("KeyError('ward')", "KeyError(“…”)"),
+        ("it's not the user's fault", "it's not the user's fault"),
+        ("", ""),
+    ],
+)
+def test_messages_of_one_kind_become_equal(message: str, kind: str) -> None:
+    """Ids, numbers and quoted words go, codes and words stay."""
+    assert normalised(message) == kind
+
+
+def test_one_word_more_is_another_kind() -> None:
+    """What differs in a word stays apart, and is counted."""
+    assert said(["no bed 4 free", "no bed 5 free", "no cot 4 free"]) == "2 × no bed # free; 1 × no cot # free"
+
+
+def test_rank_is_severity_then_who_suffers_then_age() -> None:
+    """The worst comes first."""
+    old, new = NOW - timedelta(hours=1), NOW
+    order = (
+        finding(Severity.CRITICAL, what="many", count=2, victims=Victims(("a",), 7)),
+        finding(Severity.CRITICAL, what="few", count=3),
+        finding(Severity.WARNING, what="old", since=old),
+        finding(Severity.WARNING, what="new", since=new),
+        finding(Severity.WARNING, what="unknown age"),
+        finding(Severity.NOTE, what="note", count=1000),
+    )
+    assert ranked(reversed(order)) == order
+
+
+def test_verdict() -> None:
+    """The worst finding decides; without one, what was not checked does, unless it does not apply."""
+    gone = NotChecked("paused", "paused ones", "took too long", applies=True)
+    alien = replace(gone, applies=False)
+    assert made(finding(Severity.CRITICAL), finding(), not_checked=(gone,)).verdict == "critical"
+    assert made(finding(), finding(Severity.NOTE)).verdict == "warning"
+    assert made(finding(Severity.NOTE), not_checked=(gone,)).verdict == "incomplete"
+    assert made(finding(Severity.NOTE), not_checked=(alien,)).verdict == "healthy"
+
+
+def test_card_and_text_hold_everything_and_escape_it() -> None:
+    """What came from the cluster is text; the code to paste is there; what was not checked is said, too."""
+    gone = NotChecked("deadlocks", "circles", HOSTILE, applies=True)
+    told = made(finding(Severity.CRITICAL, what=HOSTILE, next_step=f"rl.why(lab, {HOSTILE!r})"), not_checked=(gone,))
+    card = told._repr_html_()
+    assert "<script" not in card
+    assert card.count("&lt;script&gt;alert(1)") == 3
+    assert "critical" in card
+    assert "not checked" in card
+    text = str(told)
+    assert HOSTILE in text
+    assert 'why:  rl.ask(lab, "overview")' in text
+    assert "NOT CHECKED" in text
+
+
+def test_repr_is_one_line() -> None:
+    """A repr says where, and what was found."""
+    assert repr(made(finding())) == ("<Diagnosis of prod, restate 1.7.12, 2026-11-25 03:00:00 UTC: warning: 1 warning>")
+
+
+def test_frames_keep_their_columns_without_rows() -> None:
+    """Who filters an empty diagnosis gets no KeyError."""
+    frame = made().findings
+    assert list(frame.columns)[:4] == ["severity", "check", "what", "since"]
+    assert str(frame["since"].dtype) == "datetime64[ms, UTC]"
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\nb", "a\\b", "ключ’s", "🩺"])
+def test_lines_to_paste_are_python_whatever_stands_in_a_name(name: str) -> None:
+    """A name from the cluster stays a string."""
+    line = asking("retry_storm_ids", service=name, handler=None)
+    call = ast.parse(line, mode="eval").body
+    assert isinstance(call, ast.Call)
+    assert [ast.literal_eval(each.value) for each in call.keywords] == [name]
+    assert ast.literal_eval(ids_code([name])) == [name]
+    assert "\n" not in line
+
+
+def test_every_check_says_what_it_looks_at() -> None:
+    """Names are unique, costs order them, and each has a sentence."""
+    costs = [check.cost for check in CHECKS.values()]
+    assert costs == sorted(costs)
+    assert all(check.looks_at and check.looks_at[0].islower() for check in CHECKS.values())
+
+
+def test_every_statement_of_a_check_says_what_it_needs() -> None:
+    """The files of the checks have the heads of the named questions."""
+    folder = files("restate_lab.analysis").joinpath("sql", "doctor")
+    variants = [parse(each.name, each.read_text("utf-8")) for each in folder.iterdir()]
+    assert len(variants) > 10
+    for variant in variants:
+        assert variant.cost in {"point", "scan"}, variant.file
+        assert variant.needs
+        assert all(f":{each.name}" in variant.sql for each in variant.parameters), variant.file
+
+
+def test_every_threshold_can_be_given() -> None:
+    """Each takes a value of its kind."""
+    for each in fields(Thresholds):
+        usual = getattr(Thresholds(), each.name)
+        value = "5m" if isinstance(usual, timedelta) else type(usual)(7)
+        assert getattr(thresholds_of({each.name: value}), each.name) in {timedelta(minutes=5), 7}

@@ -1,0 +1,423 @@
+"""The doctor on rows made for it: what no demo plants, and what no server shows on demand."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from restate_lab.analysis.doctor import doctor
+from restate_lab.analysis.doctor_diagnosis import Diagnosis
+from restate_lab.errors import ArgumentError, QueryRefused, TimedOut
+from support.made_rows import BEFORE, NOW, MadeRows, command, invocation, made_id, waiting
+
+A, B, C = made_id(1), made_id(2), made_id(3)
+
+
+def diagnose(source: Any, **options: Any) -> Diagnosis:
+    return doctor(source, **options)
+
+
+def found(diagnosis: Diagnosis, check: str) -> list[dict[Any, Any]]:
+    return diagnosis.findings[diagnosis.findings["check"] == check].to_dict("records")
+
+
+def retrying(id_: str, attempts: int, code: str, message: str, **columns: Any) -> dict[str, Any]:
+    return {
+        "id": id_,
+        "in_flight": False,
+        "retry_count": attempts,
+        "last_failure": f"[500 Internal] {message}",
+        "last_failure_error_code": code,
+        "last_attempt_deployment_id": "dp_1",
+        **columns,
+    }
+
+
+def ended(id_: str, seconds: float, *, handler: str = "run", failure: str | None = None) -> dict[str, Any]:
+    return invocation(
+        id_,
+        "completed",
+        handler=handler,
+        running_at=NOW - timedelta(minutes=5),
+        completed_at=NOW - timedelta(minutes=5) + timedelta(seconds=seconds),
+        completion_result="failure" if failure else "success",
+        completion_failure=failure,
+        completion_retention=timedelta(days=1),
+        journal_retention=timedelta(days=1),
+        journal_size=3,
+    )
+
+
+def test_suspended_on_its_own_run_on_rows_made_for_it() -> None:
+    """No server shows it on demand (server issue 5196): of made rows only who waits for a Run is told, as critical."""
+    source = MadeRows(
+        sys_invocation_status=[
+            invocation(A, **waiting(2)),
+            invocation(B, **waiting(1)),
+            invocation(C, handler="other", **waiting(1, 2)),
+        ],
+        sys_journal=[
+            command(id_, index, kind, completion_id=index, wake_up_time=2_000_000_000_000)
+            for id_ in (A, B, C)
+            for index, kind in ((1, "Sleep"), (2, "Run"))
+        ],
+    )
+    diagnosis = diagnose(source)
+    rows = {row["severity"]: row for row in found(diagnosis, "suspended_on_run")}
+    assert rows["critical"]["ids"] == [A]
+    assert rows["critical"]["next_step"].startswith('rl.plan(lab, "resume"')
+    # Who also sleeps may still be woken.
+    assert rows["warning"]["ids"] == [C]
+    assert set(diagnosis.findings["check"]) == {"suspended_on_run"}
+
+
+def test_an_empty_source_is_healthy_and_says_what_was_checked() -> None:
+    """Nothing found, everything checked."""
+    diagnosis = diagnose(MadeRows())
+    assert diagnosis.verdict == "healthy"
+    assert "deadlocks" in set(diagnosis.checked["check"])
+    assert "invocations that wait for each other in a circle" in str(diagnosis)
+    assert list(diagnosis.not_checked["check"]) == ["blocked_queues"]
+    assert not diagnosis.not_checked["applies"].any()
+
+
+def test_a_missing_table_is_no_health() -> None:
+    """What lacks a table is not checked, and the verdict is incomplete."""
+    diagnosis = diagnose(MadeRows(without=("sys_deployment",)))
+    assert diagnosis.verdict == "incomplete"
+    missing = diagnosis.not_checked.set_index("check")["reason"]
+    assert "sys_deployment" in missing["old_protocols"]
+    assert "late_starts" in set(diagnosis.checked["check"])
+
+
+class Failing(MadeRows):
+    """Raises an error for statements that hold a text."""
+
+    def __init__(self, text: str, error: Exception, **tables: Any) -> None:
+        super().__init__(**tables)
+        self.text, self.error = text, error
+
+    def sql(self, statement: str, /, **options: Any) -> Any:
+        if self.text in statement:
+            self.asked.append(statement)
+            raise self.error
+        return super().sql(statement, **options)
+
+
+@pytest.mark.parametrize("error", [TimedOut("took too long"), QueryRefused("no memory", status=500)])
+def test_a_failing_read_is_no_health_and_is_not_repeated(error: Exception) -> None:
+    """Every check that needs the census stands as not checked, with its reason; it was sent once."""
+    source = Failing("longest_journal", error)
+    diagnosis = diagnose(source)
+    assert diagnosis.verdict == "incomplete"
+    reasons = diagnosis.not_checked.set_index("check")["reason"]
+    assert {"removed_deployments", "deadlocks", "terminal_failures"} <= set(reasons.index)
+    assert reasons["deadlocks"] == str(error)
+    assert sum("longest_journal" in each for each in source.asked) == 1
+    assert {"retry_storms", "reused_keys"} <= set(diagnosis.checked["check"])
+
+
+def test_a_mistake_in_a_check_surfaces() -> None:
+    """Only what restate_lab raises on purpose becomes a reason."""
+    with pytest.raises(ZeroDivisionError):
+        diagnose(Failing("longest_journal", ZeroDivisionError()))
+
+
+def test_a_used_up_budget_is_no_health() -> None:
+    """Nothing is sent any more, and every check says so."""
+    source = MadeRows()
+    diagnosis = diagnose(source, budget="0s")
+    assert diagnosis.verdict == "incomplete"
+    reasons = diagnosis.not_checked[diagnosis.not_checked["applies"]]["reason"]
+    assert set(reasons) == {"the budget of 0s was used up"}
+    assert source.asked == []
+
+
+def test_not_all_of_it_is_no_health() -> None:
+    """Where a limit left something out, that is said, and the verdict is incomplete."""
+    source = MadeRows(
+        sys_invocation_status=[invocation(made_id(number), **waiting(1)) for number in range(3)],
+        sys_journal=[
+            command(made_id(number), 1, "Sleep", completion_id=1, wake_up_time=2_000_000_000_000) for number in range(3)
+        ],
+    )
+    assert diagnose(source).verdict == "healthy"
+    diagnosis = diagnose(source, thresholds={"waits": 2})
+    assert diagnosis.verdict == "incomplete"
+    assert "in part" in diagnosis.not_checked.set_index("check")["reason"]["deadlocks"]
+
+
+def test_the_same_statement_is_sent_once() -> None:
+    """Checks share what they read."""
+    source = MadeRows(sys_invocation_status=[invocation(A, **waiting(signals=(17,)))])
+    diagnose(source)
+    assert len(source.asked) == len(set(source.asked))
+
+
+def test_first_attempts_are_no_storm() -> None:
+    """A few attempts within seconds, or two of them, are a note; the same after a while is told."""
+    young = {"modified_at": NOW - timedelta(seconds=2)}
+    state = [retrying(A, 4, "RT0007", "down")]
+    blip = diagnose(MadeRows(sys_invocation_status=[invocation(A, "invoked", **young)], sys_invocation_state=state))
+    assert [row["severity"] for row in found(blip, "retry_storms")] == ["note"]
+    second = [retrying(A, 2, "RT0007", "down")]
+    twice = diagnose(MadeRows(sys_invocation_status=[invocation(A, "invoked")], sys_invocation_state=second))
+    assert [row["severity"] for row in found(twice, "retry_storms")] == ["note"]
+    alone = diagnose(MadeRows(sys_invocation_status=[invocation(A, "invoked")], sys_invocation_state=state))
+    assert [row["severity"] for row in found(alone, "retry_storms")] == ["warning"]
+
+
+def test_messages_that_differ_in_ids_are_one_storm() -> None:
+    """Sixty messages with their own numbers are one finding that says one message, with all sixty ids."""
+    ids = [made_id(number) for number in range(60)]
+    source = MadeRows(
+        sys_invocation_status=[invocation(id_, "invoked") for id_ in ids],
+        sys_invocation_state=[
+            retrying(id_, 9, "RT0007", f"cannot reach shard-{number} for case 7f3e{number:04}ab: HTTP 504")
+            for number, id_ in enumerate(ids)
+        ],
+    )
+    (storm,) = found(diagnose(source), "retry_storms")
+    assert (storm["severity"], storm["count"], set(storm["ids"])) == ("critical", 60, set(ids))
+    assert "cannot reach shard-# for case #: HTTP 504" in storm["what"]
+
+
+def test_a_caller_makes_it_critical_and_is_not_blamed() -> None:
+    """Who waits for the one that retries stands behind it, and is no cause of its own."""
+    source = MadeRows(
+        sys_invocation_status=[
+            invocation(A, "invoked", invoked_by_id=B),
+            invocation(B, handler="caller", invoked_by_id=C, **waiting(2)),
+            invocation(C, handler="opener", **waiting(2)),
+        ],
+        sys_invocation_state=[retrying(A, 9, "RT0007", "down")],
+        sys_journal=[
+            command(B, 1, "Call", invocation_id=A, result_completion_id=2),
+            command(C, 1, "Call", invocation_id=B, result_completion_id=2),
+        ],
+    )
+    diagnosis = diagnose(source)
+    (storm,) = diagnosis.findings.to_dict("records")
+    assert (storm["severity"], storm["ids"], storm["victims"], storm["suffer"]) == ("critical", [A], [B, C], 3)
+
+
+def test_a_queue_behind_somebody_who_retries_is_the_retriers() -> None:
+    """A holder waits for a callee that nobody answers: the deployment is the cause, not the key."""
+    queue = [made_id(number) for number in range(10, 50)]
+    source = MadeRows(
+        sys_invocation_status=[
+            invocation(A, "invoked", target_service_name="Gone"),
+            invocation(B, handler="hold", target_service_key="k", **waiting(2)),
+            *(invocation(id_, "inboxed", target_service_key="k", inboxed_at=BEFORE) for id_ in queue),
+        ],
+        sys_invocation_state=[retrying(A, 9, "RT0010", "connection refused", last_attempt_deployment_id="dp_2")],
+        sys_journal=[command(B, 1, "Call", invocation_id=A, result_completion_id=2)],
+        sys_inbox=[{"id": id_, "service_name": "Svc", "service_key": "k"} for id_ in queue],
+        sys_keyed_service_status=[{"service_name": "Svc", "service_key": "k", "invocation_id": B}],
+        sys_deployment=[{"id": "dp_1", "endpoint": "http://svc"}, {"id": "dp_2", "endpoint": "http://gone"}],
+    )
+    diagnosis = diagnose(source)
+    causes = diagnosis.findings[diagnosis.findings["severity"] != "note"]
+    (cause,) = causes.to_dict("records")
+    assert (cause["check"], cause["ids"], cause["suffer"]) == ("unreachable_deployments", [A], 42)
+    assert "http://gone" in cause["what"]
+    # It is no service's latest revision any more.
+    assert cause["next_step"] == f'rl.move_to(lab, ["{A}"], deployment="latest")'
+
+
+@pytest.mark.parametrize(
+    ("waited", "queue", "status", "severity"),
+    [
+        (timedelta(seconds=5), 2, "suspended", "note"),
+        (timedelta(seconds=5), 3, "suspended", "warning"),
+        (timedelta(seconds=5), 10, "suspended", "critical"),
+        (timedelta(minutes=2), 1, "suspended", "warning"),
+        (timedelta(minutes=20), 1, "suspended", "critical"),
+        (timedelta(seconds=5), 10, "running", "note"),
+        (timedelta(minutes=2), 10, "running", "warning"),
+        (timedelta(minutes=20), 10, "running", "critical"),
+    ],
+)
+def test_a_key_is_judged_by_its_queue_and_whether_its_holder_moves(
+    waited: timedelta, queue: int, status: str, severity: str
+) -> None:
+    """A queue behind somebody who only waits is bad sooner than one behind somebody who works."""
+    ids = [made_id(number) for number in range(10, 10 + queue)]
+    raw = "invoked" if status == "running" else status
+    source = MadeRows(
+        sys_invocation_status=[
+            invocation(A, raw, handler="hold", target_service_key="k", **waiting(signals=(17,))),
+            *(invocation(id_, "inboxed", target_service_key="k", inboxed_at=NOW - waited) for id_ in ids),
+        ],
+        sys_invocation_state=[{"id": A, "in_flight": True, "retry_count": 1}] if status == "running" else [],
+        sys_inbox=[{"id": id_, "service_name": "Svc", "service_key": "k"} for id_ in ids],
+        sys_keyed_service_status=[{"service_name": "Svc", "service_key": "k", "invocation_id": A}],
+    )
+    (row,) = found(diagnose(source), "blocked_keys")
+    assert (row["severity"], row["ids"], set(row["victims"])) == (severity, [A], set(ids))
+
+
+def test_who_waits_for_the_same_promise_is_the_same_cause() -> None:
+    """A queue behind a question to a workflow is told with the workflow's own run, not with others of that promise."""
+    queue = [made_id(number) for number in range(10, 14)]
+    promise = {"target_service_name": "Flow", **waiting(1)}
+    source = MadeRows(
+        sys_invocation_status=[
+            invocation(A, handler="ask", **promise, target="Flow/a/b/ask"),
+            invocation(B, **promise, target="Flow/a/b/run"),
+            invocation(C, **promise, target="Flow/a/c/run"),
+            invocation(made_id(9), handler="hold", target_service_key="k", **waiting(1)),
+            *(invocation(id_, "inboxed", target_service_key="k", inboxed_at=BEFORE) for id_ in queue),
+        ],
+        sys_journal=[
+            *(command(id_, 1, "GetPromise", completion_id=1, key="signed") for id_ in (A, B, C)),
+            command(made_id(9), 1, "Call", invocation_id=A, result_completion_id=1),
+        ],
+        sys_inbox=[{"id": id_, "service_name": "Svc", "service_key": "k"} for id_ in queue],
+        sys_keyed_service_status=[{"service_name": "Svc", "service_key": "k", "invocation_id": made_id(9)}],
+    )
+    diagnosis = diagnose(source)
+    (key,) = found(diagnosis, "blocked_keys")
+    assert (key["ids"], key["severity"]) == ([A, B], "critical")
+    assert [row["ids"] for row in found(diagnosis, "promises")] == [[C]]
+
+
+def test_an_awakeable_is_forgotten_by_age_or_by_proportion() -> None:
+    """An hour is long for everybody; minutes are where twenty others took moments; a timeout ends the wait."""
+
+    def severity(age: timedelta, *others: dict[str, Any], **columns: Any) -> str:
+        one = invocation(A, **{**waiting(signals=(17,)), **columns, "modified_at": NOW - age})
+        journal = [command(A, 1, "Sleep", completion_id=1, wake_up_time=2_000_000_000_000)]
+        (row,) = found(diagnose(MadeRows(sys_invocation_status=[one, *others], sys_journal=journal)), "awakeables")
+        return str(row["severity"])
+
+    moments = [ended(made_id(number), 0.5) for number in range(10, 30)]
+    assert severity(timedelta(minutes=30)) == "note"
+    assert severity(timedelta(minutes=61)) == "warning"
+    assert severity(timedelta(minutes=2), *moments) == "warning"
+    assert severity(timedelta(minutes=2), *moments[:19]) == "note"
+    assert severity(timedelta(minutes=61), **waiting(1, signals=(17,))) == "note"
+
+
+def test_paused_by_hand_is_somebody_s_decision() -> None:
+    """Without a failure in its event it is a warning, with one it is critical."""
+    failure = {"restate_doc_error_code": "RT0007", "error_message": "down", "related_command_name": "pay"}
+    events = [
+        {"id": id_, "event_type": "Paused", "event_json": json.dumps(event), "appended_at": BEFORE}
+        for id_, event in ((A, {"ty": "Paused"}), (B, {"ty": "Paused", "last_failure": failure}))
+    ]
+    status = [invocation(id_, "paused") for id_ in (A, B)]
+    rows = found(diagnose(MadeRows(sys_invocation_status=status, sys_journal_events=events)), "paused")
+    assert [(row["severity"], row["ids"]) for row in rows] == [("critical", [B]), ("warning", [A])]
+
+
+def test_failures_are_told_by_kind_rate_and_cause() -> None:
+    """Three alike at a tenth of the ends are a warning; a caller that passes one on stands behind it."""
+    failed = [
+        {**ended(made_id(number), 1, failure=f"[402] card of order ord-{number} declined"), "invoked_by_id": caller}
+        for number, caller in ((10, made_id(20)), (11, None), (12, None))
+    ]
+    caller = ended(made_id(20), 1, handler="caller", failure="[402] card of order ord-10 declined")
+    good = [ended(made_id(number), 1) for number in range(100, 127)]
+    (row,) = diagnose(MadeRows(sys_invocation_status=[*failed, caller, *good])).findings.to_dict("records")
+    assert (row["check"], row["severity"], row["count"]) == ("terminal_failures", "warning", 3)
+    assert row["victims"] == [made_id(20)]
+    assert "[402] card of order ord-# declined; 10%" in row["what"]
+    more = [ended(made_id(number), 1) for number in range(200, 210)]
+    (seldom,) = diagnose(MadeRows(sys_invocation_status=[*failed, *good, *more])).findings.to_dict("records")
+    assert seldom["severity"] == "note"
+
+
+def test_killed_and_cancelled_ones_did_not_fail() -> None:
+    """Whoever ended them meant it: alone they are nothing, and they are in no share."""
+    rows = [
+        ended(made_id(number), 1, failure=f"[409] {'killed' if number % 2 else 'cancelled'}") for number in range(30)
+    ]
+    assert diagnose(MadeRows(sys_invocation_status=rows)).findings.empty
+    rows += [ended(made_id(number), 1) for number in range(100, 140)]
+    rows += [ended(made_id(number), 1, failure="[402] declined") for number in range(200, 203)]
+    (row,) = diagnose(MadeRows(sys_invocation_status=rows)).findings.to_dict("records")
+    assert (row["severity"], "3 invocations" in row["what"]) == ("note", True)
+
+
+def test_a_sleeping_handler_is_not_slow() -> None:
+    """Time that is not spent in steps of its own (sleeps, waits for others) says nothing about a handler."""
+    status = [
+        *(ended(made_id(number), 8, handler="sleeps") for number in range(5)),
+        *(ended(made_id(number), 8, handler="renders") for number in range(10, 15)),
+        *(ended(made_id(number), 0.1, handler=f"quick{number}") for number in range(20, 25)),
+    ]
+    journal = [
+        *(row for number in range(5) for row in ran(number, 0.1)),
+        *(row for number in range(10, 15) for row in ran(number, 7.5)),
+    ]
+    (row,) = diagnose(MadeRows(sys_invocation_status=status, sys_journal=journal)).findings.to_dict("records")
+    assert (row["where"], row["severity"], row["count"]) == ("Svc/renders", "warning", 5)
+    assert "94% of it in the step “a step”" in row["what"]
+
+
+def ran(number: int, seconds: float) -> list[dict[str, Any]]:
+    """Return the journal of an invocation with one step that took so long."""
+    begun = NOW - timedelta(minutes=5)
+    lite = json.dumps({"Notification": {"id": {"CompletionId": 1}}})
+    done = {"id": made_id(number), "index": 2, "entry_type": "Notification: Run", "entry_lite_json": lite}
+    return [
+        {**command(made_id(number), 1, "Run", completion_id=1), "appended_at": begun},
+        {**done, "appended_at": begun + timedelta(seconds=seconds)},
+    ]
+
+
+def test_old_protocols_and_older_sdks_are_notes() -> None:
+    """A deployment is behind by its protocol, or by an SDK that others have a newer one of."""
+    deployments = [
+        {"id": "dp_1", "endpoint": "http://old", "max_service_protocol_version": 3},
+        {"id": "dp_2", "endpoint": "http://older-sdk", "max_service_protocol_version": 6},
+        {"id": "dp_3", "endpoint": "http://new", "max_service_protocol_version": 6},
+    ]
+    status = [invocation(id_, "invoked", pinned_deployment_id=f"dp_{n}") for n, id_ in ((2, A), (3, B))]
+    state = [
+        {"id": A, "in_flight": True, "last_attempt_deployment_id": "dp_2", "last_attempt_server": "sdk-java/2.9.0"},
+        {"id": B, "in_flight": True, "last_attempt_deployment_id": "dp_3", "last_attempt_server": "sdk-java/2.10.0"},
+    ]
+    services = [{"name": name, "deployment_id": f"dp_{n}"} for n, name in enumerate(("A", "B", "C"), start=1)]
+    source = MadeRows(
+        sys_deployment=deployments, sys_service=services, sys_invocation_status=status, sys_invocation_state=state
+    )
+    (row,) = diagnose(source).findings.to_dict("records")
+    assert (row["check"], row["severity"], row["ids"]) == ("old_protocols", "note", ["dp_1", "dp_2"])
+
+
+def test_what_looks_ahead_does_not_call_tomorrow_late() -> None:
+    """A start is late by the source's own clock, and ages grow with ``now``."""
+    planned = {"scheduled_at": BEFORE, "scheduled_start_at": NOW + timedelta(hours=1)}
+    source = MadeRows(
+        sys_invocation_status=[invocation(A, "scheduled", **planned), invocation(B, **waiting(signals=(17,)))]
+    )
+    ahead = diagnose(source, now=NOW + timedelta(hours=5))
+    assert found(ahead, "late_starts") == []
+    assert ahead.findings["what"].str.contains("for 7 h").any()
+    late = {"scheduled_at": BEFORE, "scheduled_start_at": NOW - timedelta(minutes=5)}
+    (row,) = found(diagnose(MadeRows(sys_invocation_status=[invocation(A, "scheduled", **late)])), "late_starts")
+    assert (row["severity"], row["ids"]) == ("warning", [A])
+
+
+def test_wrong_names_say_the_nearest() -> None:
+    """A wrong check or threshold sends nothing and names the nearest."""
+    source = MadeRows()
+    with pytest.raises(ArgumentError, match="deadlocks"):
+        diagnose(source, checks=["deadlock"])
+    with pytest.raises(ArgumentError, match="failure_rate"):
+        diagnose(source, thresholds={"failures_rate": 0.2})
+    with pytest.raises(ArgumentError, match="awakeable"):
+        diagnose(source, thresholds={"awakeable": "soon"})
+    assert source.asked == []
+
+
+def test_checks_can_be_chosen() -> None:
+    """Only those run, and the text says how many did not."""
+    diagnosis = diagnose(MadeRows(), checks="deadlocks")
+    assert list(diagnosis.checked["check"]) == ["deadlocks"]
+    assert "not asked for" in str(diagnosis)
