@@ -19,6 +19,17 @@ if TYPE_CHECKING:
     from restate_lab.audit import audit_log
     from restate_lab.client.lab import Lab, connect
     from restate_lab.export import save
+    from restate_lab.plots import (
+        plot_backlog,
+        plot_journal,
+        plot_latency,
+        plot_latency_distribution,
+        plot_retries,
+        plot_state_sizes,
+        plot_status,
+        plot_throughput,
+        plot_waits,
+    )
     from restate_lab.source import Source
 
 __version__ = "0.1.0"
@@ -33,6 +44,15 @@ __all__ = [
     "errors",
     "journal",
     "journal_diff",
+    "plot_backlog",
+    "plot_journal",
+    "plot_latency",
+    "plot_latency_distribution",
+    "plot_retries",
+    "plot_state_sizes",
+    "plot_status",
+    "plot_throughput",
+    "plot_waits",
     "questions",
     "save",
     "waits",
@@ -48,6 +68,15 @@ _HOME = {
     "doctor": "restate_lab.analysis.doctor",
     "journal": "restate_lab.analysis.journal",
     "journal_diff": "restate_lab.analysis.journal_diff",
+    "plot_backlog": "restate_lab.plots",
+    "plot_journal": "restate_lab.plots",
+    "plot_latency": "restate_lab.plots",
+    "plot_latency_distribution": "restate_lab.plots",
+    "plot_retries": "restate_lab.plots",
+    "plot_state_sizes": "restate_lab.plots",
+    "plot_status": "restate_lab.plots",
+    "plot_throughput": "restate_lab.plots",
+    "plot_waits": "restate_lab.plots",
     "questions": "restate_lab.analysis.questions",
     "save": "restate_lab.export",
     "waits": "restate_lab.analysis.waits",

@@ -1,0 +1,110 @@
+"""Numbers as people read them, and axes that are marked with them: durations, bytes, counts, moments."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, tzinfo
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axis import Axis
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+__all__ = ["clock", "duration", "duration_axis", "moment", "number_axis", "on_axis", "size", "size_axis", "time_axis"]
+
+_SECOND, _MINUTE, _HOUR, _DAY = 1_000.0, 60_000.0, 3_600_000.0, 86_400_000.0
+_STEPS = (
+    *(0, 1, 10, 100, _SECOND, 10 * _SECOND, _MINUTE, 10 * _MINUTE, _HOUR, 10 * _HOUR),
+    *(_DAY * days for days in (1, 10, 100, 1_000, 10_000)),
+)
+_TICKS, _FEW = 9, 4
+_BETWEEN = (2, 5, 20, 50, 200, 500, 2 * _SECOND, 5 * _SECOND, 30 * _SECOND, 2 * _MINUTE, 5 * _MINUTE, 30 * _MINUTE)
+
+
+def duration(milliseconds: float) -> str:
+    """Return a duration in the largest unit that it has one of, with three digits at most: "250 ms", "1.8 s", "3 d"."""
+    if not math.isfinite(milliseconds):
+        return "–"
+    for unit, length in (("d", _DAY), ("h", _HOUR), ("min", _MINUTE), ("s", _SECOND)):
+        # what rounds to one of them is one of them: never "1000 ms"
+        if abs(milliseconds) >= length * 0.9995:
+            return f"{_three(milliseconds / length)} {unit}"
+    return f"{_three(milliseconds)} ms"
+
+
+def size(count: float) -> str:
+    """Return bytes in the largest binary unit that they have one of, with three digits at most."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(count) < 1023.5:
+            return f"{_three(count)} {unit}"
+        count /= 1024
+    return f"{_three(count)} TiB"
+
+
+def clock(when: Any, tz: tzinfo, now: datetime | None) -> str:
+    """Return a moment's time of day in the zone, with its date where that is not the date of ``now``."""
+    local = pd.Timestamp(when).tz_convert(tz)
+    is_today = now is not None and now.astimezone(tz).date() == local.date()
+    return local.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S")
+
+
+def moment(text: Any) -> datetime | None:
+    """Return the moment that a frame's attrs say, None where they do not."""
+    try:
+        # with nanoseconds, which datetime.fromisoformat() does not read
+        found = pd.to_datetime(text).floor("us").to_pydatetime() if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return found if found is not None and found.tzinfo is not None else None
+
+
+def on_axis(times: pd.Series) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return moments as matplotlib counts them, in days since 1970; NaN for what is missing."""
+    utc = pd.to_datetime(times, utc=True).dt.as_unit("us")
+    days = utc.dt.tz_localize(None).to_numpy(dtype="datetime64[us]").astype("int64") / (_DAY * 1_000)
+    return np.where(utc.isna().to_numpy(), np.nan, days)
+
+
+def time_axis(axis: Axis, tz: tzinfo, *, few: bool = False) -> None:
+    """Mark an axis with moments in the zone, and say which zone it is; with ``few`` marks where there is no room."""
+    # matplotlib leaves its dates without types
+    locator = AutoDateLocator(tz=tz, minticks=2 if few else 5, maxticks=4 if few else 8)  # type: ignore[no-untyped-call]
+    axis.set_major_locator(locator)
+    formatter = ConciseDateFormatter(locator, tz=tz)  # type: ignore[no-untyped-call]
+    axis.set_major_formatter(formatter)
+    axis.set_label_text(f"time ({tz})")
+
+
+def duration_axis(axis: Axis, highest: float, *, few: bool = False) -> None:
+    """Mark a logarithmic axis of milliseconds; ``highest`` is the largest value on it, ``few`` means fewer marks."""
+    shown: list[float] = []
+    for steps in (sorted([*_STEPS, *_BETWEEN]), list(_STEPS), [0.0, *_STEPS[1::3]]):
+        shown = [step for step in steps if step <= highest * 1.3]
+        if len(shown) <= (_FEW if few else _TICKS):
+            break
+    axis.set_major_locator(FixedLocator(shown))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: duration(value) if value else "0"))
+
+
+def size_axis(axis: Axis, highest: float, *, few: bool = False) -> None:
+    """Mark an axis of bytes at round numbers of KiB, MiB and so on; ``few`` means fewer marks."""
+    unit = 1024.0 ** max(0, math.floor(math.log(max(highest, 1), 1024)))
+    ticks = MaxNLocator(nbins=3 if few else 6, steps=[1, 2, 5, 10], integer=unit == 1).tick_values(0, highest / unit)
+    axis.set_major_locator(FixedLocator([tick * unit for tick in ticks if 0 <= tick * unit <= highest * 1.05]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
+
+
+def number_axis(axis: Axis) -> None:
+    """Mark an axis of counts at whole numbers, without a sign."""
+    axis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(value):,.0f}"))
+
+
+def _three(value: float) -> str:
+    """Return a number with three digits, more only before the point."""
+    digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+    text = f"{value:,.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,135 @@
+"""Pictures of the incident on every kind of server: what is drawn are the numbers of the frames."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_hex
+from matplotlib.patches import FancyBboxPatch
+
+import restate_lab as rl
+from restate_lab import plots
+from restate_lab.client.lab import Lab
+from restate_lab.status import STATUSES
+from support.clusters import Cluster
+from support.pictures import bars, draw, said, texts
+
+
+@pytest.fixture(autouse=True)
+def no_screen() -> Iterator[None]:
+    plt.switch_backend("Agg")
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def lab(incident: Cluster, tmp_path: Path) -> Iterator[Lab]:
+    with rl.connect(incident.admin_url, audit=tmp_path / "audit") as lab:
+        yield lab
+
+
+def test_status_of_the_incident(lab: Lab) -> None:
+    """Each service's bar has the counts of its statuses, in their colours, and the cluster's name stands above."""
+    frame = rl.ask(lab, "overview")
+    ax = draw(plots.plot_status(frame))
+    counts = frame.groupby("status")["n"].sum().to_dict()
+    assert {status: sum(lengths) for status, lengths in bars(ax).items()} == counts
+    for bar in ax.containers:
+        assert {to_hex(patch.get_facecolor()) for patch in bar} == {STATUSES[bar.get_label()].colour}
+    assert {label.get_text() for label in ax.get_yticklabels()} == set(frame["target_service_name"])
+    assert lab.name in said(ax)
+
+
+def test_what_the_questions_answer_is_drawn(lab: Lab) -> None:
+    """Every question that a plot names gives a frame that it takes, and the picture has the frame's numbers."""
+    throughput = rl.ask(lab, "throughput")
+    ax = draw(plots.plot_throughput(throughput, tz="Europe/Paris"))
+    drawn = {patch.get_label(): abs(patch.get_data().values - patch.get_data().baseline).sum() for patch in ax.patches}
+    ended = throughput[["succeeded", "failed", "cancelled", "killed"]].sum()
+    assert drawn == {end: n for end, n in ended.items() if n}
+    assert ax.get_xlabel() == "time (Europe/Paris)"
+    assert ax.get_ylabel() == "invocations per 5m"
+
+    latency = rl.ask(lab, "latency")
+    lines = {line.get_label(): line for line in draw(plots.plot_latency(latency)).lines}
+    assert sorted(lines["p99"].get_xdata()) == sorted(latency["p99_ms"])
+    parts = rl.ask(lab, "latency_parts")
+    lines = {line.get_label(): line for line in draw(plots.plot_latency(parts)).lines}
+    assert sorted(lines["queued_p50"].get_xdata()) == sorted(parts["queued_p50_ms"])
+    assert sorted(lines["running_p90"].get_xdata()) == sorted(parts["running_p90_ms"])
+
+    backlog = rl.ask(lab, "backlog_by_key")
+    assert bars(draw(plots.plot_backlog(backlog))) == {"pending": backlog["waiting"].tolist()}
+    sizes = rl.ask(lab, "state_sizes")
+    assert sum(map(sum, bars(draw(plots.plot_state_sizes(sizes))).values())) == sizes["bytes"].sum()
+
+
+def test_retries_of_the_incident(incident: Cluster, lab: Lab) -> None:
+    """The storm's step stands at its bar, with its error code, its message and its attempts."""
+    frame = rl.ask(lab, "retry_storm")
+    ax = draw(plots.plot_retries(frame))
+    assert bars(ax) == {"backing-off": frame["n"].tolist()}
+    assert "Payments/charge\nstep “charge card” [RT0007]" in texts(ax)
+    worst = frame.iloc[0]
+    assert f"{worst['n']:,}: {worst['attempts']:,} attempts, at most {worst['worst']:,}" in said(ax)
+    assert str(worst["message"])[:30] in said(ax)
+
+
+def test_the_distribution_comes_from_the_docstring(lab: Lab) -> None:
+    """The statement in the docstring runs on every kind of server and gives what the question latency counts."""
+    statement = re.search(r"'''(.*?)'''", inspect.getdoc(plots.plot_latency_distribution) or "", re.DOTALL)
+    assert statement
+    frame = lab.sql(textwrap.dedent(statement[1]), since=lab.now - timedelta(hours=24))
+    latency = rl.ask(lab, "latency", since="24h")
+    assert len(frame) == latency["n"].sum()
+    slowest = frame.groupby(["target_service_name", "target_handler_name"])["ms"].max()
+    assert slowest.max() == latency["max_ms"].max()
+    ax = draw(plots.plot_latency_distribution(frame))
+    assert max(line.get_xdata()[-1] for line in ax.lines) == slowest.max()
+
+
+def test_journals_of_the_incident(incident: Cluster, lab: Lab) -> None:
+    """Callees, retries, open and killed ones are drawn as they are in the frames; the long journal in few artists."""
+    frame = rl.journal(lab, incident.ids("storm_caller")[0], depth=2)
+    ax = draw(plots.plot_journal(frame))
+    assert len(ax.get_yticklabels()) == len(frame)
+    (crosses,) = [line for line in ax.lines if line.get_marker() == "x"]
+    assert crosses.get_ydata().tolist() == [row for row, tries in enumerate(frame["retries"]) if tries]
+    drawn = {str(each.get_label()): len(each.get_paths()) for each in ax.collections}
+    assert drawn == frame["status"].value_counts().to_dict()
+    assert ax.get_title(loc="left") == frame.attrs["target"]
+    assert frame.attrs["id"] in said(ax)
+    assert ax.get_xlabel() == "time (UTC)"
+
+    waiting = draw(plots.plot_journal(rl.journal(lab, incident.ids("forgotten_awakeable")[0])))
+    assert "open, not known since when" in texts(waiting)
+    long = rl.journal(lab, incident.ids("big_journal")[0])
+    ax = draw(plots.plot_journal(long))
+    (done,) = [each for each in ax.collections if isinstance(each, PolyCollection)]
+    assert len(done.get_paths()) == len(long) > 100
+    assert len(ax.get_yticklabels()) <= 60
+    for role in ("killed", "paused", "restarted_3", "mismatch"):
+        draw(plots.plot_journal(rl.journal(lab, incident.ids(role)[0])))
+
+
+def test_waits_of_the_incident(incident: Cluster, lab: Lab) -> None:
+    """The three deadlocks are circles; the hot key's holder stands at the right with how many wait for it."""
+    found = rl.waits(lab)
+    ax = draw(plots.plot_waits(found))
+    rings = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
+    assert [ring.get_linestyle() for ring in rings] == ["-"] * 3
+    words = said(ax)
+    for role in ("deadlock_pair", "deadlock_ring", "deadlock_self"):
+        assert [id_ for id_ in incident.ids(role) if f"{id_[:9]}…{id_[-6:]}" not in words] == []
+    holder = found.blockers.set_index("id").loc[incident.ids("hot_key_holder")[0]]
+    assert f"{holder['target']}\n" in words
+    assert f"{holder['in_all']} wait" in words
+    assert found.verdict in words

@@ -1,0 +1,238 @@
+"""Bars, points and lines against the numbers of their frames."""
+
+from __future__ import annotations
+
+import matplotlib.colors as mc
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from restate_lab import plots
+from restate_lab.errors import ArgumentError
+from restate_lab.plots.units import duration, size
+from restate_lab.status import STATUSES
+from support.pictures import (
+    HOSTILE,
+    backlog,
+    bars,
+    draw,
+    durations,
+    latency,
+    latency_parts,
+    overview,
+    retries,
+    said,
+    state_sizes,
+    texts,
+    throughput,
+)
+
+MANY = [f"Service{number}" for number in range(40)]
+
+
+def rows(ax: object) -> list[str]:
+    return [label.get_text() for label in ax.get_yticklabels()]  # type: ignore[attr-defined]
+
+
+def test_status_counts_and_colours() -> None:
+    """A bar per service, its parts the frame's numbers in the order and the colours of STATUSES, all written."""
+    frame = overview(["Cart", "Orders"], [*reversed(STATUSES), "of tomorrow"])
+    ax = draw(plots.plot_status(frame))
+    totals = frame.groupby("target_service_name")["n"].sum().sort_values(ascending=False)
+    assert rows(ax) == list(totals.index)
+    assert [bar.get_label() for bar in ax.containers] == [*STATUSES, "of tomorrow"]
+    for status, lengths in bars(ax).items():
+        of_status = frame[frame["status"] == status].set_index("target_service_name")["n"]
+        assert lengths == [of_status[service] for service in totals.index]
+    for bar in ax.containers[:-1]:
+        assert {mc.to_hex(patch.get_facecolor()) for patch in bar} == {STATUSES[bar.get_label()].colour}
+    assert [f"{total:,}" for total in totals if f"{total:,}" not in texts(ax)] == []
+    assert f"failed  {frame[frame['status'] == 'failed']['n'].sum():,}" in texts(ax)
+
+
+def test_one_service_is_drawn_by_handler() -> None:
+    """Of a single service the bars are its handlers."""
+    frame = overview(["a", "b", "c"]).assign(target_handler_name=list("aabbcc"), target_service_name="Cart")
+    ax = plots.plot_status(frame)
+    assert sorted(rows(ax)) == ["a", "b", "c"]
+    assert ax.get_title(loc="left") == "Invocations by handler of Cart"
+
+
+@pytest.mark.parametrize(
+    ("plot", "made", "column"),
+    [
+        (plots.plot_status, overview, "n"),
+        (plots.plot_backlog, backlog, "waiting"),
+        (plots.plot_retries, retries, "n"),
+        (plots.plot_state_sizes, state_sizes, "bytes"),
+    ],
+)
+def test_many_are_the_first_and_others(plot: object, made: object, column: str) -> None:
+    """Of 40 the 30 largest have a bar, ten are taken together under "others (10)", and nothing gets lost."""
+    frame = made(MANY)  # type: ignore[operator]
+    ax = draw(plot(frame))  # type: ignore[operator]
+    assert len(rows(ax)) == 31
+    assert rows(ax)[-1] == "others (10)"
+    assert sum(sum(lengths) for lengths in bars(ax).values()) == frame[column].sum()
+
+
+def test_backlog_retries_and_sizes() -> None:
+    """Bars are the frame's numbers, largest first, with what belongs to them in words."""
+    names = ["a", "b", "c"]
+    waiting = plots.plot_backlog(backlog(names))
+    assert bars(waiting) == {"pending": [3, 2, 1]}
+    assert rows(waiting) == ["Cart/c", "Cart/b", "Cart/a"]
+    assert "3, the first for 1.5 min" in texts(waiting)
+    tried = plots.plot_retries(retries(names), tz="Asia/Tokyo")
+    assert bars(tried) == {"backing-off": [3, 2, 1]}
+    assert rows(tried)[0] == "c/do\nstep “a” [RT0007]"
+    assert "3: 30 attempts, at most 9, next 12:41:05" in texts(tried)
+    assert "times in Asia/Tokyo" in said(tried)
+    state = plots.plot_state_sizes(state_sizes(names))
+    assert bars(state) == {"its largest value": [1536, 1024, 512], "all others": [1536, 1024, 512]}
+    assert rows(state) == ["Cart/c in b", "Cart/b in a", "Cart/a"]
+    assert "3 KiB, 3 values, largest c" in texts(state)
+
+
+def test_notes_do_not_press_the_bars_together() -> None:
+    """Behind the longest bar there is room for its note inside of the Axes, also on small ones."""
+    ax = Figure(figsize=(8, 4), layout="constrained").add_subplot(1, 2, 1)
+    draw(plots.plot_retries(retries(HOSTILE), ax=ax))
+    longest = max(patch.get_width() for bar in ax.containers for patch in bar)
+    assert ax.get_window_extent().width > 60
+    assert ax.get_xlim()[1] > longest * 1.2
+
+
+def test_throughput_up_and_down() -> None:
+    """What succeeded goes up and what did not goes down, each span its sum over services; a gap is nothing."""
+    frame = throughput(["a", "b"]).drop(index=[5]).reset_index(drop=True)
+    frame = pd.concat([frame, frame.assign(target_service_name="c")])
+    frame.attrs = throughput(["a"]).attrs
+    ax = draw(plots.plot_throughput(frame, tz="America/New_York"))
+    sums = frame.groupby("span_start")[["succeeded", "failed", "cancelled", "killed"]].sum()
+    steps = {patch.get_label(): patch.get_data() for patch in ax.patches}
+    assert list(steps) == ["succeeded", "failed", "cancelled"]
+    assert np.insert(sums["succeeded"].to_numpy(float), 5, 0).tolist() == steps["succeeded"].values.tolist()
+    for end in ("failed", "cancelled"):
+        heights = steps[end].baseline - steps[end].values
+        assert np.insert(sums[end].to_numpy(float), 5, 0).tolist() == heights.tolist()
+    marked = next(line for line in ax.lines if line.get_marker() == "v")
+    assert len(marked.get_xdata()) == (sums["failed"] > 0).sum()
+    assert ax.get_xlabel() == "time (America/New_York)"
+    assert ax.get_ylabel() == "invocations per 1m"
+    assert "the last span is not whole" in said(ax)
+    assert not [label for label in texts(ax) if label.startswith(("-", "−"))]
+
+
+def test_many_spans_are_taken_together() -> None:
+    """A day by the second is drawn in at most 720 spans, says so, and loses nothing."""
+    frame = throughput(["a"], count=86_400, bin_seconds=1)
+    ax = draw(plots.plot_throughput(frame))
+    up = next(patch for patch in ax.patches if patch.get_label() == "succeeded").get_data()
+    assert len(up.values) <= 720
+    assert up.values.sum() == frame["succeeded"].sum()
+    assert ax.get_ylabel() == "invocations per 2m"
+    assert "spans of 1s taken together" in said(ax)
+
+
+def test_latency_points() -> None:
+    """The markers stand at the frame's percentiles, slowest handler first, which are also written."""
+    frame = latency(["a", "b"])
+    ax = draw(plots.plot_latency(frame))
+    points = {line.get_label(): line.get_xdata().tolist() for line in ax.lines if str(line.get_label())[0] == "p"}
+    assert points == {"p50": [20, 10], "p90": [400, 200], "p99": [6000, 3000]}
+    assert rows(ax) == ["b/do  (n = 2)", "a/do  (n = 1)"]
+    assert "20 ms · 400 ms · 6 s" in texts(ax)
+    assert {"1 ms", "1 s"} <= set(texts(ax))
+
+
+def test_latency_parts_are_two_lines() -> None:
+    """Of latency_parts every handler has the queued and the running part, told apart by filling as well."""
+    ax = draw(plots.plot_latency(latency_parts(["a", "b"])))
+    lines = {str(line.get_label()): line for line in ax.lines}
+    assert lines["queued_p99"].get_xdata().tolist() == [6000, 3000]
+    assert lines["running_p99"].get_xdata().tolist() == [12000, 6000]
+    assert lines["queued_p90"].get_markerfacecolor() != lines["queued_p90"].get_color()
+    assert lines["running_p90"].get_markerfacecolor() == lines["running_p90"].get_color()
+
+
+def test_fast_handlers_that_are_left_out_are_said() -> None:
+    """Of 40 handlers the 30 slowest are drawn, and the picture says so."""
+    ax = plots.plot_latency(latency(MANY))
+    assert len(rows(ax)) == 30
+    assert rows(ax)[0] == "Service39/do  (n = 40)"
+    assert "10 faster handlers are not shown" in said(ax)
+
+
+def test_no_time_at_all_is_on_the_axis() -> None:
+    """A duration of 0 ms has its place, which a logarithm would not give it."""
+    frame = latency(["a"]).assign(p50_ms=0.0, p90_ms=0.0, p99_ms=0.0)
+    ax = draw(plots.plot_latency(frame))
+    assert ax.transData.transform((0, 0))[0] == pytest.approx(ax.get_window_extent().x0)
+    assert "0 ms · 0 ms · 0 ms" in texts(ax)
+
+
+def test_distribution_lines() -> None:
+    """A line climbs by each invocation's share to 1; beyond six handlers the others are one line."""
+    names = [f"S{number}" for number in range(8)]
+    ax = draw(plots.plot_latency_distribution(durations(names)))
+    lines = {str(line.get_label()).split("  ")[0]: line for line in ax.lines}
+    assert list(lines) == ["S7/do", "S6/do", "S5/do", "S4/do", "S3/do", "S2/do", "others (2)"]
+    slowest = lines["S7/do"]
+    assert slowest.get_xdata().tolist() == [0, *range(11)]
+    assert slowest.get_ydata() == pytest.approx(np.arange(12) / 11)
+    assert "S7/do  n = 11, p50 5 ms, p99 10 ms" in texts(ax)
+    assert "others (2)  n = 9, p50 2 ms, p99 4 ms" in texts(ax)
+    assert len({str(line.get_linestyle()) + str(line.get_color()) for line in ax.lines}) == 7
+
+
+def test_distribution_of_a_million_is_drawn_with_few_points() -> None:
+    """A line has at most 2,001 points, and ends at the slowest."""
+    frame = durations(["a"]).loc[[0] * 100_000].reset_index(drop=True).assign(ms=np.arange(100_000.0))
+    (line,) = plots.plot_latency_distribution(frame).lines
+    assert len(line.get_xdata()) <= 2_001
+    assert (line.get_xdata()[-1], line.get_ydata()[-1]) == (99_999, 1)
+
+
+def test_distribution_says_what_is_missing() -> None:
+    """Rows without a duration are left out and counted; a negative one is refused."""
+    frame = durations(["a", "b"])
+    assert "2 rows have no duration" in said(plots.plot_latency_distribution(frame.replace({"ms": {0.0: None}})))
+    with pytest.raises(ArgumentError, match="not negative"):
+        plots.plot_latency_distribution(frame.assign(ms=-1.0))
+
+
+def test_missing_numbers_are_no_numbers() -> None:
+    """Nulls in nullable and in Arrow columns are left out, and exact types change nothing."""
+    frame = latency(["a", "b"]).assign(p99_ms=pd.array([None, 5000], dtype="Float64"))
+    assert "20 ms · 400 ms · 5 s" in texts(draw(plots.plot_latency(frame)))
+    assert "10 ms · 200 ms · –" in texts(plots.plot_latency(frame))
+    frame = overview(["a", "b"])
+    for dtype in ("uint64", "int64[pyarrow]"):
+        assert bars(plots.plot_status(frame.astype({"n": dtype}))) == bars(plots.plot_status(frame))
+
+
+@pytest.mark.parametrize(
+    ("ms", "words"),
+    [
+        *((0, "0 ms"), (0.25, "0.25 ms"), (7.75, "7.75 ms"), (63.24, "63.2 ms"), (999.4, "999 ms"), (999.6, "1 s")),
+        *((1_800, "1.8 s"), (59_990, "1 min"), (90_000, "1.5 min"), (3_600_000, "1 h"), (5.5 * 86_400_000, "5.5 d")),
+        *((1234 * 86_400_000, "1,234 d"), (float("nan"), "–")),
+    ],
+)
+def test_durations_in_words(ms: float, words: str) -> None:
+    """Three digits in the largest unit that there is one of."""
+    assert duration(ms) == words
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        *((0, "0 B"), (1023, "1,023 B"), (1024, "1 KiB"), (205_807, "201 KiB"), (1024**2 - 1, "1 MiB")),
+        *((3 * 2**30, "3 GiB"), (2**60, "1,048,576 TiB")),
+    ],
+)
+def test_sizes_in_words(count: int, words: str) -> None:
+    """Binary units, three digits."""
+    assert size(count) == words

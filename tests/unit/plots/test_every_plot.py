@@ -1,0 +1,257 @@
+"""What holds for every plot: what it takes, what it gives, and that it can be read."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from datetime import UTC, timedelta, timezone
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from restate_lab import plots
+from restate_lab.errors import ArgumentError
+from restate_lab.plots.style import look
+from restate_lab.status import STATUSES
+from support.pictures import ATTRS, HOSTILE, PLOTS, contrast, draw, is_visible, said, texts
+
+NAMES = ("Cart", "Orders", "agent")
+CALLS = {
+    "status": 'rl.ask(lab, "overview")',
+    "throughput": 'rl.ask(lab, "throughput")',
+    "latency": 'rl.ask(lab, "latency")',
+    "latency parts": 'rl.ask(lab, "latency_parts")',
+    "distribution": "docstring",
+    "retries": 'rl.ask(lab, "retry_storm")',
+    "backlog": 'rl.ask(lab, "backlog_by_key")',
+    "state sizes": 'rl.ask(lab, "state_sizes")',
+    "journal": "rl.journal(lab, invocation_id)",
+    "waits": "rl.waits(lab)",
+}
+every = pytest.mark.parametrize("name", PLOTS)
+
+
+def test_public_names() -> None:
+    """What the package names is there, sorted, and nothing else begins with plot_."""
+    assert plots.__all__ == sorted(plots.__all__)
+    assert set(plots.__all__) == {name for name in vars(plots) if name.startswith("plot_")}
+    assert {plot for plot, _ in PLOTS.values()} == {getattr(plots, name) for name in plots.__all__}
+
+
+@every
+def test_without_axes_pyplot_makes_a_figure(name: str) -> None:
+    """Without ``ax`` one figure is made, pyplot knows it, so that a notebook shows it, and its ground is opaque."""
+    plot, made = PLOTS[name]
+    ax = draw(plot(made(NAMES)))
+    assert [plt.figure(number) for number in plt.get_fignums()] == [ax.figure]
+    assert ax.figure.get_facecolor()[3] == 1
+
+
+@every
+def test_given_axes_are_drawn_on(name: str) -> None:
+    """With ``ax`` these Axes come back, and pyplot has made nothing."""
+    plot, made = PLOTS[name]
+    ax = Figure(figsize=(4, 3), layout="constrained").add_subplot(1, 2, 2)
+    assert draw(plot(made(NAMES), ax=ax)) is ax
+    assert plt.get_fignums() == []
+
+
+def test_given_axes_never_wake_pyplot() -> None:
+    """Where every plot is given ``ax``, pyplot is not even imported; and restate_lab alone imports no matplotlib."""
+    program = """
+import sys
+sys.path[:0] = sys.argv[1:]
+import restate_lab
+assert "matplotlib" not in sys.modules
+from matplotlib.figure import Figure
+from support.pictures import PLOTS, draw
+for plot, made in PLOTS.values():
+    draw(plot(made(("Cart", "Orders")), ax=Figure().subplots()))
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program, *sys.path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@every
+def test_what_is_given_stays_as_it_was(name: str) -> None:
+    """A plot changes neither the frame nor its attrs."""
+    plot, made = PLOTS[name]
+    frame = made(NAMES)
+    if isinstance(frame, pd.DataFrame):
+        before, attrs = frame.copy(deep=True), dict(frame.attrs)
+        plot(frame)
+        pd.testing.assert_frame_equal(frame, before)
+        assert frame.attrs == attrs
+
+
+@every
+def test_rows_in_any_order_with_any_index(name: str) -> None:
+    """A frame that was filtered or sorted, and so has another index, is drawn like any other."""
+    plot, made = PLOTS[name]
+    frame = made(NAMES)
+    if isinstance(frame, pd.DataFrame):
+        other = frame.iloc[::-1].set_index(pd.Index(["a"] * len(frame)))
+        assert sorted(texts(plot(other))) == sorted(texts(plot(frame)))
+
+
+@every
+@pytest.mark.parametrize("given", [pd.DataFrame({"a": [1]}), "lab", None], ids=["another frame", "text", "nothing"])
+def test_something_else_is_refused(name: str, given: Any) -> None:
+    """What a plot cannot read is an ArgumentError that names the call that gives its frame."""
+    plot, _ = PLOTS[name]
+    told = 'rl.ask(lab, "latency")' if name == "latency parts" else CALLS[name]
+    with pytest.raises(ArgumentError, match=re.escape(told)):
+        plot(given)
+
+
+def test_the_answer_to_another_question_is_named() -> None:
+    """Who gives the wrong answer is told whose it is, and which columns it lacks."""
+    frame = pd.DataFrame({"target_service_name": ["Cart"]})
+    frame.attrs["question"] = "paused"
+    with pytest.raises(ArgumentError, match=r"\(the answer to 'paused'\) lacks target_handler_name, status, n:"):
+        plots.plot_status(frame)
+
+
+def test_numbers_must_be_numbers() -> None:
+    """Text where numbers belong is an ArgumentError with the column's name."""
+    frame = PLOTS["status"][1](NAMES).assign(n="many")
+    with pytest.raises(ArgumentError, match="'n' has to hold numbers"):
+        plots.plot_status(frame)
+
+
+@every
+def test_axes_and_zones_are_checked(name: str) -> None:
+    """What is no Axes or no zone is an ArgumentError, and no figure is left behind."""
+    plot, made = PLOTS[name]
+    for wrong in ({"ax": plt}, {"ax": [1, 2]}, {"tz": "Europe/Nowhere"}, {"tz": 7}, {"tz": ""}):
+        with pytest.raises(ArgumentError):
+            plot(made(NAMES), **wrong)
+    assert plt.get_fignums() == []
+
+
+@every
+def test_nothing_is_said_in_words(name: str) -> None:
+    """An empty frame gives Axes that say that there is nothing, not an empty box."""
+    plot, made = PLOTS[name]
+    given = made(NAMES)
+    ax = draw(plot(given.iloc[:0] if isinstance(given, pd.DataFrame) else made(NAMES[:1])))
+    assert not ax.axison
+    assert [text for text in texts(ax) if re.match(r"(No|There is no) .+\.$", text)]
+
+
+@every
+def test_the_title_says_of_which_cluster_and_when(name: str) -> None:
+    """Source, version and moment stand below the title, the moment in the zone that was asked for."""
+    plot, made = PLOTS[name]
+    zone = timezone(timedelta(hours=2), "UTC+02:00")
+    words = said(plot(made(NAMES), tz=zone))
+    assert "prod $1$" in words
+    assert "restate 1.7.12" in words
+    assert re.search(r"2026-11-25 05:\d\d:\d\d UTC\+02:00", words)
+    assert "UTC" in said(plot(made(NAMES), tz=UTC))
+
+
+@every
+def test_it_says_what_was_cut(name: str) -> None:
+    """A frame that is only a part says so in its picture."""
+    plot, made = PLOTS[name]
+    given = made(NAMES)
+    if isinstance(given, pd.DataFrame):
+        given.attrs["truncated"] = {"limit": 1000, "message": "…"}
+        assert "only the first 1,000 rows" in said(plot(given))
+
+
+@every
+def test_hostile_text_is_text(name: str) -> None:
+    """Dollars start no mathematics; nothing invisible, without a glyph, or endless gets into a picture."""
+    plot, made = PLOTS[name]
+    words = ""
+    for names in (HOSTILE[:6], HOSTILE[6:]):  # all are shown of six
+        ax = draw(plot(made(names)))
+        assert all(is_visible(text) and len(text) < 400 for text in texts(ax))
+        with_dollar = [text for text in ax.findobj(Text) if "$" in text.get_text()]
+        assert with_dollar
+        assert not [text.get_text() for text in with_dollar if text.get_parse_math() or text.get_usetex()]
+        words += said(ax)
+    for shown in ("pay$ment$", "<script>", r"line\nbreak\t", r"\u202eevil\u200f", r"nul\x00\x1b[31m", "xx…xx"):
+        assert shown in words or name == "throughput", shown  # which has no names
+
+
+@every
+@pytest.mark.parametrize("ground", ["default", "dark_background", "transparent", "Solarize_Light2"])
+def test_text_is_read_on_every_ground(name: str, ground: str) -> None:
+    """Text has a contrast of 4.5 to its ground in light and dark style sheets and on transparent figures."""
+    plot, made = PLOTS[name]
+    style: Any = {"figure.facecolor": "none", "axes.facecolor": "none"} if ground == "transparent" else ground
+    with plt.style.context(style):
+        ax = plot(made(NAMES))
+    around = ax.figure.get_facecolor()
+    for text in ax.findobj(Text):
+        box = text.get_bbox_patch()
+        behind = box.get_facecolor() if box and text.get_text().replace(",", "").isdigit() else around
+        if text.get_text() and text.get_visible():
+            assert contrast(text.get_color(), behind) >= 4.5, text.get_text()
+
+
+def test_statuses_tell_apart_without_colour() -> None:
+    """Every status has a look; two of the same hatch differ clearly in grey. One of a newer server has its own."""
+    looks = {word: look(word) for word in STATUSES} | {"of tomorrow": look("of tomorrow")}
+    assert {word: each.colour for word, each in looks.items() if word in STATUSES} == {
+        word: status.colour for word, status in STATUSES.items()
+    }
+    for one, first in looks.items():
+        for other, second in looks.items():
+            alike = one < other and first.hatch == second.hatch
+            assert not alike or contrast(first.colour, second.colour) > 1.5, (one, other)
+
+
+@pytest.mark.parametrize("name", plots.__all__)
+def test_docstrings_name_what_is_read(name: str) -> None:
+    """A docstring names the call whose frame it takes and every column that is read."""
+    plot = getattr(plots, name)
+    module = sys.modules[plot.__module__]
+    reads = vars(module).get("_READS")
+    words = set(re.findall(r"\w+", inspect.getdoc(plot) or ""))
+    if reads:
+        assert not set(reads.columns) - words
+    told = [call for key, call in CALLS.items() if PLOTS[key][0] is plot and call != "docstring"]
+    for call in told:
+        assert call.replace("invocation_id", "id") in (inspect.getdoc(plot) or "")
+
+
+def test_a_subfigure_is_a_ground_too() -> None:
+    """Axes of a subfigure are drawn on with the ink of the figure behind it."""
+    figure = Figure(facecolor="black")
+    ax: Axes = figure.subfigures(1, 2)[0].subplots()
+    plots.plot_backlog(PLOTS["backlog"][1](NAMES), ax=ax)
+    assert contrast(ax.get_yticklabels()[0].get_color(), "black") > 10
+
+
+def test_attrs_may_be_lost() -> None:
+    """A frame whose attrs got lost, or are somebody else's, is drawn without what they say."""
+    for plot, made in PLOTS.values():
+        given = made(NAMES)
+        if isinstance(given, pd.DataFrame):
+            for attrs in ({}, {"now": "yesterday", "params": None, "truncated": True, "read_at": 5, "source": None}):
+                given.attrs = attrs
+                assert ATTRS["source"] not in said(plot(given))
+
+
+def test_all_on_one_page() -> None:
+    """Side by side on one figure every plot keeps room for what it draws."""
+    figure = Figure(figsize=(15, 14), layout="constrained")
+    names = ("Cart", "a_service_with_a_long_name/and/a/longer/key", "agent")
+    for (plot, made), ax in zip(PLOTS.values(), figure.subplots(4, 3).flat, strict=False):
+        plot(made(names), ax=ax)
+    draw(figure.axes[0])
+    assert min(ax.get_window_extent().width for ax in figure.axes) > 150

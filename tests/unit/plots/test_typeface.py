@@ -1,0 +1,48 @@
+"""Text from a cluster becomes a label: never longer than asked for, never invisible."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, strategies as st
+
+from restate_lab.plots.typeface import typeface
+from support.pictures import is_visible
+
+FACE = typeface()
+
+
+@given(st.text(max_size=200), st.integers(8, 60))
+def test_labels_fit_and_can_be_seen(text: str, width: int) -> None:
+    """A label has at most the width asked for, and nothing invisible or without a glyph."""
+    shown = FACE.text(text, width)
+    plain = shown.replace("\u200e", "")
+    assert len(plain) <= width + 2  # the quotes around blanks
+    assert is_visible(shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Cart", "Cart"),
+        ("a" * 20, "a" * 20),
+        ("a" * 10 + "b" * 11, "aaaaaaaaa…bbbbbbbbbb"),
+        ("tab\there", r"tab\there"),
+        ("\u202egnp.exe", r"\u202egnp.exe"),
+        ("\ud800", r"\ud800"),
+        ("\ue000", r"\ue000"),
+        ("", '""'),
+        ("  ", '"  "'),
+        (None, "–"),
+        (float("nan"), "–"),
+        (7, "7"),
+        ("café Ωμέγα Привет", "café Ωμέγα Привет"),
+    ],
+)
+def test_labels(text: object, shown: str) -> None:
+    """Cut in the middle; escapes for what cannot be seen; a dash for nothing, quotes around blanks."""
+    assert FACE.text(text, 20) == shown
+
+
+def test_an_escape_is_never_cut() -> None:
+    """What is cut is cut between characters, not inside of an escape."""
+    assert FACE.text("\x00" * 50, 19) == r"\x00\x00…\x00\x00"

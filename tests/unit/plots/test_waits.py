@@ -1,0 +1,130 @@
+"""The picture of waits: nobody gets lost, nothing lies on something else, and the same graph looks the same."""
+
+from __future__ import annotations
+
+import networkx as nx
+import pytest
+from hypothesis import given, settings, strategies as st
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+
+from restate_lab.plots import plot_waits
+from restate_lab.plots.wait_layout import Layout, arrange
+from restate_lab.status import STATUSES
+from support.pictures import draw, said, texts, waits
+
+edges = st.lists(st.tuples(st.integers(0, 25), st.integers(0, 25)), max_size=60)
+
+forests = st.tuples(*(st.integers(0, number - 1) for number in range(1, 26))).map(
+    lambda parents: [(number, parent) for number, parent in enumerate(parents, 1)]
+)
+
+
+def graph_of(pairs: list[tuple[int, int]]) -> nx.DiGraph:
+    graph = nx.DiGraph()
+    graph.add_nodes_from(f"n{number:02}" for number in range(28))
+    graph.add_edges_from((f"n{a:02}", f"n{b:02}") for a, b in pairs)
+    return graph
+
+
+def accounted(layout: Layout) -> int:
+    seen = sum(place.folded or 1 for place in layout.places)
+    return seen + sum(ring.unseen for ring in layout.rings) + layout.left_out + layout.alone
+
+
+@settings(max_examples=60)
+@given(edges | forests, st.integers(3, 40))
+def test_everybody_is_accounted_for(pairs: list[tuple[int, int]], most: int) -> None:
+    """Shown, folded, in a circle, in a tree that is left out, or alone: each exactly once."""
+    layout = arrange(graph_of(pairs), [], most=most)
+    assert accounted(layout) == 28
+    keys = [place.key for place in layout.places]
+    assert len(keys) == len(set(keys))
+
+
+@settings(max_examples=60)
+@given(edges | forests)
+def test_nothing_lies_on_something_else(pairs: list[tuple[int, int]]) -> None:
+    """Two boxes of a column are at least a row apart, and all are inside of the picture."""
+    layout = arrange(graph_of(pairs), [])
+    for one in layout.places:
+        assert 0 <= one.x <= layout.columns - 1
+        assert 0 < one.y < layout.rows
+        for other in layout.places:
+            assert one is other or one.x != other.x or abs(one.y - other.y) >= 0.99
+
+
+@settings(max_examples=60)
+@given(edges | forests)
+def test_arrows_lead_to_the_right(pairs: list[tuple[int, int]]) -> None:
+    """Who waits stands left of who is waited for, but within a circle."""
+    graph = graph_of(pairs)
+    layout = arrange(graph, [])
+    at = {place.key: place.x for place in layout.places}
+    component = {node: number for number, each in enumerate(nx.strongly_connected_components(graph)) for node in each}
+    for waiter, blocker in graph.edges:
+        if waiter in at and blocker in at and component[waiter] != component[blocker]:
+            assert at[waiter] < at[blocker]
+
+
+@settings(max_examples=20)
+@given(st.permutations(list(nx.gnp_random_graph(16, 0.12, seed=5, directed=True).edges)))
+def test_the_same_graph_looks_the_same(pairs: list[tuple[int, int]]) -> None:
+    """The order in which edges were read does not matter."""
+    first = sorted(nx.gnp_random_graph(16, 0.12, seed=5, directed=True).edges)
+    assert arrange(graph_of(pairs), []) == arrange(graph_of(first), [])
+
+
+def test_a_queue_is_folded() -> None:
+    """Of 300 who wait for one some are shown, those with most behind them first, and the rest is a number."""
+    pairs = [(f"w{number:03}", "root") for number in range(200)] + [(f"z{number:03}", "w150") for number in range(99)]
+    ax = draw(plot_waits(waits(pairs)))
+    assert len(ax.findobj(FancyArrowPatch)) < 40
+    assert "299 wait" in said(ax)
+    layout = arrange(waits(pairs).graph(), [])
+    shown = {place.key for place in layout.places}
+    assert {"root", "w150"} <= shown
+    assert [text for text in texts(ax) if text.endswith(" waiting")] == [
+        f"+{place.folded:,} waiting" for place in layout.places if place.folded
+    ]
+    assert sum(place.folded or 1 for place in layout.places) == 300
+
+
+def test_deadlocks_are_circles() -> None:
+    """A deadlock is a box in the colour of failure with its members and the arrows around; a possible one dashed."""
+    pairs = [("a", "b"), ("b", "c"), ("c", "a"), ("w", "a"), ("p", "q"), ("q", "p"), ("self", "self")]
+    ax = draw(plot_waits(waits(pairs, deadlocks=[(["a", "b", "c"], True), (["p", "q"], False), (["self"], True)])))
+    rings = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
+    assert [ring.get_linestyle() for ring in rings] == ["-", "-", "--"]
+    assert {to_hex(ring.get_edgecolor()) for ring in rings} == {STATUSES["failed"].colour}
+    assert [text for text in texts(ax) if text.endswith("DEADLOCK")] == ["DEADLOCK", "DEADLOCK", "POSSIBLE DEADLOCK"]
+    red = [each for each in ax.findobj(FancyArrowPatch) if to_hex(each.get_edgecolor()) == STATUSES["failed"].colour]
+    assert len(red) == 3 + 2 + 1
+    words = said(ax)
+    assert [id_ for id_ in ("a", "b", "c", "w", "p", "q", "self") if f"\n{id_}  suspended" not in words] == []
+
+
+def test_a_large_circle_says_how_many_are_not_shown() -> None:
+    """Of a circle of 40 eleven are shown, and the rest is a number within it."""
+    ring = [f"r{number:02}" for number in range(40)]
+    ax = draw(plot_waits(waits(list(zip(ring, ring[1:] + ring[:1], strict=True)), deadlocks=[(ring, True)])))
+    assert "… 29 more around …" in texts(ax)
+
+
+def test_roots_that_are_not_drawn_are_said() -> None:
+    """Of 60 root blockers twelve are drawn, and the others counted with those behind them."""
+    ax = plot_waits(waits([(f"w{number}", f"r{number}") for number in range(60)]))
+    assert "48 more root blockers with 96 invocations are not drawn" in said(ax)
+
+
+@pytest.mark.parametrize("size", [(3, 2), (30, 20)])
+def test_text_fits_its_box(size: tuple[int, int]) -> None:
+    """On Axes of any size a name ends within its box."""
+    ax = Figure(figsize=size).subplots()
+    draw(plot_waits(waits([("a", "b"), ("c", "b")], ["A" + "very" * 30 + "LongName", "WW" * 90]), ax=ax))
+    boxes = [patch.get_window_extent() for patch in ax.patches if isinstance(patch, Rectangle)]
+    for text in ax.texts:
+        if "suspended" in text.get_text():
+            left = text.get_window_extent()
+            assert any(box.x0 <= left.x0 and left.x1 <= box.x1 for box in boxes)
