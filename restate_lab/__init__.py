@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from restate_lab import errors
+    from restate_lab.actions.move import move_to
+    from restate_lab.actions.plan import plan
+    from restate_lab.actions.state import set_state, state
+    from restate_lab.actions.table import ACTIONS
     from restate_lab.analysis.doctor import doctor
     from restate_lab.analysis.journal import journal
     from restate_lab.analysis.journal_diff import journal_diff
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ACTIONS",
     "Lab",
     "Source",
     "ask",
@@ -44,6 +49,8 @@ __all__ = [
     "errors",
     "journal",
     "journal_diff",
+    "move_to",
+    "plan",
     "plot_backlog",
     "plot_journal",
     "plot_latency",
@@ -55,11 +62,14 @@ __all__ = [
     "plot_waits",
     "questions",
     "save",
+    "set_state",
+    "state",
     "waits",
     "why",
 ]
 
 _HOME = {
+    "ACTIONS": "restate_lab.actions.table",
     "Lab": "restate_lab.client.lab",
     "Source": "restate_lab.source",
     "ask": "restate_lab.analysis.questions",
@@ -68,6 +78,8 @@ _HOME = {
     "doctor": "restate_lab.analysis.doctor",
     "journal": "restate_lab.analysis.journal",
     "journal_diff": "restate_lab.analysis.journal_diff",
+    "move_to": "restate_lab.actions.move",
+    "plan": "restate_lab.actions.plan",
     "plot_backlog": "restate_lab.plots",
     "plot_journal": "restate_lab.plots",
     "plot_latency": "restate_lab.plots",
@@ -79,6 +91,8 @@ _HOME = {
     "plot_waits": "restate_lab.plots",
     "questions": "restate_lab.analysis.questions",
     "save": "restate_lab.export",
+    "set_state": "restate_lab.actions.state",
+    "state": "restate_lab.actions.state",
     "waits": "restate_lab.analysis.waits",
     "why": "restate_lab.analysis.why",
 }

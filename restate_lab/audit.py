@@ -7,30 +7,68 @@ change is not sent. Bodies are not recorded: they may hold payloads and secrets.
 from __future__ import annotations
 
 import getpass
+import itertools
 import json
 import os
 import socket
 import threading
 import uuid
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from restate_lab.errors import AuditFailed, AuditIncomplete, Truncated
+from restate_lab.errors import ArgumentError, AuditFailed, AuditIncomplete, Truncated
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["AuditLog", "audit_log", "default_folder"]
+__all__ = ["AuditLog", "Fate", "audit_log", "default_folder", "many"]
 
 _COLUMNS = [
-    "time", "action", "targets", "outcome", "reason", "error", "environment", "address", "request", "status",
+    "time", "action", "targets", "outcome", "counts", "reason", "error", "environment", "address", "request", "status",
     "ended", "user", "host", "pid", "change", "file",
 ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What came of one target of a change that has many: outcome, why, and the id of what came into being."""
+
+    outcome: str
+    error: str | None = None
+    new_id: str | None = None
+
+
+def many(fates: Sequence[Fate]) -> dict[str, Any]:
+    """Return what a result record says of many targets, in their order: short, and exact for each of them.
+
+    Targets are named by their places in the intent, as spans from first to last: ``{"done": [[0, 998]], …}``.
+    """
+    outcomes = _spans([fate.outcome for fate in fates])
+    errors = _spans([fate.error for fate in fates])
+    new_ids = {str(place): fate.new_id for place, fate in enumerate(fates) if fate.new_id}
+    return {
+        "outcome": next(iter(outcomes)) if len(outcomes) == 1 else "mixed" if outcomes else "done",
+        "outcomes": outcomes,
+        **({"errors": errors} if errors else {}),
+        **({"new_ids": new_ids} if new_ids else {}),
+    }
+
+
+def _spans(words: Sequence[str | None]) -> dict[str, list[list[int]]]:
+    spans: dict[str, list[list[int]]] = {}
+    place = 0
+    for word, group in itertools.groupby(words):
+        end = place + sum(1 for _ in group)
+        if word is not None:
+            spans.setdefault(word, []).append([place, end - 1])
+        place = end
+    return spans
 
 
 def default_folder() -> Path:
@@ -113,38 +151,86 @@ def _who() -> dict[str, Any]:
     return {"user": user, "host": socket.gethostname(), "pid": os.getpid()}
 
 
-def audit_log(folder: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+def audit_log(folder: str | os.PathLike[str] | None = None, *, change: str | None = None) -> pd.DataFrame:
     """Return one row per change that this user's processes meant to make, oldest first.
 
     Columns: ``time`` and ``ended`` (UTC), ``action``, ``targets`` (a list), ``outcome`` ("done", "refused", "not sent",
-    "unknown"; None where the process ended before it knew), ``reason``, ``error``, ``environment``, ``address``,
-    ``request``, ``status`` (HTTP), ``user``, ``host``, ``pid``, ``change`` (the id that joins intent and result) and
-    ``file``. ``folder`` None means ``default_folder()``. Lines that cannot be read (a process died while writing) are
-    left out, counted in ``attrs["truncated"]`` and said in a Truncated warning.
-    """
-    import pandas as pd  # noqa: PLC0415 - writing the log must not load it
+    "unknown", a plan's own words, "mixed" where they differ, with ``counts`` of each; None where the process ended
+    before it knew), ``reason``, ``error``, ``environment``, ``address``, ``request``, ``status`` (HTTP), ``user``,
+    ``host``, ``pid``, ``change`` (the id that joins intent and result) and ``file``. With ``change``, one of these ids,
+    there is one row per target of that change instead, in order: ``id, outcome, error, new_id``.
 
-    intents: dict[str, dict[str, Any]] = {}
-    results: dict[str, dict[str, Any]] = {}
-    torn = []
-    for file in sorted(Path(folder or default_folder()).glob("*.jsonl")):
-        for number, line in enumerate(file.read_bytes().splitlines(), 1):
-            try:
-                record = json.loads(line)
-                (intents if record["kind"] == "intent" else results)[record["change"]] = {**record, "file": file.name}
-            except (ValueError, KeyError, TypeError):
-                torn.append(f"{file.name}:{number}")
-    rows = [_row(intent, results.get(change, {})) for change, intent in intents.items()]
-    frame = pd.DataFrame(rows, columns=_COLUMNS).sort_values("time", ignore_index=True)
-    for column in ("time", "ended"):
-        frame[column] = pd.to_datetime(frame[column], utc=True, format="ISO8601")
-    frame["status"] = frame["status"].astype("Int64")
+    ``folder`` None means ``default_folder()``. Lines that cannot be read (a process died while writing) are left out,
+    counted in ``attrs["truncated"]`` and said in a Truncated warning.
+
+    Raises:
+        ArgumentError: there is no such change in this folder.
+    """
+    intents, results, torn = _records(Path(folder or default_folder()))
+    if change is None:
+        frame = _changes(intents, results)
+    elif change in intents:
+        frame = _targets(intents[change], results.get(change, {}))
+    else:
+        raise ArgumentError(f"change {change!r} is not in the audit log; the column change of audit_log() has the ids.")
     if torn:
         frame.attrs["truncated"] = f"unreadable lines left out: {', '.join(torn)}"
         warnings.warn(f"the audit log has {frame.attrs['truncated']}", Truncated, stacklevel=2)
     return frame
 
 
+def _records(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]], list[str]]:
+    """Return intents and results by change, and the lines that cannot be read."""
+    intents: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
+    torn = []
+    for file in sorted(folder.glob("*.jsonl")):
+        for number, line in enumerate(file.read_bytes().splitlines(), 1):
+            try:
+                record = json.loads(line)
+                (intents if record["kind"] == "intent" else results)[record["change"]] = {**record, "file": file.name}
+            except (ValueError, KeyError, TypeError):
+                torn.append(f"{file.name}:{number}")
+    return intents, results, torn
+
+
+def _changes(intents: Mapping[str, Mapping[str, Any]], results: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    import pandas as pd  # noqa: PLC0415 - writing the log must not load it
+
+    rows = [_row(intent, results.get(change, {})) for change, intent in intents.items()]
+    frame = pd.DataFrame(rows, columns=_COLUMNS).sort_values("time", ignore_index=True)
+    for column in ("time", "ended"):
+        frame[column] = pd.to_datetime(frame[column], utc=True, format="ISO8601")
+    frame["status"] = frame["status"].astype("Int64")
+    return frame
+
+
 def _row(intent: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     ended = {"ended": result.get("time"), **{key: result.get(key) for key in ("outcome", "error", "status")}}
-    return {**{key: intent.get(key) for key in _COLUMNS}, **ended}
+    counts = {word: sum(b - a + 1 for a, b in spans) for word, spans in result.get("outcomes", {}).items()}
+    return {
+        **{key: intent.get(key) for key in _COLUMNS},
+        **ended,
+        "counts": ", ".join(f"{n:,} {word}" for word, n in counts.items()) or None,
+    }
+
+
+def _targets(intent: Mapping[str, Any], result: Mapping[str, Any]) -> pd.DataFrame:
+    import pandas as pd  # noqa: PLC0415 - writing the log must not load it
+
+    whole = {result["outcome"]: [[0, len(intent["targets"]) - 1]]} if "outcome" in result else {}
+    outcomes = dict(_places(result.get("outcomes", whole)))
+    errors = dict(_places(result.get("errors", {})))
+    new_ids = result.get("new_ids", {})
+    rows = [
+        (id_, outcomes.get(place), errors.get(place, result.get("error")), new_ids.get(str(place)))
+        for place, id_ in enumerate(intent["targets"])
+    ]
+    return pd.DataFrame(rows, columns=["id", "outcome", "error", "new_id"], dtype=object)
+
+
+def _places(spans: Mapping[str, Sequence[Sequence[int]]]) -> Iterator[tuple[int, str]]:
+    for word, each in spans.items():
+        for first, last in each:
+            for place in range(first, last + 1):
+                yield place, word

@@ -14,6 +14,7 @@ The tree::
     ├── RequestRefused          the server understood and said no
     │   ├── NotFound            what was named does not exist
     │   ├── Conflict            it exists, in a state that does not allow this
+    │   │   └── StateConflict   the state of an object is not the one that was read
     │   └── QueryRefused        the SQL does not parse, plan or run
     │       └── UnknownName     a table, column or function that this server does not have
     ├── ServerFailed            the server broke (5xx), or what answered is not a Restate server
@@ -22,22 +23,29 @@ The tree::
     ├── NotOnThisServer         this server's version or kind lacks what was asked
     ├── InvocationFailed        the invocation ended in failure, which is its answer
     ├── NotReady                the invocation has not ended, so it has no output yet
+    ├── PlanExpired             a plan was executed already, or is too old: make it again
+    ├── EvidenceBroken          what was frozen is incomplete or was changed, or this is no evidence
+    ├── MissingExtra            an optional part of restate_lab is not installed
     ├── ReadOnly                a change on a connection that may only read
     ├── AuditFailed             the audit record cannot be written, so nothing was sent
     └── OutcomeUnknown          a change was sent and its answer was lost: read before repeating it
 
+Beside the tree stands ``Interrupted``, a KeyboardInterrupt: an execution was interrupted, and its outcome is complete.
+
 Warnings: ``Truncated`` (a result was cut, and says so), ``SettingsWarning`` (a file that the CLI would
 obey is not obeyed), ``DuplicateColumns`` (two result columns had one name), ``AuditIncomplete`` (a change was
-sent, and its result could not be written down).
+sent, and its result could not be written down), ``EvidenceWarning`` (evidence is less, or less sure, than was meant).
 
 Messages hold what was asked, what came back, the Restate code where there is one, and what to do next.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 __all__ = [
@@ -47,12 +55,17 @@ __all__ = [
     "AuditIncomplete",
     "Conflict",
     "DuplicateColumns",
+    "EvidenceBroken",
+    "EvidenceWarning",
+    "Interrupted",
     "InvocationFailed",
+    "MissingExtra",
     "NotFound",
     "NotOnThisServer",
     "NotReady",
     "OutcomeUnknown",
     "ParameterError",
+    "PlanExpired",
     "QueryInterrupted",
     "QueryRefused",
     "RateLimited",
@@ -63,6 +76,7 @@ __all__ = [
     "ServerFailed",
     "SettingsError",
     "SettingsWarning",
+    "StateConflict",
     "StatementError",
     "TimedOut",
     "Truncated",
@@ -135,6 +149,30 @@ class Conflict(RequestRefused):
     """Read the current state: it does not allow this."""
 
 
+class StateConflict(Conflict):
+    """Decide between two values: the state of an object changed after it was read.
+
+    Three whole states, by key: ``before`` was read, ``mine`` is what it should have become, ``theirs`` is there now.
+    ``sent`` tells whether the change went to the server, which leaves a state of another version alone.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        before: Mapping[str, Any],
+        mine: Mapping[str, Any],
+        theirs: Mapping[str, Any],
+        sent: bool,
+        reason: str = "",
+    ) -> None:
+        super().__init__(message, status=409, reason=reason)
+        self.before = before
+        self.mine = mine
+        self.theirs = theirs
+        self.sent = sent
+
+
 class QueryRefused(RequestRefused):
     """Correct the SQL; ``reason`` holds the server's own words."""
 
@@ -204,6 +242,18 @@ class NotReady(RestateLabError):
     """Ask again later, or attach: the invocation has not ended."""
 
 
+class PlanExpired(RestateLabError):
+    """Make the plan again and look at it: it was executed already, or is older than 15 minutes; nothing was sent."""
+
+
+class EvidenceBroken(RestateLabError):
+    """Get the evidence again from where it was frozen: the file named in the message is not what was written then."""
+
+
+class MissingExtra(RestateLabError, ImportError):
+    """Install the extra that the message names."""
+
+
 class ReadOnly(RestateLabError, PermissionError):
     """Connect without ``read_only`` to change anything."""
 
@@ -214,6 +264,17 @@ class AuditFailed(RestateLabError):
 
 class OutcomeUnknown(RestateLabError):
     """Read the present state before repeating: the change was sent and its answer was lost."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Read ``outcome``: you interrupted an execution, and what was done by then stays done.
+
+    It ends like any interrupt, so that cells that wait to run do not run on; ``outcome`` is the frame, complete.
+    """
+
+    def __init__(self, message: str, outcome: pd.DataFrame) -> None:
+        super().__init__(message)
+        self.outcome = outcome
 
 
 class Truncated(UserWarning):
@@ -230,3 +291,7 @@ class DuplicateColumns(UserWarning):
 
 class AuditIncomplete(UserWarning):
     """A change was sent, and its result could not be written to the audit log."""
+
+
+class EvidenceWarning(UserWarning):
+    """Evidence is less, or less sure, than was meant; the message and the manifest say in what."""

@@ -1,25 +1,35 @@
-"""One interface for progress: a line for whatever takes longer than a second.
+"""One interface for progress: a bar in a notebook, a line in a terminal, for whatever takes longer than a second.
 
-Below the panels it is tqdm's plain line on stderr; panels hand in a bar of their own.
+A notebook is known by what its kernel leaves in Python's builtins, so that nothing here imports IPython. Where nobody
+looks (cron, a pipe, a log) nothing is shown. Panels hand in a bar of their own.
 """
 
 from __future__ import annotations
 
+import builtins
 import sys
 import time
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from html import escape
+from typing import Any, Protocol
 
-__all__ = ["Progress", "Quiet", "RowsLine", "say"]
+__all__ = ["DoneLine", "Progress", "Quiet", "RowsLine", "heard_by", "say"]
 
 DELAY = 1.0  # seconds before anything is shown
 EVERY = 0.2  # seconds between two lines
 
 
 class Progress(Protocol):
-    """Told how far a read has come; shows it or not."""
+    """Told how far something has come; shows it or not."""
 
     def update(self, rows: int, size: int) -> None:
-        """Take the rows and bytes (``size``) that have come so far, also when nothing new has."""
+        """Take how far it has come, also when nothing new has.
+
+        A read gives the rows and bytes (``size``) that have come so far; a plan the invocations that it has dealt with,
+        and how many there are in all.
+        """
 
     def close(self) -> None:
         """Take the line away."""
@@ -35,25 +45,25 @@ class Quiet:
         """Do nothing."""
 
 
-class RowsLine:
-    """Rows and MB on one line of stderr, once the read has taken longer than a second."""
+class _Line:
+    """One line or bar, shown once what it tells of has taken longer than a second."""
 
-    def __init__(self, what: str = "reading") -> None:
+    def __init__(self, what: str, layout: str) -> None:
         self._what = what
+        self._layout = layout
         self._started = time.monotonic()
         self._next = self._started + DELAY
         self._bar: _Bar | None = None
 
     def update(self, rows: int, size: int) -> None:
-        """Show the rows and bytes that have come so far."""
+        """Show how far it has come."""
         now = time.monotonic()
         if now < self._next:
             return
         self._next = now + EVERY
         if self._bar is None:
-            self._bar = _bar(self._what, self._started)
-        self._bar.n = rows
-        self._bar.set_postfix_str(f"{size / 1e6:,.1f} MB", refresh=False)
+            self._bar = _bar(self._what, self._layout, self._started)
+        self._put(self._bar, rows, size)
         self._bar.refresh()
 
     def close(self) -> None:
@@ -61,9 +71,34 @@ class RowsLine:
         if self._bar is not None:
             self._bar.close()
 
+    def _put(self, bar: _Bar, rows: int, size: int) -> None:
+        raise NotImplementedError
+
+
+class RowsLine(_Line):
+    """Rows and MB that a read has brought so far."""
+
+    def __init__(self, what: str = "reading") -> None:
+        super().__init__(what, "{desc}: {n:,} rows{postfix}, {elapsed}")
+
+    def _put(self, bar: _Bar, rows: int, size: int) -> None:
+        bar.n = rows
+        bar.set_postfix_str(f"{size / 1e6:,.1f} MB", refresh=False)
+
+
+class DoneLine(_Line):
+    """How many invocations of how many a plan has dealt with."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what, "{desc}: {n:,} of {total:,}, {elapsed}")
+
+    def _put(self, bar: _Bar, rows: int, size: int) -> None:
+        bar.n, bar.total = rows, size
+
 
 class _Bar(Protocol):
     n: float
+    total: float | None
     start_t: float
 
     def set_postfix_str(self, s: str, refresh: bool) -> None: ...
@@ -71,15 +106,82 @@ class _Bar(Protocol):
     def close(self) -> None: ...
 
 
-def _bar(what: str, started: float) -> _Bar:
-    from tqdm.std import tqdm  # noqa: PLC0415 - only a slow read pays for it
+def _bar(what: str, layout: str, started: float) -> _Bar:
+    display = _display()
+    bar: _Bar
+    if display is not None:
+        bar = _NotebookBar(what, layout, display)
+    else:
+        from tqdm.std import tqdm  # noqa: PLC0415 - only a slow read pays for it
 
-    layout = "{desc}: {n:,} rows{postfix}, {elapsed}"
-    bar: _Bar = tqdm(desc=what, bar_format=layout, leave=False, file=sys.stderr, delay=1e-9)
+        # disable=None is tqdm's word for: unless this is a terminal.
+        bar = tqdm(desc=what, bar_format=layout, leave=False, file=sys.stderr, delay=1e-9, disable=None)
     bar.start_t = time.time() - (time.monotonic() - started)
     return bar
 
 
+def _display() -> Any:
+    """Return the ``display`` of the kernel that this runs in; None in a terminal's IPython and without IPython."""
+    shell = getattr(builtins, "get_ipython", lambda: None)()
+    return getattr(builtins, "display", None) if getattr(shell, "kernel", None) is not None else None
+
+
+class _NotebookBar:
+    """A bar below the cell, gone when it is closed; it has as much of tqdm's as is needed here."""
+
+    def __init__(self, what: str, layout: str, display: Any) -> None:
+        self.n: float = 0
+        self.total: float | None = None
+        self.start_t = time.time()
+        self._what = what
+        self._layout = layout
+        self._postfix = ""
+        self._handle = display(_Drawn("", ""), display_id=True)
+
+    def set_postfix_str(self, s: str, refresh: bool) -> None:  # noqa: ARG002 - tqdm's signature
+        self._postfix = f", {s}"
+
+    def refresh(self) -> None:
+        minutes, seconds = divmod(int(time.time() - self.start_t), 60)
+        text = self._layout.format(
+            desc=self._what, n=self.n, total=self.total, postfix=self._postfix, elapsed=f"{minutes:02}:{seconds:02}"
+        )
+        share = "" if self.total is None else f' max="{self.total}" value="{self.n}"'
+        self._handle.update(_Drawn(f"<progress{share}></progress> {escape(text)}", text))
+
+    def close(self) -> None:
+        self._handle.update(_Drawn("", ""))
+
+
+class _Drawn:
+    def __init__(self, html: str, text: str) -> None:
+        self._html = html
+        self._text = text
+
+    def _repr_html_(self) -> str:
+        return self._html
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+_HEARER: ContextVar[Callable[[str], object] | None] = ContextVar("hearer", default=None)
+
+
 def say(text: str) -> None:
-    """Show one line to the person who waits."""
+    """Show one line to the person who waits: on stderr, or where ``heard_by`` says."""
+    hearer = _HEARER.get()
+    if hearer is not None:
+        hearer(text)
+        return
     print(text, file=sys.stderr, flush=True)  # noqa: T201 - a person reads it
+
+
+@contextmanager
+def heard_by(hearer: Callable[[str], object]) -> Iterator[None]:
+    """Give what is said in this block and thread to ``hearer``; what a panel's thread prints would land in a cell."""
+    token = _HEARER.set(hearer)
+    try:
+        yield
+    finally:
+        _HEARER.reset(token)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 import httpx
 
@@ -22,7 +23,7 @@ from restate_lab.errors import (
     Unreachable,
 )
 
-__all__ = ["Refusal", "failure", "no_answer", "passes_by_itself", "read_refusal", "retry_after"]
+__all__ = ["Refusal", "failure", "no_answer", "passes_by_itself", "read_refusal", "retry_after", "routing"]
 
 _REFUSALS: dict[int, type[RequestRefused]] = {404: NotFound, 409: Conflict, 410: Conflict, 425: Conflict}
 # What nodes say for some seconds when one of them is lost or comes back; no other 500 passes by itself.
@@ -34,6 +35,15 @@ _NODES_CHANGE = (
     "Internal error: No such scanner",
     "doesn't exist on this node, this is benign",
     "expecting a partition store",
+)
+# What the node that was asked says when it has not passed a change on to the node that leads the partition.
+_NOT_PASSED_ON = (
+    "connect throttled",
+    "handshake failed",
+    "failed sending request",
+    "not leader",
+    "the partition is too busy",
+    "cannot find node for partition",
 )
 _LONGEST_REASON = 600
 
@@ -85,6 +95,16 @@ def passes_by_itself(refusal: Refusal) -> bool:
     if refusal.status == 500:
         return any(sign in refusal.reason for sign in _NODES_CHANGE)
     return refusal.status in {429, 502, 503, 504}
+
+
+def routing(reason: str) -> Literal["not taken", "lost"] | None:
+    """Tell what became of a change that one node passes on to another, by the words of the one that was asked.
+
+    "not taken": it never left, and may be sent again. "lost": it may have happened. None: this is about something else.
+    """
+    if any(sign in reason for sign in _NOT_PASSED_ON):
+        return "not taken"
+    return "lost" if "rpc for partition" in reason or "lost leadership" in reason else None
 
 
 def failure(response: httpx.Response, *, asked: str, settings: Settings, address: str) -> RestateLabError:

@@ -67,13 +67,13 @@ class IngressTransport(Transport):
     audit log has "done", because the invocation has run.
     """
 
-    def _judged(self, response: httpx.Response, change: str, action: str, asked: str) -> httpx.Response:
+    def _judged(self, response: httpx.Response, action: str, asked: str, result: dict[str, Any]) -> httpx.Response:
         if response.is_error and _is_invocations_own(response):
             error = self._failure(response, asked)
             outcome = "done" if isinstance(error, InvocationFailed) else "refused"
-            self.audit.result(change, outcome, status=response.status_code)
+            result.update(outcome=outcome, status=response.status_code)
             raise error
-        return super()._judged(response, change, action, asked)
+        return super()._judged(response, action, asked, result)
 
     def _failure(self, response: httpx.Response, asked: str) -> RestateLabError:
         refusal = read_refusal(response)

@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,17 +22,38 @@ from typing import Any
 import httpx
 
 from restate_lab.audit import AuditLog
-from restate_lab.client.failures import failure, no_answer, passes_by_itself, read_refusal, retry_after
+from restate_lab.client.failures import (
+    failure,
+    no_answer,
+    passes_by_itself,
+    read_refusal,
+    retry_after,
+    routing,
+)
 from restate_lab.client.settings import Settings
 from restate_lab.client.wire import CONNECT_LIMIT, Wire
 from restate_lab.errors import OutcomeUnknown, ReadOnly, RestateLabError, SettingsError
 from restate_lab.progress import say
 
-__all__ = ["Transport"]
+__all__ = ["Record", "Transport"]
 
 RETRY_FOR = 10.0  # seconds, for reads
 _QUIET_WAIT = 2.0  # seconds; a longer one is shown
 _LOST_ANSWER = {502, 504}  # a gateway says so after it has passed the request on
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One change in the audit log, of one request or of many.
+
+    ``change`` is its id there. ``send(method, path, *, timeout=None, **request)`` sends a request once and raises as
+    ``Transport.change`` does. ``result`` is what will be written when the block ends: what came of the last request,
+    unless the caller replaces it.
+    """
+
+    change: str
+    send: Callable[..., httpx.Response]
+    result: dict[str, Any]
 
 
 class Transport:
@@ -56,6 +78,8 @@ class Transport:
         self.read_only = read_only
         self.timeout = timeout
         self.audit = audit
+        self.closed: set[str] = set()
+        """Ways that this connection has found closed, by who asked; kept so that each is tried once."""
         base, network = _network(address, ca)
         self._client = httpx.Client(
             base_url=base,
@@ -116,41 +140,77 @@ class Transport:
             OutcomeUnknown: the answer was lost; read before repeating.
             RequestRefused, AccessDenied, RateLimited, Unreachable, ServerFailed: the server did not take it.
         """
-        asked = f"{method} {path}"
+        with self.recording(action, targets, reason=reason, request=f"{method} {path}") as record:
+            return record.send(method, path, timeout=timeout, **request)
+
+    @contextmanager
+    def recording(self, action: str, targets: Sequence[str], *, reason: str | None, request: str) -> Iterator[Record]:
+        """Write one intent for all requests of a block, and one result when it ends, whatever ends it.
+
+        ``request`` says in a few words what is going to be sent.
+
+        Raises:
+            ReadOnly: this connection may only read; nothing was sent.
+            AuditFailed: the intent could not be written; nothing was sent.
+        """
         if self.read_only:
             raise ReadOnly(f"{action} was not sent: this connection to {self.settings.environment} may only read.")
         change = self.audit.intent(
-            action, targets, reason=reason, environment=self.settings.environment, address=self.address, request=asked
+            action, targets, reason=reason, environment=self.settings.environment, address=self.address, request=request
         )
-        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
+        result: dict[str, Any] = {"outcome": "not sent"}
+
+        def send(method: str, path: str, *, timeout: float | None = None, **details: Any) -> httpx.Response:
+            return self._change(action, method, path, timeout, details, result)
+
         try:
-            response = self._send(method, path, deadline=deadline, tick=None, request=request)
-            with closing(response):
-                response.read()
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            self.audit.result(change, "not sent", error=str(error))
-            raise self._no_answer(error, asked) from error
-        except httpx.TransportError as error:
-            self.audit.result(change, "unknown", error=str(error))
-            raise self._lost(action, str(error)) from error
+            yield Record(change, send, result)
         except BaseException as error:
-            self.audit.result(change, "unknown", error=repr(error))
+            result.setdefault("error", repr(error))
             raise
-        return self._judged(response, change, action, asked)
+        finally:
+            self.audit.result(change, **result)
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
-    def _judged(self, response: httpx.Response, change: str, action: str, asked: str) -> httpx.Response:
+    def _change(
+        self,
+        action: str,
+        method: str,
+        path: str,
+        timeout: float | None,
+        request: Mapping[str, Any],
+        result: dict[str, Any],
+    ) -> httpx.Response:
+        """Send a change once; ``result`` gets what came of it, also when this raises."""
+        asked = f"{method} {path}"
+        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
+        result.clear()
+        result["outcome"] = "unknown"  # until the answer is there, and if something else ends the wait for it
+        try:
+            response = self._send(method, path, deadline=deadline, tick=None, request=request)
+            with closing(response):
+                response.read()
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            result.update(outcome="not sent", error=str(error))
+            raise self._no_answer(error, asked) from error
+        except httpx.TransportError as error:
+            result["error"] = str(error)
+            raise self._lost(action, str(error)) from error
+        return self._judged(response, action, asked, result)
+
+    def _judged(self, response: httpx.Response, action: str, asked: str, result: dict[str, Any]) -> httpx.Response:
+        result["status"] = response.status_code
         if response.is_success:
-            self.audit.result(change, "done", status=response.status_code)
+            result["outcome"] = "done"
             return response
         refusal = read_refusal(response)
-        if refusal.status in _LOST_ANSWER:
-            self.audit.result(change, "unknown", status=refusal.status, error=refusal.words)
+        result["error"] = refusal.words
+        if refusal.status in _LOST_ANSWER or (refusal.status == 503 and routing(refusal.reason) == "lost"):
             raise self._lost(action, refusal.words)
-        self.audit.result(change, "refused", status=refusal.status, error=refusal.words)
+        result["outcome"] = "refused"
         raise self._failure(response, asked)
 
     def _lost(self, action: str, words: str) -> OutcomeUnknown:

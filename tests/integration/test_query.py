@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -186,8 +187,11 @@ def test_the_stop_button_ends_the_query_on_the_server(newest_lab: Lab, newest: C
     assert newest_lab.sql("SELECT 1 AS one")["one"][0] == 1
 
 
-def test_progress_appears_only_for_what_takes_long(newest_lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_appears_only_for_what_takes_long(
+    newest_lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A quick query shows nothing; one of more than a second shows rows and MB, also while nothing comes."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     newest_lab.sql("SELECT 1 AS one")
     assert capsys.readouterr().err == ""
     for statement in (ENDLESS, SILENT):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from restate_lab.audit import AuditLog, audit_log, default_folder
-from restate_lab.errors import AuditFailed, AuditIncomplete, Truncated
+from restate_lab.audit import AuditLog, Fate, audit_log, default_folder, many
+from restate_lab.errors import ArgumentError, AuditFailed, AuditIncomplete, Truncated
 
 
 def lines(folder: Path) -> list[dict[str, str]]:
@@ -125,3 +125,34 @@ def test_a_torn_line_is_left_out_and_said(tmp_path: Path, torn: bytes) -> None:
         frame = audit_log(tmp_path)
     assert list(frame["action"]) == ["kill"]
     assert "jsonl:2" in frame.attrs["truncated"]
+
+
+def test_a_change_of_many_keeps_what_came_of_each(tmp_path: Path) -> None:
+    """One result has every target's outcome, error and new id, in a size that does not grow with equal neighbours."""
+    log = AuditLog(tmp_path)
+    ids = [f"inv_{number}" for number in range(100_000)]
+    fates = [Fate("done", new_id=f"new_{number}") if number < 2 else Fate("done") for number in range(99_990)]
+    fates += [Fate("skipped", "it is gone")] * 9 + [Fate("refused", "409 no")]
+    change = log.intent("restart_as_new", ids)
+    assert log.path is not None
+    before = log.path.stat().st_size
+    log.result(change, **many(fates))
+    assert log.path.stat().st_size - before < 1000
+    (row,) = audit_log(tmp_path).to_dict("records")
+    assert (row["outcome"], row["counts"]) == ("mixed", "99,990 done, 9 skipped, 1 refused")
+    each = audit_log(tmp_path, change=change)
+    assert each["id"].tolist() == ids
+    assert each["outcome"].tolist() == [fate.outcome for fate in fates]
+    assert each["error"].tolist() == [fate.error for fate in fates]
+    assert each["new_id"].tolist() == [fate.new_id for fate in fates]
+
+
+def test_one_change_by_its_id(tmp_path: Path) -> None:
+    """A change of one target has its outcome for that one; without a result there is none; another id is an error."""
+    log = AuditLog(tmp_path)
+    done, open_ = log.intent("kill", ["inv_1"]), log.intent("kill", ["inv_2"])
+    log.result(done, "refused", error="409 no")
+    assert audit_log(tmp_path, change=done).values.tolist() == [["inv_1", "refused", "409 no", None]]
+    assert audit_log(tmp_path, change=open_)["outcome"].tolist() == [None]
+    with pytest.raises(ArgumentError, match="column change"):
+        audit_log(tmp_path, change="nope")

@@ -12,7 +12,7 @@ import pytest
 import restate_lab as rl
 from restate_lab import errors
 from restate_lab.markup import bar, card
-from restate_lab.progress import RowsLine
+from restate_lab.progress import DoneLine, RowsLine
 from restate_lab.redact import MASK, Secret, is_secret_name, masked_headers
 from restate_lab.status import STATUSES, word
 
@@ -81,6 +81,7 @@ def test_a_bar_without_counts_is_nothing() -> None:
 
 def test_the_progress_line_waits_a_second(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is shown in the first second; then rows and MB."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     line = RowsLine("query")
     line.update(5, 10)
     assert capsys.readouterr().err == ""
@@ -90,6 +91,17 @@ def test_the_progress_line_waits_a_second(capsys: pytest.CaptureFixture[str], mo
     line.close()
     assert "1,234,567 rows" in (shown := capsys.readouterr().err)
     assert "10.0 MB" in shown
+
+
+def test_a_plan_tells_how_many_of_how_many(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line of a plan has what is dealt with, and how many there are."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    line = DoneLine("cancel")
+    later = time.monotonic() + 2
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    line.update(1_000, 5_000)
+    line.close()
+    assert "cancel: 1,000 of 5,000" in capsys.readouterr().err
 
 
 def test_the_public_names_are_sorted_and_there() -> None:
@@ -106,7 +118,7 @@ def test_every_error_stands_in_the_tree() -> None:
     classes = {
         name
         for name, value in vars(errors).items()
-        if isinstance(value, type) and issubclass(value, Exception) and value.__module__ == errors.__name__
+        if isinstance(value, type) and issubclass(value, BaseException) and value.__module__ == errors.__name__
     }
     assert classes == set(errors.__all__)
     assert all(name in (errors.__doc__ or "") for name in classes)

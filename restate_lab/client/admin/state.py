@@ -127,7 +127,8 @@ def _as_numbers(state: object) -> dict[str, list[int]]:
     if not isinstance(state, Mapping):
         raise ArgumentError(f"new_state must be a mapping of keys to bytes; got {shown(state)}.")
     for key, value in state.items():
-        check_name("a key of new_state", key)
+        if not isinstance(key, str):  # an empty one is a key like any other
+            raise ArgumentError(f"a key of new_state must be text; got {shown(key)}.")
         if not isinstance(value, bytes | bytearray):
             raise ArgumentError(
                 f"new_state[{shown(key)}] must be bytes, not {type(value).__name__}: json.dumps(value).encode() is "

@@ -198,6 +198,8 @@ def test_a_change_is_written_down_before_and_after(make: Callable[..., Transport
         (json_error(409, "no"), errors.Conflict, "refused"),
         (httpx.Response(429), errors.RateLimited, "refused"),
         (httpx.Response(503), errors.Unreachable, "refused"),
+        (json_error(503, "rpc for partition 1 at node N1:1 failed: not leader"), errors.Unreachable, "refused"),
+        (json_error(503, "rpc for partition 1 at node N1:1 failed: lost leadership"), errors.OutcomeUnknown, "unknown"),
         (httpx.ConnectError("refused"), errors.Unreachable, "not sent"),
         (httpx.ReadError("reset"), errors.OutcomeUnknown, "unknown"),
         (httpx.RemoteProtocolError("closed"), errors.OutcomeUnknown, "unknown"),
@@ -218,6 +220,21 @@ def test_a_change_is_never_sent_twice(
     with pytest.raises(kind):
         transport.change("PATCH", "/x", action="kill", targets=["inv_1"])
     assert [record.get("outcome") for record in records(tmp_path)] == [None, outcome]
+
+
+def test_many_requests_are_one_record(make: Callable[..., Transport], tmp_path: Path) -> None:
+    """A block with several requests has one intent and one result: what its user says, or of the last request."""
+    transport = make(httpx.Response(200), json_error(409, "no"))
+    with transport.recording("kill", ["inv_1", "inv_2"], reason="INC-1", request="two") as record:
+        record.send("PATCH", "/1")
+        with pytest.raises(errors.Conflict):
+            record.send("PATCH", "/2")
+    with transport.recording("kill", ["inv_1"], reason=None, request="none") as record:
+        record.result.update(outcome="mixed", outcomes={})
+    with pytest.raises(ZeroDivisionError), transport.recording("kill", [], reason=None, request="none"):
+        raise ZeroDivisionError
+    assert [record.get("outcome") for record in records(tmp_path)] == [None, "refused", None, "mixed", None, "not sent"]
+    assert [record["kind"] for record in records(tmp_path)] == ["intent", "result"] * 3
 
 
 def test_an_interrupted_change_is_written_down_as_unknown(make: Callable[..., Transport], tmp_path: Path) -> None:

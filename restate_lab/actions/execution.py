@@ -1,0 +1,89 @@
+"""Act on many invocations: read each again, act, resolve lost answers by reading, read afterwards, one audit record."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pandas as pd
+
+from restate_lab.actions.moving import Move
+from restate_lab.actions.order import Order
+from restate_lab.actions.outcomes import frame
+from restate_lab.actions.pursuit import Pursuit, Single
+from restate_lab.actions.table import ACTIONS
+from restate_lab.audit import Fate, many
+from restate_lab.client.lab import Lab
+from restate_lab.errors import Interrupted
+from restate_lab.progress import DoneLine, Progress, say
+
+__all__ = ["Order", "execute"]
+
+
+def execute(
+    lab: Lab,
+    order: Order,
+    *,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> pd.DataFrame:
+    """Carry out an order and return one row per id, in order.
+
+    Columns: ``id``; ``outcome`` (``restate_lab.actions.outcomes`` has the words); ``error``; ``new_id`` (of a restart);
+    ``status`` (the word seen afterwards, of a restart that of the new invocation; None where there is no row);
+    ``milliseconds`` from sending to the answer of the request that carried it.
+
+    ``stop`` is asked between requests; when it says True, the frame tells what was done by then. Interrupting does the
+    same and then raises Interrupted, which has the frame. ``progress`` gets how many of how many ids are dealt with.
+
+    Raises:
+        ReadOnly, AuditFailed: nothing was sent.
+        Interrupted: it was interrupted; ``outcome`` is the frame.
+    """
+    started, asked_at = time.monotonic(), datetime.now(UTC)
+    line = progress or DoneLine(order.action.value)
+    request = str(order)
+    with (
+        contextlib.closing(line),
+        lab.transport.recording(order.action.value, order.ids, reason=order.reason, request=request) as record,
+    ):
+        pursuit = (Move if order.action is ACTIONS.MOVE_TO else Single)(lab, order, record)
+        try:
+            interrupt = _carry_out(pursuit, line, stop)
+        finally:  # also after a defect: what is known of each id goes into the audit log
+            outcomes = pursuit.outcomes()
+            record.result.clear()
+            record.result.update(many([Fate(each.outcome, each.error, each.new_id) for each in outcomes]))
+    table = frame(outcomes)
+    table.attrs = {
+        "action": order.action.value,
+        "reason": order.reason,
+        "deployment": order.deployment,
+        "asked_at": asked_at.isoformat(),
+        "seconds": round(time.monotonic() - started, 3),
+        "source": lab.name,
+        "address": lab.settings.admin_url,
+        "change": record.change,
+        "counts": {word: int(n) for word, n in table["outcome"].value_counts().items()},
+        "halt": pursuit.halt,
+    }
+    if pursuit.halt:
+        words = ", ".join(f"{n:,} {word}" for word, n in table.attrs["counts"].items())
+        say(f"{order.action.value} ended early ({pursuit.halt}): {words}.")
+    if interrupt is not None:
+        raise Interrupted(f"{request} was interrupted; outcome has what was done by then.", table) from interrupt
+    return table
+
+
+def _carry_out(pursuit: Pursuit, line: Progress, stop: Callable[[], bool] | None) -> KeyboardInterrupt | None:
+    """Act and read what came of it; an interrupt ends the acting alone and is returned, a second one ends all."""
+    interrupt = None
+    try:
+        pursuit.act(line, stop)
+    except KeyboardInterrupt as error:
+        interrupt = error
+        pursuit.halt = "interrupted"
+    pursuit.look()
+    return interrupt

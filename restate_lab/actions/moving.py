@@ -1,0 +1,144 @@
+"""Carry out a move: pause what runs, wait until it is paused, resume it on the other deployment, verify.
+
+What is paused or suspended is resumed there at once. Whatever ends it half-way, the same move again goes on from what
+it finds: those already there are left out, those paused are resumed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from restate_lab.actions.batch import LARGEST, Call
+from restate_lab.actions.destinations import Destinations, read_destinations
+from restate_lab.actions.order import Order
+from restate_lab.actions.outcomes import Outcome
+from restate_lab.actions.pursuit import SEEN_WITHIN, Pursuit
+from restate_lab.actions.reading import Reading, chunks
+from restate_lab.actions.table import GONE
+from restate_lab.client.lab import Lab
+from restate_lab.client.transport import Record
+from restate_lab.progress import Progress
+
+__all__ = ["Move"]
+
+PAUSED_WITHIN = 90.0  # seconds; a step that lasts is cut off by the abort timeout, and that is often a minute
+_EVERY = 0.3  # seconds between two looks at those that are not paused yet
+_SOON = 0.05
+_PAUSE = Call("pause")
+_READY_TO_GO = ("paused", "suspended")
+_ON_THE_WAY = ("ready", "running", "backing-off")
+
+
+class Move(Pursuit):
+    """A move of invocations to another deployment."""
+
+    def __init__(self, lab: Lab, order: Order, record: Record) -> None:
+        super().__init__(lab, order, record)
+        self._resume = Call("resume", order.deployment)
+        self._destinations = Destinations(str(order.deployment), {})
+        self._waiting: dict[str, None] = {}  # to be paused, in order
+        self._paused: set[str] = set()  # those that were asked to pause
+        self._resumed: set[str] = set()
+
+    def _act(self, line: Progress) -> None:
+        total, begun = len(self._order.ids), 0
+        self._destinations = read_destinations(self._lab, str(self._order.deployment))
+        for chunk in chunks(self._order.ids, LARGEST):
+            if self._stops():
+                return
+            self._begin(chunk)
+            begun += len(chunk)
+            line.update(begun - len(self._waiting), total)
+        ends = time.monotonic() + PAUSED_WITHIN
+        while self._waiting and not self._stops() and time.monotonic() < ends:
+            for chunk in chunks(list(self._waiting), LARGEST):
+                self._go_on(chunk)
+            line.update(total - len(self._waiting), total)
+            if self._waiting:
+                self._sleep(_EVERY)
+
+    def _begin(self, chunk: Sequence[str]) -> None:
+        """Resume at once what can be, and pause the others."""
+        readings = self._allowed(chunk)
+        self._send_resume([id_ for id_ in readings if readings[id_].status in _READY_TO_GO])
+        to_pause = [id_ for id_ in readings if readings[id_].status not in _READY_TO_GO]
+        self._send(_PAUSE, to_pause, self._not_ready)
+        self._paused.update(to_pause)
+        self._waiting.update(dict.fromkeys(id_ for id_ in to_pause if self._may_become_paused(id_)))
+
+    def _go_on(self, chunk: Sequence[str]) -> None:
+        """Resume those that are paused by now."""
+        readings = self._allowed(chunk)
+        ready = [id_ for id_, reading in readings.items() if reading.status in _READY_TO_GO]
+        for id_ in {*chunk} - {*readings} | {*ready}:  # others have ended, or somebody else has moved them
+            del self._waiting[id_]
+        self._send_resume(ready)
+
+    def _send_resume(self, ids: Sequence[str]) -> None:
+        self._send(self._resume, ids, self._about_to_resume)
+
+    def _about_to_resume(self, ids: Sequence[str]) -> list[str]:
+        allowed = list(self._allowed(ids))
+        self._resumed.update(allowed)
+        return allowed
+
+    def _not_ready(self, ids: Sequence[str]) -> list[str]:
+        return [id_ for id_, reading in self._allowed(ids).items() if reading.status not in _READY_TO_GO]
+
+    def _may_become_paused(self, id_: str) -> bool:
+        answer = self._sender.answers.get(id_)
+        if answer is None:  # a second look found it ready before anything was sent
+            return id_ not in self._skipped and self._before[id_].status in _READY_TO_GO
+        return answer.kind in {"taken", "lost"}
+
+    def _allowed(self, ids: Sequence[str]) -> dict[str, Reading]:
+        """Read these again and return those that are still to be moved, and can be."""
+        for id_, reading in self._read(ids).items():
+            self._check(id_, reading)
+            why = self._destinations.why_not(reading)
+            if why is not None and id_ not in self._skipped:
+                self._leave_out(id_, why)
+        return {id_: self._before[id_] for id_ in ids if id_ not in self._skipped}
+
+    def _check(self, id_: str, reading: Reading) -> None:
+        # One that was asked to pause may be ready for a moment between two attempts.
+        if id_ not in self._paused or reading.status not in _ON_THE_WAY:
+            super()._check(id_, reading)
+
+    def look(self) -> None:
+        """Read until those that were resumed are seen on the other deployment, and the others paused."""
+        pending = list(self._sender.answers)
+        ends = time.monotonic() + SEEN_WITHIN
+        while pending and self._look_at(pending) and time.monotonic() < ends:
+            pending = [id_ for id_ in pending if not self._is_settled(id_)]
+            if pending:
+                time.sleep(_SOON)
+
+    def _is_settled(self, id_: str) -> bool:
+        after = self._after[id_]
+        if self._sender.answers[id_].kind in {"refused", "not taken"} or after.status is None:
+            return True
+        return self._destinations.has(after) if id_ in self._resumed else after.status not in _ON_THE_WAY
+
+    def _outcome(self, id_: str) -> Outcome:
+        outcome = super()._outcome(id_)
+        if outcome.outcome == "skipped" and id_ in self._paused:
+            return replace(outcome, error=f"it was asked to pause, and then {outcome.error}")
+        after = self._after.get(id_)
+        if after is None or outcome.outcome in {"skipped", "not sent"}:
+            return outcome
+        if id_ in self._resumed and self._destinations.has(after):
+            return replace(outcome, outcome="done", error=None)
+        where = f"it is {after.status or GONE} on {after.deployment}"
+        if outcome.outcome in {"refused", "unknown"}:
+            return replace(outcome, error=f"{outcome.error}; {where}")
+        if id_ in self._resumed:
+            return replace(outcome, outcome="accepted", error=f"resumed, and not seen there yet: {where}")
+        return replace(outcome, outcome="accepted", error=f"{where}: {self._how_on(after)}")
+
+    def _how_on(self, after: Reading) -> str:
+        if after.status == "paused":
+            return "the same move again resumes it there"
+        return "it is paused when its attempt ends; the same move again then goes on"

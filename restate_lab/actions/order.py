@@ -1,0 +1,45 @@
+"""An order: what is to be done to which invocations, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from restate_lab.actions.table import ACTIONS
+from restate_lab.client.arguments import check_count, check_deployment_choice, check_id
+from restate_lab.errors import ArgumentError
+
+__all__ = ["Order"]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be done to which invocations, and why; ``deployment`` and ``from_`` are as the action takes them.
+
+    Raises:
+        ArgumentError: an id is malformed or there twice (a restart would happen twice), or there is no reason.
+    """
+
+    action: ACTIONS
+    ids: tuple[str, ...]
+    reason: str
+    deployment: str | None = None
+    from_: int | None = None
+
+    def __post_init__(self) -> None:
+        twice = [id_ for id_, n in Counter(self.ids).items() if n > 1]
+        if twice:
+            raise ArgumentError(f"{len(twice):,} ids are there more than once, such as {twice[0]}: name each once.")
+        for id_ in self.ids:
+            check_id("ids", id_, "invocation")
+        if not self.reason.strip():
+            raise ArgumentError("reason is empty: say in a few words why, for whoever reads the audit log.")
+        if self.deployment is not None:
+            check_deployment_choice("deployment", self.deployment)
+        if self.from_ is not None:
+            check_count("from_", self.from_)
+
+    def __str__(self) -> str:
+        options = {"deployment": self.deployment, "from": self.from_}
+        given = "".join(f", {name} {value}" for name, value in options.items() if value is not None)
+        return f"{self.action.value} of {len(self.ids):,} invocations{given}"

@@ -1,0 +1,97 @@
+"""What came of each invocation of a plan: judged from what was answered and what was read, told as a frame.
+
+The words, which must not lie:
+
+done      seen by reading: it has happened
+accepted  the server took it, and reading does not show it yet (``error`` says what it waits for)
+refused   the server said no, or could not take it for as long as it was asked
+skipped   nothing was sent: its status, read just before, does not allow it any more
+unknown   the answer was lost, and reading does not show that it has happened
+not sent  nothing was sent: the execution was stopped, or gave up, before its turn
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from restate_lab.actions.batch import Answer
+from restate_lab.actions.reading import Reading
+from restate_lab.actions.table import ACTIONS, GONE
+from restate_lab.client.admin import notes
+
+__all__ = ["COLUMNS", "WORDS", "Outcome", "frame", "has_happened", "judge"]
+
+WORDS = ("done", "accepted", "refused", "skipped", "unknown", "not sent")
+Word = Literal["done", "accepted", "refused", "skipped", "unknown", "not sent"]
+COLUMNS = ("id", "outcome", "error", "new_id", "status", "milliseconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One row: ``status`` is what was seen afterwards, of a restart that of the new invocation.
+
+    None: there is no row (any more), or it was not read.
+    """
+
+    id: str
+    outcome: Word
+    error: str | None = None
+    new_id: str | None = None
+    status: str | None = None
+    milliseconds: float | None = None
+
+
+def has_happened(action: ACTIONS, before: Reading, after: Reading, *, taken: bool) -> bool:
+    """Tell whether reading shows that an action has happened; ``taken`` says that the server took it.
+
+    A resumed invocation may back off or be suspended again at once: where the server took it, that it is not paused is
+    enough; where the answer was lost, something must have changed. A restart is seen by its new invocation.
+    """
+    if action is ACTIONS.PURGE_JOURNAL:
+        return after.journal_size == 0
+    if action is ACTIONS.RESUME and not taken and after == before:
+        return False
+    return (after.status or GONE) in action.rule.settles
+
+
+def judge(action: ACTIONS, id_: str, answer: Answer | None, before: Reading, after: Reading | None) -> Outcome:
+    """Return what came of one invocation that was to be acted on.
+
+    ``answer`` None means that nothing was sent, ``after`` None that it could not be read afterwards.
+    """
+    if answer is None:
+        return Outcome(id_, "not sent", status=before.status)
+    status, took = after.status if after else None, answer.milliseconds
+    if answer.kind in {"refused", "not taken"}:
+        return Outcome(id_, "refused", answer.error, status=status, milliseconds=took)
+    taken = answer.kind == "taken"
+    if answer.new_id or (after and has_happened(action, before, after, taken=taken)):
+        return Outcome(id_, "done", None, answer.new_id, status, took)
+    if not taken:
+        seen = f"it is {status or GONE} afterwards" if after else "it could not be read afterwards"
+        return Outcome(id_, "unknown", f"{answer.error}; {seen}", None, status, took)
+    note = _waits_for(action, after.status) if after else "the server took it; it could not be read afterwards"
+    return Outcome(id_, "accepted", note, None, status, took)
+
+
+def frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:
+    """Return one row per outcome, in order."""
+    rows = [(each.id, each.outcome, each.error, each.new_id, each.status, each.milliseconds) for each in outcomes]
+    table = pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
+    table["milliseconds"] = table["milliseconds"].astype("float64")
+    return table
+
+
+def _waits_for(action: ACTIONS, status: str | None) -> str:
+    """Say why what the server took is not seen yet."""
+    if action is ACTIONS.CANCEL:
+        return notes.cancelled_later(status)[1]
+    if action is ACTIONS.KILL:
+        return notes.killed(status)[1]
+    if action is ACTIONS.PAUSE:
+        return (notes.paused_at_once if status == "suspended" else notes.paused_later)(status)[1]
+    return f"accepted; it is {status or GONE}"

@@ -1,0 +1,186 @@
+"""Make a plan: check what is asked, read each target, and say what would happen to it; nothing is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from restate_lab.actions.goes_with import find_callees, goes_with
+from restate_lab.actions.planned import Family, Plan
+from restate_lab.actions.prefixes import prefix_frame, read_prefixes
+from restate_lab.actions.preview import preview
+from restate_lab.actions.table import ACTIONS, NOT_BEGUN
+from restate_lab.actions.targets import read_ids
+from restate_lab.client.arguments import check_count, check_deployment_choice
+from restate_lab.client.lab import Lab
+from restate_lab.errors import ArgumentError, NotOnThisServer, TimedOut
+
+__all__ = ["Plan", "make_plan", "plan"]
+
+_PREFIXES = 20  # journals whose beginnings are listed
+_MOST_CALLEES = 100_000
+_WITH_CALLEES = {ACTIONS.CANCEL, ACTIONS.KILL, ACTIONS.PAUSE, ACTIONS.RESUME}
+_RESTARTS = 10_000  # targets that are looked for
+_SCAN_WITHIN = 10.0  # seconds
+_RESTARTED = "SELECT DISTINCT restarted_from AS id FROM sys_invocation_status WHERE restarted_from IN :ids"
+_DEPLOYMENT = "SELECT id FROM sys_deployment WHERE id = :id"
+
+
+def plan(
+    lab: Lab,
+    action: str,
+    targets: Any,
+    /,
+    *,
+    deployment: str | None = None,
+    from_: int | None = None,
+    include_callees: bool = False,
+) -> Plan:
+    """Plan an action on invocations: read each of them now, say what would happen to it, and send nothing.
+
+    ``action`` is one of ``ACTIONS``, and who does not meet what it needs is left out:
+
+    - ``cancel``: it has not ended
+    - ``kill``: it has not ended
+    - ``pause``: it runs or backs off; with vqueues also ready and suspended ones
+    - ``resume``: it is paused, suspended or backing off
+    - ``purge``: it has ended
+    - ``purge_journal``: it has ended, and its journal is there
+    - ``restart_as_new``: it has ended, its journal is there, and it is no workflow
+
+    ``restate_lab.actions.table.effects()`` says what each does in each status, on servers with vqueues and without.
+    ``targets``: one id, a list or Series of ids, or a frame with a column ``id`` or ``invocation_id``; what is there
+    twice is joined. ``deployment`` ("latest", "keep" or an id; resume and restart_as_new) says where it goes on.
+    ``from_`` (restart_as_new) is the index in sys_journal of the last entry that is kept. ``include_callees`` (cancel,
+    kill, pause, resume) makes whoever they have called and who has not ended a target, too.
+
+    The plan has:
+
+    - ``frame``: one row per target, in order: ``id, target, service, status, age, unmoved_for``; ``effect`` (what will
+      happen) or ``left_out`` (why nothing will), one of them None; ``callee_of`` (the target that called it)
+    - ``targets, counts, left_out``: who would be acted on, how many by service and status, and who would not
+    - ``goes_with``: for kill and cancel what goes with them: ``kind`` ("call", "one-way call", "key", "waiter"), ``id,
+      target, status, of`` (which target it goes with), ``what``; ``not_seen`` says what this does not show. A kill
+      takes along what they have called or sent one-way and has not ended, all the way down; a cancel what they called
+    - ``prefixes``: for restart_as_new, of up to 20 targets, the entries that ``from_`` may name; ``restarted``: the
+      targets that were restarted before, which is warned of
+    - ``execute(reason=…)``, ``only(ids)``, ``first(n)``, ``outcome``
+
+    Raises:
+        ArgumentError: there is no such action, it does not take the option, or what is meant cannot be told.
+        NotOnThisServer: the server is older than any on which this was tried.
+        RestateLabError: what reading raises.
+    """
+    if action == ACTIONS.MOVE_TO:
+        raise ArgumentError("move_to has a function of its own: restate_lab.move_to(lab, targets, deployment=…).")
+    return make_plan(lab, action, targets, deployment=deployment, from_=from_, include_callees=include_callees)
+
+
+def make_plan(
+    lab: Lab,
+    action: str,
+    targets: Any,
+    *,
+    deployment: str | None = None,
+    from_: int | None = None,
+    include_callees: bool = False,
+) -> Plan:
+    """Plan any action, move_to too; ``plan()`` says the rest."""
+    chosen = _checked(lab, action, deployment, from_, include_callees=include_callees)
+    made_at, family = datetime.now(UTC), Family()
+    ids, twice = read_ids(targets)
+    rows = preview(lab, chosen, ids, deployment=deployment, from_=from_)
+    if include_callees:
+        rows = _with_callees(lab, chosen, rows, deployment)
+    rows.attrs = _attrs(lab, chosen, made_at, twice)
+    kept = rows[rows["left_out"].isna()]
+    going = goes_with(lab, chosen, kept)
+    again = list(kept["id"]) if chosen is ACTIONS.RESTART_AS_NEW else []
+    restarted, unread = _restarted(lab, again)
+    return Plan(
+        action=chosen,
+        frame=rows,
+        goes_with=going.frame,
+        prefixes=prefix_frame(read_prefixes(lab, again[:_PREFIXES])),
+        restarted=restarted,
+        not_seen=(*going.not_seen, *unread),
+        deployment=deployment,
+        from_=from_,
+        made_at=made_at,
+        environment=lab.name,
+        address=lab.settings.admin_url,
+        server=f"restate {lab.version}, {'with' if lab.features.get('vqueues', False) else 'without'} vqueues",
+        _kept=tuple(kept["id"]),
+        _lab=lab,
+        _family=family,
+    )
+
+
+def _attrs(lab: Lab, action: ACTIONS, made_at: datetime, joined: int) -> dict[Hashable, Any]:
+    made = made_at.isoformat()
+    return {"action": action.value, "source": lab.name, "version": lab.version, "made_at": made, "joined": joined}
+
+
+def _checked(lab: Lab, action: str, deployment: str | None, from_: int | None, *, include_callees: bool) -> ACTIONS:
+    """Return the action, if it is one and takes these options on this source."""
+    if not hasattr(lab, "transport"):
+        raise ArgumentError(
+            f"a plan needs a live cluster, as connect() gives it; {getattr(lab, 'name', lab)!r} can only be read."
+        )
+    if action not in set(ACTIONS):
+        raise ArgumentError(f"there is no action {action!r}; there are {', '.join(ACTIONS)}.")
+    chosen = ACTIONS(action)
+    for name, value in (("deployment", deployment), ("from_", from_)):
+        if value is not None and name not in chosen.rule.options:
+            takers = [each.value for each in ACTIONS if name in each.rule.options]
+            raise ArgumentError(f"{chosen} takes no {name}; it is for {', '.join(takers)}.")
+    if include_callees and chosen not in _WITH_CALLEES:
+        raise ArgumentError(f"{chosen} takes no include_callees; it is for {', '.join(sorted(_WITH_CALLEES))}.")
+    if from_ is not None:
+        check_count("from_", from_)
+    _check_deployment(lab, chosen, deployment)
+    if _number(lab.version) < _number(chosen.rule.since):
+        since = chosen.rule.since
+        raise NotOnThisServer(f"{chosen} was tried on restate {since} and newer; {lab.name} has {lab.version}.")
+    return chosen
+
+
+def _check_deployment(lab: Lab, action: ACTIONS, deployment: str | None) -> None:
+    if action is ACTIONS.MOVE_TO and deployment in {None, "keep"}:
+        raise ArgumentError("move_to needs deployment=: 'latest', or the id of one.")
+    if deployment is None or check_deployment_choice("deployment", deployment) in {"latest", "keep"}:
+        return
+    if not lab.arrow(_DEPLOYMENT, id=deployment, progress=False).num_rows:
+        raise ArgumentError(f"there is no deployment {deployment!r} on {lab.name}: list_deployments() has them.")
+
+
+def _with_callees(lab: Lab, action: ACTIONS, rows: pd.DataFrame, deployment: str | None) -> pd.DataFrame:
+    """Return the rows with one for each invocation that a target has called and that has not ended."""
+    kept = rows[rows["left_out"].isna() & ~rows["status"].isin(NOT_BEGUN)]
+    found = find_callees(lab, list(kept["id"]), set(rows["id"]), follow_sent=False, most=_MOST_CALLEES)
+    if found.left_out:
+        raise ArgumentError(f"include_callees finds too many: {'; '.join(found.left_out)}. Plan fewer at a time.")
+    if not found.of:
+        return rows
+    more = preview(lab, action, list(found.of), deployment=deployment, from_=None, callee_of=found.of)
+    return pd.concat([rows, more], ignore_index=True)
+
+
+def _restarted(lab: Lab, ids: list[str]) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return those that were restarted before, and what could not be read: it takes a scan."""
+    first = ids[:_RESTARTS]
+    if not first:
+        return frozenset(), ()
+    try:
+        rows = lab.arrow(_RESTARTED, ids=first, timeout=_SCAN_WITHIN, progress=False)
+    except TimedOut:
+        return frozenset(), (f"whether they were restarted before was not read: it takes over {_SCAN_WITHIN:g} s here",)
+    said = (f"of the first {len(first):,} alone it was read whether they were restarted before",)
+    return frozenset(map(str, rows["id"].to_pylist())), said if len(ids) > len(first) else ()
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.partition("-")[0].split(".") if part.isdigit())

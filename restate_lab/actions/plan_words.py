@@ -1,0 +1,144 @@
+"""A plan in words: what to read before it is executed, and the whole of it as text for a terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from restate_lab.actions.table import ACTIONS, NOT_BEGUN
+
+if TYPE_CHECKING:
+    from restate_lab.actions.planned import Plan
+
+__all__ = ["age", "groups", "headline", "next_step", "notes", "plan_text", "warnings_for"]
+
+_MOST = 10  # rows of each list; the frames have all
+_LOSSES = {
+    ACTIONS.KILL: (
+        "Kill ends them without clean-up: what they have done stays done, and no compensation runs. Where that "
+        "matters, cancel instead."
+    ),
+    ACTIONS.PURGE: (
+        "Purge removes them for good, with journal and output, and of a workflow its state: whatever is still to be "
+        "found out about them, find it out before."
+    ),
+    ACTIONS.PURGE_JOURNAL: (
+        "The journals are removed for good: these invocations can then not be explained or restarted any more."
+    ),
+}
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+
+def headline(plan: Plan) -> str:
+    """Return what would be done to how many."""
+    number, left_out = len(plan.targets), len(plan.left_out)
+    options = {"deployment": plan.deployment, "from_": plan.from_}
+    given = "".join(f", {name}={value}" for name, value in options.items() if value is not None)
+    acted = len(plan.frame) - left_out - number
+    rest = [f"{left_out:,} left out"] if left_out else []
+    rest += [f"{acted:,} acted on through a related plan"] if acted else []
+    return f"{plan.action} {number:,} of {len(plan.frame):,} invocations{given}" + (
+        f" ({', '.join(rest)})" if rest else ""
+    )
+
+
+def warnings_for(plan: Plan) -> tuple[str, ...]:
+    """Return what should be read before a plan is executed."""
+    action, counts = plan.action, plan.counts
+    said = [_LOSSES[action]] if action in _LOSSES and len(counts) else []
+    kinds = plan.goes_with["kind"].value_counts()
+    sent, called = int(kinds.get("one-way call", 0)), int(kinds.get("call", 0))
+    if action is ACTIONS.KILL and sent + called:
+        said.append(f"{sent + called:,} more are killed with them, {sent:,} of which were sent one-way: see goes_with.")
+    if action is ACTIONS.CANCEL and called:
+        said.append(f"{called:,} more that they have called are cancelled with them: see goes_with.")
+    vanish = int(counts.loc[counts["status"].isin(NOT_BEGUN), "n"].sum())
+    if vanish and action in {ACTIONS.CANCEL, ACTIONS.KILL}:
+        said.append(f"{vanish:,} have not begun: these vanish, and no completed record of them stays.")
+    if again := len(plan.restarted.intersection(plan.targets)):
+        said.append(f"{again:,} were restarted before: what they do would be done once more.")
+    return tuple(said)
+
+
+def groups(rows: pd.DataFrame, column: str) -> list[tuple[int, str, str]]:
+    """Return how many rows share a status and the words of a column: number, status, words; most first."""
+    counts = Counter(
+        (status or "–", words) for status, words in zip(rows["status"], rows[column], strict=True) if words is not None
+    )
+    return [(n, status, words) for (status, words), n in counts.most_common()]
+
+
+def notes(plan: Plan) -> list[str]:
+    """Return what else is to be known: duplicates, what was not looked at, how long the plan lasts."""
+    twice = plan.frame.attrs.get("joined", 0)
+    said = [f"ids that were there more than once are joined: {twice:,} fewer"] if twice else []
+    return [*said, *plan.not_seen]
+
+
+def next_step(plan: Plan) -> str:
+    """Return what to write next, or that there is nothing to be done."""
+    number = len(plan.targets)
+    if plan.is_executed:
+        return "It was executed; plan.outcome has what came of it."
+    if not number:
+        return "There is nothing to be done."
+    expect = f", expect={number}" if number > plan.action.rule.expect_above else ""
+    return f'Nothing has been sent. Until {plan.expires_at:%H:%M:%S} UTC: plan.execute(reason="…"{expect})'
+
+
+def age(value: Any) -> str:
+    """Return a length of time in its largest units, such as "2h 13min"; "" where it is not known."""
+    if pd.isna(value):
+        return ""
+    rest = max(int(value / timedelta(seconds=1)), 0)
+    parts = []
+    for unit, seconds in _UNITS:
+        count, rest = divmod(rest, seconds)
+        parts += [f"{count}{unit}"] if count else []
+    return " ".join(parts[:2]) or "0s"
+
+
+def plan_text(plan: Plan) -> str:
+    """Return the whole plan as text; its first line says where."""
+    return "\n".join(_lines(plan))
+
+
+def _lines(plan: Plan) -> Iterator[str]:
+    yield plan.where
+    yield headline(plan)
+    yield from (f"! {warning}" for warning in plan.warnings)
+    rows = plan.rows
+    for title, groups_of in (
+        ("What will happen", groups(rows, "effect")),
+        ("Left out", groups(plan.frame, "left_out")),
+    ):
+        yield from _list(title, [f"{n:>9,}  {status:<11}  {words}" for n, status, words in groups_of], len(groups_of))
+    for title, frame, layout in (
+        ("By service", plan.counts, "{n:>9,}  {status:<11}  {service}"),
+        ("Invocations", rows, "  {id}  {status:<11}  {age:>9}  {target}"),
+        ("Goes with them", plan.goes_with, "  {kind:<12}  {target}  {what}"),
+        ("May be kept in a restart", plan.prefixes, "  {id}  from_={from_}  {entry}"),
+    ):
+        yield from _list(title, [_line(layout, row) for row in frame.head(_MOST).to_dict("records")], len(frame))
+    yield from (f"- {note}" for note in notes(plan))
+    yield next_step(plan)
+
+
+def _line(layout: str, row: dict[Any, Any]) -> str:
+    """Return a row in a layout; characters that would move a terminal's cursor are spelled out."""
+    words = {str(name): age(value) if name == "age" else value for name, value in row.items()}
+    line = layout.format(**words)
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
+
+
+def _list(title: str, lines: list[str], total: int) -> Iterator[str]:
+    if not lines:
+        return
+    yield f"{title}:"
+    yield from lines[:_MOST]
+    if total > _MOST:
+        yield f"  … and {total - _MOST:,} more"

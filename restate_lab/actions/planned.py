@@ -1,0 +1,253 @@
+"""A Plan: what an action would do to which invocations, to be reviewed; ``execute`` then does exactly that, once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from restate_lab.actions.execution import execute
+from restate_lab.actions.order import Order
+from restate_lab.actions.outcomes import frame as outcome_frame
+from restate_lab.actions.plan_card import plan_card
+from restate_lab.actions.plan_words import plan_text, warnings_for
+from restate_lab.actions.table import ACTIONS
+from restate_lab.actions.targets import read_ids
+from restate_lab.client.arguments import check_count
+from restate_lab.client.lab import Lab
+from restate_lab.errors import ArgumentError, AuditFailed, Interrupted, PlanExpired, ReadOnly
+from restate_lab.progress import Progress
+
+__all__ = ["Family", "Plan"]
+
+LASTS = timedelta(minutes=15)
+
+
+@dataclass(slots=True)
+class Family:
+    """What a plan and the smaller ones made from it share: when they were made, and who was acted on by one of them."""
+
+    acted: set[str] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    made: float = field(default_factory=time.monotonic)
+
+    def age(self, made_at: datetime) -> timedelta:
+        """Return the time since they were made: by the clock that a sleeping laptop stops, or by the other one."""
+        return max(timedelta(seconds=time.monotonic() - self.made), datetime.now(UTC) - made_at)
+
+
+@dataclass(slots=True)
+class _Execution:
+    """On whom one plan was executed (None: it was not), and what came of it."""
+
+    targets: tuple[str, ...] | None = None
+    outcome: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Plan:
+    """What an action would do to which invocations; ``plan()`` makes it, and says what is in it; it sends nothing.
+
+    ``only()`` and ``first()`` give smaller plans. All of them together act on an invocation once: what was acted on
+    through one of them is no target of the others any more. A plan that is made anew knows nothing of that.
+    """
+
+    action: ACTIONS
+    frame: pd.DataFrame
+    goes_with: pd.DataFrame
+    prefixes: pd.DataFrame
+    restarted: frozenset[str]
+    not_seen: tuple[str, ...]
+    deployment: str | None
+    from_: int | None
+    made_at: datetime
+    environment: str
+    address: str
+    server: str
+    _kept: tuple[str, ...]
+    _lab: Lab
+    _family: Family = field(default_factory=Family)
+    _execution: _Execution = field(default_factory=_Execution)
+
+    @property
+    def where(self) -> str:
+        """Return the environment's name and address, and what the server is."""
+        return f"{self.environment} at {self.address} ({self.server})"
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Return the ids that would be acted on, in order: not left out, and not acted on through a related plan.
+
+        Of a plan that was executed: the ids that it acted on.
+        """
+        if self._execution.targets is not None:
+            return self._execution.targets
+        return tuple(id_ for id_ in self._kept if id_ not in self._family.acted)
+
+    @property
+    def is_executed(self) -> bool:
+        """Tell whether it was executed; it is then of no further use."""
+        return self._execution.targets is not None
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """Return the rows of ``frame`` that are of ``targets``."""
+        return _rows_of(self.frame, "id", set(self.targets))
+
+    @property
+    def counts(self) -> pd.DataFrame:
+        """Return how many would be acted on: one row per service and status, most first (``service, status, n``)."""
+        counts = self.rows.groupby(["service", "status"], sort=False).size().rename("n").reset_index()
+        return counts.sort_values(["n", "service", "status"], ascending=[False, True, True], ignore_index=True)
+
+    @property
+    def left_out(self) -> pd.DataFrame:
+        """Return who is left out and why: one row each (``id, target, status, why``)."""
+        rows = self.frame.loc[self.frame["left_out"].notna(), ["id", "target", "status", "left_out"]]
+        return rows.rename(columns={"left_out": "why"}).reset_index(drop=True)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what should be read before executing."""
+        return warnings_for(self)
+
+    @property
+    def outcome(self) -> pd.DataFrame | None:
+        """Return what ``execute`` returned, also when it was interrupted; None before."""
+        return self._execution.outcome
+
+    @property
+    def expires_at(self) -> datetime:
+        """Return until when it may be executed, UTC."""
+        return self.made_at + LASTS
+
+    def only(self, ids: Any) -> Plan:
+        """Return a smaller plan, of these ids alone (given as ``plan()`` takes them); nothing is read again.
+
+        Raises:
+            ArgumentError: some are not in this plan.
+        """
+        wanted, _ = read_ids(ids)
+        strange = [id_ for id_ in wanted if id_ not in set(self.frame["id"])]
+        if strange:
+            raise ArgumentError(f"{len(strange):,} of these ids are not in the plan, such as {strange[0]!r}.")
+        return self._of(wanted)
+
+    def first(self, n: int) -> Plan:
+        """Return a smaller plan, of the first ``n`` that would be acted on."""
+        return self._of(self.targets[: check_count("n", n)])
+
+    def execute(
+        self,
+        *,
+        reason: str,
+        expect: int | None = None,
+        progress: Progress | None = None,
+        stop: Callable[[], bool] | None = None,
+    ) -> pd.DataFrame:
+        """Do it, and return one row per target with what came of it; ``restate_lab.actions.outcomes`` has the words.
+
+        Each status is read again just before, and who changed meanwhile is skipped. ``reason`` goes to the audit log.
+        ``expect`` is the exact number of targets: needed above 100, and above 10 for kill and purge. A plan without
+        targets does nothing and returns no row. ``progress`` is told how many of how many are dealt with; when ``stop``
+        says True, the rest is not sent. Columns: ``id, outcome, error, new_id, status, milliseconds``.
+
+        Raises:
+            ReadOnly: the connection may only read.
+            ArgumentError: ``reason`` is empty, or ``expect`` is missing or not the number.
+            PlanExpired: it was executed already, or was made more than 15 minutes ago.
+            AuditFailed: the intent could not be written. After none of these four was anything sent.
+            Interrupted: you interrupted it; ``outcome`` has what was done by then.
+        """
+        if self._lab.read_only:
+            raise ReadOnly(f"{self.action} was not sent: this connection to {self.environment} may only read.")
+        if not str(reason or "").strip():
+            raise ArgumentError('reason is empty: say why, as in reason="INC-42: the weather API is back".')
+        targets = self._take(expect)
+        try:
+            outcome = self._carry_out(targets, reason, progress, stop)
+        except (ReadOnly, AuditFailed, ArgumentError):  # nothing was sent
+            self._give_back(targets)
+            raise
+        except Interrupted as error:
+            self._execution.outcome = error.outcome
+            raise
+        self._execution.outcome = outcome
+        return outcome
+
+    def __repr__(self) -> str:
+        done = "executed" if self.is_executed else "nothing sent yet"
+        return f"<Plan {self.action} {len(self.targets):,} of {len(self.frame):,} on {self.where}, {done}>"
+
+    def __str__(self) -> str:
+        return plan_text(self)
+
+    def _repr_html_(self) -> str:
+        return plan_card(self)
+
+    def _of(self, ids: Sequence[str]) -> Plan:
+        wanted = set(ids)
+        return replace(
+            self,
+            frame=_rows_of(self.frame, "id", wanted),
+            goes_with=_rows_of(self.goes_with, "of", wanted),
+            prefixes=_rows_of(self.prefixes, "id", wanted),
+            _kept=tuple(id_ for id_ in self._kept if id_ in wanted),
+            _execution=_Execution(),
+        )
+
+    def _take(self, expect: int | None) -> tuple[str, ...]:
+        """Return the targets, which from now on are no other plan's; once, and not too late."""
+        with self._family.lock:
+            if self.is_executed:
+                raise PlanExpired("this plan was executed already: its outcome stands in plan.outcome. Make it again.")
+            if self._family.age(self.made_at) > LASTS:
+                raise PlanExpired(
+                    f"this plan is of {self.made_at:%H:%M:%S} UTC, more than 15 minutes ago: make it again, and look."
+                )
+            targets = self.targets
+            _check_expect(self.action, len(targets), expect)
+            self._execution.targets = targets
+            self._family.acted.update(targets)
+            return targets
+
+    def _give_back(self, targets: Sequence[str]) -> None:
+        with self._family.lock:
+            self._execution.targets = None
+            self._family.acted.difference_update(targets)
+
+    def _carry_out(
+        self,
+        targets: tuple[str, ...],
+        reason: str,
+        progress: Progress | None,
+        stop: Callable[[], bool] | None,
+    ) -> pd.DataFrame:
+        if not targets:
+            return outcome_frame([])
+        order = Order(self.action, targets, reason, self.deployment, self.from_)
+        return execute(self._lab, order, progress=progress, stop=stop)
+
+
+def _rows_of(frame: pd.DataFrame, column: str, ids: set[str]) -> pd.DataFrame:
+    # Of texts, isin() is slow.
+    wanted = pd.Series([each in ids for each in frame[column]], index=frame.index, dtype=bool)
+    return frame[wanted].reset_index(drop=True)
+
+
+def _check_expect(action: ACTIONS, number: int, expect: int | None) -> None:
+    if expect is None and number > action.rule.expect_above:
+        raise ArgumentError(
+            f"this would {action} {number:,} invocations, and nothing was sent: above {action.rule.expect_above} say "
+            f"that this is meant, with expect={number}."
+        )
+    if expect is not None and (isinstance(expect, bool) or expect != number):
+        raise ArgumentError(
+            f"expect is {expect!r}, and this would {action} {number:,} invocations; nothing was sent. Look at the plan "
+            f"again; if all of them are meant, write expect={number}."
+        )

@@ -1,0 +1,108 @@
+"""What an action would do to each invocation, by what was just read of it; or why it is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from restate_lab.actions.destinations import read_destinations
+from restate_lab.actions.prefixes import Prefix, read_prefixes
+from restate_lab.actions.reading import Reading
+from restate_lab.actions.table import ACTIONS, Effect, Rule
+from restate_lab.actions.targets import is_invocation_id, read_states
+from restate_lab.client.lab import Lab
+
+__all__ = ["COLUMNS", "preview"]
+
+COLUMNS = (
+    "id", "target", "service", "status", "age", "unmoved_for", "effect", "left_out", "callee_of",
+)  # fmt: skip
+_MALFORMED = "malformed: no invocation has such an id"
+_GONE = "gone: there is no such invocation (any more)"
+_WORKFLOW = "a workflow cannot be restarted"
+_NO_JOURNAL = "its journal was purged, or not kept"
+
+
+def preview(
+    lab: Lab,
+    action: ACTIONS,
+    ids: Sequence[str],
+    *,
+    deployment: str | None,
+    from_: int | None,
+    callee_of: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """Read each target and return one row per id, in order, with ``effect`` or ``left_out``; sends nothing.
+
+    ``callee_of`` has, for targets that come with others, the id that they come with.
+    """
+    known = {id_: is_invocation_id(id_) for id_ in ids}
+    states = read_states(lab, [id_ for id_ in ids if known[id_]]).reindex(pd.Index(list(ids), name="id"))
+    effects = _effects(action.rule, states["status"], lab, deployment)
+    why = states["status"].map({word: None if effect.acts else effect.words for word, effect in effects.items()})
+    why = why.astype("object").where(why.notna(), _more(lab, action, states[why.isna()], deployment, from_))
+    why[states["status"].isna()] = _GONE
+    why[[id_ for id_ in ids if not known[id_]]] = _MALFORMED
+    words = states["status"].map({word: effect.words for word, effect in effects.items()}).astype("object")
+    now = pd.Timestamp(lab.now)
+    frame = pd.DataFrame(
+        {
+            "target": states["target"],
+            "service": states["target_service_name"],
+            "status": states["status"],
+            "age": now - pd.to_datetime(states["created_at"], utc=True),
+            "unmoved_for": now - pd.to_datetime(states["modified_at"], utc=True),
+            "effect": words.where(why.isna(), None),
+            "left_out": why.where(why.notna(), None),
+            "callee_of": pd.Series([(callee_of or {}).get(id_) for id_ in ids], index=states.index, dtype="object"),
+        }
+    )
+    texts = [name for name in COLUMNS if name not in {"id", "age", "unmoved_for"}]
+    frame[texts] = frame[texts].astype("object").where(frame[texts].notna(), None)
+    return frame.reset_index()[list(COLUMNS)]
+
+
+def _effects(rule: Rule, statuses: pd.Series[Any], lab: Lab, deployment: str | None) -> dict[str, Effect]:
+    has_vqueues = lab.features.get("vqueues", False)
+    return {
+        word: rule.effect(word, has_vqueues=has_vqueues, deployment=deployment) for word in statuses.dropna().unique()
+    }
+
+
+def _more(lab: Lab, action: ACTIONS, states: pd.DataFrame, deployment: str | None, from_: int | None) -> pd.Series[Any]:
+    """Return why each is left out by something else than its status."""
+    why = pd.Series(None, index=states.index, dtype="object")
+    if action is ACTIONS.MOVE_TO:
+        there = read_destinations(lab, str(deployment))
+        exist = states[states["status"].notna()]
+        found = [there.why_not(_reading(row)) for row in exist.to_dict("records")]
+        why[exist.index] = pd.Series(found, index=exist.index, dtype="object")
+    if action in {ACTIONS.RESTART_AS_NEW, ACTIONS.PURGE_JOURNAL}:
+        why[states["journal_size"].fillna(0) == 0] = _NO_JOURNAL
+    if action is ACTIONS.RESTART_AS_NEW:
+        why[states["service_type"] == "workflow"] = _WORKFLOW
+        if from_:
+            left = list(why.index[why.isna() & states["status"].notna()])
+            for id_, prefix in read_prefixes(lab, left).items():
+                why[id_] = _why_not_from(from_, prefix)
+    return why
+
+
+def _why_not_from(from_: int, prefix: Prefix) -> str | None:
+    if from_ < prefix.ends:
+        return None
+    if from_ >= prefix.length:
+        return f"its journal has no entry {from_}: it ends with {prefix.length - 1}"
+    return f"entry {prefix.ends} ({prefix.stopped_by}) has no completion: from_ may be {prefix.ends - 1} at most"
+
+
+def _reading(row: Mapping[Any, Any]) -> Reading:
+    return Reading(
+        status=row["status"],
+        journal_size=0,
+        deployment=row["pinned_deployment_id"],
+        protocol=None if pd.isna(row["protocol"]) else int(row["protocol"]),
+        service=row["target_service_name"],
+    )

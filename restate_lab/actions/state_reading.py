@@ -1,0 +1,140 @@
+"""The state of one virtual object or workflow, as a mapping, read from any source."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from restate_lab.actions.state_card import state_card
+from restate_lab.actions.state_values import encoding_of, masked
+from restate_lab.analysis.payloads import decode
+from restate_lab.client.arguments import check_name, shown
+from restate_lab.client.state_version import state_version
+from restate_lab.errors import ArgumentError, NotFound, NotOnThisServer
+from restate_lab.source import Source
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["State", "StateReader"]
+
+_STATE = "SELECT key, value FROM state WHERE service_name = :service AND service_key = :key"
+_SCOPED, _UNSCOPED = " AND scope = :scope", " AND scope IS NULL"
+_SERVICES = "SELECT name, ty FROM sys_service"
+_LONGEST_REPR = 60
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class State(Mapping[str, Any]):
+    """The state of one virtual object or workflow at a moment, by key, in the keys' order; ``state()`` reads it.
+
+    A value is what its bytes say: parsed as JSON, else text, else the bytes; None where they are empty. Each look
+    gives a value of its own, so changing one changes neither this State nor the cluster. ``scope`` is None for the
+    object without a scope; ``read_at`` (UTC) is the source's moment, ``source`` its name.
+    """
+
+    service: str
+    key: str
+    scope: str | None
+    read_at: datetime
+    source: str
+    _raw: Mapping[str, bytes]
+
+    @property
+    def raw(self) -> Mapping[str, bytes]:
+        """Return the bytes of each key, read-only."""
+        return MappingProxyType(dict(self._raw))
+
+    @property
+    def version(self) -> str:
+        """Return the version of the whole: what the server compares before it takes a change."""
+        return state_version(self._raw)
+
+    @property
+    def where(self) -> str:
+        """Return whose state this is."""
+        return f"{self.service}/{self.key}{f' of scope {self.scope}' if self.scope else ''}"
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per key, for the eye: what has a secret name is ••• here (the State itself has it).
+
+        Columns: ``key``, ``value`` (decoded), ``encoding`` ("json", "text", "bytes", or "empty") and ``size`` (bytes).
+        """
+        import pandas as pd  # noqa: PLC0415 - a State is made without it
+
+        rows = [(key, masked(key, self[key]), encoding_of(value), len(value)) for key, value in self._raw.items()]
+        frame = pd.DataFrame(rows, columns=["key", "value", "encoding", "size"])
+        return frame.astype({"key": "str", "value": "object", "encoding": "str", "size": "int64"})
+
+    def __getitem__(self, key: str) -> Any:
+        return decode(self._raw[key])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def __repr__(self) -> str:
+        keys = ", ".join(map(repr, self._raw))
+        keys = keys if len(keys) <= _LONGEST_REPR else f"{len(self)} keys"
+        return f"<State {self.where!r}: {keys or 'no keys'}; read {self.read_at:%Y-%m-%d %H:%M:%S} UTC>"
+
+    def _repr_html_(self) -> str:
+        where = f"{self.source}, read {self.read_at:%Y-%m-%d %H:%M:%S} UTC"
+        return state_card(self.where, where, self._raw)
+
+
+class StateReader:
+    """Reads the state of one object or workflow, as often as one likes; what is named is checked first."""
+
+    def __init__(self, source: Source, service: str, key: str, scope: str | None) -> None:
+        self._source = source
+        self._object: dict[str, Any] = {
+            "service": check_name("service", service),
+            "key": check_name("key", key),
+            "scope": None if scope is None else check_name("scope", scope),
+        }
+        tables = source.tables()
+        has_scope = bool((tables["table"].eq("state") & tables["column"].eq("scope")).any())
+        if scope is not None and not has_scope:
+            raise NotOnThisServer(
+                f"state(scope={shown(scope)}) is not on {source.name}: Restate {source.version} has no scopes (they "
+                f"came with 1.7)."
+            )
+        self._statement = _STATE + (_SCOPED if scope is not None else _UNSCOPED if has_scope else "")
+
+    def state(self) -> State:
+        """Return the state, or say that there is no such service."""
+        now = self._source.now
+        raw = self.raw()
+        if not raw:
+            _check_service(self._source, self._object["service"])
+        return State(**self._object, read_at=now, source=self._source.name, _raw=raw)
+
+    def raw(self) -> dict[str, bytes]:
+        """Return the bytes of each key, in the keys' order."""
+        named = {name: value for name, value in self._object.items() if value is not None}
+        rows = self._source.arrow(self._statement, params=named, progress=False).to_pylist()
+        return {row["key"]: row["value"] for row in sorted(rows, key=lambda row: str(row["key"]))}
+
+
+def _check_service(source: Source, service: str) -> None:
+    """Tell an object that has no state from a service that cannot have any, or that is not there."""
+    kinds = {row["name"]: row["ty"] for row in source.arrow(_SERVICES, progress=False).to_pylist()}
+    if kinds.get(service) == "service":
+        raise ArgumentError(
+            f"service {shown(service)} is a plain service, which has no state: virtual objects and workflows have it."
+        )
+    if service not in kinds:
+        near = difflib.get_close_matches(service, kinds, n=3) or sorted(set(kinds) - {"service"})[:5]
+        raise NotFound(
+            f"there is no service {shown(service)} on {source.name}, and no state of that name. "
+            f"{'Is it ' + ', '.join(near) + '?' if near else 'No service is registered.'} Names are case-sensitive.",
+            status=404,
+            reason="not among the registered services",
+        )

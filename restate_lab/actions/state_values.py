@@ -1,0 +1,126 @@
+"""A key's value: what it is, how it is shown, and how a new one is written in the encoding of the old."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from restate_lab.analysis.payloads import decode
+from restate_lab.errors import ArgumentError
+from restate_lab.redact import MASK, is_secret_name
+
+__all__ = ["Encoding", "encode", "encoding_of", "masked", "value_words"]
+
+Encoding = Literal["json", "text", "bytes", "empty"]
+_GIVEN_AS_BYTES = (bytes, bytearray, memoryview)
+_IN_WORDS = {"json": "JSON", "text": "text that is no JSON", "bytes": "bytes that are no text", "empty": "nothing"}
+
+
+def encoding_of(value: bytes) -> Encoding:
+    """Return what a value is; SDKs write no bytes at all ("empty") for their None."""
+    decoded = decode(value)
+    if not value:
+        return "empty"
+    if isinstance(decoded, bytes):
+        return "bytes"
+    return "text" if decoded == value.decode() else "json"
+
+
+def encode(key: str, value: Any, *, before: bytes | None, recode: bool) -> bytes:
+    """Return the bytes of a new value: bytes as they are, a text over a text as text, all else as JSON.
+
+    ``before`` is the value that is replaced, None where there is none. Another encoding than that one's is refused
+    unless ``recode`` is set: the handlers that read the key could not.
+
+    Raises:
+        ArgumentError: it is no JSON value, or its encoding would be another one. The value itself is never repeated.
+    """
+    old = encoding_of(before or b"")
+    if isinstance(value, _GIVEN_AS_BYTES):
+        new = bytes(value)
+    elif isinstance(value, str) and old == "text" and not recode:
+        return _utf8(key, value)
+    else:
+        new = _json(key, value)
+    if not recode and not _fits(old, new, given_as_bytes=isinstance(value, _GIVEN_AS_BYTES)):
+        raise ArgumentError(
+            f"the value of {key!r} is {_IN_WORDS[old]} now, and a {type(value).__name__} would make it "
+            f"{_IN_WORDS[encoding_of(new)]}: its handlers could not read it. Give bytes as they write them, or say "
+            f"recode=True if that is meant."
+        )
+    return new
+
+
+def masked(key: str, value: Any) -> Any:
+    """Return a decoded value with ••• for each field of a secret name, at any depth, and for all of it under such."""
+    try:
+        return _masked(key, value)
+    except RecursionError:
+        return "JSON, nested too deeply to be shown"
+
+
+def value_words(key: str, value: bytes | None, longest: int) -> str:
+    """Return a value in one line, cut and masked; None means that the key is not there."""
+    if value is None:
+        return "absent"
+    kind = encoding_of(value)
+    if is_secret_name(key):
+        return MASK
+    if kind == "empty":
+        return "empty"
+    if kind == "bytes":
+        text = f"0x{value[: longest // 2].hex()}"
+    elif kind == "text":
+        text = repr(value[: longest * 4].decode(errors="ignore"))
+    else:
+        text = json.dumps(masked(key, decode(value)), ensure_ascii=False)
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def _masked(key: str, value: Any) -> Any:
+    if is_secret_name(key):
+        return MASK
+    if isinstance(value, dict):
+        return {name: _masked(name, each) for name, each in value.items()}
+    return [_masked("", each) for each in value] if isinstance(value, list) else value
+
+
+def _fits(old: Encoding, new: bytes, *, given_as_bytes: bool) -> bool:
+    if old == "empty":
+        return True
+    if old == "json":
+        return encoding_of(new) in {"json", "empty"}
+    return given_as_bytes and (old == "bytes" or encoding_of(new) != "bytes")
+
+
+def _json(key: str, value: Any) -> bytes:
+    """Return a value as the SDKs' default serializer writes it; what JSON would change in silence is refused."""
+    try:
+        text = json.dumps(value, allow_nan=False)
+        odd = [name for name in _names(value) if not isinstance(name, str)]
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ArgumentError(f"the value of {key!r} cannot be written as JSON: {error}.") from error
+    if odd:
+        raise ArgumentError(f"the value of {key!r} has {odd[0]!r} as a name: JSON's names are text, and only that.")
+    _utf8(key, json.dumps(value, ensure_ascii=False))
+    return text.encode()
+
+
+def _names(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        yield from value
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return
+    for each in value:
+        yield from _names(each)
+
+
+def _utf8(key: str, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise ArgumentError(
+            f"the value of {key!r} has half a character (a lone surrogate), which is no text: {error.reason}."
+        ) from None

@@ -1,0 +1,298 @@
+"""The one table of what can be done to invocations: in which status, with what effect, on which kind of server.
+
+Plans, panels, documentation and the live test read it. Every line was seen on 1.6.1 and on 1.7.12, without vqueues and
+with them; the live test fails when a server does otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+import pandas as pd
+
+from restate_lab.status import STATUSES
+
+__all__ = ["ACTIONS", "ENDED", "GONE", "NOT_BEGUN", "Effect", "Rule", "effects"]
+
+GONE = "gone"
+"""Stands among statuses for an invocation that has no row (any more)."""
+NOT_BEGUN = ("scheduled", "pending")
+ENDED = tuple(word for word, status in STATUSES.items() if status.ended)
+_GOING = ("ready", "backing-off", "running", "suspended", "paused")
+_FEW, _MANY = 10, 100
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What an action does to an invocation in one status.
+
+    ``accepted``: the server answers with success. ``acts``: something comes of it; False with ``accepted`` is a
+    success after which nothing has changed. ``then`` has the words of STATUSES in which it is seen a moment later
+    (GONE for no row), provided that its handler does not catch a cancellation.
+    """
+
+    words: str
+    then: tuple[str, ...] = ()
+    accepted: bool = True
+    acts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one action is.
+
+    ``operation`` is the operationId, which is AdminClient's method; ``batch`` the last segment of the batch endpoint's
+    path; both None for ``move_to``, which is made of others. ``options`` are the arguments that it takes. ``since`` is
+    the oldest server on which all this was seen. ``destructive``: it takes away what nothing brings back.
+    ``expect_above``: of more targets than that the exact number has to be said. ``settles`` has the statuses that tell
+    that it has happened; empty where the status does not tell.
+    """
+
+    operation: str | None
+    batch: str | None
+    needs: str
+    effects: Mapping[str, Effect]
+    settles: frozenset[str]
+    destructive: bool = False
+    options: frozenset[str] = frozenset()
+    with_vqueues: Mapping[str, Effect] = field(default_factory=dict)
+    moved: Mapping[str, Effect] = field(default_factory=dict)
+    moved_with_vqueues: Mapping[str, Effect] = field(default_factory=dict)
+    since: str = "1.6.1"
+
+    @property
+    def expect_above(self) -> int:
+        """Return how many targets may be acted on without saying their exact number."""
+        return _FEW if self.destructive else _MANY
+
+    @property
+    def statuses(self) -> tuple[str, ...]:
+        """Return the statuses in which it does something on some kind of server, in the order of STATUSES."""
+        variants = (self.effects, self.with_vqueues, self.moved, self.moved_with_vqueues)
+        return tuple(word for word in STATUSES if any(word in each and each[word].acts for each in variants))
+
+    def effect(self, status: str, *, has_vqueues: bool, deployment: str | None = None) -> Effect:
+        """Return what it does to an invocation in this status on this kind of server.
+
+        ``deployment`` is the option: resuming elsewhere is refused where resuming in place is not. A status that the
+        table does not know is treated as one that does not allow it.
+        """
+        layers = [self.with_vqueues if has_vqueues else {}, self.effects]
+        if deployment not in {None, "keep"}:
+            layers = [self.moved_with_vqueues if has_vqueues else {}, self.moved, *layers]
+        found = next((layer[status] for layer in layers if status in layer), None)
+        return found or _refused(f"not known to be possible while it is {status}")
+
+
+class ACTIONS(StrEnum):
+    """What can be done to invocations; ``.rule`` says in which status, and what it does there."""
+
+    CANCEL = "cancel"
+    KILL = "kill"
+    PAUSE = "pause"
+    RESUME = "resume"
+    PURGE = "purge"
+    PURGE_JOURNAL = "purge_journal"
+    RESTART_AS_NEW = "restart_as_new"
+    MOVE_TO = "move_to"
+
+    @property
+    def rule(self) -> Rule:
+        """Return this action's line of the table."""
+        return _RULES[self]
+
+
+def effects() -> pd.DataFrame:
+    """Return the table: one row per action and status, in their orders.
+
+    Columns: ``action, status, without_vqueues, with_vqueues`` (what it does, in words), ``acts_without, acts_with``
+    (whether anything comes of it).
+    """
+    rows = []
+    for action in ACTIONS:
+        for status in (*NOT_BEGUN, *_GOING, *ENDED):
+            plain, queued = (action.rule.effect(status, has_vqueues=each) for each in (False, True))
+            rows.append((action.value, status, plain.words, queued.words, plain.acts, queued.acts))
+    columns = ["action", "status", "without_vqueues", "with_vqueues", "acts_without", "acts_with"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _nothing(words: str, *then: str) -> Effect:
+    return Effect(words, then, acts=False)
+
+
+def _refused(words: str) -> Effect:
+    return Effect(words, accepted=False, acts=False)
+
+
+def _each(statuses: Iterable[str], effect: Effect) -> dict[str, Effect]:
+    return dict.fromkeys(statuses, effect)
+
+
+_HAS_ENDED = _each(ENDED, _refused("it has ended"))
+_HAS_NOT_BEGUN = _each(NOT_BEGUN, _refused("it has not begun"))
+_IS_REMOVED = _each(NOT_BEGUN, Effect("removed at once, without a completed record of it", (GONE,)))
+_GOES_ON = (*_GOING, *ENDED)
+
+_CANCEL = Rule(
+    operation="cancel_invocation",
+    batch="cancel",
+    needs="it has not ended",
+    settles=frozenset({*ENDED, GONE}),
+    effects={
+        **_IS_REMOVED,
+        "ready": Effect("told at its first await, once it runs", ("ready", "running", "cancelled")),
+        "backing-off": Effect(
+            "told at its next attempt and not before: resume it to bring that about",
+            ("backing-off", "running", "cancelled"),
+        ),
+        "running": Effect("told at its next await; it may clean up before it ends", ("running", "cancelled")),
+        "suspended": Effect("woken and told; it may clean up before it ends", ("ready", "running", "cancelled")),
+        "paused": Effect(
+            "woken, tried again, and told at its next await; one that fails before is paused again",
+            ("ready", "running", "backing-off", "paused", "cancelled"),
+        ),
+        **_HAS_ENDED,
+    },
+)
+_KILL = Rule(
+    operation="kill_invocation",
+    batch="kill",
+    needs="it has not ended",
+    settles=frozenset({*ENDED, GONE}),
+    destructive=True,
+    effects={
+        **_IS_REMOVED,
+        **_each(_GOING, Effect("ended at once, without clean-up", ("killed",))),
+        **_HAS_ENDED,
+    },
+)
+_PAUSE = Rule(
+    operation="pause_invocation",
+    batch="pause",
+    needs="it runs or backs off; with vqueues also ready and suspended ones",
+    settles=frozenset({"paused"}),
+    effects={
+        **_HAS_NOT_BEGUN,
+        "ready": _nothing("nothing: this server forgets it, and it starts all the same", "ready"),
+        "backing-off": Effect("paused", ("paused",)),
+        "running": Effect(
+            "paused when its attempt ends: at an await, or when the abort timeout fires", ("running", "paused")
+        ),
+        "suspended": _nothing("nothing: this server leaves it suspended, and it goes on when it is woken", "suspended"),
+        "paused": _nothing("nothing: it is paused already", "paused"),
+        **_HAS_ENDED,
+    },
+    with_vqueues={
+        "ready": Effect("paused", ("paused",)),
+        "running": Effect("paused at once; what a step under way gives is lost", ("paused",)),
+        "suspended": Effect("paused: not even what it waits for wakes it", ("paused",)),
+    },
+)
+_RESUME = Rule(
+    operation="resume_invocation",
+    batch="resume",
+    needs="it is paused, suspended or backing off",
+    settles=frozenset({*_GOING, *ENDED} - {"paused"}),
+    options=frozenset({"deployment"}),
+    effects={
+        **_HAS_NOT_BEGUN,
+        "ready": _nothing("nothing: it is about to start", "ready", "running"),
+        "backing-off": Effect("tried again now", _GOES_ON),
+        "running": _nothing("nothing: it runs already", "running"),
+        "suspended": Effect("woken, and suspended again unless what it waits for is there", _GOES_ON),
+        "paused": Effect("tried again now", _GOES_ON),
+        **_HAS_ENDED,
+    },
+    moved={
+        "ready": _refused("its deployment cannot be changed while it is ready: restate_lab.move_to() can"),
+        "backing-off": _refused("its deployment cannot be changed while it backs off: restate_lab.move_to() can"),
+        "running": _refused("its deployment cannot be changed while it runs: restate_lab.move_to() can"),
+        "suspended": Effect(
+            "woken on the other deployment, and suspended again unless what it waits for is there", _GOES_ON
+        ),
+        "paused": Effect("tried again now, on the other deployment", _GOES_ON),
+    },
+    moved_with_vqueues={
+        "ready": Effect("started on the other deployment", _GOES_ON),
+        "backing-off": Effect(
+            "tried again now, on the other deployment; refused where it backs off for a second or so", _GOES_ON
+        ),
+    },
+)
+_PURGE = Rule(
+    operation="purge_invocation",
+    batch="purge",
+    needs="it has ended",
+    settles=frozenset({GONE}),
+    destructive=True,
+    effects={
+        **_each((*NOT_BEGUN, *_GOING), _refused("it has not ended")),
+        **_each(ENDED, Effect("removed with its journal; of a workflow, its state and promises too", (GONE,))),
+    },
+)
+_PURGE_JOURNAL = Rule(
+    operation="purge_journal",
+    batch="purge-journal",
+    needs="it has ended, and its journal is there",
+    settles=frozenset(),
+    destructive=True,
+    effects={
+        **_each((*NOT_BEGUN, *_GOING), _refused("it has not ended")),
+        **{
+            word: Effect("its journal is removed: it stays listed, and cannot be restarted any more", (word,))
+            for word in ENDED
+        },
+    },
+)
+_RESTART_AS_NEW = Rule(
+    operation="restart_as_new_invocation",
+    batch="restart-as-new",
+    needs="it has ended, its journal is there, and it is no workflow",
+    settles=frozenset(),
+    options=frozenset({"deployment", "from_"}),
+    effects={
+        **_HAS_NOT_BEGUN,
+        **_each(_GOING, _refused("it has not ended: cancel or kill it first")),
+        **{word: Effect("a new invocation begins with its input; this one stays as it is", (word,)) for word in ENDED},
+    },
+)
+_MOVE_TO = Rule(
+    operation=None,
+    batch=None,
+    needs="it has begun and not ended",
+    settles=frozenset(),
+    options=frozenset({"deployment"}),
+    effects={
+        **_each(NOT_BEGUN, _refused("it has not begun, and is bound to no deployment: it begins on the latest")),
+        "ready": _refused("this server forgets to pause a ready one: try again once it runs"),
+        "backing-off": Effect("paused, then resumed on the other deployment", _GOES_ON),
+        "running": Effect(
+            "paused when its attempt ends (at an await, or when the abort timeout fires), then resumed on the other "
+            "deployment",
+            _GOES_ON,
+        ),
+        "suspended": Effect("resumed on the other deployment, where it goes on waiting", _GOES_ON),
+        "paused": Effect("resumed on the other deployment", _GOES_ON),
+        **_HAS_ENDED,
+    },
+    with_vqueues={
+        "ready": Effect("paused, then resumed on the other deployment", _GOES_ON),
+        "running": Effect("paused at once, then resumed on the other deployment", _GOES_ON),
+    },
+)
+_RULES: Mapping[ACTIONS, Rule] = MappingProxyType(
+    {
+        ACTIONS.CANCEL: _CANCEL,
+        ACTIONS.KILL: _KILL,
+        ACTIONS.PAUSE: _PAUSE,
+        ACTIONS.RESUME: _RESUME,
+        ACTIONS.PURGE: _PURGE,
+        ACTIONS.PURGE_JOURNAL: _PURGE_JOURNAL,
+        ACTIONS.RESTART_AS_NEW: _RESTART_AS_NEW,
+        ACTIONS.MOVE_TO: _MOVE_TO,
+    }
+)

@@ -1,0 +1,116 @@
+"""`move_to` on real servers: off a bad deployment, a removed one, and again after it was stopped half-way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from restate_lab import errors
+from restate_lab.actions.execution import execute
+from restate_lab.actions.move import move_to
+from restate_lab.actions.order import Order
+from restate_lab.actions.table import ACTIONS
+from restate_lab.audit import audit_log
+from restate_lab.demo.embedded import start_services
+from support.bench import wait_for
+from support.bulk import SERVICES, Bulk, running_bulk
+from support.clusters import KINDS, server_binary
+from support.gate import Gate, is_batch, lab_behind
+
+pytestmark = pytest.mark.server
+
+BOUND = "SELECT id, pinned_deployment_id AS deployment FROM sys_invocation_status WHERE id IN :ids"
+
+
+@pytest.fixture(params=KINDS)
+def bulk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bulk]:
+    """Give a server with the bad deployment, which is the only one at first."""
+    try:
+        server_binary(request.param)
+    except errors.RestateLabError as error:
+        pytest.skip(f"no restate-server {request.param}: {str(error).splitlines()[0]}")
+    with running_bulk(request.param, tmp_path, services="bad") as bulk:
+        yield bulk
+
+
+@pytest.fixture
+def good_uri(tmp_path: Path) -> Iterator[str]:
+    folder = tmp_path / "good"
+    folder.mkdir()
+    services, uri = start_services(folder, SERVICES)
+    with services:
+        yield uri
+
+
+def bound(bulk: Bulk, ids: list[str]) -> set[str]:
+    return set(bulk.lab.sql(BOUND, ids=ids)["deployment"])
+
+
+def test_a_move_from_a_bad_and_from_a_removed_deployment(bulk: Bulk, good_uri: str) -> None:
+    """Each status is brought over, and succeeds or waits there; a removed deployment is no hindrance; again is safe."""
+    storms = [bulk.send("storm", f"storm {number}") for number in range(6)]
+    waiting = list(bulk.fill("wait", 3))
+    later = list(bulk.fill("later", 1))
+    running = bulk.send("busy", 60)
+    for id_ in storms:
+        wait_for(lambda id_=id_: bulk.status(id_) == "backing-off")
+    wait_for(lambda: bound(bulk, [*storms, *waiting, running]) == {bulk.deployment})
+    execute(bulk.lab, Order(ACTIONS.PAUSE, (storms[0],), "a test"))
+    good = str(bulk.lab.admin.create_deployment(uri=good_uri).id)
+
+    first = [*storms[:4], *waiting[:2], running, *later]
+    plan = move_to(bulk.lab, first, deployment=good)
+    assert plan.targets == tuple(first[:-1])
+    frame = plan.execute(reason="the bad one")
+    assert frame["outcome"].tolist() == ["done"] * 7
+    assert bound(bulk, first[:-1]) == {good}
+    wait_for(lambda: {bulk.status(id_) for id_ in storms[:4]} == {"completed"})
+    wait_for(lambda: {bulk.status(id_) for id_ in waiting[:2]} == {"suspended"})
+
+    bulk.lab.admin.delete_deployment(bulk.deployment, force=True)
+    rest = [*storms[4:], *waiting[2:]]
+    wait_for(lambda: bulk.lab.sql("SELECT id FROM sys_deployment")["id"].tolist() == [good])
+    frame = move_to(bulk.lab, rest, deployment="latest").execute(reason="it is gone")
+    assert frame["outcome"].tolist() == ["done"] * 3
+    assert bound(bulk, rest) == {good}
+    again = move_to(bulk.lab, [*first, *rest], deployment="latest")
+    assert again.targets == ()
+    assert f"it is on {good} already" in set(again.left_out["why"])
+    (row,) = audit_log(bulk.audit).query("action == 'move_to' and reason == 'it is gone'").to_dict("records")
+    assert (row["targets"], row["outcome"]) == (rest, "done")
+
+
+def test_a_move_goes_on_after_a_stop_and_a_lost_answer(bulk: Bulk, good_uri: str) -> None:
+    """Stopped after the pause it says who is paused and where; the same again brings them over, lost answers or not."""
+    storms = tuple(bulk.send("storm", f"storm {number}") for number in range(4))
+    for id_ in storms:
+        wait_for(lambda id_=id_: bulk.status(id_) == "backing-off")
+    good = str(bulk.lab.admin.create_deployment(uri=good_uri).id)
+
+    def interrupt(request: httpx.Request) -> None:
+        if is_batch(request) and request.url.path.endswith("/pause"):
+            raise KeyboardInterrupt
+
+    with lab_behind(Gate(after=interrupt), bulk.url, bulk.audit) as lab:
+        plan = move_to(lab, storms, deployment=good)
+        with pytest.raises(errors.Interrupted):
+            plan.execute(reason="a test")
+    assert plan.outcome is not None
+    assert set(plan.outcome["outcome"]) == {"unknown"}
+    assert plan.outcome["error"].str.contains(f"it is paused on {bulk.deployment}").all()
+
+    stopped = execute(bulk.lab, Order(ACTIONS.MOVE_TO, storms, "a test", good), stop=lambda: True)
+    assert set(stopped["outcome"]) == {"not sent"}
+    assert bound(bulk, list(storms)) == {bulk.deployment}
+
+    def lose(request: httpx.Request) -> None:
+        if is_batch(request):
+            raise httpx.ReadError("cut")
+
+    with lab_behind(Gate(after=lose), bulk.url, bulk.audit) as lab:
+        frame = move_to(lab, storms, deployment=good).execute(reason="a test")
+    assert frame["outcome"].tolist() == ["done"] * 4
+    assert bound(bulk, list(storms)) == {good}

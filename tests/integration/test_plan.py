@@ -1,0 +1,290 @@
+"""Plans on real servers of each kind: what they show is so, and what they do is what they showed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import restate_lab as rl
+from restate_lab import errors
+from restate_lab.actions.goes_with import find_callees
+from restate_lab.actions.plan import make_plan, plan
+from restate_lab.actions.planned import LASTS, Plan
+from restate_lab.actions.prefixes import read_prefixes
+from restate_lab.actions.table import GONE
+from restate_lab.actions.targets import read_states
+from restate_lab.audit import audit_log
+from restate_lab.client.lab import Lab
+from restate_lab.status import words_sql
+from support.bench import wait_for
+from support.clusters import KINDS, Cluster, server_binary
+from support.every_status import status_server
+
+pytestmark = pytest.mark.server
+
+WHY = "INC-42: a test"
+NOBODY = "inv_1" + "0" * 33
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    try:
+        server_binary(request.param)
+    except errors.RestateLabError as error:
+        pytest.skip(f"no restate-server {request.param}: {str(error).splitlines()[0]}")
+    with status_server(request.param, tmp_path_factory.mktemp("plan")) as lab:
+        yield lab
+
+
+def words(lab: Lab) -> dict[str, str]:
+    rows = lab.arrow(words_sql(has_vqueues=lab.features.get("vqueues", False)), progress=False).to_pylist()
+    return {row["id"]: row["word"] for row in rows}
+
+
+def send(lab: Lab, target: str, status: str, **options: Any) -> str:
+    """Start an invocation of "service/handler" and wait for its status."""
+    service, _, handler = target.partition("/")
+    body = None if handler == "hold" else "x"
+    id_ = lab.ingress.send(service, handler, body, **options).invocation_id
+    wait_for(lambda: words(lab).get(id_, GONE), lambda word: word == status)
+    return id_
+
+
+def outcomes(frame: pd.DataFrame | None) -> dict[str, str]:
+    assert frame is not None
+    return dict(zip(frame["id"], frame["outcome"], strict=True))
+
+
+def family(lab: Lab) -> tuple[str, dict[str, str]]:
+    """Start a caller and return its id with those of everybody below it: target → id, sent ones marked."""
+    caller = send(lab, "Caller/calls", "suspended")
+    statement = "SELECT id, target, invoked_by_id FROM sys_invocation_status"
+
+    def below() -> dict[str, str]:
+        rows = lab.arrow(statement, progress=False).to_pylist()
+        called = {row["invoked_by_id"]: row["id"] for row in rows}
+        first = [row for row in rows if row["invoked_by_id"] == caller]
+        through = [row["id"] for row in first if row["target"] == "Caller/passes_on"]
+        seen = {f"{row['target']} {row['id']}": row["id"] for row in first}
+        return seen | ({"below": called[through[0]]} if through and through[0] in called else {})
+
+    found = wait_for(below, lambda seen: len(seen) == 5)
+    suspended = [id_ for name, id_ in found.items() if "greet" not in name]
+    wait_for(lambda: {words(lab).get(id_) for id_ in suspended}, lambda seen: seen == {"suspended"})
+    return caller, found
+
+
+def test_a_plan_shows_what_is_and_changes_nothing(incident: Cluster) -> None:
+    """Every invocation of the incident has its true status in the plan, also a long back-off; nothing is sent."""
+    with rl.connect(incident.admin_url, read_only=True) as lab:
+        truth = words(lab)
+        states = read_states(lab, list(truth))
+        assert set(states["status"]) >= {"backing-off", "suspended", "paused"}
+        moved = {id_: (word, states.loc[id_, "status"]) for id_, word in truth.items()}
+        # whoever is tried again at this moment may be seen running
+        assert {pair for pair in moved.values() if pair[0] != pair[1]} <= {
+            ("backing-off", "running"),
+            ("running", "backing-off"),
+        }
+        made = plan(lab, "kill", states.reset_index())
+        assert len(made.frame) == len(truth)
+        assert made.frame["effect"].isna().equals(made.frame["left_out"].notna())
+        assert int(made.counts["n"].sum()) == len(made.targets)
+        assert str(made).splitlines()[0].startswith(f"{lab.name} at {incident.admin_url} (restate {incident.version}")
+        with pytest.raises(errors.ReadOnly):
+            made.execute(reason=WHY, expect=len(made.targets))
+        assert words(lab).keys() == truth.keys()
+
+
+def test_why_some_are_left_out(lab: Lab) -> None:
+    """Wrong status, gone, malformed, a workflow, a journal that was purged: each says so, and duplicates are joined."""
+    ended = send(lab, "Every/greet", "succeeded")
+    purged = send(lab, "Every/greet", "succeeded")
+    lab.admin.purge_journal(purged)
+    flow = send(lab, "Flow/run", "succeeded", key=f"w-{ended}")
+    waiting = send(lab, "Every/waits", "suspended")
+    made = plan(lab, "restart_as_new", [ended, "inv_short", waiting, ended, NOBODY, flow, purged, None])
+    why = dict(zip(made.left_out["id"], made.left_out["why"], strict=True))
+    assert made.targets == (ended,)
+    assert why[waiting] == "it has not ended: cancel or kill it first"
+    assert why[NOBODY].startswith("gone")
+    assert why["inv_short"].startswith("malformed")
+    assert why["None"].startswith("malformed")
+    assert why[flow] == "a workflow cannot be restarted"
+    assert why[purged] == "its journal was purged, or not kept"
+    assert made.frame.attrs["joined"] == 1
+    assert plan(lab, "purge_journal", [purged]).targets == ()
+    # the server agrees
+    for id_ in (waiting, flow, purged):
+        with pytest.raises(errors.RequestRefused):
+            lab.admin.restart_as_new_invocation(id_)
+
+
+def test_a_kill_takes_along_what_the_plan_says(lab: Lab) -> None:
+    """Calls and one-way calls, also below and for later, go with a kill: these and no others."""
+    caller, below = family(lab)
+    bystander = send(lab, "Every/waits", "suspended")
+    made = plan(lab, "kill", caller)
+    assert set(made.goes_with["id"]) == set(below.values())
+    kinds = dict(zip(made.goes_with["id"], made.goes_with["kind"], strict=True))
+    assert sorted(kinds.values()) == ["call", "call", "call", "one-way call", "one-way call"]
+    assert kinds[below["below"]] == "call"
+    assert set(made.goes_with["of"]) == {caller}
+    assert "5 more are killed with them, 2 of which were sent one-way: see goes_with." in made.warnings
+    few = find_callees(lab, [caller], {caller}, follow_sent=True, most=2)
+    assert (len(few.of), few.left_out) == (2, ["only the first 2 invocations that they called were followed"])
+    assert outcomes(made.execute(reason=WHY)) == {caller: "done"}
+    expected = dict.fromkeys(below.values(), "killed")
+    expected |= {id_: GONE for name, id_ in below.items() if "greet" in name}
+    wait_for(lambda: {id_: words(lab).get(id_, GONE) for id_ in expected}, lambda seen: seen == expected)
+    assert words(lab)[bystander] == "suspended"
+
+
+def test_a_cancel_takes_along_calls_alone(lab: Lab) -> None:
+    """What was sent one-way is neither in the plan nor touched, and what was called is both."""
+    caller, below = family(lab)
+    made = plan(lab, "cancel", [caller])
+    called = set(made.goes_with["id"])
+    assert len(called) == 3
+    assert below["below"] in called
+    assert any("one-way calls are not touched" in said for said in made.not_seen)
+    made.execute(reason=WHY)
+    wait_for(lambda: {words(lab)[id_] for id_ in called}, lambda seen: seen == {"cancelled"})
+    sent = {id_: words(lab)[id_] for id_ in below.values() if id_ not in called}
+    assert sorted(sent.values()) == ["scheduled", "suspended"]
+
+
+def test_callees_can_be_targets(lab: Lab) -> None:
+    """With include_callees whoever was called is a target, with who called it; what was sent is not."""
+    caller, below = family(lab)
+    made = plan(lab, "pause" if lab.features.get("vqueues") else "cancel", [caller], include_callees=True)
+    assert made.targets[0] == caller
+    assert len(made.targets) == 4
+    assert below["below"] in made.targets
+    assert list(made.frame["callee_of"]) == [None, caller, caller, caller]
+    assert made.goes_with.empty
+    assert set(made.execute(reason=WHY)["id"]) == {caller, *made.targets}
+    with pytest.raises(errors.ArgumentError, match="include_callees"):
+        plan(lab, "purge", [caller], include_callees=True)
+
+
+def test_keys_become_free(lab: Lab) -> None:
+    """A holder's key is listed with how many wait, and these by id; after the kill they had their turn."""
+    key = "a/\"b'é✓"
+    holder = send(lab, "Held/hold_and_call", "suspended", key=key)
+    waiters = [send(lab, "Held/take", "pending", key=key) for _ in range(3)]
+    made = plan(lab, "kill", [holder, waiters[2]])
+    rows = made.goes_with.groupby("kind")["id"].apply(list).to_dict()
+    (freed,) = made.goes_with[made.goes_with["kind"] == "key"].to_dict("records")
+    assert (freed["target"], freed["of"], freed["what"]) == (f"Held/{key}", holder, "becomes free, and 2 wait for it")
+    assert set(rows["waiter"]) == set(waiters[:2])
+    assert len(rows["call"]) == 1
+    assert "a/&quot;b&#x27;é✓" in made._repr_html_()
+    made.execute(reason=WHY)
+    wait_for(lambda: [words(lab).get(id_) for id_ in waiters], lambda seen: seen == ["succeeded", "succeeded", None])
+
+
+def test_the_prefixes_are_those_that_the_server_takes(lab: Lab) -> None:
+    """For every index of some journals, from_ is in the plan exactly where the server restarts from it."""
+    ended = send(lab, "Every/greet", "succeeded")
+    failed = send(lab, "Every/fail", "failed")
+    caller, _ = family(lab)
+    back = send(lab, "Every/flaky", "backing-off")
+    sent = plan(lab, "kill", [caller, back])
+    sent.execute(reason=WHY)
+    for id_, prefix in read_prefixes(lab, [ended, failed, caller, back]).items():
+        taken = [index for index in range(prefix.length + 1) if _restarts(lab, id_, index)]
+        assert taken == list(range(prefix.ends)), id_
+        listed = plan(lab, "restart_as_new", [id_]).prefixes["from_"]
+        assert set(listed) <= set(taken)
+        assert plan(lab, "restart_as_new", [id_], from_=taken[-1]).targets == (id_,)
+        (why,) = plan(lab, "restart_as_new", [id_], from_=taken[-1] + 1).left_out["why"]
+        assert "has no completion" in why or "has no entry" in why
+
+
+def test_what_changed_meanwhile_is_skipped(lab: Lab) -> None:
+    """A status is read again just before: who was killed after the plan is left alone, and said."""
+    ids = [send(lab, "Every/pauses", "paused") for _ in range(2)]
+    made = plan(lab, "resume", pd.DataFrame({"invocation_id": ids}))
+    lab.admin.kill_invocation(ids[0])
+    found = made.execute(reason=WHY)
+    assert outcomes(found)[ids[0]] == "skipped"
+    assert outcomes(found)[ids[1]] in {"done", "accepted"}
+    assert "killed" in found["error"][0]
+    assert made.outcome is found
+
+
+def test_a_smaller_plan_and_its_parent_act_once(lab: Lab) -> None:
+    """What was restarted through first() is not restarted again by the whole, nor by another part; once each."""
+    ids = [send(lab, "Every/fail", "failed") for _ in range(3)]
+    whole = plan(lab, "restart_as_new", ids)
+    part, other = whole.first(1), whole.only(ids[:2])
+    assert outcomes(part.execute(reason=WHY)) == {ids[0]: "done"}
+    assert (whole.targets, other.targets) == (tuple(ids[1:]), (ids[1],))
+    assert "1 acted on through a related plan" in str(whole)
+    assert list(whole.execute(reason=WHY)["id"]) == ids[1:]
+    assert other.execute(reason=WHY).empty
+    for done in (part, whole, other):
+        with pytest.raises(errors.PlanExpired):
+            done.execute(reason=WHY)
+    again = plan(lab, "restart_as_new", ids[:2])
+    assert again.restarted == set(ids[:2])
+    assert "2 were restarted before" in again.warnings[0]
+    rows = lab.sql("SELECT restarted_from FROM sys_invocation_status WHERE restarted_from IN :ids", ids=ids)
+    assert sorted(rows["restarted_from"]) == sorted(ids)
+
+
+def test_nothing_is_sent_without_what_it_needs(lab: Lab) -> None:
+    """Without a reason or the exact number, or after 15 minutes, nothing is sent and nothing is in the audit log."""
+    ids = [lab.ingress.send("Every", "greet", "x", delay="1h").invocation_id for _ in range(11)]
+    wait_for(lambda: set(ids) <= set(words(lab)))
+    folder = lab.transport.audit.folder
+    before = len(audit_log(folder))
+    made = plan(lab, "kill", ids)
+    for wrong in ({"reason": " ", "expect": 11}, {"reason": WHY}, {"reason": WHY, "expect": 10}):
+        with pytest.raises(errors.ArgumentError, match=r"reason|expect=11"):
+            made.execute(**wrong)
+    old = _aged(made)
+    with pytest.raises(errors.PlanExpired, match="15 minutes"):
+        old.execute(reason=WHY, expect=11)
+    assert len(audit_log(folder)) == before
+    assert made.outcome is None
+    assert len(made.execute(reason=WHY, expect=11)) == 11
+    assert len(audit_log(folder)) == before + 1
+
+
+def test_a_plan_of_nothing(lab: Lab) -> None:
+    """No targets, or none that can be acted on: a plan that does nothing, and says so."""
+    for targets in ([], pd.DataFrame({"id": []}), ["nope"]):
+        made = plan(lab, "cancel", targets)
+        assert "nothing to be done" in str(made)
+        assert list(made.execute(reason=WHY).columns) == ["id", "outcome", "error", "new_id", "status", "milliseconds"]
+        assert made._repr_html_()
+
+
+def test_a_deployment_has_to_exist(lab: Lab) -> None:
+    """An id that no deployment has is found out before, and a move needs one at all."""
+    paused = send(lab, "Every/pauses", "paused")
+    (deployment,) = (each.id for each in lab.admin.list_deployments())
+    with pytest.raises(errors.ArgumentError, match="no deployment"):
+        plan(lab, "resume", [paused], deployment="dp_1" + "0" * 22)
+    with pytest.raises(errors.ArgumentError, match="deployment="):
+        make_plan(lab, "move_to", [paused])
+    assert "is on" in make_plan(lab, "move_to", [paused], deployment=deployment).left_out["why"][0]
+    assert plan(lab, "resume", [paused], deployment=deployment).targets == (paused,)
+
+
+def _restarts(lab: Lab, id_: str, index: int) -> bool:
+    try:
+        lab.admin.restart_as_new_invocation(id_, from_=index)
+    except errors.RequestRefused:
+        return False
+    return True
+
+
+def _aged(made: Plan) -> Plan:
+    return dataclasses.replace(made, made_at=made.made_at - LASTS)

@@ -1,0 +1,72 @@
+"""Services with many invocations for the tests of executions: ``python bulk_services.py --fd N`` serves them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import restate
+from restate import Context, InvocationRetryPolicy, TerminalError
+
+from restate_lab.demo.host import serve_inherited
+from restate_lab.demo.switch import FOLDER_VARIABLE
+
+SOON = timedelta(milliseconds=200)
+OFTEN = InvocationRetryPolicy(initial_interval=SOON, max_interval=SOON)
+
+bulk = restate.Service("Bulk", inactivity_timeout=SOON, abort_timeout=timedelta(seconds=2))
+
+
+@bulk.handler(journal_retention=timedelta(0))
+async def send(ctx: Context, order: tuple[str, int]) -> int:
+    """Send many calls at once: to "answer" at this moment or, for "later", in an hour; to "wait" at this moment."""
+    what, count = order
+    for number in range(count):
+        if what == "later":
+            ctx.service_send(answer, number, send_delay=timedelta(hours=1))
+        else:
+            ctx.service_send(answer if what == "answer" else wait, number)
+    return count
+
+
+@bulk.handler()
+async def answer(ctx: Context, number: int) -> int:
+    """Answer at once."""
+    return number
+
+
+@bulk.handler()
+async def wait(ctx: Context, number: int) -> str:
+    """Take a step, which binds it to its deployment, and wait for an awakeable that nobody resolves."""
+    await ctx.run_typed("step", lambda: number)
+    return str(await ctx.awakeable()[1])
+
+
+@bulk.handler(inactivity_timeout=timedelta(hours=1))
+async def busy(ctx: Context, seconds: float) -> str:
+    """Take a step that lasts; when it is cancelled, clean up for as long."""
+
+    async def step() -> str:
+        await asyncio.sleep(seconds)
+        return "done"
+
+    try:
+        return await ctx.run_typed("step", step)
+    except TerminalError:
+        return await ctx.run_typed("clean up", step)
+
+
+@bulk.handler(invocation_retry_policy=OFTEN)
+async def storm(ctx: Context, name: str) -> str:
+    """Take a step, and fail again and again where this deployment is the bad one."""
+    await ctx.run_typed("step", lambda: name)
+    if Path(os.environ[FOLDER_VARIABLE]).name == "bad":
+        msg = "the code of this deployment is wrong"
+        raise ValueError(msg)
+    return f"{name} on the good one"
+
+
+if __name__ == "__main__":
+    serve_inherited(restate.app(services=[bulk]))

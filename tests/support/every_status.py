@@ -1,0 +1,139 @@
+"""Invocations in every status on a server of one's own, as many of each as asked, all made at once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import restate_lab as rl
+from restate_lab.client.lab import Lab
+from restate_lab.demo.cluster import RestateServer
+from restate_lab.demo.embedded import start_services
+from restate_lab.errors import RestateLabError
+from restate_lab.status import words_sql
+from support.bench import wait_for
+from support.clusters import server_binary
+
+SERVICES = Path(__file__).with_name("status_services.py")
+# What is sent at once, by the status that it comes to; the rest needs more than one step.
+HANDLERS = {"succeeded": "greet", "failed": "fail", "suspended": "waits", "paused": "pauses"}
+# What some are before they are acted on.
+FIRST = {"ready": "paused", "to cancel": "suspended", "to kill": "suspended"}
+SLOTS = 3  # for what has to run a moment again
+
+
+@dataclass(frozen=True)
+class Statuses:
+    """A server with ``ids`` in each status; ``fillers`` take the slots for which the ready ones wait."""
+
+    kind: str
+    lab: Lab
+    ids: Mapping[str, list[str]]
+    fillers: Sequence[str]
+
+    @property
+    def has_vqueues(self) -> bool:
+        return self.kind.endswith("vqueues")
+
+    def words(self) -> dict[str, str]:
+        """Return id → status word of everyone, by the statement that all else is held against."""
+        rows = self.lab.arrow(words_sql(has_vqueues=self.has_vqueues), progress=False).to_pylist()
+        return {row["id"]: row["word"] for row in rows}
+
+    def make_room(self) -> None:
+        """End those who take the slots, and the ready ones: whoever is woken from now on runs at once."""
+        for id_ in (*self.fillers, *self.ids["ready"]):
+            with contextlib.suppress(RestateLabError):
+                self.lab.admin.kill_invocation(id_, verify=False)
+
+
+@contextlib.contextmanager
+def status_server(kind: str, folder: Path, *, slots: int | None = None) -> Iterator[Lab]:
+    """Start a server and the services, and give a connection; ``slots`` is how many may run at a time."""
+    env = {}
+    if slots is not None:
+        # The limit counts for each partition.
+        env = {
+            "RESTATE_DEFAULT_NUM_PARTITIONS": "1",
+            "RESTATE_WORKER__INVOKER__CONCURRENT_INVOCATIONS_LIMIT": str(slots),
+        }
+    with contextlib.ExitStack() as stack:
+        vqueues = kind.endswith("vqueues")
+        server = stack.enter_context(RestateServer(server_binary(kind), vqueues=vqueues, env=env))
+        services, uri = start_services(folder, str(SERVICES))
+        stack.enter_context(services)
+        lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))
+        lab.admin.create_deployment(uri=uri)
+        wait_for(lambda: _is_ready(lab))
+        yield lab
+
+
+@contextlib.contextmanager
+def every_status(kind: str, folder: Path, *, each: int) -> Iterator[Statuses]:
+    """Start a server with ``each`` invocations in every status, and give them."""
+    # Without vqueues those who back off keep their slot, with them they do not.
+    backing_off = 0 if kind.endswith("vqueues") else each
+    with status_server(kind, folder, slots=each + backing_off + SLOTS) as lab:
+        made = _Maker(lab, kind, each)
+        for status, handler in HANDLERS.items():
+            made.send(status, lambda _, handler=handler: lab.ingress.send("Every", handler, "x"))
+        made.send("to cancel", lambda _: lab.ingress.send("Every", "waits", "x"))
+        made.send("to kill", lambda _: lab.ingress.send("Every", "waits", "x"))
+        made.send("ready", lambda _: lab.ingress.send("Every", "pauses", "x"))
+        made.send("scheduled", lambda _: lab.ingress.send("Every", "greet", "x", delay="1h"))
+        holder = lab.ingress.send("Held", "hold", key="k").invocation_id
+        made.wait(FIRST, holder=holder)
+        made.act("to cancel", lambda id_: lab.admin.cancel_invocation(id_, verify=False), becomes="cancelled")
+        made.act("to kill", lambda id_: lab.admin.kill_invocation(id_, verify=False), becomes="killed")
+        made.send("pending", lambda _: lab.ingress.send("Held", "take", "x", key="k"))
+        made.send("backing-off", lambda _: lab.ingress.send("Every", "flaky", "x"))
+        made.wait(FIRST)
+        made.send("running", lambda _: lab.ingress.send("Every", "busy", "x"))
+        made.wait(FIRST)
+        fillers = [lab.ingress.send("Every", "busy", "x").invocation_id for _ in range(SLOTS)]
+        wait_for(lambda: {made.words().get(id_) for id_ in fillers}, lambda seen: seen == {"running"})
+        made.act("ready", lab.admin.resume_invocation, becomes="ready")
+        made.wait({})
+        yield Statuses(kind, lab, made.ids, fillers)
+
+
+class _Maker:
+    """Sends invocations, and waits until each has its status, which is the name of its list."""
+
+    def __init__(self, lab: Lab, kind: str, each: int) -> None:
+        self._statuses = Statuses(kind, lab, {}, ())
+        self._each = each
+        self.ids: dict[str, list[str]] = {}
+
+    def words(self) -> dict[str, str]:
+        return self._statuses.words()
+
+    def send(self, status: str, send: Callable[[int], Any]) -> None:
+        self.ids[status] = [send(number).invocation_id for number in range(self._each)]
+
+    def act(self, name: str, act: Callable[[str], object], *, becomes: str) -> None:
+        ids = self.ids.pop(name)
+        for id_ in ids:
+            act(id_)
+        self.ids[becomes] = ids
+
+    def wait(self, but: Mapping[str, str], *, holder: str | None = None) -> None:
+        wanted = {id_: but.get(name, name) for name, ids in self.ids.items() for id_ in ids}
+        if holder:
+            wanted[holder] = "suspended"
+        wait_for(lambda: _differing(wanted, self.words()), lambda seen: not seen)
+
+
+def _differing(wanted: Mapping[str, str], seen: Mapping[str, str]) -> dict[str, str | None]:
+    return {f"{id_}: {word}": seen.get(id_) for id_, word in wanted.items() if seen.get(id_) != word}
+
+
+def _is_ready(lab: Lab) -> bool:
+    """Tell whether the ingress has heard of the services, a moment after the Admin API."""
+    try:
+        return bool(lab.ingress.call("Every", "greet", "you") == "hello you")
+    except RestateLabError:
+        return False

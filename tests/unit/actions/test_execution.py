@@ -1,0 +1,210 @@
+"""Orders, verdicts and the loop around sending, without a server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+
+from restate_lab.actions import pursuit
+from restate_lab.actions.batch import Answer
+from restate_lab.actions.destinations import Destination, Destinations
+from restate_lab.actions.execution import execute
+from restate_lab.actions.order import Order
+from restate_lab.actions.outcomes import WORDS, frame, judge
+from restate_lab.actions.reading import GONE, Reading
+from restate_lab.actions.table import ACTIONS
+from restate_lab.audit import AuditLog, audit_log
+from restate_lab.client.settings import load_settings
+from restate_lab.client.transport import Transport
+from restate_lab.errors import ArgumentError, Unreachable
+
+IDS = tuple(f"inv_1{number:033d}" for number in range(5000))
+A = IDS[0]
+TAKEN, LOST = Answer("taken"), Answer("lost", "the answer was lost (cut)")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"ids": (A, A)}, "more than once"),
+        ({"ids": ("inv_1",)}, "38 characters"),
+        ({"reason": "  "}, "reason is empty"),
+        ({"deployment": "newest"}, "deployment must be"),
+        ({"from_": -1}, "from_ must be"),
+    ],
+)
+def test_an_order_is_checked(options: dict[str, Any], words: str) -> None:
+    """An id twice would restart twice; nothing malformed reaches a server."""
+    with pytest.raises(ArgumentError, match=words):
+        Order(**{"action": ACTIONS.KILL, "ids": (A,), "reason": "a test", **options})
+
+
+@pytest.mark.parametrize(
+    ("action", "answer", "before", "after", "outcome"),
+    [
+        ("kill", TAKEN, "running", "killed", "done"),
+        ("kill", TAKEN, "scheduled", None, "done"),
+        ("kill", TAKEN, "running", "running", "accepted"),
+        ("kill", LOST, "running", "running", "unknown"),
+        ("cancel", TAKEN, "running", "running", "accepted"),
+        ("cancel", LOST, "suspended", "cancelled", "done"),
+        ("pause", TAKEN, "suspended", "suspended", "accepted"),
+        ("pause", TAKEN, "running", "paused", "done"),
+        ("resume", TAKEN, "backing-off", "backing-off", "done"),
+        ("resume", TAKEN, "paused", "paused", "accepted"),
+        ("resume", LOST, "backing-off", "backing-off", "unknown"),
+        ("resume", LOST, "paused", "running", "done"),
+        ("purge", LOST, "failed", "failed", "unknown"),
+        ("purge", TAKEN, "failed", None, "done"),
+        ("restart_as_new", Answer("taken", new_id="inv_new"), "failed", "running", "done"),
+        ("restart_as_new", LOST, "failed", None, "unknown"),
+        ("kill", Answer("refused", "409"), "running", "running", "refused"),
+        ("kill", Answer("not taken", "429"), "running", "running", "refused"),
+        ("kill", None, "running", None, "not sent"),
+    ],
+)
+def test_a_verdict_rests_on_what_was_seen(
+    action: str, answer: Answer | None, before: str, after: str | None, outcome: str
+) -> None:
+    """Only a reading that shows it makes it done; what the server merely took is accepted, what was lost unknown."""
+    verdict = judge(ACTIONS(action), A, answer, Reading(before), Reading(after))
+    assert verdict.outcome == outcome
+    assert outcome in WORDS
+    assert (verdict.error is None) == (outcome in {"done", "not sent"})
+
+
+def test_a_journal_is_purged_when_it_is_empty() -> None:
+    """The status does not tell; the journal's size does."""
+    before = Reading("succeeded", journal_size=3)
+    for size, outcome in ((0, "done"), (3, "accepted")):
+        after = Reading("succeeded", journal_size=size)
+        assert judge(ACTIONS.PURGE_JOURNAL, A, TAKEN, before, after).outcome == outcome
+
+
+def test_nothing_read_afterwards_is_never_done() -> None:
+    """Where reading fails the words say so."""
+    assert judge(ACTIONS.KILL, A, TAKEN, GONE, None).outcome == "accepted"
+    unknown = judge(ACTIONS.KILL, A, LOST, GONE, None)
+    assert (unknown.outcome, unknown.error) == (
+        "unknown",
+        "the answer was lost (cut); it could not be read afterwards",
+    )
+
+
+def test_an_empty_frame_has_its_columns() -> None:
+    """A plan of nothing has a frame like any other."""
+    empty = frame([])
+    assert list(empty) == ["id", "outcome", "error", "new_id", "status", "milliseconds"]
+    assert empty["milliseconds"].dtype == "float64"
+
+
+class FakeLab(SimpleNamespace):
+    """What an execution needs of a Lab; every invocation is running, whatever was done to it."""
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeLab:
+    monkeypatch.setattr(pursuit, "read_now", lambda lab, ids: dict.fromkeys(ids, Reading("running")))
+    monkeypatch.setattr(pursuit, "SEEN_WITHIN", 0.0)
+    monkeypatch.setattr(pursuit, "PATIENCE", 0.3)
+    settings = load_settings("http://127.0.0.1:9070")
+    lab = FakeLab(features={}, settings=settings, name="127.0.0.1:9070", answer=None, sent=[])
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        lab.sent.append(json.loads(request.content)["invocation_ids"])
+        answer = lab.answer(request)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    lab.transport = Transport(
+        settings,
+        settings.admin_url,
+        read_only=False,
+        timeout=5,
+        audit=AuditLog(tmp_path),
+        transport=httpx.MockTransport(handle),
+    )
+    return lab
+
+
+def test_a_server_that_stays_busy_is_given_up(lab: FakeLab, capsys: pytest.CaptureFixture[str]) -> None:
+    """After a while of 429 the rest is not sent, and the frame says why."""
+    lab.answer = lambda request: httpx.Response(429)
+    table = execute(lab, Order(ACTIONS.KILL, IDS[:1500], "a test"))  # type: ignore[arg-type]
+    assert table["outcome"].tolist() == ["refused"] * 1000 + ["not sent"] * 500
+    assert "could not take it" in table["error"][1499]
+    assert "ended early" in capsys.readouterr().err
+    assert len(lab.sent) >= 2
+
+
+def test_answers_that_are_lost_again_and_again_end_it(lab: FakeLab) -> None:
+    """Three lost answers in a row, and no more is sent: nobody knows what is done."""
+    lab.answer = lambda request: httpx.ReadError("cut")
+    table = execute(lab, Order(ACTIONS.KILL, IDS, "a test"))  # type: ignore[arg-type]
+    assert table["outcome"].tolist() == ["unknown"] * 3000 + ["not sent"] * 2000
+    assert [len(ids) for ids in lab.sent] == [1000] * 3
+
+
+def test_a_read_that_fails_ends_it_in_order(
+    lab: FakeLab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the statuses cannot be read nothing is sent, and what was sent is accepted, not done."""
+    lab.answer = lambda request: httpx.Response(200, json={"succeeded": lab.sent[-1], "failed": []})
+    reads = iter([dict.fromkeys(IDS[:1000], Reading("running"))])
+
+    def read_now(lab: Any, ids: Any) -> Any:
+        try:
+            return next(reads)
+        except StopIteration:
+            raise Unreachable("nobody answers") from None
+
+    monkeypatch.setattr(pursuit, "read_now", read_now)
+    table = execute(lab, Order(ACTIONS.KILL, IDS[:2000], "a test"))  # type: ignore[arg-type]
+    assert table["outcome"].tolist() == ["accepted"] * 1000 + ["not sent"] * 1000
+    assert set(table["error"]) == {"the server took it; it could not be read afterwards", "nobody answers"}
+    assert "could not be read" in capsys.readouterr().err
+
+
+def test_a_defect_leaves_a_result_for_every_id(lab: FakeLab, tmp_path: Path) -> None:
+    """Whatever ends an execution, the audit log has what is known of each id."""
+
+    def break_down(request: httpx.Request) -> httpx.Response:
+        if len(lab.sent) == 2:
+            raise ZeroDivisionError
+        return httpx.Response(200, json={"succeeded": lab.sent[-1], "failed": []})
+
+    lab.answer = break_down
+    with pytest.raises(ZeroDivisionError):
+        execute(lab, Order(ACTIONS.KILL, IDS[:3000], "a test"))  # type: ignore[arg-type]
+    (row,) = audit_log(tmp_path).to_dict("records")
+    assert row["outcome"] == "mixed"
+    assert row["counts"] == "1,000 accepted, 1,000 unknown, 1,000 not sent"
+    assert len(audit_log(tmp_path, change=row["change"])) == 3000
+
+
+def test_why_an_invocation_cannot_or_need_not_move() -> None:
+    """Unbound, there already, not served there, or of another protocol; else it can."""
+    there = Destinations("dp_new", {"Bulk": Destination("dp_new", 5, 7)})
+    reasons = [
+        there.why_not(Reading("running", deployment=deployment, protocol=protocol, service=service))
+        for deployment, protocol, service in (
+            (None, None, "Bulk"),
+            ("dp_new", 6, "Bulk"),
+            ("dp_old", 6, "Other"),
+            ("dp_old", 4, "Bulk"),
+            ("dp_old", 6, "Bulk"),
+        )
+    ]
+    assert reasons == [
+        "it is bound to no deployment yet: its next attempt goes to the latest",
+        "it is on dp_new already",
+        "dp_new does not have the service Other",
+        "it speaks protocol 4, and dp_new 5 to 7",
+        None,
+    ]

@@ -1,0 +1,201 @@
+"""Sending: what each answer, of the batch endpoint and of single calls, says of each id; and what is never sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from restate_lab.actions.batch import Call, Sender
+from restate_lab.audit import AuditLog
+from restate_lab.client.settings import load_settings
+from restate_lab.client.transport import Transport
+
+IDS = [f"inv_1{number:033d}" for number in range(4)]
+A, B, C, D = IDS
+Handle = Callable[[httpx.Request], httpx.Response]
+
+
+@pytest.fixture
+def sent() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def sender(tmp_path: Path, sent: list[str]) -> Iterator[Callable[..., Sender]]:
+    """Give a Sender whose requests are answered by a function; ``sent`` has their paths."""
+    contexts = []
+
+    def make(answer: Handle, *, closed: set[str] | None = None, stop: Callable[[], bool] = lambda: False) -> Sender:
+        def handle(request: httpx.Request) -> httpx.Response:
+            sent.append(request.url.path)
+            return answer(request)
+
+        network = httpx.MockTransport(handle)
+        settings = load_settings("http://127.0.0.1:9070")
+        transport = Transport(
+            settings, settings.admin_url, read_only=False, timeout=5, audit=AuditLog(tmp_path), transport=network
+        )
+        context = transport.recording("kill", IDS, reason="a test", request="a test")
+        contexts.append(context)
+        return Sender(context.__enter__(), transport.closed if closed is None else closed, stop)
+
+    yield make
+    for context in contexts:
+        context.__exit__(None, None, None)
+
+
+def kinds(sender: Sender) -> dict[str, str]:
+    return {id_: answer.kind for id_, answer in sender.answers.items()}
+
+
+def listed(succeeded: list[Any], failed: list[tuple[str, str]] = []) -> httpx.Response:  # noqa: B006
+    body = {"succeeded": succeeded, "failed": [{"invocation_id": id_, "error": error} for id_, error in failed]}
+    return httpx.Response(200, json=body)
+
+
+def test_a_batch_says_for_each_id_what_came_of_it(sender: Callable[..., Sender], sent: list[str]) -> None:
+    """Refusals, what did not reach its partition, what may have, and what is not named at all are told apart."""
+    failed = [
+        (B, f"Invocation '{B}' not found"),
+        (C, "rpc for partition 6 at node N2:1 failed: connect throttled; 290ms left in throttling window"),
+        (D, "rpc for partition 6 at node N2:1 failed: internal error: connection closed"),
+    ]
+    one = sender(lambda request: listed([A], failed))
+    one.send(Call("kill"), [*IDS, "inv_1unnamed"])
+    assert kinds(one) == {A: "taken", B: "refused", C: "not taken", D: "lost", "inv_1unnamed": "lost"}
+    assert one.answers[B].error == "Invocation not found"
+    assert sent == ["/internal/invocations_batch_operations/kill"]
+
+
+def test_a_restart_brings_the_new_ids_and_options_go_along(sender: Callable[..., Sender]) -> None:
+    """The batch of restarts names pairs; the deployment stands in the body."""
+    bodies = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        bodies.append(json.loads(request.content))
+        return listed([{"old_invocation_id": A, "new_invocation_id": "inv_new"}])
+
+    one = sender(answer)
+    one.send(Call("restart-as-new", deployment="keep"), [A])
+    assert one.answers[A].new_id == "inv_new"
+    assert bodies == [{"invocation_ids": [A], "deployment": "keep"}]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (httpx.Response(400, json={"message": "The request field 'deployment' is invalid."}), "refused"),
+        (httpx.Response(429, headers={"retry-after": "7"}), "not taken"),
+        (httpx.Response(503), "not taken"),
+        (httpx.Response(503, json={"message": "rpc for partition 1 at node N1:1 failed: lost leadership"}), "lost"),
+        (httpx.Response(500, json={"message": "broken"}), "lost"),
+        (httpx.Response(502), "lost"),
+        (httpx.Response(200, text="<html>please log in</html>"), "lost"),
+        (httpx.ReadError("reset"), "lost"),
+        (httpx.ReadTimeout("late"), "lost"),
+        (httpx.ConnectError("refused"), "not taken"),
+    ],
+)
+def test_an_answer_for_all_is_one_for_each(
+    sender: Callable[..., Sender], sent: list[str], answer: httpx.Response | Exception, kind: str
+) -> None:
+    """Only what certainly did not happen may be sent again, and none of these asks for single calls."""
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    one = sender(handle)
+    one.send(Call("kill"), IDS)
+    assert kinds(one) == dict.fromkeys(IDS, kind)
+    assert len(sent) == 1
+    assert (one.answers[A].wait == 7) == (isinstance(answer, httpx.Response) and answer.status_code == 429)
+
+
+@pytest.mark.parametrize("status", [403, 404, 405, 501])
+def test_a_closed_endpoint_is_asked_once(sender: Callable[..., Sender], sent: list[str], status: int) -> None:
+    """What a gateway or an older server says of an endpoint leads to single calls, and is remembered."""
+    one = sender(lambda request: httpx.Response(status if "internal" in request.url.path else 200))
+    for _ in range(2):
+        one.send(Call("kill"), IDS)
+        assert kinds(one) == dict.fromkeys(IDS, "taken")
+    assert sum("internal" in path for path in sent) == 1
+    assert len(sent) == 9
+
+
+def test_one_malformed_id_does_not_keep_the_others(sender: Callable[..., Sender], sent: list[str]) -> None:
+    """A 422 for the list leads to single calls, of which one is refused; the next list goes to the endpoint again."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if "internal" in request.url.path:
+            return httpx.Response(422, text="Failed to deserialize the JSON body: invocation_ids[1]: bad length")
+        return httpx.Response(400 if B in request.url.path else 202)
+
+    one = sender(answer)
+    one.send(Call("kill"), IDS)
+    assert kinds(one) == {A: "taken", B: "refused", C: "taken", D: "taken"}
+    one.send(Call("kill"), [A])
+    assert sum("internal" in path for path in sent) == 2
+
+
+def test_single_calls_end_with_the_first_that_is_not_taken(sender: Callable[..., Sender], sent: list[str]) -> None:
+    """A server that is busy is not asked hundreds of times; those not sent have no answer."""
+    one = sender(lambda request: httpx.Response(429), closed={"kill"})
+    one.send(Call("kill"), [f"inv_1{number:033d}" for number in range(200)])
+    assert set(kinds(one).values()) == {"not taken"}
+    assert len(sent) == len(one.answers) < 20
+
+
+def test_single_calls_stop_when_asked_to(sender: Callable[..., Sender], sent: list[str]) -> None:
+    """Nothing is sent after a stop."""
+    one = sender(lambda request: httpx.Response(200), closed={"kill"}, stop=lambda: len(sent) >= 1)
+    one.send(Call("kill"), [f"inv_1{number:033d}" for number in range(200)])
+    assert len(sent) == len(one.answers) < 20
+
+
+@pytest.mark.parametrize("closed", [set(), {"kill"}], ids=["batch", "single"])
+def test_an_interrupt_leaves_what_was_on_its_way_as_lost(sender: Callable[..., Sender], closed: set[str]) -> None:
+    """After a stop button nobody takes a request that was sent for one that was not."""
+
+    def interrupt(request: httpx.Request) -> httpx.Response:
+        raise KeyboardInterrupt
+
+    one = sender(interrupt, closed=closed)
+    with pytest.raises(KeyboardInterrupt):
+        one.send(Call("kill"), IDS)
+    assert set(kinds(one).values()) == {"lost"}
+
+
+def test_a_restart_without_a_new_id_is_lost(sender: Callable[..., Sender]) -> None:
+    """A single restart whose answer names no invocation is not taken for done."""
+    one = sender(lambda request: httpx.Response(200, json={}))
+    one.send(Call("restart-as-new", from_=2), [A])
+    assert kinds(one) == {A: "lost"}
+
+
+def test_from_goes_into_the_query(sender: Callable[..., Sender]) -> None:
+    """`from` and the deployment are parameters of a single call."""
+    urls: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        urls.append(str(request.url))
+        return httpx.Response(200, json={"new_invocation_id": "inv_new"})
+
+    one = sender(answer)
+    one.send(Call("restart-as-new", deployment="latest", from_=2), [A])
+    assert urls == [f"http://127.0.0.1:9070/invocations/{A}/restart-as-new?deployment=latest&from=2"]
+    assert one.answers[A].new_id == "inv_new"
+
+
+def test_an_error_of_another_kind_is_not_taken_for_success(sender: Callable[..., Sender]) -> None:
+    """A token that has expired refuses every id in words."""
+    one = sender(lambda request: httpx.Response(401))
+    one.send(Call("kill"), IDS)
+    assert set(kinds(one).values()) == {"refused"}
+    assert "token" in str(one.answers[A].error)

@@ -1,0 +1,253 @@
+"""A plan without a server: executed once, in time, by one, and shown as text."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from restate_lab.actions import planned
+from restate_lab.actions.goes_with import COLUMNS as GOING
+from restate_lab.actions.order import Order
+from restate_lab.actions.outcomes import Outcome, frame
+from restate_lab.actions.plan import plan
+from restate_lab.actions.planned import LASTS, Family, Plan
+from restate_lab.actions.table import ACTIONS
+from restate_lab.errors import ArgumentError, AuditFailed, Interrupted, OutcomeUnknown, PlanExpired, ReadOnly
+
+WHY = "INC-42"
+HOSTILE = "Cart/<b>\x1b[2J\nk/add"
+
+
+def an_id(number: int) -> str:
+    return f"inv_1{number:033}"
+
+
+def made(
+    number: int = 3, action: ACTIONS = ACTIONS.CANCEL, *, read_only: bool = False, target: str = "Cart/a/add"
+) -> Plan:
+    """Return a plan of so many running invocations, and one that is left out."""
+    ids = [an_id(each) for each in range(number + 1)]
+    rows = pd.DataFrame({"id": ids, "target": target, "service": "Cart", "status": "running"})
+    rows["age"] = rows["unmoved_for"] = pd.Timedelta(hours=2, minutes=13)
+    rows["effect"] = ["told"] * number + [None]
+    rows["left_out"] = [None] * number + ["it has ended"]
+    rows["callee_of"] = None
+    return Plan(
+        action=action,
+        frame=rows,
+        goes_with=pd.DataFrame([("key", None, target, None, ids[0], "becomes free")], columns=list(GOING)),
+        prefixes=pd.DataFrame({"id": [], "from_": [], "entry": [], "result": []}),
+        restarted=frozenset(),
+        not_seen=(),
+        deployment=None,
+        from_=None,
+        made_at=datetime.now(UTC),
+        environment="prod",
+        address="http://admin:9070",
+        server="restate 1.7.12, without vqueues",
+        _kept=tuple(ids[:number]),
+        _lab=SimpleNamespace(read_only=read_only),  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
+    """Take orders in the server's place."""
+    orders: list[Order] = []
+
+    def execute(lab: Any, order: Order, *, progress: Any = None, stop: Any = None) -> pd.DataFrame:
+        orders.append(order)
+        time.sleep(0.01)
+        return frame([Outcome(id_, "done") for id_ in order.ids])
+
+    monkeypatch.setattr(planned, "execute", execute)
+    return orders
+
+
+def failing(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    def execute(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(planned, "execute", execute)
+
+
+def test_exactly_the_reviewed_ones_are_acted_on(sent: list[Order]) -> None:
+    """The order has the targets, the reason and nobody that was left out; a frame changed by hand changes nothing."""
+    plan_ = made()
+    targets = plan_.targets
+    plan_.frame.loc[0, "left_out"] = "edited"
+    plan_.frame.loc[1, "id"] = an_id(9)
+    outcome = plan_.execute(reason=WHY)
+    assert [order.ids for order in sent] == [targets] == [tuple(map(an_id, range(3)))]
+    assert sent[0].reason == WHY
+    assert plan_.outcome is outcome
+    assert plan_.targets == targets
+
+
+def test_once_also_from_several_threads(sent: list[Order]) -> None:
+    """Of many who execute a plan at the same moment, one does."""
+    plan_, refused = made(), []
+
+    def run() -> None:
+        try:
+            plan_.execute(reason=WHY)
+        except PlanExpired as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(sent), len(refused)) == (1, 7)
+
+
+@pytest.mark.parametrize("clock", ["wall", "monotonic"])
+def test_a_plan_expires_by_either_clock(sent: list[Order], clock: str) -> None:
+    """The monotonic clock stands still while a laptop sleeps, and the other can be set back: the larger age counts."""
+    plan_ = made()
+    old = LASTS + timedelta(seconds=1)
+    if clock == "wall":
+        plan_ = replace(plan_, made_at=plan_.made_at - old)
+    else:
+        plan_ = replace(plan_, _family=Family(made=time.monotonic() - old.total_seconds()))
+    with pytest.raises(PlanExpired, match="15 minutes"):
+        plan_.execute(reason=WHY)
+    with pytest.raises(PlanExpired, match="15 minutes"):
+        plan_.first(1).execute(reason=WHY)
+    assert sent == []
+
+
+@pytest.mark.parametrize(
+    ("action", "number", "expect", "says"),
+    [
+        (ACTIONS.CANCEL, 100, None, None),
+        (ACTIONS.CANCEL, 101, None, "expect=101"),
+        (ACTIONS.CANCEL, 101, 101, None),
+        (ACTIONS.CANCEL, 101, 100, "expect=101"),
+        (ACTIONS.CANCEL, 2, 3, "expect=2"),
+        (ACTIONS.CANCEL, 1, True, "expect=1"),
+        (ACTIONS.KILL, 10, None, None),
+        (ACTIONS.KILL, 11, None, "expect=11"),
+        (ACTIONS.PURGE, 11, None, "expect=11"),
+        (ACTIONS.PURGE_JOURNAL, 11, None, "expect=11"),
+        (ACTIONS.RESTART_AS_NEW, 100, None, None),
+    ],
+)
+def test_large_ones_need_the_exact_number(
+    sent: list[Order], action: ACTIONS, number: int, expect: int | None, says: str | None
+) -> None:
+    """Above the limit the number has to be said; a wrong one is refused always, and the message has the right one."""
+    plan_ = made(number, action)
+    if says is None:
+        plan_.execute(reason=WHY, expect=expect)
+    else:
+        with pytest.raises(ArgumentError, match=says):
+            plan_.execute(reason=WHY, expect=expect)
+    assert bool(sent) == (says is None)
+
+
+def test_read_only_comes_before_anything(sent: list[Order]) -> None:
+    """On a read-only connection nothing else is looked at, not even the reason."""
+    with pytest.raises(ReadOnly):
+        made(read_only=True).execute(reason="")
+    assert sent == []
+
+
+@pytest.mark.parametrize("reason", ["", "  \n", None])
+def test_a_reason_is_needed(sent: list[Order], reason: Any) -> None:
+    """Without one nothing is sent, and the plan can still be executed."""
+    plan_ = made()
+    with pytest.raises(ArgumentError, match="reason"):
+        plan_.execute(reason=reason)
+    assert sent == []
+    plan_.execute(reason=WHY)
+
+
+def test_what_was_not_sent_can_be_tried_again(monkeypatch: pytest.MonkeyPatch, sent: list[Order]) -> None:
+    """After AuditFailed the plan is as before; after an error that came later it is used up, and so are its targets."""
+    plan_ = made()
+    with monkeypatch.context() as patch:
+        failing(AuditFailed("disk full"), patch)
+        with pytest.raises(AuditFailed):
+            plan_.execute(reason=WHY)
+    assert not plan_.is_executed
+    part = plan_.first(1)
+    with monkeypatch.context() as patch:
+        failing(OutcomeUnknown("lost"), patch)
+        with pytest.raises(OutcomeUnknown):
+            part.execute(reason=WHY)
+    with pytest.raises(PlanExpired):
+        part.execute(reason=WHY)
+    plan_.execute(reason=WHY)
+    assert sent[-1].ids == (an_id(1), an_id(2))
+
+
+def test_an_interrupted_plan_keeps_its_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was done by then stands in the plan."""
+    plan_ = made()
+    failing(Interrupted("you", frame([Outcome(an_id(0), "done")])), monkeypatch)
+    with pytest.raises(Interrupted):
+        plan_.execute(reason=WHY)
+    assert plan_.outcome is not None
+    assert len(plan_.outcome) == 1
+
+
+def test_smaller_plans() -> None:
+    """only() takes what plan() takes and refuses strangers; first() counts those that would be acted on."""
+    plan_ = made()
+    assert plan_.only(pd.DataFrame({"id": [an_id(1)]})).targets == (an_id(1),)
+    assert plan_.only([an_id(3)]).targets == ()
+    assert plan_.first(2).targets == (an_id(0), an_id(1))
+    assert plan_.first(99).targets == plan_.targets
+    assert plan_.only([an_id(1)]).goes_with.empty
+    assert len(plan_.first(1).goes_with) == 1
+    with pytest.raises(ArgumentError, match="not in the plan"):
+        plan_.only([an_id(7)])
+    with pytest.raises(ArgumentError):
+        plan_.first(-1)
+
+
+def test_where_it_acts_comes_first() -> None:
+    """Text and card begin with environment and address; the line is one line; what comes from a cluster is text."""
+    plan_ = made(3, ACTIONS.KILL, target=HOSTILE)
+    text, card = str(plan_), plan_._repr_html_()
+    assert text.splitlines()[0] == "prod at http://admin:9070 (restate 1.7.12, without vqueues)"
+    assert card.index("prod · http://admin:9070") < card.index("kill 3 of 4")
+    assert "\n" not in repr(plan_)
+    assert repr(plan_) == (
+        "<Plan kill 3 of 4 on prod at http://admin:9070 (restate 1.7.12, without vqueues), nothing sent yet>"
+    )
+    assert "<b>\x1b" not in card
+    assert "&lt;b&gt;" in card
+    assert "\x1b" not in text
+    assert "without clean-up" in text
+    assert "without clean-up" in card
+    assert 'plan.execute(reason="…")' in text
+    assert "2h 13min" in text
+
+
+def test_a_plan_needs_a_live_cluster() -> None:
+    """Evidence can only be read; a wrong action and an option of another one are named with what there is."""
+    evidence = SimpleNamespace(name="inc-42.evidence", version="1.7.12", features={})
+    with pytest.raises(ArgumentError, match=r"live cluster.*inc-42\.evidence"):
+        plan(evidence, "kill", [])  # type: ignore[arg-type]
+    lab = SimpleNamespace(name="prod", version="1.7.12", features={}, transport=None)
+    for action, options, says in (
+        ("stop", {}, "cancel, kill, pause"),
+        ("kill", {"deployment": "latest"}, "deployment.*resume, restart_as_new, move_to"),
+        ("resume", {"from_": 1}, "from_.*restart_as_new"),
+        ("restart_as_new", {"from_": -1}, "from_"),
+        ("restart_as_new", {"include_callees": True}, "include_callees.*cancel, kill, pause, resume"),
+        ("resume", {"deployment": "newest"}, "'latest', 'keep'"),
+        ("move_to", {}, "restate_lab.move_to"),
+    ):
+        with pytest.raises(ArgumentError, match=says):
+            plan(lab, action, [], **options)  # type: ignore[arg-type]

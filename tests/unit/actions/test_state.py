@@ -1,0 +1,169 @@
+"""State without a server: values and their encodings, the card, arguments that are never sent."""
+
+from __future__ import annotations
+
+import copy
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+import restate_lab as rl
+from restate_lab import errors
+from restate_lab.actions.state import State, set_state
+from restate_lab.actions.state_values import encode, encoding_of, value_words
+from restate_lab.redact import MASK
+
+NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner),
+    max_leaves=10,
+)
+
+
+def made(**raw: bytes) -> State:
+    return State(service="Drawer", key="k/1", scope=None, read_at=NOW, source="prod", _raw=raw)
+
+
+@given(JSON)
+def test_a_json_value_comes_back_as_it_went_in(value: Any) -> None:
+    """What set_state writes is what State reads, and what any JSON reader reads."""
+    written = encode("a", value, before=None, recode=False)
+    assert json.loads(written) == value
+    assert made(a=written)["a"] == value
+    assert encoding_of(written) == "json"
+
+
+@given(st.binary(), st.none() | st.binary())
+def test_bytes_go_as_they_are(value: bytes, before: bytes | None) -> None:
+    """Bytes are never encoded again, and the kind of what is replaced is kept or refused."""
+    assert encode("a", value, before=before, recode=True) == value
+    if encoding_of(value) == encoding_of(before or b""):
+        assert encode("a", value, before=before, recode=False) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (float("nan"), "not JSON compliant"),
+        ({1: "a"}, "has 1 as a name"),
+        ([{"a": {None: 1}}], "has None as a name"),
+        ({"a": {1, 2}}, "set is not JSON serializable"),
+        (NOW, "datetime is not JSON serializable"),
+        ("half \ud800", "half a character"),
+        ({"\udfff": 1}, "half a character"),
+    ],
+)
+def test_what_json_cannot_hold_is_refused(value: Any, words: str) -> None:
+    """Nothing is turned into something else in silence."""
+    with pytest.raises(errors.ArgumentError, match=words):
+        encode("a", value, before=None, recode=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "value", "written"),
+    [
+        (b'{"a":1}', "text", b'"text"'),
+        (b"plain text", "12", b"12"),
+        (b"plain text", b"12", b"12"),
+        (b"12", b"", b""),
+        (b"", b"\xff", b"\xff"),
+        (b"\xff", b"text", b"text"),
+        (b"{}", b"\xff", None),
+        (b"{}", b"text", None),
+        (b"plain text", b"\xff", None),
+        (b"plain text", 12, None),
+        (b"\xff", "text", None),
+    ],
+)
+def test_the_encoding_of_a_key_is_kept(before: bytes, value: Any, written: bytes | None) -> None:
+    """A value that the key's handlers could not read is refused, unless that is said to be meant."""
+    if written is not None:
+        assert encode("a", value, before=before, recode=False) == written
+        return
+    with pytest.raises(errors.ArgumentError, match="recode=True"):
+        encode("a", value, before=before, recode=False)
+    assert encode("a", value, before=before, recode=True)
+
+
+def test_a_state_is_frozen_and_small_in_a_repr() -> None:
+    """What a look gave can be changed without changing the State; the repr has keys and no values."""
+    state = made(cart=b'{"mug": 1}', token=b'"hush"')
+    state["cart"]["mug"] = 2
+    assert state["cart"] == {"mug": 1}
+    with pytest.raises(TypeError):
+        state.raw["cart"] = b""  # type: ignore[index]
+    assert repr(state) == "<State 'Drawer/k/1': 'cart', 'token'; read 2026-11-25 03:00:00 UTC>"
+    assert repr(made()) == "<State 'Drawer/k/1': no keys; read 2026-11-25 03:00:00 UTC>"
+    assert "\n" not in repr(made(**{"a\nb": b"1"}))
+    assert copy.deepcopy(state) == state == {"cart": {"mug": 1}, "token": "hush"}
+
+
+def test_what_is_shown_is_text_cut_and_masked() -> None:
+    """Card and frame show no value of a secret name, at any depth, and no HTML of the cluster's."""
+    state = made(
+        **{"<b>": b'"<script>"', "api_token": b'"hush"', "deep": b'[{"password": "hush", "user": "ann"}]'},
+        long=b'"' + b"x" * 5_000 + b'"',
+        raw=b"\xff" * 5_000,
+    )
+    html = state._repr_html_()
+    assert "hush" not in html
+    assert "hush" not in state.frame().to_string()
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
+    assert "ann" in html
+    assert len(html) < 5_000
+    assert state.frame().set_index("key")["value"]["deep"] == [{"password": MASK, "user": "ann"}]
+    assert "and 5 more keys" in made(**{f"k{n}": b"1" for n in range(25)})._repr_html_()
+
+
+@given(st.text(), st.none() | st.binary(max_size=400), st.integers(10, 80))
+def test_words_of_a_value_fit(key: str, value: bytes | None, longest: int) -> None:
+    """A value in a message is one line and not longer than allowed, whatever it is."""
+    words = value_words(key, value, longest)
+    assert len(words) <= max(longest, len(MASK))
+    assert "\n" not in words
+
+
+@pytest.mark.parametrize("depth", [600, 100_000])
+def test_json_that_is_nested_without_end_breaks_nothing(depth: int) -> None:
+    """A value that no walk comes to the end of is shown, cut or in words."""
+    state = made(a=b"[" * depth + b"]" * depth)
+    assert len(state._repr_html_()) < 3_000
+    assert len(state.frame()) == 1
+
+
+@pytest.fixture
+def lab() -> rl.Lab:
+    return rl.connect("http://127.0.0.1:1", check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"reason": " "}, "reason must say why"),
+        ({"reason": None}, "reason must say why"),
+        ({"values": [("a", 1)]}, "values must be a mapping"),
+        ({"values": {1: 1}}, "keys are text; got 1"),
+        ({"values": {}}, "nothing to change"),
+        ({"delete": "total"}, "delete must be a list"),
+        ({"delete": ["a"]}, "'a' is in values and in delete"),
+        ({"delete": ["b"], "clear": True}, "leave delete out"),
+        ({"clear": 1}, "clear must be True or False"),
+        ({"wait": "soon"}, "wait is 'soon'"),
+        ({"wait": "-1s"}, "wait is '-1s'"),
+        ({"state": {"a": 1}}, "state must be what rl.state gave"),
+        ({"state": made()}, "state is that of Drawer/k/1, not of Drawer/other"),
+        ({"key": "k/1", "state": made()}, "state was read from prod, and this is 127.0.0.1:1"),
+        ({"key": "k/1", "scope": "blue", "state": made()}, "not of Drawer/k/1 of scope blue"),
+    ],
+)
+def test_what_is_never_sent(lab: rl.Lab, arguments: dict[str, Any], words: str) -> None:
+    """Arguments are checked before the cluster is asked anything."""
+    call = {"service": "Drawer", "key": "other", "values": {"a": 1}, "reason": "INC-7"} | arguments
+    with lab, pytest.raises(errors.ArgumentError, match=words):
+        set_state(lab, **call)

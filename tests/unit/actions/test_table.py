@@ -1,0 +1,93 @@
+"""The table of actions holds together, and hangs together with AdminClient and the documentation."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from restate_lab.actions.plan import plan
+from restate_lab.actions.table import ACTIONS, ENDED, GONE, effects
+from restate_lab.client.admin import AdminClient
+from restate_lab.status import STATUSES
+
+KNOWN = set(STATUSES) - {"yielded"}
+"""No server of today shows "yielded"."""
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_each_action_is_an_operation_with_its_options(action: ACTIONS) -> None:
+    """The operation is a method of AdminClient, and takes the options, and no others that change what it does."""
+    operation = action.rule.operation
+    if operation is None:
+        assert action is ACTIONS.MOVE_TO
+        assert action.rule.batch is None
+        return
+    taken = set(inspect.signature(getattr(AdminClient, operation)).parameters)
+    assert taken - {"self", "invocation_id", "reason", "verify"} == action.rule.options
+    assert operation in {action.value, f"{action.value}_invocation"}
+    assert action.rule.batch == action.value.replace("_", "-")
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_each_status_has_an_effect_on_either_kind(action: ACTIONS) -> None:
+    """No status is forgotten; where something comes of it, it says what is seen, in words that exist."""
+    for status in KNOWN:
+        assert status in action.rule.effects, status
+        for has_vqueues in (False, True):
+            for deployment in (None, "latest"):
+                effect = action.rule.effect(status, has_vqueues=has_vqueues, deployment=deployment)
+                assert effect.words
+                assert set(effect.then) <= KNOWN | {GONE}
+                assert bool(effect.then) == effect.accepted
+                assert effect.accepted or not effect.acts
+    assert set(action.rule.statuses) <= KNOWN
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_what_settles_it_is_what_can_be_seen(action: ACTIONS) -> None:
+    """Where a status tells that it has happened, each effect can come to it, and a refused status tells nothing."""
+    rule = action.rule
+    assert rule.settles <= KNOWN | {GONE}
+    for status in rule.statuses if rule.settles else ():
+        for has_vqueues in (False, True):
+            effect = rule.effect(status, has_vqueues=has_vqueues)
+            assert not effect.acts or rule.settles & set(effect.then), status
+
+
+def test_what_is_lost_needs_more_care() -> None:
+    """Kill and both purges are destructive, and ask for the exact number sooner."""
+    assert {action for action in ACTIONS if action.rule.destructive} == {"kill", "purge", "purge_journal"}
+    assert {action.rule.expect_above for action in ACTIONS if action.rule.destructive} == {10}
+    assert {action.rule.expect_above for action in ACTIONS if not action.rule.destructive} == {100}
+
+
+def test_an_unknown_status_is_not_acted_on() -> None:
+    """What a newer server shows, and the table does not know, is left alone."""
+    for action in ACTIONS:
+        assert not action.rule.effect("hibernating", has_vqueues=True).acts
+        assert not action.rule.effect("yielded", has_vqueues=False).acts
+
+
+def test_resuming_elsewhere_is_not_resuming_in_place() -> None:
+    """Without vqueues one that backs off cannot be moved by a resume, and "keep" is no move."""
+    rule = ACTIONS.RESUME.rule
+    assert rule.effect("backing-off", has_vqueues=False).acts
+    assert rule.effect("backing-off", has_vqueues=False, deployment="keep").acts
+    assert not rule.effect("backing-off", has_vqueues=False, deployment="latest").accepted
+    assert rule.effect("backing-off", has_vqueues=True, deployment="latest").acts
+
+
+def test_the_documentation_is_the_table() -> None:
+    """effects() has every action and status, and the docstring of plan() names each action with what it needs."""
+    frame = effects()
+    assert len(frame) == len(ACTIONS) * len(KNOWN)
+    assert list(frame["action"].unique()) == list(ACTIONS)
+    pause = frame[(frame["action"] == "pause") & (frame["status"] == "suspended")].iloc[0]
+    assert not pause["acts_without"]
+    assert pause["acts_with"]
+    text = " ".join((plan.__doc__ or "").split())
+    for action in ACTIONS:
+        if action is not ACTIONS.MOVE_TO:
+            assert f"- ``{action.value}``: {action.rule.needs}" in text
+    assert set(ENDED) == {"succeeded", "failed", "cancelled", "killed"}

@@ -1,0 +1,91 @@
+"""Which ids are meant: whatever a notebook holds them in, each once, and never by guessing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from restate_lab.actions.targets import CHUNK, chunks, is_invocation_id, read_ids
+from restate_lab.errors import ArgumentError
+
+A, B = "inv_1" + "0" * 32 + "1", "inv_1" + "0" * 32 + "2"
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        [A, B],
+        (A, B),
+        pd.Series([A, B]),
+        pd.Index([A, B]),
+        pd.Series([A, B], dtype=pd.ArrowDtype(pa.string())),
+        pd.Series([A, B]).to_numpy(),
+        pd.DataFrame({"id": [A, B], "target": ["x", "y"]}),
+        pd.DataFrame({"invocation_id": [A, B]}),
+        pa.table({"id": [A, B]}),
+        pa.chunked_array([[A], [B]]),
+        pl.DataFrame({"id": [A, B]}),
+        (id_ for id_ in (A, B)),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_ids_come_in_many_forms(targets: Any) -> None:
+    """Lists, series, arrays, frames and tables give the same ids, in order."""
+    assert read_ids(targets) == ([A, B], 0)
+
+
+def test_one_id_and_none() -> None:
+    """A single id is one target; an empty list or frame is none."""
+    assert read_ids(A) == ([A], 0)
+    assert read_ids([]) == ([], 0)
+    assert read_ids(pd.DataFrame({"id": []})) == ([], 0)
+
+
+def test_duplicates_are_joined_and_counted() -> None:
+    """What is there twice is one target, where it came first."""
+    assert read_ids([B, A, B, A, B]) == ([B, A], 3)
+
+
+def test_what_is_no_id_stays_to_be_told() -> None:
+    """Missing values and numbers are kept as text: a plan leaves each out and says so."""
+    found, _ = read_ids(pd.Series([A, None, 7, "nope"]))
+    assert found[0] == A
+    assert len(found) == 4
+    assert [is_invocation_id(each) for each in found] == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("targets", "says"),
+    [
+        (pd.DataFrame({"id": [A], "invocation_id": [B]}), r"id and invocation_id.*frame\['id'\]"),
+        (pd.DataFrame({"holder_id": [A], "n": [1]}), r"holder_id, n.*frame\['holder_id'\]"),
+        (pd.DataFrame({"id": [A], "x": [B]}).rename(columns={"x": "id"}), "id and id"),
+        ({"id": [A]}, "dict"),
+        (7, "int"),
+        (None, "NoneType"),
+        (b"inv_1", "bytes"),
+    ],
+)
+def test_what_is_not_told_is_asked(targets: Any, says: str) -> None:
+    """Two id columns, none, or something else: the message says what there is and what to give."""
+    with pytest.raises(ArgumentError, match=says):
+        read_ids(targets)
+
+
+def test_a_lower_case_id_is_another_id_and_a_too_large_one_is_none() -> None:
+    """Ids are case-sensitive numbers of a fixed size: what is past the size would be refused by the server."""
+    assert is_invocation_id("inv_1" + "0" * 33)
+    assert not is_invocation_id("inv_1" + "Z" * 33)
+    assert not is_invocation_id("INV_1" + "0" * 33)
+
+
+def test_many_ids_are_read_in_parts() -> None:
+    """Every id is in one part, in order."""
+    ids = [str(number) for number in range(2 * CHUNK + 1)]
+    parts = list(chunks(ids))
+    assert [len(part) for part in parts] == [CHUNK, CHUNK, 1]
+    assert [id_ for part in parts for id_ in part] == ids

@@ -1,0 +1,84 @@
+"""Where progress is shown: a bar in a notebook, a line in a terminal, nothing where nobody looks."""
+
+from __future__ import annotations
+
+import builtins
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from restate_lab.progress import DoneLine, RowsLine
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+class Shown:
+    """What a kernel was given to display, in order."""
+
+    def __init__(self) -> None:
+        self.html: list[str] = []
+        self.text: list[str] = []
+
+    def display(self, drawn: Any, *, display_id: bool) -> Shown:
+        assert display_id
+        self.update(drawn)
+        return self
+
+    def update(self, drawn: Any) -> None:
+        self.html.append(drawn._repr_html_())
+        self.text.append(repr(drawn))
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let two seconds pass between the first look at the clock and the others."""
+    moments = iter([time.monotonic()])
+    passed = time.monotonic() + 2
+    monkeypatch.setattr(time, "monotonic", lambda: next(moments, passed))
+
+
+def in_a_shell(patch: pytest.MonkeyPatch, kernel: object) -> Shown:
+    shown = Shown()
+    patch.setattr(builtins, "get_ipython", lambda: SimpleNamespace(kernel=kernel), raising=False)
+    patch.setattr(builtins, "display", shown.display, raising=False)
+    return shown
+
+
+@pytest.mark.usefixtures("later")
+def test_a_notebook_has_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a kernel a plan is a bar with its share, that says how many of how many, and is gone at the end."""
+    shown = in_a_shell(monkeypatch, kernel=object())
+    line = DoneLine(HOSTILE)
+    line.update(1_000, 5_000)
+    line.close()
+    assert shown.html[-2].startswith('<progress max="5000" value="1000"></progress> &lt;script&gt;')
+    assert "1,000 of 5,000, 00:02" in shown.text[-2]
+    assert (shown.html[-1], shown.text[-1]) == ("", "")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("later")
+def test_a_read_has_no_end_to_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many rows will come is not known: the bar only says that they do."""
+    shown = in_a_shell(monkeypatch, kernel=object())
+    RowsLine("query").update(12_345, 3_100_000)
+    assert shown.html[-1] == "<progress></progress> query: 12,345 rows, 3.1 MB, 00:02"
+
+
+@pytest.mark.usefixtures("later")
+def test_the_shell_of_a_terminal_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """IPython in a terminal has no kernel: there it is a line."""
+    shown = in_a_shell(monkeypatch, kernel=None)
+    RowsLine("query").update(1, 1)
+    assert shown.html == []
+
+
+@pytest.mark.usefixtures("later")
+def test_where_nobody_looks_there_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """A pipe or a log gets no line of progress."""
+    line = RowsLine("query")
+    line.update(1, 1)
+    line.close()
+    assert capsys.readouterr().err == ""
