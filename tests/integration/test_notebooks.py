@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tomllib
 from itertools import chain
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 
 import restate_lab as rl
 from restate_lab.demo.embedded import Embedded
+from restate_lab.demo.incident import FAULTS, INCIDENT, VICTIMS
+from restate_lab.demo.roles import ids
 from restate_lab.demo.run import notebook_environment
 from restate_lab.reports.runner import NotebookRun, run_notebook
 from support.clusters import KINDS, Cluster, server_binary
@@ -19,6 +23,7 @@ from support.clusters import KINDS, Cluster, server_binary
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 FIRST = NOTEBOOKS / "01_first_look.ipynb"
 SECOND = NOTEBOOKS / "02_weather_agent.ipynb"
+THIRD = NOTEBOOKS / "03_incident.ipynb"
 
 
 def run(notebook: Path, cluster: Cluster, folder: Path) -> NotebookRun:
@@ -70,6 +75,41 @@ def test_the_weather_agent_is_repaired_without_asking_the_model_again(kind: str,
             assert plain["verify"].count("before the repair") == 4
             assert "resume_invocation" in plain["audit"]
             assert not [each for each in chain(*output.values()) if each.output_type == "stream"], "warnings"
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_incident_is_told_with_all_its_causes_and_nobody_else_is_blamed(kind: str, tmp_path: Path) -> None:
+    """On every kind of server the third notebook names each planted fault with all its ids, and breaks a deadlock.
+
+    Nothing stands in a critical finding or a warning but what was planted, and who suffers from it.
+    """
+    vqueues = kind.endswith("-vqueues")
+    with Embedded(server_binary(kind), tmp_path / "demo", vqueues=vqueues, story=INCIDENT) as demo:
+        env = notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url)
+        notebook = tmp_path / THIRD.name
+        shutil.copy(THIRD, notebook)  # it writes its findings beside itself
+        done = run_notebook(notebook, tmp_path / "executed.ipynb", env=env, read_only=False)
+        assert done.ok, done.failure
+
+    findings = pd.read_parquet(tmp_path / "findings.parquet")
+    blamed = findings[findings["severity"].isin(["critical", "warning"])]
+    named = {id_ for each in blamed["ids"] for id_ in each}
+    planted = {role: set(ids(demo.roles, role)) for role in FAULTS}
+    assert {role: players - named for role, players in planted.items()} == {role: set() for role in FAULTS}
+    suffering = {id_ for role in VICTIMS for id_ in ids(demo.roles, role)}
+    assert named <= suffering.union(*planted.values())
+
+    output = {
+        cell.id: cell.outputs for cell in nbformat.read(done.executed, as_version=4).cells if cell.cell_type == "code"
+    }
+    for picture in ("overview", "storm", "journal-storm", "waits", "backlog", "latency", "throughput"):
+        assert "image/png" in output[picture][-1].data, picture
+    for card, words in {"doctor": "critical", "why-storm": "charge card", "why-key": "Account/acme-retail"}.items():
+        assert words in output[card][-1].data["text/html"]
+    assert "<td>done</td>" in output["execute"][-1].data["text/html"]
+    assert "break the deadlock" in output["audit"][-1].data["text/html"]
+    assert not [each for each in chain(*output.values()) if each.output_type == "stream"], "warnings"
 
 
 def test_a_read_only_run_of_the_weather_agent_stops_before_it_acts(newest: Cluster, tmp_path: Path) -> None:
