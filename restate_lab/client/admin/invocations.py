@@ -31,7 +31,8 @@ class Invocations(Door):
         """Ask an invocation to end; it may clean up first, and its children are asked too.
 
         202: it is told at its next await or attempt. 200: it had not begun (pending, scheduled) and its row is gone,
-        without a completed one. One that is paused may stay so, with the request recorded until it is resumed.
+        without a completed one. One that is paused is woken and told at its next await; one that fails before it is
+        paused again.
 
         Raises:
             Conflict: it was completed already.

@@ -43,7 +43,7 @@ def cancelled_later(state: str | None) -> tuple[bool | None, str]:
     if state in {None, "completed"}:
         return True, "it has ended"
     if state == "paused":
-        return None, "only recorded: it is still paused, and is told once it is resumed and reaches an await"
+        return None, "accepted: it is paused still, or again: it is woken, and told if it reaches an await"
     return None, "accepted: it is told at its next await or attempt, and may clean up before it ends"
 
 
