@@ -11,13 +11,14 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab.analysis.checks.budget import WithinBudget
 from restate_lab.analysis.checks.finding import Check, Finding, ranked
 from restate_lab.analysis.checks.look import Look
 from restate_lab.analysis.checks.table import CHECKS
 from restate_lab.analysis.checks.thresholds import thresholds_of
+from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.doctor_diagnosis import Checked, Diagnosis, NotChecked, diagnosis
 from restate_lab.analysis.times import length, moment
+from restate_lab.durations import friendly
 from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
 from restate_lab.source import Source
 
@@ -48,8 +49,9 @@ def doctor(
       ``victims`` (who waits behind, ids), ``next_step, why`` (lines of Python for ``lab``).
     - ``.not_checked``: ``check, looks_at, reason, applies``; False where a check makes no sense on such a server.
     - ``.checked``: ``check, looks_at, findings, queries, seconds, rows``; what several read counts for the first.
-    - ``.verdict``: "critical" or "warning" as the worst finding is; "incomplete" where there is none and something was
-      not checked, or not all of it was read; else "healthy".
+    - ``.verdict``: "incomplete" where something that applies was not checked, or not all of it was read, whatever was
+      found; else "critical" or "warning" as the worst finding is, or "healthy".
+    - ``.worst``: the worst severity found, "critical", "warning" or "note"; None without findings.
 
     Raises:
         ArgumentError: there is no such check or threshold, or a value does not fit.
@@ -59,7 +61,9 @@ def doctor(
     clock = _plain(source.now)
     at = clock if now is None else _plain(moment(now, now=clock, name="now"))
     started = time.monotonic()
-    within = WithinBudget(source, now=at, budget=length(budget, name="budget"))
+    seconds = length(budget, name="budget")
+    used_up = f"the budget of {friendly(seconds)} was used up"
+    within = Deadline(source, seconds.total_seconds(), over=used_up, now=at)
     look = Look(within, limits, clock=clock)
     outcomes = [_outcome(check, look, within) for check in chosen]
     return diagnosis(
@@ -83,7 +87,7 @@ def _plain(value: datetime) -> datetime:
 _Outcome = tuple[Sequence[Finding], Checked | None, Sequence[NotChecked]]
 
 
-def _outcome(check: Check, look: Look, within: WithinBudget) -> _Outcome:
+def _outcome(check: Check, look: Look, within: Deadline) -> _Outcome:
     """Run one check: what it found, that it ran, and what of it was not checked."""
     if check.is_for_vqueues and not look.has_vqueues:
         return (), None, [_missing(check, "there are no vqueues on this server", applies=False)]
@@ -110,9 +114,9 @@ def _missing(check: Check, reason: str, *, applies: bool = True) -> NotChecked:
     return NotChecked(check.name, check.looks_at, reason, applies)
 
 
-def _reason(error: RestateLabError, within: WithinBudget) -> str:
+def _reason(error: RestateLabError, within: Deadline) -> str:
     if isinstance(error, TimedOut) and not within.left:
-        return within.used_up
+        return within.over
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -48,9 +48,14 @@ def card_of(diagnosis: Diagnosis) -> str:
         headline(diagnosis),
         diagnosis.where,
         [bottom_line(diagnosis)],
-        accent=_COLOURS[diagnosis.verdict],
+        accent=_accent(diagnosis),
         body="".join(body),
     )
+
+
+def _accent(diagnosis: Diagnosis) -> str:
+    """Return the colour of the worst: what was not checked does not make a critical finding look better."""
+    return _COLOURS["critical" if diagnosis.worst == "critical" else diagnosis.verdict]
 
 
 def _finding(row: dict[Any, Any], diagnosis: Diagnosis) -> str:

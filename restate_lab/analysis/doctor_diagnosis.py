@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.analysis.checks.finding import Finding, Severity
+from restate_lab.analysis.checks.words import placed
 from restate_lab.analysis.doctor_card import card_of
 from restate_lab.analysis.doctor_text import headline, text_of
 
@@ -46,6 +47,9 @@ class Diagnosis:
     not_checked: pd.DataFrame
     checked: pd.DataFrame
     verdict: str
+    """"incomplete" where something was not checked, whatever was found; else "critical", "warning" or "healthy"."""
+    worst: str | None
+    """The worst severity that was found; None without findings."""
     source: str
     version: str
     at: datetime
@@ -84,17 +88,20 @@ def diagnosis(
     left_out: int,
 ) -> Diagnosis:
     """Put together what the checks found, in the order given, and judge it."""
-    verdict = _verdict(findings, not_checked)
+    worst = next((each.value for each in Severity if each in {finding.severity for finding in findings}), None)
+    verdict = _verdict(worst, not_checked)
     frames = {
         "findings": _findings(findings),
         "not_checked": _frame(not_checked, NotChecked),
         "checked": _frame(checked, Checked),
     }
+    attrs: dict[Hashable, Any] = {"source": source, "version": version, "now": at.isoformat()}
     for frame in frames.values():
-        frame.attrs = {"source": source, "version": version, "now": at.isoformat(), "verdict": verdict}
+        frame.attrs = {**attrs, "verdict": verdict, "worst": worst}
     return Diagnosis(
         **frames,
         verdict=verdict,
+        worst=worst,
         source=source,
         version=version,
         at=at,
@@ -103,12 +110,10 @@ def diagnosis(
     )
 
 
-def _verdict(findings: Sequence[Finding], not_checked: Sequence[NotChecked]) -> str:
-    severities = {finding.severity for finding in findings}
-    for severity in (Severity.CRITICAL, Severity.WARNING):
-        if severity in severities:
-            return severity.value
-    return "incomplete" if any(each.applies for each in not_checked) else "healthy"
+def _verdict(worst: str | None, not_checked: Sequence[NotChecked]) -> str:
+    if any(each.applies for each in not_checked):
+        return "incomplete"
+    return worst if worst in {Severity.CRITICAL, Severity.WARNING} else "healthy"
 
 
 def _findings(findings: Sequence[Finding]) -> pd.DataFrame:
@@ -122,7 +127,7 @@ def _findings(findings: Sequence[Finding]) -> pd.DataFrame:
         "where": [each.where for each in findings],
         "ids": [list(each.ids) for each in findings],
         "victims": [list(each.victims.ids) for each in findings],
-        "next_step": [each.next_step for each in findings],
+        "next_step": [placed(each.next_step, at) for at, each in enumerate(findings)],
         "why": [each.why for each in findings],
     }
     types = {"count": "int64", "suffer": "int64"}

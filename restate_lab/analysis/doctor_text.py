@@ -18,7 +18,7 @@ __all__ = ["ago", "bottom_line", "headline", "missing", "reasons", "text_of"]
 
 
 def headline(diagnosis: Diagnosis) -> str:
-    """Return the verdict with the numbers of findings and of checks: "critical: 12 critical, 3 warnings, 8 notes"."""
+    """Return the verdict with the numbers: "incomplete · 12 critical, 8 notes, 1 not checked"."""
     counts = diagnosis.findings["severity"].value_counts()
     parts = [
         f"{counts['critical']:,} critical" if "critical" in counts else "",
@@ -26,13 +26,15 @@ def headline(diagnosis: Diagnosis) -> str:
         counted(int(counts["note"]), "note") if "note" in counts else "",
         f"{len(missing(diagnosis)):,} not checked" if len(missing(diagnosis)) else "",
     ]
-    return f"{diagnosis.verdict}: {', '.join(part for part in parts if part) or 'nothing found'}"
+    return f"{diagnosis.verdict} · {', '.join(part for part in parts if part) or 'nothing found'}"
 
 
 def bottom_line(diagnosis: Diagnosis) -> str:
     """Return what was checked, and how long it took."""
     asked = f", {counted(diagnosis.not_asked, 'other')} not asked for" if diagnosis.not_asked else ""
-    return f"{counted(len(diagnosis.checked), 'check')} in {diagnosis.seconds:,.1f} s{asked}"
+    speaks = diagnosis.findings["next_step"].str.contains("diagnosis.", regex=False).any()
+    named = "; diagnosis stands for this answer below" if speaks else ""
+    return f"{counted(len(diagnosis.checked), 'check')} in {diagnosis.seconds:,.1f} s{asked}{named}"
 
 
 def missing(diagnosis: Diagnosis) -> pd.DataFrame:

@@ -19,6 +19,7 @@ FIRST_AWAKEABLE = 17
 """The smallest signal index of an awakeable; those below are Restate's own, 1 is cancel."""
 
 _DIGITS = string.digits + string.ascii_lowercase + string.ascii_uppercase
+_VALUES = {character: value for value, character in enumerate(_DIGITS)}
 _INVOCATION = re.compile(r"inv_1([0-9A-Za-z]{11})([0-9A-Za-z]{22})")
 _PREFIX = "sign_1"
 _KEY_BYTES, _ID_BYTES, _INDEX_BYTES = 8, 16, 4
@@ -73,7 +74,7 @@ def _bytes_of(invocation_id: str) -> bytes | None:
 def _number(text: str) -> int:
     number = 0
     for character in text:
-        number = number * len(_DIGITS) + _DIGITS.index(character)
+        number = number * len(_DIGITS) + _VALUES[character]
     return number
 
 

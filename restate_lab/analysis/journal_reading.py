@@ -129,7 +129,8 @@ class Reader:
         failed = {entry.completion_index or entry.index or 0: entry for entry in entries if entry.status == FAILED}
         outputs = {at: _end(row["completion_failure"]) for at, each in failed.items() if each.entry_type == "Output"}
         indexes = [at for at in failed if at not in outputs]
-        if not indexes or sum(each["size"] or 0 for each in read) > _MOST_BYTES:
+        is_there = self._has("sys_journal.entry_json")  # not in evidence that was frozen without payloads
+        if not indexes or not is_there or sum(each["size"] or 0 for each in read) > _MOST_BYTES:
             return outputs
         rows = self.source.arrow(_SOME, id=row["id"], indexes=indexes, progress=False).to_pylist()
         return outputs | {each["index"]: carried(each["entry_json"]) for each in rows}

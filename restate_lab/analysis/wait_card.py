@@ -23,7 +23,7 @@ _RED, _AMBER, _GREEN = STATUSES["failed"].colour, STATUSES["pending"].colour, ST
 _SHORT = 14  # characters that stay on one line
 _CELL = "padding:3px 10px 3px 0;vertical-align:top;text-align:left"
 # Set again what pages set for tables: the card's own font and colour hold.
-_TABLE = "border-collapse:collapse;width:100%;font:inherit;color:inherit"
+_TABLE = "border-collapse:collapse;table-layout:auto;width:100%;font:inherit;color:inherit"
 _CODE = "font-family:var(--jp-code-font-family,monospace);overflow-wrap:anywhere"
 
 

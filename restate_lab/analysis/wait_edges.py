@@ -15,13 +15,14 @@ import pandas as pd
 
 from restate_lab.analysis.questions import answer
 from restate_lab.analysis.sql_files import run
-from restate_lab.analysis.wait_rows import Edge, Person, awaited, called, error_words, given, needs_all, person, queued
+from restate_lab.analysis.wait_rows import Edge, Person, called, error_words, given, needs_all, person, queued
+from restate_lab.analysis.wait_things import Command, Sleeper, awaited, edges_of, sleepers
 from restate_lab.source import Source
 
-__all__ = ["Reading", "awaited_by", "open_calls", "read_errors", "read_waits", "suspended_edges"]
+__all__ = ["Known", "Reading", "open_calls", "read_errors", "read_waits", "suspended_edges", "suspended_of"]
 
-CHUNK = 1_000  # ids in a statement: what a server takes to plan grows faster than the list
-ROWS = 100_000  # things awaited by the invocations of one chunk
+CHUNK = 300  # ids in a statement: what a server takes to plan grows faster than the list
+ROWS = 100_000  # commands of the journals of one chunk
 AROUND = 3  # times the limit: so many suspended ones are read where keys are blocked
 KEYS = 1_000  # keys whose unread queues are counted
 
@@ -41,9 +42,17 @@ class Reading:
     left_out: tuple[str, ...] = ()
 
 
-def read_waits(source: Source, *, limit: int, now: datetime) -> Reading:
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What has been read before: all suspended invocations, as ``suspended.sql`` has them, and whether any pends."""
+
+    suspended: pd.DataFrame | None = None
+    has_pending: bool = True
+
+
+def read_waits(source: Source, *, limit: int, now: datetime, known: Known) -> Reading:
     """Read up to ``limit`` suspended and up to ``limit`` pending invocations, and what they wait for."""
-    reader = _Reader(source, limit, now)
+    reader = _Reader(source, limit, now, known)
     pending, unread = reader.pending()
     suspended = reader.suspended(around={id_ for edge in pending for id_ in (edge.caller, edge.blocker) if id_})
     callers = {edge.caller for edge in (*suspended, *pending) if edge.caller} - {edge.waiter for edge in suspended}
@@ -56,21 +65,28 @@ def read_errors(source: Source, ids: Sequence[str]) -> dict[str, str]:
     return {row["id"]: error_words(row) for row in _rows(source, "last_errors", ids)}
 
 
-def awaited_by(source: Source, ids: Sequence[str], *, now: datetime) -> tuple[list[Row], bool]:
-    """Return the rows of ``waiting_on`` about those of these invocations that are suspended, and whether they are cut.
+def suspended_edges(source: Source, found: Sequence[Sleeper]) -> tuple[list[Edge], bool]:
+    """Return what these wait for, and whether it is cut: of each ``CHUNK`` of them, ``ROWS`` commands are read.
 
-    Whoever waits for more than ``ROWS`` things with the others of its chunk is cut.
+    Who awaits several things may go on with one, unless it says no.
     """
-    frames = [answer(source, "waiting_on", ids=chunk, limit=ROWS, now=now) for chunk in _chunks(ids)]
-    rows = [row for frame in frames for row in frame.to_dict("records")]
-    return rows, any("truncated" in frame.attrs for frame in frames)
-
-
-def suspended_edges(source: Source, rows: Sequence[Row]) -> list[Edge]:
-    """Return the edges of rows of ``waiting_on``; who awaits several things may go on with one, unless it says no."""
-    several = [id_ for id_, count in Counter(row["id"] for row in rows).items() if count > 1]
+    commands: dict[tuple[str, int], Command] = {}
+    open_ = {each.id: each.completions for each in found if each.completions}
+    is_cut = False
+    for chunk in _chunks(list(open_)):
+        rows = run(source, "waits", "commands", ids=chunk, limit=ROWS + 1)
+        is_cut = is_cut or len(rows) > ROWS
+        commands |= awaited(rows, open_)
+    several = [each.id for each in found if each.things > 1]
     need_not_all = set(several) - _needing_all(source, several)
-    return [awaited(row, need_not_all) for row in rows]
+    edges = (edges_of(each, commands, alternative=each.id in need_not_all) for each in found)
+    return [edge for each in edges for edge in each], is_cut
+
+
+def suspended_of(source: Source, ids: Sequence[str]) -> list[Sleeper]:
+    """Return those of these invocations that are suspended."""
+    frames = [run(source, "waits", "suspended_of", ids=chunk) for chunk in _chunks(ids)]
+    return [each for frame in frames for each in sleepers(frame)]
 
 
 def open_calls(source: Source, ids: Sequence[str]) -> list[Edge]:
@@ -93,37 +109,43 @@ def _needing_all(source: Source, several: list[str]) -> set[str]:
 class _Reader:
     """Asks one source, and notes what it left out."""
 
-    def __init__(self, source: Source, limit: int, now: datetime) -> None:
+    def __init__(self, source: Source, limit: int, now: datetime, known: Known) -> None:
         self._source = source
         self._limit = limit
         self._now = now
+        self._known = known
         self.left_out: list[str] = []
 
     def suspended(self, around: set[str]) -> list[Edge]:
         """Read those suspended for longest; where these are not all, also whoever may be suspended ``around`` keys."""
-        first = self._ask("ids_by_status", status="suspended", limit=self._limit)
-        rows, read = self._awaited_by(list(first["id"])), set(first["id"])
-        if "truncated" in first.attrs:
+        rows = self._known.suspended
+        if rows is None:
+            rows = run(self._source, "waits", "suspended", limit=self._limit + 1)
+        found = sleepers(rows.iloc[: self._limit])
+        if len(rows) > self._limit:
             self.left_out.append(
                 f"only the {self._limit:,} invocations that are suspended for longest were read, and those who hold a "
                 "key or call somebody that queues for one"
             )
-            more = around - read
-            while more and len(read) <= AROUND * self._limit:
-                found = self._awaited_by(sorted(more))
-                rows, read = rows + found, read | more
-                more = {row["invoked_by_id"] for row in found if given(row["invoked_by_id"])} - read
-        return suspended_edges(self._source, rows)
-
-    def _awaited_by(self, ids: list[str]) -> list[Row]:
-        rows, is_cut = awaited_by(self._source, ids, now=self._now)
+            around = around | {each.caller for each in found if each.id in around and each.caller}
+            found += self._around(around, {each.id for each in found})
+        edges, is_cut = suspended_edges(self._source, found)
         if is_cut:
-            self.left_out.append(
-                f"of {CHUNK:,} suspended invocations at a time, only {ROWS:,} things awaited were read"
-            )
-        return rows
+            self.left_out.append(f"of the journals of {CHUNK:,} invocations at a time, only {ROWS:,} entries were read")
+        return edges
+
+    def _around(self, around: set[str], read: set[str]) -> list[Sleeper]:
+        found: list[Sleeper] = []
+        more = around - read
+        while more and len(read) <= AROUND * self._limit:
+            next_ones = suspended_of(self._source, sorted(more))
+            found, read = found + next_ones, read | more
+            more = {each.caller for each in next_ones if each.caller} - read
+        return found
 
     def pending(self) -> tuple[list[Edge], dict[str, int]]:
+        if not self._known.has_pending:
+            return [], {}
         rows = run(self._source, "waits", "key_waiters", limit=self._limit + 1).to_dict("records")
         edges = [queued(row) for row in rows[: self._limit]]
         return edges, self._unread(edges) if len(rows) > self._limit else {}

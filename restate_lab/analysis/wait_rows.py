@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from restate_lab.analysis.ids import awakeable_id
+__all__ = ["Edge", "Person", "called", "edge_frame", "error_words", "given", "needs_all", "person", "queued"]
 
-__all__ = ["Edge", "Person", "awaited", "called", "edge_frame", "error_words", "given", "needs_all", "person", "queued"]
-
-_KINDS = {
-    "Call": "call",
-    "AttachInvocation": "attach",
-    "GetInvocationOutput": "attach",
-    "Awakeable": "awakeable",
-    "GetPromise": "promise",
-    "PeekPromise": "promise",
-    "CompletePromise": "promise",
-    "Sleep": "sleep",
-    "Run": "run",
-    "Signal": "signal",
-    "GetLazyState": "state",
-    "GetLazyStateKeys": "state",
-}
 _CANCEL = {"Single": {"SignalIndex": 1}}
 
 
@@ -63,26 +48,6 @@ class Person:
     next_at: pd.Timestamp | None = None
 
 
-def awaited(row: Mapping[Any, Any], several: set[str]) -> Edge:
-    """Return the edge of a row of the question ``waiting_on``.
-
-    ``several`` has those who wait for several things and may go on with one.
-    """
-    kind = _KINDS.get(row["waits_for"], "unknown")
-    return Edge(
-        waiter=row["id"],
-        waiter_target=row["target"],
-        kind=kind,
-        blocker=given(row["callee_id"]),
-        what=_what(kind, row),
-        wakes_at=given(row["wakes_at"]),
-        alternative=row["id"] in several,
-        since=given(row["waiting_since"]),
-        created_at=given(row["created_at"]),
-        caller=given(row["invoked_by_id"]),
-    )
-
-
 def queued(row: Mapping[Any, Any]) -> Edge:
     """Return the edge of a call that waits for a key."""
     return _edge(row, "key", row["holder_id"], row["key"], alternative=False)
@@ -117,11 +82,10 @@ def person(edge: Edge) -> Person:
 def edge_frame(edges: Iterable[Edge], people: Mapping[str, Person]) -> pd.DataFrame:
     """Return the edges as a frame, with the targets of both sides."""
     targets = {id_: each.target for id_, each in people.items()}
-    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
-    for edge in edges:
-        for name in _COLUMNS:
-            columns[name].append(targets.get(edge.blocker or "") if name == "blocker_target" else getattr(edge, name))
-    frame = pd.DataFrame({name: pd.Series(values, dtype="object") for name, values in columns.items()})
+    edges = tuple(edges)
+    columns = {name: [getattr(edge, name) for edge in edges] for name in _COLUMNS if name != "blocker_target"}
+    columns["blocker_target"] = [targets.get(edge.blocker or "") for edge in edges]
+    frame = pd.DataFrame({name: pd.Series(columns[name], dtype="object") for name in _COLUMNS})
     for name in ("wakes_at", "since"):
         frame[name] = pd.to_datetime(frame[name], utc=True).dt.as_unit("ms")
     frame["alternative"] = frame["alternative"].astype(bool)
@@ -161,16 +125,7 @@ def error_words(row: Mapping[Any, Any]) -> str:
 
 def given(value: Any) -> Any:
     """Return the value, None where it is missing in one of pandas' ways."""
-    return None if value is None or pd.isna(value) else value
-
-
-def _what(kind: str, row: Mapping[Any, Any]) -> str | None:
-    if kind == "awakeable":
-        return awakeable_id(row["id"], int(row["signal"])) or f"signal {int(row['signal'])}"
-    if kind == "signal":
-        return f"signal {int(row['signal'])}"
-    if kind == "promise":
-        return str(row["promise"])
-    if kind == "sleep" and given(row["wakes_at"]) is not None:
-        return f"until {row['wakes_at']:%Y-%m-%d %H:%M:%S} UTC"
-    return given(row["name"]) or None
+    # pandas.isna tells the same, ten times as slowly.
+    if value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return value

@@ -58,7 +58,7 @@ def describe(
         holders=holders,
         keys=tuple(held[id_] for id_ in holders),
         since=max(moments, default=None),
-        words=_holding(holders, held, people) if holders else _following(circle.way, people),
+        words=_holding(circle.way, held, people) if holders else _following(circle.way, people),
         cancel=cancel,
         why=_one_line(why),
         way_out=f'rl.plan(lab, "cancel", ["{cancel}"]).execute(reason="break a deadlock")  # {_one_line(why)}',
@@ -104,11 +104,25 @@ def _pairs(way: Sequence[str]) -> list[tuple[str, str]]:
     return list(zip(way, [*way[1:], way[0]], strict=True))
 
 
-def _holding(holders: Sequence[str], held: Mapping[str, str], people: Mapping[str, Person]) -> str:
+def _holding(way: Sequence[str], held: Mapping[str, str], people: Mapping[str, Person]) -> str:
+    """Say who holds what and waits for what; ``held`` has the keys by who holds them."""
+    holders = [id_ for id_ in way if id_ in held]
     if len(holders) == 1:
-        return f"{people[holders[0]].target} holds the key {held[holders[0]]} and waits for a call that needs it"
-    told = [f"{people[here].target} holds {held[here]} and waits for {held[there]}" for here, there in _pairs(holders)]
+        rest = f"and waits for {_through(way, holders[0], held, people)}a call that needs it"
+        return f"{people[holders[0]].target} holds the key {held[holders[0]]} {rest}"
+    told = [
+        f"{people[here].target} holds {held[here]} and waits for {_through(way, here, held, people)}{held[there]}"
+        for here, there in _pairs(holders)
+    ]
     return "; ".join(told)
+
+
+def _through(way: Sequence[str], holder: str, held: Mapping[str, str], people: Mapping[str, Person]) -> str:
+    """Name whoever stands between a holder and the call that queues for the next key."""
+    at = way.index(holder) + 1
+    around = [*way[at:], *way[:at]]
+    between = around[: next(number for number, id_ in enumerate(around) if id_ in held)][:-1]
+    return "".join(f"{people[id_].target or id_}, which waits for " for id_ in between)
 
 
 def _following(way: Sequence[str], people: Mapping[str, Person]) -> str:

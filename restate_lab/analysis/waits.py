@@ -13,14 +13,14 @@ import networkx as nx
 import pandas as pd
 
 from restate_lab.analysis.wait_card import waits_card
-from restate_lab.analysis.wait_edges import Reading, read_errors, read_waits
+from restate_lab.analysis.wait_edges import Known, Reading, read_errors, read_waits
 from restate_lab.analysis.wait_graph import STEPS, Circle, Root, build, circles, count_waiters, roots
 from restate_lab.analysis.wait_rows import Edge, Person, edge_frame
 from restate_lab.analysis.wait_words import describe, root_words
 from restate_lab.errors import ArgumentError, Truncated
 from restate_lab.source import Source
 
-__all__ = ["Waits", "find_waits", "waits"]
+__all__ = ["Known", "Waits", "find_waits", "waits"]
 
 _ERRORS = 1_000  # root blockers whose last error is read
 _MAY_HAVE_FAILED = {"backing-off", "paused", "ready", "running"}
@@ -84,6 +84,10 @@ class Waits:
         """
         return self._graph.copy()
 
+    def waiters(self) -> dict[str, list[str]]:
+        """Return who waits for whom directly: ids by the id of who is waited for."""
+        return {id_: list(self._graph.predecessors(id_)) for id_, degree in self._graph.in_degree() if degree}
+
     def __repr__(self) -> str:
         return f"<Waits of {self.where}: {self.verdict}>"
 
@@ -132,8 +136,10 @@ def waits(source: Source, *, limit: int = 20_000) -> Waits:
     return made
 
 
-def find_waits(source: Source, *, limit: int = 20_000) -> Waits:
+def find_waits(source: Source, *, limit: int = 20_000, known: Known | None = None) -> Waits:
     """Return what ``waits`` returns, and warn nobody: ``left_out`` says what was not read.
+
+    ``known`` has what need not be read again.
 
     Raises:
         As ``waits``.
@@ -141,7 +147,7 @@ def find_waits(source: Source, *, limit: int = 20_000) -> Waits:
     if limit < 1:
         raise ArgumentError(f"limit is {limit!r}: give a whole number, one or more.")
     at = source.now
-    return _made(source, read_waits(source, limit=limit, now=at), at)
+    return _made(source, read_waits(source, limit=limit, now=at, known=known or Known()), at)
 
 
 def _made(source: Source, reading: Reading, at: datetime) -> Waits:

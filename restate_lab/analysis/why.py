@@ -27,6 +27,7 @@ _NOT_THERE = (
     "{source} has no invocation {id}. It may never have been there, have been purged, have outlived its retention, or "
     "have been cancelled or killed before it began, which leaves no row."
 )
+_OVER = "the {seconds:g} s for all of it are over; give more with timeout="
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ def why(source: Source, invocation_id: str, /, *, timeout: float = 10) -> Explan
     id_ = check_invocation_id(invocation_id)
     if timeout <= 0:
         raise ArgumentError(f"timeout is {timeout!r}: give seconds, more than 0.")
-    look = Look(Deadline(source, timeout))
+    look = Look(Deadline(source, timeout, over=_OVER.format(seconds=timeout)))
     found = look.rows([id_])
     if id_ not in found:
         text = _NOT_THERE.format(source=source.name, id=id_)

@@ -18,7 +18,7 @@ __all__ = ["why_card"]
 
 _CELL = "padding:3px 10px 3px 0;vertical-align:top;text-align:left"
 # Set again what pages set for tables: the card's own font and colour hold.
-_TABLE = "border-collapse:collapse;width:100%;font:inherit;color:inherit"
+_TABLE = "border-collapse:collapse;table-layout:auto;width:100%;font:inherit;color:inherit"
 _CODE = "font-family:var(--jp-code-font-family,monospace);overflow-wrap:anywhere;white-space:pre-wrap"
 _GREY = STATUSES["suspended"].colour
 
@@ -58,7 +58,7 @@ def _option(row: dict[Any, Any], told: Explanation) -> str:
     about = "" if row["id"] == told.id else f" {row['target']}"
     code = f'<div style="{_CODE};opacity:.85">{escape(row["code"])}</div>' if row["code"] else ""
     return (
-        f'<td style="{_CELL};white-space:nowrap"><b>{escape(row["action"])}</b></td>'
+        f'<td style="{_CELL};white-space:nowrap;width:1%"><b>{escape(row["action"])}</b></td>'
         f'<td style="{_CELL}">{escape(about.strip())}{": " if about else ""}{escape(row["what"])}{code}</td>'
     )
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from restate_lab.analysis.sql_files import run
-from restate_lab.analysis.wait_edges import awaited_by, open_calls, suspended_edges
+from restate_lab.analysis.wait_edges import open_calls, suspended_edges, suspended_of
 from restate_lab.analysis.wait_rows import Edge, Person, given, queued
 from restate_lab.errors import NotFound, NotOnThisServer, QueryRefused, ResultTooLarge, TimedOut
 from restate_lab.source import Source
@@ -149,7 +149,7 @@ class Look:
             by_status.get(row["status"], []).append(row)
         edges: list[Edge] = []
         if suspended := [row["id"] for row in by_status["suspended"]]:
-            edges += suspended_edges(self.source, awaited_by(self.source, suspended, now=self.source.now)[0])
+            edges += suspended_edges(self.source, suspended_of(self.source, suspended))[0]
         if running := [row["id"] for row in by_status["running"]]:
             edges += open_calls(self.source, running)
         pending = [row for row in by_status["pending"] if key_of(row)]

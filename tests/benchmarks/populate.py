@@ -1,8 +1,9 @@
 """Fill a server through its public ingress: ``populate.py --rows 100000 --admin-url … --ingress-url …``.
 
 Most rows are ``scheduled`` calls, appended 500 at a time by one invocation (6 to 9 thousand a second on two cores);
-a share is really executed and leaves journals, some with failures. Without addresses a temporary server is filled and
-kept until Enter is pressed. The other benchmarks call ``populated()``.
+a share is really executed and leaves journals, some with failures; some wait where ``--suspended`` says how many.
+Without addresses a temporary server is filled and kept until Enter is pressed. The other benchmarks call
+``populated()``.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ __all__ = ["Population", "arguments", "populated"]
 BATCH = 500  # calls that one invocation appends
 AT_ONCE = 4  # invocations of the filler
 SETTLED_WITHIN = 300.0  # seconds
-AT_REST = {"completed", "scheduled"}
+AT_REST = {"completed", "scheduled", "suspended"}
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,12 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000, help="invocations to have at least (100000)")
     parser.add_argument("--executed", type=float, default=0.05, help="the share of new rows that really runs (0.05)")
+    parser.add_argument("--suspended", type=int, default=0, help="new rows that wait, a third for another one (0)")
     parser.add_argument("--rounds", type=int, default=7, help="rounds, five or more to mean anything (7)")
     parser.add_argument("--admin-url", help="a running server; without it a temporary one is started")
     parser.add_argument("--ingress-url", help="its ingress")
     parser.add_argument("--server-version", default=PINNED, help=f"version of the temporary server ({PINNED})")
+    parser.add_argument("--vqueues", action="store_true", help="make the temporary server one with vqueues")
     return parser
 
 
@@ -67,31 +70,32 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
 def populated(options: argparse.Namespace) -> Iterator[Population]:
     """Give a server with at least ``options.rows`` invocations: the running one that is named, or a temporary one."""
     if options.admin_url:
-        yield _filled(options.admin_url, options.ingress_url, options.rows, options.executed)
+        yield _filled(options.admin_url, options.ingress_url, options)
         return
-    with RestateServer(install_server(options.server_version)) as server:
-        yield _filled(server.admin_url, server.ingress_url, options.rows, options.executed)
+    with RestateServer(install_server(options.server_version), vqueues=options.vqueues) as server:
+        yield _filled(server.admin_url, server.ingress_url, options)
 
 
-def _filled(admin_url: str, ingress_url: str | None, rows: int, executed: float) -> Population:
+def _filled(admin_url: str, ingress_url: str | None, options: argparse.Namespace) -> Population:
     with httpx.Client(base_url=admin_url, timeout=60) as admin:
         version = admin.get("/version").json()
         ingress = ingress_url or version["ingress_endpoint"]
         there = sum(_statuses(admin).values())
-        if there < rows:
-            _fill(admin, ingress, range(there, rows), executed)
+        if there < options.rows:
+            _fill(admin, ingress, range(there, options.rows), options)
         return Population(admin_url, ingress, version["version"], _statuses(admin))
 
 
-def _fill(admin: httpx.Client, ingress_url: str, numbers: range, share: float) -> None:
+def _fill(admin: httpx.Client, ingress_url: str, numbers: range, options: argparse.Namespace) -> None:
     started = time.monotonic()
-    executed = round(len(numbers) * share)
+    executed = round(len(numbers) * options.executed)
     first_scheduled = numbers.start + executed
     with _services() as address:
         admin.post("/deployments", json={"uri": address, "force": True}).raise_for_status()
         with httpx.Client(base_url=ingress_url, timeout=600) as ingress:
             _append(ingress, "execute", range(numbers.start, first_scheduled))
-            _append(ingress, "schedule", range(first_scheduled, numbers.stop))
+            _append(ingress, "schedule", range(first_scheduled, numbers.stop - options.suspended))
+            _append(ingress, "suspend", range(numbers.stop - options.suspended, numbers.stop))
         _settle(admin)
     seconds = time.monotonic() - started
     sys.stderr.write(f"{len(numbers):,} invocations in {seconds:.0f} s, {executed:,} of them executed\n")

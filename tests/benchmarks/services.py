@@ -13,6 +13,7 @@ __all__ = ["SERVICES"]
 
 SPLIT = 4  # of so many calls one goes to a virtual object
 LATER = dt.timedelta(days=30)
+AT_ONCE = dt.timedelta(milliseconds=100)
 CUSTOMERS = 50_000
 REFUSED = 10  # one executed order of so many fails
 
@@ -20,6 +21,7 @@ REFUSED = 10  # one executed order of so many fails
 filler = Service("Filler", journal_retention=dt.timedelta(0))
 orders = Service("Orders")
 baskets = VirtualObject("Baskets")
+patience = Service("Patience", inactivity_timeout=AT_ONCE)
 
 
 @filler.handler()
@@ -44,6 +46,35 @@ async def execute(ctx: Context, span: tuple[int, int]) -> int:
     return span[1] - span[0]
 
 
+@filler.handler()
+async def suspend(ctx: Context, span: tuple[int, int]) -> int:
+    """Append calls that wait for a month, for nobody, and for one another."""
+    for number in range(*span):
+        ctx.service_send((rest, ask, follow)[number % 3], number)
+    return span[1] - span[0]
+
+
+@patience.handler()
+async def rest(ctx: Context, number: int) -> int:
+    """Sleep."""
+    await ctx.sleep(LATER)
+    return number
+
+
+@patience.handler()
+async def ask(ctx: Context, number: int) -> str:
+    """Wait for an awakeable that nobody resolves."""
+    await ctx.run_typed("write a letter", lambda: f"letter {number}")
+    _, answer = ctx.awakeable(type_hint=str)
+    return await answer
+
+
+@patience.handler()
+async def follow(ctx: Context, number: int) -> int:
+    """Wait for somebody who sleeps."""
+    return await ctx.service_call(rest, number)
+
+
 @orders.handler()
 async def place(ctx: Context, order: dict[str, int]) -> str:
     """Reserve, charge, and confirm an order; some cards are refused."""
@@ -63,7 +94,7 @@ async def check_out(ctx: ObjectContext, order: dict[str, int]) -> int:
     return count
 
 
-SERVICES = (filler, orders, baskets)
+SERVICES = (filler, orders, baskets, patience)
 
 
 def _order(number: int) -> dict[str, int]:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from datafusion import SessionContext, udf
 
 from restate_lab.client.statement import bind
+from restate_lab.evidence.engine import session
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 BEFORE = NOW - timedelta(hours=2)
@@ -57,21 +57,19 @@ class MadeRows:
         tables.setdefault("sys_service", [{"name": "Svc", "deployment_id": "dp_1"}])
         self.asked: list[str] = []
         self._columns = {name: each.split() for name, each in _COLUMNS.items() if name not in without}
-        self._context = SessionContext()
+        self._context = session(NOW)
         for name, columns in self._columns.items():
             schema = pa.schema([pa.field(column, _type(column)) for column in columns])
             rows = [dict.fromkeys(columns) | row for row in tables.get(name, [])]
             table = pa.Table.from_pylist(rows, schema=schema)
             empty = pa.RecordBatch.from_pylist([], schema=schema)
             self._context.register_record_batches(name, [[empty, *table.to_batches()]])
-        for kind, type_ in (("json", pa.string()), ("str", pa.string()), ("int", pa.int64())):
-            self._context.register_udf(_json_get(kind, type_))
 
     def tables(self) -> pd.DataFrame:
         pairs = [(name, column) for name, columns in self._columns.items() for column in columns]
         return pd.DataFrame(pairs, columns=["table", "column"])
 
-    def sql(self, statement: str, /, *, params: Mapping[str, Any], timeout: float | None = None) -> pd.DataFrame:
+    def sql(self, statement: str, /, *, params: Mapping[str, Any], **_: Any) -> pd.DataFrame:
         self.asked.append(statement)
         frame = self._context.sql(bind(statement, params)).to_pandas()
         for column in frame:
@@ -107,15 +105,3 @@ def made_id(number: int) -> str:
 
 def _type(column: str) -> pa.DataType:
     return _TYPES.get(column, _TIME if column.endswith("_at") else _TEXT)
-
-
-def _json_get(kind: str, type_: pa.DataType) -> Any:
-    def one(text: str | None, key: str) -> Any:
-        value = json.loads(text).get(key) if text else None
-        return json.dumps(value) if kind == "json" and value is not None else value
-
-    def get(texts: pa.Array, keys: pa.Array) -> pa.Array:
-        pairs = zip(texts.to_pylist(), keys.to_pylist(), strict=True)
-        return pa.array([one(text, key) for text, key in pairs], type_)
-
-    return udf(get, [pa.string(), pa.string()], type_, "immutable", name=f"json_get_{kind}")

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from restate_lab.analysis.checks.census import Ended
 from restate_lab.analysis.checks.failing import groups
 from restate_lab.analysis.checks.finding import IDS, Finding, Severity, Victims
 from restate_lab.analysis.checks.look import MOST, Look, Row, moment
-from restate_lab.analysis.checks.messages import normalised
-from restate_lab.analysis.checks.words import asking, call, counted, cut, listed, one_or_more, quoted
+from restate_lab.analysis.checks.messages import common, normalised
+from restate_lab.analysis.checks.words import asking, call, clock, counted, cut, listed, one_or_more, quoted
 from restate_lab.analysis.wait_rows import given
 
 __all__ = ["expiring_evidence", "restarts", "reused_keys", "terminal_failures"]
 
-_DAY = timedelta(days=1)
 _KINDS = 5  # kinds of failures of one handler that have a finding each
 
 
 def terminal_failures(look: Look) -> list[Finding]:
     """Find handlers that fail for good more often than they should, by kind of message."""
-    limits, ended = look.thresholds, look.census.ended()
-    if not any(each.failed >= limits.failures and each.rate >= limits.failure_rate for each in ended.values()):
+    ended = look.ended
+    if not look.census.fails_often(look.thresholds):
         return _seldom(ended)
-    rows = look.sql("failed", since=look.now - _DAY, limit=MOST + 1)
-    if len(rows) > MOST:
-        look.left_out.append(f"of the terminal failures of a day, only {MOST:,} were read")
-    causes, callers = _passed_on([{**row, "message": _message(row)} for row in rows[:MOST]])
+    causes, callers = _passed_on([{**row, "message": _message(row)} for row in look.failed()])
     often: dict[tuple[str, str], list[list[Row]]] = defaultdict(list)
     rest: list[Row] = []
     for members in sorted(groups(causes, lambda row: (*_handler(row), row["message"])), key=len, reverse=True):
@@ -47,21 +43,24 @@ def terminal_failures(look: Look) -> list[Finding]:
 
 def expiring_evidence(look: Look) -> list[Finding]:
     """Count failures whose journal or record expires soon."""
-    count = look.census.total("expiring")
+    count = look.census.total("expiring", ending="failed")
     if not count:
         return []
     within = look.thresholds.expires_within
-    rows = look.ask("expiring", until=within, limit=IDS)
-    handlers = listed(f"{service}/{handler}" for (service, handler), _ in look.census.of_handlers("expiring"))
-    first = min((at for row in look.census.rows if (at := moment(row["expires_first"]))), default=None)
+    # The question has those that were cancelled or killed, too.
+    rows = [row for row in look.ask_quietly("expiring", until=within, limit=MOST) if row["status"] == "failed"]
+    counts = look.census.of_handlers("expiring", ending="failed")
+    handlers = listed(f"{service}/{handler}" for (service, handler), _ in counts)
+    times = [moment(row["expires_first"]) for row in look.census.rows if row["ending"] == "failed"]
+    first = min((at for at in times if at), default=None)
     return [
         Finding(
             severity=Severity.NOTE,
             what=f"what {counted(count, 'failed invocation')} of {handlers} left behind expires"
-            + (f" from {first:%H:%M} UTC on" if first else " soon"),
+            + (f" from {clock(first, look.now)} on" if first else " soon"),
             where=handlers,
             count=count,
-            ids=tuple(row["id"] for row in rows),
+            ids=tuple(row["id"] for row in rows)[:IDS],
             why=asking("expiring", until=f"{within.total_seconds():g}s"),
             next_step='rl.freeze(lab, "before-it-expires.evidence")',
         )
@@ -96,7 +95,7 @@ def restarts(look: Look) -> list[Finding]:
 
 def reused_keys(look: Look) -> list[Finding]:
     """Count idempotency keys that were used for the same handler under several object keys."""
-    rows = look.sql("reused_keys", limit=IDS)
+    rows = look.sql("reused_keys", limit=IDS) if look.census.total("keyed") > 1 else []
     if not rows:
         return []
     handlers, count = listed(map("/".join, map(_handler, rows))), len(rows)
@@ -148,7 +147,7 @@ def _failures(rows: Sequence[Row], ended: Ended, callers: Mapping[str, str]) -> 
     last = max(rows, key=lambda row: moment(row["completed_at"]) or datetime.min.replace(tzinfo=times[0].tzinfo))
     return Finding(
         severity=Severity.WARNING,
-        what=f"{counted(count, 'invocation')} of {service}/{handler} failed for good: {cut(rows[0]['message'], 160)}; "
+        what=f"{counted(count, 'invocation')} of {service}/{handler} failed for good: {cut(_said(rows), 160)}; "
         f"{ended.rate:.0%} of its ends are failures{more}",
         where=f"{service}/{handler}",
         count=count,
@@ -181,7 +180,7 @@ def _seldom(ended: Mapping[tuple[str, str], Ended]) -> list[Finding]:
 
 def _single_failures(rows: Sequence[Row]) -> Finding:
     count, handlers = len(rows), listed("/".join(_handler(row)) for row in rows)
-    messages = listed((cut(row["message"], 80) for row in rows), most=2)
+    messages = listed((cut(_said(alike), 80) for alike in groups(rows, lambda row: row["message"])), most=2)
     return Finding(
         severity=Severity.NOTE,
         what=f"{counted(count, 'invocation')} of {handlers} failed for good, few or seldom: {messages}",
@@ -196,9 +195,17 @@ def _single_failures(rows: Sequence[Row]) -> Finding:
 
 def _message(row: Row) -> str:
     """Return the kind of a failure, with its code."""
-    text = str(row["failure"] or "")
-    code, found, _ = text.removeprefix("[").partition("]")
-    return f"[{code.split(' ')[0]}] {normalised(text)}" if found and text.startswith("[") else normalised(text)
+    return _coded(row, normalised(str(row["failure"] or "")))
+
+
+def _said(rows: Sequence[Row]) -> str:
+    """Return the message of failures of one kind: as it is where all are the same."""
+    return _coded(rows[0], common([str(row["failure"] or "") for row in rows]))
+
+
+def _coded(row: Row, message: str) -> str:
+    code, found, _ = str(row["failure"] or "").removeprefix("[").partition("]")
+    return f"[{code.split(' ')[0]}] {message}" if found and str(row["failure"]).startswith("[") else message
 
 
 def _handler(row: Row) -> tuple[str, str]:

@@ -11,7 +11,17 @@ from restate_lab.analysis.checks.finding import IDS, Finding, Severity, Victims
 from restate_lab.analysis.checks.look import MOST, Look, Row, moment
 from restate_lab.analysis.checks.messages import said
 from restate_lab.analysis.checks.retriers import Reason, Retrier, reason_of
-from restate_lab.analysis.checks.words import asking, call, counted, cut, ids_code, listed, one_or_more, quoted
+from restate_lab.analysis.checks.words import (
+    asking,
+    call,
+    counted,
+    cut,
+    first_of,
+    ids_code,
+    listed,
+    one_or_more,
+    quoted,
+)
 from restate_lab.analysis.wait_rows import given
 
 __all__ = ["groups", "journal_mismatches", "removed_deployments", "retry_storms", "unreachable_deployments"]
@@ -114,7 +124,7 @@ def _unreachable(look: Look, members: Sequence[Retrier]) -> Finding:
         f"attempts: [{members[0].code}] {said(each.message for each in members)}{_and(victims)}"
     )
     is_latest = known is None or bool(known.latest_of)
-    move = call("rl.move_to", "lab", ids_code(ids, asking("retry_storm_ids", error_code=members[0].code)))
+    move = call("rl.move_to", "lab", ids_code(ids))
     address = f"lab.admin.get_deployment({quoted(known.id)})" if known else "lab.admin.list_deployments()"
     return Finding(
         severity=_severity(look, members, victims),
@@ -127,7 +137,7 @@ def _unreachable(look: Look, members: Sequence[Retrier]) -> Finding:
         why=asking("failing_deployments"),
         next_step=f"{address}  # start it again: attempts then succeed by themselves"
         if is_latest
-        else f'{move[:-1]}, deployment="latest")',
+        else f'{move[:-1]}, deployment="latest"){first_of(len(ids), IDS)}',
     )
 
 
@@ -167,11 +177,10 @@ def _removed(look: Look, rows: Sequence[Row]) -> Finding:
     services = {row["target_service_name"] for row in rows}
     frame = asking("pinned_to_missing", service=rows[0]["target_service_name"] if len(services) == 1 else None)
     homeless = sorted(each for each in services if look.deployment_of(each) is None)
-    move = f'rl.move_to(lab, {ids_code(ids, frame)}, deployment="latest")'
+    move = f'rl.move_to(lab, {ids_code(ids[:IDS])}, deployment="latest"){first_of(count, IDS)}'
     if homeless:
         what += f"; nobody serves {listed(homeless)} now"
-        then = f'rl.move_to(lab, {frame}, deployment="latest")'
-        move = f'lab.admin.create_deployment(uri="http://…")  # that serves {listed(homeless)}; then {then}'
+        move = f'lab.admin.create_deployment(uri="http://…")  # that serves {listed(homeless)}; then {move}'
     return Finding(
         severity=Severity.CRITICAL if fails else Severity.WARNING,
         what=what,

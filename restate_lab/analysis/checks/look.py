@@ -12,22 +12,25 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab.analysis.checks.budget import WithinBudget
-from restate_lab.analysis.checks.census import Census
+from restate_lab.analysis.checks.census import Census, Ended, Handler
 from restate_lab.analysis.checks.finding import IDS, NOBODY, Victims
 from restate_lab.analysis.checks.retriers import Retrier, retrier
+from restate_lab.analysis.checks.singles import MOST, Singles, Wanted, wanted
 from restate_lab.analysis.checks.thresholds import Thresholds
+from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.question_files import Variant, parse
 from restate_lab.analysis.questions import answer
+from restate_lab.analysis.records import records
 from restate_lab.analysis.wait_rows import given
-from restate_lab.analysis.waits import Waits, find_waits
+from restate_lab.analysis.waits import Known, Waits, find_waits
 from restate_lab.errors import NotOnThisServer, RestateLabError
 
-__all__ = ["Deployment", "Look", "Row"]
+__all__ = ["MOST", "Deployment", "Look", "Row", "moment"]
 
-MOST = 10_000  # rows of what is being tried again, paused, pinned to what is gone, failed
 CHUNK = 5_000  # ids in one statement
-Row = Mapping[Any, Any]
+DAY = timedelta(days=1)
+NOTHING = Singles(pd.DataFrame({"id": []}), Wanted(suspended=False, paused=False, failed=False, slow=(), limit=0))
+Row = dict[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Deployment:
 class Look:
     """One source at one moment. What one check has read is there for the next."""
 
-    def __init__(self, source: WithinBudget, thresholds: Thresholds, *, clock: datetime) -> None:
+    def __init__(self, source: Deadline, thresholds: Thresholds, *, clock: datetime) -> None:
         self.source = source
         self.thresholds = thresholds
         self.now = source.now
@@ -62,11 +65,11 @@ class Look:
         frame = answer(self.source, name, now=self.now, **params)
         if "truncated" in frame.attrs:
             self.left_out.append(str(frame.attrs["truncated"]["message"]))
-        return _rows(frame)
+        return records(frame)
 
     def ask_quietly(self, name: str, **params: Any) -> list[Row]:
         """Return the first rows of a named question, where more are not wanted."""
-        return _rows(answer(self.source, name, now=self.now, **params))
+        return records(answer(self.source, name, now=self.now, **params))
 
     def sql(self, name: str, **params: Any) -> list[Row]:
         """Return the rows of a file of ``sql/doctor``, in its variant for this source.
@@ -74,7 +77,11 @@ class Look:
         Raises:
             NotOnThisServer: the source lacks what it needs.
         """
-        return _rows(self.source.sql(self._variant(name).sql, params=params))
+        return records(self.frame(name, **params))
+
+    def frame(self, name: str, **params: Any) -> pd.DataFrame:
+        """Return what ``sql`` returns, as a frame."""
+        return self.source.sql(self._variant(name).sql, params=params)
 
     def by_id(self, name: str, ids: Sequence[str]) -> Iterator[Row]:
         """Return the rows of a file of ``sql/doctor`` about these ids."""
@@ -94,8 +101,56 @@ class Look:
             recent=self.now - limits.recent,
             overdue=self.clock - limits.waiting,
             expires=self.now + limits.expires_within,
+            slow_ms=limits.slow_ms,
         )
         return Census(tuple(rows))
+
+    @functools.cached_property
+    def singles(self) -> Singles:
+        """Return those that have to be looked at one by one, as far as one scan can bring them all."""
+        limits, census = self.thresholds, self.census
+        wants = wanted(
+            census, list(census.slow_handlers(limits)), failed=census.fails_often(limits), suspended=limits.waits
+        )
+        if not wants:
+            return NOTHING
+        rows = self.frame("singles", since=self.now - DAY, slow_ms=limits.slow_ms, **wants.params())
+        # There are far more than a moment ago: each kind is read on its own, then.
+        return Singles(rows, wants) if len(rows) < wants.limit else NOTHING
+
+    def failed(self) -> list[Row]:
+        """Return what has failed for good within a day; what the limit cut is noted."""
+        rows = self.singles.failed
+        if rows is None:
+            rows = self.sql("failed", since=self.now - DAY, limit=MOST + 1)
+        if len(rows) > MOST:
+            self.left_out.append(f"of the terminal failures of a day, only {MOST:,} were read")
+        return rows[:MOST]
+
+    def paused(self) -> list[Row]:
+        """Return the rows of the question ``paused``."""
+        ids = self.singles.paused
+        return self.ask("paused", limit=MOST) if ids is None else self.ask("paused", ids=ids, limit=MOST)
+
+    def slow_ones(self, handler: Handler) -> pd.DataFrame:
+        """Return ids and times of a handler's invocations that took long, the last ones first."""
+        rows = self.singles.slow(handler)
+        if rows is not None:
+            return rows
+        service, name = handler
+        return self.frame("slow_ones", service=service, handler=name, ms=self.thresholds.slow_ms, limit=IDS)
+
+    def handlers(self, ids: Iterable[str]) -> Mapping[str, Handler]:
+        """Return the handlers of these invocations, as far as these are there."""
+        wanted = sorted(set(ids))
+        known = dict(self.singles.handlers(wanted))
+        rows = self.by_id("invocations", [id_ for id_ in wanted if id_ not in known])
+        return known | {row["id"]: (row["target_service_name"], row["target_handler_name"]) for row in rows}
+
+    @functools.cached_property
+    def ended(self) -> Mapping[Handler, Ended]:
+        """Return how the invocations of each handler ended."""
+        return self.census.ended()
 
     @functools.cached_property
     def deployments(self) -> Mapping[str, Deployment]:
@@ -117,6 +172,8 @@ class Look:
     @functools.cached_property
     def retriers(self) -> tuple[Retrier, ...]:
         """Return what is being tried again, most attempts first."""
+        if self.has_vqueues and self._nobody_runs():
+            return ()
         rows = self.ask_quietly("retry_storm_ids", limit=MOST)
         moved = {
             row["id"]: moment(row["modified_at"]) for row in self.by_id("invocations", [row["id"] for row in rows])
@@ -128,7 +185,20 @@ class Look:
         """Return who waits for whom; None where nobody is suspended or pending."""
         if not self.census.open("suspended", "inboxed"):
             return None
-        return find_waits(self.source, limit=self.thresholds.waits)
+        known = Known(self.singles.suspended, has_pending=self.census.open("inboxed") > 0)
+        return find_waits(self.source, limit=self.thresholds.waits, known=known)
+
+    @functools.cached_property
+    def edges(self) -> list[Row]:
+        """Return the rows of ``waits.edges``, none where nobody waits."""
+        return records(self.waits.edges) if self.waits is not None else []
+
+    def _nobody_runs(self) -> bool:
+        """Tell whether the census saw nobody that could be tried again; with vqueues, asking for them is a scan."""
+        try:
+            return not self.census.open("invoked")
+        except RestateLabError:
+            return False
 
     def behind(self, ids: Iterable[str]) -> Victims:
         """Return who waits for these, directly or through others, as far as it was read."""
@@ -154,12 +224,8 @@ class Look:
         return seen - start
 
     @functools.cached_property
-    def _waiters(self) -> Mapping[str, list[str]]:
-        waiters: dict[str, list[str]] = defaultdict(list)
-        if self.waits is not None:
-            for here, there in self.waits.graph().edges:
-                waiters[there].append(here)
-        return waiters
+    def _waiters(self) -> Mapping[str, Sequence[str]]:
+        return self.waits.waiters() if self.waits is not None else {}
 
     @functools.cached_property
     def _unread(self) -> Mapping[str, int]:
@@ -196,17 +262,13 @@ class Look:
 
 def moment(value: Any) -> datetime | None:
     """Return a time as a plain datetime, to the microsecond; None where it is missing."""
-    if given(value) is None:
-        return None
-    plain: datetime = pd.Timestamp(value).floor("us").to_pydatetime()
-    return plain
+    known = given(value)
+    if isinstance(known, pd.Timestamp):
+        return known.to_pydatetime(warn=False)
+    return None if known is None else pd.Timestamp(known).to_pydatetime(warn=False)
 
 
 def _variants(name: str) -> list[Variant]:
     folder = files("restate_lab.analysis").joinpath("sql", "doctor")
     candidates = [folder.joinpath(f"{name}{tag}.sql") for tag in ("@vqueues", "", "@1.6")]
     return [parse(file.name, file.read_text("utf-8")) for file in candidates if file.is_file()]
-
-
-def _rows(frame: pd.DataFrame) -> list[Row]:
-    return list(frame.to_dict("records"))

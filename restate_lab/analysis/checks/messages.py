@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 from restate_lab.analysis.checks.words import counted, cut
 
-__all__ = ["normalised", "said"]
+__all__ = ["common", "normalised", "said"]
 
 _LONGEST = 200
 _SHOWN = 2  # kinds of messages in a sentence
@@ -33,14 +33,27 @@ def normalised(message: str) -> str:
     Numbers of three digits that stand alone stay, and digits that are part of a word, as most are codes (HTTP 503,
     AC04).
     """
-    line = _CODE.sub("", message.partition("\n")[0])
-    return _VARYING.sub(lambda match: "“…”" if match["quoted"] else "#", line)[:_LONGEST].strip()
+    return _VARYING.sub(lambda match: "“…”" if match["quoted"] else "#", _line(message))[:_LONGEST].strip()
+
+
+def common(messages: Sequence[str]) -> str:
+    """Return one text for messages of one kind: as it is where all are the same, else normalised."""
+    lines = {_line(message) for message in messages}
+    return lines.pop()[:_LONGEST].strip() if len(lines) == 1 else normalised(messages[0])
 
 
 def said(messages: Iterable[str]) -> str:
     """Return the kinds of messages on a line, most frequent first, with how many there are of each."""
-    kinds = sorted(Counter(map(normalised, messages)).items(), key=lambda pair: (-pair[1], pair[0]))
+    found: dict[str, list[str]] = defaultdict(list)
+    for message in messages:
+        found[normalised(message)].append(message)
+    kinds = [(len(members), cut(common(members))) for members in found.values()]
+    kinds.sort(key=lambda pair: (-pair[0], pair[1]))
     if len(kinds) == 1:
-        return cut(kinds[0][0])
+        return kinds[0][1]
     more = f"; and {counted(len(kinds) - _SHOWN, 'other message')}" if len(kinds) > _SHOWN else ""
-    return "; ".join(f"{n:,} × {cut(kind)}" for kind, n in kinds[:_SHOWN]) + more
+    return "; ".join(f"{n:,} × {kind}" for n, kind in kinds[:_SHOWN]) + more
+
+
+def _line(message: str) -> str:
+    return _CODE.sub("", message.partition("\n")[0])

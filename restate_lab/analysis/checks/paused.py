@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from restate_lab.analysis.checks.failing import groups
 from restate_lab.analysis.checks.finding import IDS, Finding, Severity
-from restate_lab.analysis.checks.look import MOST, Look, Row, moment
-from restate_lab.analysis.checks.messages import said
-from restate_lab.analysis.checks.words import asking, call, counted, cut, ids_code, one_or_more, quoted
+from restate_lab.analysis.checks.look import Look, Row, moment
+from restate_lab.analysis.checks.messages import normalised, said
+from restate_lab.analysis.checks.words import asking, call, counted, cut, first_of, ids_code, one_or_more, quoted
 from restate_lab.analysis.wait_rows import given
 
 __all__ = ["paused"]
+
+_KINDS = 5
 
 
 def paused(look: Look) -> list[Finding]:
@@ -19,8 +21,14 @@ def paused(look: Look) -> list[Finding]:
     count = look.census.open("paused")
     if not count:
         return []
-    rows = [row for row in look.ask("paused", limit=MOST) if _is_deployed(look, row)]
-    return [_paused(look, members) for members in groups(rows, _kind)]
+    rows = [row for row in look.paused() if _is_deployed(look, row)]
+    return [_paused(look, members) for alike in groups(rows, _kind) for members in _by_message(alike)]
+
+
+def _by_message(rows: Sequence[Row]) -> list[list[Row]]:
+    """Tell kinds of messages apart, as each may need something else; many kinds are one storm in many words."""
+    kinds = groups(rows, lambda row: normalised(given(row["message"]) or ""))
+    return kinds if len(kinds) <= _KINDS else [list(rows)]
 
 
 def _kind(row: Row) -> tuple[object, ...]:
@@ -57,6 +65,6 @@ def _paused(look: Look, rows: Sequence[Row]) -> Finding:
         victims=victims,
         since=min((found for row in rows if (found := moment(row["paused_at"]))), default=None),
         why=frame,
-        next_step=call("rl.plan", "lab", quoted("resume"), ids_code(ids, frame))
-        + ("  # once its cause is gone" if message else ""),
+        next_step=call("rl.plan", "lab", quoted("resume"), ids_code(ids[:IDS]))
+        + (first_of(count, IDS) or ("  # once its cause is gone" if message else "")),
     )

@@ -11,13 +11,26 @@ import pandas as pd
 from restate_lab.analysis.checks.failing import groups
 from restate_lab.analysis.checks.finding import IDS, Finding, Severity, Victims
 from restate_lab.analysis.checks.look import Look, Row, moment
-from restate_lab.analysis.checks.words import asking, call, counted, cut, ids_code, listed, one_or_more, quoted
+from restate_lab.analysis.checks.words import (
+    asking,
+    call,
+    counted,
+    cut,
+    first_of,
+    ids_code,
+    inline,
+    listed,
+    one_or_more,
+    quoted,
+)
+from restate_lab.analysis.records import records
 from restate_lab.analysis.wait_rows import given
 from restate_lab.analysis.wait_words import age
 
 __all__ = ["awakeables", "blocked_keys", "deadlocks", "promises", "suspended_on_run"]
 
 _WAITS = "rl.waits(lab)"
+_CANCELLED = 20  # of deadlocks that are alike; a line with more does not read well
 # Told by the checks of their own, with whoever waits behind.
 _TOLD_ELSEWHERE = {"backing-off", "paused"}
 
@@ -51,7 +64,8 @@ def awakeables(look: Look) -> list[Finding]:
 
 def promises(look: Look) -> list[Finding]:
     """Count the promises that workflows wait for."""
-    return [_promise(look, members) for members in groups(_not_told(look, "promise"), lambda row: row["handler"])]
+    rows = _not_told(look, "promise")
+    return [_promise(look, members) for members in groups(rows, lambda row: (row["handler"][0], row["what"]))]
 
 
 def _not_told(look: Look, kind: str) -> list[dict[Any, Any]]:
@@ -77,19 +91,14 @@ def _all_waits(look: Look, name: str) -> list[Row]:
     if look.waits is None:
         return []
     look.left_out += look.waits.left_out
-    frame: pd.DataFrame = getattr(look.waits, name)
-    return list(frame.to_dict("records"))
+    return look.edges if name == "edges" else records(getattr(look.waits, name))
 
 
 def _edges(look: Look, kind: str) -> list[dict[Any, Any]]:
     """Return what is awaited of a kind, with the service and the handler of who waits."""
     edges = [row for row in _all_waits(look, "edges") if row["kind"] == kind]
-    known = {row["id"]: row for row in look.by_id("invocations", sorted({row["waiter"] for row in edges}))}
-    return [{**row, "handler": _handler(known.get(row["waiter"]))} for row in edges]
-
-
-def _handler(row: Row | None) -> tuple[str, str]:
-    return (row["target_service_name"], row["target_handler_name"]) if row else ("unknown", "unknown")
+    known = look.handlers(row["waiter"] for row in edges)
+    return [{**row, "handler": known.get(row["waiter"], ("unknown", "unknown"))} for row in edges]
 
 
 def _deadlock(look: Look, rows: Sequence[Row]) -> Finding:
@@ -111,16 +120,17 @@ def _deadlock(look: Look, rows: Sequence[Row]) -> Finding:
         victims=Victims(behind.ids, max(waiting, behind.count)),
         since=since,
         why=f"{_WAITS}.deadlocks",
-        next_step=call("rl.plan", "lab", '"cancel"', ids_code([row["cancel"] for row in rows][:IDS])),
+        next_step=call("rl.plan", "lab", quoted("cancel"), inline([row["cancel"] for row in rows][:_CANCELLED]))
+        + first_of(len(rows), _CANCELLED),
     )
 
 
 def _blockers(look: Look) -> list[dict[Any, Any]]:
     """Return the root blockers with a queue for a key behind them, those of other checks left out."""
-    if look.waits is None or look.waits.blockers.empty:
+    queue = {row["waiter"]: row for row in _all_waits(look, "edges") if row["kind"] == "key"}
+    if not queue:
         return []
     apart = _told_elsewhere(look)
-    queue = {row["waiter"]: row for row in _all_waits(look, "edges") if row["kind"] == "key"}
     found = []
     for row in _all_waits(look, "blockers"):
         if row["status"] in _TOLD_ELSEWHERE or row["id"] in apart:
@@ -196,7 +206,7 @@ def _on_run(look: Look, rows: Sequence[Row]) -> Finding:
         victims=victims,
         since=_oldest(rows),
         why=asking("suspended_on_run", service=service),
-        next_step=call("rl.plan", "lab", '"resume"', ids_code(ids, asking("suspended_on_run", service=service))),
+        next_step=call("rl.plan", "lab", quoted("resume"), ids_code(ids[:IDS])) + first_of(count, IDS),
     )
 
 
@@ -207,7 +217,7 @@ def _is_forgotten(look: Look, row: Row) -> bool:
         return False
     if waited >= limits.awakeable:
         return True
-    ended = look.census.ended().get(row["handler"])
+    ended = look.ended.get(row["handler"])
     if ended is None or ended.succeeded < limits.answered or ended.median_ms is None:
         return False
     return waited >= max(limits.waiting, timedelta(milliseconds=ended.median_ms) * limits.proportion)
@@ -235,15 +245,15 @@ def _awakeable(look: Look, rows: Sequence[Row]) -> Finding:
 
 
 def _promise(look: Look, rows: Sequence[Row]) -> Finding:
-    ids = _waiters(rows)
-    service, handler = rows[0]["handler"]
+    ids, service = _waiters(rows), rows[0]["handler"][0]
     count, since, victims = len(ids), _oldest(rows), look.behind(ids)
-    names = listed(f"“{cut(row['what'] or '', 40)}”" for row in rows)
+    flows = list(dict.fromkeys(_promise_of(row)[0] for row in rows))
     return Finding(
         severity=Severity.NOTE,
-        what=f"{counted(count, 'invocation')} of {service}/{handler} {one_or_more(count, 'waits', 'wait')} for the "
-        f"promise {names}{_for(look, since, count)}",
-        where=f"{service}/{handler}",
+        what=f"{counted(len(flows), 'workflow')} of {service} {one_or_more(len(flows), 'waits', 'wait')} for "
+        f"{one_or_more(len(flows), 'its', 'their')} promise “{cut(rows[0]['what'] or '', 40)}”"
+        f"{_for(look, since, count)}: {listed(flows)}",
+        where=listed(flows),
         count=count,
         ids=tuple(ids[:IDS]),
         victims=victims,

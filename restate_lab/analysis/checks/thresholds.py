@@ -56,6 +56,11 @@ class Thresholds:
     # Suspended and pending invocations whose waits are read, each; what is left out is said.
     waits: int = 10_000
 
+    @property
+    def slow_ms(self) -> int:
+        """Return ``slow`` in milliseconds."""
+        return round(self.slow.total_seconds() * 1000)
+
 
 def thresholds_of(given: Mapping[str, Any] | None) -> Thresholds:
     """Return the thresholds with those that are given; durations as "30s", "2h" or a timedelta.

@@ -13,7 +13,7 @@ from restate_lab.analysis.checks.finding import Finding, Severity, Victims, rank
 from restate_lab.analysis.checks.messages import normalised, said
 from restate_lab.analysis.checks.table import CHECKS
 from restate_lab.analysis.checks.thresholds import Thresholds, thresholds_of
-from restate_lab.analysis.checks.words import asking, ids_code
+from restate_lab.analysis.checks.words import asking, clock, first_of, ids_code
 from restate_lab.analysis.doctor_diagnosis import Checked, Diagnosis, NotChecked, diagnosis
 from restate_lab.analysis.question_files import parse
 
@@ -71,7 +71,33 @@ def test_messages_of_one_kind_become_equal(message: str, kind: str) -> None:
 
 def test_one_word_more_is_another_kind() -> None:
     """What differs in a word stays apart, and is counted."""
-    assert said(["no bed 4 free", "no bed 5 free", "no cot 4 free"]) == "2 × no bed # free; 1 × no cot # free"
+    assert said(["no bed 4 free", "no bed 5 free", "no cot 4 free"]) == "2 × no bed # free; 1 × no cot 4 free"
+
+
+def test_what_all_of_them_say_is_shown_as_it_is() -> None:
+    """Only where messages differ do "#" and "…" stand for what differs."""
+    assert said(["KeyError('K99')"] * 3) == "KeyError('K99')"
+    assert said(["KeyError('K99')", "KeyError('K17')"]) == "KeyError(“…”)"
+
+
+def test_long_lists_of_ids_are_those_of_the_finding() -> None:
+    """A few stand in the line; more are taken from the row that the finding has got, and what is cut is said."""
+    few, many = [f"inv_{n}" for n in range(3)], [f"inv_{n}" for n in range(4)]
+    step = f'rl.plan(lab, "resume", {ids_code(many)})'
+    told = made(finding(what="few"), finding(what="many", count=9, next_step=step))
+    (row,) = told.findings[told.findings["what"] == "many"].to_dict("records")
+    at = list(told.findings["what"]).index("many")
+    assert row["next_step"] == f'rl.plan(lab, "resume", diagnosis.findings.ids[{at}])'
+    assert "diagnosis stands for this answer" in str(told)
+    assert ast.literal_eval(ids_code(few)) == few
+    assert first_of(1_000, 1_000) == ""
+    assert "1,000 of 1,001" in first_of(1_001, 1_000)
+
+
+def test_times_of_another_day_have_their_date() -> None:
+    """What is today needs the hour alone."""
+    assert clock(NOW + timedelta(minutes=5), NOW) == "03:05 UTC"
+    assert clock(NOW + timedelta(hours=22), NOW) == "2026-11-26 01:00 UTC"
 
 
 def test_rank_is_severity_then_who_suffers_then_age() -> None:
@@ -89,13 +115,31 @@ def test_rank_is_severity_then_who_suffers_then_age() -> None:
 
 
 def test_verdict() -> None:
-    """The worst finding decides; without one, what was not checked does, unless it does not apply."""
+    """What was not checked decides, unless it does not apply; else the worst finding, which always stands beside it."""
     gone = NotChecked("paused", "paused ones", "took too long", applies=True)
     alien = replace(gone, applies=False)
-    assert made(finding(Severity.CRITICAL), finding(), not_checked=(gone,)).verdict == "critical"
-    assert made(finding(), finding(Severity.NOTE)).verdict == "warning"
-    assert made(finding(Severity.NOTE), not_checked=(gone,)).verdict == "incomplete"
-    assert made(finding(Severity.NOTE), not_checked=(alien,)).verdict == "healthy"
+    worst, bad, known = finding(Severity.CRITICAL), finding(), finding(Severity.NOTE)
+    for findings, not_checked, verdict, severity in (
+        ((worst, bad), (), "critical", "critical"),
+        ((worst, bad), (gone,), "incomplete", "critical"),
+        ((worst,), (alien,), "critical", "critical"),
+        ((bad, known), (), "warning", "warning"),
+        ((bad, known), (gone,), "incomplete", "warning"),
+        ((known,), (gone,), "incomplete", "note"),
+        ((known,), (alien,), "healthy", "note"),
+        ((), (), "healthy", None),
+    ):
+        told = made(*findings, not_checked=not_checked)
+        assert (told.verdict, told.worst) == (verdict, severity)
+        assert told.findings.attrs["verdict"] == verdict
+
+
+def test_headline_says_both() -> None:
+    """An incomplete diagnosis names what it found beside the verdict, in repr, text and card."""
+    gone = NotChecked("paused", "paused ones", "took too long", applies=True)
+    told = made(finding(Severity.CRITICAL), finding(Severity.CRITICAL), not_checked=(gone,))
+    for text in (repr(told), str(told), told._repr_html_()):
+        assert "incomplete · 2 critical, 1 not checked" in text
 
 
 def test_card_and_text_hold_everything_and_escape_it() -> None:
@@ -115,7 +159,9 @@ def test_card_and_text_hold_everything_and_escape_it() -> None:
 
 def test_repr_is_one_line() -> None:
     """A repr says where, and what was found."""
-    assert repr(made(finding())) == ("<Diagnosis of prod, restate 1.7.12, 2026-11-25 03:00:00 UTC: warning: 1 warning>")
+    assert repr(made(finding())) == (
+        "<Diagnosis of prod, restate 1.7.12, 2026-11-25 03:00:00 UTC: warning · 1 warning>"
+    )
 
 
 def test_frames_keep_their_columns_without_rows() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from restate_lab.analysis.checks import singles
 from restate_lab.analysis.doctor import doctor
 from restate_lab.analysis.doctor_diagnosis import Diagnosis
 from restate_lab.errors import ArgumentError, QueryRefused, TimedOut
@@ -117,7 +118,7 @@ def test_a_failing_read_is_no_health_and_is_not_repeated(error: Exception) -> No
     assert {"removed_deployments", "deadlocks", "terminal_failures"} <= set(reasons.index)
     assert reasons["deadlocks"] == str(error)
     assert sum("longest_journal" in each for each in source.asked) == 1
-    assert {"retry_storms", "reused_keys"} <= set(diagnosis.checked["check"])
+    assert {"retry_storms", "large_states"} <= set(diagnosis.checked["check"])
 
 
 def test_a_mistake_in_a_check_surfaces() -> None:
@@ -155,6 +156,82 @@ def test_the_same_statement_is_sent_once() -> None:
     source = MadeRows(sys_invocation_status=[invocation(A, **waiting(signals=(17,)))])
     diagnose(source)
     assert len(source.asked) == len(set(source.asked))
+
+
+def many_kinds() -> dict[str, list[dict[str, Any]]]:
+    """Return rows of every kind that is looked at one by one: suspended, paused, failed, and slow ones."""
+    failed = [ended(made_id(number), 1, failure="[402] declined") for number in range(10, 14)]
+    slow = [ended(made_id(number), 8, handler="slow") for number in range(20, 26)]
+    quick = [ended(made_id(number), 0.1, handler=f"quick{number}") for number in range(30, 33)]
+    paused = [invocation(made_id(number), "paused") for number in range(40, 43)]
+    asleep = [invocation(made_id(number), **waiting(1)) for number in range(50, 53)]
+    return {
+        "sys_invocation_status": [*failed, *slow, *quick, *paused, *asleep],
+        "sys_journal": [
+            *(command(each["id"], 1, "Run", completion_id=1) for each in asleep),
+            *(row for number in range(20, 26) for row in ran(number, 7.5)),
+        ],
+    }
+
+
+def causes(diagnosis: Diagnosis) -> dict[str, set[str]]:
+    return {row["check"]: set(row["ids"]) for row in diagnosis.findings.to_dict("records")}
+
+
+def test_what_is_looked_at_one_by_one_costs_one_scan() -> None:
+    """Beside the census one scan of the status table brings all kinds; the rest is read by id."""
+    source = MadeRows(**many_kinds())
+    assert set(causes(diagnose(source))) == {"terminal_failures", "slow_handlers", "paused", "suspended_on_run"}
+    scans = [each for each in source.asked if "FROM sys_invocation_status" in each and "id IN" not in each]
+    assert len(scans) == 2, scans
+
+
+def test_many_of_a_kind_are_read_on_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are too many for one scan, or suddenly more than counted, the same is found by single ones."""
+    expected = causes(diagnose(MadeRows(**many_kinds())))
+    assert expected["suspended_on_run"] == {made_id(number) for number in range(50, 53)}
+    for name, value in (("MOST", 2), ("PAUSED", 2), ("_SURPLUS", -4)):
+        with monkeypatch.context() as patch:
+            patch.setattr(singles, name, value)
+            assert causes(diagnose(MadeRows(**many_kinds()))) == expected, name
+
+
+def test_paused_ones_are_told_apart_by_what_they_say() -> None:
+    """Two reasons in one step are two findings; more kinds of words than anybody reads are one."""
+
+    def paused(*messages: str) -> list[set[str]]:
+        ids = [made_id(number) for number in range(len(messages))]
+        failures = [{"restate_doc_error_code": "RT0007", "error_message": each} for each in messages]
+        source = MadeRows(
+            sys_invocation_status=[invocation(id_, "paused") for id_ in ids],
+            sys_journal_events=[
+                {
+                    "id": id_,
+                    "event_type": "Paused",
+                    "event_json": json.dumps({"last_failure": each}),
+                    "appended_at": BEFORE,
+                }
+                for id_, each in zip(ids, failures, strict=True)
+            ],
+        )
+        return [set(row["ids"]) for row in found(diagnose(source), "paused")]
+
+    assert sorted(map(len, paused("no answer in 5 s", "no answer in 6 s", "refused"))) == [1, 2]
+    words = ("ant", "bee", "cat", "dog", "elk", "fox")
+    assert list(map(len, paused(*(f"no {word}" for word in words)))) == [6]
+
+
+def test_what_was_ended_by_hand_leaves_no_evidence_to_keep() -> None:
+    """Only failures are counted among what expires soon, not those that somebody cancelled."""
+    soon = {"completion_retention": timedelta(minutes=20), "journal_retention": timedelta(minutes=20)}
+    rows = [
+        {**ended(A, 1, failure="[402] declined"), **soon},
+        {**ended(B, 1, failure="[409] cancelled"), **soon},
+        {**ended(C, 1, failure="[409] killed"), **soon},
+    ]
+    (row,) = found(diagnose(MadeRows(sys_invocation_status=rows)), "expiring_evidence")
+    assert (row["count"], row["ids"]) == (1, [A])
+    assert "from 03:15 UTC on" in row["what"]
 
 
 def test_first_attempts_are_no_storm() -> None:

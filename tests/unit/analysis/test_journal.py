@@ -19,7 +19,10 @@ from restate_lab.analysis.journal_mismatch import mismatch_of
 from restate_lab.errors import ArgumentError, NotFound, Truncated
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
-COLUMNS = ["sys_journal.raw_length", "sys_journal_events.event_json", "sys_invocation.suspended_waiting_future_json"]
+COLUMNS = [
+    *("sys_journal.raw_length", "sys_journal.entry_json", "sys_journal_events.event_json"),
+    "sys_invocation.suspended_waiting_future_json",
+]
 
 
 def id_of(number: int) -> str:
@@ -121,6 +124,9 @@ def test_payloads_are_not_read_unless_asked_for() -> None:
         journal(source, id_of(1))
         assert sum("entry_json" in each for each in source.asked) == reads
         assert not any(" raw" in each.replace("raw_length", "") for each in source.asked)
+    source = Made({1: failed}, columns=["sys_journal.id"])
+    assert journal(source, id_of(1))["failure"].isna().all(), "as in evidence that was frozen without payloads"
+    assert not any("entry_json" in each for each in source.asked)
     source = Made({1: failed})
     journal(source, id_of(1), payloads=True)
     assert sum("entry_json" in each for each in source.asked) == 1

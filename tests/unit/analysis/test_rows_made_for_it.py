@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from datafusion import SessionContext, udf
 
 from restate_lab.analysis.questions import ask
 from restate_lab.client.statement import bind
+from restate_lab.evidence.engine import session
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 TIME = pa.timestamp("ms", "+00:00")
@@ -59,12 +59,10 @@ class Rows:
             "sys_journal": pa.Table.from_pylist(journal or [], schema=JOURNAL),
             **tables,
         }
-        self._context = SessionContext()
+        self._context = session(NOW)
         for name, table in self._tables.items():
             empty = pa.RecordBatch.from_pylist([], schema=table.schema)
             self._context.register_record_batches(name, [[empty, *table.to_batches()]])
-        for kind, type_ in (("json", pa.string()), ("str", pa.string()), ("int", pa.int64())):
-            self._context.register_udf(json_get(kind, type_))
 
     def tables(self) -> pd.DataFrame:
         pairs = [(name, column) for name, table in self._tables.items() for column in table.column_names]
@@ -72,18 +70,6 @@ class Rows:
 
     def sql(self, statement: str, /, *, params: Mapping[str, Any], timeout: float | None = None) -> pd.DataFrame:
         return self._context.sql(bind(statement, params)).to_pandas()
-
-
-def json_get(kind: str, type_: pa.DataType) -> Any:
-    def one(text: str | None, key: str) -> Any:
-        value = json.loads(text).get(key) if text else None
-        return json.dumps(value) if kind == "json" and value is not None else value
-
-    def get(texts: pa.Array, keys: pa.Array) -> pa.Array:
-        pairs = zip(texts.to_pylist(), keys.to_pylist(), strict=True)
-        return pa.array([one(text, key) for text, key in pairs], type_)
-
-    return udf(get, [pa.string(), pa.string()], type_, "immutable", name=f"json_get_{kind}")
 
 
 def invocation(id_: str, status: str = "suspended", **columns: Any) -> dict[str, Any]:

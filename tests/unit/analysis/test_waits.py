@@ -21,14 +21,15 @@ from restate_lab.analysis.wait_rows import needs_all
 from restate_lab.analysis.wait_words import age
 from restate_lab.analysis.waits import Waits, waits
 from restate_lab.errors import ArgumentError, Truncated
+from support.awaited_rows import command_rows, suspended_rows
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 HOUR_AGO = pd.Timestamp(NOW - timedelta(hours=1))
-QUESTIONS = ("ids_by_status", "waiting_on", "blocked_keys")
+QUESTIONS = ("blocked_keys",)
 QUESTION_COLUMNS = {
-    "ids_by_status": "id modified_at",
-    "waiting_on": "id target waits_for name callee_id promise signal wakes_at entry_index waiting_since created_at"
-    " invoked_by_id",
+    "suspended": "id status target modified_at created_at invoked_by_id completions signals",
+    "suspended_of": "id status target modified_at created_at invoked_by_id completions signals",
+    "commands": "id entry_index entry_type name body",
     "blocked_keys": "holder_id waiting",
     "key_waiters": "id target key since created_at invoked_by_id holder_id",
     "open_calls": "id target callee_id since created_at invoked_by_id",
@@ -48,7 +49,7 @@ class World:
     """A source with rows made by hand; names stand for invocations."""
 
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {name: [] for name in QUESTION_COLUMNS})
-    suspended: set[str] = field(default_factory=set)
+    things: list[dict[str, Any]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     name: str = "prod"
     version: str = "1.7.12"
@@ -60,10 +61,7 @@ class World:
         began = HOUR_AGO + timedelta(minutes=minute)
         row = {"id": inv(waiter), "target": more.pop("target", f"Svc/{waiter}/go"), "waits_for": kind}
         row |= {"callee_id": inv(callee) if callee else None, "waiting_since": began, "created_at": began}
-        self.rows["waiting_on"].append(row | more)
-        if inv(waiter) not in self.suspended:
-            self.suspended.add(inv(waiter))
-            self.rows["ids_by_status"].append({"id": inv(waiter), "modified_at": began})
+        self.things.append(row | more)
         return self
 
     def queue(self, waiter: str, key: str, holder: str | None, *, caller: str | None = None) -> World:
@@ -100,11 +98,18 @@ class World:
     def sql(self, statement: str, /, *, params: Mapping[str, Any] | None = None, **_: Any) -> pd.DataFrame:
         name, given = _NAMES[statement], params or {}
         self.asked.append(name)
-        rows = self.rows[name]
+        rows = self._made(name)
         if "ids" in given:
             wanted = set(given["ids"])
             rows = [row for row in rows if row["id"] in wanted]
         return pd.DataFrame(rows[: given.get("limit")], columns=QUESTION_COLUMNS[name].split())
+
+    def _made(self, name: str) -> list[dict[str, Any]]:
+        if name == "commands":
+            return command_rows(self.things)
+        if name.startswith("suspended"):
+            return sorted(suspended_rows(self.things), key=lambda row: row["modified_at"])
+        return self.rows[name]
 
     def arrow(self, *_: Any, **__: Any) -> Any:
         raise NotImplementedError
@@ -434,8 +439,8 @@ def test_sleepers_hide_no_deadlock() -> None:
     for number in range(9):
         world.suspend(f"s{number}", "Sleep", wakes_at=pd.Timestamp(NOW))
     world.ring("a", "b").suspend("top", "Call", "mid").suspend("mid", "Call", "a")
-    world.rows["waiting_on"][-4]["invoked_by_id"] = inv("mid")
-    world.rows["waiting_on"][-1]["invoked_by_id"] = inv("top")
+    world.things[-4]["invoked_by_id"] = inv("mid")
+    world.things[-1]["invoked_by_id"] = inv("top")
     with pytest.warns(Truncated, match="only the 2 invocations"):
         found = waits(world, limit=2)
     assert the_deadlock(found)["waiting"] == 2
@@ -457,7 +462,7 @@ def test_ids_go_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(5):
         world.suspend(f"w{number}", "Call", f"h{number}").be(f"h{number}", "running")
     assert len(waits(world).blockers) == 5
-    assert world.asked.count("waiting_on") == world.asked.count("states") == 3
+    assert world.asked.count("commands") == world.asked.count("states") == 3
 
 
 def test_counting_is_bounded() -> None:

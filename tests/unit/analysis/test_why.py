@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from restate_lab.actions.table import ACTIONS
-from restate_lab.analysis import question_files, why_reading
+from restate_lab.analysis import why_reading
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.error_codes import code_words
 from restate_lab.analysis.sql_files import run
@@ -22,6 +22,7 @@ from restate_lab.analysis.why import why
 from restate_lab.analysis.why_options import RULES
 from restate_lab.errors import ArgumentError, NotOnThisServer, TimedOut
 from restate_lab.status import STATUSES
+from support.awaited_rows import command_rows, suspended_rows
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 HOUR_AGO = pd.Timestamp(NOW - timedelta(hours=1))
@@ -32,10 +33,9 @@ FILES = {
     for folder in FOLDERS
     for file in files("restate_lab.analysis").joinpath("sql", folder).iterdir()
 }
-WAITING_ON = question_files.read("waiting_on")
 COLUMNS = {
-    "waiting_on": "id target waits_for name callee_id promise signal wakes_at entry_index waiting_since created_at"
-    " invoked_by_id",
+    "suspended_of": "id status target modified_at created_at invoked_by_id completions signals",
+    "commands": "id entry_index entry_type name body",
     "invocations": "id partition_key target target_service_name target_service_key target_handler_name"
     " target_service_ty vqueue_id scope status created_at modified_at inboxed_at scheduled_at scheduled_start_at"
     " running_at completed_at completion_failure completion_retention journal_retention journal_size invoked_by"
@@ -49,7 +49,6 @@ COLUMNS = {
     "vqueue": "id is_paused lock_name limit_key status blocked_on",
 }
 ROW = dict.fromkeys(COLUMNS["invocations"].split())
-AWAITED = dict.fromkeys(COLUMNS["waiting_on"].split())
 
 
 def inv(name: str) -> str:
@@ -62,6 +61,7 @@ class World:
     """A source with rows made by hand; names stand for invocations."""
 
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    things: list[dict[str, Any]] = field(default_factory=list)
     journals: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     events: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     fails: dict[str, Exception] = field(default_factory=dict)
@@ -81,8 +81,8 @@ class World:
     def suspend(self, name: str, kind: str, callee: str | None = None, /, **more: Any) -> World:
         if inv(name) not in {row["id"] for row in self.rows.get("invocations", ())}:
             self.be(name, "suspended", **{key: more.pop(key) for key in list(more) if key in ROW and key != "name"})
-        row = AWAITED | {"id": inv(name), "target": f"Svc/{name}/go", "waits_for": kind, "waiting_since": HOUR_AGO}
-        self.rows.setdefault("waiting_on", []).append(row | {"callee_id": inv(callee) if callee else None} | more)
+        row = {"id": inv(name), "target": f"Svc/{name}/go", "waits_for": kind, "waiting_since": HOUR_AGO}
+        self.things.append(row | {"callee_id": inv(callee) if callee else None} | more)
         return self
 
     def queue(self, name: str, key: str, holder: str, *, waiting: int = 1, **more: Any) -> World:
@@ -108,12 +108,12 @@ class World:
 
     def sql(self, statement: str, /, *, params: Mapping[str, Any], timeout: float | None = None, **_: Any) -> Any:
         self.timeouts.append(timeout)
-        asked = [variant.sql for variant in WAITING_ON.variants] if WAITING_ON else []
-        name = "waiting_on" if statement in asked else FILES[statement]
+        name = FILES[statement]
         if name in self.fails:
             raise self.fails[name]
-        rows = self.rows.get(name, [])
-        if name in {"invocations", "waiting_on"}:
+        made = {"suspended_of": suspended_rows, "commands": command_rows}
+        rows = made[name](self.things) if name in made else self.rows.get(name, [])
+        if name in {"invocations", *made}:
             rows = [row for row in rows if row["id"] in params["ids"]]
         if name == "queues":
             rows = [row for row in rows if row["key"] in {f"Svc/{key}" for key in params["keys"]}]
@@ -277,7 +277,7 @@ def test_all_together_has_the_time_given() -> None:
 def test_a_deadline_that_is_over_sends_nothing() -> None:
     """Past the deadline nothing is asked, and TimedOut says of which time."""
     world: Any = World()
-    late = Deadline(world, 0)
+    late = Deadline(world, 0, over="the 0 s for all of it are over")
     with pytest.raises(TimedOut, match="the 0 s for all of it are over"):
         late.sql("SELECT 1")
     assert (late.name, late.version, late.now) == ("prod", "1.7.12", NOW)

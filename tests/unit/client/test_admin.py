@@ -300,7 +300,7 @@ def test_verify_false_reads_nothing(serve: Callable[..., Server]) -> None:
 @pytest.mark.parametrize(
     ("verb", "status", "rows", "took_effect", "words"),
     [
-        ("cancel", 202, [{"status": "paused"}], None, "only recorded"),
+        ("cancel", 202, [{"status": "paused"}], None, "it is woken"),
         ("cancel", 202, [{"status": "running"}], None, "at its next await"),
         ("cancel", 202, [{"status": "completed"}], True, "has ended"),
         ("cancel", 200, [], True, "had not begun"),

@@ -5,9 +5,11 @@
 -- :recent = required (time) from then on an end is a recent one
 -- :overdue = required (time) what should have started before then is late
 -- :expires = required (time) what expires before then does so soon
+-- :slow_ms = required (number) milliseconds from which on a success took long
 --
 -- One scan that most checks share. Servers give scheduled_start_at only where scheduled_at is read, too. On 1.6.1 a
--- FILTER counts rows for which its condition is null.
+-- FILTER counts rows for which its condition is null. What looks like a key (a ULID) that the server made itself, as
+-- it does since 1.7 for calls that come without one, is not counted as keyed.
 WITH everybody AS (
   SELECT target_service_name, target_handler_name, status,
     CASE
@@ -22,7 +24,10 @@ WITH everybody AS (
       END AS expires_at,
     CASE WHEN completion_result = 'success'
       THEN CAST(arrow_cast(completed_at, 'Int64') - arrow_cast(running_at, 'Int64') AS DOUBLE) END AS took_ms,
-    completed_at, modified_at, journal_size, restarted_from
+    CASE WHEN target_service_key IS NOT NULL AND idempotency_key IS NOT NULL
+      AND (character_length(idempotency_key) <> 26 OR NOT idempotency_key ~ '^[0-7][0-9A-HJKMNP-TV-Z]{25}$')
+      THEN 1 END AS is_keyed,
+    completed_at, journal_size, restarted_from
   FROM sys_invocation_status)
 SELECT
   target_service_name,
@@ -32,12 +37,13 @@ SELECT
   deployment_id,
   count(*) AS n,
   count(CASE WHEN completed_at >= :recent THEN 1 END) AS recent,
-  min(modified_at) AS unmoved_since,
   count(CASE WHEN starts_at < :overdue THEN 1 END) AS overdue,
   min(starts_at) AS starts_first,
   count(CASE WHEN expires_at < :expires THEN 1 END) AS expiring,
   min(expires_at) AS expires_first,
   approx_percentile_cont(took_ms, 0.5) AS median_ms,
+  count(CASE WHEN took_ms >= :slow_ms THEN 1 END) AS slow,
+  count(is_keyed) AS keyed,
   count(restarted_from) AS restarted,
   sum(journal_size) AS journal_entries,
   max(journal_size) AS longest_journal

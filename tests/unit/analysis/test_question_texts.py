@@ -1,0 +1,39 @@
+"""Parameters of questions as they are typed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from restate_lab.analysis.question_texts import from_texts
+from restate_lab.errors import ArgumentError
+
+
+@pytest.mark.parametrize(
+    ("name", "texts", "expected"),
+    [
+        (
+            "wakes_next",
+            {"until": "2h", "limit": "10_000", "service": "42"},
+            {"until": "2h", "limit": 10_000, "service": "42"},
+        ),
+        ("wakes_next", {"limit": "none", "service": "none"}, {"limit": None, "service": None}),
+        ("expiring", {"failures_only": "no"}, {"failures_only": False}),
+        ("callers", {"ids": "inv_1, inv_2\ninv_3,"}, {"ids": ["inv_1", "inv_2", "inv_3"]}),
+        ("wakes_next", {"limt": "2"}, {"limt": "2"}),
+        ("no_such_question", {"limit": "2"}, {"limit": "2"}),
+    ],
+)
+def test_texts_become_what_the_question_takes(name: str, texts: dict[str, str], expected: dict[str, Any]) -> None:
+    """A parameter's kind decides: a service named 42 stays text; what is unknown is left for ask to refuse."""
+    assert from_texts(name, texts) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"), [("wakes_next", {"limit": "-1"}), ("expiring", {"failures_only": "perhaps"})]
+)
+def test_what_does_not_fit_is_told(name: str, texts: dict[str, str]) -> None:
+    """A text that is no number, or neither yes nor no, is named."""
+    with pytest.raises(ArgumentError, match=next(iter(texts.values()))):
+        from_texts(name, texts)
