@@ -11,6 +11,7 @@ from typing import Any
 
 import networkx as nx
 import pandas as pd
+from matplotlib import rcParams
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -134,7 +135,9 @@ class _Drawing:
         )
         words = "DEADLOCK" if ring.certain else "POSSIBLE DEADLOCK"
         words += f", {ring.unseen:,} more in it" if ring.unseen else ""
-        shown.ax.text(ring.left + 0.06, ring.top + 0.2, words, va="center", **self._text(weight="bold"))
+        # The style's own fonts: those for other scripts seldom have a bold face, which matplotlib then tells the log.
+        bold = self._text(weight="bold", fontfamily=rcParams["font.family"])
+        shown.ax.text(ring.left + 0.06, ring.top + 0.2, words, va="center", **bold)
         keys = [*ring.way, ring.way[0]]
         for waiter, blocker in pairwise(keys):
             self._around(self.places[waiter], self.places[blocker], of=len(ring.way))

@@ -378,7 +378,7 @@ def test_sdks(lab: Lab, incident: Cluster) -> None:
 
 
 def test_completed_work(lab: Lab, incident: Cluster) -> None:
-    """Throughput counts each end once; latency and its parts show the slow handler as the slowest."""
+    """Throughput counts each end once; latency and its parts show how slow the slow handler is, the slowest first."""
     completed = lab.sql("SELECT target_service_name FROM sys_invocation_status WHERE status = 'completed'")
     ends = completed["target_service_name"].value_counts().to_dict()
     through = ask(lab, "throughput", bin="1h").groupby("target_service_name").sum(numeric_only=True)
@@ -391,7 +391,8 @@ def test_completed_work(lab: Lab, incident: Cluster) -> None:
     assert (through[["succeeded", "failed", "cancelled", "killed"]].sum(axis=1) == through["completed"]).all()
 
     latency = ask(lab, "latency").set_index("target_handler_name")
-    assert (latency.index[0], latency.loc["render", "n"]) == ("render", 8)
+    assert latency["p99_ms"].is_monotonic_decreasing
+    assert latency.loc["render", "n"] == 8
     assert 2500 < latency.loc["render", "p50_ms"] <= latency.loc["render", "p99_ms"] <= latency.loc["render", "max_ms"]
     parts = ask(lab, "latency_parts").set_index("target_handler_name")
     assert parts.loc["render", "running_p50_ms"] > 2500 > parts.loc["render", "queued_p50_ms"]

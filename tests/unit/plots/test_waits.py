@@ -5,9 +5,11 @@ from __future__ import annotations
 import networkx as nx
 import pytest
 from hypothesis import given, settings, strategies as st
+from matplotlib import rcParams
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from matplotlib.text import Text
 
 from restate_lab.plots import plot_waits
 from restate_lab.plots.wait_layout import Layout, arrange
@@ -99,6 +101,8 @@ def test_deadlocks_are_circles() -> None:
     assert [ring.get_linestyle() for ring in rings] == ["-", "-", "--"]
     assert {to_hex(ring.get_edgecolor()) for ring in rings} == {STATUSES["failed"].colour}
     assert [text for text in texts(ax) if text.endswith("DEADLOCK")] == ["DEADLOCK", "DEADLOCK", "POSSIBLE DEADLOCK"]
+    bold = [text for text in ax.findobj(Text) if text.get_weight() == "bold"]
+    assert [text.get_fontfamily() for text in bold] == [rcParams["font.family"]] * 3, "others may have no bold face"
     red = [each for each in ax.findobj(FancyArrowPatch) if to_hex(each.get_edgecolor()) == STATUSES["failed"].colour]
     assert len(red) == 3 + 2 + 1
     words = said(ax)
