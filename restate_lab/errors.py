@@ -26,6 +26,7 @@ The tree::
     ├── PlanExpired             a plan was executed already, or is too old: make it again
     ├── EvidenceBroken          what was frozen is incomplete or was changed, or this is no evidence
     ├── MissingExtra            an optional part of restate_lab is not installed
+    ├── MissingProgram          a program that this takes, such as Chromium, is not installed
     ├── ReadOnly                a change on a connection that may only read
     ├── AuditFailed             the audit record cannot be written, so nothing was sent
     └── OutcomeUnknown          a change was sent and its answer was lost: read before repeating it
@@ -41,6 +42,7 @@ Messages hold what was asked, what came back, the Restate code where there is on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +62,7 @@ __all__ = [
     "Interrupted",
     "InvocationFailed",
     "MissingExtra",
+    "MissingProgram",
     "NotFound",
     "NotOnThisServer",
     "NotReady",
@@ -85,8 +88,26 @@ __all__ = [
 ]
 
 
+_LONGEST = 8_000  # characters of a message
+# Controls, which a terminal would obey, but for line ends and tabs; marks that reorder text or have no width; halves of
+# surrogate pairs, which no message can carry.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ud800-\udfff]"
+)
+
+
+def visible(text: str) -> str:
+    """Return the text, of which some may come from outside, with what cannot be seen made visible: ``‹U+202E›``."""
+    return _UNSEEN.sub(lambda found: f"‹U+{ord(found[0]):04X}›", text)
+
+
 class RestateLabError(Exception):
     """Catch whatever restate_lab raises on purpose."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        more = len(text) - _LONGEST
+        return visible(text if more <= 0 else f"{text[:_LONGEST]} … ({more:,} characters more)")
 
 
 class ArgumentError(RestateLabError, ValueError):
@@ -252,6 +273,10 @@ class EvidenceBroken(RestateLabError):
 
 class MissingExtra(RestateLabError, ImportError):
     """Install the extra that the message names."""
+
+
+class MissingProgram(RestateLabError):
+    """Install the program that the message names, or say where it is."""
 
 
 class ReadOnly(RestateLabError, PermissionError):

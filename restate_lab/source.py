@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["DtypeBackend", "Source"]
+__all__ = ["Around", "DtypeBackend", "Source"]
 
 DtypeBackend = Literal["numpy_nullable", "pyarrow"]
 
@@ -76,3 +76,34 @@ class Source(Protocol):
         **named: Any,
     ) -> AbstractContextManager[pa.RecordBatchReader]:
         """Return a reader that holds one batch at a time."""
+
+
+class Around:
+    """A way to another source: a subclass says what reads are like, and the rest is as there."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    @property
+    def name(self) -> str:
+        """Return the source's name."""
+        return self._source.name
+
+    @property
+    def version(self) -> str:
+        """Return the source's version."""
+        return self._source.version
+
+    @property
+    def features(self) -> Mapping[str, bool]:
+        """Return the source's features."""
+        return self._source.features
+
+    @property
+    def now(self) -> datetime:
+        """Return the source's moment."""
+        return self._source.now
+
+    def tables(self) -> pd.DataFrame:
+        """Return the source's tables."""
+        return self._source.tables()

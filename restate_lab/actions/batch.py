@@ -7,6 +7,7 @@ Nothing is sent twice here: what the server did not take is said to be so, and t
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -182,9 +183,15 @@ def _parsed(response: httpx.Response) -> Mapping[str, Any]:
 
 def _listed(response: httpx.Response, ids: Iterable[str]) -> dict[str, Answer]:
     """Return what a batch's answer says of each id; one that it does not name is lost."""
-    body = _parsed(response)
-    unnamed = Answer("lost", "the answer does not name it")
-    answers = dict.fromkeys(ids, unnamed)
+    answers = dict.fromkeys(ids, Answer("lost", "the answer does not name it"))
+    with contextlib.suppress(TypeError, KeyError, AttributeError):  # of another shape: what it does not name is lost
+        answers.update({id_: answer for id_, answer in _named(_parsed(response)).items() if id_ in answers})
+    return answers
+
+
+def _named(body: Mapping[str, Any]) -> dict[str, Answer]:
+    """Return what a batch's answer says of each id that it names."""
+    answers: dict[str, Answer] = {}
     for each in body.get("succeeded", ()):
         if isinstance(each, dict):
             answers[each["old_invocation_id"]] = Answer("taken", new_id=each["new_invocation_id"])

@@ -12,7 +12,7 @@ from datetime import datetime
 from restate_lab.actions.batch import LARGEST, Answer, Call, Sender
 from restate_lab.actions.order import Order
 from restate_lab.actions.outcomes import Outcome, has_happened, judge
-from restate_lab.actions.reading import GONE, Reading, chunks, read_cancel_signals, read_now, read_restarts
+from restate_lab.actions.reading import GONE, Reading, chunks, patiently, read_cancel_signals, read_now, read_restarts
 from restate_lab.actions.table import ACTIONS
 from restate_lab.client.lab import Lab
 from restate_lab.client.transport import Record
@@ -203,7 +203,7 @@ class Single(Pursuit):
     def _allowed(self, ids: Sequence[str]) -> list[str]:
         """Read these again and return those whose status still allows the action."""
         if self._order.action is ACTIONS.RESTART_AS_NEW:
-            now = self._lab.now  # created_at counts milliseconds
+            now = patiently(lambda: self._lab.now)  # created_at counts milliseconds
             since = now.replace(microsecond=now.microsecond // 1000 * 1000)
             self._restarted_since.update(dict.fromkeys(ids, since))
         for id_, reading in self._read(ids).items():

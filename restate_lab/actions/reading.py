@@ -6,15 +6,17 @@ Point reads by id of the base tables, which cost a quarter of those of the view:
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from restate_lab.client.lab import Lab
 from restate_lab.errors import QueryInterrupted, RateLimited, Unreachable
 from restate_lab.status import word
 
-__all__ = ["GONE", "Reading", "chunks", "read_cancel_signals", "read_now", "read_restarts"]
+__all__ = ["GONE", "Reading", "chunks", "patiently", "read_cancel_signals", "read_now", "read_restarts"]
+
+T = TypeVar("T")
 
 IDS = 5000  # in one statement; more are not faster
 PATIENCE = 30.0  # seconds, beyond those for which every read is repeated
@@ -92,18 +94,21 @@ def _rows(lab: Lab, sql: str, ids: Iterable[str], **parameters: Any) -> Iterator
 
 
 def _ask(lab: Lab, sql: str, **parameters: Any) -> list[dict[str, Any]]:
-    """Ask, and ask again when the answer breaks off, as it does when a node dies: an execution is half-way through."""
+    rows: list[dict[str, Any]] = patiently(lambda: lab.arrow(sql, progress=False, **parameters)).to_pylist()
+    return rows
+
+
+def patiently(look: Callable[[], T]) -> T:
+    """Look, and again when the answer breaks off, as it does when a node dies: an execution is half-way through."""
     give_up = time.monotonic() + PATIENCE
     while True:
         try:
-            rows: list[dict[str, Any]] = lab.arrow(sql, progress=False, **parameters).to_pylist()
+            return look()
         except (QueryInterrupted, RateLimited, Unreachable) as error:
             wait = getattr(error, "retry_after", None) or _PAUSE
             if time.monotonic() + wait > give_up:
                 raise
             time.sleep(wait)
-        else:
-            return rows
 
 
 def _word(row: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from restate_lab.actions.state_reading import State, StateReader
 from restate_lab.actions.state_values import value_words
 from restate_lab.analysis.payloads import decode
+from restate_lab.client.admin.door import read_back
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, Conflict, OutcomeUnknown, StateConflict
 from restate_lab.progress import say
@@ -80,7 +81,8 @@ def change_state(lab: Lab, change: Change, *, reason: str, wait: float) -> State
             reason=reason,
         )
         if sent.applied:
-            return replace(before, _raw=dict(sorted(wanted.items())), read_at=lab.now)
+            with read_back(f"the change of {before.where}"):
+                return replace(before, _raw=dict(sorted(wanted.items())), read_at=lab.now)
     except Conflict as error:
         if "nothing was sent" in error.reason:
             raise conflict(change, reader.state(), sent=False) from error
@@ -155,8 +157,9 @@ class _Waiting:
         """Return the state that has the change; ``wait`` is in seconds."""
         pause, said = 0.02, False
         while True:
-            self._look_in_front()  # first: whoever lets go in between has let the change in
-            now = self.reader.state()
+            with read_back(f"the change of {self.change.before.where}"):
+                self._look_in_front()  # first: whoever lets go in between has let the change in
+                now = self.reader.state()
             if now.raw == self.change.wanted:
                 return now
             waited = time.monotonic() - self.since

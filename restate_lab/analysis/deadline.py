@@ -7,14 +7,13 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
 from restate_lab.errors import RestateLabError, TimedOut
-from restate_lab.source import DtypeBackend, Source
+from restate_lab.source import Around, DtypeBackend, Source
 
 __all__ = ["Deadline", "Read"]
 
@@ -27,7 +26,7 @@ class Read:
     rows: int
 
 
-class Deadline:
+class Deadline(Around):
     """Another source until ``seconds`` have passed.
 
     Its clock is read once, or stands at ``now``; the same ``sql`` is answered from memory, failures included. What is
@@ -35,7 +34,7 @@ class Deadline:
     """
 
     def __init__(self, source: Source, seconds: float, *, over: str, now: datetime | None = None) -> None:
-        self._source = source
+        super().__init__(source)
         self._ends = time.monotonic() + seconds
         self._now = now
         self._answers: dict[str, pd.DataFrame | RestateLabError] = {}
@@ -44,24 +43,11 @@ class Deadline:
         """What was sent for ``sql()`` and ``tables()``, in order."""
 
     @property
-    def name(self) -> str:
-        """Return the source's."""
-        return self._source.name
-
-    @property
-    def version(self) -> str:
-        """Return the source's."""
-        return self._source.version
-
-    @property
-    def features(self) -> Mapping[str, bool]:
-        """Return the source's."""
-        return self._source.features
-
-    @cached_property
     def now(self) -> datetime:
         """Return the moment given, or the source's as it was when it was first asked."""
-        return self._source.now if self._now is None else self._now
+        if self._now is None:
+            self._now = super().now
+        return self._now
 
     @property
     def left(self) -> float:

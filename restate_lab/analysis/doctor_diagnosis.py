@@ -13,6 +13,7 @@ from restate_lab.analysis.checks.finding import Finding, Severity
 from restate_lab.analysis.checks.words import placed
 from restate_lab.analysis.doctor_card import card_of
 from restate_lab.analysis.doctor_text import headline, text_of
+from restate_lab.errors import visible
 
 __all__ = ["Checked", "Diagnosis", "NotChecked", "diagnosis"]
 
@@ -70,7 +71,7 @@ class Diagnosis:
         return f"<Diagnosis of {self.where}: {headline(self)}>"
 
     def __str__(self) -> str:
-        return text_of(self)
+        return visible(text_of(self))
 
     def _repr_html_(self) -> str:
         return card_of(self)

@@ -141,7 +141,8 @@ def _label(record: _Record) -> str | None:
 def _side_by_side(a: _Record | None, b: _Record | None) -> dict[str, Any]:
     either = a or b or {}
     of_a, of_b = a or {}, b or {}
-    lengths = of_a.get("duration"), of_b.get("duration")
+    # Of pandas 2, pyarrow takes a Timedelta of milliseconds for one of nanoseconds.
+    lengths = [each and each.to_pytimedelta() for each in (of_a.get("duration"), of_b.get("duration"))]
     return {
         "index_a": of_a.get("index"),
         "index_b": of_b.get("index"),

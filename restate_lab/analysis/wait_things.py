@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from restate_lab.analysis.ids import FIRST_AWAKEABLE, awakeable_id
@@ -147,4 +148,4 @@ def _target(details: Mapping[str, Any]) -> str | None:
 
 def _numbers(value: Sequence[int] | float | None) -> tuple[int, ...]:
     """Return a list column's value; pandas has None or NaN where it is null."""
-    return () if value is None or isinstance(value, float) else tuple(int(number) for number in value)
+    return () if value is None or isinstance(value, float) else tuple(np.asarray(value).tolist())

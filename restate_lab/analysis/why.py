@@ -18,7 +18,7 @@ from restate_lab.analysis.why_links import link_frame
 from restate_lab.analysis.why_options import Option, option_frame, options
 from restate_lab.analysis.why_reading import Look, Row, has_ended
 from restate_lab.analysis.why_words import alive, ended, waiting
-from restate_lab.errors import ArgumentError
+from restate_lab.errors import ArgumentError, visible
 from restate_lab.source import Source
 
 __all__ = ["Explanation", "why"]
@@ -54,7 +54,7 @@ class Explanation(str):
 
     def __new__(cls, text: str, parts: _Parts) -> Self:
         """Make one of its text and of what stands behind it."""
-        made = super().__new__(cls, text)
+        made = super().__new__(cls, visible(text))
         made._parts = parts
         return made
 
@@ -107,7 +107,7 @@ class Explanation(str):
         return self._parts.at
 
     def __repr__(self) -> str:
-        what = f"{self.target} is {self.status}" if self.target else "not there"
+        what = visible(f"{self.target} is {self.status}") if self.target else "not there"
         return f"<Explanation of {self.id}: {what}; print() it>"
 
     def _repr_pretty_(self, printer: Any, _: bool) -> None:

@@ -32,6 +32,7 @@ _NODES_CHANGE = (
     "External error: connect throttled",
     "External error: handshake failed",
     "External error: node lookup for partition",
+    "was shut down or removed",  # of the node's own former self, just after a restart
     "Internal error: No such scanner",
     "doesn't exist on this node, this is benign",
     "expecting a partition store",
@@ -174,8 +175,8 @@ def _token_advice(settings: Settings) -> str:
     return f"The token sent came from {settings.token_source}: it may be expired, or not meant for this environment."
 
 
-def no_answer(error: httpx.TransportError, *, asked: str, settings: Settings, address: str) -> RestateLabError:
-    """Return the exception for a call that ended without an answer."""
+def no_answer(error: httpx.RequestError, *, asked: str, settings: Settings, address: str) -> RestateLabError:
+    """Return the exception for a call that ended without an answer, or with one that cannot be read."""
     where = f"{asked} on {settings.environment} ({address}, chosen by {settings.chosen_by})"
     if isinstance(error, httpx.ConnectTimeout):
         return Unreachable(f"{where}: {error}. Check the address, the network and its firewalls.")
@@ -183,4 +184,9 @@ def no_answer(error: httpx.TransportError, *, asked: str, settings: Settings, ad
         return TimedOut(f"{where}: no answer within the time allowed. Allow more with timeout=…, or ask for less.")
     if isinstance(error, httpx.ConnectError):
         return Unreachable(f"{where}: {error}. Check that the server runs and that this is its admin address.")
+    if isinstance(error, httpx.DecodingError):
+        return ServerFailed(
+            f"{where}: the answer is not packed as it says ({error}). What stands before the server damages it.",
+            status=200,
+        )
     return Unreachable(f"{where}: {error}. The connection broke before an answer came.")

@@ -322,6 +322,7 @@ def connect(
         SettingsError: no cluster can be told from arguments, environment and files.
         Unreachable, AccessDenied, ServerFailed: there is no Restate Admin API at that address, for this token.
     """
+    token = Secret(token) if isinstance(token, str) else token  # a verbose traceback shows what stands in this frame
     settings = load_settings(cluster, ingress_url=ingress_url, token=token)
     lab = Lab(
         settings,

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-__all__ = ["write_parquet"]
+__all__ = ["locate", "row_groups", "writable", "write_parquet"]
 
 _GROUP_BYTES = 24 << 20
 
@@ -23,12 +23,12 @@ def write_parquet(
 
     The file appears under its name only when it is whole; one that was there is replaced then.
     """
-    location, target, name = _locate(path, filesystem)
+    location, target, name = locate(path, filesystem)
     unfinished = f"{name}.{uuid.uuid4().hex[:8]}.unfinished"
-    kept = _writable(schema)
+    kept = writable(schema)
     try:
         with location.open_output_stream(unfinished) as sink, pq.ParquetWriter(sink, kept, compression="zstd") as out:
-            for table in _groups(batches, schema):
+            for table in row_groups(batches, schema):
                 out.write_table(table.cast(kept))
         location.move(unfinished, name)
     except BaseException:
@@ -38,7 +38,8 @@ def write_parquet(
     return target
 
 
-def _locate(path: str | os.PathLike[str], filesystem: fs.FileSystem | None) -> tuple[fs.FileSystem, Path | str, str]:
+def locate(path: str | os.PathLike[str], filesystem: fs.FileSystem | None) -> tuple[fs.FileSystem, Path | str, str]:
+    """Return the file system that a path means, the path as people know it, and the path there."""
     if filesystem is not None:
         return filesystem, os.fspath(path), os.fspath(path)
     if isinstance(path, str) and "://" in path:
@@ -48,12 +49,13 @@ def _locate(path: str | os.PathLike[str], filesystem: fs.FileSystem | None) -> t
     return fs.LocalFileSystem(), local, str(local.absolute())
 
 
-def _groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterable[pa.Table]:
+def row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterable[pa.Table]:
+    """Give the batches in tables of some 24 MB."""
     group: list[pa.RecordBatch] = []
     size = 0
     for batch in batches:
         group.append(batch)
-        size += batch.nbytes
+        size += batch.get_total_buffer_size()  # an older pyarrow has no nbytes of views
         if size >= _GROUP_BYTES:
             yield pa.Table.from_batches(group, schema)
             group, size = [], 0
@@ -61,7 +63,7 @@ def _groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterable[pa
         yield pa.Table.from_batches(group, schema)
 
 
-def _writable(schema: pa.Schema) -> pa.Schema:
+def writable(schema: pa.Schema) -> pa.Schema:
     """Return the schema with the types that Parquet writers lack replaced; a union is refused by name."""
     fields = []
     for field in schema:

@@ -77,7 +77,7 @@ class Answer:
         self._feed = _Feed(response, meter)
         with self._translated():
             self._reader = pa.ipc.open_stream(self._feed)
-        self._names = distinct(self._reader.schema)
+            self._names = distinct(self._reader.schema)
 
     @property
     def schema(self) -> pa.Schema:
@@ -94,12 +94,12 @@ class Answer:
             for batch in self._sent():
                 group.append(batch)
                 if len(group) >= _MERGE:
-                    yield from _merged(group, self._names)
+                    yield from self._merged(group)
                     group = []
         except QueryInterrupted:
-            yield from _merged(group, self._names)
+            yield from self._merged(group)
             raise
-        yield from _merged(group, self._names)
+        yield from self._merged(group)
 
     def table(self) -> pa.Table:
         """Return all rows; QueryInterrupted carries those that came as ``partial``."""
@@ -119,7 +119,16 @@ class Answer:
                     yield batch
         if not self._feed.ended_well:
             raise self._interrupted("the server stopped sending before the end")
-        self._feed.drain()
+        if self._feed.drain():
+            raise ServerFailed("the answer is not a valid Arrow stream: it goes on behind its end.", status=200)
+
+    def _merged(self, group: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+        if not group:
+            return []
+        with self._translated():
+            # Arrow's default pool keeps some 12 MiB in reserve, which is half of a result of 100,000 rows.
+            merged = pa.Table.from_batches(group).combine_chunks(memory_pool=pa.system_memory_pool())
+            return merged.rename_columns(self._names.names).to_batches()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -133,7 +142,7 @@ class Answer:
             ) from error
         except httpx.TransportError as error:
             raise self._interrupted(str(error)) from error
-        except (httpx.DecodingError, pa.ArrowException, OSError) as error:
+        except (httpx.DecodingError, pa.ArrowException, OSError, UnicodeDecodeError) as error:
             if self._feed.exhausted:
                 raise self._interrupted("the last rows came incomplete") from error
             raise ServerFailed(f"the answer is not a valid Arrow stream: {error}", status=200) from error
@@ -207,13 +216,18 @@ class _Feed(io.RawIOBase):
         self._tail = (self._tail + data[-8:])[-8:]
         return data
 
-    def drain(self) -> None:
-        """Read what follows the end marker, so that the connection can be used again; the rows are all here."""
+    def drain(self) -> bool:
+        """Read to the end of the answer, so that its connection can be used again; return whether more came.
+
+        When the line breaks after the end marker, the rows are all here.
+        """
         try:
-            while self._next_block():
-                pass
+            while self._at == len(self._block):
+                if not self._next_block():
+                    return False
         except httpx.TransportError:
-            return
+            return False
+        return True
 
     def readable(self) -> bool:
         return True
@@ -234,11 +248,3 @@ class _Feed(io.RawIOBase):
                 return b""
         start, self._at = self._at, min(self._at + size, len(self._block))
         return self._block[start : self._at]
-
-
-def _merged(group: list[pa.RecordBatch], schema: pa.Schema) -> list[pa.RecordBatch]:
-    if not group:
-        return []
-    # Arrow's default pool keeps some 12 MiB in reserve, which is half of a result of 100,000 rows.
-    merged = pa.Table.from_batches(group).combine_chunks(memory_pool=pa.system_memory_pool())
-    return merged.rename_columns(schema.names).to_batches()

@@ -23,6 +23,7 @@ import httpx
 
 from restate_lab.audit import AuditLog
 from restate_lab.client.failures import (
+    Refusal,
     failure,
     no_answer,
     passes_by_itself,
@@ -32,7 +33,7 @@ from restate_lab.client.failures import (
 )
 from restate_lab.client.settings import Settings
 from restate_lab.client.wire import CONNECT_LIMIT, Wire
-from restate_lab.errors import OutcomeUnknown, ReadOnly, RestateLabError, SettingsError
+from restate_lab.errors import ArgumentError, OutcomeUnknown, ReadOnly, RestateLabError, SettingsError
 from restate_lab.progress import say
 
 __all__ = ["Record", "Transport"]
@@ -40,6 +41,7 @@ __all__ = ["Record", "Transport"]
 RETRY_FOR = 10.0  # seconds, for reads
 _QUIET_WAIT = 2.0  # seconds; a longer one is shown
 _LOST_ANSWER = {502, 504}  # a gateway says so after it has passed the request on
+_BROKEN = (httpx.TransportError, httpx.DecodingError)  # what reading an answer's body raises
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +195,13 @@ class Transport:
             response = self._send(method, path, deadline=deadline, tick=None, request=request)
             with closing(response):
                 response.read()
+        except ArgumentError as error:
+            result.update(outcome="not sent", error=str(error))
+            raise
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             result.update(outcome="not sent", error=str(error))
             raise self._no_answer(error, asked) from error
-        except httpx.TransportError as error:
+        except _BROKEN as error:
             result["error"] = str(error)
             raise self._lost(action, str(error)) from error
         return self._judged(response, action, asked, result)
@@ -208,7 +213,7 @@ class Transport:
             return response
         refusal = read_refusal(response)
         result["error"] = refusal.words
-        if refusal.status in _LOST_ANSWER or (refusal.status == 503 and routing(refusal.reason) == "lost"):
+        if _is_lost(response, refusal):
             raise self._lost(action, refusal.words)
         result["outcome"] = "refused"
         raise self._failure(response, asked)
@@ -256,27 +261,37 @@ class Transport:
         self, method: str, path: str, *, deadline: float, tick: Callable[[], None] | None, request: Mapping[str, Any]
     ) -> httpx.Response:
         left = max(0.01, deadline - time.monotonic())
-        built = self._client.build_request(
-            method,
-            path,
-            timeout=httpx.Timeout(left, connect=min(left, CONNECT_LIMIT)),
-            extensions={"deadline": deadline, "tick": tick},
-            **request,
-        )
+        try:
+            built = self._client.build_request(
+                method,
+                path,
+                timeout=httpx.Timeout(left, connect=min(left, CONNECT_LIMIT)),
+                extensions={"deadline": deadline, "tick": tick},
+                **request,
+            )
+        except httpx.InvalidURL as error:
+            raise ArgumentError(f"{method} {path[:60]}… was not sent: a name in it is no address ({error}).") from error
         return self._client.send(built, stream=True)
 
     @contextmanager
     def _translated(self, asked: str) -> Iterator[None]:
         try:
             yield
-        except httpx.TransportError as error:
+        except _BROKEN as error:
             raise self._no_answer(error, asked) from error
 
     def _failure(self, response: httpx.Response, asked: str) -> RestateLabError:
         return failure(response, asked=asked, settings=self.settings, address=self.address)
 
-    def _no_answer(self, error: httpx.TransportError, asked: str) -> RestateLabError:
+    def _no_answer(self, error: httpx.RequestError, asked: str) -> RestateLabError:
         return no_answer(error, asked=asked, settings=self.settings, address=self.address)
+
+
+def _is_lost(response: httpx.Response, refusal: Refusal) -> bool:
+    """Tell whether a change may have happened although it was refused."""
+    if refusal.status == 500:  # the server says why, in JSON; else something broke after it may have acted
+        return "json" not in response.headers.get("content-type", "")
+    return refusal.status in _LOST_ANSWER or (refusal.status == 503 and routing(refusal.reason) == "lost")
 
 
 def _broke_before_answer(error: httpx.TransportError) -> bool:

@@ -121,14 +121,18 @@ class _Connection:
         self._http.putrequest(
             request.method, request.url.raw_path.decode("ascii"), skip_host=True, skip_accept_encoding=True
         )
-        for name, value in request.headers.raw:
-            self._http.putheader(name, value)
+        self._put_headers(request)
         self._http.endheaders(request.read() or None)
         answer = self._http.getresponse()
         if self._reader is not None and self._reader.ended:  # http.client takes cut headers for whole ones
             answer.close()
             raise http.client.IncompleteRead(b"")
         return answer
+
+    def _put_headers(self, request: httpx.Request) -> None:
+        # On its own: a verbose traceback of what comes later shows the last value that a loop has had, our token.
+        for name, value in request.headers.raw:
+            self._http.putheader(name, value)
 
     def is_stale(self) -> bool:
         """Tell whether the server has hung up, or may have been cut off, while the connection lay idle."""

@@ -1,13 +1,16 @@
-"""A small TCP relay to a real server: TLS in front of it, a forward proxy before it, or a line that is cut."""
+"""A small TCP relay to a real server: TLS in front of it, a forward proxy before it, a cut line, or a worse fault."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import socket
 import ssl
+import struct
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -36,64 +39,166 @@ class Cut:
 
 
 @dataclass
+class Fault:
+    """What befalls the answers to some requests: those whose first line ``where`` fits, from the ``number``th (0) on.
+
+    It befalls ``times`` of them, once it is ``armed`` and a request that ``begins`` fits has passed. ``said`` is
+    answered instead of what the server says: without asking it or, where ``acted`` is true, after it has done what it
+    was asked to. ``edit`` changes the head of a real answer. Of a real answer only so many bytes pass as ``passes``
+    says, or all but ``loses``, which ends it, and in whose place ``gets`` comes; in pieces of ``piece`` bytes with a
+    ``pause`` (seconds) between them. Then comes the ``end``: the line is closed in order, reset, or silent for good,
+    or goes on as if nothing had been. ``meanwhile`` is called when the answer has come that far, before the end.
+    """
+
+    where: bytes = b" "
+    number: int = 0
+    times: float = 1
+    said: bytes | None = None
+    acted: bool = False
+    edit: Callable[[bytes], bytes] | None = None
+    passes: float = math.inf
+    end: Literal["close", "reset", "silence", "go on"] = "close"
+    loses: bytes = b""
+    gets: bytes = b""
+    piece: int = 65536
+    pause: float = 0.0
+    meanwhile: Callable[[], object] | None = None
+    begins: bytes = b""
+    armed: bool = True
+    seen: int = 0
+    happened: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def falls_on(self, request: bytes) -> bool:
+        """Count a request, and tell whether the fault befalls it."""
+        line = request.partition(b"\r\n")[0]
+        with self.lock:
+            if self.begins and re.search(self.begins, line):
+                self.begins = b""
+                return False
+            if not self.armed or self.begins or not re.search(self.where, line):
+                return False
+            self.seen += 1
+            befallen = self.number < self.seen <= self.number + self.times
+            self.happened += befallen
+            return befallen
+
+
+@dataclass
 class Relay:
-    """Where it listens, and the heads of the requests that passed."""
+    """Where it listens, the heads of the requests that passed, and what was answered, byte for byte."""
 
     port: int
     heads: list[bytes] = field(default_factory=list)
+    answers: list[bytearray] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@dataclass
+class _Line:
+    """A caller's connection, the one to the server, and what befalls the answer that is on its way."""
+
+    caller: socket.socket
+    server: socket.socket
+    fault: Fault | None = None
+    passed: int = 0
+    is_cut: bool = False
+    is_silent: bool = False
+    answer: bytearray = field(default_factory=bytearray)
 
 
 @contextlib.contextmanager
 def relay(
-    target: str, *, tls: ssl.SSLContext | None = None, is_proxy: bool = False, cut: Cut | None = None
+    target: str,
+    *,
+    tls: ssl.SSLContext | None = None,
+    is_proxy: bool = False,
+    cut: Cut | None = None,
+    fault: Fault | None = None,
 ) -> Iterator[Relay]:
     """Pass connections on to ``target`` ("http://127.0.0.1:port").
 
     With ``tls`` it speaks TLS to its callers. As a proxy it takes absolute request targets, whatever their host.
-    ``cut`` cuts the line of one request; those on other lines go on.
+    ``cut`` cuts the line of one request; those on other lines go on. ``fault`` does worse.
     """
-    upstream = int(target.rsplit(":", 1)[1])
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", 0), backlog=100)
     state = Relay(listener.getsockname()[1])
-    open_sockets: list[socket.socket] = [listener]
-
-    def serve(plain: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            caller = tls.wrap_socket(plain, server_side=True) if tls else plain
-            server = socket.create_connection(("127.0.0.1", upstream))
-            open_sockets.extend([caller, server])
-            is_cut = threading.Event()
-            threading.Thread(target=pump, args=(server, caller, is_cut), daemon=True).start()
-            pump_requests(caller, server, is_cut)
-
-    def pump_requests(caller: socket.socket, server: socket.socket, is_cut: threading.Event) -> None:
-        with contextlib.suppress(OSError):
-            while data := caller.recv(65536):
-                if b" HTTP/1.1\r\n" in data:
-                    state.heads.append(data.split(b"\r\n\r\n")[0])
-                if cut is not None and cut.falls_on(data):
-                    if cut.when != "before":
-                        is_cut.set()
-                        forward(data, caller, server)
-                    if cut.when == "after":
-                        return  # pump() ends the caller's line when the answer comes
-                    break
-                server.sendall(re.sub(rb"^(\w+) http://[^/]+", rb"\1 ", data) if is_proxy else data)
-        with contextlib.suppress(OSError):
-            server.shutdown(socket.SHUT_RDWR)
+    work = _Work(int(target.rsplit(":", 1)[1]), state, [listener], tls, cut, fault, is_proxy=is_proxy)
 
     def accept() -> None:
         with contextlib.suppress(OSError):
             while True:
                 plain, _ = listener.accept()
-                open_sockets.append(plain)
-                threading.Thread(target=serve, args=(plain,), daemon=True).start()
+                work.open_sockets.append(plain)
+                threading.Thread(target=work.serve, args=(plain,), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
     try:
         yield state
     finally:
-        end(open_sockets)
+        end(work.open_sockets)
+
+
+@dataclass
+class _Work:
+    """What every line of a relay needs."""
+
+    upstream: int
+    state: Relay
+    open_sockets: list[socket.socket]
+    tls: ssl.SSLContext | None
+    cut: Cut | None
+    fault: Fault | None
+    is_proxy: bool
+
+    def serve(self, plain: socket.socket) -> None:
+        """Carry one caller's requests until a side ends."""
+        with contextlib.suppress(OSError):
+            caller = self.tls.wrap_socket(plain, server_side=True) if self.tls else plain
+            self.open_sockets.append(caller)
+            try:
+                server = socket.create_connection(("127.0.0.1", self.upstream))
+            except OSError:  # nobody listens there: the caller gets to feel it
+                reset(caller)
+                return
+            self.open_sockets.append(server)
+            line = _Line(caller, server)
+            answers = threading.Thread(target=pump, args=(line,), daemon=True)
+            answers.start()
+            self._pump_requests(line)
+            answers.join()
+            caller.close()
+            server.close()
+
+    def _pump_requests(self, line: _Line) -> None:
+        with contextlib.suppress(OSError):
+            while data := line.caller.recv(65536):
+                if b" HTTP/1.1\r\n" in data:
+                    self._begin(line, data)
+                if self.cut is not None and self.cut.falls_on(data):
+                    line.is_cut = self.cut.when != "before"
+                    if line.is_cut:
+                        forward(data, line.caller, line.server)
+                    if self.cut.when == "after":
+                        return  # pump() ends the caller's line when the answer comes
+                    break
+                if line.fault is not None and line.fault.said is not None and not line.fault.acted:
+                    answer_instead(line, line.fault.said, data)
+                    continue
+                line.server.sendall(re.sub(rb"^(\w+) http://[^/]+", rb"\1 ", data) if self.is_proxy else data)
+        with contextlib.suppress(OSError):
+            line.server.shutdown(socket.SHUT_RDWR)
+
+    def _begin(self, line: _Line, data: bytes) -> None:
+        """Write down a new request, and decide whether the fault befalls it."""
+        self.state.heads.append(data.split(b"\r\n\r\n")[0])
+        line.answer = bytearray()
+        self.state.answers.append(line.answer)
+        line.passed = 0
+        line.fault = self.fault if self.fault is not None and self.fault.falls_on(data) else None
 
 
 def end(open_sockets: list[socket.socket]) -> None:
@@ -104,21 +209,87 @@ def end(open_sockets: list[socket.socket]) -> None:
         each.close()
 
 
+def reset(caller: socket.socket) -> None:
+    """End a line as a power cut or a firewall does: with a reset instead of a farewell."""
+    caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with contextlib.suppress(OSError):
+        caller.shutdown(socket.SHUT_RD)  # wakes who reads it, so that closing takes effect
+    caller.close()
+
+
 def forward(data: bytes, caller: socket.socket, server: socket.socket) -> None:
     """Pass one whole request on, which begins with ``data``."""
-    head, _, body = data.partition(b"\r\n\r\n")
-    length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
-    missing = (int(length[1]) if length else 0) - len(body)
     server.sendall(data)
-    while missing > 0 and (piece := caller.recv(min(missing, 65536))):
-        missing -= len(piece)
+    for piece in rest_of(data, caller):
         server.sendall(piece)
 
 
-def pump(source: socket.socket, sink: socket.socket, is_cut: threading.Event) -> None:
-    """Pass bytes on until one side ends, or the line is cut: then the next ones are lost."""
+def rest_of(data: bytes, caller: socket.socket) -> Iterator[bytes]:
+    """Give what is still to come of a request that begins with ``data``."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
+    missing = (int(length[1]) if length else 0) - len(body)
+    while missing > 0 and (piece := caller.recv(min(missing, 65536))):
+        missing -= len(piece)
+        yield piece
+
+
+def answer_instead(line: _Line, said: bytes, data: bytes) -> None:
+    """Take a whole request, and answer it oneself."""
+    for _ in rest_of(data, line.caller):
+        pass
+    line.caller.sendall(said)
+
+
+def pump(line: _Line) -> None:
+    """Pass answers on until one side ends, or the line is cut or ended by a fault: then the next bytes are lost."""
     with contextlib.suppress(OSError):
-        while (data := source.recv(65536)) and not is_cut.is_set():
-            sink.sendall(data)
+        while data := line.server.recv(65536):
+            if line.is_cut:
+                break
+            line.answer += data
+            if line.fault is None:
+                line.caller.sendall(data)
+            elif not pass_with(line, line.fault, data):
+                return
     with contextlib.suppress(OSError):
-        sink.shutdown(socket.SHUT_RDWR)
+        line.caller.shutdown(socket.SHUT_RDWR)
+
+
+def pass_with(line: _Line, fault: Fault, data: bytes) -> bool:
+    """Pass a part of an answer on as a fault has it; return whether the line goes on."""
+    if line.is_silent:
+        return True
+    if fault.said is not None:
+        if line.passed == 0:
+            line.caller.sendall(fault.said)
+        line.passed += len(data)
+        return True
+    if line.passed == 0 and fault.edit is not None:
+        data = fault.edit(data)
+    is_over = bool(fault.loses) and data.endswith(fault.loses)
+    size = len(data) - len(fault.loses) if is_over else int(min(fault.passes - line.passed, len(data)))
+    for start in range(0, size, fault.piece):
+        line.caller.sendall(data[start : min(start + fault.piece, size)])
+        time.sleep(fault.pause)
+    line.passed += size
+    if line.passed < fault.passes and not is_over:
+        return True
+    return finish(line, fault, data[size:])
+
+
+def finish(line: _Line, fault: Fault, rest: bytes) -> bool:
+    """Do what a fault has in store once so much of an answer has passed; return whether the line goes on."""
+    if fault.meanwhile is not None:
+        fault.meanwhile()
+    line.is_silent = fault.end == "silence"
+    if fault.gets:
+        line.caller.sendall(fault.gets)
+    if fault.end == "go on":
+        line.fault = None
+        line.caller.sendall(rest)
+    elif fault.end == "reset":
+        reset(line.caller)
+    elif fault.end == "close":
+        line.caller.shutdown(socket.SHUT_RDWR)
+    return fault.end in {"silence", "go on"}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
@@ -12,12 +13,12 @@ from pydantic import ValidationError
 from restate_lab.client.admin.served import Served
 from restate_lab.client.models import Model
 from restate_lab.client.transport import Transport
-from restate_lab.errors import ServerFailed
+from restate_lab.errors import OutcomeUnknown, RestateLabError, ServerFailed
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Door", "await_that", "given"]
+__all__ = ["Door", "await_that", "given", "parsed", "read_back"]
 
 M = TypeVar("M", bound=Model)
 V = TypeVar("V")
@@ -37,7 +38,7 @@ class Door:
     def _read(self, operation: str, path: str, params: Mapping[str, Any] | None = None) -> Any:
         with self._served.expecting(operation):
             response = self._transport.read("GET", path, params=params)
-        return _json(operation, response)
+        return parsed(operation, response)
 
     def _change(
         self, operation: str, method: str, path: str, *, targets: Sequence[str], reason: str | None, **request: Any
@@ -51,7 +52,7 @@ class Door:
 
     def _model(self, model: type[M], operation: str, answer: Any, **known: Any) -> M:
         """Return a model of an answer, parsed JSON or a response; ``known`` adds what its body does not say."""
-        body = _json(operation, answer) if isinstance(answer, httpx.Response) else answer
+        body = parsed(operation, answer) if isinstance(answer, httpx.Response) else answer
         try:
             return model.model_validate({**body, **known} if isinstance(body, dict) else body)
         except ValidationError as error:
@@ -83,7 +84,24 @@ def await_that(look: Callable[[], V], holds: Callable[[V], bool], *, within: flo
         pause = min(pause * 2, 0.1)
 
 
-def _json(operation: str, response: httpx.Response) -> Any:
+@contextmanager
+def read_back(what: str) -> Iterator[None]:
+    """Say that a change was accepted where it cannot be read back: the read's own error sounds as if it was not sent.
+
+    Raises:
+        OutcomeUnknown: reading raised.
+    """
+    try:
+        yield
+    except RestateLabError as error:
+        raise OutcomeUnknown(
+            f"{what} was accepted, and what came of it could not be read ({error}) "
+            f"Read the present state before you repeat it."
+        ) from error
+
+
+def parsed(operation: str, response: httpx.Response) -> Any:
+    """Return an answer's JSON."""
     try:
         return response.json()
     except ValueError:

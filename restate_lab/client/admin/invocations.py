@@ -8,7 +8,7 @@ from typing import Any, Literal
 from typing_extensions import deprecated
 
 from restate_lab.client.admin import notes
-from restate_lab.client.admin.door import Door, await_that, given
+from restate_lab.client.admin.door import Door, await_that, given, read_back
 from restate_lab.client.arguments import check_count, check_deployment_choice, check_id, shown
 from restate_lab.client.models import Accepted, RestartedInvocation
 from restate_lab.errors import ArgumentError
@@ -175,7 +175,8 @@ class Invocations(Door):
             rows = self._rows(_STATUS, id=answer.target)
             return rows[0]["status"] if rows else None
 
-        state = await_that(look, is_settled, within=_SEEN_WITHIN)
+        with read_back(f"{answer.verb} of {answer.target}"):
+            state = await_that(look, is_settled, within=_SEEN_WITHIN)
         took_effect, note = judge(state)
         return answer.model_copy(update={"took_effect": took_effect, "state": state, "note": note})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from restate_lab.client.admin.door import Door
+from restate_lab.client.admin.door import Door, parsed
 from restate_lab.client.arguments import shown
 from restate_lab.client.models import DeletedRules, DeleteRule, ModelList, Rule, UpsertRule
 from restate_lab.errors import ArgumentError
@@ -35,7 +35,7 @@ class Limits(Door):
             reason=reason,
             json=[rule.body() for rule in checked],
         )
-        models = self._models(Rule, "upsert_rules", {"rules": answer.json()}, "rules")
+        models = self._models(Rule, "upsert_rules", {"rules": parsed("upsert_rules", answer)}, "rules")
         return ModelList(Rule, models, by=lambda each: each.pattern)
 
     def bulk_delete_rules(self, rules: Iterable[DeleteRule | str], *, reason: str | None = None) -> DeletedRules:
@@ -58,7 +58,7 @@ class Limits(Door):
             reason=reason,
             json=[rule.body() for rule in checked],
         )
-        removed = tuple(answer.json())
+        removed = tuple(parsed("bulk_delete_rules", answer))
         absent = tuple(rule.pattern for rule in checked if rule.pattern not in removed)
         return DeletedRules(removed=removed, absent=absent)
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from restate_lab.client.transport import Transport
-from restate_lab.errors import NotOnThisServer, RequestRefused, RestateLabError
+from restate_lab.errors import NotOnThisServer, RequestRefused, RestateLabError, ServerFailed
 
 __all__ = ["Served"]
 
@@ -72,7 +72,11 @@ class Served:
 
     def _version(self) -> dict[str, Any]:
         if self._about is None:
-            self._about = dict(self._transport.read("GET", "/version").json())
+            try:
+                about = dict(self._transport.read("GET", "/version").json())
+                self._about = {**about, "version": str(about["version"])}
+            except (ValueError, TypeError, KeyError):
+                raise ServerFailed("GET /version was answered, but not by a Restate server.", status=200) from None
         return self._about
 
     def _read(self) -> dict[str, frozenset[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from restate_lab.client.admin.door import Door, await_that, given
+from restate_lab.client.admin.door import Door, await_that, given, read_back
 from restate_lab.client.arguments import check_name, segment, shown
 from restate_lab.client.models import StateChange
 from restate_lab.client.state_version import state_version
@@ -80,7 +80,8 @@ class States(Door):
             holder = self._holder(*where)  # first: one that lets go in between has let the change in
             return self._state(*where) == wanted, holder
 
-        is_there, holder = await_that(look, lambda seen: seen[0] or seen[1] is not None, within=_SEEN_WITHIN)
+        with read_back(f"modify_service_state on {where[0]}/{where[1]}"):
+            is_there, holder = await_that(look, lambda seen: seen[0] or seen[1] is not None, within=_SEEN_WITHIN)
         if is_there:
             return StateChange(**known, applied=True, note="read back: the state is the new one")
         if holder is not None:

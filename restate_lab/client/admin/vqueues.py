@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from restate_lab.client.admin.door import Door, await_that
+from restate_lab.client.admin.door import Door, await_that, read_back
 from restate_lab.client.arguments import check_id
 from restate_lab.client.models import Accepted
 from restate_lab.errors import NotFound, NotOnThisServer
@@ -47,7 +47,8 @@ class Vqueues(Door):
             rows = self._rows(_PAUSED, id=id_)
             return rows[0]["is_paused"] if rows else None
 
-        seen = await_that(look, lambda paused: paused is None or paused is is_paused, within=_SEEN_WITHIN)
+        with read_back(f"{operation} of {id_}"):
+            seen = await_that(look, lambda paused: paused is None or paused is is_paused, within=_SEEN_WITHIN)
         if seen is None:
             raise NotFound(f"{operation}: there is no queue {id_} (the server said 202 all the same).", status=202)
         state = "paused" if seen else "not paused"

@@ -122,6 +122,7 @@ def test_a_missing_token_is_named(make: Callable[..., Transport]) -> None:
         json_error(500, "Datafusion error: External error: handshake failed: tcp connect error"),
         json_error(500, "Datafusion error: External error: node lookup for partition 1 failed"),
         json_error(500, "Datafusion error: External error: expecting a partition store"),
+        json_error(500, "Datafusion error: External error: node N1:2 was shut down or removed"),
         json_error(500, "Datafusion error: External error: partition 2 doesn't exist on this node, this is benign if"),
         json_error(500, "Datafusion error: Internal error: No such scanner. It could have expired due to"),
     ],
@@ -205,6 +206,9 @@ def test_a_change_is_written_down_before_and_after(make: Callable[..., Transport
         (httpx.RemoteProtocolError("closed"), errors.OutcomeUnknown, "unknown"),
         (httpx.ReadTimeout("late"), errors.OutcomeUnknown, "unknown"),
         (httpx.Response(502), errors.OutcomeUnknown, "unknown"),
+        (httpx.Response(500, text="a page"), errors.OutcomeUnknown, "unknown"),
+        (json_error(500, "says why"), errors.ServerFailed, "refused"),
+        (httpx.DecodingError("not gzip"), errors.OutcomeUnknown, "unknown"),
         (httpx.Response(504), errors.OutcomeUnknown, "unknown"),
     ],
 )
