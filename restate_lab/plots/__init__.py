@@ -17,6 +17,7 @@ from restate_lab.plots.state_sizes import plot_state_sizes
 from restate_lab.plots.statuses import plot_status
 from restate_lab.plots.throughput import plot_throughput
 from restate_lab.plots.waits import plot_waits
+from restate_lab.plots.watch import plot_watch
 
 __all__ = [
     "plot_backlog",
@@ -28,4 +29,5 @@ __all__ = [
     "plot_status",
     "plot_throughput",
     "plot_waits",
+    "plot_watch",
 ]

@@ -6,9 +6,7 @@ the process's peak (VmHWM) over what it had before, in MiB and as a multiple of 
 
 from __future__ import annotations
 
-import gc
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -18,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from methods import QUERIES, Floor, ways
+from peaks import growth_since, start_anew
 from populate import Population, arguments, populated
 from rounds import Figure, show, table, versions
 
@@ -34,7 +33,6 @@ MEASURED = (
     "httpx JSON by hand, gzip",
 )
 SMALL = 1000  # rows
-RESET_PEAK = "5"
 
 
 def main() -> None:
@@ -78,11 +76,9 @@ def _growth(admin_url: str, name: str, statement: str) -> int:
     with TemporaryDirectory(prefix="restate-lab-") as folder, connect(admin_url) as lab:
         method = _methods(admin_url, lab, Path(folder))[name]
         method(f"{statement} LIMIT {SMALL}")
-        gc.collect()
-        Path("/proc/self/clear_refs").write_text(RESET_PEAK)
-        before = _status("VmRSS")
+        before = start_anew()
         kept = method(statement)
-        grown = _status("VmHWM") - before
+        grown = growth_since(before)
         del kept
     return grown
 
@@ -97,12 +93,6 @@ def _methods(admin_url: str, lab: Lab, folder: Path) -> dict[str, Callable[[str]
         STREAM: read_through,
         PARQUET: lambda statement: lab.to_parquet(statement, folder / "rows.parquet", progress=False),
     }
-
-
-def _status(field: str) -> int:
-    """Return a line of /proc/self/status in bytes."""
-    lines = Path(f"/proc/{os.getpid()}/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
 if __name__ == "__main__":

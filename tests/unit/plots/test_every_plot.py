@@ -34,6 +34,7 @@ CALLS = {
     "state sizes": 'rl.ask(lab, "state_sizes")',
     "journal": "rl.journal(lab, invocation_id)",
     "waits": "rl.waits(lab)",
+    **dict.fromkeys(("watch", "watch retries", "watch backlog", "watch deployments"), "rl.watch(lab)"),
 }
 every = pytest.mark.parametrize("name", PLOTS)
 
@@ -245,13 +246,14 @@ def test_attrs_may_be_lost() -> None:
             for attrs in ({}, {"now": "yesterday", "params": None, "truncated": True, "read_at": 5, "source": None}):
                 given.attrs = attrs
                 assert ATTRS["source"] not in said(plot(given))
+            plt.close("all")
 
 
 def test_all_on_one_page() -> None:
     """Side by side on one figure every plot keeps room for what it draws."""
-    figure = Figure(figsize=(15, 14), layout="constrained")
+    figure = Figure(figsize=(15, 17), layout="constrained")
     names = ("Cart", "a_service_with_a_long_name/and/a/longer/key", "agent")
-    for (plot, made), ax in zip(PLOTS.values(), figure.subplots(4, 3).flat, strict=False):
+    for (plot, made), ax in zip(PLOTS.values(), figure.subplots(5, 3).flat, strict=False):
         plot(made(names), ax=ax)
     draw(figure.axes[0])
     assert min(ax.get_window_extent().width for ax in figure.axes) > 150

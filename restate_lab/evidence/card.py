@@ -1,0 +1,78 @@
+"""What evidence says of itself: its name, its line, and its card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+
+from restate_lab.evidence.manifest import Manifest
+from restate_lab.markup import bar, card
+from restate_lab.status import STATUSES
+
+__all__ = ["evidence_card", "name_of", "server_words"]
+
+_ACCENT = "#3c7d8c"
+_FEW = 6
+
+
+def name_of(manifest: Manifest) -> str:
+    """Return the cluster's name with the moment: nothing frozen is taken for what is there now."""
+    return f"{manifest.server.name} @ {_moment(manifest.now)}"
+
+
+def server_words(manifest: Manifest) -> str:
+    """Return which server it was."""
+    return f"restate {manifest.server.version}{', vqueues' if manifest.server.features.get('vqueues') else ''}"
+
+
+def evidence_card(manifest: Manifest, path: str, digest: str, *, verified: bool, words: Mapping[str, int]) -> str:
+    """Return the card as HTML: whose and when, invocations by status, what is here, and what is not."""
+    ordered = [word for word in STATUSES if word in words]
+    parts = [(word, words[word], STATUSES[word].colour) for word in ordered]
+    parts += [(word, n, STATUSES["ready"].colour) for word, n in words.items() if word not in STATUSES]
+    lines = list(_lines(manifest, digest, verified=verified))
+    return card(name_of(manifest), f"{path}, {server_words(manifest)}", lines, accent=_ACCENT, body=bar(parts))
+
+
+def _lines(manifest: Manifest, digest: str, *, verified: bool) -> Iterator[str]:
+    seconds = (manifest.ended_at - manifest.started_at).total_seconds()
+    yield (
+        f"frozen from {_moment(manifest.started_at, seconds=True)} on, within {seconds:,.1f} s, one table after "
+        f"another, by restate_lab {manifest.restate_lab}; ages count from {_moment(manifest.now, seconds=True)}"
+    )
+    full = sorted((each for each in manifest.files if each.rows), key=lambda each: -each.rows)
+    yield f"{len(manifest.files)} tables: {_listed([f'{each.table} {each.rows:,}' for each in full])}"
+    if manifest.scope is not None:
+        yield f"only a part of the cluster: {_scope(manifest)}"
+    if manifest.left_out:
+        yield f"left out: {_left_out(manifest)}"
+    if manifest.redaction.patterns:
+        yield f"masked: {', '.join(f'{text} ({n:,})' for text, n in manifest.redaction.masked.items())}"
+    if manifest.redaction.not_json:
+        yield f"not looked into, being no JSON: {dict(manifest.redaction.not_json)}"
+    yield f"{'checked against' if verified else 'NOT CHECKED against'} the manifest, sha256 {digest[:16]}…"
+
+
+def _scope(manifest: Manifest) -> str:
+    scope = manifest.scope or {}
+    asked = ", ".join(f"{name} {value}" for name, value in dict(scope.get("asked", {})).items())
+    notes = "".join(f"; {note}" for note in scope.get("notes", ()))
+    counts = f"{scope.get('named')} invocations, {scope.get('with_callers_and_callees')} with callers and callees"
+    return f"{asked}: {counts}{notes}"
+
+
+def _left_out(manifest: Manifest) -> str:
+    by_reason: dict[str, list[str]] = {}
+    for each in manifest.left_out:
+        by_reason.setdefault(each.reason, []).append(f"{each.table}.{each.column}" if each.column else each.table)
+    return "; ".join(f"{_listed(names)} ({reason})" for reason, names in by_reason.items())
+
+
+def _listed(names: Iterable[str]) -> str:
+    each = list(names)
+    more = f" and {len(each) - _FEW} more" if len(each) > _FEW else ""
+    return ", ".join(each[:_FEW]) + more
+
+
+def _moment(value: datetime, *, seconds: bool = False) -> str:
+    return value.strftime("%Y-%m-%d %H:%M:%S UTC" if seconds else "%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,220 @@
+"""Which invocations were born, are gone, or moved on between two sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from restate_lab.analysis.checks.words import counted
+from restate_lab.evidence.compare_sides import Note, Side, Sides, merged
+from restate_lab.status import STATUS_SQL
+
+__all__ = ["COLUMNS", "NEEDS", "compare_invocations"]
+
+_S, _R, _Q = "sys_invocation_status", "sys_invocation_state", "sys_vqueue_entry_status"
+NEEDS = (f"{_S}.id", f"{_S}.status", f"{_S}.completion_result")
+COLUMNS = (
+    *("id", "target", "change", "status_before", "status_after"),
+    *("retry_count_before", "retry_count_after", "more_retries", "retries_at_least"),
+    *("journal_size_before", "journal_size_after", "more_entries"),
+    *("pinned_deployment_id_before", "pinned_deployment_id_after", "created_at", "past_retention"),
+)
+_OPTIONAL = {
+    "target": ((f"{_S}.target",), "s.target", "VARCHAR"),
+    "journal_size": ((f"{_S}.journal_size",), "CAST(s.journal_size AS BIGINT)", "BIGINT"),
+    "pinned_deployment_id": ((f"{_S}.pinned_deployment_id",), "s.pinned_deployment_id", "VARCHAR"),
+    "created_at": ((f"{_S}.created_at",), "s.created_at", "TIMESTAMP"),
+    "expires_at": (
+        (f"{_S}.completed_at", f"{_S}.completion_retention"),
+        "s.completed_at + s.completion_retention",
+        "TIMESTAMP",
+    ),
+}
+_RETRYING = (f"{_R}.id", f"{_R}.in_flight", f"{_R}.retry_count")
+_QUEUED = (f"{_Q}.entry_id", f"{_Q}.status", f"{_Q}.retry_attempts")
+_FAILURE = f"{_S}.completion_failure"
+# Where completion_failure cannot be read on both sides, the kinds of failure are not told apart on either.
+_ENDS = "CASE WHEN completion_result = 'success' THEN 'succeeded' ELSE 'failed' END"
+# The join begins with the few entries that are tried again: what stands first is what the server holds in memory.
+_QUEUES = f"""(SELECT entry_id, CAST(retry_attempts AS BIGINT) AS retry_attempts, status = 'backing-off' AS waits
+  FROM {_Q} WHERE status = 'backing-off' OR retry_attempts > 0) q RIGHT JOIN {_S} s ON s.id = q.entry_id"""  # noqa: S608
+_COUNT = f"SELECT count(*) AS n, count(*) FILTER (WHERE status <> 'completed') AS open FROM {_S}"  # noqa: S608
+# status is selected because it is filtered: 1.6.1 compares with another column otherwise.
+_FIRST = f"SELECT id, status FROM {_S} WHERE status <> 'completed' ORDER BY id LIMIT :limit"  # noqa: S608
+_PASSED = f"SELECT count(*) AS n FROM {_S} WHERE status = 'completed' AND created_at > :then"  # noqa: S608
+_OPEN, _SLICE, _IDS = "s.status <> 'completed'", "s.status <> 'completed' AND s.id <= :last", "s.id IN :ids"
+_NOT_BEGUN = ("pending", "scheduled")
+
+
+def compare_invocations(sides: Sides) -> tuple[pd.DataFrame, list[Note]]:
+    """Return one row per invocation that differs, and what was not compared; needs ``NEEDS`` on both sides."""
+    before, after, notes = _read(sides)
+    frame = _differences(before, after, sides.after)
+    frame.attrs = {
+        "in_before": len(before),
+        "in_after": len(after),
+        "in_both": int(before["id"].isin(after["id"]).sum()),
+    }
+    return frame, [*notes, *_blurred(sides)]
+
+
+def _read(sides: Sides) -> tuple[pd.DataFrame, pd.DataFrame, list[Note]]:
+    if sides.before.part or sides.after.part:
+        return _read_parts(sides)
+    counts = [side.rows(_COUNT, timeout=sides.timeout).iloc[0] for side in sides]
+    if not any(sides.beyond(int(count["n"])) for count in counts):
+        frames = [_all(sides, side) for side in sides]
+        return frames[0], frames[1], []
+    notes = [_left_out_completed(sides, [int(count["n"]) for count in counts])]
+    most, busier = max(zip((int(count["open"]) for count in counts), sides, strict=True), key=lambda pair: pair[0])
+    last = None
+    if sides.beyond(most):
+        last = busier.rows(_FIRST, timeout=sides.timeout, limit=sides.limit)["id"].max()
+        notes.append(_only_first(most, sides.limit))
+    where, values = (_OPEN, {}) if last is None else (_SLICE, {"last": last})
+    frames = [side.rows(_statement(sides, side, where), timeout=sides.timeout, **values) for side in sides]
+    before = _with(sides, sides.before, frames[0], frames[1]["id"])
+    return before, _with(sides, sides.after, frames[1], frames[0]["id"]), notes
+
+
+def _read_parts(sides: Sides) -> tuple[pd.DataFrame, pd.DataFrame, list[Note]]:
+    """Compare what a part of a cluster has with the same invocations of the other side."""
+    first, other = (sides.before, sides.after) if sides.before.part else (sides.after, sides.before)
+    mine = _all(sides, first)
+    theirs = _with(sides, other, mine.iloc[:0], mine["id"])
+    if first.part and other.part:
+        mine, only = mine[mine["id"].isin(theirs["id"])], len(mine) - len(theirs)
+        told = (
+            f"both sides hold only a part ({first.part}; {other.part}): what was born or is gone; "
+            f"{counted(only, 'invocation')}"
+        )
+        return mine, theirs, [Note(f"{told} in before's part alone")]
+    if first is sides.before:
+        born = Note(f"before holds only a part ({first.part}): what was born, and all that is not in it")
+        return mine, theirs, [born]
+    return theirs, mine, [Note(f"after holds only a part ({first.part}): what is gone, and all that is not in it")]
+
+
+def _all(sides: Sides, side: Side) -> pd.DataFrame:
+    return side.rows(_statement(sides, side, "TRUE"), timeout=sides.timeout)
+
+
+def _with(sides: Sides, side: Side, frame: pd.DataFrame, ids: Iterable[str]) -> pd.DataFrame:
+    """Return the rows, and those of other ids as far as they are there."""
+    known = set(frame["id"])
+    missing = [id_ for id_ in ids if id_ not in known]
+    found = side.rows_of(_statement(sides, side, _IDS), missing, timeout=sides.timeout)
+    frames = [each for each in (frame, *found) if len(each)]
+    return pd.concat(frames, ignore_index=True) if frames else frame
+
+
+def _statement(sides: Sides, side: Side, where: str) -> str:
+    retrying, queued = sides.has(*_RETRYING), side.has_vqueues and side.columns.issuperset(_QUEUED)
+    ends = STATUS_SQL if sides.has(_FAILURE) else _ENDS
+    waits = " OR q.waits" if queued else ""
+    active = f"WHEN r.in_flight THEN 'running' WHEN r.retry_count > 0{waits} THEN 'backing-off' ELSE 'ready'"
+    count = "CAST(r.retry_count AS BIGINT)"
+    if queued:
+        count = f"CASE WHEN q.retry_attempts > coalesce({count}, 0) THEN q.retry_attempts ELSE {count} END"
+    fields = [
+        f"{text if sides.has(*needs) else f'CAST(NULL AS {kind})'} AS {name}"
+        for name, (needs, text, kind) in _OPTIONAL.items()
+    ]
+    source = _QUEUES if queued and retrying else f"{_S} s"
+    return f"""SELECT s.id, CASE WHEN s.status = 'completed' THEN {ends} WHEN s.status = 'inboxed' THEN 'pending'
+  WHEN s.status <> 'invoked' THEN s.status {active if retrying else "ELSE 'invoked'"} END AS status,
+  {count if retrying else "CAST(NULL AS BIGINT)"} AS retry_count, {", ".join(fields)}
+FROM {source}{f" LEFT JOIN {_R} r ON r.id = s.id" if retrying else ""} WHERE {where}"""  # noqa: S608 - constants
+
+
+def _left_out_completed(sides: Sides, totals: Sequence[int]) -> Note:
+    said = f"of {max(totals):,} invocations, those that are completed on both sides (more than limit={sides.limit:,})"
+    if not sides.has(f"{_S}.created_at"):
+        return Note(said, cut=True)
+    passed = sides.after.rows(_PASSED, timeout=sides.timeout, then=sides.before.now)["n"].iloc[0]
+    return Note(f"{said}; {passed:,} of them were born and ended in between", cut=True)
+
+
+def _only_first(count: int, limit: int | None) -> Note:
+    return Note(
+        f"of {count:,} invocations that are not completed, all but the {limit:,} with the first ids, an even sample of "
+        "keys: allow more with limit=",
+        cut=True,
+    )
+
+
+def _blurred(sides: Sides) -> list[Note]:
+    """Say what is not told apart, or not seen, for want of columns."""
+    blurred = (
+        ((_FAILURE,), "failed, cancelled and killed are not told apart"),
+        (_RETRYING, "retries; running, backing-off and ready are not told apart"),
+        ((f"{_S}.journal_size",), "journals"),
+        ((f"{_S}.pinned_deployment_id",), "pinned deployments"),
+    )
+    notes = [Note(f"{what}: {lacking}") for needs, what in blurred if (lacking := sides.lack(*needs))]
+    return notes + [
+        Note(f"long back-offs of {side.role} show as ready: {_Q} is not there")
+        for side in sides
+        if side.has_vqueues and not side.columns.issuperset(_QUEUED)
+    ]
+
+
+def _differences(before: pd.DataFrame, after: pd.DataFrame, later: Side) -> pd.DataFrame:
+    both = merged(before, after, ["id"])
+    both["target"] = both["target_after"].fillna(both["target_before"])
+    both["created_at"] = _times(both["created_at_after"]).fillna(_times(both["created_at_before"]))
+    for name in ("retry_count", "journal_size"):
+        for side in ("before", "after"):
+            both[f"{name}_{side}"] = pd.to_numeric(both[f"{name}_{side}"]).astype("Int64")
+    born, gone = both["found"] == "right_only", both["found"] == "left_only"
+    both["more_entries"] = _more_entries(both, born).mask(gone)
+    both["more_retries"], both["retries_at_least"] = _more_retries(both, born)
+    expires = _times(both["expires_at_before"])
+    both["past_retention"] = (expires <= later.now).astype("boolean").mask(~gone | expires.isna())
+    moved = both["pinned_deployment_id_before"].notna() & both["pinned_deployment_id_after"].notna()
+    moved &= both["pinned_deployment_id_before"] != both["pinned_deployment_id_after"]
+    changes = {
+        "born": born,
+        "gone": gone,
+        "status": both["status_before"] != both["status_after"],
+        "retries": _true(both["more_retries"] > 0),
+        "journal": _true(both["more_entries"] != 0),
+        "deployment": moved,
+    }
+    both["change"] = np.select([each.to_numpy(dtype=bool) for each in changes.values()], list(changes), default="")
+    changed = both[both["change"] != ""]
+    order = pd.Categorical(changed["change"], list(changes), ordered=True)
+    return changed.assign(order=order).sort_values(["order", "id"])[list(COLUMNS)].reset_index(drop=True)
+
+
+def _more_entries(both: pd.DataFrame, born: pd.Series) -> pd.Series:
+    """Return how many entries came to each journal; what has not begun has none."""
+    begun = {side: ~both[f"status_{side}"].isin(_NOT_BEGUN) for side in ("before", "after")}
+    sizes = {
+        side: both[f"journal_size_{side}"].mask(both[f"journal_size_{side}"].isna() & ~begun[side], 0) for side in begun
+    }
+    return sizes["after"] - sizes["before"].mask(born, 0)
+
+
+def _more_retries(both: pd.DataFrame, born: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Return how often each was tried again, as far as it shows, and whether that is a lower bound.
+
+    The first attempt counts as one. The server counts anew after progress, a suspension, or a move of the partition,
+    and forgets the count where nothing is tried.
+    """
+    count_before, count_after = both["retry_count_before"], both["retry_count_after"]
+    fresh = (born | both["status_before"].isin(_NOT_BEGUN)) & count_before.isna()
+    anew = count_before.isna() | _true(count_after < count_before)
+    more = (count_after - count_before.mask(anew, 1)).clip(lower=0)
+    at_least = (anew & ~fresh) | _true(both["more_entries"] > 0) | more.isna()
+    return more, at_least & (count_before.notna() | count_after.notna())
+
+
+def _times(column: pd.Series) -> pd.Series:
+    return pd.to_datetime(column, utc=True).dt.as_unit("ms")
+
+
+def _true(flags: pd.Series) -> pd.Series:
+    return flags.fillna(value=False).astype(bool)

@@ -1,0 +1,157 @@
+"""The two sources of a comparison: what each can tell, and why it cannot tell the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from restate_lab.client.arguments import check_count
+from restate_lab.errors import ArgumentError
+from restate_lab.evidence.manifest import Manifest
+from restate_lab.evidence.redaction import Pattern, parse_patterns
+from restate_lab.evidence.scope import chunks
+from restate_lab.source import Source
+
+__all__ = ["Note", "Side", "Sides", "merged", "sides_of"]
+
+_VIEW = "sys_invocation"
+_VIEWED = ("sys_invocation_status", "sys_invocation_state")
+_NOWHERE = "this server has no such column"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What was not compared, and why; ``cut`` where a higher ``limit`` would have compared it."""
+
+    text: str
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One source at one moment; ``columns`` ("table.column") are those that are there and not masked.
+
+    ``part`` says of which part of a cluster a scoped evidence is, "" for the whole.
+    """
+
+    role: str
+    source: Source
+    now: datetime
+    columns: frozenset[str]
+    reasons: Mapping[str, str]
+    part: str
+
+    @property
+    def has_vqueues(self) -> bool:
+        """Tell which kind of server it is."""
+        return bool(self.source.features.get("vqueues", False))
+
+    @property
+    def where(self) -> str:
+        """Return which source this is, and its moment."""
+        return f"{self.source.name} (restate {self.source.version}, {self.now:%Y-%m-%d %H:%M:%S} UTC)"
+
+    def rows(self, statement: str, *, timeout: float | None, **values: Any) -> pd.DataFrame:
+        """Return the rows of a statement."""
+        return self.source.sql(statement, params=values, timeout=timeout, progress=False)
+
+    def rows_of(self, statement: str, ids: Iterable[str], *, timeout: float | None) -> Iterator[pd.DataFrame]:
+        """Give the rows of a statement with ``:ids``, in as many reads as they need."""
+        for chunk in chunks(ids):
+            yield self.rows(statement, timeout=timeout, ids=chunk)
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Both sources; ``limit`` (None for no limit) is how many rows of one table are read of each."""
+
+    before: Side
+    after: Side
+    limit: int | None
+    timeout: float | None
+
+    def __iter__(self) -> Iterator[Side]:
+        return iter((self.before, self.after))
+
+    def has(self, *names: str) -> bool:
+        """Tell whether both have all of these columns."""
+        return not self.lack(*names)
+
+    def lack(self, *names: str) -> str:
+        """Return who lacks which of these columns, and why; "" where both have all."""
+        for side in self:
+            for name in names:
+                if name not in side.columns:
+                    why = side.reasons.get(name) or side.reasons.get(name.partition(".")[0]) or _NOWHERE
+                    return f"{side.role} has no {name} ({why})"
+        return ""
+
+    def beyond(self, count: int) -> bool:
+        """Tell whether that many rows are more than may be read."""
+        return self.limit is not None and count > self.limit
+
+
+def sides_of(before: Source, after: Source, *, limit: int | None, timeout: float | None) -> Sides:
+    """Ask both sources what they have.
+
+    Raises:
+        ArgumentError: ``limit`` is no number of rows.
+    """
+    if limit is not None:
+        check_count("limit", limit, least=1)
+    return Sides(_side("before", before), _side("after", after), limit, timeout)
+
+
+def merged(before: pd.DataFrame, after: pd.DataFrame, on: list[str]) -> pd.DataFrame:
+    """Return both by their keys, which are unique on each side; the column ``found`` says on which side each was."""
+    # pandas 3 cannot merge texts from Arrow where both sides are empty, and two forms of null have to meet.
+    sides = [frame.astype(dict.fromkeys(on, "object")) for frame in (before, after)]
+    return sides[0].merge(
+        sides[1], on=on, how="outer", suffixes=("_before", "_after"), indicator="found", validate="1:1"
+    )
+
+
+def _side(role: str, source: Source) -> Side:
+    tables = source.tables()
+    names = [(row["table"], row["column"]) for row in tables[["table", "column"]].to_dict("records")]
+    manifest = getattr(source, "manifest", None)
+    if not isinstance(manifest, Manifest):
+        return Side(role, source, source.now, frozenset(f"{t}.{c}" for t, c in names), {}, "")
+    masked = set(_masked(manifest, names))
+    reasons = {f"{each.table}.{each.column}" if each.column else each.table: each.reason for each in manifest.left_out}
+    return Side(
+        role,
+        source,
+        source.now,
+        frozenset(f"{t}.{c}" for t, c in names) - masked,
+        reasons | dict.fromkeys(masked, "masked when it was frozen"),
+        "" if manifest.scope is None else _part(manifest.scope),
+    )
+
+
+def _masked(manifest: Manifest, names: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Give the columns that a pattern of ``redact=`` is about, also where it masks only a part of their values."""
+    columns: dict[str, list[str]] = {}
+    for table, column in names:
+        columns.setdefault(table, []).append(column)
+    patterns: list[Pattern] = []
+    for text in manifest.redaction.patterns:
+        try:
+            patterns += parse_patterns(text, columns)
+        except ArgumentError:
+            continue  # about a column that is not here
+    for table, found in columns.items():
+        for column in found:
+            tables = (table, _VIEW) if table in _VIEWED else (table,)
+            if any(each.covers(name, column) for each in patterns for name in tables):
+                yield f"{table}.{column}"
+
+
+def _part(scope: Mapping[str, Any]) -> str:
+    asked = dict(scope.get("asked", {})).items()
+    said = (f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}" for name, value in asked)
+    return ", ".join(said) or "some invocations"

@@ -1,0 +1,175 @@
+"""DataFusion, the server's own query engine, over frozen tables: its session, its JSON functions, its errors.
+
+``now()`` and its like are the moment of freezing here, so that a user's own statement counts ages as it did then.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pyarrow import dataset
+
+from restate_lab.client.sqltokens import place, tokens
+from restate_lab.client.statement import bind
+from restate_lab.errors import EvidenceBroken, MissingExtra, QueryRefused, StatementError
+from restate_lab.evidence.json_functions import FUNCTIONS
+from restate_lab.evidence.manifest import Manifest, ViewOf
+from restate_lab.evidence.place import Folder
+from restate_lab.evidence.tables import quoted
+
+if TYPE_CHECKING:
+    from datafusion import DataFrame, SessionContext
+
+__all__ = ["frozen_session", "read", "session"]
+
+_ARROWS = {"->", "->>"}
+_ONE_KEY = "json_get_str(json_get_json(entry_lite_json, 'Command'), 'name')"
+_JSON_GET = re.compile(r"Invalid function 'json_")
+_VIEW = re.compile(r"CREATE VIEW \S+ AS (SELECT .*)", re.DOTALL)
+_SETTINGS = {
+    "datafusion.catalog.information_schema": "true",
+    # Texts come as the server sends them, and not as views, which some readers of Arrow lack.
+    "datafusion.execution.parquet.schema_force_view_types": "false",
+    "datafusion.sql_parser.map_string_types_to_utf8view": "false",
+}
+
+
+def session(now: datetime) -> SessionContext:
+    """Return an empty session in which ``now()`` is that moment, and which has the server's JSON functions.
+
+    Raises:
+        MissingExtra: DataFusion is not installed.
+    """
+    datafusion = _datafusion()
+    config = datafusion.SessionConfig(_SETTINGS).with_default_catalog_and_schema("restate", "public")
+    context: SessionContext = datafusion.SessionContext(config)
+    for each in FUNCTIONS:
+        context.register_udf(datafusion.udf(each, [pa.string(), pa.string()], each.result, "immutable", name=each.name))
+    for name, value in _clock(now).items():
+        # Immutable and without arguments: it is computed once, while a statement is planned.
+        context.register_udf(datafusion.udf(_always(value), [], value.type, "immutable", name=name))
+    return context
+
+
+def frozen_session(folder: Folder, manifest: Manifest) -> SessionContext:
+    """Return a session with the tables of a checked folder, and its views made again.
+
+    Raises:
+        EvidenceBroken: a file cannot be read, or a view cannot be made of the tables that are here.
+        MissingExtra: DataFusion is not installed.
+    """
+    context = session(manifest.now)
+    for each in manifest.files:
+        path = folder.at(each.file)
+        try:
+            if folder.is_local:
+                context.register_parquet(quoted(each.table), Path(path).as_uri())
+            else:
+                context.register_dataset(quoted(each.table), dataset.dataset(path, filesystem=folder.filesystem))
+        except Exception as error:  # DataFusion raises plain ones
+            raise EvidenceBroken(f"{folder.shown}: {each.file} cannot be read: {error}") from error
+    for view in manifest.views:
+        try:
+            _make(context, view)
+        except (StatementError, QueryRefused) as error:
+            raise EvidenceBroken(f"{folder.shown}: the view {view.name} cannot be made again: {error}") from error
+    return context
+
+
+def read(context: SessionContext, statement: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Return the columns of a bound statement, and its rows as they are computed.
+
+    Raises:
+        StatementError: it uses ``->`` or ``->>``.
+        QueryRefused: it does not parse, plan or run; the latter while the rows are read.
+    """
+    frame = _planned(context, statement)
+    try:
+        stream = frame.execute_stream()
+    except Exception as error:  # DataFusion raises plain ones, too
+        raise _refused(error) from error
+    first = _next(stream)
+    # The planned types can differ from those that come (text of one size for text of another); these count. The
+    # stream of Arrow's C interface says the planned ones, and its batches are then misread: it is not used.
+    return (frame.schema() if first is None else first.schema), _rows(first, stream)
+
+
+def _planned(context: SessionContext, statement: str) -> DataFrame:
+    _check_arrows(statement)
+    no = False
+    options = _datafusion().SQLOptions().with_allow_ddl(no).with_allow_dml(no).with_allow_statements(no)
+    try:
+        return context.sql_with_options(statement, options)
+    except Exception as error:
+        raise _refused(error) from error
+
+
+def _rows(batch: pa.RecordBatch | None, stream: Any) -> Iterator[pa.RecordBatch]:
+    while batch is not None:
+        yield batch
+        batch = _next(stream)
+
+
+def _next(stream: Any) -> pa.RecordBatch | None:
+    try:
+        batch = next(stream, None)
+    except Exception as error:
+        raise _refused(error) from error
+    return None if batch is None else batch.to_pyarrow()
+
+
+def _make(context: SessionContext, view: ViewOf) -> None:
+    """Make a view by the server's own statement, once it is known to do nothing but read."""
+    found = _VIEW.fullmatch(view.definition.strip())
+    if found is None:
+        raise StatementError("it is not CREATE VIEW … AS SELECT …")
+    select = bind(found[1])
+    if _planned(context, select).schema().names != [column.name for column in view.columns]:
+        raise StatementError("it has other columns than the manifest says")
+    context.sql(f"CREATE VIEW {quoted(view.name)} AS {select}")
+
+
+def _datafusion() -> Any:
+    try:
+        return importlib.import_module("datafusion")
+    except ImportError as error:
+        raise MissingExtra(
+            "evidence is opened with DataFusion, which is not installed: pip install 'restate-lab[evidence]'. "
+            "The files are plain Parquet, which pandas, DuckDB and Spark read without it."
+        ) from error
+
+
+def _clock(now: datetime) -> dict[str, pa.Array[Any]]:
+    """Return the functions that tell the time, and what each says, as a server types it."""
+    utc = now.astimezone(UTC)
+    moment = pa.array([utc.replace(tzinfo=None)], pa.timestamp("ns"))
+    day = pa.array([utc.date()], pa.date32())
+    time = pa.array([utc.time()], pa.time64("ns"))
+    return {"now": moment, "current_timestamp": moment, "current_date": day, "today": day, "current_time": time}
+
+
+def _always(value: pa.Array[Any]) -> Callable[[], pa.Array[Any]]:
+    return lambda: value
+
+
+def _check_arrows(statement: str) -> None:
+    for token in tokens(statement):
+        if token.kind == "operator" and token.text in _ARROWS:
+            raise StatementError(
+                f"{token.text} at {place(statement, token.start)} is not there in frozen evidence. Write it with one "
+                f"key per call, which servers take as well: {_ONE_KEY}."
+            )
+
+
+def _refused(error: Exception) -> QueryRefused:
+    reason = str(error).removeprefix("DataFusion error: ").partition("\n\nThis was likely caused by a bug")[0]
+    said = reason
+    if "to satisfy a call to 'json_" in reason or _JSON_GET.search(reason):
+        said = f"{reason}\nFrozen evidence takes one key per call, as in {_ONE_KEY}."
+    return QueryRefused(f"the frozen evidence refused the query: {said}", status=400, reason=reason)

@@ -1,0 +1,164 @@
+"""The manifest of evidence: what was frozen, when and how, what was left out, and the sha256 of each file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
+
+from restate_lab.errors import EvidenceBroken
+
+__all__ = [
+    "FORMAT",
+    "NAME",
+    "File",
+    "LeftOut",
+    "Manifest",
+    "Redaction",
+    "Server",
+    "Stored",
+    "ViewColumn",
+    "ViewOf",
+    "type_name",
+]
+
+FORMAT = 1
+NAME = "manifest.json"
+MOST_BYTES = 64 << 20
+
+ONE_AFTER_ANOTHER = (
+    "The tables were read one after another, in the order of this list, and not at a single instant: what changed "
+    "meanwhile can stand in one table as it was before and in another as it was after. Ages count from `now`, the "
+    "server's clock right after the invocations were read; what was read later can be newer."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The cluster that was frozen."""
+
+    name: str
+    version: str
+    features: Mapping[str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One column of a file: the server's name for its type, whether it may be null, and Arrow's name of the type."""
+
+    name: str
+    type: str
+    nullable: bool
+    arrow: str
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One table in one Parquet file; ``read_at`` is the server's clock when its reading began."""
+
+    table: str
+    file: str
+    sql: str
+    read_at: datetime
+    rows: int
+    size: int
+    sha256: str
+    columns: tuple[Stored, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ViewColumn:
+    """One column of a view."""
+
+    name: str
+    type: str | None
+    nullable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ViewOf:
+    """A view, which is made again from the files: the server's own statement."""
+
+    name: str
+    definition: str
+    columns: tuple[ViewColumn, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What is not here, and why; ``column`` None means the whole table or view."""
+
+    table: str
+    column: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    """What was masked: the patterns given, how often each hit, and values that a path could not look into."""
+
+    patterns: tuple[str, ...]
+    masked: Mapping[str, int]
+    not_json: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All that evidence says about itself; times are the server's clock, UTC."""
+
+    format: int
+    server: Server
+    restate_lab: str
+    started_at: datetime
+    now: datetime
+    ended_at: datetime
+    consistency: str
+    payloads: bool
+    scope: Mapping[str, Any] | None
+    redaction: Redaction
+    files: tuple[File, ...]
+    views: tuple[ViewOf, ...]
+    left_out: tuple[LeftOut, ...]
+
+    def to_json(self) -> bytes:
+        """Return the manifest as canonical JSON: keys sorted, UTF-8, one line feed at the end."""
+        plain = _ADAPTER.dump_python(self, mode="json")
+        return (json.dumps(plain, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, content: bytes, *, where: str) -> Manifest:
+        """Read a manifest; ``where`` is the folder, for messages.
+
+        Raises:
+            EvidenceBroken: it is none, or of a newer version of restate_lab.
+        """
+        try:
+            version = json.loads(content)["format"]
+            if version != FORMAT:
+                raise EvidenceBroken(
+                    f"{where}: {NAME} has format {version!r}, and this restate_lab reads {FORMAT}: install the version "
+                    f"that froze it, or a newer one."
+                )
+            return _ADAPTER.validate_json(content)
+        except (ValidationError, ValueError, KeyError, TypeError, RecursionError) as error:
+            said = str(error).partition("\n")[0]
+            raise EvidenceBroken(f"{where}: {NAME} is no manifest of restate_lab, or is cut off ({said}).") from error
+
+    @property
+    def digest(self) -> str:
+        """Return the sha256 of the manifest, which stands for all of the evidence."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
+
+def type_name(kind: pa.DataType) -> str:
+    """Return Arrow's name of a type, as it comes back from Parquet, which renames what lists hold."""
+    return str(kind).replace("list<item:", "list<element:")
+
+
+_ADAPTER: TypeAdapter[Manifest] = TypeAdapter(Manifest)

@@ -1,0 +1,154 @@
+"""Where evidence lies: a folder that appears whole or not at all, here or on an object store.
+
+On a local disk everything is written beside the target and moved there at the end. Object stores cannot move a
+folder: there the manifest is written last, and a folder without one is not evidence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import fs
+
+from restate_lab.client.parquet import locate
+from restate_lab.errors import ArgumentError, EvidenceBroken
+
+__all__ = ["Folder", "HashingFile", "locate_folder", "new_folder"]
+
+_PLAIN_NAME = re.compile(r"\w[\w-]*(\.\w+)+")
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """One folder of a file system; ``shown`` is its path as people gave it."""
+
+    filesystem: fs.FileSystem
+    path: str
+    shown: Path | str
+
+    @property
+    def is_local(self) -> bool:
+        """Tell whether it lies on this machine, where a folder can be moved."""
+        return isinstance(self.filesystem, fs.LocalFileSystem)
+
+    def at(self, name: str) -> str:
+        """Return the path of a file in the folder.
+
+        Raises:
+            EvidenceBroken: the name is not that of a plain file in this very folder, or it is a link.
+        """
+        path = f"{self.path.rstrip('/')}/{name}"
+        if not _PLAIN_NAME.fullmatch(name):
+            raise EvidenceBroken(
+                f"{self.shown}: {name!r} is no plain file name; nothing outside of the folder is read."
+            )
+        if self.is_local and Path(path).is_symlink():
+            raise EvidenceBroken(f"{self.shown}: {name} is a link; evidence is read from its own folder only.")
+        return path
+
+    def size(self, name: str) -> int | None:
+        """Return a file's size in bytes; None where there is no such file."""
+        info = self.filesystem.get_file_info(self.at(name))
+        return info.size if info.type == fs.FileType.File else None
+
+    def read(self, name: str, most: int) -> bytes:
+        """Return a file's bytes, ``most`` at most."""
+        with self.filesystem.open_input_stream(self.at(name)) as stream:
+            return bytes(stream.read(most))
+
+    def digest(self, name: str) -> str:
+        """Return a file's sha256, read in pieces."""
+        digest = hashlib.sha256()
+        with self.filesystem.open_input_stream(self.at(name)) as stream:
+            while block := stream.read(_BLOCK):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a small file."""
+        with self.filesystem.open_output_stream(self.at(name)) as stream:
+            stream.write(content)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[HashingFile]:
+        """Give a new file to write to, which counts and hashes what goes by."""
+        with self.filesystem.open_output_stream(self.at(name)) as stream:
+            yield HashingFile(stream)
+
+
+class HashingFile(io.RawIOBase):
+    """A file that is written once from front to back, with its size and sha256."""
+
+    def __init__(self, stream: pa.NativeFile) -> None:
+        self._stream = stream
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    @property
+    def sha256(self) -> str:
+        """Return the digest of what was written so far."""
+        return self._digest.hexdigest()
+
+    def writable(self) -> bool:
+        """Say that it can be written to."""
+        return True
+
+    def tell(self) -> int:
+        """Return how much was written."""
+        return self.size
+
+    def write(self, block: bytes | memoryview) -> int:  # type: ignore[override]
+        """Write a block."""
+        self._stream.write(block)
+        self._digest.update(block)
+        self.size += len(block)
+        return len(block)
+
+
+def locate_folder(path: str | os.PathLike[str], filesystem: fs.FileSystem | None) -> Folder:
+    """Return the folder that a path means: local, a URI that ``pyarrow.fs`` knows, or a path on ``filesystem``."""
+    location, shown, name = locate(path, filesystem)
+    return Folder(location, name.rstrip("/"), shown)
+
+
+@contextmanager
+def new_folder(target: Folder) -> Iterator[Folder]:
+    """Give a folder to write to; it is ``target`` when the block ends well, and gone when it does not.
+
+    Raises:
+        ArgumentError: something is at that path already, or the folder that it should be in is not there.
+    """
+    _check_free(target)
+    if target.is_local:
+        folder = Folder(target.filesystem, f"{target.path}.{uuid.uuid4().hex[:8]}.unfinished", target.shown)
+    else:
+        folder = target
+    try:
+        folder.filesystem.create_dir(folder.path, recursive=not target.is_local)
+        yield folder
+        if target.is_local:
+            _check_free(target)
+            Path(folder.path).rename(target.path)
+    except BaseException:
+        if folder.filesystem.get_file_info(folder.path).type == fs.FileType.Directory:
+            folder.filesystem.delete_dir(folder.path)
+        raise
+
+
+def _check_free(target: Folder) -> None:
+    if target.filesystem.get_file_info(target.path).type != fs.FileType.NotFound or (
+        target.is_local and Path(target.path).is_symlink()
+    ):
+        raise ArgumentError(f"{target.shown} is there already; evidence never overwrites. Give another path.")
+    if target.is_local and not Path(target.path).parent.is_dir():
+        raise ArgumentError(f"{Path(target.path).parent} is no folder, so {target.shown} cannot be made in it.")

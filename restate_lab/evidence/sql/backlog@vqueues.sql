@@ -1,0 +1,21 @@
+-- How many calls wait for which key?
+-- row: one key on which calls wait, most waiting first
+-- cost: scan (the entries of vqueues with a lock)
+-- needs: feature vqueues, sys_vqueue_meta, sys_vqueues
+-- :service = none (text) only this service
+-- :limit = required (number) this many rows at most
+--
+-- A lock is named service/key. num_inbox counts a holder that backs off and calls scheduled for later, too: neither
+-- waits for the key.
+SELECT
+  m.service_name AS target_service_name,
+  substr(m.lock_name, length(m.service_name) + 2) AS target_service_key,
+  m.scope,
+  count(*) AS n
+FROM sys_vqueue_meta m
+JOIN sys_vqueues q ON q.id = m.id
+WHERE m.lock_name IS NOT NULL AND m.num_inbox > 0 AND (:service IS NULL OR m.service_name = :service)
+  AND q.stage = 'inbox' AND q.status <> 'scheduled' AND NOT q.has_lock
+GROUP BY 1, 2, 3
+ORDER BY n DESC, 1, 2, 3
+LIMIT :limit

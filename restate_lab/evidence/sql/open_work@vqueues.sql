@@ -1,0 +1,21 @@
+-- How much is not completed, in which status, and pinned to which deployment?
+-- row: one status of one deployment
+-- cost: scan (the status of every invocation, and every entry of the vqueues)
+-- needs: feature vqueues, sys_invocation_status, sys_invocation_state, sys_vqueue_entry_status
+-- :service = none (text) only this service
+--
+-- The join begins with the few entries that back off: what stands first is what the server holds in memory.
+SELECT
+  CASE
+    WHEN s.status = 'inboxed' THEN 'pending'
+    WHEN s.status <> 'invoked' THEN s.status
+    WHEN r.in_flight THEN 'running'
+    WHEN r.retry_count > 0 OR q.entry_id IS NOT NULL THEN 'backing-off'
+    ELSE 'ready' END AS status,
+  s.pinned_deployment_id AS deployment_id,
+  count(*) AS n
+FROM (SELECT entry_id FROM sys_vqueue_entry_status WHERE status = 'backing-off') q
+RIGHT JOIN sys_invocation_status s ON s.id = q.entry_id
+LEFT JOIN sys_invocation_state r ON r.id = s.id
+WHERE s.status <> 'completed' AND (:service IS NULL OR s.target_service_name = :service)
+GROUP BY 1, 2

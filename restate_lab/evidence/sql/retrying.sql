@@ -1,0 +1,20 @@
+-- Which invocations are being tried again, and at which attempt is each?
+-- row: one invocation that backs off, or is in its second attempt or a later one
+-- cost: scan (what is being tried again; where there is any, the status of every invocation)
+-- needs: sys_invocation_state, sys_invocation_status
+-- :service = none (text) only this service
+-- :limit = required (number) this many rows at most
+--
+-- n is how many there are of the handler, also beyond the limit. The first attempt counts as one.
+SELECT
+  r.id,
+  s.target_service_name,
+  s.target_handler_name,
+  CAST(r.retry_count AS BIGINT) AS retry_count,
+  count(*) OVER (PARTITION BY s.target_service_name, s.target_handler_name) AS n
+FROM sys_invocation_state r
+JOIN sys_invocation_status s ON s.id = r.id
+WHERE (r.retry_count > 1 OR (r.retry_count > 0 AND r.in_flight IS NOT TRUE)) AND s.status = 'invoked'
+  AND (:service IS NULL OR s.target_service_name = :service)
+ORDER BY r.id
+LIMIT :limit

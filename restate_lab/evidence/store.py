@@ -1,0 +1,257 @@
+"""Evidence: a frozen cluster as a Source, and ``open_evidence()``, which checks it first."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import fs
+
+from restate_lab.client.frames import distinct, to_frame
+from restate_lab.client.names import with_suggestions
+from restate_lab.client.statement import bind
+from restate_lab.errors import (
+    EvidenceWarning,
+    NotOnThisServer,
+    QueryRefused,
+    RestateLabError,
+    ResultTooLarge,
+    StatementError,
+    TimedOut,
+)
+from restate_lab.evidence.card import evidence_card, name_of, server_words
+from restate_lab.evidence.engine import frozen_session, read
+from restate_lab.evidence.json_functions import FUNCTIONS
+from restate_lab.evidence.manifest import Manifest, Stored, ViewColumn
+from restate_lab.evidence.opening import check_files, read_manifest
+from restate_lab.evidence.place import Folder, locate_folder
+from restate_lab.progress import Progress
+from restate_lab.source import DtypeBackend
+from restate_lab.status import words_sql
+
+if TYPE_CHECKING:
+    from datafusion import SessionContext
+
+__all__ = ["Evidence", "open_evidence"]
+
+DEFAULT_MAX_BYTES = 2 << 30
+_MISSING_TABLE = re.compile(r"table '(?:[^'.]+\.)*([^'.]+)' not found")
+_MISSING_COLUMN = re.compile(r"No field named (?:\S+\.)?\"?(\w+)\"?\.")
+
+
+class Evidence:
+    """A cluster as it was at one moment: SQL in, frames out, and nothing to change. Made by ``open_evidence()``.
+
+    It answers what a live source answers, with ages counted from ``now``, the moment of freezing; ``now()`` in a
+    statement is that moment, too. JSON functions take one key per call; ``->`` is refused. Safe to use from several
+    threads. ``close()`` lets the files go; evidence is also a context manager.
+    """
+
+    def __init__(self, folder: Folder, manifest: Manifest, *, digest: str, verified: bool) -> None:
+        self._folder = folder
+        self.manifest = manifest
+        self.digest = digest
+        self.verified = verified
+        self._context: SessionContext | None = frozen_session(folder, manifest)
+        self._words: dict[str, int] | None = None
+
+    @property
+    def path(self) -> Path | str:
+        """Return where it lies, as it was given to ``open_evidence``."""
+        return self._folder.shown
+
+    @property
+    def name(self) -> str:
+        """Return the cluster's name with the moment of freezing, such as "prod @ 2026-11-25 04:22 UTC"."""
+        return name_of(self.manifest)
+
+    @property
+    def version(self) -> str:
+        """Return the version of the server that was frozen."""
+        return self.manifest.server.version
+
+    @property
+    def features(self) -> Mapping[str, bool]:
+        """Return the feature flags of the server that was frozen; empty before 1.7."""
+        return MappingProxyType(dict(self.manifest.server.features))
+
+    @property
+    def now(self) -> datetime:
+        """Return the moment of freezing, UTC: the server's clock right after the invocations were read."""
+        return self.manifest.now.astimezone(UTC)
+
+    def tables(self) -> pd.DataFrame:
+        """Return one row per column of each table that is here, as the live cluster described it.
+
+        Columns: ``table, column, type`` (as Arrow names it) and ``nullable``.
+        """
+        columns: dict[str, tuple[Stored | ViewColumn, ...]] = {each.table: each.columns for each in self.manifest.files}
+        columns |= {each.name: each.columns for each in self.manifest.views}
+        rows = [
+            (table, column.name, column.type, column.nullable)
+            for table, each in sorted(columns.items())
+            for column in each
+        ]
+        return pd.DataFrame(rows, columns=["table", "column", "type", "nullable"])
+
+    def sql(
+        self,
+        statement: str,
+        /,
+        *,
+        params: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        max_bytes: int | None = None,
+        dtype_backend: DtypeBackend | None = None,
+        progress: bool | Progress | None = None,
+        **named: Any,
+    ) -> pd.DataFrame:
+        """Return the rows of one reading statement; parameters and types are those of ``Lab.sql``.
+
+        ``timeout`` (seconds) is looked at between batches of rows, ``max_bytes`` counts Arrow bytes. ``progress`` is
+        taken as a live source takes it, and shows nothing: no network is waited for.
+
+        Raises:
+            StatementError, ParameterError: it is not one reading statement, or uses ``->``.
+            QueryRefused, UnknownName: it does not parse, plan or run.
+            NotOnThisServer: it needs what was left out of this evidence.
+            ResultTooLarge, TimedOut
+        """
+        table = self.arrow(statement, params=params, timeout=timeout, max_bytes=max_bytes, progress=progress, **named)
+        return to_frame(table, dtype_backend)
+
+    def arrow(
+        self,
+        statement: str,
+        /,
+        *,
+        params: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        max_bytes: int | None = None,
+        progress: bool | Progress | None = None,  # noqa: ARG002 - one signature for all sources
+        **named: Any,
+    ) -> pa.Table:
+        """Return the rows of one reading statement as DataFusion types them; the rest is as in ``sql``."""
+        limit = DEFAULT_MAX_BYTES if max_bytes is None else max_bytes
+        with self.stream(statement, params=params, timeout=timeout, **named) as reader:
+            batches: list[pa.RecordBatch] = []
+            size = rows = 0
+            for batch in reader:
+                batches.append(batch)
+                size, rows = size + batch.nbytes, rows + batch.num_rows
+                if size > limit:
+                    raise ResultTooLarge(
+                        f"the result passed {limit / 1e6:,.0f} MB after {rows:,} rows and was stopped. Take fewer "
+                        f"columns or rows, read it in pieces with stream(), or allow more with max_bytes=….",
+                        rows=rows,
+                        size=size,
+                    )
+            return pa.Table.from_batches(batches, reader.schema)
+
+    @contextmanager
+    def stream(
+        self,
+        statement: str,
+        /,
+        *,
+        params: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        **named: Any,
+    ) -> Iterator[pa.RecordBatchReader]:
+        """Give a ``RecordBatchReader`` that holds some thousand rows at a time, of a result of any size."""
+        if self._context is None:
+            raise StatementError(f"{self!r} is closed; open it again with open_evidence().")
+        query = bind(statement, params, **named)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        try:
+            schema, batches = read(self._context, query)
+            names = distinct(schema)
+            yield pa.RecordBatchReader.from_batches(names, self._timed(batches, names, deadline))
+        except QueryRefused as error:
+            raise self._explained(error) from error.__cause__
+
+    def close(self) -> None:
+        """Let the files go."""
+        self._context = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        unsure = "" if self.verified else ", not verified"
+        return f"<Evidence {self.name}, {server_words(self.manifest)}, at {self.path}{unsure}>"
+
+    def _repr_html_(self) -> str:
+        if self._words is None:
+            self._words = self._count_words()
+        return evidence_card(self.manifest, str(self.path), self.digest, verified=self.verified, words=self._words)
+
+    def _count_words(self) -> dict[str, int]:
+        """Count once, for the card; the files are here, and do not change."""
+        words = words_sql(has_vqueues=self.features.get("vqueues", False))
+        try:
+            rows = self.arrow(f"SELECT word, count(*) AS n FROM ({words}) GROUP BY 1").to_pylist()  # noqa: S608
+        except RestateLabError:
+            return {}
+        return {row["word"]: row["n"] for row in rows}
+
+    def _timed(
+        self, batches: Iterator[pa.RecordBatch], names: pa.Schema, deadline: float | None
+    ) -> Iterator[pa.RecordBatch]:
+        rows = 0
+        for batch in batches:
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimedOut(f"the query was stopped when its time was over, with {rows:,} rows read.")
+            rows += batch.num_rows
+            yield batch.rename_columns(names.names)
+
+    def _explained(self, error: QueryRefused) -> RestateLabError:
+        """Say that something was left out, and why, where that is the trouble; else name what is near."""
+        for pattern, attribute in ((_MISSING_TABLE, "table"), (_MISSING_COLUMN, "column")):
+            missing = pattern.search(error.reason)
+            for each in self.manifest.left_out if missing else ():
+                if missing and getattr(each, attribute) == missing[1] and (attribute == "column" or not each.column):
+                    what = f"{each.table}.{each.column}" if each.column else each.table
+                    return NotOnThisServer(f"{what} was left out of {self.name}: {each.reason}.")
+        tables = list(dict.fromkeys(self.tables()["table"]))
+        return with_suggestions(error, lambda: tables, lambda: [each.name for each in FUNCTIONS])
+
+
+def open_evidence(
+    path: str | os.PathLike[str], /, *, verify: bool = True, filesystem: fs.FileSystem | None = None
+) -> Evidence:
+    """Open a folder that ``freeze`` wrote, and return it as a Source.
+
+    Everything is compared with the manifest first: names, sizes, rows, schemas, and the sha256 of each file, for which
+    all of it is read once. ``verify=False`` leaves the sha256 out, and warns. ``path`` is local, a URI that
+    ``pyarrow.fs`` knows, or a path on ``filesystem``. Whoever could write both files and manifest can change both:
+    ``evidence.digest``, the manifest's sha256, tells when it was noted elsewhere.
+
+    Raises:
+        ArgumentError: there is no such folder.
+        EvidenceBroken: it is no evidence, is incomplete, or was changed; the message names the file.
+        MissingExtra: DataFusion is not installed (``pip install 'restate-lab[evidence]'``).
+    """
+    folder = locate_folder(path, filesystem)
+    manifest, digest = read_manifest(folder)
+    check_files(folder, manifest, digests=verify)
+    if not verify:
+        warnings.warn(
+            f"{folder.shown} was opened without comparing its files with their sha256: it may have been changed.",
+            EvidenceWarning,
+            stacklevel=2,
+        )
+    return Evidence(folder, manifest, digest=digest, verified=verify)

@@ -1,0 +1,215 @@
+"""Watch a cluster: look at it again and again, and tell the rates that the server does not keep."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from restate_lab.analysis.checks.words import counted
+from restate_lab.analysis.times import TimeInput, length, moment
+from restate_lab.client.arguments import check_count
+from restate_lab.durations import friendly
+from restate_lab.errors import (
+    ArgumentError,
+    QueryInterrupted,
+    RateLimited,
+    RestateLabError,
+    ServerFailed,
+    TimedOut,
+    Truncated,
+    Unreachable,
+)
+from restate_lab.evidence.store import Evidence
+from restate_lab.evidence.watch_samples import Look, Sample, frame_of, take
+from restate_lab.progress import DoneLine, Progress, Quiet, RowsLine
+from restate_lab.source import Source
+
+__all__ = ["Until", "watch"]
+
+Until: TypeAlias = TimeInput | Callable[[pd.DataFrame], Any] | None
+
+_PASSING = (Unreachable, TimedOut, RateLimited, ServerFailed, QueryInterrupted)
+_SHARE = 10  # a look takes a tenth of the time at most
+
+
+def watch(
+    source: Source,
+    /,
+    *,
+    every: str | timedelta = "30s",
+    until: Until = "10m",
+    service: str | None = None,
+    limit: int = 10_000,
+    timeout: float | None = None,
+    progress: bool | Progress | None = None,
+) -> pd.DataFrame:
+    """Look at a live source every so often, and return what was counted and how fast it changed.
+
+    ``every`` and ``until`` are lengths ("30s", "2h", a timedelta); ``until`` is also a moment (an aware datetime, an
+    ISO string with its zone), a function that is given the frame after each look and ends the watch by a true answer,
+    or None: until it is stopped. The stop button (Ctrl-C) ends it at any time, and what was seen comes back.
+    ``service`` narrows it to one. A look is three counts that read no journal; where it takes long, the next one waits
+    ten times as long, so that watching is never a tenth of a cluster's load. ``timeout`` is in seconds, for each count.
+
+    One row per look and thing, looks in their order. Columns:
+
+    - ``at`` (UTC, the server's clock), ``what``, and which: ``target_service_name, name, scope``.
+      ``status``: what is not completed, ``name`` is the status. ``retries``: what is being tried again, ``name`` is
+      the handler. ``backlog``: calls that wait for a key, ``name`` is the key. ``deployment``: what is not completed
+      and pinned to it, ``name`` is its id.
+    - ``n``: how many; null for a key that was not among those read.
+    - ``per_minute``: for retries, the attempts that began since the look before, a minute; for all others by how much
+      ``n`` grew. Null at the first look. Retries of what has ended since, or made progress, are not all seen.
+    - ``drains_in``: of backlog and deployments, until nothing is left, at the rate of the last five looks; null where
+      it does not shrink.
+
+    ``limit`` bounds the invocations whose retries are followed and the keys; what it cut is warned of (Truncated). A
+    look that fails because no answer came is left out, and stands in ``attrs["failed"]``; rates go over the gap.
+    ``attrs`` has ``looks`` (how many), ``every, until, service``, ``slowest_look`` (seconds), and ``ended``: "until",
+    "stopped", or "failed", which is warned of as well.
+
+    Raises:
+        ArgumentError: an argument is malformed, ``until`` lies in the past, or the source is frozen evidence.
+        RestateLabError: what the first look raises.
+    """
+    if isinstance(source, Evidence):
+        raise ArgumentError(f"{source!r} is frozen and never changes: watch a live source, or rl.compare() two.")
+    apart, check_limit = length(every, name="every"), check_count("limit", limit, least=1)
+    if not apart:
+        raise ArgumentError(f"every is {every!r}: give the time between two looks, such as '30s'.")
+    end = _end(until, source.now)
+    watching = _Watch(source, apart, until, end, service, check_limit, timeout, _progress(progress, until))
+    frame = watching.run()
+    if "truncated" in frame.attrs:
+        warnings.warn(frame.attrs["truncated"]["message"], Truncated, stacklevel=2)
+    return frame
+
+
+@dataclass(slots=True)
+class _Watch:
+    """One watch under way."""
+
+    source: Source
+    every: timedelta
+    until: Until
+    end: datetime | None
+    service: str | None
+    limit: int
+    timeout: float | None
+    progress: Progress
+    samples: list[Sample] = field(default_factory=list)
+    failed: list[dict[str, str]] = field(default_factory=list)
+    last: Look | None = None
+    took: float = 0.0  # seconds, of the last look that was answered
+    slowest: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    def run(self) -> pd.DataFrame:
+        """Look until the end, or until it is stopped; return the frame."""
+        try:
+            ended = self._run()
+        except KeyboardInterrupt:
+            if not self.samples:
+                raise
+            ended = "stopped"
+        finally:
+            self.progress.close()
+        return self._frame(ended)
+
+    def _run(self) -> str:
+        while True:
+            started = time.monotonic()
+            if not self._look():
+                return "failed"
+            # a look that got no answer takes long as well, and is no load
+            pause = max(self.every.total_seconds(), self.took * _SHARE) - (time.monotonic() - started)
+            if self._is_over(pause):
+                return "until"
+            self._tell()
+            time.sleep(max(pause, 0.0))
+
+    def _look(self) -> bool:
+        """Look once; False where looking again would fail as well."""
+        begun = time.monotonic()
+        try:
+            look = take(self.source, service=self.service, limit=self.limit, timeout=self.timeout)
+        except RestateLabError as error:
+            if not self.samples:
+                raise
+            at = self.samples[-1].at.isoformat()
+            self.failed.append({"after": at, "error": str(error).partition("\n")[0]})
+            return isinstance(error, _PASSING)
+        self.samples.append(Sample.of(look, self.last))
+        self.last = look
+        self.took = time.monotonic() - begun
+        self.slowest = max(self.slowest, self.took)
+        return True
+
+    def _is_over(self, pause: float) -> bool:
+        if callable(self.until):
+            return bool(self.until(self._frame("")))
+        passed = timedelta(seconds=time.monotonic() - self.started + pause)
+        return self.end is not None and self.samples[0].at + passed > self.end
+
+    def _tell(self) -> None:
+        """Tell how many looks of how many there were; without an end, how many counts were read."""
+        if self.end is None:
+            self.progress.update(sum(len(each.counts) for each in self.samples), 0)
+            return
+        looks = len(self.samples)
+        self.progress.update(looks, max(looks, (self.end - self.samples[0].at) // self.every + 1))
+
+    def _frame(self, ended: str) -> pd.DataFrame:
+        frame = frame_of(self.samples)
+        attrs: dict[Hashable, Any] = {
+            "source": self.source.name,
+            "version": self.source.version,
+            "now": self.samples[-1].at.isoformat(),
+            "started": self.samples[0].at.isoformat(),
+            "every": friendly(self.every),
+            "until": None if self.end is None else self.end.isoformat(),
+            "service": self.service,
+            "looks": len(self.samples),
+            "ended": ended,
+            "failed": list(self.failed),
+            "slowest_look": round(self.slowest, 3),
+        }
+        if said := list(self._cut(ended)):
+            attrs["truncated"] = {"limit": self.limit, "message": "; ".join(said)}
+        frame.attrs = attrs
+        return frame
+
+    def _cut(self, ended: str) -> Iterator[str]:
+        """Say what the frame lacks."""
+        cut = frozenset[str]().union(*(each.cut for each in self.samples))
+        if "retries" in cut:
+            yield f"more than {self.limit:,} were tried again: retries per minute are those of the first ones, by id"
+        if "backlog" in cut:
+            yield f"calls waited for more than {self.limit:,} keys: only those with most of them were counted"
+        if ended == "failed":
+            yield f"the watch ended early: {self.failed[-1]['error']}"
+        elif self.failed:
+            yield f"{counted(len(self.failed), 'look')} failed and are left out: {self.failed[-1]['error']}"
+
+
+def _end(until: Until, now: datetime) -> datetime | None:
+    if until is None or callable(until):
+        return None
+    end = moment(until, now=now, ahead=True, name="until")
+    if end < now:
+        raise ArgumentError(f"until is {end.isoformat()}, which is over: it is {now.isoformat()}.")
+    return end
+
+
+def _progress(wanted: bool | Progress | None, until: Until) -> Progress:
+    if wanted is False:
+        return Quiet()
+    if wanted is not None and wanted is not True:
+        return wanted
+    return RowsLine("watching") if until is None or callable(until) else DoneLine("watching, looks")

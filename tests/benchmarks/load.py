@@ -1,0 +1,118 @@
+"""What each verb costs on a large server: ``load.py --rows 1000000 --suspended 3000``.
+
+Every verb runs in a fresh process, after the same verb on very little; what counts is the time beside curl's for the
+standard columns of all rows (the floor), and the growth of the process's peak of memory. Linux only.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from methods import QUERIES, Floor
+from peaks import growth_since, start_anew
+from populate import Population, arguments, populated
+from rounds import table, versions
+
+import restate_lab as rl
+
+MIB = 1 << 20
+STD = QUERIES["std"]
+
+
+def main() -> None:
+    """Run the benchmark, or one verb of it in a process of its own."""
+    parser = arguments(__doc__)
+    parser.add_argument("--verb", choices=VERBS, help="do this one here and print what it took")
+    options = parser.parse_args()
+    if options.verb:
+        sys.stdout.write(json.dumps(_measured(options.admin_url, VERBS[options.verb])))
+        return
+    with populated(options) as population:
+        sys.stdout.write(f"{population}, {options.rounds} rounds; {versions(population.version)}\n\n")
+        _compare(population, options.rounds)
+
+
+def _compare(population: Population, rounds: int) -> None:
+    floor = Floor(population.admin_url)
+    floor(STD)
+    floors: list[float] = []
+    taken: dict[str, list[dict[str, float]]] = {verb: [] for verb in VERBS}
+    for _ in range(rounds):
+        floors.append(floor(STD))
+        for verb in VERBS:
+            taken[verb].append(_in_fresh_process(population, verb))
+    rows = [("curl, std", f"{statistics.median(floors):.2f}", "1.00", "", "")]
+    for verb, each in taken.items():
+        seconds = statistics.median(one["seconds"] for one in each)
+        ratio = statistics.median(one["seconds"] / of for one, of in zip(each, floors, strict=True))
+        growth = statistics.median(one["growth"] for one in each) / MIB
+        rows.append((verb, f"{seconds:.2f}", f"{ratio:.2f}", f"{growth:,.0f}", f"{growth * MIB / floor.size:.2f}"))
+    sys.stdout.write(f"{table(('verb', 's', '× curl', 'growth MiB', '× bytes of std'), rows)}\n")
+
+
+def _in_fresh_process(population: Population, verb: str) -> dict[str, float]:
+    command = [sys.executable, __file__, "--verb", verb, "--admin-url", population.admin_url]
+    taken: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return taken
+
+
+def _measured(admin_url: str, verb: Callable[..., Any]) -> dict[str, float]:
+    with TemporaryDirectory(prefix="restate-lab-") as folder, rl.connect(admin_url, read_only=True) as lab:
+        verb(lab, Path(folder) / "small", small=True)
+        before = start_anew()
+        started = time.perf_counter()
+        kept = verb(lab, Path(folder) / "large", small=False)
+        seconds = time.perf_counter() - started
+        grown = growth_since(before)
+        del kept
+        return {"seconds": seconds, "growth": grown}
+
+
+def _sql(lab: rl.Lab, _: Path, *, small: bool) -> Any:
+    return lab.sql(f"{STD} LIMIT 100" if small else STD, progress=False)
+
+
+def _to_parquet(lab: rl.Lab, path: Path, *, small: bool) -> Any:
+    return lab.to_parquet(f"{STD} LIMIT 100" if small else STD, path, progress=False)
+
+
+def _overview(lab: rl.Lab, _: Path, *, small: bool) -> Any:
+    return rl.questions() if small else rl.ask(lab, "overview")
+
+
+def _doctor(lab: rl.Lab, _: Path, *, small: bool) -> Any:
+    return rl.doctor(lab, checks="old_protocols" if small else None)
+
+
+def _panel(lab: rl.Lab, _: Path, *, small: bool) -> Any:
+    panel = rl.InvocationsPanel(lab, refresh=None, id="inv_1" + "0" * 33 if small else None)
+    if panel.error:
+        raise RuntimeError(panel.error)
+    panel.close()
+    return panel.frame
+
+
+def _freeze(lab: rl.Lab, path: Path, *, small: bool) -> Any:
+    return rl.freeze(lab, path, progress=False, **({"tables": ["sys_service"]} if small else {"service": "Patience"}))
+
+
+VERBS: dict[str, Callable[..., Any]] = {
+    "lab.sql, std": _sql,
+    "lab.to_parquet, std": _to_parquet,
+    'ask, "overview"': _overview,
+    "doctor": _doctor,
+    "InvocationsPanel": _panel,
+    "freeze of one service": _freeze,
+}
+
+
+if __name__ == "__main__":
+    main()

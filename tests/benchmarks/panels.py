@@ -1,0 +1,116 @@
+"""How long until the first row is in the page, of few invocations and of many: ``panels.py --rows 100000``.
+
+Two servers, one with 1,000 invocations and one with ``--rows``, a real JupyterLab and a real Chromium. A cell is run
+that makes a panel, which reads its default of at most 10,000 rows, or that shows a table of all rows, read before; the
+clock of the page stops when it has drawn a row. The cells run in turn, and the ratio is that within each round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from populate import Population, arguments, populated
+from rounds import Figure, in_turn, ratio, show, table, versions
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from restate_lab.demo.jupyter import JupyterLab
+from restate_lab.demo.process import clean_environment
+from support.jupyter import LabPage, chromium, find_chromium, write_notebook
+
+FEW, MANY = "InvocationsPanel, 1k on the server", "InvocationsPanel, many on the server"
+FEW_ROWS, MANY_ROWS = "table of 1k rows", "table of all rows"
+SMALL = 1_000
+AT_MOST = 3.0
+PAGE = {"width": 1400, "height": 1000}
+SETUP = """
+import restate_lab as rl
+from restate_lab.panels.grid import Grid
+few, many = (rl.connect(url, read_only=True) for url in {urls!r})
+ROWS = "SELECT id, target, status, created_at FROM sys_invocation_status"
+few_rows, many_rows = (lab.sql(ROWS) for lab in (few, many))
+shown = []
+def show(made):
+    while shown:
+        shown.pop().close()
+    shown.append(made)
+    return made
+"""
+CELLS = {
+    FEW: "show(rl.InvocationsPanel(few, refresh=None))",
+    MANY: "show(rl.InvocationsPanel(many, refresh=None))",
+    FEW_ROWS: "show(Grid(few_rows))",
+    MANY_ROWS: "show(Grid(many_rows))",
+}
+RUN = """async index => {
+    const app = window.jupyterapp;
+    await app.commands.execute('notebook:clear-all-cell-outputs');
+    const row = () => document.querySelector('.rl-body .rl-row:not(.rl-loading)');
+    while (row()) await new Promise(requestAnimationFrame);
+    app.shell.currentWidget.content.activeCellIndex = index;
+    const started = performance.now();
+    app.commands.execute('notebook:run-cell');
+    while (!row()) {
+        if (document.querySelector('[data-mime-type*="jupyter.error"]')) throw new Error('the cell failed');
+        await new Promise(requestAnimationFrame);
+    }
+    return (performance.now() - started) / 1000; }"""
+
+
+def main() -> None:
+    """Run the benchmark."""
+    options = arguments(__doc__).parse_args()
+    small = argparse.Namespace(**{**vars(options), "rows": SMALL, "admin_url": None, "suspended": 0})
+    with populated(small) as few, populated(options) as many, _opened(few, many) as page:
+        cells = enumerate(CELLS, start=1)
+        few_of = {FEW: FEW, MANY: FEW, FEW_ROWS: FEW_ROWS, MANY_ROWS: FEW_ROWS}
+        times = in_turn({name: partial(_first_row, page, index) for index, name in cells}, options.rounds)
+        sys.stdout.write(f"{few}\n{many}\n{options.rounds} rounds; {versions(many.version)}\n\n")
+        rows = [
+            (name, f"{statistics.median(seconds) * 1000:,.0f}", f"{ratio(seconds, times[few_of[name]]):.2f}")
+            for name, seconds in times.items()
+        ]
+        sys.stdout.write(f"{table(('first row of', 'median ms', '× 1k'), rows)}\n\n")
+        figures = [
+            Figure(f"{name}, × 1k", ratio(times[name], times[few_of[name]]), at_most=AT_MOST)
+            for name in (MANY, MANY_ROWS)
+        ]
+        sys.stdout.write(f"{show(figures)}\n")
+
+
+def _first_row(page: LabPage, index: int) -> float:
+    seconds = page.page.evaluate(RUN, index)
+    page.value("0")  # the kernel has nothing left to do
+    return float(seconds)
+
+
+@contextmanager
+def _opened(few: Population, many: Population) -> Iterator[LabPage]:
+    """Give a page of JupyterLab with the cells to be run."""
+    executable = find_chromium()
+    if executable is None:
+        sys.exit("no Chromium: install it, or name it in CHROMIUM")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="restate-lab-")))
+        setup = SETUP.format(urls=[few.admin_url, many.admin_url])
+        (folder / "notebooks").mkdir()
+        write_notebook(folder / "notebooks" / "panels.ipynb", setup, *CELLS.values())
+        options = ("--LabApp.expose_app_in_browser=True",)
+        lab = stack.enter_context(
+            JupyterLab(folder / "notebooks", folder / "jupyter", env=clean_environment(), options=options)
+        )
+        browser = stack.enter_context(chromium(executable))
+        page = LabPage(browser.new_context(viewport=PAGE).new_page(), lab)
+        page.open("panels.ipynb")
+        page.run_cell(0)
+        yield page
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+"""Frozen evidence of the incident answers what the live cluster answered at that moment, on every kind of server."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pytest
+
+import restate_lab as rl
+from restate_lab.analysis.doctor import doctor
+from restate_lab.analysis.question_files import names
+from restate_lab.analysis.why import why
+from restate_lab.client.lab import Lab
+from restate_lab.errors import ArgumentError, EvidenceWarning, NotOnThisServer
+from restate_lab.evidence.freeze import freeze
+from restate_lab.evidence.store import Evidence, open_evidence
+from support.clusters import Cluster
+
+REQUIRED = {"callers": {"ids": "paused"}, "ids_by_status": {"status": "paused"}}
+AHEAD = {"wakes_next": {"until": "700d"}, "expiring": {"until": "700d"}}
+# What the cluster changes all the time, because it tries again: these lie between two live answers.
+MOVING = {"attempts", "worst", "next_retry_at", "retry_count", "wakes_at", "wakes_in", "lock_block_duration", "retries"}
+MOVING |= {"last_start_at"}
+ATTEMPTS = 60
+
+
+class At:
+    """A live source at a moment of one's choice, so that ages can be compared."""
+
+    def __init__(self, lab: Lab, now: datetime) -> None:
+        self._lab = lab
+        self.now = now
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._lab, name)
+
+
+@pytest.fixture
+def lab(incident: Cluster, tmp_path: Path) -> Iterator[Lab]:
+    with rl.connect(incident.admin_url, audit=tmp_path / "audit") as lab:
+        yield lab
+
+
+def difference(before: pd.DataFrame, frozen: pd.DataFrame, after: pd.DataFrame) -> str | None:
+    """Return how the frozen answer differs from the live ones around it; None where it does not.
+
+    All cells of all rows must be equal, in whatever order of the rows; what moves must lie between the two.
+    """
+    assert list(frozen.columns) == list(before.columns)
+    assert frozen.dtypes.to_dict() == before.dtypes.to_dict()
+    still = [column for column in before.columns if column not in MOVING]
+    frames = [_sorted(frame, still) for frame in (before, frozen, after)]
+    keys = [_rows(frame[still]) for frame in frames]
+    for live in (keys[0], keys[2]):
+        if live != keys[1]:
+            return f"live {sorted(set(live) - set(keys[1]))[:3]}, frozen {sorted(set(keys[1]) - set(live))[:3]}"
+    for column in MOVING & set(before.columns):
+        for first, cell, last in zip(*(frame[column] for frame in frames), strict=True):
+            if not (pd.isna(cell) and pd.isna(first)) and not min(first, last) <= cell <= max(first, last):
+                return f"{column}: {cell} does not lie between {first} and {last}"
+    return None
+
+
+def _sorted(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    order = sorted(range(len(frame)), key=_rows(frame[by]).__getitem__)
+    return frame.iloc[order].reset_index(drop=True)
+
+
+def _rows(frame: pd.DataFrame) -> list[str]:
+    plain = frame.astype(object).where(frame.notna(), None)
+    return [repr(row) for row in plain.itertuples(index=False, name=None)]
+
+
+def until_equal(
+    lab: Lab, path: Path, asked: dict[str, Callable[[Any], pd.DataFrame]], **options: Any
+) -> dict[str, str | None]:
+    """Freeze between two live answers until every question's three answers are the same; return what differed last.
+
+    An attempt that happens to run at one of the three moments is no difference of theirs; a frozen answer that is wrong
+    never is the same.
+    """
+    last: dict[str, str | None] = dict.fromkeys(asked, "not asked")
+    for number in range(ATTEMPTS):
+        left = [name for name, how in last.items() if how is not None]
+        if not left:
+            break
+        now = lab.now
+        before = {name: asked[name](At(lab, now)) for name in left}
+        freeze(lab, path / str(number), **options)
+        after = {name: asked[name](At(lab, now)) for name in left}
+        with open_evidence(path / str(number)) as evidence:
+            for name in left:
+                last[name] = difference(before[name], asked[name](At(evidence, now)), after[name])
+        shutil.rmtree(path / str(number))
+    return {name: how for name, how in last.items() if how is not None}
+
+
+def question(name: str, incident: Cluster) -> Callable[[Any], pd.DataFrame]:
+    params = {key: incident.ids(value) if key == "ids" else value for key, value in REQUIRED.get(name, {}).items()}
+    params |= AHEAD.get(name, {})
+    return lambda source: rl.ask(source, name, limit=None, **params)
+
+
+def is_answered(lab: Lab, ask: Callable[[Any], pd.DataFrame]) -> bool:
+    try:
+        ask(lab)
+    except NotOnThisServer:
+        return False
+    return True
+
+
+def test_every_question_is_answered_as_it_was(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
+    """Each named question's frozen answer is the live one: columns, types and every cell, ages counted from then."""
+    asked = {name: question(name, incident) for name in names()}
+    there = {name: ask for name, ask in asked.items() if is_answered(lab, ask)}
+    # Before 1.7 this one counts the bytes of sys_journal.raw, which is never frozen.
+    without_raw = {"largest_payloads"} if incident.version == "1.6.1" else set()
+    assert until_equal(lab, tmp_path, {name: there[name] for name in there.keys() - without_raw}, payloads=True) == {}
+    freeze(lab, tmp_path / "evidence")
+    with open_evidence(tmp_path / "evidence") as evidence:
+        for name in (asked.keys() - there.keys()) | without_raw:
+            with pytest.raises(NotOnThisServer, match=name):
+                asked[name](evidence)
+
+
+def test_journals_and_waits_are_as_they_were(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
+    """Journals with payloads and callees, and who waits for whom, are the same frozen and live."""
+    roles = ("big_journal", "declined_1", "mismatch_1", "hot_key_opener", "storm_caller_1", "restarted_3", "paused_1")
+    roles += ("forgotten_promise", "forgotten_awakeable", "killed_1", "deadlock_pair_1", "cancelled")
+    ids = {role: incident.roles[role] for role in roles if role in incident.roles}
+    assert len(ids) > 10
+    asked: dict[str, Callable[[Any], pd.DataFrame]] = {
+        role: lambda source, id_=id_: rl.journal(source, id_, depth=2, payloads=True) for role, id_ in ids.items()
+    }
+    asked |= {
+        part: lambda source, part=part: getattr(rl.waits(source), part) for part in ("edges", "blockers", "deadlocks")
+    }
+    assert until_equal(lab, tmp_path, asked, payloads=True) == {}
+
+
+def test_what_is_wrong_and_why_is_as_it_was(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
+    """The doctor finds the same, and what cannot be checked is not health; why says the same words."""
+    ids = [incident.roles[role] for role in ("hot_key_holder", "deadlock_pair_1", "declined_1", "restock_tomorrow")]
+    found: dict[str, Callable[[Any], pd.DataFrame]] = {
+        "doctor": lambda source: doctor(source).findings.drop(columns=["what", "ids", "next_step"]),
+        "not checked": lambda source: doctor(source).not_checked,
+        "why": lambda source: pd.DataFrame({"why": [str(why(source, id_)) for id_ in ids]}),
+    }
+    assert until_equal(lab, tmp_path, found) == {}
+    freeze(lab, tmp_path / "half", tables=["sys_invocation", "sys_deployment"])
+    with open_evidence(tmp_path / "half") as evidence:
+        diagnosis = doctor(evidence)
+    assert "deadlock" in " ".join(diagnosis.not_checked["check"])
+    assert diagnosis.not_checked["reason"].str.contains("sys_").any()
+
+
+def test_tables_and_views_hold_what_the_cluster_held(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
+    """Every row that did not change around the freeze is in it, to the last cell; the view is made anew from them."""
+    live = lab.tables()
+    kept = live[~((live["table"] == "sys_journal") & (live["column"] == "raw"))].reset_index(drop=True)
+    quoted = kept.assign(column='"' + kept["column"] + '"').groupby("table")["column"]
+    statements = {str(table): f"SELECT {', '.join(columns)} FROM {table}" for table, columns in quoted}
+    before = {table: Counter(_rows(lab.sql(statement))) for table, statement in statements.items()}
+    freeze(lab, tmp_path / "evidence", payloads=True)
+    after = {table: Counter(_rows(lab.sql(statement))) for table, statement in statements.items()}
+    with open_evidence(tmp_path / "evidence") as evidence:
+        frozen = {table: Counter(_rows(evidence.sql(statement))) for table, statement in statements.items()}
+        told = evidence.tables()
+        types = [lab.arrow(f"{statements['sys_invocation']} LIMIT 1").schema]
+        types.append(evidence.arrow(f"{statements['sys_invocation']} LIMIT 1").schema)
+    for table in statements:
+        assert not (before[table] & after[table]) - frozen[table], table
+        if before[table] == after[table]:
+            assert frozen[table] == before[table], table
+    assert sum(before[table] == after[table] and bool(before[table]) for table in statements) >= 5
+    pd.testing.assert_frame_equal(told, kept)
+    assert types[0].equals(types[1])
+
+
+def test_duckdb_and_pandas_read_the_files(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
+    """The files are plain Parquet: joins, times, lists and numbers in DuckDB are what restate_lab reads."""
+    path = tmp_path / "evidence"
+    freeze(lab, path)
+    statement = """
+    SELECT s.id, s.created_at, s.suspended_waiting_for_signals AS signals, s.partition_key, count(j.id) AS entries
+    FROM {}sys_invocation_status{} s LEFT JOIN {}sys_journal{} j ON j.id = s.id GROUP BY 1, 2, 3, 4 ORDER BY 1"""
+    around = (f"'{path}/", ".parquet'") * 2
+    with open_evidence(path) as evidence, duckdb.connect() as connection:
+        ours = evidence.arrow(statement.format("", "", "", "")).to_pylist()
+        assert connection.sql(statement.format(*around)).to_arrow_table().to_pylist() == ours
+        assert len(ours) > 100
+        counts = {each.table: each.rows for each in evidence.manifest.files}
+    for table, rows in counts.items():
+        assert len(pd.read_parquet(path / f"{table}.parquet")) == rows
+
+
+def test_a_part_of_the_incident(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
+    """A scoped freeze has whom it names, their callers, and what they wait for; tables of keys only their keys."""
+    queued = incident.ids("deadlock_ring_blocked")[0]
+    freeze(lab, tmp_path / "part", ids=queued)
+    with open_evidence(tmp_path / "part") as evidence:
+        ids = set(evidence.sql("SELECT id FROM sys_invocation")["id"])
+        assert ids == {*incident.ids("deadlock_ring"), *incident.ids("deadlock_ring_blocked")}
+        deadlocks = rl.waits(evidence).deadlocks
+        assert (len(deadlocks), deadlocks["length"][0]) == (1, 3)
+        held = "SELECT acquired_by AS id FROM sys_locks" if incident.vqueues else None
+        held = held or "SELECT invocation_id AS id FROM sys_keyed_service_status"
+        assert set(evidence.sql(held)["id"]) == set(incident.ids("deadlock_ring"))
+    freeze(lab, tmp_path / "service", service="Payments", handler="payout")
+    with open_evidence(tmp_path / "service") as evidence:
+        assert set(evidence.sql("SELECT id FROM sys_invocation")["id"]) == set(incident.ids("paused"))
+        assert evidence.sql("SELECT count(*) AS n FROM sys_deployment")["n"][0] > 1
+
+
+def test_retrying_ones_are_there_once(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
+    """1.6.1 gives a retrying invocation twice when it is asked for by many ids; evidence has it once."""
+    freeze(lab, tmp_path / "part", service="Payments")
+    with open_evidence(tmp_path / "part") as evidence:
+        ids = evidence.sql("SELECT id FROM sys_invocation")["id"]
+        states = evidence.sql("SELECT id FROM sys_invocation_state")["id"]
+    assert ids.is_unique
+    assert states.is_unique
+    assert set(states) <= set(ids)
+
+
+def test_evidence_says_what_it_is(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
+    """Its line and its card name the cluster, the moment and the server; an existing path is refused."""
+    freeze(lab, tmp_path / "evidence")
+    with pytest.raises(ArgumentError, match="never overwrites"):
+        freeze(lab, tmp_path / "evidence")
+    evidence: Evidence = open_evidence(tmp_path / "evidence")
+    assert lab.name in repr(evidence)
+    assert ("vqueues" in repr(evidence)) == incident.vqueues
+    html = evidence._repr_html_()
+    for word in ("succeeded", "suspended", "paused", "backing-off", "sys_journal", incident.version):
+        assert word in html
+    assert abs(evidence.now - lab.now) < pd.Timedelta("10min")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", EvidenceWarning)
+        freeze(lab, tmp_path / "quiet", redact=["failures", "$..password", "state.value"])

@@ -1,0 +1,193 @@
+"""Freezing real servers: secrets stay behind, and a process that is killed leaves nothing that opens."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+import restate_lab as rl
+from restate_lab.client.lab import Lab
+from restate_lab.demo.cluster import RestateServer
+from restate_lab.demo.embedded import start_services
+from restate_lab.errors import EvidenceBroken, RestateLabError
+from restate_lab.evidence.freeze import freeze
+from restate_lab.evidence.store import open_evidence
+from restate_lab.redact import MASK
+from support.bench import wait_for
+from support.clusters import Cluster, server_binary
+
+SERVICES = str(Path(__file__).parents[1] / "support" / "vault_services.py")
+HEADER, TOKEN, CARD, FAILURE, KEY = "canary-header", "canary-token", "canary-card", "canary-failure", "canary-key"
+SECRET = {"card": {"number": CARD}, "token": TOKEN, "failure": FAILURE, "amount": 1.5}
+ENDED = "SELECT id FROM sys_invocation_status WHERE status = 'completed'"
+FAILING = "SELECT id FROM sys_journal_events"
+
+
+@dataclass(frozen=True)
+class Vault:
+    """A server that holds secrets wherever a server can."""
+
+    kind: str
+    lab: Lab
+    kept: str
+
+
+@pytest.fixture(scope="module", params=["1.6.1", "1.7.12-vqueues"])
+def vault(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, isolated: Path) -> Iterator[Vault]:
+    kind, folder = request.param, tmp_path_factory.mktemp("vault")
+    try:
+        binary = server_binary(kind)
+    except RestateLabError as error:
+        pytest.skip(f"no restate-server {kind}: {error}")
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(RestateServer(binary, vqueues=kind.endswith("vqueues")))
+        services, uri = start_services(folder, SERVICES)
+        stack.enter_context(services)
+        lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))
+        lab.admin.create_deployment(uri=uri)
+        yield Vault(kind, lab, _fill(lab))
+
+
+def _fill(lab: Lab) -> str:
+    headers = {"authorization": HEADER, "x-tenant": "acme"}
+
+    def send(service: str, handler: str, key: str | None = None, **more: Any) -> str:
+        return str(lab.ingress.send(service, handler, SECRET, key=key, headers=headers, **more).invocation_id)
+
+    kept = wait_for(lambda: _sent(lambda: send("Vault", "keep", "a", idempotency_key=KEY)), bool)
+    send("Till", "refuse", idempotency_key="plain")
+    send("Till", "stumble")
+    send("Order", "run", "w1")
+    # Without a key 1.6.1 keeps nothing of what has ended.
+    wait_for(lambda: lab.arrow(ENDED).num_rows, lambda rows: rows >= 3)
+    wait_for(lambda: lab.arrow(FAILING).num_rows, lambda rows: rows >= 1)
+    return str(kept)
+
+
+def _sent(send: Any) -> str | None:
+    """Send, once the ingress has heard of the services."""
+    try:
+        return str(send())
+    except RestateLabError:
+        return None
+
+
+def words(folder: Path) -> str:
+    """Return everything that the files hold as one text, byte arrays of journals decoded."""
+    texts = [each.read_bytes().decode("latin-1") for each in folder.iterdir()]
+    for file in folder.glob("*.parquet"):
+        texts += [repr(value) for column in pq.read_table(file).columns for value in column.to_pylist()]
+    text = "\n".join(texts)
+    arrays = re.findall(r"\[(\d{1,3}(?:,\d{1,3})*)\]", text)
+    return text + "\n".join(bytes(int(n) % 256 for n in each.split(",")).decode("latin-1") for each in arrays)
+
+
+def test_what_is_planted_can_be_found(vault: Vault, tmp_path: Path) -> None:
+    """With payloads all but the secret headers is there: so the tests below find what they look for."""
+    freeze(vault.lab, tmp_path / "all", payloads=True)
+    text = words(tmp_path / "all")
+    assert all(canary in text for canary in (TOKEN, CARD, FAILURE, KEY, "acme"))
+    assert HEADER not in text
+    with open_evidence(tmp_path / "all") as evidence:
+        journal = rl.journal(evidence, vault.kept, depth=2, payloads=True)
+        assert journal["payload"].iloc[0] == SECRET
+        headers = [headers for headers in journal["headers"] if headers]
+        assert headers[0]["authorization"] == MASK
+        assert headers[0]["x-tenant"] == "acme"
+        assert {"x-api-key": MASK} in [{"x-api-key": each.get("x-api-key")} for each in headers[1:]]
+        state = evidence.sql("SELECT value, value_utf8 FROM state").iloc[0]
+        assert json.loads(state["value"]) == json.loads(state["value_utf8"]) == SECRET
+        promise = evidence.sql("SELECT completion_success_value_utf8 AS value FROM sys_promise")["value"][0]
+        assert json.loads(promise) == SECRET
+
+
+def test_without_payloads_none_are_there(vault: Vault, tmp_path: Path) -> None:
+    """By default nothing of what handlers got and gave is in any byte of it; failures and keys are."""
+    freeze(vault.lab, tmp_path / "plain")
+    text = words(tmp_path / "plain")
+    assert not [canary for canary in (HEADER, TOKEN, CARD, "acme") if canary in text]
+    assert all(canary in text for canary in (FAILURE, KEY))
+
+
+def test_what_is_redacted_is_nowhere(vault: Vault, tmp_path: Path) -> None:
+    """Paths reach journals, state and promises; failures and keys are gone from every column; the rest stays."""
+    redact = ["$.card.number", "$..token", "$.failure", "failures", "idempotency_key"]
+    freeze(vault.lab, tmp_path / "redacted", payloads=True, redact=redact)
+    text = words(tmp_path / "redacted")
+    assert not [canary for canary in (HEADER, TOKEN, CARD, FAILURE, KEY) if canary in text]
+    with open_evidence(tmp_path / "redacted") as evidence:
+        masked = {"card": {"number": MASK}, "token": MASK, "failure": MASK, "amount": 1.5}
+        assert rl.journal(evidence, vault.kept, payloads=True)["payload"].iloc[0] == masked
+        assert json.loads(evidence.sql("SELECT value_utf8 FROM state")["value_utf8"][0]) == masked
+        failures = evidence.sql("SELECT completion_failure FROM sys_invocation WHERE completion_failure IS NOT NULL")
+        assert set(failures["completion_failure"]) == {MASK}
+        assert set(evidence.manifest.redaction.masked) == set(redact)
+        assert all(evidence.manifest.redaction.masked.values())
+
+
+FREEZES = """
+import sys, itertools
+import restate_lab as rl
+from restate_lab.evidence.freeze import freeze
+lab = rl.connect(sys.argv[1])
+for number in itertools.count():
+    print(number, flush=True)
+    freeze(lab, f"{sys.argv[2]}/{number}", payloads=True)
+"""
+
+
+@contextlib.contextmanager
+def freezing(cluster: Cluster, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run a process that freezes one time after another."""
+    command = [sys.executable, "-c", FREEZES, cluster.admin_url, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("delay", [0.05, 0.21, 0.43])
+def test_a_killed_freeze_leaves_nothing_that_opens(newest: Cluster, tmp_path: Path, delay: float) -> None:
+    """Killed at any moment: every path that is there is whole, and what was under way has no manifest."""
+    with freezing(newest, tmp_path) as process:
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+    there = list(tmp_path.iterdir())
+    unfinished = [each for each in there if each.name.endswith(".unfinished")]
+    assert len(unfinished) <= 1
+    for each in there:
+        # Between its last file and its name it is whole; before that it must not open.
+        with contextlib.suppress(EvidenceBroken) if each in unfinished else contextlib.nullcontext():
+            open_evidence(each).close()
+
+
+@pytest.mark.server
+def test_an_interrupted_freeze_leaves_nothing(newest: Cluster, tmp_path: Path) -> None:
+    """The stop button, or Ctrl-C: what was under way is gone, and what was done is whole."""
+    with freezing(newest, tmp_path) as process:
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert "KeyboardInterrupt" in said
+    assert not [each.name for each in tmp_path.iterdir() if each.name.endswith(".unfinished")]
+    for each in tmp_path.iterdir():
+        open_evidence(each).close()
+        shutil.rmtree(each)

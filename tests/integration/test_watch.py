@@ -1,0 +1,165 @@
+"""Watching real servers of each kind: what is counted, how fast it goes, and the picture of it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+import restate_lab as rl
+from restate_lab.client.lab import Lab
+from restate_lab.errors import RestateLabError
+from restate_lab.evidence.watch import watch
+from restate_lab.plots import plot_watch
+from support.bench import Bench, running_bench, wait_for
+from support.clusters import KINDS, Cluster, server_binary
+from support.pictures import draw, said
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, isolated: Path) -> Iterator[Bench]:
+    try:
+        server_binary(request.param)
+    except RestateLabError as error:
+        pytest.skip(f"no restate-server {request.param}: {error}")
+    with running_bench(request.param, tmp_path_factory.mktemp("watch")) as bench:
+        yield bench
+
+
+@pytest.fixture(autouse=True)
+def no_screen() -> Iterator[None]:
+    plt.switch_backend("Agg")
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def lab(incident: Cluster, tmp_path: Path) -> Iterator[Lab]:
+    with rl.connect(incident.admin_url, audit=tmp_path / "audit") as lab:
+        yield lab
+
+
+def of(frame: pd.DataFrame, what: str, name: str) -> pd.DataFrame:
+    return frame[(frame["what"] == what) & (frame["name"] == name)].reset_index(drop=True)
+
+
+def test_a_queue_that_drains(bench: Bench) -> None:
+    """Who waits for a key, what is pinned to the deployment and what it becomes, look by look, as it is worked off."""
+    awaiting = [str(bench.ingress.send("Counter", "hold", key="hot").invocation_id)]
+    bench.until(awaiting[0], "suspended")
+    for _ in range(6):
+        awaiting.append(str(bench.ingress.send("Counter", "hold", key="hot").invocation_id))
+        bench.until(awaiting[-1], "pending")
+
+    def until(frame: pd.DataFrame) -> bool:
+        if not awaiting:
+            return True
+        bench.admin.cancel_invocation(awaiting.pop(0))
+        if awaiting:
+            bench.until(awaiting[0], "suspended")
+        return False
+
+    frame = watch(bench.lab, every="10ms", until=until, service="Counter", progress=False)
+    backlog = of(frame, "backlog", "hot")
+    assert backlog["n"].tolist() == [6, 5, 4, 3, 2, 1, 0, 0]
+    assert backlog["target_service_name"].unique().tolist() == ["Counter"]
+    assert (backlog["per_minute"][1:7] < 0).all()
+    assert (backlog["drains_in"][1:6] > timedelta(0)).all()
+    assert backlog["drains_in"].iloc[-1] == timedelta(0)
+    assert of(frame, "status", "suspended")["n"].tolist() == [1] * 7 + [0]
+    assert of(frame, "status", "pending")["n"].tolist() == backlog["n"].tolist()
+    assert of(frame, "deployment", bench.deployment)["n"].iloc[-1] == 0
+    assert frame["at"].drop_duplicates().is_monotonic_increasing
+
+
+def test_retries_per_minute_are_those_that_happen(bench: Bench) -> None:
+    """The sum of the rates over the time is how often the handler was tried again, by the server's own count."""
+    ids = [str(bench.ingress.send("Echo", "storm").invocation_id) for _ in range(3)]
+    try:
+        wait_for(lambda: _tries(bench, ids), lambda tries: len(tries) == 3 and min(tries) > 1)
+        before = sum(_tries(bench, ids))
+        frame = watch(bench.lab, every="300ms", until="2s", service="Echo", progress=False)
+        after = sum(_tries(bench, ids))
+    finally:
+        for id_ in ids:
+            bench.admin.kill_invocation(id_)
+    storm = of(frame, "retries", "storm")
+    assert set(storm["n"]) == {3}
+    minutes = storm["at"].diff() / timedelta(minutes=1)
+    seen = round((storm["per_minute"] * minutes).sum())  # moments are of milliseconds
+    assert 0 < seen <= after - before
+    # what began before the first look, and after the last one: a few of each invocation, as looks take a moment
+    assert seen >= (after - before) / 3
+    backing_off = of(frame, "status", "backing-off")["n"]
+    running = of(frame, "status", "running")["n"]
+    assert (backing_off.max() if len(backing_off) else 0) + (running.max() if len(running) else 0) >= 3
+
+
+def _tries(bench: Bench, ids: list[str]) -> list[int]:
+    statement = "SELECT retry_count FROM sys_invocation_state WHERE id = :id"
+    rows = [row for id_ in ids for row in bench.lab.arrow(statement, id=id_).to_pylist()]
+    return [int(row["retry_count"]) for row in rows if row["retry_count"]]
+
+
+def test_the_incident_is_watched_and_drawn(incident: Cluster, lab: Lab) -> None:
+    """Counts are those of the questions; each kind has a picture with the frame's numbers and the cluster's name."""
+    frame = watch(lab, every="200ms", until=lambda seen: seen["at"].nunique() > 2, progress=False)
+    last = frame[frame["at"] == frame["at"].max()]
+    counts = last[last["what"] == "status"].set_index("name")["n"]
+    overview = rl.ask(lab, "overview", limit=None).groupby("status")["n"].sum()
+    still = ["suspended", "paused", "pending", "scheduled"]
+    assert counts[still].to_dict() == overview[still].to_dict()
+    assert counts.sum() == overview.sum()
+    backlog = rl.ask(lab, "backlog_by_key", limit=None).set_index(["target_service_name", "target_service_key"])
+    seen = last[last["what"] == "backlog"].set_index(["target_service_name", "name"])["n"]
+    assert seen.to_dict() == backlog["waiting"].to_dict()
+    pins = rl.ask(lab, "deployment_pins").set_index("deployment_id")["pinned"]
+    drains = last[last["what"] == "deployment"].set_index("name")["n"]
+    assert drains.to_dict() == pins[pins > 0].to_dict()
+    storms = rl.ask(lab, "retry_storm", limit=None)
+    handlers = last[last["what"] == "retries"].set_index(["target_service_name", "name"])["n"]
+    assert handlers["Payments", "charge"] >= storms.set_index("target_service_name").loc[["Payments"], "n"].sum()
+    for what in ("status", "retries", "backlog", "deployment"):
+        words = said(draw(plot_watch(frame, what=what, tz="Europe/Paris")))
+        assert lab.name in words
+        assert "3 looks, every 200ms" in words
+    assert "Account/acme-retail  12" in said(draw(plot_watch(frame, what="backlog")))
+
+
+WATCHES = """
+import sys
+import restate_lab as rl
+from restate_lab.evidence.watch import watch
+with rl.connect(sys.argv[1], read_only=True) as lab:
+    print("begun", flush=True)
+    frame = watch(lab, every="100ms", until=None)
+    print(frame.attrs["ended"], frame.attrs["looks"], frame["at"].nunique())
+"""
+
+
+def test_the_stop_button_gives_the_frame(incident: Cluster) -> None:
+    """Ctrl-C, which is what the stop button sends, ends it at any moment with what was seen, and nothing is raised."""
+    command = [sys.executable, "-c", WATCHES, incident.admin_url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(3)
+            process.send_signal(signal.SIGINT)
+            out, said_ = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    ended, looks, moments = out.split()
+    assert (ended, process.returncode, said_) == ("stopped", 0, "")
+    assert looks == moments
+    assert int(looks) >= 1

@@ -1,0 +1,363 @@
+"""Comparing two sources: every kind of change is seen, and what was not compared is never "nothing changed"."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from restate_lab.errors import ArgumentError, EvidenceWarning, Truncated
+from restate_lab.evidence.compare import Comparison, compare
+from restate_lab.evidence.freeze import freeze
+from restate_lab.evidence.store import open_evidence
+from restate_lab.source import Source
+from support.changing import START, Changing, id_of, invocation
+
+LATER = START + timedelta(minutes=37, seconds=5)
+HOUR = timedelta(hours=1)
+
+
+def later(**tables: Any) -> Changing:
+    return Changing(name="made", now=LATER, **tables)
+
+
+def rows(frame: pd.DataFrame, *columns: str) -> list[tuple[Any, ...]]:
+    """Return the rows of these columns, nulls as None."""
+    plain = frame[list(columns)].astype(object)
+    return [tuple(None if pd.isna(cell) else cell for cell in row) for row in plain.itertuples(index=False, name=None)]
+
+
+def state(key: str, value: bytes, **columns: Any) -> dict[str, Any]:
+    row = {"service_name": "Cart", "service_key": "a", "key": key, "value": value, "value_length": len(value)}
+    return row | columns
+
+
+def waiting(key: str, *numbers: int) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of calls that wait for a key."""
+    about = {"target_service_name": "Cart", "target_service_key": key, "inboxed_at": START - HOUR}
+    return {
+        "sys_inbox": [{"id": id_of(number), "service_name": "Cart", "service_key": key} for number in numbers],
+        "sys_invocation_status": [invocation(number, "inboxed", **about) for number in numbers],
+    }
+
+
+def both(*made: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for each in made:
+        for table, found in each.items():
+            tables[table] = tables.get(table, []) + found
+    return tables
+
+
+def test_what_happened_to_invocations() -> None:
+    """Born, gone, another status, more retries, journal progress, another deployment: one row each, in this order."""
+    ended = {"completed_at": START - 2 * HOUR}
+    before = Changing(
+        sys_invocation_status=[
+            invocation(2, "succeeded", **ended, completion_retention=2 * HOUR + timedelta(minutes=20)),
+            invocation(3, "succeeded", **ended, completion_retention=24 * HOUR),
+            invocation(4),
+            invocation(5, "invoked"),
+            invocation(6, journal_size=3),
+            invocation(7, pinned_deployment_id="dp_1"),
+            invocation(8),
+            invocation(9, "invoked"),
+        ],
+        sys_invocation_state=[
+            {"id": id_of(5), "in_flight": True, "retry_count": 2},
+            {"id": id_of(9), "in_flight": False, "retry_count": 4},
+        ],
+    )
+    after = later(
+        sys_invocation_status=[
+            invocation(1, "scheduled", journal_size=None),
+            invocation(4, "failed", completion_failure="[409] cancelled"),
+            invocation(5, "invoked"),
+            invocation(6, journal_size=7),
+            invocation(7, pinned_deployment_id="dp_2"),
+            invocation(8),
+            invocation(9, "paused"),
+        ],
+        sys_invocation_state=[{"id": id_of(5), "in_flight": True, "retry_count": 5}],
+    )
+    frame = compare(before, after).invocations
+    assert rows(frame, "id", "change", "status_before", "status_after", "past_retention") == [
+        (id_of(1), "born", None, "scheduled", None),
+        (id_of(2), "gone", "succeeded", None, True),
+        (id_of(3), "gone", "succeeded", None, False),
+        (id_of(4), "status", "suspended", "cancelled", None),
+        (id_of(9), "status", "backing-off", "paused", None),
+        (id_of(5), "retries", "running", "running", None),
+        (id_of(6), "journal", "suspended", "suspended", None),
+        (id_of(7), "deployment", "suspended", "suspended", None),
+    ]
+    about = frame.set_index("id")
+    assert rows(about.loc[[id_of(5)]], "retry_count_before", "more_retries", "retries_at_least") == [(2, 3, False)]
+    assert rows(about.loc[[id_of(9)]], "more_retries", "retries_at_least") == [(None, True)], "the server forgot"
+    assert about.loc[id_of(6), "more_entries"] == 4
+    assert about.loc[id_of(7), "pinned_deployment_id_after"] == "dp_2"
+    assert frame.attrs["in_both"] == 6
+
+
+def test_retries_are_counted_as_far_as_they_show() -> None:
+    """Who made progress is counted anew: what shows then is a lower bound, and says so."""
+    before = Changing(
+        sys_invocation_status=[invocation(1, "invoked"), invocation(2, "invoked"), invocation(3, "inboxed")],
+        sys_invocation_state=[{"id": id_of(1), "retry_count": 7}, {"id": id_of(2), "retry_count": 3}],
+    )
+    after = later(
+        sys_invocation_status=[
+            invocation(1, "invoked", journal_size=9),
+            invocation(2, "invoked"),
+            *(invocation(number, "invoked", journal_size=1) for number in (3, 4)),
+        ],
+        sys_invocation_state=[
+            {"id": id_of(number), "retry_count": count} for number, count in ((1, 4), (2, 3), (3, 6), (4, 2))
+        ],
+    )
+    found = compare(before, after).invocations.set_index("id")
+    told = {number: (found.loc[id_of(number), "more_retries"], found.loc[id_of(number), "retries_at_least"])
+            for number in (1, 3, 4)}  # fmt: skip
+    assert told[1] == (3, True)
+    assert told[3][0] == 5
+    assert told[4][0] == 1
+    assert id_of(2) not in found.index
+
+
+@pytest.mark.parametrize("vqueues", [False, True])
+def test_long_back_offs_are_seen_on_both_kinds(vqueues: bool) -> None:
+    """With vqueues a long back-off stands in them alone; it is one all the same, with its attempts."""
+    row = invocation(1, "invoked")
+    entry = {"entry_id": id_of(1), "status": "backing-off", "stage": "inbox", "retry_attempts": 9}
+    tables: dict[str, Any] = {"sys_vqueue_entry_status": [entry]} if vqueues else {
+        "sys_invocation_state": [{"id": id_of(1), "in_flight": False, "retry_count": 9}]
+    }  # fmt: skip
+    before = Changing(vqueues=vqueues, sys_invocation_status=[row])
+    found = compare(before, later(vqueues=vqueues, sys_invocation_status=[row], **tables)).invocations
+    assert rows(found, "status_before", "status_after", "retry_count_after") == [("ready", "backing-off", 9)]
+
+
+def test_state_is_compared_by_its_bytes() -> None:
+    """Added, removed and changed values, also of equal length; values themselves do not come along."""
+    before = Changing(state=[state("same", b"1"), state("other", b"one"), state("gone", b"xy")])
+    after = later(state=[state("same", b"1"), state("other", b"two"), state("new", b"secret")])
+    found = compare(before, after)
+    assert rows(found.state, "key", "change", "bytes_before", "bytes_after") == [
+        ("gone", "removed", 2, None),
+        ("new", "added", None, 6),
+        ("other", "changed", 3, 3),
+    ]
+    assert "secret" not in str(found.state.to_dict())
+    assert found.state["sha256_after"].dropna().str.fullmatch("[0-9a-f]{64}").all()
+    assert len(found.not_compared) == 0
+
+
+def test_values_that_cannot_be_read_are_compared_by_length() -> None:
+    """Evidence without payloads has lengths alone: what may differ all the same is counted, and said."""
+    before = Changing(without=("state.value",), state=[state("same", b"1"), state("other", b"one"), state("x", b"1")])
+    after = later(state=[state("same", b"1"), state("other", b"two"), state("x", b"12")])
+    found = compare(before, after)
+    assert rows(found.state, "key", "bytes_after", "sha256_after") == [("x", 2, None)]
+    assert "2 values of equal length, which may differ all the same: before has no state.value" in str(found)
+    assert "not everything was compared" in repr(found)
+
+
+def test_scopes_that_one_side_does_not_know(tmp_path: Path) -> None:
+    """An older server has no scopes, and masked ones look alike: what is in one is counted, and the rest compared."""
+    scoped = [state("x", b"1", scope=name) for name in (None, "eu", "us")]
+    before = Changing(without=("state.scope",), state=[state("x", b"2")])
+    found = compare(before, later(state=scoped))
+    assert rows(found.state, "key", "scope", "change") == [("x", None, "changed")]
+    assert "2 values of after that are in a scope: before has no state.scope" in str(found)
+    path = frozen(Changing(state=scoped), tmp_path / "a", payloads=True, redact="state.scope")
+    with open_evidence(path) as masked:
+        found = compare(masked, later(state=[*scoped[:1], state("x", b"3", scope="eu")]))
+    assert found.state.empty
+    assert "2 values of before that are in a scope: before has no state.scope (masked" in str(found)
+    both_know = compare(Changing(state=scoped), later(state=[*scoped[:2], state("x", b"3", scope="us")]))
+    assert rows(both_know.state, "scope", "change") == [("us", "changed")]
+
+
+def test_deployments_and_services() -> None:
+    """Deployments that came and went, services that go elsewhere, addresses that changed; passwords stay masked."""
+    one = {"id": "dp_1", "endpoint": "http://me:hunter2@one/", "ty": "http"}
+    before = Changing(
+        sys_deployment=[one, {"id": "dp_2", "endpoint": "http://two/"}],
+        sys_service=[{"name": "Cart", "deployment_id": "dp_1", "revision": 1}],
+    )
+    after = later(
+        sys_deployment=[one | {"endpoint": "http://me:hunter2@moved/"}, {"id": "dp_3", "endpoint": "http://three/"}],
+        sys_service=[{"name": "Cart", "deployment_id": "dp_3", "revision": 2}],
+    )
+    found = compare(before, after)
+    assert rows(found.deployments, "kind", "name", "change", "what", "before", "after") == [
+        ("deployment", "dp_1", "changed", "endpoint", "http://•••@one/", "http://•••@moved/"),
+        ("deployment", "dp_2", "removed", "endpoint", "http://two/", None),
+        ("deployment", "dp_3", "added", "endpoint", None, "http://three/"),
+        ("service", "Cart", "changed", "deployment_id", "dp_1", "dp_3"),
+        ("service", "Cart", "changed", "revision", "1", "2"),
+    ]
+    assert "service Cart" not in found.summary.splitlines()[1]
+    assert "hunter2" not in str(found) + found._repr_html_()
+
+
+def test_the_backlog_of_keys() -> None:
+    """Keys with more or fewer calls that wait, most change first; one that nobody waits for any more has none."""
+    before = Changing(**both(waiting("hot", 1), waiting("cold", 2, 3)))
+    after = later(**both(waiting("hot", 1, 4, 5, 6), waiting("new", 7)))
+    backlog = compare(before, after).backlog
+    assert rows(backlog, "target_service_key", "waiting_before", "waiting_after", "more") == [
+        ("hot", 1, 4, 3),
+        ("cold", 2, 0, -2),
+        ("new", 0, 1, 1),
+    ]
+    assert backlog["oldest_wait_after"].max() == HOUR + (LATER - START)
+
+
+def test_what_the_limit_cuts_is_said() -> None:
+    """Beyond the limit, what is completed on both sides goes first, then an even sample; keys unknown stay unknown."""
+    old = [invocation(number, "succeeded") for number in range(20, 30)]
+    before = Changing(sys_invocation_status=[*old, invocation(1), invocation(2)])
+    after = later(sys_invocation_status=[*old, invocation(1, "succeeded"), invocation(2, journal_size=8)])
+    with pytest.warns(Truncated, match="completed on both sides"):
+        found = compare(before, after, limit=5)
+    assert rows(found.invocations, "id", "change") == [(id_of(1), "status"), (id_of(2), "journal")]
+    assert found.invocations.attrs["truncated"]["limit"] == 5
+    many = [invocation(number) for number in range(1, 10)]
+    with pytest.warns(Truncated, match="the 3 with the first ids"):
+        found = compare(Changing(sys_invocation_status=many), later(sys_invocation_status=many[1:]), limit=3)
+    assert rows(found.invocations, "id", "change") == [(id_of(1), "gone")]
+    with pytest.warns(Truncated, match="keys of before beyond the 1"):
+        found = compare(Changing(**both(waiting("a", 1, 2), waiting("b", 3))), later(**waiting("b", 3)), limit=1)
+    assert rows(found.backlog, "target_service_key", "waiting_before", "waiting_after") == [
+        ("a", 2, 0),
+        ("b", None, 1),
+    ]
+    values = [state(f"k{number}", b"1234") for number in range(5)]
+    with pytest.warns(Truncated, match="By service: Cart -2 values, -8 bytes"):
+        found = compare(Changing(state=values), later(state=values[2:]), limit=4)
+    assert found.state.empty
+    assert "state: not compared, single values: 5 are more than limit=4" in found.summary
+
+
+def test_nothing_changed_is_only_said_of_what_was_compared() -> None:
+    """A source without a table makes that frame empty, its line and the repr say so, with the reason."""
+    before, after = Changing(), later(without=("sys_inbox", "state", "sys_invocation_state", "sys_deployment"))
+    found = compare(before, after)
+    lines = found.summary.splitlines()
+    assert lines[2] == "state: not compared, after has no state.service_name (this server has no such column)"
+    assert lines[3].startswith("deployments: not compared, after has no sys_deployment.id")
+    assert lines[4].startswith("backlog: not compared, ")
+    assert "sys_inbox" in found.not_compared["reason"].iloc[-1]
+    assert lines[1] == "invocations: nothing changed (not everything was compared)"
+    whole = found.not_compared[found.not_compared["whole"]]
+    assert whole["part"].tolist() == ["state", "deployments", "backlog"]
+    assert list(found.state.columns) == list(compare(Changing(), later()).state.columns)
+
+
+def test_five_lines_for_people() -> None:
+    """The summary is five lines, the repr one, the card escapes what came from the cluster, and attrs are JSON."""
+    hostile = "<script>alert('x')</script>\nnext"
+    tables = both(
+        waiting("hot\nkey", *range(10, 40)),
+        {"sys_invocation_status": [invocation(number, target=hostile) for number in range(1, 9)]},
+        {"state": [state(hostile, b"1", service_name=hostile)], "sys_service": [{"name": hostile}]},
+    )
+    found = compare(Changing(name=f"prod {hostile}"), later(**tables))
+    assert len(found.summary.splitlines()) == 5
+    assert str(found) == found.summary
+    assert found.summary.splitlines()[1] == "invocations: 38 born (pending 30, suspended 8)"
+    assert "0 → 30 calls waiting; Cart/hot key 0 → 30" in found.summary
+    assert "37 min 5 s later, 2026-11-25 03:37:05 UTC" in found.summary
+    assert "\n" not in repr(found)
+    assert repr(found).startswith("<Comparison of prod ")
+    html = found._repr_html_()
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
+    assert "… and 26 more, in .invocations" in html
+    for frame in (found.invocations, found.state, found.deployments, found.backlog, found.not_compared):
+        assert json.loads(json.dumps(frame.attrs)) == frame.attrs
+
+
+def test_nothing_changed() -> None:
+    """A source compared with itself has no row, and says so."""
+    tables = both(waiting("a", 1, 2), {"state": [state("x", b"1")], "sys_service": [{"name": "Cart"}]})
+    source = Changing(**tables)
+    found = compare(source, source)
+    assert [len(getattr(found, part)) for part in ("invocations", "state", "deployments")] == [0, 0, 0]
+    assert repr(found).endswith("0 s later, 2026-11-25 03:00:00 UTC: nothing changed>")
+    assert "backlog: nothing changed (2 calls waiting)" in found.summary
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "options", "message"),
+    [
+        (later(), Changing(), {}, "give the earlier one first"),
+        (Changing(), later(), {"limit": 0}, "limit must be a whole number from 1"),
+        (Changing(), later(), {"limit": "all"}, "limit must be"),
+    ],
+)
+def test_wrong_arguments(before: Source, after: Source, options: dict[str, Any], message: str) -> None:
+    """The earlier source comes first: the other way round what was born would look gone."""
+    with pytest.raises(ArgumentError, match=message):
+        compare(before, after, **options)
+
+
+def test_two_clusters_are_noticed() -> None:
+    """Where not one invocation is in both, that is said."""
+    found = compare(Changing(sys_invocation_status=[invocation(1)]), later(sys_invocation_status=[invocation(2)]))
+    assert "no invocation is in both: these may be two clusters" in str(found)
+
+
+def frozen(source: Changing, path: Path, **options: Any) -> Path:
+    freeze(source, path, progress=False, **options)
+    return path
+
+
+def test_a_part_says_nothing_of_the_rest(tmp_path: Path) -> None:
+    """What a scoped freeze does not hold is not gone and was not born; backlogs it cannot tell."""
+    before = Changing(sys_invocation_status=[invocation(1), invocation(2), invocation(3)])
+    after = later(sys_invocation_status=[invocation(1, "succeeded"), invocation(2, "paused"), invocation(4)])
+    with open_evidence(frozen(before, tmp_path / "a", ids=[id_of(1), id_of(3)])) as part:
+        found = compare(part, after)
+        assert rows(found.invocations, "id", "change") == [(id_of(3), "gone"), (id_of(1), "status")]
+        assert "what was born, and all that is not in it" in str(found)
+        assert "backlog: not compared, before holds only a part (ids 2)" in found.summary
+    with open_evidence(frozen(after, tmp_path / "b", ids=[id_of(2), id_of(4)])) as part:
+        found = compare(before, part)
+        assert rows(found.invocations, "id", "change") == [(id_of(4), "born"), (id_of(2), "status")]
+
+
+def test_two_parts_are_compared_where_both_are(tmp_path: Path) -> None:
+    """Of two scoped freezes only what is in both is compared: neither tells what is gone from the other."""
+    before = Changing(sys_invocation_status=[invocation(1), invocation(2)])
+    after = later(sys_invocation_status=[invocation(2, "paused"), invocation(3)])
+    one, other = frozen(before, tmp_path / "a", since="2h"), frozen(after, tmp_path / "b", since="3h")
+    with open_evidence(one) as first, open_evidence(other) as second:
+        found = compare(first, second)
+    assert rows(found.invocations, "id", "change") == [(id_of(2), "status")]
+    assert "both sides hold only a part" in str(found)
+    assert "1 invocation in before's part alone" in str(found)
+
+
+def test_what_was_masked_is_not_compared(tmp_path: Path) -> None:
+    """A masked column is as good as none: all masked values look alike."""
+    tables = both({"state": [state("x", b"1")]}, waiting("a", 1))
+    before, after = Changing(**tables), later(**both({"state": [state("x", b"2")]}, waiting("b", 1)))
+    path = frozen(before, tmp_path / "a", payloads=True, redact=["state.value", "sys_inbox.service_key"])
+    with open_evidence(path) as evidence:
+        found: Comparison = compare(evidence, after)
+    assert re.search(r"before has no state\.value \(masked when it was frozen\)", str(found))
+    assert found.backlog.empty
+    assert "backlog: not compared, before has no sys_inbox.service_key" in found.summary
+
+
+def test_unsure_evidence_is_compared_like_any(tmp_path: Path) -> None:
+    """Evidence that was opened without its hashes answers; that was warned of when it was opened."""
+    with pytest.warns(EvidenceWarning), open_evidence(frozen(Changing(), tmp_path / "a"), verify=False) as evidence:
+        assert "nothing changed" in repr(compare(evidence, later()))

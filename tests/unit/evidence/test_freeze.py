@@ -1,0 +1,278 @@
+"""What a freeze writes, in which order, and what is left when it does not come to its end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import fs
+
+from restate_lab.errors import ArgumentError, EvidenceWarning, NotFound, QueryInterrupted
+from restate_lab.evidence.freeze import freeze
+from restate_lab.evidence.manifest import Manifest
+from restate_lab.evidence.store import open_evidence
+from support.freezable import START, TABLES, TEXT, Freezable, invocation, made_id
+
+
+def frozen(path: Path, source: Freezable, **options: Any) -> Manifest:
+    freeze(source, path, **options)
+    return Manifest.from_json((path / "manifest.json").read_bytes(), where=str(path))
+
+
+def ids(path: Path, table: str = "sys_invocation_status", column: str = "id") -> set[str]:
+    return set(pq.read_table(path / f"{table}.parquet")[column].to_pylist())
+
+
+def numbers(*of: int) -> set[str]:
+    return {made_id(number) for number in of}
+
+
+def test_the_manifest_says_what_was_frozen(tmp_path: Path) -> None:
+    """One file per table with its rows, schema, SQL and sha256; views by their statement; the server's clock."""
+    source = Freezable(sys_invocation_status=[invocation(1), invocation(2)])
+    path = tmp_path / "made.evidence"
+    assert freeze(source, path) == path
+    manifest = Manifest.from_json((path / "manifest.json").read_bytes(), where="")
+    assert sorted(each.name for each in path.iterdir()) == sorted(
+        ["manifest.json", *(f"{name}.parquet" for name in TABLES)]
+    )
+    for each in manifest.files:
+        content = (path / each.file).read_bytes()
+        table = pq.read_table(path / each.file)
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (each.size, each.sha256)
+        assert (table.num_rows, table.column_names) == (each.rows, [column.name for column in each.columns])
+        assert each.sql.startswith(f'SELECT "{table.column_names[0]}"')
+    assert {each.table: each.rows for each in manifest.files if each.rows} == {"sys_invocation_status": 2}
+    assert [view.name for view in manifest.views] == ["sys_invocation"]
+    assert (manifest.server.name, manifest.server.version, manifest.scope) == ("made", "1.7.12", None)
+    assert START < manifest.started_at < manifest.now < manifest.ended_at
+    assert json.loads(manifest.to_json()) == json.loads((path / "manifest.json").read_text())
+
+
+def test_the_order_in_which_tables_are_read(tmp_path: Path) -> None:
+    """What names invocations comes before them, their state before their status, what belongs to them after."""
+    source = Freezable()
+    manifest = frozen(tmp_path / "a", source)
+    assert source.read == [
+        *("sys_keyed_service_status", "sys_invocation_state", "sys_invocation_status"),
+        *("state", "sys_journal", "sys_deployment"),
+    ]
+    read_at = {each.table: each.read_at for each in manifest.files}
+    assert read_at["sys_invocation_status"] < manifest.now < read_at["state"]
+
+
+def test_payloads_only_on_request_and_raw_never(tmp_path: Path) -> None:
+    """Without payloads their columns are not even read; raw is not in either case; the manifest says why."""
+    for payloads, missing in ((False, {"entry_json", "value", "value_utf8", "raw"}), (True, {"raw"})):
+        source = Freezable()
+        manifest = frozen(tmp_path / str(payloads), source, payloads=payloads)
+        assert {each.column for each in manifest.left_out} == missing
+        assert all(each.reason for each in manifest.left_out)
+        here = {column.name for each in manifest.files for column in each.columns}
+        assert not missing & here
+        assert not any(f'"{column}"' in each.sql for column in missing for each in manifest.files)
+
+
+def test_only_some_tables(tmp_path: Path) -> None:
+    """A view stands for what it is made of; one that cannot be made again is left out; typing errors are errors."""
+    manifest = frozen(tmp_path / "view", Freezable(), tables="sys_invocation")
+    assert {each.table for each in manifest.files} == {"sys_invocation_state", "sys_invocation_status"}
+    manifest = frozen(tmp_path / "half", Freezable(), tables=["sys_invocation_status", "state"])
+    assert manifest.views == ()
+    assert "sys_invocation" in {each.table for each in manifest.left_out if each.column is None}
+    with pytest.raises(ArgumentError, match="'sys_jurnal', which is not there; the nearest: sys_journal"):
+        freeze(Freezable(), tmp_path / "c", tables=["sys_jurnal"])
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [QueryInterrupted("it broke off", rows=0), KeyboardInterrupt(), OSError("no space left")],
+    ids=lambda failure: type(failure).__name__,
+)
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_nothing_is_left_of_a_freeze_that_ends_early(tmp_path: Path, failure: BaseException, elsewhere: bool) -> None:
+    """Whatever stops it, on a local disk and on a store that cannot move folders, nothing stays."""
+    source = Freezable(fails={"sys_journal": failure}, sys_invocation_status=[invocation(1)])
+    target: Any = "made" if elsewhere else tmp_path / "made"
+    store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()) if elsewhere else None
+    with pytest.raises(type(failure)) as caught:
+        freeze(source, target, filesystem=store)
+    assert list(tmp_path.iterdir()) == []
+    if isinstance(failure, QueryInterrupted):
+        assert "sys_journal" in caught.value.__notes__[0]
+
+
+def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
+    """Neither a folder, nor a file, nor a link to nowhere; and not what came while the freeze was under way."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("folder", "file", "link"):
+        source = Freezable()
+        with pytest.raises(ArgumentError, match="never overwrites"):
+            freeze(source, tmp_path / name)
+        assert source.read == []
+    with pytest.raises(ArgumentError, match="no folder"):
+        freeze(Freezable(), tmp_path / "missing" / "made")
+
+    class Slow(Freezable):
+        def stream(self, statement: str, /, **options: Any) -> Any:
+            (tmp_path / "late").mkdir(exist_ok=True)
+            (tmp_path / "late" / "mine").touch()
+            return super().stream(statement, **options)
+
+    with pytest.raises(ArgumentError, match="never overwrites"):
+        freeze(Slow(), tmp_path / "late")
+    assert {each.name for each in tmp_path.iterdir()} == {"folder", "file", "link", "late"}
+    assert [each.name for each in (tmp_path / "late").iterdir()] == ["mine"]
+
+
+def test_other_places_have_the_manifest_last(tmp_path: Path) -> None:
+    """Where a folder cannot be moved, nothing is evidence before the manifest is there; then it opens from there."""
+    store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+    seen: list[bool] = []
+
+    class Watched(Freezable):
+        def stream(self, statement: str, /, **options: Any) -> Any:
+            seen.append((tmp_path / "made" / "manifest.json").exists())
+            return super().stream(statement, **options)
+
+    source = Watched(sys_invocation_status=[invocation(1)])
+    assert freeze(source, "made", filesystem=store) == "made"
+    assert seen == [False] * len(TABLES)
+    evidence = open_evidence("made", filesystem=store)
+    assert evidence.sql("SELECT id, status FROM sys_invocation")["id"].tolist() == [made_id(1)]
+    uri = (tmp_path / "made").as_uri()
+    assert open_evidence(uri).sql("SELECT id FROM sys_invocation_status")["id"].tolist() == [made_id(1)]
+
+
+def call(caller: int, callee: int, kind: str = "Call") -> dict[str, Any]:
+    body = (
+        {"target": {"InvocationId": made_id(callee)}}
+        if kind == "AttachInvocation"
+        else {"invocation_id": made_id(callee)}
+    )
+    lite = json.dumps({"Command": {kind: body}})
+    return {"id": made_id(caller), "index": 1, "entry_type": f"Command: {kind}", "entry_lite_json": lite}
+
+
+FAMILY = {
+    "sys_invocation_status": [
+        invocation(1, service="Root"),
+        invocation(2, service="Meant", target_service_key="k", invoked_by_id=made_id(1), status="inboxed"),
+        invocation(3, service="Callee", target_service_key="k", invoked_by_id=made_id(2)),
+        invocation(4, service="Sibling", invoked_by_id=made_id(1)),
+        invocation(5, service="Attached", target_service_key="other"),
+        invocation(6, service="Meant", target_service_key="k", status="invoked"),
+        invocation(7, service="Stranger", target_service_key="other"),
+        invocation(8, service="AsksLater", invoked_by_id=made_id(6)),
+    ],
+    "sys_journal": [call(2, 3), call(6, 5, "AttachInvocation"), call(1, 2), call(7, 7)],
+    "sys_keyed_service_status": [
+        {"service_name": "Meant", "service_key": "k", "invocation_id": made_id(6)},
+        {"service_name": "Stranger", "service_key": "other", "invocation_id": made_id(7)},
+    ],
+    "state": [
+        {"service_name": name, "service_key": key, "key": "x"}
+        for name, key in (("Meant", "k"), ("Callee", "k"), ("Meant", "other"), ("Stranger", "k"))
+    ],
+    "sys_invocation_state": [{"id": made_id(6), "in_flight": True}, {"id": made_id(7), "in_flight": True}],
+    "sys_deployment": [{"id": "dp_1", "endpoint": "http://here"}],
+}
+
+
+def test_a_part_follows_callers_callees_and_holders(tmp_path: Path) -> None:
+    """Up to the root, down to callees and to who holds the key that is waited for; a caller's other calls stay out."""
+    manifest = frozen(tmp_path / "a", Freezable(**FAMILY), ids=made_id(2))
+    assert ids(tmp_path / "a") == numbers(1, 2, 3, 5, 6, 8)
+    assert ids(tmp_path / "a", "sys_journal") == numbers(1, 2, 6)
+    assert ids(tmp_path / "a", "sys_invocation_state") == numbers(6)
+    state = pq.read_table(tmp_path / "a" / "state.parquet")
+    pairs = set(zip(state["service_name"].to_pylist(), state["service_key"].to_pylist(), strict=True))
+    assert pairs == {("Meant", "k"), ("Callee", "k")}, "a service of one key and the key of another were not meant"
+    assert ids(tmp_path / "a", "sys_keyed_service_status", "service_name") == {"Meant"}
+    assert ids(tmp_path / "a", "sys_deployment") == {"dp_1"}
+    assert manifest.scope is not None
+    assert (manifest.scope["named"], manifest.scope["with_callers_and_callees"]) == (1, 6)
+
+
+def test_a_table_of_a_newer_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table that nobody knows yet is frozen whole; of a part it is left out, with the reason, and not taken whole."""
+    monkeypatch.setitem(TABLES, "sys_tomorrow", {"id": TEXT})
+    rows: dict[str, Any] = {**FAMILY, "sys_tomorrow": [{"id": made_id(7)}]}
+    frozen(tmp_path / "all", Freezable(**rows))
+    assert ids(tmp_path / "all", "sys_tomorrow") == numbers(7)
+    manifest = frozen(tmp_path / "part", Freezable(**rows), ids=made_id(2))
+    assert not (tmp_path / "part" / "sys_tomorrow.parquet").exists()
+    (left_out,) = [each for each in manifest.left_out if each.table == "sys_tomorrow"]
+    assert "does not know which of its rows" in left_out.reason
+
+
+def test_what_a_part_is_named_by(tmp_path: Path) -> None:
+    """Services, handlers, ids in every form, and those that lived in a time; all that is given must hold."""
+    hour, ended = timedelta(hours=1), {"status": "completed"}
+    rows = [
+        invocation(1, created_at=START - 9 * hour, completed_at=START - 8 * hour, **ended),
+        invocation(2, created_at=START - 9 * hour, completed_at=START - 5 * hour, **ended),
+        invocation(3, created_at=START - 9 * hour),
+        invocation(4, created_at=START - 5 * hour, service="Other"),
+        invocation(5, created_at=START - 1 * hour),
+    ]
+    window = {"since": START - 6 * hour, "until": START - 4 * hour}
+    for number, (options, expected) in enumerate(
+        [
+            (window, {2, 3, 4}),
+            ({**window, "service": "Svc"}, {2, 3}),
+            ({"service": ["Svc", "Other"], "since": "90min"}, {3, 4, 5}),
+            ({"ids": pd.DataFrame({"id": [made_id(1)]})}, {1}),
+            ({"ids": pd.Series([made_id(1), made_id(4)]), "service": "Other"}, {4}),
+        ]
+    ):
+        frozen(tmp_path / str(number), Freezable(sys_invocation_status=rows), **options)
+        assert ids(tmp_path / str(number)) == numbers(*expected), options
+    for wrong in ({"ids": "inv_1x"}, {"ids": []}, {"service": []}, {"since": "1h", "until": "2h"}, {"since": "soon"}):
+        with pytest.raises(ArgumentError):
+            freeze(Freezable(sys_invocation_status=rows), tmp_path / "wrong", **wrong)
+    with pytest.raises(NotFound, match=r"service \['Svk'\]"):
+        freeze(Freezable(sys_invocation_status=rows), tmp_path / "wrong", service="Svk")
+    assert not (tmp_path / "wrong").exists()
+
+
+def test_what_a_part_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids that are gone, and callers or callees that were too many, are warned of and stand in the manifest."""
+    with pytest.warns(EvidenceWarning, match="1 of 2 ids are not there"):
+        manifest = frozen(tmp_path / "a", Freezable(**FAMILY), ids=[made_id(5), made_id(99)])
+    assert "1 of 2 ids" in str(manifest.scope)
+    monkeypatch.setattr("restate_lab.evidence.scope.MOST", 3)
+    with pytest.warns(EvidenceWarning, match="callees were followed up to 3 invocations; there are more"):
+        frozen(tmp_path / "b", Freezable(**FAMILY), ids=made_id(2))
+    assert made_id(2) in ids(tmp_path / "b")
+    with pytest.raises(ArgumentError, match="more than 3 invocations"):
+        freeze(Freezable(**FAMILY), tmp_path / "c", since="2h")
+
+
+def test_a_path_that_hits_nothing_is_warned_of(tmp_path: Path) -> None:
+    """A typing error in a path is seen before the evidence is handed on; counts stand in the manifest."""
+    state = [{"service_name": "Svc", "key": "x", "value": b'{"card":1}', "value_utf8": '{"card":1}'}]
+    source = Freezable(state=state)
+    with pytest.warns(EvidenceWarning, match=r"\$\.crad hit nothing"):
+        manifest = frozen(tmp_path / "a", source, payloads=True, redact=["$.card", "$.crad"])
+    assert manifest.redaction.masked == {"$.card": 2, "$.crad": 0}
+
+
+def test_evidence_can_be_frozen_again(tmp_path: Path) -> None:
+    """Evidence is a source like any other: a part of it, or all of it with more masked, for somebody else."""
+    freeze(Freezable(**FAMILY), tmp_path / "all")
+    with open_evidence(tmp_path / "all") as evidence:
+        manifest = frozen(tmp_path / "part", evidence, ids=made_id(2), redact="sys_deployment.endpoint")
+        assert (manifest.now, manifest.server.version) == (evidence.now, "1.7.12")
+    again = open_evidence(tmp_path / "part")
+    assert again.sql("SELECT id FROM sys_invocation WHERE status = 'running'")["id"].tolist() == [made_id(6)]
+    assert again.sql("SELECT endpoint FROM sys_deployment")["endpoint"].tolist() == ["•••"]

@@ -1,0 +1,264 @@
+"""Opening evidence: nothing that was changed is believed, and what is there answers like a live source."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from restate_lab.errors import (
+    ArgumentError,
+    EvidenceBroken,
+    EvidenceWarning,
+    NotOnThisServer,
+    QueryRefused,
+    ResultTooLarge,
+    StatementError,
+    TimedOut,
+    UnknownName,
+)
+from restate_lab.evidence.freeze import freeze
+from restate_lab.evidence.store import Evidence, open_evidence
+from restate_lab.source import Source
+from support.freezable import START, Freezable, invocation, made_id
+
+STATE = [{"service_name": "Svc", "service_key": "k", "key": "x", "value": b"1", "value_utf8": "1"}]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    source = Freezable(sys_invocation_status=[invocation(1), invocation(2, status="completed")], state=STATE)
+    path = tmp_path / "inc 42 [draft] 100%#?.evidence"
+    freeze(source, path)
+    return path
+
+
+@pytest.fixture
+def evidence(folder: Path) -> Iterator[Evidence]:
+    with open_evidence(folder) as opened:
+        yield opened
+
+
+def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    """Return what writes the manifest anew after a change."""
+
+    def edit(folder: Path) -> None:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        change(manifest)
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+
+    return edit
+
+
+def of(manifest: dict[str, Any], table: str) -> dict[str, Any]:
+    return next(each for each in manifest["files"] if each["table"] == table)
+
+
+def flip_a_byte(folder: Path) -> None:
+    content = bytearray((folder / "state.parquet").read_bytes())
+    content[10] ^= 1
+    (folder / "state.parquet").write_bytes(content)
+
+
+def replace_by_a_link(folder: Path) -> None:
+    (folder / "state.parquet").rename(folder.parent / "elsewhere.parquet")
+    (folder / "state.parquet").symlink_to(folder.parent / "elsewhere.parquet")
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a byte": (flip_a_byte, r"state\.parquet is not what was frozen: its sha256"),
+    "cut off": (lambda folder: (folder / "state.parquet").write_bytes(b"PAR1"), r"state\.parquet .* 4 bytes"),
+    "missing": (lambda folder: (folder / "state.parquet").unlink(), r"state\.parquet is missing"),
+    "no manifest": (lambda folder: (folder / "manifest.json").unlink(), "did not come to its end"),
+    "half a manifest": (
+        lambda folder: (folder / "manifest.json").write_bytes((folder / "manifest.json").read_bytes()[:500]),
+        "no manifest of restate_lab, or is cut off",
+    ),
+    "not a manifest": (lambda folder: (folder / "manifest.json").write_text("[]"), "no manifest of restate_lab"),
+    "newer": (edited(lambda manifest: manifest.update(format=2)), r"format 2, and this restate_lab reads 1"),
+    "lies about rows": (
+        edited(lambda manifest: of(manifest, "state").update(rows=7)),
+        r"state\.parquet .* 1 rows, and the manifest says 7",
+    ),
+    "lies about columns": (
+        edited(lambda manifest: of(manifest, "state")["columns"].pop()),
+        r"state\.parquet .* its columns are others",
+    ),
+    "lies about a type": (
+        edited(lambda manifest: of(manifest, "state")["columns"][0].update(arrow="int64")),
+        r"state\.parquet .* its columns are others",
+    ),
+    "escapes": (
+        edited(lambda manifest: of(manifest, "state").update(file="../state.parquet")),
+        r"'../state\.parquet' is no plain file name",
+    ),
+    "absolute": (
+        edited(lambda manifest: of(manifest, "state").update(file="/etc/hostname")),
+        "'/etc/hostname' is no plain file name",
+    ),
+    "a link": (replace_by_a_link, r"state\.parquet is a link"),
+    "twice": (edited(lambda manifest: of(manifest, "state").update(table="sys_journal")), "'sys_journal' twice"),
+    "an odd name": (edited(lambda manifest: of(manifest, "state").update(table='a"; b')), "a name that no table has"),
+    "a view that writes": (
+        edited(lambda manifest: manifest["views"][0].update(definition="CREATE VIEW x AS DROP TABLE state")),
+        "the view sys_invocation cannot be made again",
+    ),
+    "a view of another shape": (
+        edited(lambda manifest: manifest["views"][0].update(definition="CREATE VIEW x AS SELECT 1 AS id")),
+        "the view sys_invocation cannot be made again: it has other columns",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_what_was_changed_is_not_opened(folder: Path, how: str) -> None:
+    """A changed, missing or lying file, and a name that leads elsewhere, are errors that name it."""
+    change, message = BROKEN[how]
+    open_evidence(folder).close()
+    change(folder)
+    with pytest.raises(EvidenceBroken, match=message) as caught:
+        open_evidence(folder)
+    assert str(folder) in str(caught.value)
+
+
+def test_unverified_evidence_says_so(folder: Path) -> None:
+    """Without verifying it warns, and its line and card say so; what is free to check is checked all the same."""
+    content = (folder / "manifest.json").read_text()
+    (folder / "manifest.json").write_text(content.replace('"sha256": "', '"sha256": "0'))
+    with pytest.raises(EvidenceBroken, match="sha256"):
+        open_evidence(folder)
+    with pytest.warns(EvidenceWarning, match="without comparing"):
+        evidence = open_evidence(folder, verify=False)
+    assert evidence.sql("SELECT count(*) AS n FROM state")["n"].tolist() == [1]
+    assert "not verified" in repr(evidence)
+    assert "NOT CHECKED" in evidence._repr_html_()
+    (folder / "state.parquet").unlink()
+    with pytest.raises(EvidenceBroken, match="missing"):
+        open_evidence(folder, verify=False)
+
+
+def test_there_is_no_such_folder(tmp_path: Path) -> None:
+    """A path that is not there, or is a file, is a mistake of the caller's."""
+    (tmp_path / "file").touch()
+    for name in ("nothing", "file"):
+        with pytest.raises(ArgumentError, match="there is no folder"):
+            open_evidence(tmp_path / name)
+
+
+def test_it_is_a_source(evidence: Evidence) -> None:
+    """What a live source tells of itself, it tells as it was then; the cluster's name carries the moment."""
+    assert isinstance(evidence, Source)
+    assert (evidence.version, dict(evidence.features)) == ("1.7.12", {"vqueues": False})
+    assert evidence.now == evidence.manifest.now > START
+    assert evidence.name == "made @ 2026-11-25 03:00 UTC"
+    live = Freezable().tables()
+    there = live[~live["column"].isin(["entry_json", "raw", "value", "value_utf8"])]
+    expected = there.sort_values("table", kind="stable").reset_index(drop=True)
+    pd.testing.assert_frame_equal(evidence.tables(), expected)
+
+
+def test_questions_in_sql(evidence: Evidence) -> None:
+    """Parameters, types and limits are those of a live connection."""
+    frame = evidence.sql(
+        "SELECT id, created_at, :now - created_at AS age FROM sys_invocation_status WHERE id IN :ids",
+        now=START,
+        ids=[made_id(1)],
+    )
+    assert frame["age"].tolist() == [pd.Timedelta(hours=1)]
+    assert str(frame["created_at"].dtype) == "datetime64[ms, UTC]"
+    assert evidence.sql("SELECT status FROM sys_invocation ORDER BY id", params={})["status"].tolist() == [
+        "suspended",
+        "completed",
+    ]
+    assert evidence.sql("SELECT now() AS now")["now"][0] == pd.Timestamp(evidence.now)
+    assert evidence.arrow("SELECT key FROM state WHERE 1 = 0").column_names == ["key"]
+    with evidence.stream("SELECT * FROM generate_series(1, 100000)") as reader:
+        assert sum(batch.num_rows for batch in reader) == 100_000
+    with pytest.raises(ResultTooLarge, match="was stopped"):
+        evidence.sql("SELECT * FROM generate_series(1, 1000000)", max_bytes=100_000)
+    with pytest.raises(TimedOut, match="its time was over"):
+        evidence.sql("SELECT * FROM generate_series(1, 100000)", timeout=0)
+
+
+def test_what_it_refuses(evidence: Evidence, folder: Path) -> None:
+    """Nothing writes, nothing reads other files, and what was left out is told from what never was."""
+    before = sorted(each.name for each in folder.parent.iterdir())
+    for statement in ("DROP TABLE state", "CREATE TABLE x AS SELECT 1", "SELECT 1; SELECT 2", "SET a = 1"):
+        with pytest.raises(StatementError):
+            evidence.sql(statement)
+    for statement in (f"COPY state TO '{folder}/x.csv'", "EXPLAIN ANALYZE COPY state TO 'x.csv'"):
+        with pytest.raises((StatementError, QueryRefused)):
+            evidence.sql(statement)
+    with pytest.raises(QueryRefused):
+        evidence.sql(f"SELECT * FROM '{folder}/state.parquet'")
+    assert sorted(each.name for each in folder.parent.iterdir()) == before
+    with pytest.raises(NotOnThisServer, match=r"state\.value was left out of made .*payloads=True"):
+        evidence.sql("SELECT s.value FROM state s")
+    with pytest.raises(UnknownName, match="nearest: sys_journal"):
+        evidence.sql("SELECT * FROM sys_jurnal")
+    with pytest.raises(UnknownName, match="json_get_str"):
+        evidence.sql("SELECT json_get_string('{}', 'a')")
+    with pytest.raises(QueryRefused, match="Cannot cast"):
+        evidence.sql("SELECT CAST(id AS INT) FROM sys_invocation_status")
+    assert evidence.sql("SELECT 1 AS x")["x"].tolist() == [1]
+
+
+def test_a_table_that_was_left_out(tmp_path: Path) -> None:
+    """It is not among the tables, and asking for it says that it was left out."""
+    freeze(Freezable(), tmp_path / "part", tables=["state"])
+    with open_evidence(tmp_path / "part") as evidence:
+        assert set(evidence.tables()["table"]) == {"state"}
+        for name in ("sys_journal", "sys_invocation"):
+            with pytest.raises(NotOnThisServer, match=f"{name} was left out"):
+                evidence.sql(f"SELECT * FROM {name}")
+
+
+def test_its_line_and_card(tmp_path: Path) -> None:
+    """One line; the card has the moment, the counts and what is missing; names are text, never HTML."""
+
+    class Evil(Freezable):
+        name = "<b>prod</b>"
+
+    path = tmp_path / "evil"
+    freeze(Evil(sys_invocation_status=[invocation(1)]), path, service="Svc", redact="$..x")
+    with open_evidence(path) as evidence:
+        assert "\n" not in repr(evidence)
+        assert repr(evidence) == f"<Evidence <b>prod</b> @ 2026-11-25 03:00 UTC, restate 1.7.12, at {path}>"
+        html = evidence._repr_html_()
+    assert "<b>prod" not in html
+    for words in (
+        "2026-11-25 03:00",
+        "1 invocations, 1 with callers",
+        "sys_journal.raw",
+        evidence.digest[:16],
+        "$..x (0)",
+    ):
+        assert words in html, words
+    with pytest.raises(StatementError, match="is closed"):
+        evidence.sql("SELECT 1")
+
+
+def test_freezing_needs_no_engine_and_opening_says_what_it_needs(folder: Path) -> None:
+    """Without DataFusion freezing works; opening names the extra; pandas and pyarrow read the files as they are."""
+    program = f"""
+import sys
+sys.modules["datafusion"] = None
+import restate_lab.evidence.freeze
+from restate_lab.errors import MissingExtra
+from restate_lab.evidence.store import open_evidence
+try:
+    open_evidence({str(folder)!r})
+except MissingExtra as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "pip install 'restate-lab[evidence]'" in done.stdout
+    assert list(pd.read_parquet(folder / "state.parquet")["service_key"]) == ["k"]
+    assert pq.read_table(folder / "sys_invocation_status.parquet").num_rows == 2
