@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from restate_lab.demo.jupyter import JupyterLab
 from restate_lab.demo.notebooks import copy_notebooks
 from restate_lab.demo.run import notebook_environment
 from support.clusters import Cluster
 from support.jupyter import LabPage, chromium, find_chromium
+
+expect.set_options(timeout=30_000)  # a busy machine is no fault of what is tested
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

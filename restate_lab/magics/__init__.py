@@ -1,0 +1,27 @@
+"""``%load_ext restate_lab``: the magics ``%restate`` and ``%%restate``, and completion for them.
+
+What was loaded belongs to the shell that loaded it: its magics object holds the connection.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+__all__ = ["load_ipython_extension", "unload_ipython_extension"]
+
+
+def load_ipython_extension(ip: InteractiveShell) -> None:
+    """Add ``%restate``, ``%%restate`` and their completion to a shell; ``%load_ext restate_lab`` calls this."""
+    from restate_lab.magics.restate import add  # noqa: PLC0415 - the command line uses this package without IPython
+
+    add(ip)
+
+
+def unload_ipython_extension(ip: InteractiveShell) -> None:
+    """Take away what ``load_ipython_extension`` added; ``%unload_ext restate_lab`` calls this."""
+    from restate_lab.magics.restate import remove  # noqa: PLC0415 - as above
+
+    remove(ip)

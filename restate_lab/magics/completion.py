@@ -1,0 +1,169 @@
+"""Completion behind ``%restate``, in ``%%restate`` cells, and of a question's name in ``rl.ask(lab, "``.
+
+Nowhere else: everything else is left to IPython.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from types import FunctionType, ModuleType
+from typing import NamedTuple
+
+from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
+from IPython.core.interactiveshell import InteractiveShell
+
+from restate_lab.analysis.question_files import names as question_names
+from restate_lab.analysis.question_texts import parameters_of
+from restate_lab.magics.catalogue import Catalogue, Columns
+from restate_lab.magics.environments import environments
+from restate_lab.magics.sql_cursor import KEYWORDS, cursor_in, tables_in
+
+__all__ = ["Completion", "Offer"]
+
+_ASK = re.compile(r"\bask\(\s*[\w.]+\s*,\s*(?:name\s*=\s*)?([\"'])(?P<typed>\w*)\Z")
+_LINE = re.compile(r"\s*(?:[^%\"'#]*=\s*)?%restate\s")
+_CELL = re.compile(r"\s*%%restate\b")
+_OPTIONS = re.compile(r"\s*(?:(?:-o|--out|--timeout)[\s=]+[^\s-]\S*\s+)*")
+_VERBS = ("connect", "use")
+_WORDS = ("--ask", "-o", "--timeout")
+_FUNCTIONS = (
+    "count", "sum", "min", "max", "avg", "now", "date_bin", "approx_percentile_cont", "coalesce", "substr", "length",
+    "lower", "upper", "arrow_cast", "array_has", "to_timestamp_millis", "json_get_str", "json_get_json", "json_get_int",
+    "json_get_bool", "json_get_float", "json_length",
+)  # fmt: skip
+
+
+class Offer(NamedTuple):
+    """One completion, and what it is: a table, a column, a keyword, a function, an option."""
+
+    text: str
+    kind: str
+
+
+class Completion:
+    """The completions of one shell; ``catalogue`` is that of the source at hand, None before there is one."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell = shell
+        self.catalogue: Catalogue | None = None
+
+    @context_matcher(identifier="restate_lab")  # type: ignore[untyped-decorator]
+    def matcher(self, context: CompletionContext) -> SimpleMatcherResult:
+        """Return what may stand at the cursor; nothing where it is not ours."""
+        lines = context.full_text.split("\n")
+        at = sum(len(line) + 1 for line in lines[: context.cursor_line]) + context.cursor_position
+        typed, offers = self.complete(context.full_text, at)
+        wanted = typed.lower()
+        fitting = [offer for offer in dict.fromkeys(offers) if offer.text.lower().startswith(wanted)]
+        return SimpleMatcherResult(
+            completions=[SimpleCompletion(text, type=kind) for text, kind in fitting],
+            matched_fragment=typed,
+            suppress=bool(fitting),
+            ordered=True,
+        )
+
+    def complete(self, text: str, at: int) -> tuple[str, list[Offer]]:
+        """Return what was typed of a word at the position, and what it may become, likeliest first."""
+        if asked := _ASK.search(text, 0, at):
+            return asked["typed"], _offers(question_names(), "question")
+        begins, ends = _argument(text, at)
+        if begins is None:
+            return "", []
+        return self._behind_the_magic(text[begins:ends], at - begins, is_cell=_CELL.match(text) is not None)
+
+    def _behind_the_magic(self, text: str, at: int, *, is_cell: bool) -> tuple[str, list[Offer]]:
+        head = text[:at]
+        for wanted in _WANTED:
+            found = wanted.pattern.match(head)
+            if found and not (is_cell and wanted.is_for_lines):
+                return found["typed"], _offers(wanted.names(self, found), wanted.kind)
+        begins = match.end() if (match := _OPTIONS.match(text)) else 0
+        if at < begins:
+            return "", []
+        typed, offers = self._in_sql(text[begins:], at - begins)
+        is_first = not is_cell and head.strip() == typed
+        return typed, [*_offers(_VERBS, "option"), *offers] if is_first else offers
+
+    def _in_sql(self, statement: str, at: int) -> tuple[str, list[Offer]]:
+        cursor = cursor_in(statement, at)
+        if cursor is None:
+            return "", []
+        if cursor.expects == "parameter":
+            return cursor.typed, _offers(self.variables(), "parameter")
+        columns = self.catalogue.columns() if self.catalogue else {}
+        # What is being typed is no alias yet.
+        named = tables_in(f"{statement[: at - len(cursor.typed)]} {statement[at:]}")
+        if cursor.expects == "table":
+            return cursor.typed, _offers([*(name for name, table in named.items() if not table), *columns], "table")
+        if cursor.qualifier:
+            return cursor.typed, _offers(columns.get(named.get(cursor.qualifier, cursor.qualifier), ()), "column")
+        return cursor.typed, list(_anything(cursor.typed, columns, named))
+
+    def variables(self) -> list[str]:
+        """Return the names of what the user holds."""
+        hidden = self._shell.user_ns_hidden
+        return sorted(
+            name
+            for name, value in self._shell.user_ns.items()
+            if not name.startswith("_")
+            and name not in hidden
+            and not isinstance(value, ModuleType | FunctionType | type)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is no SQL, by what stands before it; ``is_for_lines`` where a cell's SQL could look like that."""
+
+    pattern: re.Pattern[str]
+    kind: str
+    names: Callable[[Completion, re.Match[str]], Iterable[str]]
+    is_for_lines: bool = False
+
+
+_WANTED = (
+    _Wanted(re.compile(r"(?:.*\s)?--ask[\s=]+(?P<typed>\w*)\Z"), "question", lambda _, __: question_names()),
+    _Wanted(
+        re.compile(r"(?:.*\s)?--ask[\s=]+(?P<question>\w+)\s(?:.*\s)?(?P<typed>\w*)\Z", re.DOTALL),
+        "parameter",
+        lambda _, found: [f"{parameter.name}=" for parameter in parameters_of(found["question"])],
+    ),
+    _Wanted(re.compile(r"\s*(?P<typed>-[\w-]*)\Z"), "option", lambda _, __: _WORDS),
+    _Wanted(
+        re.compile(r"\s*connect\s+(?P<typed>\S*)\Z"), "environment", lambda _, __: environments(), is_for_lines=True
+    ),
+    _Wanted(
+        re.compile(r"\s*use\s+(?P<typed>\w*)\Z"),
+        "variable",
+        lambda completion, _: completion.variables(),
+        is_for_lines=True,
+    ),
+)
+
+
+def _argument(text: str, at: int) -> tuple[int | None, int]:
+    """Return where the text behind the magic begins and ends; None where the position is in no magic of ours."""
+    if cell := _CELL.match(text):
+        return (cell.end() if at >= cell.end() else None), len(text)
+    begins = text.rfind("\n", 0, at) + 1
+    ends = text.find("\n", at)
+    line = _LINE.match(text, begins)
+    is_inside = line is not None and line.end() <= at
+    return (line.end() if line and is_inside else None), ends if ends >= 0 else len(text)
+
+
+def _anything(typed: str, columns: Columns, named: dict[str, str]) -> Iterator[Offer]:
+    """Give columns first, of the tables in the statement or of all where it names none; then the rest."""
+    tables = [table for table in named.values() if table in columns] or list(columns)
+    yield from _offers([column for table in tables for column in columns[table]], "column")
+    yield from _offers(named, "table")
+    # An editor drops what does not begin as typed.
+    keywords = KEYWORDS if typed != typed.lower() or not typed else [word.lower() for word in KEYWORDS]
+    yield from _offers(keywords, "keyword")
+    yield from _offers(_FUNCTIONS, "function")
+
+
+def _offers(texts: Iterable[str], kind: str) -> list[Offer]:
+    return [Offer(text, kind) for text in texts]

@@ -1,0 +1,117 @@
+"""An error as text for people: one line, and below it the line of SQL with a mark under the place that is meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from restate_lab.client.literal import is_list, literal, literals
+from restate_lab.client.sqltokens import Token, tokens
+from restate_lab.client.statement import bind
+from restate_lab.errors import QueryRefused, RestateLabError, StatementError, UnknownName
+from restate_lab.panels.grid_cells import visible
+
+__all__ = ["marked", "one_line"]
+
+_PLACE = re.compile(r"\bline:? (\d+), column:? (\d+)", re.IGNORECASE)
+_SENT_PLACE = re.compile(r" at Line: \d+, Column: \d+")
+_UNKNOWN = re.compile(r"there is no (?:table|column|function) (\S+) on this server")
+_WIDTH = 110  # characters of a line of SQL that are shown
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says in one line; what a terminal would obey is made visible."""
+    return visible(" ".join(str(error).split())) or type(error).__name__
+
+
+def marked(error: RestateLabError, statement: str = "", values: Mapping[str, Any] | None = None) -> str:
+    """Return what an error says in one line, and where it is about a place in the statement, that line and a mark.
+
+    ``values`` are those that were bound to the statement's parameters: the server counts in what it was sent.
+    """
+    place = _place(error, statement, values or {}) if statement else None
+    if place is None:
+        return one_line(error)
+    said = one_line(error)
+    if isinstance(error, QueryRefused):
+        said = _SENT_PLACE.sub("", said)  # the mark says it better: the server counted in what it was sent
+    return "\n".join([said, *_shown(statement, min(place, len(statement)))])
+
+
+def _place(error: RestateLabError, statement: str, values: Mapping[str, Any]) -> int | None:
+    """Return the position in the statement as it was written, or None."""
+    if isinstance(error, UnknownName):
+        found = _UNKNOWN.search(str(error))
+        return _position_of(found[1], statement) if found else None
+    if isinstance(error, StatementError):
+        return _offset(statement, _PLACE.search(str(error)))
+    if not isinstance(error, QueryRefused):
+        return None
+    if error.reason.rstrip('")').endswith("found: EOF"):
+        return len(statement.rstrip().removesuffix(";"))
+    sent = bind(statement, values)
+    at = _offset(sent, _PLACE.search(error.reason))
+    return None if at is None else _unbound(statement, sent, values, at)
+
+
+def _offset(text: str, place: re.Match[str] | None) -> int | None:
+    if place is None:
+        return None
+    line, column = int(place[1]), int(place[2])
+    lines = text.split("\n")
+    if not 1 <= line <= len(lines):
+        return None
+    return sum(len(each) + 1 for each in lines[: line - 1]) + min(column - 1, len(lines[line - 1]))
+
+
+def _position_of(name: str, statement: str) -> int | None:
+    """Return where a name stands first, as a name and not within a text or a comment."""
+    wanted = [part.strip('"').lower() for part in name.split(".")]
+    for at, spelled in _names(statement):
+        if spelled == wanted[-1]:
+            return at
+    return None
+
+
+def _names(statement: str) -> Iterable[tuple[int, str]]:
+    for token in tokens(statement):
+        if token.kind in {"word", "name"}:
+            yield token.start, statement[token.start : token.end].strip('"').lower()
+        elif token.kind == "items":
+            run = re.sub(r"'(?:[^']|'')*'", lambda text: " " * len(text[0]), statement[token.start : token.end])
+            yield from ((token.start + word.start(), word[0].lower()) for word in re.finditer(r"[^\W\d]\w*", run))
+
+
+def _unbound(statement: str, sent: str, values: Mapping[str, Any], at: int) -> int:
+    """Return the position in the statement for one in what was sent, where each ``:name`` has become a literal."""
+    shift = 0
+    for parameter in (token for token in tokens(statement) if token.kind == "param"):
+        start = parameter.start + shift
+        length = _length(sent, start, parameter, values[parameter.text])
+        if at < start:
+            break
+        if at < start + length:
+            return parameter.start
+        shift += length - (parameter.end - parameter.start)
+    return at - shift
+
+
+def _length(sent: str, start: int, parameter: Token, value: Any) -> int:
+    """Return how long the literal of a value is in what was sent."""
+    if not is_list(value):
+        return len(literal(value, name=parameter.text))
+    joined = ",".join(literals(value, name=parameter.text))
+    return len(joined) + (2 if sent.startswith(f"({joined})", start) else 0)
+
+
+def _shown(statement: str, place: int) -> list[str]:
+    """Return the line with the place, and a line with the mark; of a long line the part around it."""
+    begins = statement.rfind("\n", 0, place) + 1
+    ends = statement.find("\n", place)
+    line, column = statement[begins : ends if ends >= 0 else None], place - begins
+    line = "".join(each if len(visible(each)) == 1 else "�" for each in line.replace("\t", " "))
+    start = max(0, min(column - _WIDTH * 2 // 3, len(line) - _WIDTH))
+    part = line[start : start + _WIDTH].rstrip()
+    before, after = "…" if start else "", "…" if start + _WIDTH < len(line) else ""
+    return [f"  {before}{part}{after}", f"  {' ' * (len(before) + column - start)}^"]

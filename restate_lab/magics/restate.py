@@ -1,0 +1,157 @@
+"""The magic: it takes its line apart, calls one function, and hands back what that gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_local_scope, no_var_expand
+
+from restate_lab.analysis.checks.words import counted
+from restate_lab.analysis.question_texts import from_texts
+from restate_lab.analysis.questions import answer
+from restate_lab.client.lab import connect
+from restate_lab.client.statement import parameter_names
+from restate_lab.errors import ArgumentError, RestateLabError, Truncated
+from restate_lab.magics.catalogue import Catalogue
+from restate_lab.magics.completion import Completion
+from restate_lab.magics.line import Request, parse
+from restate_lab.magics.marking import marked
+from restate_lab.progress import say
+from restate_lab.source import Source
+
+__all__ = ["RestateMagics", "add", "remove"]
+
+_NAME = "restate"
+
+
+@magics_class
+class RestateMagics(Magics):
+    """The magics of one shell, and the source that they ask."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell)
+        self._ip = shell
+        self.source: Source | None = None
+        self.completion = Completion(shell)
+
+    @no_var_expand
+    @needs_local_scope
+    @line_cell_magic
+    def restate(self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None) -> Any:
+        """Ask a Restate cluster in SQL, or by the name of a question.
+
+        ::
+
+            %restate                             the cluster: its card, and its Lab as the value
+            %restate connect                     the cluster of the restate CLI
+            %restate connect prod --read-only    an environment of the CLI, or an address (http://…)
+            %restate use old                     what a variable of yours holds: a Lab, or Evidence
+            stuck = %restate SELECT id FROM sys_invocation WHERE target_service_name = :service
+            %restate --ask wakes_next until=2h   a named question; rl.questions() lists them
+            %restate --ask callers ids=:stuck    with a variable of yours as a parameter
+
+            %%restate -o frame --timeout 300
+            SELECT …                             the frame goes into a variable; without -o it is the cell's value
+
+        ``:name`` in SQL is the variable of that name. Nothing else is put in: ``{x}`` and ``$x`` stay as they are.
+        """
+        names = {**self._ip.user_ns, **(local_ns or {})}
+        with _readable():
+            request = parse(line, cell)
+            result = _VERBS[request.verb](self, request, names)
+        if not request.out:
+            return result
+        self._ip.user_ns[request.out] = result
+        shape = f"{counted(len(result), 'row')} × {counted(len(result.columns), 'column')}"
+        print(f"{request.out}: {shape}")  # noqa: T201 - a person reads it
+        return None
+
+    def take(self, source: Source) -> Source:
+        """Ask this source from now on."""
+        self.source = source
+        self.completion.catalogue = Catalogue(source)
+        return source
+
+    def asked(self) -> Source:
+        """Return the source to ask: the one at hand, else the cluster that the restate CLI would take."""
+        return self.source or self.take(connect())
+
+
+def _status(magics: RestateMagics, _: Request, __: Mapping[str, Any]) -> Source:
+    return magics.asked()
+
+
+def _connect(magics: RestateMagics, request: Request, _: Mapping[str, Any]) -> Source:
+    return magics.take(connect(request.text or None, read_only=request.read_only))
+
+
+def _use(magics: RestateMagics, request: Request, names: Mapping[str, Any]) -> Source:
+    found = _variable(request.text, names)
+    if not isinstance(found, Source):
+        raise ArgumentError(f"{request.text} holds a {type(found).__name__}: give a Lab or Evidence.")
+    return magics.take(found)
+
+
+def _ask(magics: RestateMagics, request: Request, names: Mapping[str, Any]) -> Any:
+    texts = {name: text for name, text in request.parameters.items() if not _is_variable(text)}
+    given = {name: _variable(text[1:], names) for name, text in request.parameters.items() if _is_variable(text)}
+    values = from_texts(request.text, texts) | given
+    frame = answer(magics.asked(), request.text, timeout=request.timeout, **values)
+    if "truncated" in frame.attrs:
+        say(f"{Truncated.__name__}: {frame.attrs['truncated']['message']}")
+    return frame
+
+
+def _sql(magics: RestateMagics, request: Request, names: Mapping[str, Any]) -> Any:
+    values: dict[str, Any] = {}
+    with _readable(request.text, values):
+        values.update({name: names[name] for name in parameter_names(request.text) if name in names})
+        return magics.asked().sql(request.text, params=values, timeout=request.timeout)
+
+
+_VERBS = {"status": _status, "connect": _connect, "use": _use, "ask": _ask, "sql": _sql}
+
+
+def _is_variable(text: str) -> bool:
+    return text.startswith(":") and text[1:].isidentifier()
+
+
+def _variable(name: str, names: Mapping[str, Any]) -> Any:
+    if name not in names:
+        raise ArgumentError(f"there is no variable {name} in this notebook.")
+    return names[name]
+
+
+@contextmanager
+def _readable(statement: str = "", values: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Let errors of ours be shown without a traceback, with a mark in the statement; they stay what they are."""
+    try:
+        yield
+    except RestateLabError as error:
+        if not hasattr(error, "_render_traceback_"):
+            lines = f"{type(error).__name__}: {marked(error, statement, values)}".splitlines()
+            # What IPython looks for on an exception that it is to show.
+            error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
+        raise
+
+
+def add(ip: InteractiveShell) -> None:
+    """Register the magics and their completion; what an earlier load had added is taken away first."""
+    remove(ip)
+    magics = RestateMagics(ip)
+    ip.register_magics(magics)
+    ip.Completer.custom_matchers.append(magics.completion.matcher)
+
+
+def remove(ip: InteractiveShell) -> None:
+    """Take the magics and their completion away; a Lab that the user holds stays open."""
+    magics = ip.magics_manager.registry.pop(RestateMagics.__name__, None)
+    if magics is None:
+        return
+    for kind in ("line", "cell"):
+        ip.magics_manager.magics[kind].pop(_NAME, None)
+    matchers = ip.Completer.custom_matchers
+    matchers[:] = [matcher for matcher in matchers if matcher != magics.completion.matcher]

@@ -1,0 +1,106 @@
+"""What SQL may go on with at the cursor: read from the statement around it, however unfinished it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from restate_lab.client.sqltokens import Token, tokens
+from restate_lab.errors import StatementError
+
+__all__ = ["KEYWORDS", "Cursor", "cursor_in", "tables_in"]
+
+KEYWORDS = (
+    "SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "LIMIT", "JOIN", "LEFT JOIN", "ON", "AND", "OR", "NOT", "IN",
+    "IS NULL", "IS NOT NULL", "LIKE", "BETWEEN", "AS", "DISTINCT", "COUNT(*)", "DESC", "ASC", "HAVING", "WITH",
+    "CASE WHEN", "THEN", "ELSE", "END", "UNION ALL", "CAST", "INTERVAL", "EXISTS", "USING", "EXPLAIN", "DESCRIBE",
+    "INNER JOIN", "FULL JOIN", "OFFSET", "NULL", "TRUE", "FALSE", "NULLS LAST", "OVER", "PARTITION BY",
+)  # fmt: skip
+
+_BEFORE_TABLE = {"FROM", "JOIN", "DESCRIBE"}
+_CLAUSES = {"SELECT", "FROM", "JOIN", "WHERE", "ON", "BY", "HAVING", "LIMIT", "DESCRIBE", "USING"}
+_NO_ALIAS = {word for keyword in KEYWORDS for word in keyword.split()} | {
+    "RIGHT", "CROSS", "NATURAL", "OUTER", "ANTI", "SEMI", "UNION", "EXCEPT", "INTERSECT", "WINDOW", "FETCH", "FOR",
+}  # fmt: skip
+_QUIET = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
+_ALIAS = rf"(?P<alias>(?!(?:{'|'.join(sorted(_NO_ALIAS - {'COUNT(*)'}))})\b)[^\W\d]\w*)"
+_ITEM = rf'"?(?:\w+"?\."?)*(?P<table>\w+)"?(?:\s+(?:AS\s+)?{_ALIAS})?'
+_TABLE = re.compile(rf"(?:\b(?P<word>FROM|JOIN)\s+|(?P<comma>,)\s*){_ITEM}", re.IGNORECASE)
+_CTE = re.compile(r"(?:\bWITH\s+(?:RECURSIVE\s+)?|,\s*)(\w+)\s+AS\s*\(", re.IGNORECASE)
+_TYPED = re.compile(r"\w*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """What is expected: "table", "column" (of ``qualifier``, where there is one), "parameter", or "anything"."""
+
+    expects: Literal["table", "column", "parameter", "anything"]
+    typed: str
+    qualifier: str = ""
+
+
+def cursor_in(statement: str, at: int) -> Cursor | None:
+    """Return what may stand at a position; None within a text, a comment, a quoted name or a number."""
+    found = _TYPED.search(statement, 0, at)
+    typed = statement[found.start() : at] if found else ""
+    head = statement[: at - len(typed)]
+    try:
+        before = list(tokens(head))
+    except StatementError:  # something is open
+        return None
+    if typed[:1].isdigit() or "--" in head[before[-1].end if before else 0 :].rpartition("\n")[2]:
+        return None
+    last = before[-1] if before else Token("", "", 0, 0)
+    if last.text == "." and last.end == len(head):
+        owner = _spelled(head, before[-2]) if len(before) > 1 else ""
+        return Cursor("column", typed, owner)
+    if last.text == ":" and last.end == len(head):
+        return Cursor("parameter", typed)
+    return Cursor("table" if _awaits_table(before) else "anything", typed)
+
+
+def tables_in(statement: str) -> dict[str, str]:
+    """Return the tables of a statement by the names that its columns may carry: alias → table, table → table."""
+    text = _QUIET.sub(" ", statement)
+    found: dict[str, str] = {}
+    in_from = False
+    for match in _TABLE.finditer(text):
+        if match["comma"] and not (in_from and _is_in_from(text, match.start())):
+            continue
+        in_from = True
+        found[(match["alias"] or match["table"]).lower()] = match["table"].lower()
+    return found | {name.lower(): "" for name in _CTE.findall(text)}
+
+
+def _is_in_from(text: str, at: int) -> bool:
+    """Tell whether a comma separates tables: the last clause before it is FROM or JOIN."""
+    words = [word for word in re.findall(r"\w+", text[:at].upper()) if word in _CLAUSES]
+    return bool(words) and words[-1] in _BEFORE_TABLE
+
+
+def _awaits_table(before: Sequence[Token]) -> bool:
+    if not before:
+        return False
+    if before[-1].kind == "word":
+        return before[-1].text in _BEFORE_TABLE
+    if before[-1].kind not in {"comma", "items"}:
+        return False
+    return next(_clauses(before), "") in _BEFORE_TABLE
+
+
+def _clauses(before: Sequence[Token]) -> Iterator[str]:
+    """Give the clauses that the end of these tokens stands in, the innermost first."""
+    depth = 0
+    for token in reversed(before):
+        if token.kind == "close":
+            depth += 1
+        elif token.kind == "open":
+            depth = max(0, depth - 1)
+        elif token.kind == "word" and depth == 0 and token.text in _CLAUSES:
+            yield token.text
+
+
+def _spelled(text: str, token: Token) -> str:
+    return text[token.start : token.end].strip('"').lower()

@@ -1,0 +1,85 @@
+"""Texts and code below each other or side by side, each under a title; all of it text, code with a button to copy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any, Literal
+
+import anywidget
+import traitlets
+
+from restate_lab.panels.grid_cells import FULL, visible
+
+__all__ = ["Block", "Blocks", "Tone"]
+
+_HERE = Path(__file__).parent
+_TEXT = "font:12px/1.5 var(--jp-ui-font-family,system-ui,sans-serif);margin:4px 0"
+_PRE = "white-space:pre-wrap;overflow-wrap:anywhere;max-height:260px;overflow:auto;margin:2px 0"
+
+Tone = Literal["plain", "good", "warning", "bad"]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One text: ``is_code`` is set in code's letters and can be copied, ``is_value`` is set so and cannot."""
+
+    title: str
+    text: str
+    tone: Tone = "plain"
+    is_code: bool = False
+    is_value: bool = False
+
+
+class Blocks(anywidget.AnyWidget):
+    """Show blocks of text; from any thread. ``side_by_side`` sets values beside each other where there is room."""
+
+    _esm = (_HERE / "blocks.js").read_text("utf-8")
+    _css = (_HERE / "blocks.css").read_text("utf-8")
+
+    blocks = traitlets.List(traitlets.Dict()).tag(sync=True)
+    side_by_side = traitlets.Bool(default_value=False).tag(sync=True)
+
+    def __init__(self, *blocks: Block, side_by_side: bool = False) -> None:
+        super().__init__(side_by_side=side_by_side)
+        self.show(*blocks)
+
+    def show(self, *blocks: Block) -> None:
+        """Show these blocks instead of the last ones; what cannot be seen in a text is made visible."""
+        self.blocks = [
+            {
+                "title": visible(block.title[:200]),
+                "text": _cut(block.text),
+                "tone": block.tone,
+                "code": block.is_code,
+                "value": block.is_value,
+            }
+            for block in blocks
+        ]
+
+    @property
+    def text(self) -> str:
+        """Return all that is shown, as one text."""
+        return "\n".join(f"{block['title']}\n{block['text']}".strip() for block in self.blocks)
+
+    def static_html(self) -> str:
+        """Return the blocks as escaped HTML, for where there is no widget."""
+        return "".join(_static(block) for block in self.blocks)
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Refuse: a view shows the blocks, and sets nothing."""
+
+    def __repr__(self) -> str:
+        return f"<Blocks: {', '.join(block['title'] for block in self.blocks) or 'none'}>"
+
+
+def _cut(text: str) -> str:
+    shown = visible(text[:FULL], lines=True)
+    return shown if len(text) <= FULL else f"{shown}…\n({len(text):,} characters in all)"
+
+
+def _static(block: dict[str, Any]) -> str:
+    tag, style = ("pre", _PRE) if block["code"] or block["value"] else ("div", _PRE + ";font:inherit")
+    title = f"<b>{escape(block['title'])}</b>" if block["title"] else ""
+    return f'<div style="{_TEXT}">{title}<{tag} style="{style}">{escape(block["text"])}</{tag}></div>'

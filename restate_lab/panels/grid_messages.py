@@ -1,0 +1,183 @@
+"""What a view may say to its grid: one frozen value for each message, checked before anything is done.
+
+Rows are named by the number that the grid gave to their id, so that a message never means another row than the one
+that was seen. ``revision`` is that of the order on which a message relies.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from restate_lab.errors import ArgumentError
+
+__all__ = [
+    "Alive",
+    "Clear",
+    "Close",
+    "Detail",
+    "Extend",
+    "FilterBy",
+    "Message",
+    "OpenRow",
+    "Page",
+    "Select",
+    "SelectAll",
+    "ShowColumn",
+    "SortBy",
+    "Width",
+    "parse",
+]
+
+MOST_ROWS = 200  # of one page
+
+_View = Annotated[str, Field(min_length=1, max_length=40)]
+_Row = Annotated[int, Field(ge=0, lt=2**53)]
+_Name = Annotated[str, Field(max_length=200)]
+
+
+class _Message(BaseModel):
+    """A message; ``view`` is the view that sent it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    view: _View
+
+
+class Alive(_Message):
+    """The view is open; ``in_sight`` is whether a reader can see it. ``state`` asks for the state."""
+
+    type: Literal["alive"]
+    in_sight: bool
+    state: bool = False
+
+
+class Close(_Message):
+    """The view was closed."""
+
+    type: Literal["close"]
+
+
+class Page(_Message):
+    """It wants the cells of these rows; ``find`` is a row whose place it wants to know."""
+
+    type: Literal["page"]
+    seq: int
+    start: _Row
+    count: Annotated[int, Field(ge=0, le=MOST_ROWS)]
+    find: _Row | None = None
+
+
+class Detail(_Message):
+    """It wants all of one cell."""
+
+    type: Literal["detail"]
+    seq: int
+    row: _Row
+    column: _Name
+
+
+class Select(_Message):
+    """A row was selected, or taken out."""
+
+    type: Literal["select"]
+    row: _Row
+    on: bool
+
+
+class Extend(_Message):
+    """The rows between two were selected."""
+
+    type: Literal["extend"]
+    start: _Row
+    end: _Row
+    revision: int
+
+
+class SelectAll(_Message):
+    """All rows that the filter leaves were selected, or taken out."""
+
+    type: Literal["select_all"]
+    on: bool
+    revision: int
+
+
+class Clear(_Message):
+    """Nothing is to be selected."""
+
+    type: Literal["clear"]
+
+
+class OpenRow(_Message):
+    """A row was opened."""
+
+    type: Literal["open_row"]
+    row: _Row
+
+
+class SortBy(_Message):
+    """The order was chosen; ``column`` None is the frame's own."""
+
+    type: Literal["sort"]
+    column: _Name | None
+    descending: bool = False
+
+
+class FilterBy(_Message):
+    """A filter was typed; ``within`` is a column, or None for all."""
+
+    type: Literal["filter"]
+    text: Annotated[str, Field(max_length=1000)]
+    within: _Name | None = None
+
+
+class ShowColumn(_Message):
+    """A column was taken in or out."""
+
+    type: Literal["column"]
+    column: _Name
+    shown: bool
+
+
+class Width(_Message):
+    """A column was made wider or narrower, in pixels."""
+
+    type: Literal["width"]
+    column: _Name
+    pixels: Annotated[int, Field(ge=40, le=2000)]
+
+
+Message: TypeAlias = (
+    Alive
+    | Clear
+    | Close
+    | Detail
+    | Extend
+    | FilterBy
+    | OpenRow
+    | Page
+    | Select
+    | SelectAll
+    | ShowColumn
+    | SortBy
+    | Width
+)
+
+_ADAPTER: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
+
+
+def parse(content: object) -> Message:
+    """Return the message that a view sent.
+
+    Raises:
+        ArgumentError: it is none of them; the text names the fields that are wrong, and not what stood in them.
+    """
+    try:
+        return _ADAPTER.validate_python(content)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, each['loc'])) or 'message'}: {each['msg'][:200]}"
+            for each in error.errors(include_input=False, include_url=False, include_context=False)[:3]
+        )
+        raise ArgumentError(f"the table's view sent what it may not send ({wrong}). Reload the page.") from error

@@ -1,0 +1,180 @@
+// The head of a panel. It shows texts as text, says whether the panel is in sight, and keeps the notebook's shortcuts
+// away from the panel's keys. head.py says what may be sent.
+
+const BEAT = 10_000; // ms between two signs of life
+const SLOW = 2_000; // ms after which waiting is said
+const PANEL = ".rl-panel";
+const TYPED = "input:not([type=checkbox]):not([type=radio]), textarea, select";
+
+function make(tag, name, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  if (name) element.className = name;
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children);
+  return element;
+}
+
+class HeadView {
+  constructor(model, el) {
+    this.model = model;
+    this.el = el;
+    this.id = Array.from(crypto.getRandomValues(new Uint32Array(3)), (n) => n.toString(36)).join("");
+    this.abort = new AbortController();
+    this.inSight = null;
+    this.inWindow = false;
+    this.busySince = null;
+    this.build();
+    this.listen();
+    this.draw();
+  }
+
+  build() {
+    this.heading = make("span", "rl-heading");
+    this.place = make("span", "rl-place");
+    this.cost = make("span", "rl-cost");
+    this.liveBox = make("input", "", { type: "checkbox" });
+    this.live = make("label", "rl-live", {}, this.liveBox, "live");
+    this.refresh = make("button", "rl-button", { type: "button" }, "Refresh");
+    this.copy = make("button", "rl-button", { type: "button" }, "Copy as code");
+    const tools = make("div", "rl-tools", {}, this.cost, this.live, this.refresh, this.copy);
+    const bar = make("div", "rl-headbar", {}, make("div", "rl-where", {}, this.heading, this.place), tools);
+    this.banner = make("div", "rl-banner", { role: "alert" });
+    this.error = make("div", "rl-error", { role: "alert" });
+    this.said = make("div", "rl-happened", { role: "status", "aria-live": "polite" });
+    this.brief = make("span", "rl-brief");
+    this.whole = make("pre", "rl-sql");
+    const summary = make("summary", "", {}, make("b", "", {}, "SQL"), " ", this.brief);
+    this.sql = make("details", "rl-sqlbox", {}, summary, this.whole);
+    this.root = make("div", "rl-panelhead", {}, bar, this.banner, this.error, this.said, this.sql);
+    this.el.append(this.root);
+  }
+
+  listen() {
+    const signal = this.abort.signal;
+    const on = (target, name, act, options = {}) => target.addEventListener(name, act.bind(this), { signal, ...options });
+    this.model.on("change", (this.draw = this.draw.bind(this)));
+    on(window, "keydown", this.keepShortcuts, { capture: true });
+    on(document, "visibilitychange", this.look);
+    on(this.refresh, "click", () => this.send({ type: "refresh" }));
+    on(this.liveBox, "change", () => this.send({ type: "live", on: this.liveBox.checked }));
+    on(this.copy, "click", this.copyCode);
+    this.beat = setInterval(() => this.look(true), BEAT);
+    this.watch = setInterval(() => this.sayWaiting(), 500);
+    this.observer = new IntersectionObserver((entries) => {
+      this.inWindow = entries.some((entry) => entry.isIntersecting);
+      this.look();
+    });
+    requestAnimationFrame(() => this.observe());
+  }
+
+  observe() {
+    if (this.abort.signal.aborted) return;
+    this.panel = this.el.closest(PANEL);
+    if (!this.panel) return requestAnimationFrame(() => this.observe());
+    this.panel.addEventListener("keydown", (event) => this.stopKeys(event), { signal: this.abort.signal });
+    this.observer.observe(this.panel);
+  }
+
+  stop() {
+    this.abort.abort();
+    this.observer.disconnect();
+    clearInterval(this.beat);
+    clearInterval(this.watch);
+    this.model.off("change", this.draw);
+    this.send({ type: "close" });
+  }
+
+  send(message) {
+    try {
+      this.model.send({ ...message, view: this.id });
+    } catch (error) {
+      this.error.textContent = `The kernel cannot be reached: ${error.message}`;
+    }
+  }
+
+  look(always = false) {
+    const now = this.inWindow && document.visibilityState === "visible";
+    if (now === this.inSight && !(always && now)) return;
+    this.inSight = now;
+    this.send({ type: "alive", in_sight: now });
+  }
+
+  draw() {
+    const get = (name) => this.model.get(name);
+    this.heading.textContent = get("heading");
+    this.place.textContent = get("place");
+    this.cost.textContent = get("cost");
+    for (const name of ["banner", "error", "said"]) {
+      if (this[name].textContent !== get(name)) this[name].textContent = get(name);
+    }
+    this.live.hidden = get("live") === null;
+    this.liveBox.checked = get("live") === true;
+    this.copy.hidden = !get("code");
+    this.copy.title = get("code");
+    const sql = get("sql");
+    this.sql.hidden = !sql;
+    this.brief.textContent = brief(sql);
+    this.whole.textContent = sql;
+    if (!get("busy")) this.busySince = null;
+    else this.busySince ??= performance.now();
+    this.root.toggleAttribute("data-busy", get("busy"));
+    this.sayWaiting();
+  }
+
+  sayWaiting() {
+    if (this.busySince === null) return;
+    const waited = performance.now() - this.busySince;
+    if (waited > SLOW) this.cost.textContent = `reading, ${Math.round(waited / 1000)} s so far …`;
+  }
+
+  async copyCode() {
+    const code = this.model.get("code");
+    const isCopied = await navigator.clipboard?.writeText(code).then(() => true, () => false) || copyOldWay(code);
+    this.said.textContent = isCopied ? `Copied: ${code}` : `Copying is not allowed here; this is the line: ${code}`;
+  }
+
+  /** Tell whether a key is meant for the panel and not for the notebook around it. */
+  isOurs(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return event.target.matches(TYPED);
+    return event.key !== "Enter" || !event.shiftKey;
+  }
+
+  stopKeys(event) {
+    if (this.isOurs(event)) event.stopPropagation();
+  }
+
+  /** Keep the notebook from keys of the panel where it listens before the panel does. */
+  keepShortcuts(event) {
+    if (!this.panel?.contains(event.target) || event.target.closest(".rl-grid")) return;
+    event.target.toggleAttribute("data-lm-suppress-shortcuts", this.isOurs(event));
+  }
+}
+
+/** Return what a statement asks for, on one line: its conditions and all from there on, or all where it has parts. */
+function brief(sql) {
+  const own = sql.lastIndexOf("WHERE s.");
+  const where = own < 0 ? sql.indexOf("WHERE") : own;
+  const asked = sql.slice(Math.max(where, 0)).replaceAll(/\s+/g, " ").replaceAll("))", "").replace(" WHERE ", " AND ");
+  const isWhole = [...asked].reduce((depth, c) => (depth < 0 ? depth : depth + (c === "(") - (c === ")")), 0) === 0;
+  return isWhole ? asked : sql.replaceAll(/\s+/g, " ");
+}
+
+/** Copy where a page is not served over https: there is no clipboard API then. */
+function copyOldWay(text) {
+  const area = make("textarea", "", { "aria-hidden": "true", style: "position:fixed;opacity:0" });
+  const before = document.activeElement;
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  const isCopied = document.execCommand("copy");
+  area.remove();
+  before?.focus();
+  return isCopied;
+}
+
+function render({ model, el }) {
+  const view = new HeadView(model, el);
+  return () => view.stop();
+}
+
+export default { render };

@@ -1,0 +1,219 @@
+"""InvocationsPanel: find invocations on the server, watch them, open one, and act on those selected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import ipywidgets as widgets
+import pandas as pd
+
+from restate_lab.actions.planned import Plan
+from restate_lab.analysis.times import TimeInput
+from restate_lab.panels.action_bar import ActionBar
+from restate_lab.panels.filter_bar import FilterBar
+from restate_lab.panels.filters import MOST, Filters, Statement
+from restate_lab.panels.grid import Grid
+from restate_lab.panels.invocation import InvocationPanel
+from restate_lab.panels.invocation_rows import Rows, read_rows
+from restate_lab.panels.panel import Panel
+from restate_lab.source import Source
+
+__all__ = ["InvocationsPanel"]
+
+_COLUMNS = ("status", "target", "failure", "retry_count", "next_retry_at", "created_at", "modified_at", "id")
+_SERVICES = "SELECT DISTINCT name FROM sys_service ORDER BY name"
+
+
+class InvocationsPanel(Panel):
+    """Show the invocations that the filters leave, newest first; open one, select some, act on them.
+
+    By default those that have not ended, at most 10,000; the panel says how many there are. The server applies the
+    filters: ``status`` (words of Restate's, or "all"), ``service, handler, key``, ``deployment``, ``since, until``
+    (created then: an age such as "2h", or a moment with its zone), ``age`` (created at least so long ago),
+    ``error_code``, ``retries`` (``retry_count`` is at least this), ``text`` (stands in the failure), ``id``, ``limit``.
+    The field in the table's own bar looks through the rows that were read.
+
+    ``refresh`` is how often it reads again while it is in sight: seconds, "10s", or None; never more often than ten
+    times what the last read took. ``tz`` is the zone of the times, ``height`` the table's, in pixels.
+
+    ``frame`` has what is shown, ``selected`` the selected ids, ``sql`` and ``params`` the statement, ``opened`` the
+    InvocationPanel beside the table, ``plan`` the last plan. Errors stand in the panel, and in ``error``.
+
+    Raises:
+        ArgumentError: a filter does not fit.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        /,
+        *,
+        status: str | Sequence[str] | None = None,
+        service: str | None = None,
+        handler: str | None = None,
+        key: str | None = None,
+        deployment: str | None = None,
+        since: TimeInput | None = None,
+        until: TimeInput | None = None,
+        age: str | timedelta | None = None,
+        error_code: str | None = None,
+        retries: int | None = None,
+        text: str | None = None,
+        id: str | Sequence[str] | None = None,  # noqa: A002 - the column's name
+        limit: int = MOST,
+        refresh: float | str | None = 5.0,
+        tz: str = "UTC",
+        height: int = 420,
+    ) -> None:
+        self._filters = Filters(
+            status=status,  # type: ignore[arg-type] # Filters makes tuples of them
+            service=service,
+            handler=handler,
+            key=key,
+            deployment=deployment,
+            since=since,
+            until=until,
+            age=age,
+            error_code=error_code,
+            retries=retries,
+            text=text,
+            id=id,  # type: ignore[arg-type]
+            limit=limit,
+        )
+        self._start(source, refresh, tz, height)
+
+    def _start(self, source: Source, refresh: float | str | None, tz: str, height: int) -> None:
+        self._rows: Rows | None = None
+        self._services: tuple[str, ...] | None = None
+        self._tz = tz
+        self.opened: InvocationPanel | None = None
+        self.grid = Grid(noun="invocations", tz=tz, height=height)
+        super().__init__(source, title="invocations", refresh=refresh)
+        self._bar = FilterBar(self._filters, self.handled(self._apply))
+        self._actions = ActionBar(source, handled=self.handled, say=self.say, acted=self._acted, label=_selected_words)
+        self.ends_with(self._actions)
+        self._beside = widgets.Box([self.grid])
+        self._beside.add_class("rl-beside")
+        self.grid.on_select(self.handled(lambda _: self._offer()))
+        self.grid.on_open(self.handled(self.open_invocation))
+        self.body = (self._bar, self._actions, self._beside)
+        self.refresh()
+
+    @property
+    def filters(self) -> Filters:
+        """Return what is filtered; set it to show others."""
+        return self._filters
+
+    @filters.setter
+    def filters(self, filters: Filters) -> None:
+        self._bar.filters = filters
+        self._filters = filters
+        self.ask()
+
+    def look_for(self, **filters: Any) -> None:
+        """Show what these filters leave, in place of those before; they are the panel's own keywords."""
+        self.filters = Filters(**filters)
+
+    def open_invocation(self, invocation_id: str) -> InvocationPanel:
+        """Show one invocation beside the table, and return its panel."""
+        if self.opened is not None:
+            self.opened.show_invocation(invocation_id)
+            return self.opened
+        panel = InvocationPanel(
+            self.source, invocation_id, refresh=self._every, tz=self._tz, on_close=self._close_opened, wait=False
+        )
+        panel.on_acted = self.ask
+        self.ends_with(panel)
+        self.opened = panel
+        self._beside.children = (self.grid, panel)
+        return panel
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Return what is shown, one row per invocation, newest first.
+
+        Columns: ``id, target, target_service_name, target_handler_name, target_service_key, target_service_ty, status``
+        (a word of STATUSES), ``created_at, modified_at, scheduled_start_at, completed_at`` (UTC), ``retry_count,
+        next_retry_at, error_code, failure`` (its first line), ``deployment_id, invoked_by_id, journal_size``. Failures
+        of paused ones and of long back-offs on servers with vqueues are read from the journals' events.
+        """
+        return self.grid.frame
+
+    @property
+    def selected(self) -> list[str]:
+        """Return the selected ids, in the order of the frame; set it to select."""
+        return self.grid.selected
+
+    @selected.setter
+    def selected(self, ids: Iterable[str]) -> None:
+        self.grid.selected = ids
+
+    @property
+    def plan(self) -> Plan | None:
+        """Return the plan that is shown or was executed last, of the selected ones or of the opened one."""
+        return self._actions.plan or (self.opened.plan if self.opened else None)
+
+    @property
+    def sql(self) -> str:
+        """Return the statement of the last read; failures that stand in events alone are added by another one."""
+        return self._statement.sql
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """Return the values of the statement's parameters."""
+        return self._statement.params
+
+    @property
+    def code(self) -> str:
+        """Return the call that makes this panel."""
+        given = "".join(f", {name}={value!r}" for name, value in self._filters.given.items())
+        return f"rl.InvocationsPanel(lab{given})"
+
+    @property
+    def _statement(self) -> Statement:
+        return self._rows.statement if self._rows else Statement("", {})
+
+    def _read(self) -> Rows:
+        if self._services is None:
+            self._services = tuple(self.reads.sql(_SERVICES)["name"])
+        return read_rows(self.reads, self._filters)
+
+    def _show(self, found: Rows) -> None:
+        first = self._rows is None
+        self._rows = found
+        self._bar.suggest("service", self._services or ())
+        self.grid.refresh(found.frame, total=found.total, note=found.note)
+        if first:
+            self.grid.columns = _COLUMNS
+        self._offer()
+
+    def _static(self) -> Iterator[str]:
+        yield self.grid._repr_mimebundle_()[0]["text/html"]
+        if self.opened is not None:
+            yield self.opened._repr_mimebundle_()["text/html"]
+
+    def _apply(self) -> None:
+        self._filters = self._bar.filters
+        self.ask()
+
+    def _offer(self) -> None:
+        ids = self.selected
+        statuses = self.grid.frame.set_index("id")["status"].reindex(ids) if ids else pd.Series(dtype=object)
+        self._actions.offer(ids, sorted(set(statuses.dropna())))
+
+    def _acted(self) -> None:
+        self.ask()
+        if self.opened is not None:
+            self.opened.ask()
+
+    def _close_opened(self) -> None:
+        if self.opened is not None:
+            self._beside.children = (self.grid,)
+            self.opened.close()
+            self.opened = None
+
+
+def _selected_words(number: int) -> str:
+    return f"{number:,} selected:" if number else "Click a row to open it; tick rows to act on them."

@@ -1,0 +1,300 @@
+"""The base of every panel: it reads in a thread, shows errors in words, says what reading costs, and ends with close().
+
+A panel says how to read (``_read``), how to show what was read (``_show``) and which line makes it (``code``); the rest
+is here. ``_read`` runs in the panel's thread or in the caller's, one at a time, and touches no widget. ``_show`` runs
+right after it, in the same thread: traits may be set from any thread, and nothing may print.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from html import escape
+from typing import Any
+
+import ipywidgets as widgets
+import pandas as pd
+
+from restate_lab.durations import parse_duration
+from restate_lab.errors import ArgumentError
+from restate_lab.panels.head import Head
+from restate_lab.panels.quiet_source import Closed, QuietSource, is_live
+from restate_lab.panels.refresher import LOST, Pace, Refresher
+from restate_lab.progress import heard_by
+from restate_lab.source import Source
+
+__all__ = ["Panel", "why_read_only"]
+
+_LINE = "font:12px/1.6 var(--jp-ui-font-family,system-ui,sans-serif);margin:4px 0"
+
+
+class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
+    """One panel over a source; use a subclass.
+
+    ``title`` is what it shows. ``refresh`` is how often it reads again while somebody sees it: seconds, a length such
+    as "10s", or None for only when asked. It never reads more often than ten times what the last read took.
+
+    A subclass makes its widgets, calls ``super().__init__``, sets ``self.body`` and then calls ``self.refresh()``.
+    Handlers go through ``self.handled(…)``; those that want another read call ``self.ask()``, which does not block.
+    """
+
+    _finalizer: Callable[[], object] | None = None
+    _parts: tuple[Any, ...] = ()
+
+    def __init__(self, source: Source, *, title: str, refresh: float | str | None = 5.0) -> None:
+        self.source = source
+        self.closed = threading.Event()
+        self.reads = QuietSource(source, self.closed)
+        self._reading = threading.RLock()
+        self._generation = 0
+        self._wrong: dict[str, str] = {}
+        self._read_at: datetime | None = None
+        self._lost_since: datetime | None = None
+        self._every = _seconds(refresh)
+        frozen = not is_live(source)
+        live = None if frozen else self._every is not None
+        self._head = Head(f"{source.name} · {title}", _place(source), live=live)
+        pace = Pace(None if frozen else self._every)
+        self._refresher = Refresher(self._round, pace=pace, is_wanted=lambda: self._head.is_shown)
+        self._head.on_refresh = self.handled(self.ask)
+        self._head.on_live = self.handled(self._set_live)
+        self._head.on_shown = self.handled(lambda shown: self._refresher.wake() if shown else None, by_reader=False)
+        super().__init__(children=[self._head])
+        self.add_class("rl-panel")
+        self._finalizer = weakref.finalize(self, _end, self.closed, self._refresher)
+
+    # What a subclass says
+
+    @abstractmethod
+    def _read(self) -> Any:
+        """Ask ``self.reads`` for all that is shown, and return it; touch no widget."""
+
+    @abstractmethod
+    def _show(self, found: Any) -> None:
+        """Put what was read into the widgets."""
+
+    @property
+    @abstractmethod
+    def code(self) -> str:
+        """Return the line that makes this panel, or the frame that it shows."""
+
+    def _static(self) -> Iterable[str]:
+        """Give HTML, made and escaped here, of what the panel holds: it stands where there is no widget."""
+        return ()
+
+    # What a reader of code gets
+
+    @property
+    def sql(self) -> str:
+        """Return the statement of the last read, which runs as it stands with ``params``; "" where there is none."""
+        return ""
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """Return the values of the statement's ``:name`` parameters."""
+        return {}
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Return what the panel shows."""
+        return pd.DataFrame()
+
+    @property
+    def error(self) -> str:
+        """Return what the panel says is wrong; "" where nothing is."""
+        return "\n".join(filter(None, (self._head.banner, self._head.error)))
+
+    @property
+    def body(self) -> tuple[widgets.Widget, ...]:
+        """Return the widgets below the head; set it to any of them."""
+        return tuple(self.children[1:])
+
+    @body.setter
+    def body(self, parts: Iterable[widgets.Widget]) -> None:
+        self.children = (self._head, *parts)
+
+    # Reading
+
+    def refresh(self) -> None:
+        """Read now, and return when that is shown; an error stands in the panel, and in ``error``."""
+        self._round()
+
+    def ask(self, *_: object) -> None:
+        """Read soon, in the panel's thread; what is being read at this moment is not shown any more."""
+        self._generation += 1
+        self._refresher.ask()
+
+    def wait(self, timeout: float = 60.0) -> bool:
+        """Wait until what was asked for is shown; return whether it is, in so many seconds."""
+        return self._refresher.wait(timeout)
+
+    def close(self) -> None:
+        """End the panel's threads and take its widgets away, and what ``ends_with`` was told of."""
+        if self._finalizer is not None:  # ipywidgets also closes what was never finished
+            self._finalizer()
+        for part in (*self._parts, *self.children):
+            part.close()
+        super().close()
+
+    def ends_with(self, part: Any) -> None:
+        """Have this closed when the panel is."""
+        self._parts = (*self._parts, part)
+
+    # Talking to the reader
+
+    def handled(self, act: Callable[..., object], *, by_reader: bool = True) -> Callable[..., None]:
+        """Return a handler that does ``act`` and shows what goes wrong: nobody else would.
+
+        What went wrong before is taken away by the next thing that a reader does, and not by a refresh.
+        """
+
+        def handle(*arguments: Any) -> None:
+            try:
+                if by_reader:
+                    self._tell_error("handler", "")
+                with heard_by(self.say):
+                    act(*arguments)
+            except Exception as error:  # noqa: BLE001 - a panel's handler: it is shown in the panel
+                self.fail(error)
+
+        return handle
+
+    def say(self, text: str) -> None:
+        """Show one line about what happened; from any thread."""
+        self._head.show("said", text)
+
+    def fail(self, error: Exception) -> None:
+        """Show what went wrong, in words; from any thread."""
+        if not isinstance(error, Closed):
+            self._tell_error("handler", _words(error))
+
+    def _tell_error(self, of: str, text: str) -> None:
+        self._wrong[of] = text
+        self._head.show("error", "\n".join(filter(None, self._wrong.values())))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} on {self._head.place or self.source.name}>"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """Return the widget and, for where there is none, what it holds now as a static page."""
+        data = dict(super()._repr_mimebundle_(**kwargs) or {})
+        head = f"<b>{escape(self._head.heading)}</b> {escape(self._head.place)}"
+        lines = [escape(text) for text in (self._head.cost, self._head.banner, self._head.error) if text]
+        top = "".join(f'<div style="{_LINE}">{line}</div>' for line in (head, *lines))
+        return {**data, "text/html": f"<div>{top}{''.join(self._static())}</div>"}
+
+    # One round
+
+    def _round(self) -> None:
+        with self._reading:
+            if self.closed.is_set():
+                return
+            self._head.busy = True
+            started = time.monotonic()
+            try:
+                with heard_by(self.say):
+                    self._read_and_show(started)
+            except Exception as error:  # noqa: BLE001 - a panel's thread: it is shown in the panel
+                self._note_failure(error, time.monotonic() - started)
+            finally:
+                self._refresher.done()
+                self._head.cost = self._cost()
+                self._head.busy = False
+
+    def _read_and_show(self, started: float) -> None:
+        generation = self._generation
+        found = self._read()
+        self._refresher.pace.succeeded(time.monotonic() - started)
+        self._read_at, self._lost_since = datetime.now(UTC), None
+        self._head.banner = ""
+        if generation == self._generation:
+            self._tell_error("read", "")
+            self._show(found)
+        self._head.show("sql", _with_values(self.sql, self.params))
+        self._head.code = self.code
+
+    def _note_failure(self, error: Exception, took: float) -> None:
+        self._refresher.pace.failed(error, took)
+        if isinstance(error, Closed):
+            return
+        if not isinstance(error, LOST):
+            self._tell_error("read", _words(error))
+            return
+        now = datetime.now(UTC)
+        self._lost_since = self._lost_since or now
+        shown = f" What is shown is of {self._read_at:%H:%M:%S}." if self._read_at else ""
+        wait = self._refresher.pace.wait or 0.0
+        self._head.show(
+            "banner",
+            f"No answer from {self.source.name} since {self._lost_since:%H:%M:%S} UTC.{shown} It is asked again "
+            f"{wait:.0f} s after {now:%H:%M:%S}, as long as this panel is in sight.\n{_words(error)}",
+        )
+
+    def _cost(self) -> str:
+        if self._read_at is None:
+            return ""
+        pace = self._refresher.pace
+        said = f"read at {self._read_at:%H:%M:%S} UTC in {_time(pace.took)}"
+        if pace.wait is None or pace.failures:
+            return said
+        return f"{said}, every {_time(pace.wait)} while in sight ({100 * pace.took / (pace.wait + pace.took):.1f} %)"
+
+    def _set_live(self, on: bool) -> None:
+        self._refresher.set_every((self._every or 5.0) if on else None)
+        self._head.cost = self._cost()
+
+
+def why_read_only(source: Source) -> str | None:
+    """Return why nothing can be changed through this source, in words; None where it can."""
+    if not is_live(source):
+        return f"{source.name} is no live cluster but what was kept of one: it can be read, and nothing can be changed."
+    if getattr(source, "read_only", False):
+        return "This connection may only read, so there are no buttons: connect() without read_only to change anything."
+    return None
+
+
+def _end(closed: threading.Event, refresher: Refresher) -> None:
+    closed.set()
+    refresher.stop()
+
+
+def _place(source: Source) -> str:
+    address = getattr(getattr(source, "settings", None), "admin_url", None)
+    if address is None:
+        return "not a live cluster: it can only be read"
+    return f"{address}{' · read-only' if getattr(source, 'read_only', False) else ''}"
+
+
+def _seconds(refresh: float | str | None) -> float | None:
+    if refresh is None or refresh is False:
+        return None
+    try:
+        seconds = parse_duration(refresh).total_seconds() if isinstance(refresh, str) else float(refresh)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"refresh is {refresh!r}: give seconds, a length such as '10s', or None.") from error
+    if not seconds > 0:
+        raise ArgumentError(f"refresh is {refresh!r}: give more than 0 seconds, or None to read only when asked.")
+    return seconds
+
+
+def _words(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    return text if isinstance(error, ArgumentError) else f"{type(error).__name__}: {text}"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+def _with_values(sql: str, params: Mapping[str, Any]) -> str:
+    shown = "\n".join(f":{name} = {_value(value)}" for name, value in params.items())
+    return f"{sql.strip()}\n\n{shown}" if sql and shown else sql.strip()
+
+
+def _value(value: Any) -> str:
+    text = value.isoformat() if isinstance(value, datetime) else repr(value)
+    return text if len(text) < 300 else f"{text[:300]}…"

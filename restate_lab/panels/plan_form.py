@@ -1,0 +1,180 @@
+"""The plan in a panel: its card, its options, the reason, the exact number where it is wanted, and a bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as widgets
+
+from restate_lab.actions.planned import Plan
+from restate_lab.actions.table import ACTIONS
+from restate_lab.panels.submit import Submit
+from restate_lab.progress import Progress
+
+__all__ = ["PlanForm", "name_of"]
+
+_STAYS = "keep"  # the deployment that an invocation is bound to
+_WHOLE = "from its beginning"
+
+
+def name_of(action: ACTIONS) -> str:
+    """Return what an action is called on a button."""
+    return action.value.replace("_", " ").capitalize()
+
+
+class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
+    """One plan to be reviewed, and the bar of its execution.
+
+    ``confirm``, ``back``, ``again`` (other options) and ``stop`` are the handlers.
+    """
+
+    def __init__(
+        self,
+        *,
+        confirm: Callable[[], object],
+        back: Callable[[], object],
+        again: Callable[[], object],
+        stop: Callable[[], object],
+    ) -> None:
+        self._plan: Plan | None = None
+        self._again = again
+        self._quiet = False
+        auto = {"description_width": "auto"}
+        self._card = widgets.HTML()
+        self.deployment = widgets.Combobox(
+            description="deployment", options=("latest", _STAYS), continuous_update=False, style=auto,
+            placeholder="latest, keep, or dp_…",
+        )  # fmt: skip
+        self.from_ = widgets.Dropdown(description="keep its journal", options=[(_WHOLE, None)], style=auto)
+        self.why = widgets.Text(description="reason", placeholder="INC-42: the weather API is back", style=auto)
+        self.number = widgets.Text(description="number", style=auto)
+        self.confirm = Submit(
+            "", lambda: self._submit(confirm), fields=[self.deployment, self.from_, self.why, self.number]
+        )
+        self.back = widgets.Button(description="Back", tooltip="Leave the plan; nothing is sent")
+        self.bar = widgets.IntProgress(description="", bar_style="info")
+        self.stop = widgets.Button(description="Stop", tooltip="Send nothing more; what was done stays done")
+        self._options = _row([self.deployment, self.from_])
+        self._asked = _row([self.why, self.number, self.confirm, self.back])
+        self._doing = _row([self.bar, self.stop])
+        super().__init__([self._card, self._options, self._asked, self._doing])
+        self.add_class("rl-plan")
+        for field in (self.why, self.number):
+            field.observe(lambda _: self._check(), "value")
+        for field in (self.deployment, self.from_):
+            field.observe(lambda _: None if self._quiet else self._again(), "value")
+        self.back.on_click(lambda _: back())
+        self.stop.on_click(lambda _: stop())
+
+    @property
+    def reason(self) -> str:
+        """Return the reason that was written."""
+        return str(self.why.value).strip()
+
+    @property
+    def expect(self) -> int | None:
+        """Return the number that was typed; None where none was, or is wanted."""
+        text = str(self.number.value).replace(",", "").strip()
+        return int(text) if text.isdecimal() else None
+
+    @property
+    def lacking(self) -> str:
+        """Return what has to be written before the plan can be executed; "" where nothing has."""
+        if self._plan is None or not self._plan.targets:
+            return "There is nothing to be done."
+        number = len(self._plan.targets)
+        if not self.reason:
+            return "Write a reason first."
+        return "" if number <= self._plan.action.rule.expect_above or self.expect == number else f"Type {number} first."
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return the options that the plan's action takes and that were chosen."""
+        chosen = {"deployment": str(self.deployment.value).strip() or None, "from_": self.from_.value}
+        takes = self._plan.action.rule.options if self._plan else frozenset()
+        return {name: value for name, value in chosen.items() if value is not None and name in takes}
+
+    def show(self, plan: Plan) -> None:
+        """Show a plan, and ask for the reason."""
+        renewed = _is_renewed(self._plan, plan)
+        self._plan = plan
+        if not renewed:
+            self.why.value = ""  # a reason is given for one plan
+        self._card.value = plan._repr_html_()
+        self._quiet = True
+        try:
+            self._show_options(plan, renewed=renewed)
+        finally:
+            self._quiet = False
+        number = len(plan.targets)
+        many = number > plan.action.rule.expect_above
+        self.number.layout.display = "" if many else "none"
+        self.number.placeholder = f"type {number:,} to say that it is meant"
+        self.number.value = ""
+        self.confirm.description = f"{name_of(plan.action)} {number:,} invocation{'' if number == 1 else 's'}"
+        self.confirm.button_style = "danger" if plan.action.rule.destructive else "primary"
+        for part, shown in ((self._asked, True), (self._doing, False), (self.why, number), (self.confirm, number)):
+            part.layout.display = "" if shown else "none"
+        self._check()
+        self.why.focus()
+
+    def began(self) -> Progress:
+        """Show that it is being done, and the button that stops it; return what moves the bar."""
+        moves = _Moves(self.bar)
+        moves.update(0, len(self._plan.targets) if self._plan else 1)
+        self._asked.layout.display, self._doing.layout.display = "none", ""
+        return moves
+
+    def ended(self) -> None:
+        """Show that it is not being done any more."""
+        self._asked.layout.display, self._doing.layout.display = "", "none"
+
+    def _show_options(self, plan: Plan, *, renewed: bool) -> None:
+        takes = plan.action.rule.options
+        prefixes = plan.prefixes.to_dict("records") if "from_" in takes and plan.prefixes["id"].nunique() == 1 else []
+        if not renewed:
+            self.deployment.value = plan.deployment or ""
+            kept = [(f"up to {row['from_']}: {row['entry']}", int(row["from_"])) for row in prefixes]
+            self.from_.options = [(_WHOLE, None), *kept]
+            self.from_.value = plan.from_
+        self.deployment.layout.display = "" if "deployment" in takes else "none"
+        self.from_.layout.display = "" if prefixes else "none"
+
+    def _submit(self, confirm: Callable[[], object]) -> None:
+        """Confirm what is reviewed: other options make another plan first, and that one is to be reviewed."""
+        if self.deployment not in self.confirm.changed and self.from_ not in self.confirm.changed:
+            confirm()
+
+    def _check(self) -> None:
+        if self._plan is None:
+            return
+        self.confirm.disabled = bool(self.lacking)
+        self.confirm.tooltip = self.lacking or "Do it now"
+
+
+class _Moves:
+    """The Progress of an execution, as a bar."""
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+
+    def update(self, rows: int, size: int) -> None:
+        self._bar.max, self._bar.value = max(size, 1), rows
+        self._bar.description = f"{rows:,} of {size:,}"
+
+    def close(self) -> None:
+        return
+
+
+def _is_renewed(before: Plan | None, plan: Plan) -> bool:
+    """Tell whether it is the plan before with other options."""
+    if before is None or before.is_executed or before.action is not plan.action:
+        return False
+    return set(before.frame["id"]) == set(plan.frame["id"])
+
+
+def _row(parts: list[Any]) -> Any:
+    row = widgets.Box(parts)
+    row.add_class("rl-fields")
+    return row

@@ -1,0 +1,200 @@
+"""One key's edit, without a widget: what can be edited as text, what the text means, and how values are shown."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from restate_lab.actions.state import State
+from restate_lab.actions.state_values import Encoding, encoding_of, masked
+from restate_lab.analysis.payloads import decode
+from restate_lab.errors import ArgumentError
+from restate_lab.redact import MASK, is_secret_name
+
+__all__ = ["Edit", "begin_edit", "in_words", "why_not_here"]
+
+_MOST = 65_536  # characters
+_HALF = re.compile("[\ud800-\udfff]")
+_IN_CODE = "In code: rl.set_state(lab, {service!r}, {key!r}, {{{name!r}: …}}, reason=…, state=…)."
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A key that is edited: the State that was read, the key's name, and the text that its new value is made from.
+
+    ``text`` None means that the key is to be deleted.
+    """
+
+    before: State
+    name: str
+    text: str | None
+
+    @property
+    def encoding(self) -> Encoding:
+        """Return what the value is now."""
+        return encoding_of(self.before.raw.get(self.name, b""))
+
+    @property
+    def is_changed(self) -> bool:
+        """Tell whether the text means another value than the one that was read."""
+        if self.text is None:
+            return True
+        raw, value = self.before.raw[self.name], self.value
+        if isinstance(value, bytes):
+            return value != raw
+        return value != raw.decode() if self.encoding == "text" else not raw or _dumped(value) != _dumped(decode(raw))
+
+    @property
+    def value(self) -> Any:
+        """Return the new value, as ``set_state`` takes it.
+
+        Raises:
+            ArgumentError: the value is JSON, and this text is not.
+        """
+        text = self.text or ""
+        return text if self.encoding == "text" else _parsed(text)
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """Return what ``set_state`` is told to do: values, or a key to delete."""
+        if self.text is None:
+            return {"delete": [self.name]}
+        return {"values": {self.name: self.value}}
+
+    def is_in(self, now: State) -> bool:
+        """Tell whether a state has this change, whatever its other keys are."""
+        if self.text is None:
+            return self.name not in now
+        if self.name not in now:
+            return False
+        value, raw = self.value, now.raw[self.name]
+        if isinstance(value, bytes):
+            return value == raw
+        return value == raw.decode() if self.encoding == "text" else _dumped(value) == _dumped(now[self.name])
+
+    @property
+    def new(self) -> str:
+        """Return the new value as it is shown beside the old one."""
+        if self.text is None:
+            return "(deleted)"
+        value = self.value
+        if isinstance(value, bytes):
+            return value.decode()
+        return self.text if self.encoding == "text" else _pretty(value)
+
+    @property
+    def code(self) -> str:
+        """Return the call that makes this change, from the state as it is read then."""
+        before = self.before
+        scope = "" if before.scope is None else f", scope={before.scope!r}"
+        of = f"lab, {before.service!r}, {before.key!r}"
+        what = f"delete=[{self.name!r}]" if self.text is None else f"{{{self.name!r}: {self.value!r}}}"
+        return f'read = rl.state({of}{scope})\nrl.set_state({of}, {what}, state=read{scope}, reason="…")'
+
+
+def begin_edit(state: State, name: str) -> Edit:
+    """Return the edit of a key with its present value as text.
+
+    Raises:
+        ArgumentError: it cannot be edited as text; the message says why, and what to do in code.
+    """
+    if name not in state:
+        raise ArgumentError(f"{state.where} has no key {name!r} any more.")
+    why = why_not_here(state, name)
+    if why:
+        raise ArgumentError(f"{name!r} cannot be edited here: {why}. {_in_code(state, name)}")
+    return Edit(state, name, _text(state.raw[name]))
+
+
+def why_not_here(state: State, name: str) -> str:
+    """Return why a value cannot be edited as text; "" where it can."""
+    raw = state.raw[name]
+    if len(raw) > _MOST:
+        return f"it has {len(raw):,} bytes"
+    if encoding_of(raw) == "bytes":
+        return "it is bytes that are no text"
+    if encoding_of(raw) == "text" and b"\r" in raw:
+        return "it has line ends that a text field would change"
+    if is_secret_name(name) or masked(name, state[name]) != state[name]:
+        return f"it has secrets, which are never shown ({MASK})"
+    return ""
+
+
+def in_words(state: Mapping[str, bytes], name: str) -> str:
+    """Return a value as it is shown beside another: JSON over several lines, secrets masked, None as absent."""
+    raw = state.get(name)
+    if raw is None:
+        return "(absent)"
+    if not raw:
+        return "(empty)"
+    shown = masked(name, decode(raw))
+    if encoding_of(raw) == "json":
+        return _pretty(shown)
+    return f"0x{shown.hex()}" if isinstance(shown, bytes) else str(shown)
+
+
+def _in_code(state: State, name: str) -> str:
+    return _IN_CODE.format(service=state.service, key=state.key, name=name)
+
+
+def _text(raw: bytes) -> str:
+    """Return a value as text to edit: JSON over several lines where nothing of it would get lost by that."""
+    text = raw.decode()
+    if encoding_of(raw) != "json":
+        return text
+    try:
+        value = _parsed(text)
+    except ArgumentError:
+        return text
+    return text if isinstance(value, bytes) else _pretty(value)
+
+
+def _pretty(value: Any) -> str:
+    """Return JSON over several lines; half a character, which no message could carry, stays escaped."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return text if text.isascii() or not _HALF.search(text) else json.dumps(value, indent=2)
+
+
+def _dumped(value: Any) -> str:
+    """Return what tells values apart that Python takes for equal, such as 1 and True."""
+    return json.dumps(value, default=repr)
+
+
+def _parsed(text: str) -> Any:
+    """Return the JSON value of a text: its bytes, as they were typed, where Python would write a number otherwise."""
+    try:
+        value = json.loads(text, parse_constant=_refused, object_pairs_hook=_distinct)
+        literal = json.loads(text, parse_float=_Number, parse_int=_Number)
+        again = json.loads(json.dumps(value), parse_float=_Number, parse_int=_Number)
+    except RecursionError as error:
+        raise ArgumentError("this is JSON that is nested too deeply.") from error
+    except ValueError as error:
+        raise ArgumentError(f"this is no JSON, and the key's value is: {error}.") from error
+    return value if literal == again else text.strip().encode()
+
+
+class _Number(str):
+    """A number as it was written: as a text of its own kind, so that it equals no text that looks the same."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Number) and str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+def _refused(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} stands twice in one object")
+    return made

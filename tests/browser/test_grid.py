@@ -1,0 +1,279 @@
+"""The grid in JupyterLab: used with mouse and keyboard, read in the kernel."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbconvert import HTMLExporter
+from playwright.sync_api import Browser, expect
+
+from support.grids import GridOnPage
+from support.jupyter import LabPage, write_notebook
+
+MILLION = """
+import numpy as np, pandas as pd
+from restate_lab.panels.grid import Grid
+n = 1_000_000
+numbers = np.arange(n)
+frame = pd.DataFrame({
+    "id": pd.Series(numbers).map("inv_{:07}".format).astype("str"),
+    "target": np.array(["agent/run", "Cart/add", "orders/pay"])[numbers % 3],
+    "status": np.array(["running", "suspended", "failed", "backing-off"])[numbers % 4],
+    "created_at": pd.Timestamp("2026-11-25", tz="UTC") + pd.to_timedelta(numbers, unit="s"),
+    "retry_count": (numbers * 7919) % n,
+    "last_failure": np.where(numbers % 1000 == 7, "Weather is down", None),
+})
+grid = Grid(frame, noun="invocations")
+opened = []
+grid.on_open(opened.append)
+grid
+"""
+HOSTILE = """
+import pandas as pd
+from restate_lab.panels.grid import Grid
+ATTACKS = [
+    "<img src=x onerror='window.attacked = 1'>", "</script><script>window.attacked = 1</script>",
+    "\\x1b[31mred\\x1b[0m", "abc\\u202etxt.exe", "x" * (1 << 20), "line\\nline", "'; DROP TABLE --", "&lt;b&gt;", None,
+]
+attacks = pd.DataFrame({"id": [f"<b>{n}</b>" for n in range(9)], "<i>name</i>": ATTACKS, "status": "<u>running</u>"})
+first = Grid(attacks, noun="<s>rows</s>")
+first.refresh(attacks, total=1000, note="<img src=x onerror='window.attacked = 1'>")
+first
+"""
+SECOND = """
+second = Grid(pd.DataFrame({"id": ["a", "b", "c"], "status": ["running", "paused", "killed"]}), noun="invocations")
+second
+"""
+
+
+def test_a_million_rows(page: LabPage, notebooks: Path, screenshots: Path) -> None:
+    """A million rows are scrolled to the end, sorted, filtered and selected; the kernel knows what was meant."""
+    write_notebook(notebooks / "grid.ipynb", MILLION)
+    page.open("grid.ipynb")
+    page.run_all()
+    grid = GridOnPage(page.page)
+    grid.wait("1,000,000 invocations")
+    assert grid.root.locator(".rl-body .rl-row").count() < 100
+    _scrolls(grid)
+    _sorts_and_filters(page, grid)
+    _selects_with_the_mouse(page, grid)
+    _selects_with_the_keyboard(page, grid)
+    _keeps_the_selection(page, grid)
+    _pictures(page, grid, screenshots)
+    assert page.console_errors == []
+
+
+def _scrolls(grid: GridOnPage) -> None:
+    grid.scroll_to(1)
+    assert grid.text(999_999, "id") == "inv_0999999"
+    last = grid.line(999_999).bounding_box()
+    frame = grid.scroller.bounding_box()
+    assert last
+    assert frame
+    assert last["y"] + last["height"] <= frame["y"] + frame["height"]
+    grid.scroll_to(0.5)
+    assert grid.text(500_000, "id") == "inv_0500000"
+    # A notebook takes cells out of the page that are far from view; what comes back has lost its scroll position.
+    grid.root.evaluate("e => { const home = e.parentNode; e.remove(); setTimeout(() => home.append(e), 300); }")
+    expect(grid.line(500_000)).to_be_in_viewport(timeout=30_000)
+    first = int(grid.root.locator(".rl-body .rl-row").first.get_attribute("aria-rowindex") or 0) - 2
+    grid.scroller.hover()
+    grid.page.mouse.wheel(0, 280)  # ten rows, though the scroll bar is scaled
+    expect(grid.root.locator(".rl-body .rl-row").first).to_have_attribute("aria-rowindex", str(first + 12))
+    assert grid.text(first + 10, "id") == f"inv_{first + 10:07}"
+    grid.scroll_to(0)
+    assert grid.text(0, "id") == "inv_0000000"
+
+
+def _sorts_and_filters(page: LabPage, grid: GridOnPage) -> None:
+    grid.header("retry_count").click()
+    expect(grid.header("retry_count")).to_have_attribute("aria-sort", "ascending", timeout=30_000)
+    grid.header("retry_count").click()
+    expect(grid.header("retry_count")).to_have_attribute("aria-sort", "descending", timeout=30_000)
+    expect(grid.cell(0, "retry_count")).to_have_text("999999")
+    assert grid.text(0, "id") == page.value("grid.visible.id.iloc[0]")
+    grid.search.press_sequentially("weather")
+    grid.wait("1,000 of 1,000,000 invocations match")
+    expect(grid.cell(0, "last_failure")).to_have_text("Weather is down")
+    assert page.value("len(grid.visible)") == 1000
+    grid.header("retry_count").click()
+    expect(grid.header("retry_count")).to_have_attribute("aria-sort", "none", timeout=30_000)
+    grid.search.fill("")
+    grid.wait("1,000,000 invocations")
+
+
+def _selects_with_the_mouse(page: LabPage, grid: GridOnPage) -> None:
+    grid.box(1).click()
+    grid.box(4).click(modifiers=["Shift"])
+    grid.says("chosen", "4 selected")
+    grid.cell(6, "target").click(modifiers=["ControlOrMeta"])
+    grid.says("chosen", "5 selected")
+    grid.box(2).click()
+    grid.says("chosen", "4 selected")
+    assert page.value("grid.selected") == [f"inv_{n:07}" for n in (1, 3, 4, 6)]
+    assert page.value("opened") == []
+    grid.cell(5, "target").click()
+    expect(grid.line(5)).to_have_attribute("aria-current", "true")
+    assert page.value("opened") == ["inv_0000005"]
+    assert page.value("len(grid.selected)") == 4
+    grid.root.get_by_role("button", name="Clear").click()
+    grid.says("chosen", "")
+
+
+def _selects_with_the_keyboard(page: LabPage, grid: GridOnPage) -> None:
+    cells = page.page.locator(".jp-CodeCell").count()
+    keys = page.page.keyboard
+    grid.search.focus()
+    for key in ("ArrowDown", "ArrowDown", "Space", "Shift+ArrowDown", "Shift+ArrowDown", "Shift+ArrowDown"):
+        keys.press(key)
+    grid.says("chosen", "4 selected")
+    keys.press("Shift+ArrowUp")
+    grid.says("chosen", "3 selected")
+    assert page.value("grid.selected") == ["inv_0000001", "inv_0000002", "inv_0000003"]
+    keys.press("Control+End")
+    expect(grid.cell(999_999, "last_failure")).to_be_focused()
+    keys.press("Shift+PageUp")  # a range of one screen, up to a row that was not there before
+    grid.says("chosen", re.compile(r"1\d selected"))
+    keys.press("Control+Home")
+    keys.press("ArrowRight")
+    expect(grid.cell(0, "id")).to_be_focused()
+    for key in ("a", "b", "x", "d", "d", "ArrowDown", "Enter"):  # in a notebook they add and delete cells
+        keys.press(key)
+    expect(grid.line(1)).to_have_attribute("aria-current", "true")
+    assert page.value("opened[-1]") == "inv_0000001"
+    assert page.page.locator(".jp-CodeCell").count() == cells
+    keys.press("Escape")
+    grid.says("chosen", "")
+
+
+def _keeps_the_selection(page: LabPage, grid: GridOnPage) -> None:
+    grid.search.press_sequentially("weather")
+    keys = page.page.keyboard
+    # The filter has not been sent yet: all that match it are meant, not the million that it will leave out.
+    grid.header("status").focus()
+    keys.press("Control+a")
+    grid.says("chosen", "1,000 selected")
+    assert page.value("grid.selected == list(frame.id[frame.last_failure.notna()])")
+    grid.search.fill("inv_000000")
+    grid.wait("10 of 1,000,000 invocations match")
+    grid.says("chosen", "1,000 selected, 999 hidden by the filter")
+    assert page.value("grid.refresh(frame[::-1].iloc[:-8], total=3_000_000)") is None
+    grid.wait("2 of 999,992 invocations match")
+    grid.says("chosen", "999 selected, 999 hidden by the filter, 1 gone from the table and left out")
+    grid.says("note", "999,992 of 3,000,000 invocations on the server were read.")
+    assert page.value("sorted(grid.selected) == list(frame.id[frame.last_failure.notna()][1:])")
+    assert page.value("grid.refresh(frame)") is None
+    grid.says("chosen", "1,000 selected, 999 hidden by the filter")
+    expect(grid.line(7)).to_have_attribute("aria-selected", "true")
+    grid.search.fill("")
+    grid.wait("1,000,000 invocations")
+
+
+def _pictures(page: LabPage, grid: GridOnPage, screenshots: Path) -> None:
+    grid.root.locator("summary").click()
+    for name, width in (("wide", 1400), ("narrow", 700)):
+        page.page.set_viewport_size({"width": width, "height": 1000})
+        for theme in ("Light", "Dark"):
+            page.theme(f"JupyterLab {theme}")
+            grid.root.scroll_into_view_if_needed()
+            grid.wait()
+            page.page.screenshot(path=screenshots / f"grid-{name}-{theme.lower()}.png")
+
+
+def test_hostile_text_and_two_grids(page: LabPage, notebooks: Path, screenshots: Path) -> None:
+    """Text from a cluster stays text; two grids do not disturb each other; a reloaded page has its grids again."""
+    write_notebook(notebooks / "hostile.ipynb", HOSTILE, SECOND, "second")
+    page.open("hostile.ipynb")
+    page.run_all()
+    first, second = GridOnPage(page.page, 0), GridOnPage(page.page, 1)
+    first.wait("9 <s>rows</s>")
+    second.wait("3 invocations")
+    attacks = page.value("ATTACKS")
+    for line in (0, 1, 6, 7):
+        assert first.text(line, "<i>name</i>") == attacks[line]
+    assert first.text(2, "<i>name</i>") == "‹U+001B›[31mred‹U+001B›[0m"
+    assert first.text(3, "<i>name</i>") == "abc‹U+202E›txt.exe"
+    assert first.text(4, "<i>name</i>") == "x" * 200 + "…"
+    assert first.text(5, "<i>name</i>") == "line↵line"
+    first.cell(4, "<i>name</i>").click()
+    first.says("full", re.compile(r"^x{60000}x*…\s*\(1,048,576 characters in all\)$"))
+    second.box(1).click()
+    second.says("chosen", "1 selected")
+    again = GridOnPage(page.page, 2)  # another view of the second grid
+    again.says("chosen", "1 selected")
+    expect(again.line(1)).to_have_attribute("aria-selected", "true")
+    first.says("chosen", "")
+    assert page.value("[first.selected, second.selected]") == [[], ["b"]]
+    page.page.screenshot(path=screenshots / "grid-hostile.png")
+    _reloads(page, second)
+    assert page.page.evaluate("window.attacked") is None
+    assert page.console_errors == []
+    assert page.page.locator(".rl-grid img, .rl-grid i, .rl-grid b, .rl-grid script").count() == 0
+
+
+def _reloads(page: LabPage, second: GridOnPage) -> None:
+    """Expect the grids again, with what was selected; and one whose output is cleared to know that nobody sees it."""
+    page.command("docmanager:save")
+    page.page.reload(wait_until="domcontentloaded")
+    second.wait("3 invocations")
+    second.says("chosen", "1 selected")
+    again, seen = GridOnPage(page.page, 2), "[first.is_shown, second.is_shown]"
+    page.wait_for_value(seen, [True, True])
+    for view in (second, again):
+        view.root.evaluate("e => { e.style.display = 'none'; }")
+    page.wait_for_value(seen, [True, False])
+    for view in (second, again):
+        view.root.evaluate("e => { e.style.display = ''; }")
+    page.wait_for_value(seen, [True, True])
+    _clear(page, 1)
+    page.wait_for_value(seen, [True, True])  # by its other view
+    _clear(page, 2)
+    page.wait_for_value(seen, [True, False])
+
+
+def _clear(page: LabPage, cell: int) -> None:
+    grids = page.page.locator(".rl-grid")
+    before = grids.count()
+    page.page.evaluate("i => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = i; }", cell)
+    page.command("notebook:clear-cell-output")
+    expect(grids).to_have_count(before - 1)
+
+
+def test_exported_without_a_kernel(browser: Browser, tmp_path: Path, screenshots: Path) -> None:
+    """A page exported from a notebook shows the table as text, with no kernel, no script and nothing from outside."""
+    cells = [nbformat.v4.new_code_cell(HOSTILE), nbformat.v4.new_code_cell(SECOND)]
+    cells[0].outputs, cells[1].outputs = _outputs()
+    html = _export(nbformat.v4.new_notebook(cells=cells))
+    (tmp_path / "export.html").write_text(html, "utf-8")
+    page = browser.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((tmp_path / "export.html").as_uri())
+    tables = page.locator("table")
+    expect(tables).to_have_count(2)
+    expect(tables.nth(0).locator("tbody tr").nth(1)).to_contain_text("</script><script>window.attacked = 1</script>")
+    expect(tables.nth(1).locator("tbody tr").nth(1)).to_contain_text("✓")
+    expect(page.get_by_text("3 invocations")).to_be_visible()
+    expect(page.get_by_text("1 selected")).to_be_visible()
+    assert page.evaluate("window.attacked") is None
+    page.screenshot(path=screenshots / "grid-exported.png")
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+def _outputs() -> tuple[list[Any], list[Any]]:
+    names: dict[str, Any] = {}
+    exec(HOSTILE + SECOND, names)  # noqa: S102 - the cells of this file
+    names["second"].selected = ["b"]
+    bundles = [names[name]._repr_mimebundle_() for name in ("first", "second")]
+    first, second = (nbformat.v4.new_output("display_data", data, metadata=about) for data, about in bundles)
+    return [first], [second]
+
+
+def _export(notebook: Any) -> str:
+    exporter = HTMLExporter(config={"NbConvertBase": {"display_data_priority": ["text/html", "text/plain"]}})
+    for url in ("require_js_url", "jquery_url", "mathjax_url", "mermaid_js_url"):
+        setattr(exporter, url, "")
+    return str(exporter.from_notebook_node(notebook)[0])

@@ -1,0 +1,227 @@
+"""The InvocationsPanel in JupyterLab: found, sorted, selected, opened, exported, and lost and found again."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbconvert import HTMLExporter
+from playwright.sync_api import Browser, expect
+
+import restate_lab as rl
+from restate_lab.demo.embedded import Embedded, start_services
+from restate_lab.demo.stories import STORIES
+from restate_lab.panels.invocations import InvocationsPanel
+from support import parrot_services
+from support.bench import wait_for
+from support.jupyter import LabPage, write_notebook
+from support.line import Line
+from support.panels import PanelOnPage, panel_cell
+
+ATTACKS = (
+    "<img src=x onerror='window.attacked=1'>",
+    "</script><script>window.attacked=1</script>",
+    "a\u202etxt.exe",
+    "\x1b[31mred\x1b[0m",
+)
+SHOWN = (*ATTACKS[:2], "a‹U+202E›txt.exe", "‹U+001B›[31mred‹U+001B›[0m")
+MEGABYTE = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def own(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    """Give a server of this module's own, with the incident on it."""
+    with Embedded(server, tmp_path_factory.mktemp("own"), story=STORIES["incident"]) as running:
+        yield running
+
+
+def test_find_read_and_come_back(page: LabPage, own: Embedded, notebooks: Path, screenshots: Path) -> None:
+    """Filters go to the server, the selection stays over a refresh, and an opened row says why it hangs."""
+    write_notebook(notebooks / "panel.ipynb", panel_cell(own.server.admin_url))
+    page.open("panel.ipynb")
+    page.run_all()
+    panel = PanelOnPage(page.page)
+    panel.wait()
+    panel.picture(screenshots / "invocations-first.png")
+    _filters(page, panel)
+    _keeps_the_selection(page, panel)
+    _opens(page, panel, own, screenshots)
+    _looks(page, panel, screenshots)
+    assert page.console_errors == []
+
+
+def _filters(page: LabPage, panel: PanelOnPage) -> None:
+    panel.filter("service", "Payments")
+    panel.chip("backing-off").click()
+    panel.says(re.compile(r"s\.target_service_name = :service"), within=panel.root.locator(".rl-brief"))
+    page.wait_for_value("set(panel.frame.target_service_name) == {'Payments'}", expected=True)
+    page.wait_for_value("'backing-off' in panel.params.get('status', ())", expected=True)
+    panel.filter("failure has", "TIMED out")  # a capital minds the case
+    page.wait_for_value("len(panel.frame)", 0)
+    panel.filter("failure has", "timed out")
+    page.wait_for_value("bool(len(panel.frame) and panel.frame.failure.str.contains('timed out').all())", expected=True)
+    panel.filter("older than", "soon")
+    panel.says(re.compile("age is 'soon'"))
+    panel.button("Clear filters").click()
+    page.wait_for_value("panel.code", "rl.InvocationsPanel(lab)")
+    expect(panel.root.locator(".rl-panelhead .rl-error").first).to_be_empty()
+
+
+def _keeps_the_selection(page: LabPage, panel: PanelOnPage) -> None:
+    panel.grid.header("target").click()
+    expect(panel.grid.header("target")).to_have_attribute("aria-sort", "ascending", timeout=30_000)
+    panel.grid.box(1).click()
+    panel.grid.box(3).click()
+    panel.grid.says("chosen", "2 selected")
+    chosen = page.value("panel.selected")
+    before = page.value("panel._head.cost")
+    panel.button("Refresh").first.click()
+    page.wait_for_value(f"panel._head.cost != {before!r}", expected=True)
+    assert page.value("panel.selected") == chosen
+    panel.says("2 selected:")
+    panel.grid.root.get_by_role("button", name="Clear").click()
+    panel.grid.header("target").click()
+    panel.grid.header("target").click()
+
+
+def _opens(page: LabPage, panel: PanelOnPage, own: Embedded, screenshots: Path) -> None:
+    panel.filter("service", "agent")
+    page.wait_for_value("len(panel.frame)", 1)
+    panel.open(0, "agent/run")
+    assert page.value("panel.opened.id") == own.roles["agent_denver"]
+    panel.says(re.compile("no answer from the weather service for Denver"), within=panel.opened.locator(".rl-first"))
+    panel.says(re.compile("Every attempt fails"), within=panel.opened)
+    link = panel.opened.get_by_role("link", name="in the web UI")
+    assert link.get_attribute("href") == f"{own.server.admin_url}/ui/invocations/{own.roles['agent_denver']}"
+    panel.opened.get_by_role("tab", name="Timeline").click()
+    expect(panel.opened.get_by_alt_text("Timeline")).to_be_visible(timeout=60_000)
+    panel.picture(screenshots / "invocations-timeline.png")
+    panel.opened.get_by_role("tab", name="Payloads").click()
+    panel.button("Read payloads", within=panel.opened).click()
+    panel.says(re.compile("What is the weather in Denver"), within=panel.opened)
+    panel.button("Copy as code").first.click()
+    panel.says(re.compile(r"rl\.InvocationsPanel\(lab, service='agent'\)"))
+
+
+def _looks(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
+    panel.opened.get_by_role("tab", name="Journal").click()
+    for name, width in (("wide", 1500), ("narrow", 800)):  # JupyterLab leaves 450 of the narrow one
+        page.page.set_viewport_size({"width": width, "height": 1200})
+        for theme in ("Light", "Dark"):
+            page.theme(f"JupyterLab {theme}")
+            panel.root.evaluate("e => e.scrollIntoView()")
+            panel.picture(screenshots / f"invocations-{name}-{theme.lower()}.png")
+    wide = panel.root.evaluate("e => e.scrollWidth - e.clientWidth")
+    assert wide <= 2
+
+
+@pytest.fixture
+def parrots(own: Embedded, tmp_path: Path) -> Iterator[None]:
+    """Have invocations whose key, target, failure and payload are hostile, and one with a megabyte."""
+    services, uri = start_services(tmp_path, parrot_services.__file__)
+    with services, rl.connect(own.server.admin_url, audit=tmp_path / "audit") as lab:
+        lab.admin.create_deployment(uri=uri)
+        wait_for(lambda: _is_known(lab))
+        lab.ingress.send("Parrot", "wait", ATTACKS[0] * (MEGABYTE // len(ATTACKS[0])), key="long")
+        for attack in ATTACKS[1:]:
+            lab.ingress.send("Parrot", "fail", attack, key=attack)
+        failed = "SELECT count(*) AS n FROM sys_invocation WHERE target_service_name = 'Parrot' AND last_failure <> ''"
+        wait_for(lambda: lab.sql(failed)["n"].iloc[0] == len(ATTACKS))
+        yield
+
+
+def _is_known(lab: rl.Lab) -> bool:
+    """Tell whether the ingress knows the service yet."""
+    with contextlib.suppress(rl.errors.NotFound):
+        lab.ingress.send("Parrot", "fail", ATTACKS[0], key=ATTACKS[0])
+        return True
+    return False
+
+
+@pytest.mark.usefixtures("parrots")
+def test_hostile_text_and_two_panels(page: LabPage, own: Embedded, notebooks: Path, screenshots: Path) -> None:
+    """Keys, targets, failures and payloads stay text, also a megabyte; two panels do not disturb each other."""
+    cells = panel_cell(own.server.admin_url, "first", ", service='Parrot'"), panel_cell(own.server.admin_url, "second")
+    write_notebook(notebooks / "hostile-panel.ipynb", *cells)
+    page.open("hostile-panel.ipynb")
+    page.run_all()
+    first, second = PanelOnPage(page.page, 0), PanelOnPage(page.page, 1)
+    first.wait("5 invocations")
+    second.wait()
+    for attack, shown in zip(ATTACKS, SHOWN, strict=True):
+        first.filter("key", attack)
+        page.wait_for_value("list(first.frame.target_service_key)", [attack])
+        first.open(0, f"Parrot/{shown}/fail")
+        expect(first.opened.locator(".rl-first")).to_contain_text(shown)
+        first.read_payloads()
+        expect(first.opened.locator(".rl-payloads")).to_contain_text(shown)
+    first.picture(screenshots / "invocations-hostile.png")
+    first.filter("key", "long")
+    page.wait_for_value("list(first.frame.target_service_key)", ["long"])
+    first.open(0, "Parrot/long/wait")
+    first.read_payloads()
+    expect(first.opened.locator(".rl-payloads")).to_contain_text(SHOWN[0] * 100)
+    assert page.page.evaluate("window.attacked") is None
+    assert page.page.locator(".rl-panel script, .rl-panel img:not(.rl-picture)").count() == 0
+    second.grid.box(0).click()
+    second.grid.says("chosen", "1 selected")
+    assert page.value("[len(first.selected), len(second.selected)]") == [0, 1]
+    assert page.value("second.filters.given") == {}
+    _ends(page)
+    assert page.console_errors == []
+
+
+def _ends(page: LabPage) -> None:
+    """Expect closed panels to leave no thread in the kernel."""
+    assert page.value("[first.close(), second.close()]") == [None, None]
+    alive = "[t.name for t in __import__('threading').enumerate() if t.name.startswith('restate-lab')]"
+    page.wait_for_value(alive, [])
+
+
+def test_a_lost_server_comes_back(page: LabPage, own: Embedded, notebooks: Path, screenshots: Path) -> None:
+    """While the server is away the panel says so and keeps its rows; when it is back the banner goes by itself."""
+    with Line(own.server.admin_url) as line:
+        write_notebook(notebooks / "lost.ipynb", panel_cell(line.address, options=", refresh=1"))
+        page.open("lost.ipynb")
+        page.run_all()
+        panel = PanelOnPage(page.page)
+        panel.wait()
+        rows = page.value("len(panel.frame)")
+        line.down()
+        banner = panel.root.locator(".rl-banner").first
+        expect(banner).to_contain_text("No answer from", timeout=60_000)
+        assert page.value("len(panel.frame)") == rows
+        panel.picture(screenshots / "invocations-lost.png")
+        line.up()
+        expect(banner).to_be_empty(timeout=60_000)
+        assert page.value("panel.error") == ""
+
+
+def test_exported_without_a_kernel(browser: Browser, own: Embedded, tmp_path: Path, screenshots: Path) -> None:
+    """A page exported from a notebook shows what the panels held, with no kernel and nothing from outside."""
+    with rl.connect(own.server.admin_url) as lab:
+        panel = InvocationsPanel(lab, service="agent", refresh=None)
+        panel.open_invocation(own.roles["agent_denver"]).wait()
+        data = panel._repr_mimebundle_()
+        panel.close()
+    cell = nbformat.v4.new_code_cell("panel")
+    cell.outputs = [nbformat.v4.new_output("display_data", data)]
+    exporter = HTMLExporter(config={"NbConvertBase": {"display_data_priority": ["text/html", "text/plain"]}})
+    for url in ("require_js_url", "jquery_url", "mathjax_url", "mermaid_js_url"):
+        setattr(exporter, url, "")
+    html, _ = exporter.from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
+    (tmp_path / "export.html").write_text(html, "utf-8")
+    page = browser.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((tmp_path / "export.html").as_uri())
+    expect(page.get_by_text("WeatherDown('no answer from the weather service for Denver").first).to_be_visible()
+    expect(page.locator("table").first.locator("tbody tr")).to_have_count(1)
+    expect(page.get_by_text(own.server.admin_url).first).to_be_visible()
+    page.screenshot(path=screenshots / "invocations-exported.png", full_page=True)
+    page.close()
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []

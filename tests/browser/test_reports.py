@@ -1,0 +1,148 @@
+"""Reports as whoever gets them sees them: a file in a browser without a network."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from playwright.sync_api import Browser, Page
+
+import restate_lab as rl
+from restate_lab.demo.embedded import Embedded
+from restate_lab.demo.incident import INCIDENT
+from restate_lab.demo.run import notebook_environment
+from restate_lab.reports.notebook import notebook_report
+from support.clusters import NEWEST, Clusters
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "05_evidence_and_report.ipynb"
+WIDE, NARROW = 1280, 390
+GROUND = "getComputedStyle(document.body).backgroundColor"
+FITS = "document.documentElement.scrollWidth <= window.innerWidth"
+SEEN = "[...document.images].every(each => each.complete && each.naturalWidth > 0)"
+
+
+@contextlib.contextmanager
+def opened(browser: Browser, path: Path, *, width: int = WIDE, scheme: str = "light") -> Iterator[Page]:
+    """Open a file without a network; in the end nothing but the file was asked for, and nothing complained."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,  # type: ignore[arg-type]
+        accept_downloads=True,
+    )
+    context.set_offline(True)
+    page = context.new_page()
+    asked: list[str] = []
+    said: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(path.as_uri())
+    yield page
+    context.close()
+    assert [each for each in asked if not each.startswith("data:")] == [path.as_uri()]
+    assert said == []
+
+
+@pytest.fixture(scope="module")
+def report(clusters: Clusters, server: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the ready report of the demo's incident."""
+    with rl.connect(clusters.get(NEWEST, "incident").admin_url, read_only=True) as lab:
+        return rl.incident_report(lab, tmp_path_factory.mktemp("report") / "incident.html", summary="Payments fail.")
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_light_and_dark_wide_and_narrow(browser: Browser, report: Path, width: int, screenshots: Path) -> None:
+    """The page follows the reader's colours, is never wider than the window, and every picture is seen."""
+    grounds = {}
+    for scheme in ("light", "dark"):
+        with opened(browser, report, width=width, scheme=scheme) as page:
+            grounds[scheme] = page.evaluate(GROUND)
+            assert page.evaluate(FITS)
+            assert page.evaluate(SEEN)
+            page.screenshot(path=screenshots / f"report-{scheme}-{width}.png", full_page=True)
+    assert grounds == {"light": "rgb(255, 255, 255)", "dark": "rgb(21, 24, 28)"}
+
+
+def test_wide_tables_scroll_by_themselves(browser: Browser, report: Path) -> None:
+    """In a narrow window a table moves below its heading, with the keyboard as well; ids are not broken."""
+    with opened(browser, report, width=NARROW) as page:
+        table = page.locator(".scroll").first
+        assert table.evaluate("each => each.scrollWidth > each.clientWidth")
+        assert table.get_attribute("tabindex") == "0"
+        rows = page.locator("td.id").first
+        assert rows.evaluate("each => getComputedStyle(each).whiteSpace") == "nowrap"
+
+
+def test_all_of_a_table_can_be_saved_and_its_sql_unfolded(browser: Browser, report: Path, tmp_path: Path) -> None:
+    """A link in the page gives the whole frame as CSV, and a click shows what was asked."""
+    with opened(browser, report) as page:
+        with page.expect_download() as download:
+            page.get_by_role("link", name="oldest_unmoved.csv").click()
+        download.value.save_as(tmp_path / "all.csv")
+        note = page.get_by_text("The first 15 of").inner_text()
+        assert len(pd.read_csv(tmp_path / "all.csv")) == int(note.split("of ")[1].split(" rows")[0])
+        statement = page.locator("details.sql pre", has_text="FROM sys_invocation_status").first
+        assert not statement.is_visible()
+        page.locator("details.sql", has_text="FROM sys_invocation_status").first.locator("summary").click()
+        assert statement.is_visible()
+        page.get_by_role("link", name="Deployments", exact=True).click()
+        assert page.get_by_role("heading", name="9 Deployments").is_visible()
+
+
+HOSTILE = "<img src=x onerror=\"document.title='owned'\"></script><script>document.title='owned'</script>"
+SHOW = """
+from IPython.display import HTML, SVG, Javascript, display
+display(HTML(hostile), HTML('<a href="javascript:document.title=1">x</a><iframe srcdoc="<script>1</script>"></iframe>'))
+display(Javascript("document.title = 'owned'"))
+display(SVG('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9" onload="document.title=1"/>'))
+print(hostile)
+"""
+
+
+def test_hostile_text_does_nothing(browser: Browser, tmp_path: Path) -> None:
+    """What came from a cluster, and what a notebook gave, is read and not run."""
+    frame = pd.DataFrame({HOSTILE: [HOSTILE]})
+    path = rl.Report("safe", summary=HOSTILE).add(frame, caption=HOSTILE).add(HOSTILE).write(tmp_path / "r.html")
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# safe\n\n{HOSTILE}")])
+    made.cells.append(nbformat.v4.new_code_cell(f"hostile = {HOSTILE!r}{SHOW}"))
+    nbformat.write(made, tmp_path / "n.ipynb")
+    done = notebook_report(tmp_path / "n.ipynb", tmp_path / "n.html")
+    assert done.failure is None, done.failure
+    for each in (path, done.path):
+        with opened(browser, each) as page:
+            assert page.title() == "safe"
+            assert page.evaluate(SEEN)
+            assert page.get_by_text("document.title='owned'").count()
+
+
+def test_the_fifth_notebook_as_a_report(
+    browser: Browser, server: Path, tmp_path: Path, screenshots: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Freeze, purge, ask, compare, report: the page of the notebook and both that it writes open without a network."""
+    notebook = tmp_path / NOTEBOOK.name
+    shutil.copy(NOTEBOOK, notebook)
+    with Embedded(server, tmp_path / "demo", story=INCIDENT) as demo:
+        for name, value in notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url).items():
+            monkeypatch.setenv(name, value)
+        done = notebook_report(notebook, tmp_path / "notebook.html", allow_changes=True)
+    assert done.failure is None, done.failure
+    for name in ("notebook.html", "INC-42.html", "INC-42-incident.html"):
+        for scheme in ("light", "dark"):
+            with opened(browser, tmp_path / name, scheme=scheme) as page:
+                assert page.evaluate(SEEN)
+                assert page.evaluate(FITS)
+                page.screenshot(path=screenshots / f"{name}-{scheme}.png", full_page=True)
+    with opened(browser, tmp_path / "notebook.html") as page:
+        code = page.locator("details.code pre", has_text="rl.freeze(lab").first
+        assert not code.is_visible()
+        page.locator("details.code", has_text="rl.freeze(lab").first.locator("summary").click()
+        assert code.is_visible()
+        for text in ("Ask the frozen copy", "Changes", "were allowed", "7 gone"):
+            assert page.get_by_text(text).first.is_visible(), text
+    assert os.fspath(done.executed).endswith("notebook.executed.ipynb")

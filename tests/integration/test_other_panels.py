@@ -1,0 +1,211 @@
+"""The panels on real servers of each kind, and on what was frozen of them; clicked from Python."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import restate_lab as rl
+from restate_lab.actions.state import set_state, state
+from restate_lab.analysis.ids import FIRST_AWAKEABLE, awakeable_id
+from restate_lab.demo.cluster import RestateServer
+from restate_lab.demo.embedded import start_services
+from restate_lab.evidence.freeze import freeze
+from restate_lab.evidence.store import open_evidence
+from restate_lab.panels.deployments import DeploymentsPanel
+from restate_lab.panels.invocation import InvocationPanel
+from restate_lab.panels.invocations import InvocationsPanel
+from restate_lab.panels.overview import OverviewPanel
+from restate_lab.panels.state import StatePanel
+from restate_lab.source import Source
+from support import state_services
+from support.bench import wait_for
+from support.clusters import KINDS, Cluster, server_binary
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture
+def sources(incident: Cluster, tmp_path: Path) -> Iterator[dict[str, Source]]:
+    """Give the incident live, and frozen."""
+    with rl.connect(incident.admin_url, read_only=True) as lab:
+        freeze(lab, tmp_path / "incident.evidence", payloads=True)  # with values of state
+        with open_evidence(tmp_path / "incident.evidence") as evidence:
+            yield {"live": lab, "frozen": evidence}
+
+
+def test_the_incident_in_panels(incident: Cluster, sources: dict[str, Source]) -> None:
+    """Live and frozen show the same: who stands where, the hot key, what could go, and the state of an object."""
+    for name, source in sources.items():
+        with contextlib.ExitStack() as closing:
+            _overview(incident, OverviewPanel(source), closing)
+            _deployments(incident, DeploymentsPanel(source), closing, is_live=name == "live")
+            _state(StatePanel(source, "Account"), closing)
+
+
+def test_the_filters_of_the_panel_and_one_invocation(incident: Cluster, sources: dict[str, Source]) -> None:
+    """Live and frozen, on servers of each kind, every filter finds its players, and one of them is explained."""
+    both = set(incident.ids("paused") + incident.ids("paused_by_hand"))
+    parts: list[tuple[dict[str, Any], set[str]]] = [
+        ({"status": "paused"}, both),
+        ({"service": "Payments", "handler": "payout"}, set(incident.ids("paused"))),
+        ({"key": "acme-retail", "status": "pending"}, set(incident.ids("hot_key_queue"))),
+        ({"deployment": incident.roles["pinning_deployment"]}, set(incident.ids("on_old_deployment"))),
+        ({"error_code": "RT0016"}, set(incident.ids("mismatch"))),
+        ({"text": "no answer from the weather service", "retries": 1}, {incident.roles["agent_denver"]}),
+        ({"text": "account closed", "status": "all"}, set(incident.ids("paused"))),
+        ({"id": incident.ids("cancelled"), "status": "cancelled"}, set(incident.ids("cancelled"))),
+        ({"service": "Payments", "handler": "payout", "since": "9h", "age": "1ms"}, set(incident.ids("paused"))),
+        ({"age": "9h"}, set()),
+        ({"until": "9h", "status": "all"}, set()),
+    ]
+    for name, source in sources.items():
+        with contextlib.closing(InvocationsPanel(source)) as panel:
+            assert panel.error == ""
+            assert panel.grid.total == len(panel.frame) > len(both)
+            assert panel.frame["created_at"].is_monotonic_decreasing
+            for filters, ids in parts:
+                panel.look_for(**filters)
+                assert panel.wait()
+                assert (name, filters, panel.error, set(panel.frame["id"])) == (name, filters, "", ids)
+                assert set(source.sql(panel.sql, params=panel.params)["id"]) == ids
+            _one(incident, panel.open_invocation(incident.roles["agent_denver"]))
+
+
+def _one(incident: Cluster, panel: InvocationPanel) -> None:
+    assert panel.wait()
+    assert panel.error == ""
+    assert "no answer from the weather service for Denver" in panel._failure.value
+    assert panel.frame["name"].iloc[-1] == "get weather"
+    assert incident.roles["agent_denver"] in panel._title.value
+    assert "Denver" not in panel._payloads.value
+    panel._read_payloads.click()
+    assert panel.wait()
+    assert "What is the weather in Denver" in panel._payloads.value
+    panel._tab.selected_index = 1
+    assert panel.wait()
+    assert panel._picture.value.startswith('<img class="rl-picture"')
+    panel.show_invocation(incident.ids("hot_key_caller")[0])
+    assert panel.wait()
+    assert panel.error == ""
+    assert any(each.id in incident.ids("hot_key_queue") for each in panel.related)
+
+
+def _overview(incident: Cluster, panel: OverviewPanel, closing: contextlib.ExitStack) -> None:
+    closing.callback(panel.close)
+    counts = panel.frame.set_index(["target_service_name", "target_handler_name", "status"])["n"]
+    assert panel.error == ""
+    assert counts["Payments", "charge", "backing-off"] == len(incident.ids("storm_503") + incident.ids("storm_timeout"))
+    assert panel.backlog.iloc[0][["target_service_key", "waiting"]].tolist() == ["acme-retail", 12]
+    diagnosis = panel.examine()
+    assert diagnosis is not None
+    assert diagnosis.verdict == "critical"
+    panel._open(panel._backlog.frame["row"][0])
+    assert panel.error == ""
+    assert panel.invocations is not None
+    panel.invocations.wait()
+    assert set(panel.invocations.frame["id"]) == set(incident.ids("hot_key_queue"))
+    panel._open(next(row for row in panel._handlers.frame["row"] if '"payout"' in row))
+    panel.invocations.wait()
+    assert set(panel.invocations.frame["id"]) == set(incident.ids("paused"))
+
+
+def _deployments(incident: Cluster, panel: DeploymentsPanel, closing: contextlib.ExitStack, *, is_live: bool) -> None:
+    closing.callback(panel.close)
+    shown = panel._grid.frame.set_index("id")
+    assert panel.error == ""
+    assert shown["verdict"][incident.roles["drained_deployment"]] == "can go"
+    assert shown["verdict"][incident.roles["pinning_deployment"]] == "still needed by 1"
+    assert shown["verdict"][incident.roles["loyalty_deployment"]] == "gone, still needed"
+    assert shown["services"][incident.roles["promotions_deployment"]] == "Promotions r3"
+    assert shown["services"][incident.roles["pinning_deployment"]] == ("Promotions r2" if is_live else "Promotions")
+    panel.look_at(incident.roles["pinning_deployment"])
+    panel._button.click()
+    assert panel.invocations is not None
+    panel.invocations.wait()
+    assert list(panel.invocations.frame["id"]) == incident.ids("on_old_deployment")
+
+
+def _state(panel: StatePanel, closing: contextlib.ExitStack) -> None:
+    closing.callback(panel.close)
+    assert "initech" in set(panel.frame["service_key"])
+    read = panel.look_at("Account", "initech")
+    assert panel.error == ""
+    assert read is not None
+    assert len(read["history"]) > 100
+    assert panel._why_not
+
+
+@pytest.fixture(scope="module", params=KINDS[1:])
+def drawers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rl.Lab]:
+    """Give a server of its own, with an object whose handlers write and hold."""
+    folder = tmp_path_factory.mktemp("panels")
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(
+            RestateServer(server_binary(request.param), vqueues=request.param.endswith("vqueues"))
+        )
+        services, uri = start_services(folder, state_services.__file__)
+        stack.enter_context(services)
+        lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))
+        lab.admin.create_deployment(uri=uri)
+        wait_for(lambda: _put(lab, "warm", n=0))
+        yield lab
+
+
+def _put(lab: rl.Lab, key: str, **values: object) -> bool:
+    with contextlib.suppress(rl.errors.RestateLabError):
+        lab.ingress.call("Drawer", "put", values, key=key)
+        return True
+    return False
+
+
+def _reviewed(panel: StatePanel, name: str, text: str) -> None:
+    panel._look_at_key(name)
+    panel._editor.text.value = text
+    panel._editor.review()
+    panel._editor.reason.value = "INC-7"
+
+
+def test_a_key_is_set_and_a_race_is_lost_in_view(drawers: rl.Lab) -> None:
+    """What the panel sets is in the cluster, other keys stay; what somebody else set in between stays, and is shown."""
+    _put(drawers, "k", items={"mug": 1}, total=5)
+    panel = StatePanel(drawers, "Drawer", "k", refresh=None)
+    _reviewed(panel, "items", '{"mug": 2}')
+    panel._editor.set()
+    assert panel._sender.wait(30)
+    assert (panel.error, panel._editor.stage) == ("", "closed")
+    assert dict(state(drawers, "Drawer", "k")) == {"items": {"mug": 2}, "total": 5}
+
+    panel.refresh()
+    _reviewed(panel, "items", '{"mug": 3}')
+    set_state(drawers, "Drawer", "k", {"items": {"mug": 9}}, reason="somebody else")
+    panel._editor.set()
+    assert panel._sender.wait(30)
+    assert panel._editor.stage == "conflict"
+    assert '"mug": 9' in panel._editor.compare.text
+    assert dict(state(drawers, "Drawer", "k"))["items"] == {"mug": 9}
+    panel.close()
+
+
+def test_a_held_object_takes_the_change_later(drawers: rl.Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a handler holds the object the panel says who it is, and when the change is applied it says that."""
+    monkeypatch.setattr("restate_lab.panels.state._WAIT", "1500ms")
+    _put(drawers, "held", n=1)
+    holder = drawers.ingress.send("Drawer", "hold", key="held").invocation_id
+    held = "SELECT id FROM sys_invocation WHERE id = :id AND status = 'suspended'"
+    wait_for(lambda: drawers.arrow(held, id=holder).num_rows == 1)
+    panel = StatePanel(drawers, "Drawer", "held", refresh=None)
+    _reviewed(panel, "n", "2")
+    panel._editor.set()
+    assert panel._sender.wait(30)
+    assert panel._editor.stage == "unknown"
+    assert f"{holder} holds the object" in panel._editor.compare.text
+    drawers.ingress.resolve_awakeable(str(awakeable_id(holder, FIRST_AWAKEABLE)), "go on")
+    wait_for(lambda: dict(state(drawers, "Drawer", "held")) == {"n": 2})
+    panel.refresh()
+    assert "It is applied" in panel._editor.compare.text
+    panel.close()

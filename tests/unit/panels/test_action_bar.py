@@ -1,0 +1,231 @@
+"""Acting from a panel, clicked without a browser: nothing acts on one click, and what goes wrong is shown."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from restate_lab.actions.planned import Plan
+from restate_lab.actions.table import ACTIONS
+from restate_lab.errors import PlanExpired
+from restate_lab.panels import action_bar
+from restate_lab.panels.invocations import InvocationsPanel
+from restate_lab.panels.plan_form import PlanForm
+from support.made_source import LiveSource, invocations
+
+ROWS = invocations(*({"id": n, "status": "backing-off"} for n in range(12)), {"id": 12, "status": "killed"})
+
+
+@dataclass
+class Plans:
+    """Makes plans that send nothing, and notes what they were asked to do."""
+
+    made: list[Plan] = field(default_factory=list)
+    executed: list[dict[str, Any]] = field(default_factory=list)
+    fails: Exception | None = None
+    go_on: threading.Event = field(default_factory=threading.Event)
+
+    def make(self, source: Any, action: ACTIONS, ids: list[str], **options: Any) -> Plan:
+        frame = pd.DataFrame({"id": ids})
+        columns = ("target", "service", "status", "age", "unmoved_for", "effect", "left_out", "callee_of")
+        frame = frame.assign(**dict.fromkeys(columns, None))
+        frame["target"], frame["service"], frame["status"], frame["effect"] = "<b>t</b>", "s", "backing-off", "tried"
+        plan = Plan(
+            action=action,
+            frame=frame,
+            goes_with=pd.DataFrame(columns=["kind", "id", "target", "status", "of", "what"]),
+            prefixes=pd.DataFrame(columns=["id", "from_", "entry", "result"]),
+            restarted=frozenset(),
+            not_seen=(),
+            deployment=options.get("deployment"),
+            from_=options.get("from_"),
+            made_at=datetime.now(UTC),
+            environment="made",
+            address="http://127.0.0.1:1",
+            server="none",
+            _kept=tuple(ids),
+            _lab=source,
+        )
+        self.made.append(plan)
+        return plan
+
+    def execute(self, plan: Plan, **given: Any) -> pd.DataFrame:
+        self.executed.append(given)
+        if self.fails:
+            raise self.fails
+        given["progress"].update(1, len(plan.targets))
+        self.go_on.wait(10)
+        word = "not sent" if given["stop"]() else "done"
+        plan._execution.targets = plan.targets
+        rows = [(id_, word, None, None, "running", 1.0) for id_ in plan.targets]
+        columns = ["id", "outcome", "error", "new_id", "status", "milliseconds"]
+        plan._execution.outcome = pd.DataFrame(rows, columns=columns)
+        return plan._execution.outcome
+
+
+@pytest.fixture
+def plans(monkeypatch: pytest.MonkeyPatch) -> Plans:
+    plans = Plans()
+    monkeypatch.setattr(action_bar, "make_plan", plans.make)
+    monkeypatch.setattr(Plan, "execute", lambda plan, **given: plans.execute(plan, **given))  # noqa: PLW0108 - binds
+    return plans
+
+
+@pytest.fixture
+def panel(plans: Plans, capsys: pytest.CaptureFixture[str]) -> Iterator[InvocationsPanel]:
+    panel = InvocationsPanel(LiveSource(ROWS), status="all", refresh=None)
+    yield panel
+    panel.close()
+    assert [each.name for each in threading.enumerate() if each.name.startswith("restate-lab")] == []
+    assert capsys.readouterr() == ("", "")
+
+
+def press(panel: InvocationsPanel, action: str, rows: int) -> PlanForm:
+    panel.selected = list(ROWS["id"][:rows])
+    panel._actions.buttons[ACTIONS(action)].click()
+    assert panel._actions.wait(10)
+    return panel._actions.form
+
+
+def offered(panel: InvocationsPanel) -> set[str]:
+    return {action.value for action, button in panel._actions.buttons.items() if not button.disabled}
+
+
+def test_buttons_come_from_the_table(panel: InvocationsPanel) -> None:
+    """Of the actions those are offered that do something in the statuses selected, on this kind of server."""
+    assert offered(panel) == set()
+    panel.selected = list(ROWS["id"][:3])
+    assert offered(panel) == {"cancel", "kill", "pause", "resume", "move_to"}
+    panel.selected = [ROWS["id"][12]]
+    assert offered(panel) == {"purge", "purge_journal", "restart_as_new"}
+    panel.selected = list(ROWS["id"])
+    assert offered(panel) == set(ACTIONS)
+
+
+def test_nothing_acts_on_one_click(panel: InvocationsPanel, plans: Plans) -> None:
+    """A button makes a plan; without a reason, confirming it does nothing; with one, it is done once and read back."""
+    form = press(panel, "resume", 2)
+    assert panel.plan is plans.made[0]
+    assert "resume 2 of 2 invocations" in form._card.value
+    assert "<b>t</b>" not in form._card.value
+    assert form.confirm.disabled
+    form.confirm.click()
+    form.why.value = "   "
+    assert form.confirm.disabled
+    assert plans.executed == []
+    form.why.value = "INC-42: back"
+    assert not form.confirm.disabled
+    plans.go_on.set()
+    asked = len(panel.source.asked)  # type: ignore[attr-defined]
+    form.confirm.click()
+    assert panel._actions.wait(10)
+    assert panel.wait(10)
+    assert plans.executed[0]["reason"] == "INC-42: back"
+    assert panel._actions.outcome.summary == "resume: 2 done."
+    assert list(panel._actions.outcome.grid.frame["outcome"]) == ["done", "done"]
+    assert len(panel.source.asked) > asked  # type: ignore[attr-defined]
+    form.confirm.click()
+    assert len(plans.executed) == 1
+
+
+def test_many_want_the_exact_number(panel: InvocationsPanel, plans: Plans) -> None:
+    """Above the action's bound the number has to be typed; another number does not do."""
+    form = press(panel, "kill", 12)
+    form.why.value = "INC-42"
+    for wrong in ("", "11", "a dozen"):
+        form.number.value = wrong
+        assert form.confirm.disabled
+    form.number.value = "12"
+    assert not form.confirm.disabled
+    assert form.confirm.button_style == "danger"
+    plans.go_on.set()
+    form.confirm.click()
+    assert panel._actions.wait(10)
+    assert plans.executed[0]["expect"] == 12
+    assert press(panel, "resume", 2).number.layout.display == "none"
+
+
+def test_the_stop_button_stops(panel: InvocationsPanel, plans: Plans) -> None:
+    """While it is being done there are a bar and a stop button, and a second action is refused."""
+    form = press(panel, "resume", 3)
+    form.why.value = "INC-42"
+    form.confirm.click()
+    for _ in range(100):
+        if form.bar.description == "1 of 3":
+            break
+        threading.Event().wait(0.02)
+    assert (form.bar.value, form.bar.max) == (1, 3)
+    assert form._doing.layout.display == ""
+    panel._actions.buttons[ACTIONS.KILL].click()
+    assert panel.error.startswith("Busy: ")
+    form.stop.click()
+    plans.go_on.set()
+    assert panel._actions.wait(10)
+    assert panel._actions.outcome.summary == "resume: 3 not sent."
+    assert form._doing.layout.display == "none"
+
+
+def test_what_goes_wrong_is_shown(panel: InvocationsPanel, plans: Plans) -> None:
+    """An expired plan is said in words until the reader does something else; a refresh does not take it away."""
+    form = press(panel, "resume", 1)
+    plans.fails = PlanExpired("make it again")
+    form.why.value = "INC-42"
+    form.confirm.click()
+    assert panel._actions.wait(10)
+    assert panel.wait(10)
+    panel.refresh()
+    assert panel.error == "PlanExpired: make it again"
+    assert form._doing.layout.display == "none"
+    form.back.click()
+    assert panel.error == ""
+
+
+def test_back_leaves_the_plan(panel: InvocationsPanel, plans: Plans) -> None:
+    """Back sends nothing and takes the plan from view; the options make it anew."""
+    form = press(panel, "resume", 1)
+    form.deployment.value = "latest"
+    assert panel._actions.wait(10)
+    assert [plan.deployment for plan in plans.made] == [None, "latest"]
+    form.back.click()
+    assert form.layout.display == "none"
+    assert plans.executed == []
+
+
+def test_a_reason_is_for_one_plan(panel: InvocationsPanel, plans: Plans) -> None:
+    """Other options keep what was written; another action, other invocations and a second round ask again."""
+    form = press(panel, "resume", 2)
+    form.why.value = "INC-42"
+    form.deployment.value = "latest"
+    assert panel._actions.wait(10)
+    assert form.why.value == "INC-42"
+    assert press(panel, "pause", 2).why.value == ""
+    form.why.value = "INC-43"
+    assert press(panel, "pause", 1).why.value == ""
+    form.why.value = "INC-44"
+    plans.go_on.set()
+    form.confirm.click()
+    assert panel._actions.wait(10)
+    assert press(panel, "pause", 1).why.value == ""
+    assert form.confirm.disabled
+
+
+def test_a_confirmation_overtakes_nothing(
+    panel: InvocationsPanel, plans: Plans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reason is the one in the field when it is confirmed; an option that is not reviewed makes a plan instead."""
+    form = press(panel, "resume", 2)
+    form.why.value = "I"
+    send = form.confirm._receive
+    plans.go_on.set()
+    monkeypatch.setattr(panel._actions._apart, "run", lambda work: work())  # a plan that is there at once
+    send(None, {"type": "press", "values": ["latest", form.from_.index, "INC-42", ""]}, None)
+    assert (len(plans.made), plans.executed) == (2, [])
+    send(None, {"type": "press", "values": ["latest", form.from_.index, "INC-42: back", ""]}, None)
+    assert [each["reason"] for each in plans.executed] == ["INC-42: back"]
+    assert (len(plans.made), plans.made[-1].deployment) == (2, "latest")

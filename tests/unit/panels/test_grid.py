@@ -1,0 +1,578 @@
+"""The grid without a browser: messages in, messages out, and what stays selected."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, date, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from restate_lab.errors import ArgumentError
+from restate_lab.panels import grid_table
+from restate_lab.panels.grid import Grid
+from restate_lab.panels.grid_cells import Cell, cell, full_text
+from restate_lab.panels.grid_views import SILENCE, Views
+
+FRAME = pd.DataFrame(
+    {
+        "id": ["inv_a", "inv_b", "inv_c", "inv_d", "inv_e"],
+        "status": ["failed", "running", "scheduled", None, "running"],
+        "retry_count": pd.array([3, None, 10, 1, 3], dtype="Int64"),
+        "last_failure": ["Timeout (1.5 s)", None, "refused", "timeout", "100 %"],
+    }
+)
+
+
+class Front:
+    """A view of a grid that notes what it is sent, as it would come through a wire."""
+
+    def __init__(self, grid: Grid, sent: list[dict[str, Any]]) -> None:
+        self.grid = grid
+        self.sent = sent
+        self.say("alive", in_sight=True, state=True)
+
+    def say(self, kind: str, **fields: Any) -> None:
+        self.raw({"type": kind, "view": "v1", **fields})
+
+    def raw(self, content: Any) -> None:
+        self.grid._handle_custom_msg(content, [])
+
+    def last(self, kind: str) -> dict[str, Any]:
+        return next(message for message in reversed(self.sent) if message["type"] == kind)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return self.last("state")
+
+    def page(self, start: int = 0, count: int = 50, **fields: Any) -> dict[str, Any]:
+        self.say("page", seq=7, start=start, count=count, **fields)
+        return self.last("page")
+
+    def numbers(self) -> dict[str, int]:
+        """Return the number of each row in view, by its first cell."""
+        return {cells[0]: number for number, _, cells in self.page()["rows"]}
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Give what grids send, each message written and read as on the wire."""
+    messages: list[dict[str, Any]] = []
+
+    def send(_: Grid, content: dict[str, Any], buffers: object = None) -> None:
+        messages.append(json.loads(json.dumps(content, ensure_ascii=False, allow_nan=False).encode()))
+
+    monkeypatch.setattr(Grid, "send", send)
+    return messages
+
+
+@pytest.fixture
+def front(sent: list[dict[str, Any]]) -> Iterator[Front]:
+    """Give a view of a grid with FRAME."""
+    front = Front(Grid(FRAME, noun="invocations"), sent)
+    yield front
+    front.grid.close()
+
+
+# Selection
+
+
+def test_selection_is_kept_by_id(front: Front) -> None:
+    """What is selected stays so when rows are sorted, filtered and read again, and what cannot be seen is counted."""
+    numbers = front.numbers()
+    front.say("select", row=numbers["inv_a"], on=True)
+    front.say("select", row=numbers["inv_d"], on=True)
+    front.say("sort", column="retry_count", descending=True)
+    front.say("filter", text="refused")
+    assert front.grid.selected == ["inv_a", "inv_d"]
+    assert front.state["chosen"] == "2 selected, 2 hidden by the filter"
+    front.grid.refresh(FRAME[::-1].iloc[:4])  # without inv_a
+    assert front.grid.selected == ["inv_d"]
+    assert front.state["chosen"] == "1 selected, 1 hidden by the filter, 1 gone from the table and left out"
+    front.grid.frame = FRAME
+    front.say("filter", text="")
+    assert front.grid.selected == ["inv_a", "inv_d"]
+    assert front.state["chosen"] == "2 selected"
+    page = front.page()
+    assert [row[2][0] for row in page["rows"] if row[1]] == ["inv_a", "inv_d"]
+    assert (page["view"], page["seq"]) == ("v1", 7)
+
+
+def test_a_number_means_one_id_for_ever(front: Front) -> None:
+    """A message that was on its way during a refresh acts on the row that was seen, or on none."""
+    numbers = front.numbers()
+    front.grid.frame = FRAME.iloc[[4, 3, 1, 0]]
+    front.say("select", row=numbers["inv_b"], on=True)
+    assert front.grid.selected == ["inv_b"]
+    front.say("select", row=numbers["inv_c"], on=True)
+    assert front.grid.selected == ["inv_b"]
+    assert "inv_c is not in the table any more" in front.state["error"]
+
+
+def test_a_range_follows_the_order_shown(front: Front) -> None:
+    """A range is what stands between two rows on the screen; a shorter one from the same row takes its place."""
+    numbers = front.numbers()
+    front.say("select", row=numbers["inv_b"], on=True)
+    front.say("sort", column="retry_count")  # d a e c b
+    revision = front.state["revision"]
+    front.say("extend", start=numbers["inv_d"], end=numbers["inv_c"], revision=revision)
+    assert front.grid.selected == ["inv_" + letter for letter in "abcde"]
+    front.say("extend", start=numbers["inv_d"], end=numbers["inv_a"], revision=revision)
+    assert front.grid.selected == ["inv_a", "inv_b", "inv_d"]
+    front.say("filter", text="inv_e")
+    front.say("extend", start=numbers["inv_d"], end=numbers["inv_e"], revision=front.state["revision"])
+    assert front.grid.selected == ["inv_a", "inv_b", "inv_d"]
+    assert "the filter hides inv_d" in front.state["error"]
+
+
+def test_all_means_what_was_seen(front: Front) -> None:
+    """Select-all takes what the filter leaves, adds to what is selected, and does nothing on an order that is over."""
+    front.say("select", row=front.numbers()["inv_e"], on=True)
+    front.say("filter", text="TIMEOUT")
+    assert front.state["lines"] == 0
+    front.say("filter", text="timeout")
+    seen = front.state["revision"]
+    front.grid.frame = FRAME.iloc[1:]
+    front.say("select_all", on=True, revision=seen)
+    assert front.grid.selected == ["inv_e"]
+    assert "nothing was selected" in front.state["error"]
+    front.grid.frame = FRAME
+    front.say("select_all", on=True, revision=front.state["revision"])
+    assert front.grid.selected == ["inv_a", "inv_d", "inv_e"]
+    assert (front.state["checked"], front.state["error"]) == ("all", "")
+    front.say("select_all", on=False, revision=front.state["revision"])
+    assert front.grid.selected == ["inv_e"]
+
+
+def test_selected_can_be_set(front: Front) -> None:
+    """Code selects what it names, in one step; an id that is not there selects nothing."""
+    heard: list[list[str]] = []
+    remove = front.grid.on_select(lambda grid: heard.append(grid.selected))
+    front.grid.selected = FRAME.id[3:]
+    assert front.grid.selected == ["inv_d", "inv_e"]
+    with pytest.raises(ArgumentError, match="1 ids are not in the table, as 'inv_x'"):
+        front.grid.selected = ["inv_a", "inv_x"]
+    front.say("clear")
+    remove()
+    front.grid.selected = ["inv_a"]
+    assert heard == [["inv_d", "inv_e"], []]
+
+
+# Order and filter
+
+
+@pytest.mark.parametrize(
+    ("column", "descending", "expected"),
+    [
+        ("retry_count", False, "daecb"),
+        ("retry_count", True, "caedb"),
+        ("status", False, "cbead"),
+        ("last_failure", False, "eacdb"),
+        (None, False, "abcde"),
+    ],
+)
+def test_sorting(column: str | None, descending: bool, expected: str, front: Front) -> None:
+    """Nulls come last, equal rows stay in the frame's order, and a status sorts by its place in a life."""
+    front.say("sort", column=column, descending=descending)
+    assert [cells[0][-1] for _, _, cells in front.page()["rows"]] == list(expected)
+    assert "".join(front.grid.visible.id.str[-1]) == expected
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [[2], [10, 1], None, []],
+        [{"b": 1}, {"a": 2}, None, {}],
+        ["text", 5, None, b"\xff"],
+        pd.Series(["y", "x", None, "x"], dtype="category"),
+        pd.Series(["y", "x", None, "x"], dtype=pd.ArrowDtype(pa.string())),
+        pd.to_datetime(["2026-01-02", "2026-01-01", None, "2027-01-01"]).tz_localize("Europe/Zurich"),
+        [float("nan"), 2.0, None, float("inf")],
+        [None, None, None, None],
+        [date(2026, 1, 2), date(2026, 1, 1), None, date(2027, 1, 1)],
+        [Decimal("1.50"), Decimal(1), None, Decimal(10)],
+    ],
+)
+def test_every_type_can_be_sorted_and_filtered(values: Any, sent: list[dict[str, Any]]) -> None:
+    """No column makes the grid fail, whatever pandas holds in it, and its nulls come last."""
+    front = Front(Grid(pd.DataFrame({"id": [1, 2, 3, 4], "value": values})), sent)
+    nulls = [cells[1] is None for _, _, cells in front.page()["rows"]]
+    for descending in (False, True):
+        front.say("sort", column="value", descending=descending)
+        assert front.state["error"] == ""
+        assert [cells[1] is None for _, _, cells in front.page()["rows"]] == sorted(nulls)
+    front.say("filter", text="x")
+    assert front.state["error"] == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "within", "expected"),
+    [
+        ("timeout", None, "ad"),
+        ("Timeout", None, "a"),
+        ("(1.5", None, "a"),
+        (".*", None, ""),
+        ("%", None, "e"),
+        ("10", None, "e"),
+        ("r", "status", "be"),
+        ("nan", None, ""),
+        ("inv_c", None, "c"),
+    ],
+)
+def test_filtering(text: str, within: str | None, expected: str, front: Front) -> None:
+    """The text is looked for as it stands in text columns; a capital in it makes the case count; nulls never match."""
+    front.say("filter", text=text, within=within)
+    assert "".join(front.grid.visible.id.str[-1]) == expected
+
+
+def test_the_filter_looks_where_a_reader_can(front: Front) -> None:
+    """What is not shown does not match, so that nobody wonders why a row is there."""
+    front.grid.columns = ["status", "id"]
+    front.grid.filter("refused")
+    assert front.state["count"] == "0 of 5 invocations match"
+    front.say("column", column="last_failure", shown=True)
+    assert front.state["count"] == "1 of 5 invocations match"
+    assert front.grid.columns == ["status", "id", "last_failure"]
+    with pytest.raises(ArgumentError, match="retry_count has no text"):
+        front.grid.filter("1", column="retry_count")
+
+
+def test_columns_come_and_go(front: Front) -> None:
+    """Columns come back in the frame's order, the last one stays, and a refresh may bring others."""
+    front.say("column", column="status", shown=False)
+    front.say("column", column="status", shown=True)
+    assert front.grid.columns == list(FRAME)
+    front.grid.columns = ["status"]
+    front.say("column", column="status", shown=False)
+    assert front.grid.columns == ["status"]
+    assert "at least one stays" in front.state["error"]
+    front.say("width", column="status", pixels=333)
+    assert front.state["columns"][0] | {"width": 333, "name": "status"} == front.state["columns"][0]
+    front.grid.sort("status")
+    front.grid.frame = FRAME[["id", "retry_count"]]
+    assert (front.grid.columns, front.state["sort"]) == (["id", "retry_count"], None)
+
+
+# Pages
+
+
+def test_a_page_reads_the_rows_it_shows(sent: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a million rows a page reads and sends its own, wherever it is."""
+    n = 1_000_000
+    front = Front(Grid(pd.DataFrame({"id": np.arange(n), "value": np.arange(n) * 2})), sent)
+    read: list[int] = []
+    value = grid_table.Table.value
+    monkeypatch.setattr(
+        grid_table.Table, "value", lambda self, position, name: read.append(position) or value(self, position, name)
+    )
+    rows = front.page(start=n - 20, count=200)["rows"]
+    assert [cells for _, _, cells in rows] == [[str(k), str(2 * k)] for k in range(n - 20, n)]
+    assert set(read) == set(range(n - 20, n))
+    assert len(read) == 40
+
+
+def test_a_page_tells_where_a_row_went(front: Front) -> None:
+    """The focus can follow its row: the page says in which line it stands now."""
+    number = front.numbers()["inv_d"]
+    front.say("sort", column="retry_count")
+    assert front.page(find=number)["found"] == 0
+    front.say("filter", text="refused")
+    assert front.page(find=number)["found"] is None
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, Cell(None)),
+        (pd.NA, Cell(None)),
+        (pd.NaT, Cell(None)),
+        (np.float32("nan"), Cell(None)),
+        (2**63 + 1, Cell("9223372036854775809")),
+        (np.True_, Cell("true")),
+        (0.1 + 0.2, Cell("0.3", "0.30000000000000004")),
+        (
+            pd.Timestamp("2026-11-25T03:04:05.678Z"),
+            Cell("2026-11-25 05:04:05", "2026-11-25T03:04:05.678000Z"),
+        ),
+        (pd.Timestamp("2026-11-25 03:00"), Cell("2026-11-25 03:00:00", "2026-11-25T03:00:00 (without a zone)")),
+        (timedelta(days=1, hours=2, seconds=3), Cell("1d 2h", "1d 2h 3s")),
+        (["a", None, {"b": 1}], Cell('["a", null, {"b": 1}]')),
+        (np.array([1, 2]), Cell("[1, 2]")),
+        (b"a\xffb", Cell("a\\xffb")),
+        ("two\nlines\there", Cell("two↵lines here", "two\nlines\there")),
+        ("\x1b[31m\x00\u202e\u200b\ud800", Cell("‹U+001B›[31m‹U+0000›‹U+202E›‹U+200B›‹U+D800›")),
+        ("👩‍🚀 שלום", Cell("👩‍🚀 שלום")),
+    ],
+)
+def test_cells(value: Any, expected: Cell) -> None:
+    """Values are short text; what cannot be seen can be seen; a tooltip has what the cell leaves out."""
+    assert cell(value, timezone(timedelta(hours=2))) == expected
+
+
+def test_a_huge_value_is_cut_and_says_so(sent: list[dict[str, Any]]) -> None:
+    """A value of a megabyte is never sent whole: 200 characters, 1,000 in the tooltip, 65,536 where it is asked for."""
+    huge = "x" * (1 << 20)
+    nested = {"key": [huge] * 3}
+    front = Front(Grid(pd.DataFrame({"id": [huge, "short"], "value": [nested, 1]})), sent)
+    number, _, cells = front.page()["rows"][0]
+    assert [len(cells[0][0]), len(cells[0][1])] == [201, 1_001 + len("\n(1,048,576 characters in all)")]
+    assert cells[1][1].endswith("…\n(there is more)")
+    front.say("detail", seq=1, row=number, column="id")
+    assert front.last("detail")["text"] == "x" * 65_536 + "…\n(1,048,576 characters in all)"
+    front.say("select", row=number, on=True)
+    assert front.grid.selected == [huge]
+    assert full_text(pd.NA, UTC) == ""
+
+
+# What may be given
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (pd.DataFrame({"name": ["a"]}), "no column 'id'"),
+        (pd.DataFrame({"id": ["a", None]}), "1 rows have no id"),
+        (pd.DataFrame({"id": ["a", "b", "a"]}), "1 rows repeat a value of id, as 'a'"),
+        (pd.DataFrame([["a", 1]], columns=["id", 5]), "named '5'"),
+        (pd.DataFrame([["a", 1]], columns=pd.Index(["id", "\ud800"], dtype=object)), "cannot be written as Unicode"),
+        (pd.DataFrame([["a", 1]], columns=["id", "id"]), "more than once: id"),
+    ],
+)
+def test_a_frame_that_cannot_be_shown(frame: pd.DataFrame, message: str, front: Front) -> None:
+    """A frame without usable ids is refused in words, and the grid goes on showing what it had."""
+    with pytest.raises(ArgumentError, match=message):
+        front.grid.frame = frame
+    assert len(front.grid.visible) == 5
+    assert front.page()["rows"]
+
+
+def test_the_server_has_more(front: Front) -> None:
+    """That rows were not read is said above them: by the total, by what cut the frame, or by a note."""
+    front.grid.refresh(FRAME, total=3_210)
+    assert front.state["note"] == "5 of 3,210 invocations on the server were read."
+    cut = FRAME.copy()
+    cut.attrs["truncated"] = {"message": "The limit of 5 rows cut off more."}
+    front.grid.frame = cut
+    assert front.state["note"] == "The limit of 5 rows cut off more."
+    assert front.grid.total is None
+    front.grid.refresh(cut, note="")
+    assert front.state["note"] == ""
+
+
+# What may be said
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+KINDS = ["alive", "page", "detail", "select", "extend", "select_all", "open_row", "sort", "filter", "column", "width"]
+FIELDS = ["row", "on", "start", "end", "count", "seq", "revision", "column", "descending", "text", "pixels", "shown"]
+
+
+@settings(max_examples=150)
+@given(st.fixed_dictionaries({"type": st.sampled_from(KINDS) | JSON, "view": st.just("v1") | JSON}), st.data())
+def test_nothing_that_is_said_breaks_the_grid(content: dict[str, Any], data: st.DataObject) -> None:
+    """Whatever a view says, the grid does not raise, does not lose a row, and still answers."""
+    content |= data.draw(st.dictionaries(st.sampled_from(FIELDS), JSON | st.sampled_from(list(FRAME)), max_size=4))
+    with pytest.MonkeyPatch.context() as patch:
+        messages: list[dict[str, Any]] = []
+        patch.setattr(Grid, "send", lambda _, sent, __=None: messages.append(json.loads(json.dumps(sent).encode())))
+        front = Front(Grid(FRAME), messages)
+        front.raw(content)
+        front.grid.filter("")
+        assert len(front.page()["rows"]) == 5
+        front.grid.close()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        [],
+        {"type": "page"},
+        {"type": "nothing", "view": "v1"},
+        {"type": "select", "view": "v1", "row": "0", "on": True},
+        {"type": "select", "view": "v1", "row": 99, "on": True},
+        {"type": "page", "view": "v1", "seq": 1, "start": 0, "count": 10**9},
+        {"type": "sort", "view": "v1", "column": "nowhere"},
+        {"type": "filter", "view": "v1", "text": "\ud800"},
+        {"type": "clear", "view": "v1", "extra": 1},
+        {"type": "width", "view": "v1", "column": "id", "pixels": -5},
+    ],
+)
+def test_a_wrong_message_is_said_in_the_grid(content: Any, front: Front) -> None:
+    """A message that means nothing changes nothing and leaves a line of text; the next good one takes it away."""
+    before = {**front.state, "error": None}
+    front.raw(content)
+    assert front.state["error"]
+    assert front.grid.error == front.state["error"]
+    assert {**front.state, "error": None} == before
+    front.say("sort", column="id")
+    assert front.state["error"] == ""
+
+
+def test_a_view_sets_nothing(front: Front) -> None:
+    """The view's code and style cannot be set from a view."""
+    before = front.grid._esm
+    front.grid.set_state({"_esm": "export default {}"})
+    assert front.grid._esm == before
+    assert "tried to set _esm" in front.state["error"]
+
+
+# Callbacks
+
+
+def test_opening_is_not_selecting(front: Front) -> None:
+    """An opened row's id goes to the callbacks, is marked in all views, and is not selected."""
+    opened: list[Any] = []
+    front.grid.on_open(opened.append)
+    number = front.numbers()["inv_c"]
+    front.say("open_row", row=number)
+    assert (opened, front.grid.selected, front.state["opened"]) == (["inv_c"], [], number)
+
+
+def test_a_callback_that_fails_is_seen(front: Front) -> None:
+    """What a callback raises stands in the grid, and the other callbacks are called."""
+    opened: list[Any] = []
+
+    def fail(_: Any) -> None:
+        raise ValueError("no such <b>invocation</b>")
+
+    front.grid.on_open(fail)
+    front.grid.on_open(opened.append)
+    front.say("open_row", row=front.numbers()["inv_a"])
+    assert opened == ["inv_a"]
+    assert front.state["error"] == "ValueError: no such <b>invocation</b>"
+
+
+def test_callbacks_do_not_hold_the_grid(front: Front) -> None:
+    """A callback may wait for a thread that refreshes the grid."""
+    done: list[bool] = []
+
+    def wait(_: Any) -> None:
+        thread = threading.Thread(target=lambda: front.grid.refresh(FRAME.iloc[:2]), daemon=True)
+        thread.start()
+        thread.join(10)
+        done.append(not thread.is_alive())
+
+    front.grid.on_open(wait)
+    front.say("open_row", row=front.numbers()["inv_a"])
+    assert done == [True]
+    assert len(front.page()["rows"]) == 2
+
+
+def test_threads(front: Front) -> None:
+    """A refresh in a thread never lets a view see half of it."""
+    wide = pd.DataFrame({"id": [f"inv_{n}" for n in range(2_000)], "retry_count": range(2_000)})
+    stop = threading.Event()
+
+    def refresh() -> None:
+        while not stop.is_set():
+            front.grid.refresh(wide)
+            front.grid.refresh(FRAME)
+
+    thread = threading.Thread(target=refresh)
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        for _ in range(150):
+            front.say("sort", column="retry_count")
+            assert len(front.page(count=200)["rows"]) in {5, 200}
+            assert front.grid.error == ""
+    finally:
+        stop.set()
+        thread.join()
+        sys.setswitchinterval(switching)
+
+
+# Views
+
+
+def test_views_that_fall_silent() -> None:
+    """A view that says it is hidden is not in sight; one that says nothing for too long is closed."""
+    now = [0.0]
+    views = Views(lambda: now[0])
+    views.hear("a", in_sight=True)
+    views.hear("b", in_sight=False)
+    assert views.any_in_sight()
+    views.hear("a", in_sight=False)
+    assert not views.any_in_sight()
+    views.hear("a", in_sight=True)
+    now[0] = SILENCE - 1
+    assert views.any_in_sight()
+    now[0] = SILENCE + 1
+    assert not views.any_in_sight()
+    for number in range(1000):
+        views.hear(str(number), in_sight=True)
+    assert len(views) == 100
+
+
+def test_who_looks(front: Front) -> None:
+    """The grid says when its first view comes in sight, and when the last one is closed."""
+    heard: list[bool] = []
+    front.grid.on_shown(heard.append)
+    assert front.grid.is_shown
+    front.raw({"type": "alive", "view": "v2", "in_sight": True})
+    front.say("close")
+    assert front.grid.is_shown
+    front.raw({"type": "close", "view": "v2"})
+    assert not front.grid.is_shown
+    front.say("alive", in_sight=True)
+    assert heard == [False, True]
+
+
+def test_nothing_is_sent_where_nobody_listens(sent: list[dict[str, Any]]) -> None:
+    """A grid without a view sends nothing, whatever is done to it."""
+    grid = Grid(FRAME)
+    grid.refresh(FRAME)
+    grid.sort("id")
+    grid.selected = ["inv_a"]
+    assert sent == []
+
+
+# Without a kernel
+
+
+def test_the_table_beside_the_widget() -> None:
+    """The output has a table of the first 100 rows as escaped text, with what is selected and left out."""
+    frame = pd.DataFrame({"id": [f"<b>{n}</b>" for n in range(250)], "status": "running", "n": range(250)})
+    frame["at"] = pd.Timestamp("2026-11-25T03:00Z")
+    grid = Grid(frame, noun="invocations")
+    grid.sort("n", descending=True)
+    grid.selected = ["<b>249</b>", "<b>1</b>"]
+    data, _ = grid._repr_mimebundle_()
+    html = data["text/html"]
+    assert html == grid.static_html()
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert html.count("<tr>") == 101
+    assert html.count("✓") == 1
+    assert "&lt;b&gt;249&lt;/b&gt;" in html
+    assert "<b>" not in html
+    assert "at (UTC)" in html
+    assert "2026-11-25 03:00:00" in html
+    for line in ("250 invocations", "2 selected", "The first 100 of 250 are below."):
+        assert f">{line}</div>" in html
+    assert data["text/plain"] == repr(grid) == "<Grid: 250 invocations; 2 selected>"
+
+
+def test_a_grid_without_rows() -> None:
+    """A grid can be made before the first read."""
+    grid = Grid(noun="invocations")
+    assert (grid.selected, len(grid.visible), grid.columns) == ([], 0, ["id"])
+    grid.frame = FRAME
+    grid.selected = ["inv_b"]
+    grid.frame = FRAME.iloc[:0]
+    assert grid.selected == []
+    assert "0 invocations" in grid._repr_mimebundle_()[0]["text/html"]
+    with pytest.raises(ArgumentError, match="tz is 'Mars/Base'"):
+        Grid(tz="Mars/Base")

@@ -1,0 +1,137 @@
+"""When a panel reads again, and when its thread ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from restate_lab.errors import QueryRefused, RateLimited, TimedOut, Unreachable
+from restate_lab.panels.apart import Apart, Busy
+from restate_lab.panels.refresher import Pace, Refresher
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("restate-lab")]
+
+
+@pytest.mark.parametrize(
+    ("every", "took", "wait"), [(5.0, 0.1, 5.0), (5.0, 0.9, 9.0), (0.2, 0.1, 1.0), (None, 0.1, None)]
+)
+def test_a_refresh_costs_a_tenth_at_most(every: float | None, took: float, wait: float | None) -> None:
+    """The wait is what the reader set, or ten times what the read took, whichever is longer; None never reads again."""
+    pace = Pace(every)
+    pace.succeeded(took)
+    assert pace.wait == pytest.approx(wait)
+
+
+def test_a_server_that_is_lost_is_asked_more_and_more_rarely() -> None:
+    """Failures double the wait up to a minute, and a success forgets them; a live panel or not."""
+    pace = Pace(None)
+    waits = []
+    for _ in range(8):
+        pace.failed(Unreachable("gone"), 0.1)
+        waits.append(pace.wait)
+    assert waits == [2, 4, 8, 16, 32, 60, 60, 60]
+    pace.succeeded(0.1)
+    assert (pace.wait, pace.failures) == (None, 0)
+
+
+def test_429_is_obeyed() -> None:
+    """What the server asks for is waited, and where it does not say, longer each time."""
+    pace = Pace(5.0)
+    pace.failed(RateLimited("slow down", retry_after=29.0), 0.1)
+    assert pace.wait == 29.0
+    for _ in range(9):
+        pace.failed(RateLimited("slow down"), 0.1)
+    assert pace.wait == 300.0
+
+
+def test_what_does_not_pass_is_not_tried_again() -> None:
+    """A refused statement is not sent again by itself; one that took too long is, after ten times as long."""
+    pace = Pace(5.0)
+    pace.failed(QueryRefused("no", status=400), 0.1)
+    assert pace.wait is None
+    pace.failed(TimedOut("slow"), 30.0)
+    assert pace.wait == 300.0
+
+
+class Reads:
+    """Counts reads, and how many at a time."""
+
+    def __init__(self, every: float | None) -> None:
+        self.count = 0
+        self.at_once = 0
+        self.worst = 0
+        self.wanted = True
+        self.refresher = Refresher(self.read, pace=Pace(every), is_wanted=lambda: self.wanted)
+
+    def read(self) -> None:
+        self.at_once += 1
+        self.worst = max(self.worst, self.at_once)
+        time.sleep(0.005)
+        self.count += 1
+        self.at_once -= 1
+        self.refresher.pace.succeeded(0.001)
+        self.refresher.done()
+
+
+@pytest.fixture
+def reads() -> Iterator[Reads]:
+    made = Reads(0.02)
+    yield made
+    made.refresher.stop()
+    assert threads() == []
+
+
+def until(condition: object, seconds: float = 10.0) -> None:
+    ends = time.monotonic() + seconds
+    while not condition() and time.monotonic() < ends:  # type: ignore[operator]
+        time.sleep(0.005)
+    assert condition()  # type: ignore[operator]
+
+
+def test_it_reads_while_somebody_looks_and_not_after(reads: Reads) -> None:
+    """The thread goes on by itself while the panel is in sight, ends when it is not, and begins again."""
+    reads.refresher.ask()
+    until(lambda: reads.count > 3)
+    reads.wanted = False
+    until(lambda: not reads.refresher.is_running)
+    seen = reads.count
+    assert threads() == []
+    time.sleep(0.1)
+    assert reads.count == seen
+    reads.wanted = True
+    reads.refresher.wake()
+    until(lambda: reads.count > seen)
+    assert reads.worst == 1
+
+
+def test_many_questions_become_one_read(reads: Reads) -> None:
+    """What is asked while a read is under way is one more read, and ``wait`` returns after it."""
+    reads.refresher.set_every(None)
+    for _ in range(50):
+        reads.refresher.ask()
+    assert reads.refresher.wait(10)
+    assert 1 <= reads.count <= 3
+    until(lambda: not reads.refresher.is_running)
+
+
+def test_one_action_at_a_time_and_none_after_close() -> None:
+    """A second action is refused while one is under way; closing asks the first to stop, and waits for it."""
+    apart, ended = Apart(), threading.Event()
+
+    def work() -> None:
+        apart.stop.wait(10)
+        ended.set()
+
+    apart.run(work)
+    with pytest.raises(Busy):
+        apart.run(work)
+    apart.close()
+    assert ended.is_set()
+    assert threads() == []
+    apart.run(work)
+    assert threads() == []

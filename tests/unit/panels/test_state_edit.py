@@ -1,0 +1,128 @@
+"""The edit of one key without a widget: what a text means, what can be edited, and what is never shown."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from restate_lab.actions.state import State
+from restate_lab.actions.state_values import encode
+from restate_lab.errors import ArgumentError
+from restate_lab.panels.state_edit import Edit, begin_edit, in_words, why_not_here
+from restate_lab.redact import MASK
+
+NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner),
+    max_leaves=8,
+)
+
+
+def made(raw: bytes, name: str = "k") -> State:
+    return State(service="Cart", key="a/b", scope=None, read_at=NOW, source="prod", _raw={name: raw, "other": b"1"})
+
+
+def typed(raw: bytes, text: str) -> Edit:
+    return Edit(made(raw), "k", text)
+
+
+def written(edit: Edit) -> bytes:
+    """Return the bytes that set_state would write."""
+    return encode("k", edit.value, before=edit.before.raw["k"], recode=False)
+
+
+@given(JSON, st.booleans())
+def test_a_value_that_is_opened_and_left_alone_is_not_changed(value: Any, spaces: bool) -> None:
+    """Whatever JSON a key has, its text in the editor means the same, and is no change."""
+    raw = json.dumps(value, separators=None if spaces else (",", ":")).encode()
+    state = made(raw)
+    if why_not_here(state, "k"):
+        return
+    edit = begin_edit(state, "k")
+    assert not edit.is_changed
+    assert json.loads(written(edit)) == value
+
+
+@pytest.mark.parametrize(
+    ("raw", "text", "bytes_"),
+    [
+        (b'{"a": 1}', '{"a": 2}', b'{"a": 2}'),
+        (b"1", "true", b"true"),
+        (b"1", "1.0", b"1.0"),
+        (b"1", "12345678901234567890", b"12345678901234567890"),
+        (b"1", "0.1000000000000000055511151231257827", b"0.1000000000000000055511151231257827"),
+        (b"1", "1e400", b"1e400"),
+        (b"", '"set"', b'"set"'),
+        (b"plain text", "12", b"12"),
+        (b"plain text", "", b""),
+    ],
+)
+def test_what_is_typed_is_what_is_written(raw: bytes, text: str, bytes_: bytes) -> None:
+    """The digits of a number are those that were typed, and text over text stays text."""
+    edit = typed(raw, text)
+    assert edit.is_changed
+    assert written(edit) == bytes_
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{", "no JSON"), ("NaN", "NaN is no JSON"), ("", "no JSON"), ('{"a": 1, "a": 2}', "'a' stands twice")],
+)
+def test_what_is_no_json_is_refused_in_words(text: str, words: str) -> None:
+    """A text that the key's handlers could not read, or that JSON would cut in silence, is never sent."""
+    with pytest.raises(ArgumentError, match=words):
+        _ = typed(b"1", text).value
+
+
+@pytest.mark.parametrize(
+    ("raw", "name", "words"),
+    [
+        (b"\xff", "k", "bytes that are no text"),
+        (b'"' + b"x" * 70_000 + b'"', "k", "70,002 bytes"),
+        (b'"hush"', "api_token", "never shown"),
+        (b'{"user": {"password": "hush"}}', "k", "never shown"),
+        (b"line\r\nline", "k", "line ends"),
+    ],
+)
+def test_what_cannot_be_edited_here(raw: bytes, name: str, words: str) -> None:
+    """What a text field would change, or would have to show, is refused, with the way in code and without the value."""
+    with pytest.raises(ArgumentError, match=words) as caught:
+        begin_edit(made(raw, name), name)
+    assert "rl.set_state(lab, 'Cart', 'a/b'" in str(caught.value)
+    assert "hush" not in str(caught.value)
+    assert "hush" not in in_words(made(raw, name).raw, name)
+
+
+def test_half_a_character_stays_escaped() -> None:
+    """A lone surrogate in JSON, which no message to a browser could carry, is edited as its escape."""
+    edit = begin_edit(made(rb'["\ud800", "\u00e9"]'), "k")
+    assert edit.text is not None
+    edit.text.encode()
+    assert not edit.is_changed
+
+
+def test_the_code_does_what_the_panel_does() -> None:
+    """The lines that are offered are Python, and name the object, the key and the value."""
+    assert typed(b"1", "2").code == (
+        "read = rl.state(lab, 'Cart', 'a/b')\nrl.set_state(lab, 'Cart', 'a/b', {'k': 2}, state=read, reason=\"…\")"
+    )
+    assert "delete=['k']" in Edit(made(b"1"), "k", None).code
+
+
+def test_a_change_is_found_in_a_later_state() -> None:
+    """Whether a change is applied is told by its own key: by value, and 1 is not true."""
+    assert typed(b"0", "1").is_in(made(b" 1 "))
+    assert not typed(b"0", "1").is_in(made(b"true"))
+    assert Edit(made(b"0"), "gone", None).is_in(made(b"0"))
+    assert in_words({"k": b'{"password": "hush"}'}, "k") == f'{{\n  "password": "{MASK}"\n}}'
+    assert [in_words({"k": b""}, "k"), in_words({}, "k"), in_words({"k": b"\xff"}, "k")] == [
+        "(empty)",
+        "(absent)",
+        "0xff",
+    ]

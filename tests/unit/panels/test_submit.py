@@ -1,0 +1,49 @@
+"""The button that takes its fields along, pressed without a browser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ipywidgets as widgets
+import pytest
+
+from restate_lab.panels.submit import Submit
+
+
+@pytest.fixture
+def fields() -> tuple[Any, Any]:
+    return widgets.Text(value="half"), widgets.Dropdown(options=["a", "b"])
+
+
+def pressed(button: Submit, *values: Any) -> None:
+    button._receive(None, {"type": "press", "values": list(values)}, None)
+
+
+def test_the_fields_are_filled_before_it_acts(fields: tuple[Any, Any]) -> None:
+    """What a reader saw in the fields is in them when it acts, and it is known which of them that changed."""
+    seen: list[tuple[str, str, tuple[Any, ...]]] = []
+    button = Submit("Go", lambda: seen.append((fields[0].value, fields[1].value, button.changed)), fields=fields)
+    pressed(button, "half a reason", 0)
+    pressed(button, "half a reason", 1)
+    button.click()
+    assert seen == [
+        ("half a reason", "a", (fields[0],)),
+        ("half a reason", "b", (fields[1],)),
+        ("half a reason", "b", ()),
+    ]
+
+
+@pytest.mark.parametrize(
+    "content", [{}, {"type": "press", "values": ["x"]}, {"type": "press", "values": ["x", 7]}, "x"]
+)
+def test_what_it_may_not_send(content: Any, fields: tuple[Any, Any]) -> None:
+    """Another message does nothing and is said, and the fields cannot be set by a view through the button."""
+    seen: list[int] = []
+    button = Submit("Go", lambda: seen.append(1), fields=fields)
+    button._receive(None, content, None)
+    assert button.error.startswith("The button sent what it may not send")
+    button.set_state({"description": "Kill nothing"})
+    assert button.description == "Go"
+    assert seen == []
+    pressed(button, "x", 0)
+    assert (button.error, seen) == ("", [1])

@@ -1,0 +1,330 @@
+"""The magics without a server: what they take, what they show, what they leave behind, and what they complete."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from restate_lab import errors
+from restate_lab.client.statement import bind
+from restate_lab.magics import catalogue
+from restate_lab.magics.line import Request, parse
+from restate_lab.magics.marking import marked
+from restate_lab.magics.sql_cursor import tables_in
+from restate_lab.source import Source
+from support.shell import Shell, shell
+
+COLUMNS = {"sys_invocation": ("id", "target", "status"), "sys_inbox": ("service_key", "id"), "state": ("key", "value")}
+
+
+class Known:
+    """A source of three tables, that answers every statement with its parameters."""
+
+    name, version, features = "known", "1.7.12", {}
+    now = datetime(2026, 11, 25, tzinfo=UTC)
+
+    def __init__(self) -> None:
+        self.wait = threading.Event()
+        self.wait.set()
+        self.reads = 0
+
+    def tables(self) -> pd.DataFrame:
+        self.reads += 1
+        self.wait.wait(10)
+        return pd.DataFrame(
+            [(table, name) for table, names in COLUMNS.items() for name in names], columns=["table", "column"]
+        )
+
+    def sql(
+        self, statement: str, /, *, params: Mapping[str, Any], timeout: float | None = None, **_: Any
+    ) -> pd.DataFrame:
+        if "boom" in statement:
+            raise ZeroDivisionError("a bug")
+        if "ORDR" in statement:
+            reason = f'SQL error: ParserError("Expected: end, found: ORDR at Line: 1, Column: {self.column}")'
+            raise errors.QueryRefused(f"the server refused the query: {reason}", status=500, reason=reason)
+        bind(statement, params)
+        return pd.DataFrame([{"statement": statement.strip(), "timeout": timeout, **params}])
+
+    arrow = stream = sql
+    column = 1
+
+
+@pytest.fixture
+def source() -> Known:
+    return Known()
+
+
+@pytest.fixture
+def ip(capsys: pytest.CaptureFixture[str], source: Known) -> Iterator[Shell]:
+    """Give a shell with the extension, that asks ``source``."""
+    assert isinstance(source, Source)
+    with shell(capsys) as running:
+        running.ip.user_ns["known"] = source
+        running.run("%load_ext restate_lab")
+        running.run("%restate use known")
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("line", "cell", "expected"),
+    [
+        ("", None, Request("status")),
+        ("status", None, Request("status")),
+        ("connect", None, Request("connect")),
+        ("connect prod --read-only", None, Request("connect", "prod", read_only=True)),
+        ("use old", None, Request("use", "old")),
+        ("SELECT '-o x' -- --ask", None, Request("sql", "SELECT '-o x' -- --ask")),
+        ("-o df --timeout 5 SELECT 1", None, Request("sql", "SELECT 1", out="df", timeout=5)),
+        ("--timeout=0.5", "\nSELECT 'it''s'\n", Request("sql", "\nSELECT 'it''s'\n", timeout=0.5)),
+        ("SELECT 1", "FROM x", Request("sql", "SELECT 1\nFROM x")),
+        ("--ask overview", None, Request("ask", "overview")),
+        ("--ask q a=1 -o df b=':x y'", None, Request("ask", "q", out="df", parameters={"a": "1", "b": ":x y"})),
+        ("-o df --ask q", "a=1\nb=2  # a comment\n", Request("ask", "q", out="df", parameters={"a": "1", "b": "2"})),
+    ],
+)
+def test_what_the_magic_takes(line: str, cell: str | None, expected: Request) -> None:
+    """Options come first, SQL keeps its quotes, a question's parameters are words in the line or the cell."""
+    assert parse(line, cell) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "cell", "told"),
+    [
+        ("-x SELECT 1", None, "no option -x"),
+        ("-o", None, "-o needs a value"),
+        ("-o class SELECT 1", None, "the name of a variable"),
+        ("-o df", None, "no SQL"),
+        ("", " \n", "no SQL"),
+        ("--timeout soon SELECT 1", None, "give seconds"),
+        ("--timeout 0 SELECT 1", None, "more than 0"),
+        ("connect a b", None, "connect takes no b"),
+        ("connect --readonly", None, "connect takes no --readonly"),
+        ("use", None, "use takes the name"),
+        ("--ask q a", None, "'a' is no parameter"),
+        ("--ask q a=1 a=2", None, "given twice"),
+        ("--ask q a='1", None, "Close the quotation mark"),
+    ],
+)
+def test_what_the_magic_does_not_take(line: str, cell: str | None, told: str) -> None:
+    """A mistake in the line is told, with what to write."""
+    with pytest.raises(errors.ArgumentError, match=told):
+        parse(line, cell)
+
+
+def test_values_come_from_variables(ip: Shell) -> None:
+    """:name is the variable of that name, in a function its own; nothing else is put into the SQL."""
+    ip.run("service, x = 'agent', 'no'")
+    row = ip.run("%restate SELECT :service AS s, '{x} $x' AS t").value.iloc[0]
+    assert (row.statement, row.service) == ("SELECT :service AS s, '{x} $x' AS t", "agent")
+    ip.run("def f(service):\n    return get_ipython().run_line_magic('restate', 'SELECT :service')")
+    assert ip.run("f('mine')").value.service[0] == "mine"
+    assert "no value for :missing" in ip.run("%restate SELECT :missing").shown
+
+
+def test_the_frame_is_the_value_or_goes_into_a_variable(ip: Shell) -> None:
+    """Without -o a cell has the frame as its value, also when the SQL ends in a semicolon; with it, a line tells."""
+    assert len(ip.run("%%restate\nSELECT 1;\n").value) == 1
+    cell = ip.run("%%restate -o df --timeout 7\nSELECT 1")
+    assert (cell.value, cell.shown) == (None, "df: 1 row × 2 columns\n")
+    assert ip.ip.user_ns["df"].timeout[0] == 7
+
+
+def test_an_error_is_one_line_with_a_mark(ip: Shell, source: Known) -> None:
+    """An error of ours has no traceback; the mark stands where the statement as it was written is wrong."""
+    ip.run("s = 'a long value'")
+    source.column = len("SELECT 'a long value' ") + 1
+    cell = ip.run("%restate SELECT :s ORDR BY 1")
+    assert type(cell.error) is errors.QueryRefused
+    assert cell.shown.splitlines() == [
+        'QueryRefused: the server refused the query: SQL error: ParserError("Expected: end, found: ORDR")',
+        "  SELECT :s ORDR BY 1",
+        "            ^",
+    ]
+    caught = ip.run("try:\n    %restate SELEC\nexcept Exception as error:\n    kind = type(error).__name__\nkind")
+    assert caught.value == "StatementError"
+
+
+def test_a_bug_keeps_its_traceback(ip: Shell) -> None:
+    """An error that is not ours is shown as IPython shows errors."""
+    cell = ip.run("%restate SELECT 'boom'")
+    assert isinstance(cell.error, ZeroDivisionError)
+    assert "Traceback" in cell.shown
+
+
+def test_a_mistake_in_the_shell_is_told(ip: Shell) -> None:
+    """A variable that is not there, or holds something else, is named."""
+    assert "no variable nothing" in ip.run("%restate use nothing").shown
+    ip.run("df = 1")
+    assert ip.run("%restate use df").shown == "ArgumentError: df holds a int: give a Lab or Evidence.\n"
+    assert "no question 'overvew'; the nearest: overview" in ip.run("%restate --ask overvew").shown
+    assert "no variable ids" in ip.run("%restate --ask callers ids=:ids").shown
+
+
+def test_unloading_takes_everything_away(ip: Shell) -> None:
+    """After unloading there is no magic, no matcher and no connection; loading twice adds one of each."""
+    ip.run("%reload_ext restate_lab")
+    matchers = ip.ip.Completer.custom_matchers
+    assert [matcher.matcher_identifier for matcher in matchers].count("restate_lab") == 1
+    ip.run("%unload_ext restate_lab")
+    assert [matcher.matcher_identifier for matcher in matchers].count("restate_lab") == 0
+    assert "not found" in ip.run("%restate").shown
+    assert "RestateMagics" not in ip.ip.magics_manager.registry
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("%restate SELECT id FROM sys_in|", ["sys_invocation table", "sys_inbox table"]),
+        ("df = %restate SELECT i.| FROM sys_inbox AS i", ["service_key column", "id column"]),
+        ("%%restate -o df\nSELECT v.st| FROM sys_inbox i\nJOIN sys_invocation v ON v.id = i.id", ["status column"]),
+        ("%%restate\nSELECT ta| FROM sys_invocation", ["target column"]),
+        ("%%restate\nSELECT ke| FROM sys_invocation", []),
+        ("%%restate\nSELECT id FROM sys_invocation, st|", ["state table"]),
+        ("%%restate\nWITH mine AS (SELECT 1) SELECT * FROM mi|", ["mine table"]),
+        ("%restate SELE|", ["SELECT keyword"]),
+        ("%restate sele|", ["select keyword"]),
+        ("%%restate\nSELECT id FROM sys_invocation ord|", ["order by keyword"]),
+        ("%%restate\nSELECT json_get_s|", ["json_get_str function"]),
+        ("%restate SELECT id FROM state WHERE key = :mi|", ["mine parameter"]),
+        ("%restate --ask wak|", ["wakes_next question"]),
+        ("%restate --ask wakes_next un|", ["until= parameter"]),
+        ("%%restate --ask wakes_next\nlim|", ["limit= parameter"]),
+        ("%restate connect lo|", ["local environment"]),
+        ("%restate con|", ["connect option"]),
+        ("%restate use kn|", ["known variable"]),
+        ("%%restate --a|", ["--ask option"]),
+        ("import restate_lab as rl\nrl.ask(lab, 'wak|')", ["wakes_next question"]),
+        ('frame = ask(labs[0], "wak|', []),
+    ],
+)
+def test_what_is_completed(ip: Shell, text: str, expected: list[str]) -> None:
+    """Tables, columns (also behind an alias), keywords as they are typed, questions, parameters, environments."""
+    ip.run("mine = 1")
+    kinds = ("table", "column", "keyword", "function", "question", "parameter", "environment", "option", "variable")
+    assert [each for each in ip.complete(text) if each.endswith(kinds)] == expected
+
+
+def test_elsewhere_nothing_is_completed(ip: Shell) -> None:
+    """Outside of magics and ask() completion is IPython's own."""
+    for text in (
+        "sta|",
+        "x = 'SELECT id FROM sys_in|'",
+        "%time sys_in|",
+        "ask_them(lab, 'wak|')",
+        "# %restate sys_in|",
+    ):
+        assert not [each for each in ip.complete(text) if "sys_" in each or "wakes_next" in each], text
+
+
+PIECES = st.sampled_from(
+    ["%%restate", "%restate ", "--ask ", "-o x", "SELECT ", "FROM ", "sys_inbox i", ".", ",", "'", '"', "(", ")", ":",
+     "$$", "--", "/*", "\n", " ", "x", "9", "é", "WITH a AS (", "rl.ask(lab, '"]
+)  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(pieces=st.lists(PIECES, max_size=12), data=st.data())
+def test_completion_has_an_answer_for_everything(ip: Shell, pieces: list[str], data: st.DataObject) -> None:
+    """However unfinished the text is, completion fails nowhere, and what it replaces was typed."""
+    text = "".join(pieces)
+    at = data.draw(st.integers(0, len(text)))
+    completion = ip.ip.magics_manager.registry["RestateMagics"].completion
+    typed, _ = completion.complete(text, at)
+    assert text[:at].endswith(typed)
+
+
+def test_typing_does_not_wait_for_the_server(
+    ip: Shell, source: Known, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While the tables have not come there are keywords only; they are read once, and again with a new connection."""
+    monkeypatch.setattr(catalogue, "PATIENCE", 0.01)
+    source.wait.clear()
+    ip.run("%restate use known")
+    assert ip.complete("%restate SELECT id FROM sys_in|") == []
+    assert ip.complete("%restate SELE|") == ["SELECT keyword"]
+    assert source.reads == 2
+    source.wait.set()
+    deadline = time.monotonic() + 5
+    while not ip.complete("%restate SELECT id FROM sys_in|") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(ip.complete("%restate SELECT id FROM sys_in|")) == 2
+    assert source.reads == 2
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ('SELECT a, b FROM t x, u AS y JOIN "s"."w" ON x.i, y.k', {"x": "t", "y": "u", "w": "w"}),
+        ("SELECT 'FROM nothing', x FROM t -- FROM no\n WHERE a IN (SELECT b FROM c)", {"t": "t", "c": "c"}),
+        ("WITH m AS (SELECT 1), n AS (SELECT 2) SELECT * FROM m LEFT JOIN n", {"m": "", "n": ""}),
+        ("SELECT * FROM t WHERE a = 1 ORDER BY a, b", {"t": "t"}),
+    ],
+)
+def test_tables_are_known_by_their_aliases(statement: str, expected: dict[str, str]) -> None:
+    """FROM and JOIN name tables, with AS or without; commas elsewhere, texts and comments do not."""
+    assert tables_in(statement) == expected
+
+
+def refused(reason: str) -> errors.QueryRefused:
+    return errors.QueryRefused(f"the server refused the query: {reason}", status=500, reason=reason)
+
+
+@pytest.mark.parametrize(
+    ("error", "statement", "values", "expected"),
+    [
+        (refused("at Line: 2, Column: 3"), "SELECT\n\tx y", {}, ["   x y", "    ^"]),
+        (refused('found: EOF")'), "SELECT (1;\n", {}, ["  SELECT (1;", "           ^"]),
+        (
+            refused("at Line: 1, Column: 32"),
+            "SELECT x IN :a OR :b ORDR",
+            {"a": ["1", "2"], "b": 12345},
+            ["  SELECT x IN :a OR :b ORDR", "                       ^"],
+        ),
+        (refused("at Line: 1, Column: 11"), "SELECT x, :a", {"a": "abc"}, ["  SELECT x, :a", "            ^"]),
+        (refused("at Line: 9, Column: 1"), "SELECT 1", {}, []),
+        (refused("nothing about a place"), "SELECT 1", {}, []),
+        (
+            errors.UnknownName("there is no column T.stat on this server (…)", status=500),
+            "SELECT 'stat', stat",
+            {},
+            ["  SELECT 'stat', stat", "                 ^"],
+        ),
+        (
+            errors.StatementError("the string that begins at line 1, column 8 has no end"),
+            "SELECT 'x",
+            {},
+            ["  SELECT 'x", "         ^"],
+        ),
+        (errors.TimedOut("at Line: 1, Column: 1"), "SELECT 1", {}, []),
+        (refused("at Line: 1, Column: 9"), "SELECT \x1bx", {}, ["  SELECT �x", "          ^"]),
+    ],
+)
+def test_the_place_is_marked(
+    error: errors.RestateLabError, statement: str, values: dict[str, Any], expected: list[str]
+) -> None:
+    """The server counts in what it was sent; the mark stands in what was written."""
+    assert marked(error, statement, values).splitlines()[1:] == expected
+
+
+def test_of_a_long_line_the_part_around_the_mark_is_shown() -> None:
+    """A line of a thousand columns is cut on both sides of the place."""
+    statement = f"SELECT {'a, ' * 400}b c {', d' * 400}"
+    at = statement.index("b c") + 1
+    line, mark = marked(refused(f"at Line: 1, Column: {at}"), statement).splitlines()[1:]
+    assert line[mark.index("^")] == "b"
+    assert line.startswith("  …")
+    assert line.endswith("…")
+    assert len(line) < 120
+
+
+def test_an_error_is_text() -> None:
+    """What a terminal would obey is made visible, and line ends are blanks."""
+    assert marked(errors.TimedOut("a\n\x1b[31mb")) == "a ‹U+001B›[31mb"
