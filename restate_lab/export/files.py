@@ -18,7 +18,7 @@ from restate_lab.export.parquet import write_parquet
 from restate_lab.export.text import write_csv, write_csv_gz, write_json_lines
 from restate_lab.export.xlsx import write_xlsx
 
-__all__ = ["save"]
+__all__ = ["publish", "save"]
 
 _WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
     ".csv": write_csv,
@@ -65,7 +65,7 @@ def save(frame: pd.DataFrame | pa.Table, path: str | os.PathLike[str], *, overwr
     unfinished = target.with_name(f".{uuid.uuid4().hex[:12]}.unfinished")
     try:
         write(table, unfinished)
-        _publish(unfinished, target, overwrite=overwrite)
+        publish(unfinished, target, overwrite=overwrite)
     finally:
         unfinished.unlink(missing_ok=True)
     _say_what_is_lost(frame, target)
@@ -94,7 +94,7 @@ def _writer(target: Path) -> Callable[[pa.Table, Path], None]:
     raise ArgumentError(f"{target.name!r} does not say a format that save writes: end it with {', '.join(_WRITERS)}.")
 
 
-def _publish(unfinished: Path, target: Path, *, overwrite: bool) -> None:
+def publish(unfinished: Path, target: Path, *, overwrite: bool) -> None:
     """Give the file its name; where nothing may be overwritten a link tells, which fails if one is there by now."""
     if overwrite:
         unfinished.replace(target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pyarrow import csv
 from restate_lab.export.columns import is_json, json_text
 from restate_lab.export.values import Column, flat, is_nested, is_text, json_ready
 
-__all__ = ["write_csv", "write_csv_gz", "write_json_lines"]
+__all__ = ["json_rows", "write_csv", "write_csv_gz", "write_json_lines"]
 
 # Wide forms too: some spreadsheets take them for the narrow ones.
 _FORMULA = "^[=+\\-@\t\r\n＝＋－＠]"
@@ -36,10 +37,15 @@ def write_csv_gz(table: pa.Table, path: Path) -> None:
 def write_json_lines(table: pa.Table, path: Path) -> None:
     """Write one JSON object per row."""
     with path.open("x", encoding="utf-8", newline="\n") as file:
-        for part in _parts(table):
-            columns = [_json_values(field, part.column(field.name)) for field in table.schema]
-            for row in zip(*columns, strict=True):
-                file.write(json.dumps(dict(zip(table.column_names, row, strict=True)), ensure_ascii=False) + "\n")
+        file.writelines(f"{row}\n" for row in json_rows(table))
+
+
+def json_rows(table: pa.Table) -> Iterator[str]:
+    """Give each row as a JSON object."""
+    for part in _parts(table):
+        columns = [_json_values(field, part.column(field.name)) for field in table.schema]
+        for row in zip(*columns, strict=True):
+            yield json.dumps(dict(zip(table.column_names, row, strict=True)), ensure_ascii=False)
 
 
 def _csv(table: pa.Table, file: Any) -> None:

@@ -6,11 +6,11 @@ import ast
 import asyncio
 import contextlib
 import os
-import re
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine, Iterator, Mapping
+import uuid
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,13 @@ from nbclient.exceptions import CellControlSignal, CellExecutionError
 from nbformat import NotebookNode
 from traitlets import default
 
+from restate_lab.reports.masking import Masker
+from restate_lab.reports.notebook_masking import mask_notebook
+from restate_lab.reports.terminal import as_printed
+
 __all__ = ["CellFailure", "NotebookRun", "run_notebook"]
 
 READ_ONLY_VARIABLE = "RESTATE_LAB_READ_ONLY"
-ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +83,15 @@ def run_notebook(
     read_only: bool = True,
     env: Mapping[str, str] | None = None,
     timeout: float | None = 600.0,
+    kernel_arguments: Sequence[str] = (),
+    masker: Masker | None = None,
 ) -> NotebookRun:
     """Execute a notebook with this Python and write the executed copy, also when a cell fails.
 
     ``parameters`` are set in a new cell after the one tagged ``parameters``, or at the top. ``read_only`` makes every
     connection of the notebook refuse changes. ``env`` is its whole environment; None takes this process's.
     ``timeout`` is in seconds per cell; None sets no limit. The notebook's folder is its working directory.
+    ``masker`` takes secrets out of what the cells gave, before anything is written.
 
     Raises:
         ValueError: a parameter's name is no identifier, or its value no literal.
@@ -100,16 +106,29 @@ def run_notebook(
         content,
         timeout=timeout,
         kernel_manager_class=_ThisPython,
+        extra_arguments=list(kernel_arguments),
         resources={"metadata": {"path": str(notebook.parent.absolute())}},
     )
     started = time.monotonic()
     try:
         failure = _execute(client, _environment(os.environ if env is None else env, read_only=read_only))
     finally:
-        executed.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(content, executed)
+        if masker is not None:
+            mask_notebook(content, masker)
+        _save(content, executed)
     seconds = time.monotonic() - started
     return NotebookRun(notebook, executed, read_only, seconds, "\n\n".join(_texts(content)), failure)
+
+
+def _save(content: NotebookNode, path: Path) -> None:
+    """Write the notebook; whoever is there keeps it until the new one is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{uuid.uuid4().hex[:12]}.unfinished")
+    try:
+        nbformat.write(content, unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 class _ThisPython(AsyncKernelManager):
@@ -195,7 +214,7 @@ def _failure(content: NotebookNode, begun: list[int], error: str, log: str = "")
     number = sum(cell.cell_type == "code" for cell in content.cells[: begun[-1] + 1])
     cell = content.cells[begun[-1]]
     lines = (line for output in cell.outputs if output.output_type == "error" for line in output.traceback)
-    return CellFailure(number, cell.source, first_line, ANSI.sub("", log or "\n".join(lines)))
+    return CellFailure(number, cell.source, first_line, as_printed(log or "\n".join(lines)))
 
 
 def _texts(content: NotebookNode) -> Iterator[str]:
@@ -209,7 +228,7 @@ def _texts(content: NotebookNode) -> Iterator[str]:
 
 def _text(output: NotebookNode) -> str:
     if output.output_type == "stream":
-        return ANSI.sub("", str(output.text)).rstrip()
+        return as_printed(str(output.text)).rstrip()
     if output.output_type == "error":
         return ""
     if "image/png" in output.data:

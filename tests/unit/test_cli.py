@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import restate_lab
 from restate_lab.cli import app
-from restate_lab.errors import RestateLabError
+from restate_lab.cli.ending import told
+from restate_lab.cli.findings import exit_code
+from restate_lab.cli.form import form_of
+from restate_lab.cli.reading import value_of
+from restate_lab.cli.table import table
+from restate_lab.errors import ArgumentError, RestateLabError, Truncated
 
 
 def call(*arguments: str) -> Any:
@@ -62,3 +73,176 @@ def test_errors_are_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     result = call("demo")
     assert result.exit_code == 1
     assert result.output == "restate-lab: npm could not install it\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Permission denied", "/root/x.csv"), "Permission denied: /root/x.csv"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+    ],
+)
+def test_what_the_machine_refuses_is_one_line(error: OSError, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that may not be written, or a full disk, is no traceback."""
+    with pytest.raises(typer.Exit) as ended, told():
+        raise error
+    assert ended.value.exit_code == 1
+    assert capsys.readouterr().err == f"restate-lab: {said}\n"
+
+
+COMMANDS = ("demo", "sql", "ask", "questions", "doctor", "why", "freeze", "compare", "report")
+
+
+def test_there_are_these_commands() -> None:
+    """Every command is listed, and `--help` of each has an example that names it."""
+    assert tuple(command.callback.__name__ for command in app.registered_commands) == COMMANDS  # type: ignore[union-attr]
+    for command in COMMANDS:
+        assert f"  restate-lab {command}" in call(command, "--help").output.partition("Examples:")[2]
+
+
+def test_completion_knows_what_there_is() -> None:
+    """A shell is told the commands, the questions, their parameters, the checks, and the frames of a comparison."""
+    for line, word in {
+        "restate-lab re": "report",
+        "restate-lab ask retry": "retry_storm",
+        "restate-lab ask wakes_next -p u": "until=",
+        "restate-lab doctor --check dead": "deadlocks",
+        "restate-lab compare a b --part st": "state",
+    }.items():
+        env = {"_RESTATE_LAB_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+        assert word in CliRunner().invoke(app, [], env=env, prog_name="restate-lab").output.split(), line
+
+
+def test_help_is_quick() -> None:
+    """`--help` loads nothing that takes a second."""
+    script = (
+        "import sys, restate_lab.cli; print([m for m in ('pandas', 'pyarrow', 'httpx', 'IPython') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+FRAME = pd.DataFrame(
+    {
+        "id": ["inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9", "inv_1"],
+        "n": pd.array([12_345, None], dtype="Int64"),
+        "at": pd.to_datetime(["2026-11-25T04:34:50.123Z", None], utc=True),
+        "took": pd.to_timedelta([90, None], unit="s"),
+        "text": ["a failure " * 20, "\x1b[31mred\u202e\nnext"],
+        "other": ["日本語" * 10, ""],
+    }
+)
+
+
+def test_a_table_fits_the_terminal() -> None:
+    """Texts give way, the longest first; ids, numbers and times do not; nothing is obeyed by the terminal."""
+    lines = list(table(FRAME, 120))
+    assert max(len(line) + sum(each in "日本語" for each in line) for line in lines) == 120
+    assert lines[2].startswith("inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9  12345  2026-11-25 04:34:50  1m 30s  a failure")
+    assert lines[2].count("…") == 2
+    assert "‹U+001B›[31mred‹U+20…" in lines[3]
+    assert not [character for line in lines for character in line if not character.isprintable()]
+
+
+def test_numbers_are_right_aligned_and_texts_left() -> None:
+    """A reader compares numbers by their ends."""
+    frame = pd.DataFrame({"n": [5, 1234], "t": ["a", "bc"], "empty": [None, "x"]})
+    assert list(table(frame, 80)) == ["   n  t   empty", "────  ──  ─────", "   5  a", "1234  bc  x"]
+
+
+def test_what_does_not_fit_is_shown_in_blocks() -> None:
+    """Too many columns for the width become one line a column; each line still fits."""
+    lines = list(table(FRAME, 60))
+    assert lines[0].startswith("── 1 ──")
+    assert lines[1] == "id     inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9"
+    assert max(map(len, lines)) <= 60
+    assert len(lines) == 2 * (1 + len(FRAME.columns))
+
+
+def test_for_a_program_nothing_is_cut() -> None:
+    """Without a terminal each row is one line with all of each text, and times are exact."""
+    lines = list(table(FRAME, None))
+    assert ("a failure " * 20).strip() in lines[2]
+    assert "2026-11-25T04:34:50.123000Z" in lines[2]
+    assert len(lines) == 4
+
+
+def test_an_empty_table_has_its_header() -> None:
+    """No rows is not nothing."""
+    assert list(table(FRAME.iloc[:0][["n", "text"]], 80)) == ["n  text", "─  ────"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told_"),
+    [
+        ({"as_json": True, "csv": Path("-")}, "--json and --csv are both given"),
+        ({"csv": Path("a.txt")}, "--csv writes .csv or .csv.gz"),
+        ({"parquet": Path("nowhere/a.parquet")}, "the folder nowhere is not there"),
+        ({"csv": Path("there.csv")}, "--overwrite"),
+    ],
+)
+def test_a_form_that_cannot_be_is_told_before_anything_is_read(
+    options: dict[str, Any], told_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two forms, a wrong ending, a missing folder and a file that is there are mistakes in what was typed."""
+    monkeypatch.chdir(tmp_path)
+    Path("there.csv").touch()
+    with pytest.raises(ArgumentError, match=told_):
+        form_of(**{"as_json": False, "csv": None, "parquet": None, "overwrite": False, **options})
+
+
+@pytest.mark.parametrize(
+    ("severities", "missing", "plain", "strict"),
+    [
+        ([], [], 0, 0),
+        (["note"], [False], 0, 0),
+        (["warning", "note"], [], 0, 3),
+        (["warning"], [True], 4, 3),
+        ([], [False, True], 4, 4),
+        (["critical"], [True], 3, 3),
+    ],
+)
+def test_the_doctors_exit_codes(severities: list[str], missing: list[bool], plain: int, strict: int) -> None:
+    """3 is critical, 4 is not checked as it should have been, and 0 nothing of both; --strict takes warnings for 3."""
+    diagnosis: Any = SimpleNamespace(
+        findings=pd.DataFrame({"severity": pd.Series(severities, dtype=object)}),
+        not_checked=pd.DataFrame({"applies": pd.Series(missing, dtype=bool)}),
+    )
+    assert (exit_code(diagnosis, strict=False), exit_code(diagnosis, strict=True)) == (plain, strict)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("5", 5), ("-1.5", -1.5), ("true", True), ("null", None), ('["a", 1]', ["a", 1]), ('"42"', "42"), ("007", "007"),
+     ("agent", "agent"), ("", ""), ("2h", "2h"), ("it's", "it's"), ("9007199254740993", 9007199254740993)],
+)  # fmt: skip
+def test_parameters_of_sql_are_json_or_text(text: str, value: Any) -> None:
+    """What reads as JSON is that; everything else is text, and so is a number with a zero in front."""
+    assert value_of(text) == value
+
+
+def test_a_warning_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    """A warning of ours has neither a file nor a line of Python."""
+    with told():
+        warnings.warn("cut\n\x1b[31m", Truncated, stacklevel=1)
+    assert capsys.readouterr().err == "restate-lab: Truncated: cut ‹U+001B›[31m\n"
+
+
+def test_a_mistake_in_typing_is_code_2() -> None:
+    """An unknown option, command, question or parameter ends with 2, before any cluster is asked."""
+    for arguments in (
+        ["sql"],
+        ["nope"],
+        ["ask", "overview", "--nope"],
+        ["questions", "nope"],
+        ["ask", "overview", "-p", "x"],
+    ):
+        assert call(*arguments).exit_code == 2, arguments
+
+
+def test_questions_need_no_cluster() -> None:
+    """The list, and all of one question, are there without a server."""
+    assert "wakes_next" in call("questions").output
+    shown = call("questions", "wakes_next").output
+    assert "-p until=1h  (time ahead) up to then" in shown
+    assert "FROM sys_invocation_status" in shown

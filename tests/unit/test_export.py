@@ -286,7 +286,7 @@ def test_a_file_is_whole_or_not_there(suffix: str, tmp_path: Path, monkeypatch: 
     assert target.read_text() == "mine"
     with pytest.raises(errors.ArgumentError, match="half a character"):
         save(pd.DataFrame({"a": pd.Series(["\udfff"], dtype=object)}), target, overwrite=True)
-    monkeypatch.setattr("restate_lab.export.files._publish", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("restate_lab.export.files.publish", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save(frame, target, overwrite=True)
     assert [each.name for each in tmp_path.iterdir()] == [target.name]

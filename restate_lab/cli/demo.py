@@ -1,4 +1,4 @@
-"""The command ``restate-lab``."""
+"""``restate-lab demo``."""
 
 from __future__ import annotations
 
@@ -8,17 +8,10 @@ from typing import Annotated
 
 import typer
 
-from restate_lab import __version__
-from restate_lab.errors import RestateLabError
+from restate_lab.cli.ending import told
+from restate_lab.cli.options import examples
 
-__all__ = ["main"]
-
-app = typer.Typer(
-    help="See, explain and repair what a Restate cluster is doing.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_show_locals=False,  # they may hold tokens
-)
+__all__ = ["add_demo"]
 
 NoBrowser = Annotated[
     bool, typer.Option("--no-browser", help="Start JupyterLab and print its address, but open no browser.")
@@ -69,23 +62,6 @@ Story = Annotated[
 ]
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"restate-lab {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    *,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    """See, explain and repair what a Restate cluster is doing."""
-
-
-@app.command()
 def demo(
     *,
     no_browser: NoBrowser = False,
@@ -101,16 +77,11 @@ def demo(
     """
     from restate_lab.demo.run import run_demo  # noqa: PLC0415 - takes a second, which --help need not
 
-    try:
+    with told():
         code = run_demo(server=server, keep=keep, vqueues=vqueues, browser=not no_browser, once=once, story=story.value)
-    except RestateLabError as error:
-        typer.echo(f"restate-lab: {error}", err=True)
-        code = 1
-    except KeyboardInterrupt:
-        code = 130
     raise typer.Exit(code)
 
 
-def main() -> None:
-    """Run the command line."""
-    app()
+def add_demo(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=examples("restate-lab demo", "restate-lab demo --story incident --vqueues"))(demo)

@@ -1,0 +1,139 @@
+"""``restate-lab sql``, ``ask`` and ``questions``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from restate_lab.cli.ending import told
+from restate_lab.cli.form import form_of
+from restate_lab.cli.options import (
+    Cluster,
+    Csv,
+    EvidencePath,
+    Json,
+    Overwrite,
+    Parameters,
+    Parquet,
+    Seconds,
+    examples,
+    parameter_names,
+    question_names,
+)
+
+__all__ = ["add_questions"]
+
+Statement = Annotated[
+    str, typer.Argument(metavar="STATEMENT", help="One reading SQL statement; - reads it from stdin.")
+]
+Question = Annotated[
+    str,
+    typer.Argument(
+        metavar="QUESTION",
+        help="The name of a question; `restate-lab questions` lists them.",
+        autocompletion=question_names,
+    ),
+]
+OneQuestion = Annotated[
+    str, typer.Argument(metavar="QUESTION", help="Show all of this one.", autocompletion=question_names)
+]
+QuestionParameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param",
+        "-p",
+        metavar="NAME=VALUE",
+        help="A parameter of the question; may be given several times. Several ids stand with commas between.",
+        autocompletion=parameter_names,
+    ),
+]
+
+
+def sql(
+    statement: Statement,
+    *,
+    param: Parameters = None,
+    cluster: Cluster = None,
+    evidence: EvidencePath = None,
+    timeout: Seconds = None,
+    as_json: Json = False,
+    csv: Csv = None,
+    parquet: Parquet = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Ask in SQL and print the rows.
+
+    :name in the statement takes its value from -p name=value. A value is a number, true, false, null or a list where
+    it reads so in JSON, and text otherwise; -p 'key="42"' is the text 42.
+    """
+    with told():
+        from restate_lab.cli.reading import run_sql  # noqa: PLC0415 - takes a second, which --help need not
+
+        run_sql(
+            statement,
+            param or [],
+            cluster=cluster,
+            evidence=evidence,
+            timeout=timeout,
+            form=form_of(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite),
+        )
+
+
+def ask(
+    question: Question,
+    *,
+    param: QuestionParameters = None,
+    cluster: Cluster = None,
+    evidence: EvidencePath = None,
+    timeout: Seconds = None,
+    as_json: Json = False,
+    csv: Csv = None,
+    parquet: Parquet = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Ask a named question and print the rows.
+
+    What a limit cut is said on stderr; -p limit=none gives all rows.
+    """
+    with told():
+        from restate_lab.cli.reading import run_ask  # noqa: PLC0415 - as above
+
+        run_ask(
+            question,
+            param or [],
+            cluster=cluster,
+            evidence=evidence,
+            timeout=timeout,
+            form=form_of(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite),
+        )
+
+
+def questions(
+    question: OneQuestion = "",
+    *,
+    as_json: Json = False,
+    csv: Csv = None,
+    parquet: Parquet = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """List the named questions, or show all of one: its parameters, what it costs, and its SQL."""
+    with told():
+        from restate_lab.cli.reading import run_questions  # noqa: PLC0415 - as above
+
+        run_questions(question, form=form_of(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite))
+
+
+def add_questions(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(
+        epilog=examples(
+            "restate-lab sql \"SELECT id, target FROM sys_invocation WHERE status = 'paused'\"",
+            'restate-lab sql "SELECT id FROM sys_invocation WHERE target_service_name = :s" -p s=agent --json',
+            "restate-lab sql - --parquet all.parquet < query.sql",
+        )
+    )(sql)
+    app.command(
+        epilog=examples("restate-lab ask wakes_next -p until=2h", "restate-lab ask retry_storm -e prod --csv storm.csv")
+    )(ask)
+    app.command(epilog=examples("restate-lab questions", "restate-lab questions retry_storm"))(questions)

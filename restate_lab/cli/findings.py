@@ -1,0 +1,91 @@
+"""The work of the commands that judge: the doctor, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from restate_lab.analysis.doctor import Diagnosis, doctor
+from restate_lab.analysis.why import Explanation, why
+from restate_lab.cli.ending import ERROR, warn
+from restate_lab.cli.form import Form
+from restate_lab.cli.output import print_json, print_text, rows_of, write
+from restate_lab.cli.sources import asked
+
+__all__ = ["run_doctor", "run_why"]
+
+CRITICAL, INCOMPLETE = 3, 4
+
+
+def run_doctor(
+    checks: Iterable[str] | None,
+    *,
+    budget: str,
+    strict: bool,
+    quiet: bool,
+    cluster: str | None,
+    evidence: Path | None,
+    form: Form,
+) -> int:
+    """Print what the doctor finds, and return the exit code."""
+    with asked(cluster, evidence) as source:
+        diagnosis = doctor(source, budget=budget, checks=checks)
+    code = exit_code(diagnosis, strict=strict)
+    if quiet and not code:
+        return code
+    if form.is_for_people:
+        print_text(str(diagnosis))
+    elif form.kind == "json":
+        print_json(_diagnosis(diagnosis))
+    else:
+        write(diagnosis.findings, form)
+    return code
+
+
+def exit_code(diagnosis: Diagnosis, *, strict: bool) -> int:
+    """Return 3 for something critical, 4 where not everything was checked, and else 0."""
+    bad = {"critical", "warning"} if strict else {"critical"}
+    if set(diagnosis.findings["severity"]) & bad:
+        return CRITICAL
+    return INCOMPLETE if diagnosis.not_checked["applies"].any() else 0
+
+
+def run_why(invocation: str, *, cluster: str | None, evidence: Path | None, as_json: bool) -> int:
+    """Print why an invocation does not go on, and return the exit code."""
+    with asked(cluster, evidence) as source:
+        explanation = why(source, invocation)
+    if as_json:
+        print_json(_explanation(explanation))
+    elif explanation.status is None:
+        warn(str(explanation))
+    else:
+        print_text(str(explanation))
+    return 0 if explanation.status is not None else ERROR
+
+
+def _diagnosis(diagnosis: Diagnosis) -> dict[str, Any]:
+    return {
+        "verdict": diagnosis.verdict,
+        "worst": diagnosis.worst,
+        "source": diagnosis.source,
+        "version": diagnosis.version,
+        "at": diagnosis.at.isoformat(),
+        "seconds": round(diagnosis.seconds, 3),
+        "findings": rows_of(diagnosis.findings),
+        "not_checked": rows_of(diagnosis.not_checked),
+        "checked": rows_of(diagnosis.checked),
+    }
+
+
+def _explanation(explanation: Explanation) -> dict[str, Any]:
+    return {
+        "id": explanation.id,
+        "target": explanation.target,
+        "status": explanation.status,
+        "summary": explanation.summary,
+        "chain": rows_of(explanation.chain),
+        "options": rows_of(explanation.options),
+        "left_out": list(explanation.left_out),
+        "at": explanation.at.isoformat(),
+    }

@@ -1,0 +1,79 @@
+"""``restate-lab freeze``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from restate_lab.cli.ending import told
+from restate_lab.cli.options import Cluster, examples
+
+__all__ = ["add_freeze"]
+
+Target = Annotated[str, typer.Argument(metavar="PATH", help="The folder to write; it must not be there yet.")]
+Services = Annotated[list[str] | None, typer.Option("--service", metavar="NAME", help="Only this service; repeatable.")]
+Handlers = Annotated[list[str] | None, typer.Option("--handler", metavar="NAME", help="Only this handler; repeatable.")]
+Ids = Annotated[list[str] | None, typer.Option("--id", metavar="ID", help="Only this invocation; repeatable.")]
+Since = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Only what lived since then: an age such as 2h, or 2026-11-25T03:00:00Z."),
+]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Only what lived until then.")]
+Tables = Annotated[list[str] | None, typer.Option("--table", metavar="NAME", help="Only this table; repeatable.")]
+Payloads = Annotated[
+    bool, typer.Option("--payloads", help="Also what handlers were given and gave back, and the values of state.")
+]
+Redact = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN", help='Mask a column, or a path into JSON values: "failures", "$..password"; repeatable.'
+    ),
+]
+
+
+def freeze(
+    path: Target,
+    *,
+    service: Services = None,
+    handler: Handlers = None,
+    ids: Ids = None,
+    since: Since = None,
+    until: Until = None,
+    table: Tables = None,
+    payloads: Payloads = False,
+    redact: Redact = None,
+    cluster: Cluster = None,
+) -> None:
+    """Freeze what a cluster shows into a new folder of Parquet files, and print its path.
+
+    Other commands read it with --evidence PATH. Callers and callees of what was chosen come with it.
+    """
+    with told():
+        from restate_lab.cli.sources import asked  # noqa: PLC0415 - takes a second, which --help need not
+        from restate_lab.evidence.freeze import freeze as write  # noqa: PLC0415 - as above
+
+        with asked(cluster, None) as source:
+            written = write(
+                source,
+                path,
+                service=service or None,
+                handler=handler or None,
+                ids=ids or None,
+                since=since,
+                until=until,
+                tables=table or None,
+                payloads=payloads,
+                redact=redact or None,
+            )
+        typer.echo(written)
+
+
+def add_freeze(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        epilog=examples(
+            "restate-lab freeze inc-42.evidence -e prod --since 2h",
+            "restate-lab doctor --evidence inc-42.evidence",
+        )
+    )(freeze)

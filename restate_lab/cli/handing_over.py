@@ -1,0 +1,78 @@
+"""The work of the commands that hand over: the report of a notebook, and what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal
+
+from restate_lab.cli.ending import ERROR, warn
+from restate_lab.cli.form import Form
+from restate_lab.cli.output import print_json, print_text, rows_of, write
+from restate_lab.cli.reading import pairs, value_of
+from restate_lab.cli.sources import asked
+from restate_lab.errors import ArgumentError
+from restate_lab.evidence.compare import Comparison, compare
+from restate_lab.reports.notebook import notebook_report
+
+__all__ = ["run_compare", "run_report"]
+
+PARTS = ("invocations", "state", "deployments", "backlog")
+
+
+def run_report(
+    notebook: Path,
+    output: Path,
+    texts: Sequence[str],
+    *,
+    evidence: Path | None,
+    allow_changes: bool,
+    timeout: float,
+    paper: Literal["A4", "Letter"],
+    overwrite: bool,
+) -> int:
+    """Execute a notebook, write its report, print the path, and return the exit code: 1 where a cell failed."""
+    made = notebook_report(
+        notebook,
+        output,
+        parameters={name: value_of(text) for name, text in pairs(texts).items()},
+        evidence=evidence,
+        allow_changes=allow_changes,
+        timeout=timeout,
+        overwrite=overwrite,
+        paper=paper,
+    )
+    print_text(str(made.path))
+    if made.failure is None:
+        return 0
+    warn(f"cell {made.failure.number} failed: {made.failure.error}. The report begins with it.")
+    return ERROR
+
+
+def run_compare(
+    before: Path, after: Path | None, *, part: str, cluster: str | None, timeout: float | None, form: Form
+) -> None:
+    """Print what changed, or write it in the form that the options ask for."""
+    if after is not None and cluster is not None:
+        raise ArgumentError("AFTER and --cluster are both given: compare with the one or with the other.")
+    with ExitStack() as stack:
+        first = stack.enter_context(asked(None, before))
+        second = stack.enter_context(asked(cluster, after))
+        comparison = compare(first, second, timeout=timeout)
+    if form.is_for_people:
+        print_text(str(comparison))
+    elif form.kind == "json":
+        print_json(_comparison(comparison))
+    else:
+        write(getattr(comparison, part), form)
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "verdict": comparison.verdict,
+        "before": {"source": comparison.before, "at": comparison.before_at.isoformat()},
+        "after": {"source": comparison.after, "at": comparison.after_at.isoformat()},
+        **{part: rows_of(getattr(comparison, part)) for part in PARTS},
+        "not_compared": rows_of(comparison.not_compared),
+    }

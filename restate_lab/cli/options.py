@@ -1,0 +1,104 @@
+"""Options that several commands have, and what completes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "Cluster",
+    "Csv",
+    "EvidencePath",
+    "Json",
+    "Overwrite",
+    "Parameters",
+    "Parquet",
+    "Seconds",
+    "check_names",
+    "examples",
+    "parameter_names",
+    "question_names",
+]
+
+
+def examples(*lines: str) -> str:
+    """Return a command's epilog: its examples, one a line."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def question_names(incomplete: str) -> list[str]:
+    """Return the questions whose names begin so."""
+    from restate_lab.analysis.question_files import names  # noqa: PLC0415 - completion alone needs it
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
+def parameter_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the parameters of the question on this line whose names begin so, each with its =."""
+    from restate_lab.analysis.question_texts import parameters_of  # noqa: PLC0415 - completion alone needs it
+
+    # While an option has no value yet, the arguments before it are not taken apart.
+    question = ctx.params.get("question") or next(iter(ctx.args), "")
+    names = [f"{each.name}=" for each in parameters_of(question)]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def check_names(incomplete: str) -> list[str]:
+    """Return the doctor's checks whose names begin so."""
+    from restate_lab.analysis.checks.table import CHECKS  # noqa: PLC0415 - completion alone needs it
+
+    return [name for name in CHECKS if name.startswith(incomplete)]
+
+
+def _environments(incomplete: str) -> list[str]:
+    from restate_lab.magics.environments import environments  # noqa: PLC0415 - completion alone needs it
+
+    return [name for name in environments() if name.startswith(incomplete)]
+
+
+def _positive(seconds: float | None) -> float | None:
+    if seconds is not None and not 0 < seconds < float("inf"):
+        raise typer.BadParameter("give seconds, more than 0.")
+    return seconds
+
+
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        "-e",
+        metavar="NAME|URL",
+        help="An environment of the restate CLI, or an admin address (http://…). Without it: the one that the CLI "
+        "would take.",
+        autocompletion=_environments,
+    ),
+]
+EvidencePath = Annotated[
+    Path | None,
+    typer.Option("--evidence", metavar="PATH", help="Ask what was frozen there, instead of a cluster."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON: nulls are kept, times are UTC.")]
+Csv = Annotated[
+    Path | None,
+    typer.Option(
+        "--csv",
+        metavar="FILE",
+        help="Write CSV to FILE (.csv, .csv.gz; - is stdout). A text that a spreadsheet would compute begins with '.",
+    ),
+]
+Parquet = Annotated[
+    Path | None, typer.Option("--parquet", metavar="FILE", help="Write Parquet to FILE (.parquet; - is stdout).")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace FILE where it is there already.")]
+Seconds = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout", metavar="SECONDS", callback=_positive, help="How long a query may take. Without it: 120 s."
+    ),
+]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; may be given several times."),
+]

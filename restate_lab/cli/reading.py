@@ -1,0 +1,124 @@
+"""The work of the commands that ask for rows."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from restate_lab.analysis.question_files import Question, read
+from restate_lab.analysis.question_texts import from_texts
+from restate_lab.analysis.questions import answer, questions
+from restate_lab.cli.ending import told, warn
+from restate_lab.cli.form import Form
+from restate_lab.cli.output import print_text, write
+from restate_lab.cli.sources import asked
+from restate_lab.client.lab import Lab
+from restate_lab.client.parquet import write_parquet
+from restate_lab.errors import ArgumentError
+from restate_lab.source import Source
+
+__all__ = ["pairs", "run_ask", "run_questions", "run_sql", "value_of"]
+
+STDIN = "-"
+
+
+def run_sql(
+    statement: str,
+    texts: Sequence[str],
+    *,
+    cluster: str | None,
+    evidence: Path | None,
+    timeout: float | None,
+    form: Form,
+) -> None:
+    """Ask in SQL, and write the rows in the form that the options ask for."""
+    values = {name: value_of(text) for name, text in pairs(texts).items()}
+    if statement == STDIN:
+        statement = sys.stdin.read()
+    with told(statement, values), asked(cluster, evidence) as source:
+        started = time.monotonic()
+        if form.kind == "parquet" and form.file is not None:
+            with source.stream(statement, params=values, timeout=timeout) as reader:
+                write_parquet(reader, reader.schema, form.file.expanduser(), None)
+            return
+        frame = source.sql(statement, params=values, timeout=timeout)
+        write(frame, form, about=_about(source, time.monotonic() - started))
+
+
+def run_ask(
+    question: str,
+    texts: Sequence[str],
+    *,
+    cluster: str | None,
+    evidence: Path | None,
+    timeout: float | None,
+    form: Form,
+) -> None:
+    """Ask a named question, and write the rows in the form that the options ask for."""
+    values = from_texts(question, pairs(texts))
+    with asked(cluster, evidence) as source:
+        frame = answer(source, question, timeout=timeout, **values)
+        about = _about(source, frame.attrs["seconds"])
+    truncated = frame.attrs.get("truncated")
+    if truncated:
+        warn(truncated["message"])
+        if form.kind != "parquet":  # which alone can say it in the file
+            del frame.attrs["truncated"]
+    write(frame, form, about=about)
+
+
+def run_questions(name: str, *, form: Form) -> None:
+    """List the questions, or show one."""
+    if name and (found := read(name)) is None:
+        raise ArgumentError(f"there is no question {name!r}; `restate-lab questions` lists them.")
+    frame = questions()
+    if name and form.is_for_people and found is not None:
+        print_text(_described(found))
+        return
+    frame = frame[frame["name"] == name] if name else frame
+    columns = ["name", "cost", "question", "parameters"] if form.is_for_people else list(frame.columns)
+    write(frame[columns].reset_index(drop=True), form)
+
+
+def pairs(texts: Sequence[str]) -> dict[str, str]:
+    """Return the names and texts of options NAME=VALUE.
+
+    Raises:
+        ArgumentError: one is none, or a name is there twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise ArgumentError(f"-p {text} is no parameter: write -p name=value.")
+        if name in found:
+            raise ArgumentError(f"-p {name} is given twice: keep one.")
+        found[name] = value
+    return found
+
+
+def value_of(text: str) -> Any:
+    """Return the JSON value that a text is, and otherwise the text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _about(source: Source, seconds: float) -> str:
+    where = f"{source.name} at {source.settings.admin_url}" if isinstance(source, Lab) else source.name
+    return f"{where}, restate {source.version}, {seconds:,.2f} s"
+
+
+def _described(question: Question) -> str:
+    first = question.variants[0]
+    lines = [f"{question.name}: {first.text}", f"One row is {first.row}.", ""]
+    lines += [f"-p {each}  ({each.kind}) {each.about}" for each in first.parameters]
+    for variant in question.variants:
+        lines += ["", f"-- {variant.file}: {variant.cost}, reads {variant.reads}; needs {', '.join(variant.needs)}"]
+        lines.append(variant.sql)
+    return "\n".join(lines)

@@ -1,0 +1,28 @@
+"""What a command asks: a cluster, or what was frozen of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from restate_lab.client.lab import connect
+from restate_lab.errors import ArgumentError
+from restate_lab.source import Source
+
+__all__ = ["asked"]
+
+
+@contextmanager
+def asked(cluster: str | None, evidence: Path | None) -> Iterator[Source]:
+    """Give the source that the options name, and close it; a connection only reads."""
+    if cluster is not None and evidence is not None:
+        raise ArgumentError("--cluster and --evidence are both given: ask the one or the other.")
+    if evidence is None:
+        with connect(cluster, read_only=True) as lab:
+            yield lab
+        return
+    from restate_lab.evidence.store import open_evidence  # noqa: PLC0415 - rarely needed
+
+    with open_evidence(evidence) as frozen:
+        yield frozen

@@ -1,0 +1,73 @@
+"""The ready report of an incident: everything that one would gather by hand, in the order in which one tells it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from datetime import timedelta, tzinfo
+from pathlib import Path
+
+from restate_lab.analysis.times import TimeInput
+from restate_lab.errors import RestateLabError
+from restate_lab.progress import DoneLine, heard_by
+from restate_lab.reports.chapters import CHAPTERS
+from restate_lab.reports.looking import Looking
+from restate_lab.reports.parts import Notice, Section
+from restate_lab.reports.publishing import target_of
+from restate_lab.reports.report import Paper, Report
+from restate_lab.source import Source
+
+__all__ = ["incident_report"]
+
+
+def incident_report(
+    source: Source,
+    path: str | os.PathLike[str],
+    /,
+    *,
+    title: str | None = None,
+    summary: str = "",
+    since: TimeInput = "24h",
+    tz: str | tzinfo = "UTC",
+    budget: str | timedelta = "60s",
+    audit: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    paper: Paper = "A4",
+) -> Path:
+    """Write the report of an incident to ``path``, ``.html`` or ``.pdf``, and return it.
+
+    It has the doctor's findings, the timeline, the worst three in detail, invocations by status, who waits for whom,
+    retries, failures, latency and throughput, deployments, the actions taken from here, and how all of it was read.
+    ``summary`` is your own text, which stands first. ``since`` is how far the timeline, the failures and the actions
+    reach back; ``budget`` is the doctor's. Every other reading may take 60 seconds, and some are heavy on big clusters:
+    freeze first, and report on the evidence. What could not be read is said in its place and in the summary.
+
+    The rest is as in ``Report`` and its ``write``.
+
+    Raises:
+        As ``Report`` and ``Report.write``.
+    """
+    target_of(path, overwrite=overwrite)
+    name = title or f"Incident on {source.name}"
+    report = Report(name, source=source, summary=summary, tz=tz, since=since, audit=audit)
+    looking = Looking(source, report, budget=budget)
+    # What heavy questions say for themselves is said above, of all of it.
+    with contextlib.closing(DoneLine("report, chapters")) as line, heard_by(_nobody):
+        for done, (chapter, make) in enumerate(CHAPTERS.items()):
+            line.update(done, len(CHAPTERS))
+            report = report.add(_made(chapter, make, looking.with_room(report)))
+    return report.write(path, overwrite=overwrite, paper=paper)
+
+
+def _nobody(_: str) -> None:
+    return
+
+
+def _made(chapter: str, make: Callable[[Looking], Section], looking: Looking) -> Section:
+    """Return the chapter, or one that says why it cannot be told: a gap that is seen is better than no report."""
+    try:
+        return make(looking)
+    except RestateLabError as error:
+        said = looking.maker.masker.text(" ".join(str(error).split()))
+        return Section(chapter, (Notice(f"This could not be read: {said}"),), lead=(f"Not read: {chapter}: {said}",))

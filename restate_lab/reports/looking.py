@@ -1,0 +1,96 @@
+"""What the chapters of an incident report look at: the source, what was read of it, and how to show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import pandas as pd
+
+from restate_lab.analysis.doctor import doctor
+from restate_lab.analysis.doctor_diagnosis import Diagnosis
+from restate_lab.analysis.questions import answer
+from restate_lab.analysis.waits import Waits, find_waits
+from restate_lab.errors import RestateLabError
+from restate_lab.reports.parts import Section, Statement, Table
+from restate_lab.reports.recording import Recorder
+from restate_lab.reports.report import Report
+from restate_lab.reports.statements import statement_of
+from restate_lab.reports.tables import Maker
+from restate_lab.source import Source
+
+__all__ = ["Looking"]
+
+_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Looking:
+    """Reads each thing once; ``left_out`` collects what could not be read on the way, in words."""
+
+    source: Source
+    report: Report
+    budget: str | timedelta
+    maker: Maker = field(init=False)
+    recorder: Recorder = field(init=False)
+    left_out: list[str] = field(default_factory=list)
+    _read: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "maker", self.report.maker)
+        object.__setattr__(self, "recorder", Recorder(self.source))
+
+    def with_room(self, report: Report) -> Looking:
+        """Return the same with the room that is left in the report as it is now; what was read stays read."""
+        return replace(self, report=report, _read=self._read, left_out=[])
+
+    @property
+    def diagnosis(self) -> Diagnosis:
+        """Return what the doctor says."""
+        if "doctor" not in self._read:
+            self._read["doctor"] = doctor(self.recorder, budget=self.budget)
+        found: Diagnosis = self._read["doctor"]
+        return found
+
+    @property
+    def waits(self) -> Waits:
+        """Return who waits for whom."""
+        if "waits" not in self._read:
+            self._read["waits"] = find_waits(self.recorder)
+        found: Waits = self._read["waits"]
+        return found
+
+    def ask(self, name: str, **params: Any) -> pd.DataFrame:
+        """Return the answer to a named question, asked once.
+
+        Raises:
+            RestateLabError: it cannot be answered here, or not in 60 seconds.
+        """
+        key = f"{name} {sorted(params.items(), key=str)}"
+        if key not in self._read:
+            self._read[key] = answer(self.source, name, timeout=_SECONDS, **params)
+        found: pd.DataFrame = self._read[key]
+        return found
+
+    def try_to_ask(self, name: str, **params: Any) -> pd.DataFrame | None:
+        """Return the answer, or None after noting in ``left_out`` why there is none."""
+        try:
+            return self.ask(name, **params)
+        except RestateLabError as error:
+            self.left_out.append(f"{name}: {self.maker.masker.text(' '.join(str(error).split()))}")
+            return None
+
+    def section(self, title: str, *parts: Any, of: tuple[pd.DataFrame | None, ...] = (), caption: str = "") -> Section:
+        """Return a section with these parts (None is left out) and the statements behind it."""
+        found = [statement_of(_attrs(frame), self.maker.masker) for frame in of if frame is not None]
+        kept = tuple(each for each in parts if each is not None)
+        embedded = sum(each.download.size for each in kept if isinstance(each, Table) and each.download)
+        statements: tuple[Statement, ...] = tuple(each for each in found if each is not None)
+        statements += self.recorder.taken(self.maker.masker)
+        return Section(title, kept, caption, statements, embedded=embedded)
+
+
+def _attrs(frame: pd.DataFrame) -> Mapping[Any, Any]:
+    return frame.attrs

@@ -1,0 +1,229 @@
+"""A notebook as a report: executed, read-only unless told otherwise, and written as one page that opens anywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from restate_lab.client.settings import load_settings
+from restate_lab.errors import ArgumentError, SettingsError
+from restate_lab.redact import is_secret_name
+from restate_lab.reports.cells import moment_text, visible
+from restate_lab.reports.changes import changes_by
+from restate_lab.reports.diagnosis import COLOURS
+from restate_lab.reports.html import Front, page
+from restate_lab.reports.masking import Masker, masker_for
+from restate_lab.reports.notebook_parts import sections_of, title_of
+from restate_lab.reports.parts import Code, Fact, Notice, Section
+from restate_lab.reports.pdf import write_pdf
+from restate_lab.reports.publishing import target_of, written
+from restate_lab.reports.report import Paper
+from restate_lab.reports.runner import CellFailure, NotebookRun, run_notebook
+from restate_lab.reports.tables import Maker
+from restate_lab.reports.witness import START, VARIABLE, witnessed
+
+__all__ = ["NotebookReport", "notebook_report"]
+
+EVIDENCE = "evidence"
+_KERNEL = (f"--IPKernelApp.exec_lines={START}", "--InlineBackend.figure_formats=retina")
+_ALLOWED = "were allowed"
+_NOT_ALLOWED = "not allowed: the kernel was read-only"
+
+
+@dataclass(frozen=True, slots=True)
+class NotebookReport:
+    """What was written: the report, and the executed notebook beside it; ``failure`` is what stopped the notebook."""
+
+    path: Path
+    executed: Path
+    failure: CellFailure | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What is known after a run."""
+
+    run: NotebookRun
+    begun: datetime
+    pid: int
+    sources: list[dict[str, Any]]
+    parameters: Mapping[str, Any]
+
+
+def notebook_report(
+    notebook: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    /,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    evidence: str | os.PathLike[str] | None = None,
+    allow_changes: bool = False,
+    timeout: float | None = 600.0,
+    overwrite: bool = False,
+    paper: Paper = "A4",
+) -> NotebookReport:
+    """Execute a notebook and write it as a report to ``path``, ``.html`` or ``.pdf``.
+
+    The executed notebook is saved beside it, as ``<name>.executed.ipynb``, also when a cell fails; the report then
+    begins with the failure. Every connection of the notebook refuses changes unless ``allow_changes=True``.
+    ``parameters`` go into a new cell after the one tagged ``parameters``. ``evidence`` is the path of frozen evidence:
+    it is checked, and becomes the notebook's parameter ``evidence``, which its tagged cell must have. ``timeout`` is in
+    seconds per cell, None sets no limit.
+
+    Secrets that are known here (variables named like one, the token of the cluster that ``connect()`` would take,
+    parameters named like one), and what looks like a token, are masked in both files; pictures are not looked into.
+
+    Raises:
+        ArgumentError: the notebook, the path, a parameter or the evidence is not what it should be; nothing was run.
+        EvidenceBroken: the evidence is not what was frozen.
+        MissingProgram: there is no Chromium to make a PDF.
+    """
+    source = _checked(Path(notebook))
+    target = target_of(path, overwrite=overwrite)
+    executed = target.with_name(f"{target.stem}.executed.ipynb")
+    if executed.exists() and not overwrite:
+        raise ArgumentError(f"{executed} is there already: give another name, or overwrite=True.")
+    values = {**(parameters or {}), **({EVIDENCE: _evidence(source, evidence)} if evidence is not None else {})}
+    masker = _masker(values)
+    told = _run(source, executed, values, masker, allow_changes=allow_changes, timeout=timeout)
+    content = nbformat.read(executed, as_version=4)
+    sections = (*_failed(told.run.failure, masker), *sections_of(content, masker), *_changes(told, masker))
+    front = _front(told, masker.text(title_of(content)) or source.stem, masker)
+    with written(target, overwrite=overwrite) as unfinished:
+        if target.suffix.lower() == ".pdf":
+            write_pdf(page(front, sections, paper=paper), unfinished)
+        else:
+            unfinished.write_text(page(front, sections, paper=None), encoding="utf-8", errors="backslashreplace")
+    return NotebookReport(target, executed, told.run.failure)
+
+
+def _checked(notebook: Path) -> Path:
+    try:
+        content = nbformat.read(notebook, as_version=4)
+    except FileNotFoundError as error:
+        raise ArgumentError(f"there is no notebook {notebook}.") from error
+    except (OSError, ValueError, nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+        raise ArgumentError(f"{notebook} is no notebook that can be read: {visible(str(error))[:200]}") from error
+    if not any(cell.cell_type == "code" for cell in content.cells):
+        raise ArgumentError(f"{notebook} has no code, so there is nothing to execute.")
+    return notebook
+
+
+def _evidence(notebook: Path, path: str | os.PathLike[str]) -> str:
+    """Return the evidence's whole path after checking it, and that the notebook takes it."""
+    from restate_lab.evidence.store import open_evidence  # noqa: PLC0415 - DataFusion is an extra
+
+    cells = nbformat.read(notebook, as_version=4).cells
+    tagged = [each.source for each in cells if "parameters" in each.metadata.get("tags", ())]
+    if not any(line.split("=")[0].split(":")[0].strip() == EVIDENCE for each in tagged for line in each.splitlines()):
+        raise ArgumentError(
+            f"{notebook.name} does not take evidence: give it a cell tagged `parameters` with `{EVIDENCE} = None`, and "
+            f"let it say `source = rl.open_evidence({EVIDENCE}) if {EVIDENCE} else rl.connect()`."
+        )
+    with open_evidence(Path(path)) as frozen:
+        return str(Path(frozen.path).absolute())
+
+
+def _masker(values: Mapping[str, Any]) -> Masker:
+    secret = [str(value) for name, value in values.items() if is_secret_name(name)]
+    with contextlib.suppress(SettingsError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the notebook's connect() says it
+        settings = load_settings()
+        secret += [settings.token.reveal()] if settings.token else []
+    return masker_for(more=secret)
+
+
+def _run(
+    notebook: Path,
+    executed: Path,
+    values: Mapping[str, Any],
+    masker: Masker,
+    *,
+    allow_changes: bool,
+    timeout: float | None,
+) -> _Told:
+    begun = datetime.now(UTC)
+    with tempfile.TemporaryDirectory(prefix="restate-lab-") as folder:
+        seen = Path(folder) / "seen.json"
+        try:
+            run = run_notebook(
+                notebook,
+                executed,
+                parameters=values,
+                read_only=not allow_changes,
+                env={**os.environ, VARIABLE: str(seen)},
+                timeout=timeout,
+                kernel_arguments=_KERNEL,
+                masker=masker,
+            )
+        except ValueError as error:
+            raise ArgumentError(f"{error}.") from error
+        pid, sources = witnessed(seen)
+    return _Told(run, begun, pid, sources, values)
+
+
+def _failed(failure: CellFailure | None, masker: Masker) -> tuple[Section, ...]:
+    if failure is None:
+        return ()
+    where = f"Cell {failure.number} failed" if failure.number else "The kernel did not start"
+    said = visible(masker.text(f"{where}: {failure.error}"))
+    parts = [Notice(f"{said}. What comes after it was not run, and is missing below.")]
+    parts_of_code = [
+        *([Code(visible(masker.text(failure.source)))] if failure.source else []),
+        *([Code(visible(masker.text(failure.details.strip())), is_error=True)] if failure.details.strip() else []),
+    ]
+    return (Section("The notebook failed", (*parts, *parts_of_code), lead=(said,), accent=COLOURS["critical"]),)
+
+
+def _changes(told: _Told, masker: Masker) -> Iterator[Section]:
+    if told.run.read_only:
+        return
+    folders = {Path(each["audit"]) for each in told.sources if each["audit"]}
+    yield changes_by(told.pid, Maker(UTC, masker), since=told.begun, folders=sorted(folders))
+
+
+def _front(told: _Told, title: str, masker: Masker) -> Front:
+    names = ", ".join(dict.fromkeys(str(each["name"]) for each in told.sources)) or "none that is known"
+    changes = _NOT_ALLOWED if told.run.read_only else _ALLOWED
+    executed = Fact("Executed", f"{moment_text(told.begun, UTC)} UTC, in {told.run.seconds:.1f} s")
+    facts = (Fact("Notebook", told.run.notebook.name), Fact("Cluster", names), executed, Fact("Changes", changes))
+    about = [fact for each in told.sources for fact in _source(each)]
+    evidence = [] if any(each["evidence"] for each in told.sources) else [Fact("Evidence, sha256", "none")]
+    footer = [
+        *about,
+        *evidence,
+        *([Fact("Parameters", _parameters(told.parameters, masker))] if told.parameters else []),
+        executed,
+        Fact("Written by", f"restate_lab {version('restate-lab')}"),
+        Fact("Changes", changes),
+    ]
+    return Front(
+        visible(title), tuple(_shown(each, masker) for each in facts), tuple(_shown(f, masker) for f in footer)
+    )
+
+
+def _source(facts: Mapping[str, Any]) -> Iterator[Fact]:
+    yield Fact("Cluster", facts["name"])
+    yield Fact("Evidence at" if facts["evidence"] else "Address", facts["address"])
+    if facts["version"]:
+        yield Fact("Server", f"restate {facts['version']}")
+    if facts["evidence"]:
+        yield Fact("Evidence, sha256", facts["evidence"])
+
+
+def _parameters(values: Mapping[str, Any], masker: Masker) -> str:
+    return ", ".join(f"{name} = {masker.value(value, name)!r}" for name, value in values.items())
+
+
+def _shown(fact: Fact, masker: Masker) -> Fact:
+    return Fact(fact.name, visible(masker.text(fact.text)))

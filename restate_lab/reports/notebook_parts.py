@@ -1,0 +1,126 @@
+"""An executed notebook as sections of a report: its text, what its cells gave, and their code, folded."""
+
+from __future__ import annotations
+
+import base64
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nbformat import NotebookNode
+
+from restate_lab.reports.cells import visible
+from restate_lab.reports.cleaning import cleaned, from_markdown
+from restate_lab.reports.masking import Masker
+from restate_lab.reports.notebook_masking import joined
+from restate_lab.reports.parts import Card, Code, Notice, Part, Picture, Section
+from restate_lab.reports.terminal import as_printed
+
+__all__ = ["sections_of", "title_of"]
+
+_HEADING = re.compile(r"\s*#{1,2}[ \t]+(?P<title>[^\n]+?)[ \t#]*(?:\n|\Z)")
+_MARKS = re.compile(r"[`*]|(?<!\w)_|_(?!\w)|\[([^\]]*)\]\([^)]*\)")
+_FIRST = ("text/html", "image/svg+xml", "image/png", "image/jpeg", "text/markdown", "text/latex", "text/plain")
+_DRAWN = "a picture that a cell of the notebook drew"
+
+
+@dataclass
+class _Chapter:
+    title: str
+    parts: list[Part] = field(default_factory=list)
+
+
+def title_of(content: NotebookNode) -> str:
+    """Return the first heading of a notebook, "" where there is none."""
+    for cell in content.cells:
+        if cell.cell_type == "markdown" and (found := _HEADING.match(cell.source)):
+            return _plain(found["title"])
+    return ""
+
+
+def sections_of(content: NotebookNode, masker: Masker) -> tuple[Section, ...]:
+    """Return one section for each heading of the first and second level, and one for what stands before them."""
+    chapters = [_Chapter("")]
+    number = 0
+    for cell in content.cells:
+        if cell.cell_type == "markdown":
+            source = masker.text(cell.source)
+            found = _HEADING.match(source)
+            if found:
+                chapters.append(_Chapter(_plain(found["title"])))
+            rest = source[found.end() :] if found else source
+            if rest.strip():
+                chapters[-1].parts.append(Card(from_markdown(rest, cell.get("attachments")), is_text=True))
+        elif cell.cell_type == "code" and cell.source.strip():
+            number += 1
+            chapters[-1].parts += _code(cell, number, masker)
+    whole = title_of(content)
+    return tuple(
+        Section("" if at < 2 and each.title == whole else each.title, tuple(each.parts), is_notebook=True)
+        for at, each in enumerate(chapters)
+        if each.parts or (each.title and each.title != whole)
+    )
+
+
+def _code(cell: NotebookNode, number: int, masker: Masker) -> Iterator[Part]:
+    label = f"Code of cell {number}"
+    if "injected-parameters" in cell.metadata.get("tags", ()):
+        label += ", the parameters of this run"
+    yield Code(visible(masker.text(cell.source)), folded=label)
+    for output in joined(cell.outputs):
+        yield from _output(output, masker)
+
+
+def _output(output: Any, masker: Masker) -> Iterator[Part]:
+    if output.output_type == "stream":
+        text = as_printed(str(output.text)).rstrip()
+        if text:
+            yield Code(visible(masker.text(text)))
+    elif output.output_type == "error":
+        text = as_printed("\n".join(output.traceback)) or f"{output.ename}: {output.evalue}"
+        yield Code(visible(masker.text(text)), is_error=True)
+    else:
+        yield from _shown(output.data, output.get("metadata", {}), masker)
+
+
+def _shown(data: Mapping[str, Any], metadata: Mapping[str, Any], masker: Masker) -> Iterator[Part]:
+    kind = next((each for each in _FIRST if data.get(each)), "")
+    value = data.get(kind, "")
+    text = "".join(value) if isinstance(value, list) else str(value)
+    if "application/vnd.jupyter.widget-view+json" in data and kind in {"", "text/plain"}:
+        yield Notice("Here is a widget that has no static form.")
+    elif kind == "text/html":
+        html = cleaned(masker.text(text))
+        yield Card(html) if html.strip() else _left_out(data)
+    elif kind == "text/markdown":
+        yield Card(from_markdown(masker.text(text)), is_text=True)
+    elif kind.startswith("image/"):
+        yield _picture(kind, text, metadata.get(kind, {}), masker)
+    elif text.strip():
+        yield Code(visible(masker.text(as_printed(text))))
+    elif data:
+        yield _left_out(data)
+
+
+def _left_out(data: Mapping[str, Any]) -> Notice:
+    return Notice(f"Here is something that no page without scripts can show ({', '.join(sorted(data))}).")
+
+
+def _picture(kind: str, text: str, size: Mapping[str, Any], masker: Masker) -> Picture:
+    if kind == "image/svg+xml":  # in an image nothing of it can act
+        content = base64.b64encode(masker.text(text).encode()).decode()
+        return Picture(f"data:{kind};base64,{content}", _DRAWN, None)
+    content = "".join(text.split())
+    width = size.get("width") or (_png_width(content) if kind == "image/png" else None)
+    return Picture(f"data:{kind};base64,{content}", _DRAWN, int(width) if width else None)
+
+
+def _png_width(content: str) -> int | None:
+    head = base64.b64decode(content[:64] + "=" * (-len(content[:64]) % 4))
+    return int(struct.unpack(">I", head[16:20])[0]) if len(head) >= 20 else None
+
+
+def _plain(heading: str) -> str:
+    return visible(_MARKS.sub(r"\1", heading).strip())

@@ -1,0 +1,95 @@
+"""A page as PDF, printed by the Chromium that is installed; it gets a folder of its own, and is gone afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from restate_lab.errors import MissingProgram, RestateLabError, TimedOut
+
+__all__ = ["find_chromium", "write_pdf"]
+
+VARIABLE = "CHROMIUM"
+_NAMES = (
+    *("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge"),
+    *(
+        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+        "/Applications/Chromium.app/Contents/MacOS/Chromium",
+        "/Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
+    ),
+)
+_FLAGS = (
+    *("--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--disable-extensions"),
+    *("--no-pdf-header-footer", "--host-resolver-rules=MAP * ~NOTFOUND", "--force-color-profile=srgb"),
+)
+_SECONDS = 180.0
+
+
+def find_chromium() -> str:
+    """Return the Chromium of this machine: the one that the variable CHROMIUM names, or the first that is installed.
+
+    Raises:
+        MissingProgram: there is none.
+    """
+    named = os.environ.get(VARIABLE)
+    found = shutil.which(named) if named else next(filter(None, map(shutil.which, _NAMES)), None)
+    if found is None:
+        looked = f"{VARIABLE} names {named!r}, which is no program" if named else "there is none on PATH"
+        raise MissingProgram(
+            f"a PDF takes Chromium or Chrome, and {looked}. Install it (Debian: apt-get install chromium; macOS: brew "
+            f"install --cask chromium), or name it in the variable {VARIABLE}; or write an .html, and print that."
+        )
+    return found
+
+
+def write_pdf(html: str, path: Path) -> None:
+    """Print a page to a PDF file.
+
+    Raises:
+        MissingProgram: there is no Chromium.
+        TimedOut: it took longer than three minutes.
+        RestateLabError: it printed nothing; the message has what it said.
+    """
+    program = find_chromium()
+    with tempfile.TemporaryDirectory(prefix="restate-lab-", ignore_cleanup_errors=True) as temporary:
+        folder = Path(temporary)
+        page, made = folder / "page.html", folder / "page.pdf"
+        page.write_text(html, encoding="utf-8", errors="backslashreplace")
+        # As root Chromium runs only without its sandbox; the page has no scripts, and loads nothing.
+        sandbox = ["--no-sandbox"] if sys.platform == "linux" and os.geteuid() == 0 else []
+        options = [f"--user-data-dir={folder / 'profile'}", f"--print-to-pdf={made}"]
+        said = _run([program, *_FLAGS, *sandbox, *options, page.as_uri()], folder / "said.txt")
+        if not _is_whole(made):
+            raise RestateLabError(f"{program} printed no PDF; it said: {said.strip()[-600:] or 'nothing'}")
+        shutil.copyfile(made, path)
+
+
+def _run(command: list[str], log: Path) -> str:
+    """Run it in a process group of its own, which is gone when this returns, also when it is interrupted."""
+    with log.open("wb") as said:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            process.wait(_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise TimedOut(f"{command[0]} did not print the page within {_SECONDS:g} s.") from error
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return log.read_text("utf-8", "replace")
+
+
+def _is_whole(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    content = path.read_bytes()
+    return content.startswith(b"%PDF-") and b"%%EOF" in content[-64:]

@@ -1,0 +1,42 @@
+"""What was asked for a frame: the call, the SQL and its parameters, as the frame's attrs say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from restate_lab.reports.cells import visible
+from restate_lab.reports.masking import Masker
+from restate_lab.reports.parts import Statement
+
+__all__ = ["statement_of"]
+
+_LONGEST = 300  # characters of a parameter
+
+
+def statement_of(attrs: Mapping[Any, Any], masker: Masker, *, printed: bool = True) -> Statement | None:
+    """Return the statement that a frame came from; None where its attrs say nothing of it."""
+    sql = attrs.get("sql")
+    if not isinstance(sql, str) or not sql.strip():
+        return None
+    params = {str(name): masker.value(value, str(name)) for name, value in dict(attrs.get("params") or {}).items()}
+    shown = tuple((name, visible(_cut(str(value)))) for name, value in params.items())
+    return Statement(_call(attrs), visible(masker.text(sql.strip())), shown, _asked(attrs), printed=printed)
+
+
+def _call(attrs: Mapping[Any, Any]) -> str:
+    return f'rl.ask(source, "{attrs["question"]}")' if attrs.get("question") else ""
+
+
+def _asked(attrs: Mapping[Any, Any]) -> str:
+    parts = [
+        f"from {attrs['variant']}" if attrs.get("variant") else "",
+        f"asked at {str(attrs['asked_at'])[:19].replace('T', ' ')} UTC" if attrs.get("asked_at") else "",
+        f"answered in {attrs['seconds']:g} s" if attrs.get("seconds") is not None else "",
+        f"asked {attrs['times']:,} times, the first time with these values" if attrs.get("times", 1) > 1 else "",
+    ]
+    return ", ".join(each for each in parts if each)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

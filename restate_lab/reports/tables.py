@@ -1,0 +1,136 @@
+"""A frame as a table that is read: its first rows, its columns as they are meant, and all of it as a download."""
+
+from __future__ import annotations
+
+import base64
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from restate_lab.errors import ArgumentError
+from restate_lab.export.columns import to_table
+from restate_lab.export.text import write_csv
+from restate_lab.redact import is_secret_name
+from restate_lab.reports.cells import cell, column
+from restate_lab.reports.masking import Masker
+from restate_lab.reports.parts import Download, Table
+
+__all__ = ["MOST_BYTES", "ROWS", "Maker"]
+
+ROWS = 50
+MOST_BYTES = 5_000_000  # of the downloads of a report, together
+_HEAVY = 30_000_000  # bytes of a frame in memory, which no CSV of five megabytes comes from
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Makes tables for one report: in its zone, without its secrets, and with so many bytes left for downloads."""
+
+    zone: tzinfo
+    masker: Masker
+    room: int = MOST_BYTES
+
+    def table(
+        self,
+        frame: pd.DataFrame,
+        *,
+        title: str = "",
+        columns: Sequence[str] | None = None,
+        rows: int = ROWS,
+        file: str | None = None,
+        drop_empty: bool = False,
+    ) -> Table:
+        """Return a frame as a table.
+
+        ``columns`` are those shown, in this order; the download has all. ``file`` is the download's name without its
+        suffix, None for no download; only what is cut, in rows or in columns, has one. ``drop_empty`` leaves columns
+        out in which nothing stands.
+        """
+        whole = _with_index(frame)
+        shown = whole if columns is None else whole[[name for name in columns if name in whole.columns]]
+        if drop_empty:
+            shown = shown.dropna(axis="columns", how="all")
+        first = self._masked(shown.head(rows))
+        heads = tuple(column(str(name), first.iloc[:, at], self.zone) for at, name in enumerate(first.columns))
+        cells = tuple(
+            tuple(cell(value, self.zone, kind=head.kind) for value, head in zip(values, heads, strict=True))
+            for values in zip(*(list(first.iloc[:, at]) for at in range(first.shape[1])), strict=True)
+        )
+        is_cut = len(whole) > len(first) or shown.shape[1] < whole.shape[1]
+        download, note = self._download(whole, file) if is_cut and file and len(whole) else (None, "")
+        notes = [*_cut_by_the_question(frame), _rows_cut(len(first), len(whole)), note]
+        return Table(heads, cells, title=title, note=" ".join(each for each in notes if each), download=download)
+
+    def _masked(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the frame without secrets; columns that hold numbers and times are as they were."""
+        kept = {}
+        for at, name in enumerate(frame.columns):
+            values = frame.iloc[:, at]
+            kept[at] = _mapped(values, str(name), self.masker) if _may_hold_text(values) else values
+        return pd.DataFrame(kept, index=frame.index).set_axis(frame.columns, axis=1)
+
+    def _download(self, frame: pd.DataFrame, file: str) -> tuple[Download | None, str]:
+        advice = f"rl.save(frame, {file + '.csv'!r}) writes it."
+        if int(frame.memory_usage(index=False, deep=True).sum()) > _HEAVY:
+            return None, f"The whole is too large to be embedded ({MOST_BYTES / 1e6:g} MB in a report): {advice}"
+        try:
+            content = _csv(self._masked(frame))
+        except ArgumentError as error:
+            return None, f"The whole is not embedded: {error}"
+        if len(content) > self.room:
+            return None, (
+                f"The whole ({len(content) / 1e6:,.1f} MB) is not embedded: {MOST_BYTES / 1e6:g} MB are the most for "
+                f"all downloads of a report; {advice}"
+            )
+        uri = f"data:text/csv;charset=utf-8;base64,{base64.b64encode(content).decode()}"
+        return Download(f"{_file_name(file)}.csv", len(content), uri), ""
+
+
+def _csv(frame: pd.DataFrame) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="restate-lab-") as folder:
+        path = Path(folder) / "frame.csv"
+        write_csv(to_table(frame), path)
+        return path.read_bytes()
+
+
+def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with an index that says something as its first columns."""
+    if all(name is None for name in frame.index.names) and pd.api.types.is_integer_dtype(frame.index.dtype):
+        return frame.reset_index(drop=True)
+    return frame.reset_index() if len(frame.index) else frame
+
+
+def _may_hold_text(values: pd.Series[Any]) -> bool:
+    kinds = pd.api.types
+    return not (
+        kinds.is_numeric_dtype(values.dtype)
+        or kinds.is_datetime64_any_dtype(values.dtype)
+        or kinds.is_timedelta64_dtype(values.dtype)
+    )
+
+
+def _mapped(values: pd.Series[Any], name: str, masker: Masker) -> pd.Series[Any]:
+    label = name if is_secret_name(name) else ""
+    return pd.Series([masker.value(each, label) for each in values], index=values.index, dtype=object)
+
+
+def _rows_cut(shown: int, whole: int) -> str:
+    return f"The first {shown:,} of {whole:,} rows." if shown < whole else ""
+
+
+def _cut_by_the_question(frame: pd.DataFrame) -> list[str]:
+    truncated = frame.attrs.get("truncated")
+    if not truncated:
+        return []
+    said = truncated.get("message", truncated) if isinstance(truncated, dict) else truncated
+    return [f"Cut: {said}"]
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.")[:60] or "frame"

@@ -1,0 +1,63 @@
+"""In the kernel of a notebook that becomes a report: write down which clusters and evidence the notebook looked at."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from restate_lab.errors import RestateLabError
+
+__all__ = ["START", "VARIABLE", "observe", "witnessed"]
+
+VARIABLE = "RESTATE_LAB_WITNESS"
+START = "__import__('restate_lab.reports.witness', fromlist=['observe']).observe(get_ipython())"
+"""What a kernel runs first; it leaves no name behind."""
+
+
+def observe(shell: Any) -> None:
+    """Write the sources among the notebook's names to the file that the variable names, after each cell."""
+    path = Path(os.environ.pop(VARIABLE))
+    seen: dict[str, dict[str, Any]] = {}
+
+    def look(*_: Any) -> None:
+        for facts in _sources(list(shell.user_ns.values())):
+            seen[f"{facts['name']} {facts['address']} {facts['evidence']}"] = facts
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps({"pid": os.getpid(), "sources": list(seen.values())}), encoding="utf-8")
+        unfinished.replace(path)
+
+    shell.events.register("post_run_cell", look)
+
+
+def witnessed(path: Path) -> tuple[int, list[dict[str, Any]]]:
+    """Return the kernel's process id (0: no cell ran) and the facts of each source, in the order of their use."""
+    if not path.is_file():
+        return 0, []
+    found = json.loads(path.read_text("utf-8"))
+    return int(found["pid"]), list(found["sources"])
+
+
+def _sources(values: list[Any]) -> Iterator[dict[str, Any]]:
+    """Give the facts of connections and evidence, without asking them anything that they do not know by now."""
+    lab, evidence = (
+        getattr(sys.modules.get(module), name, None)
+        for module, name in (("restate_lab.client.lab", "Lab"), ("restate_lab.evidence.store", "Evidence"))
+    )
+    for value in values:
+        if lab is not None and isinstance(value, lab):
+            yield _facts(value, address=value.settings.admin_url, audit=str(value.transport.audit.folder))
+        elif evidence is not None and isinstance(value, evidence):
+            not_verified = "" if value.verified else " (not verified)"
+            yield _facts(value, address=str(value.path), evidence=f"{value.digest}{not_verified}")
+
+
+def _facts(source: Any, *, address: str, audit: str = "", evidence: str = "") -> dict[str, Any]:
+    version = ""
+    with contextlib.suppress(RestateLabError):  # it could not be asked, or is closed
+        version = f"{source.version}{', vqueues' if source.features.get('vqueues') else ''}"
+    return {"name": source.name, "version": version, "address": address, "audit": audit, "evidence": evidence}

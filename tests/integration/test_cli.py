@@ -1,0 +1,233 @@
+"""The commands that ask, against real servers of every kind."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import restate_lab as rl
+from restate_lab.cli import app
+from support.clusters import Cluster
+
+ROWS = (
+    "SELECT id, target, created_at, journal_size, completion_failure FROM sys_invocation WHERE target_service_name = :s"
+)
+RESTATE_LAB = [sys.executable, "-c", "from restate_lab.cli import main; main()"]
+NOBODY = "inv_1" + "0" * 33
+PARTS = ("invocations", "state", "deployments", "backlog")
+
+
+def call(cluster: Cluster, *arguments: str, text: str | None = None) -> Any:
+    return CliRunner().invoke(app, [*arguments, "--cluster", cluster.admin_url], input=text)
+
+
+def test_rows_for_programs_are_exact(cluster: Cluster, tmp_path: Path) -> None:
+    """JSON, CSV and Parquet hold what the server sent: every row, nulls, and times in UTC to the millisecond."""
+    with rl.connect(cluster.admin_url, read_only=True) as lab:
+        frame = lab.sql(f"{ROWS} ORDER BY id", s="agent")
+    asked = ("sql", f"{ROWS} ORDER BY id", "-p", "s=agent")
+    rows = json.loads(call(cluster, *asked, "--json").stdout)
+    assert [row["id"] for row in rows] == list(frame["id"])
+    assert [row["completion_failure"] for row in rows] == [None] * len(frame)
+    assert (
+        pd.to_datetime([row["created_at"] for row in rows]).as_unit("ms").equals(pd.DatetimeIndex(frame["created_at"]))
+    )
+    for option, name in (("--csv", "rows.csv"), ("--parquet", "rows.parquet")):
+        assert call(cluster, *asked, option, str(tmp_path / name)).exit_code == 0
+    assert list(pd.read_csv(tmp_path / "rows.csv")["id"]) == list(frame["id"])
+    assert list(pd.read_parquet(tmp_path / "rows.parquet")["journal_size"]) == list(frame["journal_size"])
+    again = call(cluster, *asked, "--csv", str(tmp_path / "rows.csv"))
+    assert again.exit_code == 2
+    assert "--overwrite" in again.stderr
+    assert call(cluster, *asked, "--csv", "-").stdout == (tmp_path / "rows.csv").read_text()
+
+
+def test_a_number_compares_as_a_number(cluster: Cluster) -> None:
+    """-p n=9 is a number and -p 'k="9"' a text: a server of 1.6 compares a text with a number as texts."""
+    values = "SELECT a FROM (VALUES (9), (10)) t(a) WHERE a >= :n"
+    assert len(json.loads(call(cluster, "sql", values, "-p", "n=9", "--json").stdout)) == 2
+    keys = "SELECT a FROM (VALUES ('9'), ('09'), ('x')) t(a) WHERE a = :k"
+    assert len(json.loads(call(cluster, "sql", keys, "-p", 'k="9"', "--json").stdout)) == 1
+
+
+def test_what_the_server_refuses_is_marked(cluster: Cluster) -> None:
+    """The mark stands in the statement as it was written, though the value before it is long."""
+    told = call(
+        cluster, "sql", "-", "-p", f"s={'x' * 500}", text="SELECT id FROM sys_invocation\nWHERE target = :s ORDR BY 1"
+    )
+    assert told.exit_code == 1
+    assert told.stdout == ""
+    line, statement, mark = told.stderr.splitlines()
+    assert "found: ORDR" in line
+    assert statement == "  WHERE target = :s ORDR BY 1"
+    assert statement[mark.index("^") :].startswith("ORDR")
+    unknown = call(cluster, "sql", "SELECT id, statsu FROM sys_invocation").stderr.splitlines()
+    assert "nearest: sys_invocation.status" in unknown[0]
+    assert unknown[2].index("^") == unknown[1].index("statsu")
+
+
+def test_a_question_says_what_its_limit_cut(cluster: Cluster, tmp_path: Path) -> None:
+    """Rows go to stdout and what was cut to stderr; the Parquet file says it, too."""
+    asked = ("ask", "overview", "-p", "limit=1")
+    cut = call(cluster, *asked, "--json")
+    assert len(json.loads(cut.stdout)) == 1
+    assert "more than 1 rows" in cut.stderr
+    assert cut.exit_code == 0
+    call(cluster, *asked, "--parquet", str(tmp_path / "cut.parquet"))
+    assert pd.read_parquet(tmp_path / "cut.parquet").attrs["truncated"]["limit"] == 1
+    assert "has no parameter limt" in call(cluster, "ask", "overview", "-p", "limt=1").stderr
+    assert "not cut" not in call(cluster, "ask", "overview", "-p", "limit=none").stderr
+
+
+def test_the_doctor_on_an_incident(incident: Cluster) -> None:
+    """A cluster in trouble is code 3, as text and as JSON, with all that was not checked."""
+    told = call(incident, "doctor", "--check", "deadlocks", "--check", "paused")
+    assert told.exit_code == 3
+    assert "deadlock" in told.stdout
+    found = json.loads(call(incident, "doctor", "--check", "deadlocks", "--json").stdout)
+    assert found["worst"] == "critical"
+    assert set(found["findings"][0]["ids"]) & set(incident.roles.values())
+    assert [each["check"] for each in found["checked"]] == ["deadlocks"]
+
+
+def test_the_doctor_on_a_healthy_cluster(healthy: Cluster) -> None:
+    """Nothing critical is code 0, and --quiet then prints nothing; what had no time to be checked is code 4."""
+    checks = ("doctor", "--quiet", "--check", "paused", "--check", "retry_storms")
+    quiet = call(healthy, *checks)
+    assert (quiet.exit_code, quiet.output) == (0, "")
+    hurried = call(healthy, *checks, "--budget", "0s")
+    assert hurried.exit_code == 4
+    assert "NOT CHECKED" in hurried.stdout
+
+
+def test_why(incident: Cluster) -> None:
+    """One invocation is explained as text and as JSON; one that is not there is code 1."""
+    id_ = incident.ids("hot_key_holder")[0]
+    told = call(incident, "why", id_)
+    assert told.exit_code == 0
+    assert id_ in told.stdout
+    assert json.loads(call(incident, "why", id_, "--json").stdout)["id"] == id_
+    nobody = call(incident, "why", NOBODY)
+    assert nobody.exit_code == 1
+    assert nobody.stdout == ""
+    assert call(incident, "why", "inv_nonsense").exit_code == 2
+
+
+def test_what_was_frozen_answers_the_same(newest: Cluster, tmp_path: Path) -> None:
+    """Every command that asks takes --evidence, and there is then no cluster to be asked."""
+    path = str(tmp_path / "frozen")
+    assert call(newest, "freeze", path, "--service", "agent").stdout.strip() == path
+    runner = CliRunner()
+    statement = "SELECT count(*) AS n FROM sys_invocation WHERE target_service_name = 'agent'"
+    frozen = json.loads(runner.invoke(app, ["sql", statement, "--evidence", path, "--json"]).stdout)
+    assert frozen == json.loads(call(newest, "sql", statement, "--json").stdout)
+    assert runner.invoke(app, ["why", newest.roles["agent_denver"], "--evidence", path]).exit_code == 0
+    assert call(newest, "freeze", path).exit_code == 2
+    assert call(newest, "sql", "SELECT 1", "--evidence", path).exit_code == 2
+
+
+def test_what_changed_between_two_moments(cluster: Cluster, tmp_path: Path) -> None:
+    """`compare` tells in lines, as JSON and as CSV what changed since then, in the cluster or in later evidence."""
+    before, after = str(tmp_path / "before"), str(tmp_path / "after")
+    call(cluster, "freeze", before)
+    with rl.connect(cluster.admin_url) as lab:
+        born = lab.ingress.send("agent", "run", "What is the weather in Oslo?").invocation_id
+    told = call(cluster, "compare", before)
+    assert told.exit_code == 0, told.stderr
+    assert [line.partition(":")[0] for line in told.stdout.splitlines()[1:5]] == list(PARTS)
+    assert "1 born" in told.stdout
+    call(cluster, "freeze", after)
+    runner = CliRunner()
+    frozen = runner.invoke(app, ["compare", before, after, "--json"])
+    found = json.loads(frozen.stdout)
+    assert [each["id"] for each in found["invocations"] if each["change"] == "born"] == [born]
+    assert found["after"]["at"] > found["before"]["at"]
+    written = call(cluster, "compare", before, "--csv", str(tmp_path / "changed.csv"))
+    assert written.exit_code == 0, written.stderr
+    assert born in list(pd.read_csv(tmp_path / "changed.csv")["id"])
+    part = runner.invoke(app, ["compare", before, after, "--part", "deployments", "--csv", "-"])
+    assert part.stdout.splitlines()[0].startswith('"kind","name","change"')
+    assert call(cluster, "compare", before, after).exit_code == 2
+    assert call(cluster, "compare", str(tmp_path / "nowhere")).exit_code == 2
+
+
+@pytest.mark.server
+def test_no_traceback_for_what_is_not_there_or_not_allowed(newest: Cluster, tmp_path: Path) -> None:
+    """A cluster that is down, a folder that is none, a full disk: one line on stderr, and 1 or 2."""
+    mistakes: list[tuple[list[str], int]] = [
+        (["sql", "SELECT 1", "-e", "http://127.0.0.1:9"], 1),
+        (["doctor", "-e", "http://127.0.0.1:9"], 1),
+        (["doctor", "-e", "no-such-environment"], 1),
+        (["doctor", "--check", "nope", "-e", newest.admin_url], 2),
+        (["doctor", "--evidence", str(tmp_path)], 1),
+        (["ask", "overview", "-e", newest.admin_url, "--csv", "/dev/full/x.csv"], 2),
+        (["why", "inv_nope", "-e", newest.admin_url], 2),
+        (["sql", "DELETE FROM sys_invocation", "-e", newest.admin_url], 2),
+        (["freeze", str(tmp_path), "-e", newest.admin_url], 2),
+        (["report", str(tmp_path / "n.ipynb"), "-o", str(tmp_path / "o.html")], 2),
+        (["compare", str(tmp_path / "nowhere"), "-e", newest.admin_url], 2),
+    ]
+    for arguments, code in mistakes:
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == code, (arguments, done.stderr, done.exception)
+        assert isinstance(done.exception, SystemExit), arguments  # whatever else is a traceback
+        assert done.stdout == "", arguments
+        assert done.stderr.startswith("restate-lab: "), (arguments, done.stderr)
+
+
+@pytest.mark.server
+def test_a_terminal_gets_a_table_that_fits(newest: Cluster) -> None:
+    """At a terminal of 90 columns no line is wider, ids are whole, and what it would obey is made visible."""
+    statement = "SELECT id, target, 'x' || chr(27) || '[31m' || repeat('long ', 30) AS text FROM sys_invocation LIMIT 2"
+    shown = at_a_terminal(90, "sql", statement, "-e", newest.admin_url)
+    lines = shown.splitlines()
+    assert max(map(len, lines[:4])) == 90
+    assert "\x1b" not in shown
+    assert all(each.startswith("inv_1") and len(each.split()[0]) == 38 for each in lines[2:4])
+    assert lines[4].startswith(f"2 rows · {newest.admin_url.removeprefix('http://')} at {newest.admin_url}")
+
+
+@pytest.mark.server
+def test_a_pipe_that_closes_is_no_error(newest: Cluster) -> None:
+    """`restate-lab … | head` says nothing on stderr; for a pipe nothing is cut to a width."""
+    statement = "SELECT repeat('x', 300) AS text FROM generate_series(1, 20000)"
+    command = [*RESTATE_LAB, "sql", statement, "-e", newest.admin_url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.readline()
+        running.stdout.readline()
+        assert running.stdout.readline() == b"x" * 300 + b"\n"
+        running.stdout.close()
+        assert running.stderr.read() == b""
+
+
+def at_a_terminal(width: int, *arguments: str) -> str:
+    """Return what a terminal of that width shows of a command; stderr is that terminal, too."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    env = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
+    with subprocess.Popen([*RESTATE_LAB, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=env) as running:
+        os.close(theirs)
+        shown = b""
+        try:
+            while part := os.read(ours, 65536):
+                shown += part
+        except OSError:  # how Linux says that the other side is closed
+            pass
+        finally:
+            os.close(ours)
+        assert running.wait(30) == 0, shown
+    return shown.decode().replace("\r\n", "\n")

@@ -1,0 +1,323 @@
+"""Reports on real servers of every kind: the ready one, everything that one can add, and notebooks as reports."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import restate_lab as rl
+from restate_lab.cli import app
+from restate_lab.reports.notebook import notebook_report
+from restate_lab.reports.pdf import find_chromium
+from support.clusters import NEWEST, Cluster
+from support.made_reports import Page
+
+CHAPTERS = (
+    "What is wrong",
+    "Timeline",
+    "The worst in detail",
+    "Invocations",
+    "Who waits for whom",
+    "Retries",
+    "Failures and pauses",
+    "Latency and throughput",
+    "Deployments",
+    "Actions taken",
+    "Appendix: how this was read",
+)
+
+
+@pytest.fixture
+def lab(incident: Cluster, tmp_path: Path) -> Iterator[rl.Lab]:
+    with rl.connect(incident.admin_url, audit=tmp_path / "audit") as connected:
+        yield connected
+
+
+def test_the_ready_report_tells_the_incident(lab: rl.Lab, incident: Cluster, tmp_path: Path) -> None:
+    """Every chapter is there and could be read, with the causes, their ids, pictures, and the SQL behind them."""
+    path = rl.incident_report(lab, tmp_path / "inc.html", summary="Payments fail.", title="INC-42")
+    page = Page(path.read_text("utf-8"))
+    numbered = re.findall(r"(\d+)</span> ([^<]+)</h2>", page.html)
+    assert numbered == [(str(n), title) for n, title in enumerate(CHAPTERS, 1)]
+    assert "could not be read" not in page.text
+    assert page.text.index("Payments fail.") < page.text.index("Contents") < page.text.index("1 What is wrong")
+    for text in ("charge card", "acme-retail", "deadlock", "RT0016", incident.version, lab.name, "rl.ask(source,"):
+        assert text in page.text
+    for role in ("hot_key_holder", "paused_by_hand", "deadlock_self"):
+        assert incident.roles[role] in page.html
+    assert sum(tag == "img" for tag, _ in page.tags) >= 6
+    assert not list(page.loaded())
+    assert not list(page.acting())
+    folded = [each for tag, each in page.tags if tag == "details" and each.get("class") == "sql"]
+    assert len(folded) >= 9
+    assert "FROM sys_invocation" in page.text
+
+
+def test_each_thing_can_be_added(lab: rl.Lab, incident: Cluster, tmp_path: Path) -> None:
+    """What the toolkit gives is shown as what it is; a plan that was executed comes with what came of it."""
+    from restate_lab.panels.invocations import InvocationsPanel
+    from restate_lab.panels.overview import OverviewPanel
+
+    storm, overview = rl.ask(lab, "retry_storm_ids"), rl.ask(lab, "overview")
+    plan = rl.plan(lab, "resume", storm.head(2))
+    holder = incident.ids("hot_key_holder")[0]
+    frozen = rl.open_evidence(rl.freeze(lab, tmp_path / "before"))
+    outcome = plan.execute(reason="INC-42: the gateway is back")
+    panels = [InvocationsPanel(lab), OverviewPanel(lab)]
+    things = {
+        "frame": (overview, "table"),
+        "axes": (rl.plot_status(overview), "picture"),
+        "doctor": (rl.doctor(lab), "findings"),
+        "why": (rl.why(lab, holder), "card"),
+        "waits": (rl.waits(lab), "picture card"),
+        "journal": (rl.journal(lab, holder), "picture table"),
+        "plan": (plan, "card table"),
+        "outcome": (outcome, "table"),
+        "state": (rl.state(lab, "Account", "acme-retail"), "card"),
+        "comparison": (rl.compare(frozen, lab), "prose"),
+        "panel": (panels[0], "card"),
+        "overview": (panels[1], "card"),
+        "text": ("a note", "prose"),
+    }
+    report = rl.Report("Everything", source=lab)
+    for name, (thing, parts) in things.items():
+        report = report.add(thing, caption=f"caption of {name}")
+        found = " ".join(each.part for each in report.sections[-1].parts)
+        assert found.startswith(parts), (name, found)
+    for panel in panels:
+        panel.close()
+    path = report.write(tmp_path / "all.html")
+    page = Page(path.read_text("utf-8"))
+    assert not list(page.loaded())
+    assert not list(page.acting())
+    for text in (holder, "What came of resume", "INC-42: the gateway is back", "under_audit", storm["id"][0], "a note"):
+        assert text in page.text
+    assert all(f"caption of {name}" in page.text for name in things)
+    assert "changes were allowed on this connection" in page.text
+    frozen.close()
+
+
+def test_evidence_is_reported_on_as_a_cluster_is(lab: rl.Lab, incident: Cluster, tmp_path: Path) -> None:
+    """The report of a frozen cluster has the same findings, its sha256, and says that nothing could be changed."""
+    with rl.open_evidence(rl.freeze(lab, tmp_path / "frozen")) as frozen:
+        page = Page(rl.incident_report(frozen, tmp_path / "frozen.html").read_text("utf-8"))
+        live = rl.doctor(frozen)
+        assert frozen.digest in page.text
+        assert "frozen evidence: nothing can be changed through it" in page.text
+        assert "Evidence has no audit log" in page.text
+        assert f"{len(live.of('critical'))} critical" in page.text
+
+
+@pytest.mark.parametrize("incident", [NEWEST], indirect=True)
+def test_what_was_redacted_in_the_freeze_is_in_no_report(lab: rl.Lab, tmp_path: Path) -> None:
+    """Failure texts that `freeze(redact=…)` took out stand nowhere in the report of the evidence, nor in its files."""
+    path = rl.freeze(lab, tmp_path / "masked", redact=["failures"])
+    with rl.open_evidence(path) as frozen:
+        page = Page(rl.incident_report(frozen, tmp_path / "masked.html").read_text("utf-8"))
+    everything = page.html + "".join(
+        base64.b64decode(each["href"].partition(",")[2]).decode() for _, each in page.tags if "download" in each
+    )
+    assert "charge card" in everything
+    for text in ("ProviderDown", "card declined", "insufficient_funds", "SEPA transfer"):
+        assert text not in everything
+
+
+@pytest.mark.parametrize("incident", [NEWEST], indirect=True)
+def test_a_table_that_is_not_there_leaves_a_gap_that_is_seen(lab: rl.Lab, tmp_path: Path) -> None:
+    """Evidence without journals gives a report all the same; what could not be told is said in its place."""
+    tables = ["sys_invocation_status", "sys_invocation_state", "sys_deployment", "sys_service"]
+    with rl.open_evidence(rl.freeze(lab, tmp_path / "part", tables=tables)) as part:
+        page = Page(rl.incident_report(part, tmp_path / "part.html").read_text("utf-8"))
+    assert "Not checked" in page.text
+    assert "could not be read" in page.text
+    assert [title for _, title in re.findall(r"(\d+)</span> ([^<]+)</h2>", page.html)] == list(CHAPTERS)
+
+
+@pytest.fixture(scope="module")
+def program() -> str:
+    try:
+        return find_chromium()
+    except rl.errors.MissingProgram as error:
+        pytest.skip(str(error))
+
+
+SIZES = {"A4": (594.96, 841.92), "Letter": (612.0, 792.0)}
+
+
+@pytest.mark.server
+def test_the_report_as_pdf(newest: Cluster, program: str, tmp_path: Path) -> None:
+    """A PDF is whole, on the paper that was asked for, with numbered pages, and its text can be searched."""
+    with rl.connect(newest.admin_url, read_only=True) as lab:
+        for paper, size in SIZES.items():
+            path = rl.incident_report(lab, tmp_path / f"{paper}.pdf", title="INC-42", paper=paper)  # type: ignore[arg-type]
+            content = path.read_bytes()
+            assert content.startswith(b"%PDF-")
+            assert content.rstrip().endswith(b"%%EOF")
+            assert len(content) < 5_000_000
+            box = re.search(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", content)
+            assert box is not None
+            assert (float(box[1]), float(box[2])) == pytest.approx(size, abs=1)
+            assert b"/JavaScript" not in content
+    if pdftotext := shutil.which("pdftotext"):
+        done = subprocess.run([pdftotext, "-layout", str(path), "-"], capture_output=True, text=True, check=True)
+        text = " ".join(done.stdout.split())
+        for each in (*CHAPTERS, "Statements", "1 / "):
+            assert each in text
+        assert "All of it:" not in text
+    assert [each.name for each in tmp_path.iterdir() if "unfinished" in each.name] == []
+
+
+SLOW = """
+import sys, time
+import restate_lab as rl
+from restate_lab.reports import report
+write = report.write_pdf
+def slowly(html, path):
+    write(html, path)
+    path.write_bytes(path.read_bytes()[:1000])
+    print("half", flush=True)
+    time.sleep(60)
+report.write_pdf = slowly
+rl.Report("r").add("text").write(sys.argv[1], overwrite=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda each: each.name)
+def test_an_end_in_the_middle_leaves_no_broken_pdf(number: signal.Signals, program: str, tmp_path: Path) -> None:
+    """Killed or interrupted, the PDF that was there stays, and half of the new one has no name that is taken for it."""
+    path = tmp_path / "r.pdf"
+    path.write_text("before")
+    command = [sys.executable, "-c", SLOW, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"half\n"
+        os.kill(running.pid, number)
+    assert path.read_text() == "before"
+    left = [each.suffix for each in tmp_path.iterdir() if each != path]
+    assert left == ([".unfinished"] if number == signal.SIGKILL else [])
+
+
+NOTEBOOK = (
+    "# What the agent does",
+    ("parameters", "service = 'nobody'\nevidence = None"),
+    ("", "import restate_lab as rl\nsource = rl.open_evidence(evidence) if evidence else rl.connect()\nsource"),
+    "## Invocations",
+    ("", "rl.ask(source, 'overview', service=service)"),
+    ("", "from restate_lab.panels.invocations import InvocationsPanel\nInvocationsPanel(source, service=service)"),
+)
+ACTS = ("", "rl.plan(source, 'resume', rl.ask(source, 'retry_storm_ids')).execute(reason='from a notebook')")
+
+
+def notebook(folder: Path, *cells: Any) -> Path:
+    made = nbformat.v4.new_notebook()
+    for each in cells:
+        if isinstance(each, str):
+            made.cells.append(nbformat.v4.new_markdown_cell(each))
+        else:
+            made.cells.append(nbformat.v4.new_code_cell(each[1], metadata={"tags": [each[0]] if each[0] else []}))
+    path = folder / "agent.ipynb"
+    nbformat.write(made, path)
+    return path
+
+
+def report(cluster: Cluster, *arguments: Any, **env: str) -> Any:
+    return CliRunner().invoke(
+        app, ["report", *map(str, arguments)], env={"RESTATE_ADMIN_URL": cluster.admin_url, **env}
+    )
+
+
+@pytest.mark.server
+def test_a_notebook_as_a_report(newest: Cluster, tmp_path: Path) -> None:
+    """Read-only by default, with parameters, cluster and version in it, and a panel as its static table."""
+    source, out = notebook(tmp_path, *NOTEBOOK), tmp_path / "out.html"
+    done = report(newest, source, "-o", out, "-p", "service=agent", RESTATE_AUTH_TOKEN="a-token-of-this-test")
+    assert (done.exit_code, done.stdout.strip()) == (0, str(out))
+    page = Page(out.read_text("utf-8"))
+    assert not list(page.loaded())
+    assert not list(page.acting())
+    for text in (
+        "What the agent does", "not allowed: the kernel was read-only", "service = 'agent'", newest.admin_url,
+        f"Address {newest.admin_url} Server restate {newest.version} ", newest.roles["agent_denver"],
+        "invocations", f"restate_lab {rl.__version__}",
+    ):  # fmt: skip
+        assert text in page.text
+    assert "no static form" not in page.text
+    assert "a-token-of-this-test" not in page.html + (tmp_path / "out.executed.ipynb").read_text()
+    again = report(newest, source, "-o", out)
+    assert again.exit_code == 2
+    assert "is there already" in again.stderr
+
+
+@pytest.mark.server
+def test_a_notebook_may_act_only_when_told(newest: Cluster, tmp_path: Path) -> None:
+    """Without --allow-changes the first change fails, is shown and is exit code 1; with it, the audit log is in it."""
+    source = notebook(tmp_path, *NOTEBOOK[:3], ACTS)
+    audit = {"RESTATE_LAB_AUDIT": str(tmp_path / "audit")}
+    refused = report(newest, source, "-o", tmp_path / "refused.html", **audit)
+    assert refused.exit_code == 1
+    assert "cell 3 failed: ReadOnly" in refused.stderr
+    page = Page((tmp_path / "refused.html").read_text("utf-8"))
+    assert "The notebook failed" in page.text
+    assert (tmp_path / "refused.executed.ipynb").exists()
+    assert not list((tmp_path / "audit").glob("*"))
+    allowed = report(newest, source, "-o", tmp_path / "allowed.html", "--allow-changes", **audit)
+    assert allowed.exit_code == 0, allowed.output
+    page = Page((tmp_path / "allowed.html").read_text("utf-8"))
+    assert "Changes were allowed" in page.text
+    assert page.text.rindex("Actions taken") < page.text.rindex("from a notebook")
+
+
+@pytest.mark.server
+def test_a_notebook_on_evidence(newest: Cluster, tmp_path: Path) -> None:
+    """--evidence checks it, hands it to the notebook, and its sha256 stands in the report; no cluster is asked."""
+    with rl.connect(newest.admin_url) as lab:
+        path = rl.freeze(lab, tmp_path / "inc.evidence")
+    source = notebook(tmp_path, *NOTEBOOK)
+    options = ("--evidence", path, "-p", "service=agent")
+    done = report(newest, source, "-o", tmp_path / "out.html", *options, RESTATE_ADMIN_URL="http://127.0.0.1:9")
+    assert done.exit_code == 0, done.output
+    page = Page((tmp_path / "out.html").read_text("utf-8"))
+    with rl.open_evidence(path) as frozen:
+        assert frozen.digest in page.text
+    assert newest.roles["agent_denver"] in page.text
+    (path / "sys_service.parquet").write_bytes(b"x")
+    broken = report(newest, source, "-o", tmp_path / "b.html", *options)
+    assert broken.exit_code == 1
+    assert "sys_service.parquet is not what was frozen" in broken.stderr
+    assert not (tmp_path / "b.html").exists()
+
+
+@pytest.mark.server
+def test_what_a_report_writes_stays_in_its_folder(newest: Cluster, tmp_path: Path, monkeypatch: Any) -> None:
+    """No temporary file or process is left of a report, in HTML or of a notebook."""
+    own = tmp_path / "tmp"
+    own.mkdir()
+    monkeypatch.setenv("TMPDIR", str(own))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    made = notebook(tmp_path, ("", "1 + 1"))
+    done = notebook_report(made, tmp_path / "out.html")
+    assert done.failure is None
+    with rl.connect(newest.admin_url) as lab:
+        frame = pd.DataFrame({"n": range(1000)})
+        rl.Report("r", source=lab).add(frame).write(tmp_path / "r.html")
+    assert sorted(each.name for each in tmp_path.iterdir()) == [
+        "agent.ipynb",
+        "out.executed.ipynb",
+        "out.html",
+        "r.html",
+        "tmp",
+    ]
+    assert not list(own.iterdir())

@@ -1,0 +1,103 @@
+"""One value as text that a person reads."""
+
+from __future__ import annotations
+
+from datetime import UTC, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from restate_lab.reports.cells import cell, column, visible
+
+MOMENT = pd.Timestamp("2026-11-25T04:22:10.123Z")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (pd.NaT, "–"),
+        (pd.NA, "–"),
+        (float("nan"), "–"),
+        ("", ""),
+        (True, "yes"),
+        (np.False_, "no"),
+        (0, "0"),
+        (9007199254740993, "9,007,199,254,740,993"),
+        (0.25, "0.25"),
+        (1234567.8, "1,234,568"),
+        (MOMENT, "2026-11-25 04:22:10"),
+        (timedelta(milliseconds=12), "12 ms"),
+        (pd.Timedelta("1.5s"), "1.5 s"),
+        (pd.Timedelta("59.999s"), "60 s"),
+        (timedelta(hours=26, minutes=3, seconds=1), "1 d 2 h"),
+        (timedelta(minutes=-2), "-2 min"),
+        (timedelta(hours=1, seconds=1), "1 h"),
+        ([1, 2], "1, 2"),
+        (np.array(["a", "b", "c", "d", "e"]), "a, b, c and 2 more"),
+        ([], "none"),
+        ({"é": None}, '{"é": null}'),
+        (b"text", "text"),
+        (b"\xff\x00", "2 bytes: ff 00"),
+    ],
+)
+def test_values_are_told_as_people_do(value: Any, text: str) -> None:
+    """Lengths in two units, numbers in thousands, lists cut and counted, missing ones as a dash."""
+    assert cell(value, UTC).text == text
+
+
+def test_times_are_in_the_zone_that_was_asked_for() -> None:
+    """A column says its zone, and its cells are in it."""
+    berlin = ZoneInfo("Europe/Berlin")
+    times = pd.Series([MOMENT])
+    assert column("created_at", times, berlin).name == "created at (Europe/Berlin)"
+    assert cell(MOMENT, berlin).text == "2026-11-25 05:22:10"
+
+
+def test_a_long_text_is_cut_and_the_rest_stands_behind_it() -> None:
+    """300 characters are shown; what is hidden can be read by pointing at it."""
+    long = cell("x" * 400, UTC)
+    assert (len(long.text), long.more) == (301, "x" * 400)
+    assert cell("x" * 300, UTC).more == ""
+
+
+@pytest.mark.parametrize(
+    ("hostile", "shown"),
+    [
+        ("\x1b[31mred", "\\u{1b}[31mred"),
+        ("file\u202egpj.exe", "file\\u{202e}gpj.exe"),
+        ("a\u200bb\x00", "a\\u{200b}b\\u{0}"),
+        ("tab\tand\nline", "tab\tand\nline"),
+        ("日本語 é", "日本語 é"),
+    ],
+)
+def test_nothing_is_hidden_in_a_text(hostile: str, shown: str) -> None:
+    """What a terminal would obey, turns the direction, or cannot be seen stands as its code."""
+    assert visible(hostile) == shown
+
+
+def test_only_a_status_has_a_colour() -> None:
+    """The word "failed" in a message is a word."""
+    assert cell("failed", UTC, kind="status").colour
+    assert not cell("failed", UTC).colour
+    assert not cell("whatever", UTC, kind="status").colour
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kind"),
+    [
+        ("id", ["inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9"], "id"),
+        ("n", [1, None], "number"),
+        ("status_before", ["running"], "text"),
+        ("holder_status", ["running"], "status"),
+        ("message", ["long " * 20], "words"),
+        ("done", [True], "text"),
+        ("empty", [None], "text"),
+    ],
+)
+def test_columns_are_judged_by_what_stands_in_them(name: str, values: list[Any], kind: str) -> None:
+    """Ids, numbers, statuses and long texts are set each in their way."""
+    assert column(name, pd.Series(values), UTC).kind == kind

@@ -1,0 +1,70 @@
+"""PDF, and what becomes of it where there is no Chromium or it fails."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from restate_lab.errors import MissingProgram, RestateLabError, TimedOut
+from restate_lab.reports import pdf
+from restate_lab.reports.report import Report
+
+
+def program(path: Path, script: str) -> str:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+def test_without_chromium_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is none, nothing is written, and the error names how to get it and what to do without."""
+    monkeypatch.delenv("CHROMIUM", raising=False)
+    monkeypatch.setattr(pdf, "_NAMES", ("no-such-chromium",))
+    with pytest.raises(MissingProgram, match=r"apt-get install chromium.*CHROMIUM.*\.html"):
+        Report("r").write(tmp_path / "r.pdf")
+    monkeypatch.setenv("CHROMIUM", "/no/such/chromium")
+    with pytest.raises(MissingProgram, match="CHROMIUM names '/no/such/chromium', which is no program"):
+        Report("r").write(tmp_path / "r.pdf")
+    assert not list(tmp_path.iterdir())
+    assert Report("r").write(tmp_path / "r.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [("echo cannot open display >&2; exit 1", "printed no PDF; it said: cannot open display"), ("exit 0", "nothing")],
+)
+def test_a_chromium_that_fails_is_an_error(
+    script: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No PDF, or half of one, is an error with what it said; the file that was there stays."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "r.pdf").write_text("before")
+    monkeypatch.setenv("CHROMIUM", program(tmp_path / "chromium", script))
+    with pytest.raises(RestateLabError, match=said):
+        Report("r").write(folder / "r.pdf", overwrite=True)
+    assert [each.name for each in folder.iterdir()] == ["r.pdf"]
+    assert (folder / "r.pdf").read_text() == "before"
+
+
+HALF = """for each in "$@"; do case "$each" in --print-to-pdf=*) printf '%%PDF-1.4 half' > "${each#*=}";; esac; done"""
+
+
+def test_half_a_pdf_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PDF without its end is not published."""
+    monkeypatch.setenv("CHROMIUM", program(tmp_path / "chromium", HALF))
+    with pytest.raises(RestateLabError, match="printed no PDF"):
+        Report("r").write(tmp_path / "r.pdf")
+    assert not (tmp_path / "r.pdf").exists()
+
+
+def test_a_chromium_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When its time is up it is ended with everything that it started."""
+    monkeypatch.setenv("CHROMIUM", program(tmp_path / "chromium", f"sleep 61.25 & echo $! > {tmp_path}/child; wait"))
+    monkeypatch.setattr(pdf, "_SECONDS", 1.0)
+    with pytest.raises(TimedOut, match="did not print the page within 1 s"):
+        Report("r").write(tmp_path / "r.pdf")
+    child = Path("/proc", (tmp_path / "child").read_text().strip(), "stat")
+    assert not child.exists() or child.read_text().split()[2] == "Z"

@@ -1,0 +1,331 @@
+"""A report: sections in, one file out that loads nothing and runs nothing."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+import restate_lab as rl
+from restate_lab.audit import AuditLog
+from restate_lab.errors import ArgumentError
+from restate_lab.redact import MASK
+from restate_lab.reports.parts import Card, Picture, Table
+from restate_lab.reports.report import Report
+from support.made_reports import Page, made_source
+
+HOSTILE = (
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(1)</script>",
+    "</style><b>",
+    "{{ 7 * 7 }} {% raw %}",
+    "\x1b[31mred\x1b[0m",
+    "file\u202egpj.exe",
+    "\ud800 half",
+    'quote " > and & amp',
+)
+
+
+def written(report: Report, folder: Path, **options: Any) -> Page:
+    return Page(report.write(folder / "report.html", overwrite=True, **options).read_text("utf-8"))
+
+
+def test_a_report_is_immutable() -> None:
+    """Each `add` gives a new report; the one before stays as it was."""
+    empty = Report("INC-42")
+    one = empty.add("text")
+    assert (len(empty.sections), len(one.sections), len(one.add("more").sections)) == (0, 1, 2)
+    with pytest.raises(AttributeError):
+        one.title = "other"  # type: ignore[misc]
+    assert repr(one) == "<Report 'INC-42', 1 sections; .write('x.html') makes the file>"
+
+
+def test_contents_summary_and_sections_in_their_order(tmp_path: Path) -> None:
+    """The summary stands first, then what is in it, then the sections, each with its number and caption."""
+    report = Report("INC-42", summary="One.\n\nTwo.").add("a", title="First", caption="of all").add("b", title="Second")
+    page = written(report, tmp_path)
+    order = [page.text.index(each) for each in ("INC-42", "One.", "Two.", "Contents", "1 First", "of all", "2 Second")]
+    assert order == sorted(order)
+    assert [attributes["href"] for tag, attributes in page.tags if tag == "a"] == ["#s1", "#s2"]
+    assert {attributes.get("id") for _, attributes in page.tags} >= {"s1", "s2"}
+
+
+def figure() -> Figure:
+    made = Figure()
+    made.subplots().plot([1, 2], [3, 4])
+    return made
+
+
+@pytest.mark.parametrize(
+    ("thing", "parts"),
+    [
+        (pd.DataFrame({"a": [1]}), [Table]),
+        (pd.Series([1, 2], name="n"), [Table]),
+        (pa.table({"a": [1]}), [Table]),
+        (figure(), [Picture]),
+        (figure().get_axes()[0], [Picture]),
+    ],
+    ids=["frame", "series", "table", "figure", "axes"],
+)
+def test_things_that_need_no_cluster(thing: Any, parts: list[type]) -> None:
+    """Frames and pictures of any origin are shown as what they are."""
+    (section,) = Report("r").add(thing).sections
+    assert [type(each) for each in section.parts] == parts
+
+
+@pytest.mark.parametrize("thing", [1, None, b"bytes", [1], {"a": 1}, object(), Report("r"), rl, print], ids=repr)
+def test_other_things_are_refused(thing: Any) -> None:
+    """What a report cannot show is an error that says what it takes."""
+    with pytest.raises(ArgumentError, match=r"a report cannot show a \w+: give a frame"):
+        Report("r").add(thing)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Report(""),
+        lambda: Report("r", tz="Mars/Olympus"),
+        lambda: Report("r", since="soon"),
+        lambda: Report("r").add("x", rows=0),
+        lambda: Report("r").write("x.docx"),
+        lambda: Report("r").write("nowhere/x.html"),
+        lambda: Report("r").write("s3://bucket/x.html"),
+        lambda: Report("r").write("x.html", paper="A3"),  # type: ignore[arg-type]
+    ],
+)
+def test_mistakes_are_told_before_anything_is_written(make: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """A wrong argument is an ArgumentError, and no file comes into being."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArgumentError):
+        make()
+    assert not list(tmp_path.iterdir())
+
+
+def hostile_report() -> Report:
+    frame = pd.DataFrame({text: [text] * 60 for text in HOSTILE if "\ud800" not in text})
+    frame.attrs |= {"sql": f"SELECT '{HOSTILE[0]}'", "params": {HOSTILE[0]: HOSTILE[1]}, "question": HOSTILE[0]}
+    drawn = figure()
+    drawn.suptitle(HOSTILE[0])
+    report = Report(HOSTILE[0], source=made_source(name=HOSTILE[1], version=HOSTILE[2]), summary="\n\n".join(HOSTILE))
+    report = report.add(frame, caption=HOSTILE[1]).add(drawn)
+    for text in HOSTILE:
+        report = report.add(text, title=text, caption=text)
+    return report
+
+
+def test_hostile_text_stays_text(tmp_path: Path) -> None:
+    """In titles, captions, cells, columns, statements, names of files and of the cluster: nothing acts, all is seen."""
+    page = written(hostile_report(), tmp_path)
+    assert not list(page.acting())
+    assert not list(page.loaded())
+    assert not [tag for tag, _ in page.tags if tag in {"script", "b"}]
+    for text in (
+        "<img src=x onerror=alert(1)>",
+        "{{ 7 * 7 }}",
+        "\\u{1b}[31mred",
+        "file\\u{202e}gpj.exe",
+        'quote " > and & amp',
+    ):
+        assert text in page.text
+    assert "\x1b" not in page.html
+    assert "\u202e" not in page.html
+    assert "49" not in re.sub(r"data:[^\"]*", "", page.styles)
+
+
+def test_nothing_is_loaded_and_the_page_says_so(tmp_path: Path) -> None:
+    """No address but data in the page, and a policy in its head that a browser holds whatever is in it."""
+    report = Report("r", source=made_source()).add(figure()).add(pd.DataFrame({"a": range(99)}))
+    page = written(report, tmp_path)
+    assert not list(page.loaded())
+    policy = next(each["content"] for tag, each in page.tags if each.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in policy
+    assert "script" not in policy
+    assert "http" not in policy
+
+
+def test_secrets_are_masked_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection's token and the environment's secrets stand nowhere, not in an embedded file either."""
+    monkeypatch.setenv("MY_API_TOKEN", "from-the-environment")
+    secrets = ("s3cret-of-made", "from-the-environment")
+    said = f"uses {' and '.join(secrets)}, cookie: abc=def"
+    frame = pd.DataFrame({"message": [said] * 60})
+    frame.attrs |= {"sql": f"SELECT '{said}'", "params": {"token": "by-name-alone"}}
+    report = Report(said, source=made_source(), summary=said).add(frame, title=said, caption=said).add(said)
+    page = written(report, tmp_path)
+    downloaded = report.sections[0].parts[0].download.uri.partition(",")[2]  # type: ignore[union-attr]
+    everything = page.html + base64.b64decode(downloaded).decode()
+    for secret in (*secrets, "by-name-alone", "abc=def"):
+        assert secret not in everything
+    assert MASK in page.text
+
+
+def test_facts_of_the_source(tmp_path: Path) -> None:
+    """Head and foot say cluster, address, version, time, toolkit, evidence and whether changes were allowed."""
+    page = written(Report("r", source=made_source(features={"vqueues": True}, read_only=True)), tmp_path)
+    for fact in (
+        "Cluster made", "As of 2026-11-25 04:00:00 UTC", "restate 1.7.12, vqueues", "Address http://127.0.0.1:1",
+        f"restate_lab {rl.__version__}", "none: read from the live cluster", "could change nothing",
+    ):  # fmt: skip
+        assert fact in page.text
+    allowed = written(Report("r", source=made_source()), tmp_path)
+    assert "changes were allowed on this connection" in allowed.text
+    frozen = made_source(digest="ab12" * 16, verified=False, settings=None, path="inc.evidence", read_only=None)
+    page = written(Report("r", source=frozen), tmp_path)
+    assert f"{'ab12' * 16} (not verified)" in page.text
+    assert "Evidence at inc.evidence" in page.text
+    assert "frozen evidence: nothing can be changed" in page.text
+
+
+def test_times_are_in_the_zone_that_was_asked_for(tmp_path: Path) -> None:
+    """With tz= every time of the page is in it, and its name stands beside them."""
+    frame = pd.DataFrame({"created_at": [pd.Timestamp("2026-11-25T04:22:10Z")]})
+    page = written(Report("r", source=made_source(), tz="Asia/Tokyo").add(frame), tmp_path)
+    for text in (
+        "times in Asia/Tokyo",
+        "created at (Asia/Tokyo)",
+        "2026-11-25 13:22:10",
+        "2026-11-25 13:00:00 Asia/Tokyo",
+    ):
+        assert text in page.text
+    assert "2026-11-25 04:" not in page.text
+
+
+def test_the_sql_is_folded_on_the_screen_and_printed_at_the_end(tmp_path: Path) -> None:
+    """What `ask` asked comes along by itself; for a frame of `sql` one says it."""
+    asked = pd.DataFrame({"n": [1]})
+    asked.attrs |= {
+        "question": "overview",
+        "sql": "SELECT 1 AS n\nFROM t WHERE a < :a",
+        "params": {"a": 5},
+        "seconds": 0.25,
+    }
+    page = written(Report("r").add(asked).add(pd.DataFrame({"n": [1]}), sql="SELECT 2 AS n"), tmp_path)
+    folded = [attributes for tag, attributes in page.tags if tag == "details"]
+    assert [(each.get("class"), "open" in each) for each in folded] == [("sql", False)] * 2
+    for text in ("SELECT 1 AS n", "WHERE a < :a", ":a = 5", 'rl.ask(source, "overview")', "0.25 s", "SELECT 2 AS n"):
+        assert page.text.count(text) == 2
+    assert ("section", {"class": "statements"}) in page.tags
+    assert "statements" not in {
+        attributes.get("class") for _, attributes in written(Report("r").add("x"), tmp_path).tags
+    }
+
+
+def test_the_actions_taken_come_from_the_audit_log(tmp_path: Path) -> None:
+    """What was changed at this cluster's addresses since then stands there with its reason; what not, is said."""
+    log = AuditLog(tmp_path / "audit")
+    facts = {"environment": "made", "request": "PATCH", "reason": "INC-42 <b>"}
+    for address in ("http://127.0.0.1:1", "http://127.0.0.1:2", "http://another:1"):
+        change = log.intent("resume", [f"inv_of_{address[-1]}_{address[7:10]}"], address=address, **facts)
+        log.result(change, "done")
+    log.intent("kill", ["inv_unknown"], address="http://127.0.0.1:1", **facts)
+    page = written(Report("r", source=made_source(), audit=tmp_path / "audit", since="24h"), tmp_path)
+    assert "Actions taken" in page.text
+    for text in ("inv_of_1_127", "inv_of_2_127", "INC-42 <b>", "kill", "the process ended before it knew"):
+        assert text in page.text
+    assert "inv_of_1_ano" not in page.text
+    nothing = written(Report("r", source=made_source(), audit=tmp_path / "none"), tmp_path)
+    assert "Nothing was changed on made" in nothing.text
+    assert "is not in this log" in nothing.text
+    frozen = made_source(digest="ab" * 32, settings=None)
+    assert "Evidence has no audit log" in written(Report("r", source=frozen), tmp_path).text
+    assert "Actions taken" not in written(Report("r"), tmp_path).text
+
+
+def test_a_card_of_ours_is_shown_as_it_is(tmp_path: Path) -> None:
+    """An explanation, a plan or a panel comes with its own escaped HTML, less its secrets."""
+
+    class Panel:
+        sql, params = "SELECT 3", {"n": 3}
+
+        def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+            return {"text/html": "<p>static <b>table</b> s3cret-of-made</p>"}
+
+    Panel.__module__, Panel.__name__ = "restate_lab.panels.made", "MadePanel"
+    report = Report("r", source=made_source()).add(Panel())
+    assert report.sections[0].title == "Made"
+    assert isinstance(report.sections[0].parts[0], Card)
+    page = written(report, tmp_path)
+    assert f"static table {MASK}" in page.text
+    assert "SELECT 3" in page.text
+    Panel._repr_mimebundle_ = lambda self, **_: {"text/plain": "x"}  # type: ignore[method-assign,assignment]
+    with pytest.raises(ArgumentError, match="nothing that stands without a kernel"):
+        Report("r").add(Panel())
+
+
+def test_pictures_are_lines_or_dots(tmp_path: Path) -> None:
+    """Few marks are drawn in lines, many or hatched ones in dots, two for each of the screen's."""
+    few, many, hatched = figure(), figure(), figure()
+    many.get_axes()[0].scatter(range(500), range(500))
+    hatched.get_axes()[0].bar(range(6), range(6), hatch="//")
+    uris = [Report("r").add(each).sections[0].parts[0].uri for each in (few, many, hatched)]  # type: ignore[union-attr]
+    assert [uri.partition(";")[0] for uri in uris] == ["data:image/svg+xml", "data:image/png", "data:image/png"]
+    assert not plt.get_fignums()
+
+
+def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
+    """Without overwrite=True nothing is replaced, also where the file came into being meanwhile."""
+    path = tmp_path / "r.html"
+    path.write_text("mine")
+    with pytest.raises(ArgumentError, match="is there already"):
+        Report("r").write(path)
+    nobody: Any = SimpleNamespace()
+    with pytest.raises(ArgumentError, match="is there already"):
+        rl.incident_report(nobody, path)  # before anything is asked
+    assert path.read_text() == "mine"
+    assert Report("r").write(path, overwrite=True) == path
+    assert "<title>r</title>" in path.read_text()
+
+
+@pytest.mark.parametrize("error", [OSError("the disk is full"), KeyboardInterrupt()], ids=["disk", "interrupt"])
+def test_a_write_that_fails_leaves_nothing(error: BaseException, tmp_path: Path, monkeypatch: Any) -> None:
+    """What was there stays, and no half a file is left, whatever ended the writing."""
+    path = tmp_path / "r.html"
+    path.write_text("before")
+
+    def fails(self: Path, *_: Any, **__: Any) -> int:
+        self.touch()
+        raise error
+
+    monkeypatch.setattr(Path, "write_text", fails)
+    with pytest.raises(type(error)):
+        Report("r").write(path, overwrite=True)
+    monkeypatch.undo()
+    assert path.read_text() == "before"
+    assert [each.name for each in tmp_path.iterdir()] == ["r.html"]
+
+
+SLOW = """
+import pathlib, sys, time
+from restate_lab.reports.report import Report
+write = pathlib.Path.write_text
+def slowly(self, text, **options):
+    write(self, text[: len(text) // 2], **options)
+    print("half", flush=True)
+    time.sleep(60)
+pathlib.Path.write_text = slowly
+Report("r").add("text").write(sys.argv[1])
+"""
+
+
+def test_kill_leaves_no_broken_report(tmp_path: Path) -> None:
+    """Kill -9 in the middle of writing: there is no report, and what is left does not look like one."""
+    path = tmp_path / "r.html"
+    with subprocess.Popen([sys.executable, "-c", SLOW, str(path)], stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"half\n"
+        os.kill(running.pid, signal.SIGKILL)
+    assert not path.exists()
+    assert [each.suffix for each in tmp_path.iterdir()] == [".unfinished"]
+    assert Report("r").write(path) == path

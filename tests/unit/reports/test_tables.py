@@ -1,0 +1,110 @@
+"""Frames as tables that are read, with all of them to take along."""
+
+from __future__ import annotations
+
+import base64
+import io
+from datetime import UTC
+
+import pandas as pd
+
+from restate_lab.redact import MASK
+from restate_lab.reports.masking import Masker
+from restate_lab.reports.parts import Table
+from restate_lab.reports.tables import Maker
+
+MAKER = Maker(UTC, Masker(["hunter2hunter2"]))
+
+
+def taken(table: Table) -> bytes:
+    assert table.download is not None
+    return base64.b64decode(table.download.uri.partition(",")[2])
+
+
+def test_a_long_frame_is_cut_and_all_of_it_can_be_taken_along() -> None:
+    """The first rows are shown with how many there are; the file in the page has every row, exactly."""
+    frame = pd.DataFrame({"id": [f"inv_1{n:033}" for n in range(1234)], "n": [2**53 + n for n in range(1234)]})
+    table = MAKER.table(frame, rows=50, file="stuck ones")
+    assert len(table.rows) == 50
+    assert table.note == "The first 50 of 1,234 rows."
+    assert table.download is not None
+    assert table.download.name == "stuck-ones.csv"
+    assert len(taken(table)) == table.download.size
+    again = pd.read_csv(io.BytesIO(taken(table)))
+    pd.testing.assert_frame_equal(again, frame, check_dtype=False)
+
+
+def test_what_is_shown_whole_needs_no_file() -> None:
+    """A short frame is its own table; an empty one is said to be empty."""
+    table = MAKER.table(pd.DataFrame({"a": [1, 2]}), file="short")
+    assert (len(table.rows), table.note, table.download) == (2, "", None)
+    assert MAKER.table(pd.DataFrame({"a": []}), file="empty").rows == ()
+
+
+def test_columns_that_are_left_out_are_in_the_file() -> None:
+    """A table shows the columns that matter; nothing is lost by that."""
+    table = MAKER.table(pd.DataFrame({"a": [1], "b": [2], "c": [None]}), columns=["b", "c", "z"], file="some")
+    assert [each.name for each in table.columns] == ["b", "c"]
+    assert taken(table).decode().splitlines()[0] == '"a","b","c"'
+    dropped = MAKER.table(pd.DataFrame({"a": [1], "c": [None]}), drop_empty=True)
+    assert [each.name for each in dropped.columns] == ["a"]
+
+
+def test_an_index_that_says_something_is_shown() -> None:
+    """A named or a text index is a column; the one that pandas counts is not."""
+    frame = pd.DataFrame({"n": [1, 2]}, index=pd.Index(["a", "b"], name="service"))
+    assert [each.name for each in MAKER.table(frame).columns] == ["service", "n"]
+    assert [each.name for each in MAKER.table(pd.DataFrame({"n": [1]}, index=[7])).columns] == ["n"]
+
+
+def test_five_megabytes_are_the_most_for_all_downloads() -> None:
+    """What has no room is not embedded, and the table says how to write it."""
+    frame = pd.DataFrame({"text": ["x" * 1000] * 4000})
+    whole = MAKER.table(frame, rows=5, file="big")
+    assert whole.download is not None
+    assert whole.download.size > 4_000_000
+    without = Maker(UTC, Masker(), room=1_000_000).table(frame, rows=5, file="big")
+    assert without.download is None
+    assert "4.0 MB) is not embedded: 5 MB are the most" in without.note
+    assert "rl.save(frame, 'big.csv')" in without.note
+    larger = MAKER.table(pd.DataFrame({"text": ["x" * 1000] * 6000}), rows=5, file="big")
+    assert larger.download is None
+    huge = MAKER.table(pd.DataFrame({"text": ["x" * 1000] * 40_000}), rows=5, file="big")
+    assert "too large to be embedded" in huge.note
+
+
+def test_secrets_are_neither_shown_nor_taken_along() -> None:
+    """Known values, secret columns and what looks like one are masked on the page and in the file."""
+    frame = pd.DataFrame(
+        {
+            "x-api-key": ["abc", None],
+            "headers": [{"cookie": "c00kie"}, {"accept": "json"}],
+            "message": ["sent hunter2hunter2", "Authorization: Bearer abc12345678"],
+            "n": [1, 2],
+        }
+    )
+    table = MAKER.table(frame, rows=1, file="some")
+    shown = repr(table.rows) + taken(table).decode()
+    for secret in ("abc", "c00kie", "hunter2", "12345678"):
+        assert secret not in shown
+    assert MASK in shown
+    assert "json" in shown
+
+
+def test_no_formula_in_the_file() -> None:
+    """A spreadsheet that opens the file computes nothing that came from a cluster."""
+    frame = pd.DataFrame({"key": ['=HYPERLINK("http://e.example")', "+1", "plain"]})
+    assert b"'=HYPERLINK" in taken(MAKER.table(frame, rows=1, file="keys"))
+
+
+def test_what_a_question_cut_is_said() -> None:
+    """A frame that a limit cut says so in every report that it stands in."""
+    frame = pd.DataFrame({"n": [1]})
+    frame.attrs["truncated"] = {"message": "more than 1 rows", "limit": 1}
+    assert MAKER.table(frame).note == "Cut: more than 1 rows"
+
+
+def test_columns_of_one_name_stay_apart() -> None:
+    """SQL may give a name twice; both columns are shown as they are."""
+    frame = pd.DataFrame([[1, "a"], [2, "b"]], columns=["n", "n"])
+    assert [[each.text for each in row] for row in MAKER.table(frame).rows] == [["1", "a"], ["2", "b"]]

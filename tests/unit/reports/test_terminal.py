@@ -1,0 +1,24 @@
+"""What a program printed."""
+
+from __future__ import annotations
+
+import pytest
+
+from restate_lab.reports.terminal import as_printed
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[1;31mred\x1b[0m", "red"),
+        ("\x1b]8;;https://x.example\x07link\x1b]8;;\x07", "link"),
+        ("\x1b]0;title\x1b\\text", "text"),
+        ("10%\r50%\r100%\nnext", "100%\nnext"),
+        ("10%\rdone\r", "done"),
+        ("a\r\nb", "a\nb"),
+        ("", ""),
+    ],
+)
+def test_a_reader_sees_what_stood_there_at_the_end(text: str, shown: str) -> None:
+    """Colours, titles and links are gone, and of a line that was written over the last state is left."""
+    assert as_printed(text) == shown
