@@ -1,0 +1,57 @@
+"""The ground on which faults are tried: one real server, with something of everything on it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from restate_lab.demo.embedded import start_services
+from support import state_services, wait_services
+from support.bench import wait_for
+from support.bulk import running_bulk
+from support.clusters import NEWEST
+from support.fault_verbs import Ground, learn
+
+ENDED = 400
+LATER = 300
+
+
+@pytest.fixture(scope="package")
+def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """Give a server with held keys, waiters, open steps, ended and delayed invocations, and state."""
+    folder = tmp_path_factory.mktemp("faults")
+    with contextlib.ExitStack() as stack:
+        bulk = stack.enter_context(running_bulk(NEWEST, folder / "bulk"))
+        for services in (wait_services, state_services):
+            place = folder / Path(str(services.__file__)).stem
+            place.mkdir()
+            process, uri = start_services(place, str(services.__file__))
+            stack.enter_context(process)
+            bulk.lab.admin.create_deployment(uri=uri)
+        ended, later = bulk.fill("answer", ENDED), bulk.fill("later", LATER)
+        send = bulk.lab.ingress.send
+        holder = wait_for(lambda: _sent(bulk.lab, "hold", "north"))
+        wait_for(lambda: bulk.status(holder) == "suspended")
+        waiter = send("Depot", "take", key="north").invocation_id
+        send("Depot", "take", key="north")
+        failing = send("Depot", "spoil", key="south").invocation_id
+        wait_for(lambda: bulk.status(failing) == "backing-off")
+        wait_for(lambda: bulk.status(waiter) == "pending")
+        bulk.lab.ingress.call("Drawer", "put", {"n": 0}, key="first")
+        ground = Ground(bulk, folder, holder, waiter, later, iter(ended), bulk.lab.now + timedelta(0))
+        ground.numbers = itertools.count()
+        learn(ground)
+        yield ground
+
+
+def _sent(lab: object, handler: str, key: str) -> str | None:
+    """Send, once the ingress has heard of the services."""
+    try:
+        return lab.ingress.send("Depot", handler, key=key).invocation_id  # type: ignore[attr-defined]
+    except Exception:  # noqa: BLE001 - not yet
+        return None

@@ -1,0 +1,68 @@
+"""Every byte at which a real answer can be cut, by closing and by resetting: ``python tests/faults/long_cuts.py``.
+
+And twenty thousand streams with flipped bits. Run by hand and nightly; the suite tries the boundaries.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS.parent), str(TESTS)]
+
+import restate_lab as rl  # noqa: E402
+from restate_lab.demo.cluster import RestateServer  # noqa: E402
+from support import flipped_streams  # noqa: E402
+from support.clusters import NEWEST, server_binary  # noqa: E402
+from support.faults import END_OF_ANSWER  # noqa: E402
+from support.relay import Fault, relay  # noqa: E402
+
+ANSWER = """SELECT value, concat('inv_', value) AS id, value % 7 = 0 AS b, [value] AS l
+FROM generate_series(1, 400) ORDER BY 1"""
+FLIPS = 20_000
+
+
+def main() -> None:
+    """Try them all; end with an error at the first shorter answer."""
+    fault = Fault(where=b"/query", armed=False)
+    with tempfile.TemporaryDirectory() as folder, RestateServer(server_binary(NEWEST)) as server:
+        with relay(server.admin_url, fault=fault) as line, rl.connect(line.url, audit=folder) as lab:
+            whole = lab.arrow(ANSWER, progress=False)
+            answer = bytes(line.answers[-1])
+            fault.armed = True
+            for end in ("close", "reset"):
+                fault.end = end  # type: ignore[assignment]
+                say(f"{end}: {dict(cuts(lab, fault, answer, whole))}")
+    say(f"flipped bits, {FLIPS:,} streams:")
+    flipped_streams.main(0, FLIPS)
+    say("")
+
+
+def cuts(lab: rl.Lab, fault: Fault, answer: bytes, whole: object) -> Counter[str]:
+    """Cut at every byte; return how often what came of it."""
+    counts: Counter[str] = Counter()
+    body, last = answer.index(b"\r\n\r\n") + 4, len(answer) - len(END_OF_ANSWER) + 8
+    for place in range(1, len(answer) + 1):
+        fault.passes, fault.times = place, fault.seen + 1
+        try:
+            right = lab.arrow(ANSWER, progress=False).equals(whole)
+        except rl.errors.QueryInterrupted:
+            counts["interrupted"] += 1
+            expected = body <= place < last or fault.end == "reset"
+        else:
+            counts["right"] += 1
+            expected = right and (place < body or place >= last or fault.end == "reset")
+        if not expected:
+            raise SystemExit(f"cut at {place} of {len(answer)} ({fault.end}): not as it should be, {dict(counts)}")
+    return counts
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    main()

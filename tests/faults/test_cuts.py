@@ -1,0 +1,87 @@
+"""Answers that are cut: at every boundary of one of them, and every answer of a verb in turn."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import restate_lab as rl
+from support.fault_verbs import SQL, Call, Ground, outcome, told
+from support.faults import END_OF_ANSWER, PASSES, boundaries
+from support.relay import Fault, relay
+
+pytestmark = pytest.mark.server
+
+AT_ONCE = 6
+OF_ONE_ANSWER = ("sql", "arrow", "stream", "to_parquet")
+ALLOWED = {
+    "ask": {"QueryInterrupted"},
+    "journal": {"QueryInterrupted"},
+    "waits": {"QueryInterrupted", "incomplete"},
+    "why": {"QueryInterrupted", "incomplete"},
+    "doctor": {"QueryInterrupted", "incomplete"},
+    "plan": {"QueryInterrupted"},
+    "freeze": {"QueryInterrupted"},
+    "execute": {"done"},
+    "set_state": {"QueryInterrupted", "OutcomeUnknown"},
+}
+"""What may come of a verb when one of its answers lacks its end: never less than there is, without a word."""
+
+
+@contextmanager
+def cut_line(ground: Ground) -> Iterator[tuple[Fault, str, bytes]]:
+    """Give a fault to set at will, the address of the line that has it, and a whole answer of that line."""
+    fault = Fault(where=b"/query", armed=False)
+    with relay(ground.lab.settings.admin_url, fault=fault) as line:
+        with rl.connect(line.url, check=False) as lab:
+            lab.arrow(SQL, progress=False)
+        yield fault, line.url, bytes(line.answers[-1])
+
+
+@pytest.mark.parametrize("verb", OF_ONE_ANSWER)
+def test_an_answer_cut_at_every_boundary(ground: Ground, tmp_path: Path, verb: str) -> None:
+    """Cut before Arrow's end it is an error, cut behind it nothing is missing, and without a head it is asked again."""
+    with cut_line(ground) as (fault, url, answer):
+        body, end = answer.index(b"\r\n\r\n") + 4, len(answer) - len(END_OF_ANSWER) + 8
+        fault.armed = True
+        for number, place in enumerate(boundaries(answer)):
+            fault.passes, fault.times = place, fault.seen + 1
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            word = told(Call(ground, url, PASSES, folder), verb)
+            assert word == ("QueryInterrupted" if body <= place < end else "right"), f"cut at {place} of {len(answer)}"
+        assert fault.happened == number + 1 > 50
+
+
+@pytest.mark.parametrize("verb", ["arrow", "to_parquet"])
+def test_a_line_reset_at_every_boundary(ground: Ground, tmp_path: Path, verb: str) -> None:
+    """A reset may take with it what had come; what is left is asked again, is an error, or is all there is."""
+    with cut_line(ground) as (fault, url, answer):
+        fault.armed, fault.end = True, "reset"
+        for number, place in enumerate(boundaries(answer)):
+            fault.passes, fault.times = place, fault.seen + 1
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            assert told(Call(ground, url, PASSES, folder), verb) in {"right", "QueryInterrupted"}, place
+
+
+@pytest.mark.parametrize("verb", ALLOWED)
+def test_every_answer_of_a_verb_lacks_its_end_in_turn(ground: Ground, verb: str) -> None:
+    """Whichever answer breaks off, the verb says so."""
+    count = Fault(where=b"/query", number=1 << 30)
+    assert outcome(ground, verb, count, PASSES) in {"right", "done"}
+
+    def lose(number: int) -> tuple[str, int]:
+        fault = Fault(where=b"/query", number=number, loses=END_OF_ANSWER)
+        return outcome(ground, verb, fault, PASSES), fault.happened
+
+    with ThreadPoolExecutor(1 if verb in {"execute", "set_state"} else AT_ONCE) as pool:
+        words = list(pool.map(lose, range(count.seen)))
+    assert Counter(word for word, _ in words).keys() <= ALLOWED[verb], words
+    assert all(happened == 1 for _, happened in itertools.islice(words, 3))

@@ -1,0 +1,223 @@
+"""Hostile names, keys, values and failures on a real server, through everything that shows them.
+
+What came from outside is text: never a tag in HTML, never a formula in a sheet, never a command to a terminal.
+Panels, reports and evidence have tests of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import html.parser
+import json
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+import restate_lab as rl
+from restate_lab.client.lab import Lab
+from restate_lab.demo.cluster import RestateServer
+from restate_lab.demo.embedded import start_services
+from support import hostile_services
+from support.bench import wait_for
+
+pytestmark = pytest.mark.server
+
+HOSTILE = {
+    "img": "<img src=x onerror=alert(1)>",
+    "script": "</script><script>alert(1)</script>",
+    "attribute": "\" onmouseover='alert(1)' x=\"",
+    "entity": "&lt;b&gt; &amp;amp; &#x3c;i",
+    "ansi": "\x1b[31mred\x1b[2J\x1b]0;title\x07\x9b1m",
+    "turned": "\u202egnp.exe\u2066abc\u200f",
+    "formula": '=HYPERLINK("http://x.example","x")',
+    "at": "@SUM(A1)",
+    "minus": "-2+3+cmd|' /C calc'!A0",
+    "nul": "a\0b",
+    "lines": "one\r\ntwo\tthree\x0b\x0c\u2028four",
+    "math": "$\\frac{1}{0}$ $",
+    "path": "../../etc/passwd",
+    "sql": "'; DROP TABLE state; --",
+    "template": "{{ 7*7 }} {% raw %} ${x} %(y)s {0}",
+    "long": "0123456789" * 10_000,
+}
+COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+NO_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+SHOWN = "target_service_key, target, completion_failure, status"
+
+
+@dataclass(frozen=True)
+class Vandalised:
+    """A server on which all of these stand wherever a server takes them."""
+
+    lab: Lab
+    holders: dict[str, str]
+    failed: dict[str, str]
+    retrying: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def vandalised(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vandalised]:
+    folder = tmp_path_factory.mktemp("hostile")
+    with contextlib.ExitStack() as stack:
+        services, uri = start_services(folder, str(hostile_services.__file__))
+        stack.enter_context(services)
+        running = stack.enter_context(RestateServer(server))
+        lab = stack.enter_context(
+            rl.connect(running.admin_url, ingress_url=running.ingress_url, audit=folder / "audit")
+        )
+        lab.admin.create_deployment(uri=uri)
+        send = lab.ingress.send
+        wait_for(lambda: _registered(lab))
+        made: list[dict[str, str]] = [{}, {}, {}]
+        for name, words in HOSTILE.items():
+            key = words[:300]
+            for ids, handler in zip(made, ("hold", "fail", "retry"), strict=True):
+                ids[name] = send("Victim", handler, words, key=key).invocation_id
+            send("Victim", "take", words, key=key)
+            send("Signing", "run", words, key=f"{name} {key}")
+        wait_for(lambda: _settled(lab, made), within=60)
+        yield Vandalised(lab, *made)
+
+
+def _registered(lab: Lab) -> bool:
+    with contextlib.suppress(rl.errors.RestateLabError):
+        return bool(lab.ingress.send("Signing", "run", "x", key="first").invocation_id)
+    return False
+
+
+def _settled(lab: Lab, made: list[dict[str, str]]) -> bool:
+    wanted = ("suspended", "completed", "backing-off")
+    for ids, status in zip(made, wanted, strict=True):
+        rows = lab.arrow("SELECT status FROM sys_invocation WHERE id IN :ids", ids=list(ids.values()))["status"]
+        if rows.to_pylist() != [status] * len(HOSTILE):
+            return False
+    return True
+
+
+class _Tags(html.parser.HTMLParser):
+    """Collects what a browser would run or load, and every attribute that is an event."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bad: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in {"script", "img", "iframe", "object", "embed", "link", "i", "b"}:
+            self.bad.append(tag)
+        self.bad += [f"{tag} {name}" for name, _ in attrs if name.startswith("on")]
+
+
+def check_html(page: str) -> None:
+    tags = _Tags()
+    tags.feed(page)
+    # <b> and <i> are ours where they are; those of the hostile text come escaped.
+    assert [bad for bad in tags.bad if bad not in {"b", "i"}] == []
+
+
+def check_text(text: str) -> None:
+    assert not COMMANDS.search(text), f"a control character in: {text[:400]!r}"
+
+
+def objects(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
+    """Give everything that has a repr and a card."""
+    yield rl.doctor(source)
+    yield rl.waits(source)
+    yield source
+    for name in HOSTILE:
+        yield rl.why(source, vandalised.holders[name])
+        yield rl.why(source, vandalised.retrying[name])
+        yield rl.state(source, "Victim", HOSTILE[name][:300])
+    yield rl.plan(source, "kill", list(vandalised.holders.values()))
+    yield rl.plan(source, "restart_as_new", list(vandalised.failed.values()))
+
+
+def test_cards_and_reprs_show_text(vandalised: Vandalised) -> None:
+    """No card has a tag or an event of theirs, and no line a command to the terminal."""
+    for each in objects(vandalised.lab, vandalised):
+        check_html(each._repr_html_())
+        check_text(repr(each))
+        check_text(str(each))
+
+
+def test_errors_show_text(vandalised: Vandalised) -> None:
+    """What was asked for comes back in a message as text."""
+    calls: list[Callable[[str], object]] = [
+        lambda words: rl.state(vandalised.lab, words, "x"),
+        vandalised.lab.admin.get_service,
+        lambda words: rl.ask(vandalised.lab, words),
+        lambda words: rl.why(vandalised.lab, words),
+        lambda words: vandalised.lab.sql('SELECT "' + words.replace('"', '""') + '" FROM state'),
+        lambda words: rl.set_state(vandalised.lab, "Victim", "new", {"a": 1}, delete=[words], reason="x"),
+        lambda words: rl.plan(vandalised.lab, words, []),
+    ]
+    for words in HOSTILE.values():
+        for call in calls:
+            with pytest.raises((rl.errors.RestateLabError, LookupError)) as caught:
+                call(words)
+            check_text(str(caught.value))
+            assert len(str(caught.value)) < 9000
+
+
+def test_frames_have_what_is_there(vandalised: Vandalised) -> None:
+    """In a frame the text is what it is, to the last character: nothing is lost, and nothing is masked."""
+    frame = vandalised.lab.sql(
+        f"SELECT id, {SHOWN} FROM sys_invocation WHERE id IN :ids", ids=[*vandalised.failed.values()]
+    )
+    by_id = frame.set_index("id")
+    for name, words in HOSTILE.items():
+        assert by_id["target_service_key"][vandalised.failed[name]] == words[:300]
+        assert by_id["completion_failure"][vandalised.failed[name]] == f"[500] {words}"
+        assert dict(rl.state(vandalised.lab, "Victim", words[:300])) == {words[:200]: words}
+
+
+def test_journals_and_plots(vandalised: Vandalised) -> None:
+    """Steps of hostile names are rows, and are drawn as plain text: no formula, no missing glyph is an error."""
+    for name, words in HOSTILE.items():
+        frame = rl.journal(vandalised.lab, vandalised.holders[name])
+        assert words[:200] in set(frame["name"])
+        draw(rl.plot_journal(frame))
+    draw(rl.plot_waits(rl.waits(vandalised.lab)))
+    draw(rl.plot_backlog(rl.ask(vandalised.lab, "backlog_by_key")))
+    draw(rl.plot_state_sizes(rl.ask(vandalised.lab, "state_sizes")))
+
+
+def draw(axes: Any) -> None:
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    figure.canvas.draw()
+
+
+def test_saved_files(vandalised: Vandalised, tmp_path: Path) -> None:
+    """CSV, JSON lines, xlsx and Parquet hold the text; a sheet takes none of it for a formula."""
+    ids = list(vandalised.failed.values())
+    frame = vandalised.lab.sql(f"SELECT id, {SHOWN} FROM sys_invocation WHERE id IN :ids ORDER BY id", ids=ids)
+    for kind in ("csv", "jsonl", "parquet"):
+        rl.save(frame, tmp_path / f"x.{kind}")
+    keys = sorted(words[:300] for words in HOSTILE.values())
+    lines = (tmp_path / "x.jsonl").read_text("utf-8").split("\n")
+    assert sorted(json.loads(line)["target_service_key"] for line in lines if line) == keys
+    assert sorted(pd.read_parquet(tmp_path / "x.parquet")["target_service_key"]) == keys
+    csv.field_size_limit(1 << 24)
+    with (tmp_path / "x.csv").open(encoding="utf-8-sig", newline="") as file:
+        for row in csv.DictReader(file):
+            assert row["target_service_key"][:1] not in tuple("=+-@\t\r"), row["target_service_key"]
+
+
+def test_a_sheet_of_hostile_text(vandalised: Vandalised, tmp_path: Path) -> None:
+    """An xlsx file opens, and has text where a formula or a link could be."""
+    ids = [id_ for name, id_ in vandalised.failed.items() if name != "long"]
+    frame = vandalised.lab.sql(f"SELECT id, {SHOWN} FROM sys_invocation WHERE id IN :ids", ids=ids)
+    rl.save(frame, tmp_path / "x.xlsx")
+    with zipfile.ZipFile(tmp_path / "x.xlsx") as book:
+        sheets = "".join(book.read(name).decode() for name in book.namelist() if name.endswith(".xml"))
+    assert "<f>" not in sheets
+    assert "<hyperlink" not in sheets
+    assert not NO_XML.search(sheets)

@@ -1,0 +1,85 @@
+"""Every verb under every fault, against a real server: the right result, or one clear error."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import restate_lab as rl
+from restate_lab.actions import batch, pursuit, reading
+from restate_lab.client.admin import state as admin_state
+from support.fault_matrix import MATRIX, OPEN, cells, markdown
+from support.fault_verbs import CHANGING, SQL, VERBS, Ground, opened, outcome
+from support.faults import TROUBLES, body_of
+from support.relay import relay
+
+pytestmark = pytest.mark.server
+
+AT_ONCE = 12
+HANGS = 240.0
+"""Seconds after which a cell counts as hung; the slowest takes a hundredth of it."""
+CELLS = [pytest.param(verb, fault, word, id=f"{verb}-{fault}") for verb, fault, word in cells()]
+
+
+@pytest.fixture(scope="module")
+def outcomes(ground: Ground, request: pytest.FixtureRequest) -> Iterator[dict[tuple[str, str], Future[str]]]:
+    """Try all cells that were collected, some at a time: most of them wait."""
+    chosen = [
+        item.callspec.params  # type: ignore[attr-defined]
+        for item in request.session.items
+        if item.module is request.module and hasattr(item, "callspec") and "fault" in item.callspec.params
+    ]
+    with relay(ground.lab.settings.admin_url) as line, rl.connect(line.url, check=False) as lab:
+        lab.arrow(SQL, progress=False)
+        arrow = body_of(bytes(line.answers[-1]))
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(AT_ONCE) as pool:
+        patch.setattr(pursuit, "PATIENCE", 0.6)
+        patch.setattr(reading, "PATIENCE", 0.6)
+        patch.setattr(batch, "CALL_LIMIT", 2.0)
+        patch.setattr(admin_state, "_SEEN_WITHIN", 1.0)
+        tried = {}
+        for is_changing in (False, True):  # what changes is seen by those that read
+            now = [each for each in chosen if (each["verb"] in CHANGING) is is_changing]
+            tried |= {
+                (each["verb"], each["fault"]): pool.submit(
+                    outcome, ground, each["verb"], TROUBLES[each["fault"]].make(arrow), TROUBLES[each["fault"]].seconds
+                )
+                for each in now
+            }
+            for future in tried.values():
+                future.exception(HANGS)
+        yield tried
+
+
+@pytest.mark.parametrize(("verb", "fault", "word"), CELLS)
+def test_every_verb_under_every_fault(
+    outcomes: dict[tuple[str, str], Future[str]], verb: str, fault: str, word: str
+) -> None:
+    """What the matrix says is what comes of it."""
+    assert outcomes[verb, fault].result() == word
+
+
+@pytest.mark.parametrize("damage", OPEN)
+def test_opening_damaged_evidence(ground: Ground, tmp_path: Path, damage: str) -> None:
+    """Evidence is opened as it was frozen, or not at all."""
+    break_it, word = OPEN[damage]
+    folder = tmp_path / "x.evidence"
+    shutil.copytree(ground.folder / "good-freeze" / "x.evidence", folder)
+    break_it(folder)
+    try:
+        came = "right" if opened(folder) == ground.good["freeze"] else "something else"
+    except rl.errors.RestateLabError as error:
+        came = type(error).__name__
+    assert came == word
+
+
+def test_the_matrix_is_whole() -> None:
+    """Every fault has its row, every verb its column, and the documentation's table all of them."""
+    assert set(MATRIX) == set(TROUBLES)
+    assert {verb for row in MATRIX.values() for verb in row} == set(VERBS)
+    assert all(set(row) in ({"execute", "set_state"}, set(VERBS)) for row in MATRIX.values())
+    assert markdown().count("\n") == len(MATRIX) + len(OPEN) + 5

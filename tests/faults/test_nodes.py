@@ -1,0 +1,123 @@
+"""Three nodes, of which one is killed while another of them is asked or told something."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import restate_lab as rl
+from restate_lab import errors
+from restate_lab.client.lab import Lab
+from restate_lab.demo.embedded import start_services
+from restate_lab.demo.nodes import Nodes
+from support.bench import wait_for
+from support.bulk import SERVICES, Bulk
+from support.fault_verbs import RESTARTS
+from support.relay import Fault, relay
+
+pytestmark = pytest.mark.server
+
+ALL = "SELECT id, target, status, created_at FROM sys_invocation_status WHERE id IN :ids ORDER BY id"
+
+
+@dataclass
+class Ground:
+    """Three nodes with invocations in all partitions; the first one is asked, and one of the others is killed."""
+
+    nodes: Nodes
+    lab: Lab
+    later: tuple[str, ...]
+    ended: tuple[str, ...]
+
+    @contextlib.contextmanager
+    def losing(self, victim: int, where: bytes, *, number: int, passes: float) -> Iterator[tuple[Lab, Fault]]:
+        """Give a line on which a node dies once so much of that answer has come; it is back when the block ends."""
+        fault = Fault(where, number, passes=passes, end="go on", meanwhile=self.nodes.nodes[victim].kill)
+        first = self.nodes.nodes[0]
+        try:
+            with relay(first.admin_url, fault=fault) as line, rl.connect(line.url, audit=first.base_dir) as lab:
+                yield lab, fault
+            assert fault.happened == 1
+        finally:
+            self.nodes.nodes[victim].start()
+            self.nodes.wait_until_ready()
+
+
+@pytest.fixture(scope="module")
+def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    folder = tmp_path_factory.mktemp("faulty-nodes")
+    services, uri = start_services(folder, SERVICES)
+    with services, Nodes(server, folder / "nodes") as running:
+        first = running.nodes[0]
+        with rl.connect(first.admin_url, ingress_url=first.ingress_url, audit=folder / "audit") as lab:
+            bulk = Bulk("1.7.12", lab, folder / "audit", str(lab.admin.create_deployment(uri=uri).id))
+            wait_for(lambda: _answers(lab))
+            yield Ground(running, lab, bulk.fill("later", 3000), bulk.fill("answer", 60))
+
+
+def _answers(lab: Lab) -> bool:
+    with contextlib.suppress(errors.RestateLabError):
+        return bool(lab.ingress.call("Bulk", "answer", 1) == 1)
+    return False
+
+
+def whole_or_interrupted(look: Callable[[], object], expected: object) -> str:
+    try:
+        got = look()
+    except errors.QueryInterrupted:
+        return "interrupted"
+    assert got == expected
+    return "whole"
+
+
+def test_a_node_dies_during_queries(ground: Ground, tmp_path: Path) -> None:
+    """Whatever is read while a node dies is whole, or an error that says that it is not; then it is whole again."""
+    expected = ground.lab.arrow(ALL, ids=ground.later).to_pylist()
+    with ground.losing(1, b"/query", number=1, passes=3000) as (lab, _):
+
+        def read() -> str:
+            return whole_or_interrupted(lambda: lab.arrow(ALL, ids=ground.later, progress=False).to_pylist(), expected)
+
+        assert read() == "whole"
+        read()
+        wait_for(lambda: read() == "whole")
+
+
+def test_a_node_dies_during_a_doctor(ground: Ground) -> None:
+    """The diagnosis is the one from before, or says that it is incomplete."""
+    before = rl.doctor(ground.lab, budget="60s")
+    with ground.losing(2, b"/query", number=4, passes=10) as (lab, _):
+        after = rl.doctor(lab, budget="60s")
+    assert after.verdict in {before.verdict, "incomplete"}
+    if after.verdict != "incomplete":
+        assert list(after.findings["check"]) == list(before.findings["check"])
+
+
+def test_a_node_dies_during_a_plan(ground: Ground) -> None:
+    """The plan is whole or an error, and nothing was sent; made again it is whole (its execution: test_nodes_plan)."""
+    ids = ground.ended[:40]
+    with ground.losing(1, b"/query", number=0, passes=10) as (lab, _):
+
+        def make() -> str:
+            return whole_or_interrupted(lambda: rl.plan(lab, "restart_as_new", list(ids)).targets, ids)
+
+        make()
+        wait_for(lambda: make() == "whole")
+    assert ground.lab.sql(RESTARTS, ids=ids).empty
+
+
+def test_a_node_dies_during_a_freeze(ground: Ground, tmp_path: Path) -> None:
+    """Evidence is whole, or an error and nothing; the next one is whole."""
+    expected = ground.lab.arrow(ALL, ids=ground.later).to_pylist()
+    with ground.losing(1, b"/query", number=8, passes=10) as (lab, _):
+        try:
+            path = rl.freeze(lab, tmp_path / "x.evidence", progress=False)
+        except errors.QueryInterrupted:
+            assert list(tmp_path.iterdir()) == []
+            path = rl.freeze(lab, tmp_path / "x.evidence", progress=False)
+    with rl.open_evidence(path) as evidence:
+        assert evidence.arrow(ALL, ids=ground.later).to_pylist() == expected

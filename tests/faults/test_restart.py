@@ -1,0 +1,138 @@
+"""A server that is killed, and comes back or not, while something is asked of it or done to it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import restate_lab as rl
+from restate_lab import errors
+from restate_lab.client.lab import Lab
+from restate_lab.demo.embedded import start_services
+from restate_lab.demo.nodes import Node
+from restate_lab.progress import Quiet
+from support.bench import wait_for
+from support.bulk import SERVICES, Bulk
+from support.fault_verbs import RESTARTS
+from support.faults import CHANGES
+from support.relay import Fault, relay
+from support.restartable import restartable, wait_until_ready
+
+pytestmark = pytest.mark.server
+
+COUNT = "SELECT count(*) AS n FROM sys_invocation_status WHERE id IN :ids"
+LONG = "SELECT value FROM generate_series(1, 20000000)"
+
+
+@dataclass
+class Ground:
+    """A server with ended and delayed invocations, which can be killed."""
+
+    server: Node
+    lab: Lab
+    ended: tuple[str, ...]
+    later: tuple[str, ...]
+
+    def restart(self) -> None:
+        self.server.kill()
+        self.server.start()
+
+
+@pytest.fixture(scope="module")
+def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    folder = tmp_path_factory.mktemp("restart")
+    with contextlib.ExitStack() as stack:
+        services, uri = start_services(folder, SERVICES)
+        stack.enter_context(services)
+        node = stack.enter_context(restartable(server, folder / "data"))
+        lab = stack.enter_context(rl.connect(node.admin_url, ingress_url=node.ingress_url, audit=folder / "audit"))
+        bulk = Bulk("1.7.12", lab, folder / "audit", str(lab.admin.create_deployment(uri=uri).id))
+        wait_for(lambda: _answers(lab))
+        yield Ground(node, lab, bulk.fill("answer", 60), bulk.fill("later", 100))
+
+
+@pytest.fixture(autouse=True)
+def _is_ready_again(ground: Ground) -> Iterator[None]:
+    yield
+    wait_until_ready(ground.server)
+
+
+def _answers(lab: Lab) -> bool:
+    with contextlib.suppress(errors.RestateLabError):
+        return bool(lab.ingress.call("Bulk", "answer", 1) == 1)
+    return False
+
+
+def test_killed_while_it_answers(ground: Ground) -> None:
+    """What came is no result; as soon as the server is back the same connection gets the whole."""
+    fault = Fault(where=b"/query", passes=200_000, end="go on", meanwhile=ground.restart)
+    with relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False) as lab:
+        with pytest.raises(errors.QueryInterrupted) as caught:
+            lab.sql(LONG, progress=False)
+        assert 0 < caught.value.rows < 20_000_000
+        assert lab.sql(COUNT, ids=ground.later)["n"][0] == len(ground.later)
+    assert fault.happened == 1
+
+
+def test_killed_and_back_while_a_read_waits(ground: Ground) -> None:
+    """A read that finds nobody there is asked again until the server is back."""
+    ground.restart()
+    assert ground.lab.sql(COUNT, ids=ground.later)["n"][0] == len(ground.later)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_killed_during_a_plan(ground: Ground, number: int) -> None:
+    """A plan is whole, or an error."""
+    fault = Fault(where=b"/query", number=number, passes=0, meanwhile=ground.restart)
+    with relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False) as lab:
+        made = rl.plan(lab, "cancel", list(ground.later[:10]))
+    assert made.targets == ground.later[:10]
+    assert fault.happened == 1
+
+
+def test_killed_during_an_execution(ground: Ground, tmp_path: Path) -> None:
+    """Killed when it has just been told: nothing is done twice, and what is said is what is there."""
+    ids = list(ground.ended[:20])
+    fault = Fault(where=CHANGES, passes=0, meanwhile=ground.restart)
+    with relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, audit=tmp_path) as lab:
+        outcome = rl.plan(lab, "restart_as_new", ids).execute(reason="a test", progress=Quiet())
+        wait_until_ready(ground.server)
+        happened = lab.sql(RESTARTS, ids=ids)["restarted_from"].tolist()
+    assert fault.happened == 1
+    assert outcome["id"].tolist() == ids
+    assert len(happened) == len(set(happened))
+    for row in outcome.to_dict("records"):
+        assert row["outcome"] in {"done", "unknown"}, row
+        assert row["outcome"] == "unknown" or row["id"] in happened, row
+
+
+def test_killed_during_a_freeze(ground: Ground, tmp_path: Path) -> None:
+    """Whole evidence, or an error and nothing."""
+    fault = Fault(where=b"/query", number=8, passes=600, meanwhile=ground.restart)
+    with relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False) as lab:
+        with pytest.raises(errors.QueryInterrupted):
+            rl.freeze(lab, tmp_path / "x.evidence", progress=False)
+        assert list(tmp_path.iterdir()) == []
+        with rl.open_evidence(rl.freeze(lab, tmp_path / "x.evidence", progress=False)) as evidence:
+            assert evidence.sql(COUNT, ids=ground.later)["n"][0] == len(ground.later)
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_killed_for_good_during_a_doctor(ground: Ground, number: int) -> None:
+    """A doctor who cannot look does not say healthy."""
+    fault = Fault(where=b"/query", number=number, passes=0, meanwhile=ground.server.kill)
+    with relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False, timeout=2) as lab:
+        try:
+            diagnosis = rl.doctor(lab, budget="4s")
+        except errors.Unreachable:
+            assert number == 0
+        else:
+            assert diagnosis.verdict == "incomplete"
+            assert diagnosis.not_checked["reason"].ne("").all()
+        finally:
+            ground.server.start()
+    assert fault.happened == 1

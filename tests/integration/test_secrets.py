@@ -1,0 +1,338 @@
+"""A canary token and canary headers: what restate_lab writes, shows, raises, logs or keeps holds none of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import gc
+import json
+import logging
+import pickle
+import sys
+import traceback
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+import pytest
+
+import restate_lab as rl
+from restate_lab.client.lab import Lab
+from restate_lab.demo.cluster import RestateServer
+from restate_lab.demo.embedded import start_services
+from restate_lab.progress import Quiet
+from support import state_services, wait_services
+from support.bench import wait_for
+from support.relay import Fault, relay
+
+pytestmark = pytest.mark.server
+
+TOKEN = "canary-token-4f1c7e"
+HEADERS = {
+    "authorization": "Bearer canary-header-a91b",
+    "cookie": "session=canary-header-c3d0",
+    "x-api-key": "canary-header-77e2",
+    "x-hub-signature": "canary-header-51aa",
+}
+"""Headers that a caller sends to a handler, and that we are told to send to a deployment."""
+CANARIES = (TOKEN, *(value.rpartition(" ")[2].rpartition("=")[2] for value in HEADERS.values()))
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A real server that has the canary headers in journals and deployments; ``lab`` sends the canary token."""
+
+    lab: Lab
+    url: str
+    held: str
+    ended: tuple[str, ...]
+    audit: Path
+
+
+@pytest.fixture(scope="module")
+def guarded(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    folder = tmp_path_factory.mktemp("secrets")
+    with contextlib.ExitStack() as stack:
+        running = stack.enter_context(RestateServer(server))
+        audit = folder / "audit"
+        lab = stack.enter_context(
+            rl.connect(running.admin_url, ingress_url=running.ingress_url, token=TOKEN, audit=audit)
+        )
+        for services in (wait_services, state_services):
+            place = folder / Path(str(services.__file__)).stem
+            place.mkdir()
+            process, uri = start_services(place, str(services.__file__))
+            stack.enter_context(process)
+            lab.admin.create_deployment(uri=uri, additional_headers=HEADERS)
+        send = lab.ingress.send
+        held = wait_for(lambda: _sent(lab))
+        wait_for(lambda: _status(lab, held) == "suspended")
+        ended = tuple(send("Plain", "nothing", headers=HEADERS).invocation_id for _ in range(3))
+        wait_for(lambda: all(_status(lab, id_) == "completed" for id_ in ended))
+        lab.ingress.call("Drawer", "put", {"total": 1}, key="k", headers=HEADERS)
+        yield Guarded(lab, running.admin_url, held, ended, audit)
+
+
+def _sent(lab: Lab) -> str | None:
+    with contextlib.suppress(rl.errors.RestateLabError):
+        return lab.ingress.send("Depot", "hold", key="north", headers=HEADERS).invocation_id
+    return None
+
+
+def _status(lab: Lab, id_: str) -> str:
+    return str(lab.sql("SELECT status FROM sys_invocation WHERE id = :id", id=id_)["status"][0])
+
+
+def check(text: str, where: object) -> None:
+    """Fail where a canary stands in a text, also as numbers, as the server writes payloads and headers."""
+    for canary in CANARIES:
+        assert canary not in text, f"{canary} in {where}"
+        assert ",".join(str(byte) for byte in canary.encode()) not in text.replace(" ", ""), f"{canary} in {where}"
+
+
+def check_object(value: Any) -> None:
+    """Look into every form in which an object shows itself or can be kept."""
+    where = type(value)
+    for form in (repr, str):
+        check(form(value), where)
+    if hasattr(value, "_repr_html_"):
+        check(value._repr_html_() or "", where)
+    if hasattr(value, "_repr_mimebundle_"):
+        check(json.dumps(value._repr_mimebundle_(), default=str), where)
+    if isinstance(value, pd.DataFrame):
+        check(value.to_csv(), where)
+        check(repr(value.attrs), where)
+    with contextlib.suppress(TypeError, AttributeError, pickle.PicklingError):
+        check(pickle.dumps(value).decode("latin-1"), where)
+
+
+def test_the_canaries_are_there(guarded: Guarded) -> None:
+    """What the tests below look for is on the wire and on the server, so that they can find it."""
+    with relay(guarded.url) as line, rl.connect(line.url, token=TOKEN):
+        assert any(TOKEN.encode() in head for head in line.heads)
+    raw = guarded.lab.sql("SELECT entry_json FROM sys_journal WHERE id = :id", id=guarded.held)["entry_json"].str.cat()
+    for canary in CANARIES[1:]:
+        assert canary in raw
+    assert len(CANARIES) == len({*CANARIES}) == 5
+
+
+READS: dict[str, Callable[[Guarded], Any]] = {
+    "the connection": lambda on: on.lab,
+    "its settings": lambda on: on.lab.settings,
+    "its transport": lambda on: on.lab.transport,
+    "its clients": lambda on: (on.lab.admin, on.lab.ingress),
+    "doctor": lambda on: rl.doctor(on.lab),
+    "waits": lambda on: rl.waits(on.lab),
+    "why": lambda on: rl.why(on.lab, on.held),
+    "journal": lambda on: rl.journal(on.lab, on.held),
+    "journal with payloads": lambda on: rl.journal(on.lab, on.held, payloads=True),
+    "journal_diff": lambda on: rl.journal_diff(on.lab, on.ended[0], on.ended[1], payloads=True),
+    "state": lambda on: rl.state(on.lab, "Drawer", "k"),
+    "plan": lambda on: rl.plan(on.lab, "kill", [on.held]),
+    "restart plan": lambda on: rl.plan(on.lab, "restart_as_new", list(on.ended)).prefixes,
+    "deployments": lambda on: on.lab.admin.list_deployments(),
+    "a deployment": lambda on: on.lab.admin.get_deployment(on.lab.admin.list_deployments()[0].id),
+    "services": lambda on: on.lab.admin.list_services(),
+    "version": lambda on: on.lab.admin.version(),
+    "tables": lambda on: on.lab.tables(),
+}
+
+
+@pytest.mark.parametrize("what", READS)
+def test_what_is_shown(guarded: Guarded, what: str) -> None:
+    """Reprs, cards, mime bundles and pickles of what reading gives."""
+    value = READS[what](guarded)
+    check_object(value)
+    for each in value if isinstance(value, list | tuple) else []:
+        check_object(each)
+    for name in ("findings", "not_checked", "edges", "blockers", "chain", "options", "frame", "goes_with"):
+        if hasattr(value, name):
+            check_object(getattr(value, name))
+
+
+def test_every_question(guarded: Guarded) -> None:
+    """No named question's answer has them."""
+    for name in rl.questions()["name"]:
+        with contextlib.suppress(rl.errors.RestateLabError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # heavy ones say so
+            check_object(rl.ask(guarded.lab, name))
+
+
+def test_pickles_refuse_a_token(guarded: Guarded) -> None:
+    """A connection, its settings and a copy of them give no token away."""
+    for value in (guarded.lab.settings, guarded.lab):
+        with pytest.raises(TypeError):
+            pickle.dumps(value)
+    with pytest.raises(TypeError):
+        copy.deepcopy(guarded.lab.settings)
+
+
+ERRORS: dict[str, bytes | None] = {
+    "401": b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n",
+    "403": b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n",
+    "302": b"HTTP/1.1 302 Found\r\nlocation: https://login.example/\r\ncontent-length: 0\r\n\r\n",
+    "429": b"HTTP/1.1 429 Too Many\r\nretry-after: 99\r\ncontent-length: 0\r\n\r\n",
+    "500": b"HTTP/1.1 500 Broken\r\ncontent-length: 5\r\n\r\nnope!",
+    "503": b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n",
+    "page": b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>",
+    "junk": b"SSH-2.0-x\r\n\r\n",
+    "cut": None,
+}
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_errors(guarded: Guarded, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str) -> None:
+    """Messages, causes, notes and tracebacks, with the local variables of all frames; and the logs of all levels."""
+    caplog.set_level(logging.DEBUG)
+    fault = Fault(said=ERRORS[kind], passes=40, times=1 << 30)
+    with relay(guarded.url, fault=fault) as line:
+        lab = rl.connect(line.url, token=TOKEN, check=False, timeout=0.4, audit=tmp_path)
+        calls: list[Callable[[], object]] = [
+            lambda: rl.connect(line.url, token=TOKEN, timeout=0.4),
+            lambda: lab.sql("SELECT 1"),
+            lambda: rl.doctor(lab, budget="1s"),
+            lambda: lab.admin.kill_invocation(guarded.held, reason="x"),
+        ]
+        for call in calls:
+            with pytest.raises(rl.errors.RestateLabError) as caught:
+                call()
+            check(_all_of(caught.value), kind)
+        with pytest.raises(rl.errors.RestateLabError) as caught:
+            lab.admin.create_deployment(uri="http://127.0.0.1:1", additional_headers=HEADERS)
+        check(f"{caught.value!r} {caught.value.__cause__!r} {caught.value.__dict__}", kind)
+        lab.close()
+    check(caplog.text, "the log")
+    for file in tmp_path.rglob("*.jsonl"):
+        check(file.read_text(), file)
+
+
+def _all_of(error: BaseException) -> str:
+    """Return what a verbose traceback shows: also local variables, but for those of this test."""
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    told = "".join(shown.format())
+    seen: list[str] = [repr(error), repr(error.__dict__), *getattr(error, "__notes__", [])]
+    each: BaseException | None = error
+    while each is not None:
+        for frame, _ in traceback.walk_tb(each.__traceback__):
+            code = frame.f_code.co_filename
+            if "restate_lab" in code:
+                seen += [f"{name}={value!r}" for name, value in frame.f_locals.items()]
+        each = each.__cause__ or each.__context__
+    return "\n".join([*seen, *(line for line in told.splitlines() if "restate_lab" in line)])
+
+
+def test_changes_and_the_audit_log(guarded: Guarded) -> None:
+    """Plans, their outcomes, state, and calls with headers: the audit log has none of the headers, bodies or token."""
+    lab = guarded.lab
+    outcome = rl.plan(lab, "restart_as_new", list(guarded.ended)).execute(reason="a test", progress=Quiet())
+    check_object(outcome)
+    check_object(rl.set_state(lab, "Drawer", "k", {"total": 2}, reason="a test"))
+    check_object(lab.ingress.send("Plain", "nothing", headers=HEADERS))
+    files = list(guarded.audit.rglob("*.jsonl"))
+    assert files
+    for file in files:
+        check(file.read_text(), file)
+    check_object(rl.audit_log(guarded.audit))
+
+
+def test_saved_files(guarded: Guarded, tmp_path: Path) -> None:
+    """Frames that were saved, of what we read for a person; a statement of one's own gives what the server has."""
+    lab = guarded.lab
+    frames = (rl.journal(lab, guarded.held, payloads=True), rl.doctor(lab).findings, rl.ask(lab, "sdks"))
+    for number, frame in enumerate(frames):
+        for kind in ("csv", "jsonl", "parquet"):
+            rl.save(frame, tmp_path / f"{number}.{kind}")
+    check_folder(tmp_path)
+
+
+def test_evidence(guarded: Guarded, tmp_path: Path) -> None:
+    """Evidence without payloads and with them, and all that is read from it."""
+    for payloads in (False, True):
+        path = Path(rl.freeze(guarded.lab, tmp_path / f"{payloads}.evidence", payloads=payloads, progress=False))
+        check_folder(path)
+        with rl.open_evidence(path) as evidence:
+            for name in evidence.tables()["table"].unique():
+                check_object(evidence.sql(f"SELECT * FROM {name}"))
+            check_object(evidence)
+            check_object(rl.journal(evidence, guarded.held, payloads=payloads))
+
+
+def check_folder(folder: Path) -> None:
+    """Look into every byte of every file, those of packed ones unpacked."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            check(file.read_bytes().decode("latin-1"), file)
+            if file.suffix == ".parquet":
+                frame = pd.read_parquet(file)
+                check(frame.to_csv(), file)
+            if zipfile.is_zipfile(file):
+                with zipfile.ZipFile(file) as book:
+                    for name in book.namelist():
+                        check(book.read(name).decode("latin-1"), file)
+
+
+def test_a_report(guarded: Guarded, tmp_path: Path) -> None:
+    """An incident's report, with the journal of who has them."""
+    check_folder(Path(rl.incident_report(guarded.lab, tmp_path / "x.html")).parent)
+
+
+NOTEBOOK = """
+import restate_lab as rl
+lab = rl.connect(URL, token=TOKEN_FROM_ENVIRONMENT, ingress_url=None)
+lab
+---
+rl.doctor(lab)
+---
+rl.journal(lab, HELD, payloads=True)
+---
+rl.why(lab, HELD)
+---
+plan = rl.plan(lab, "kill", [HELD])
+plan
+---
+lab.admin.list_deployments()
+---
+%load_ext restate_lab
+---
+%restate
+---
+rl.connect("http://127.0.0.1:1", token=TOKEN_FROM_ENVIRONMENT)
+"""
+
+
+def test_notebook_outputs(guarded: Guarded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a notebook keeps of all this when it is saved, the traceback of a failed connection included."""
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("RESTATE_AUTH_TOKEN", TOKEN)
+    monkeypatch.setenv("RESTATE_ADMIN_URL", guarded.url)
+    source = NOTEBOOK.replace("URL", repr(guarded.url)).replace("HELD", repr(guarded.held))
+    source = source.replace("TOKEN_FROM_ENVIRONMENT", "__import__('os').environ['RESTATE_AUTH_TOKEN']")
+    cells = [nbformat.v4.new_code_cell(cell.strip()) for cell in source.split("---")]
+    book = nbformat.v4.new_notebook(cells=cells)
+    with contextlib.closing(asyncio.new_event_loop()):
+        NotebookClient(book, timeout=120, allow_errors=True, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    kept = nbformat.writes(book)
+    assert "Unreachable" in kept
+    assert guarded.held in kept
+    check(kept, "the notebook")
+
+
+def test_warnings_and_what_is_printed(guarded: Guarded, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Warnings of all kinds, and what goes to the terminal."""
+    (tmp_path / ".env").write_text(f"RESTATE_AUTH_TOKEN={TOKEN}\n")
+    with contextlib.chdir(tmp_path), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with rl.connect(guarded.url, token=TOKEN) as lab:
+            sys.stdout.write(f"{lab}\n{rl.why(lab, guarded.held)}\n{rl.doctor(lab)}\n")
+        gc.collect()
+    check("".join(str(each.message) for each in caught), "a warning")
+    said = capsys.readouterr()
+    check(said.out + said.err, "the terminal")
+    assert guarded.held in said.out
