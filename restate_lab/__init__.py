@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from restate_lab.analysis.why import why
     from restate_lab.audit import audit_log
     from restate_lab.client.lab import Lab, connect
+    from restate_lab.evidence.compare import compare
+    from restate_lab.evidence.freeze import freeze
+    from restate_lab.evidence.store import open_evidence
+    from restate_lab.evidence.watch import watch
     from restate_lab.export import save
+    from restate_lab.magics import load_ipython_extension
+    from restate_lab.panels.deployments import DeploymentsPanel
+    from restate_lab.panels.invocation import InvocationPanel
+    from restate_lab.panels.invocations import InvocationsPanel
+    from restate_lab.panels.overview import OverviewPanel
+    from restate_lab.panels.state import StatePanel
     from restate_lab.plots import (
         plot_backlog,
         plot_journal,
@@ -33,23 +43,37 @@ if TYPE_CHECKING:
         plot_status,
         plot_throughput,
         plot_waits,
+        plot_watch,
     )
+    from restate_lab.reports.incident import incident_report
+    from restate_lab.reports.report import Report
     from restate_lab.source import Source
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ACTIONS",
+    "DeploymentsPanel",
+    "InvocationPanel",
+    "InvocationsPanel",
     "Lab",
+    "OverviewPanel",
+    "Report",
     "Source",
+    "StatePanel",
     "ask",
     "audit_log",
+    "compare",
     "connect",
     "doctor",
     "errors",
+    "freeze",
+    "incident_report",
     "journal",
     "journal_diff",
+    "load_ipython_extension",
     "move_to",
+    "open_evidence",
     "plan",
     "plot_backlog",
     "plot_journal",
@@ -60,25 +84,38 @@ __all__ = [
     "plot_status",
     "plot_throughput",
     "plot_waits",
+    "plot_watch",
     "questions",
     "save",
     "set_state",
     "state",
     "waits",
+    "watch",
     "why",
 ]
 
 _HOME = {
     "ACTIONS": "restate_lab.actions.table",
+    "DeploymentsPanel": "restate_lab.panels.deployments",
+    "InvocationPanel": "restate_lab.panels.invocation",
+    "InvocationsPanel": "restate_lab.panels.invocations",
     "Lab": "restate_lab.client.lab",
+    "OverviewPanel": "restate_lab.panels.overview",
+    "Report": "restate_lab.reports.report",
     "Source": "restate_lab.source",
+    "StatePanel": "restate_lab.panels.state",
     "ask": "restate_lab.analysis.questions",
     "audit_log": "restate_lab.audit",
+    "compare": "restate_lab.evidence.compare",
     "connect": "restate_lab.client.lab",
     "doctor": "restate_lab.analysis.doctor",
+    "freeze": "restate_lab.evidence.freeze",
+    "incident_report": "restate_lab.reports.incident",
     "journal": "restate_lab.analysis.journal",
     "journal_diff": "restate_lab.analysis.journal_diff",
+    "load_ipython_extension": "restate_lab.magics",
     "move_to": "restate_lab.actions.move",
+    "open_evidence": "restate_lab.evidence.store",
     "plan": "restate_lab.actions.plan",
     "plot_backlog": "restate_lab.plots",
     "plot_journal": "restate_lab.plots",
@@ -89,11 +126,14 @@ _HOME = {
     "plot_status": "restate_lab.plots",
     "plot_throughput": "restate_lab.plots",
     "plot_waits": "restate_lab.plots",
+    "plot_watch": "restate_lab.plots",
     "questions": "restate_lab.analysis.questions",
     "save": "restate_lab.export",
     "set_state": "restate_lab.actions.state",
     "state": "restate_lab.actions.state",
+    "unload_ipython_extension": "restate_lab.magics",  # for IPython only, so not in the menu
     "waits": "restate_lab.analysis.waits",
+    "watch": "restate_lab.evidence.watch",
     "why": "restate_lab.analysis.why",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tomllib
 from itertools import chain
@@ -11,19 +12,24 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+from nbformat import NotebookNode
 
 import restate_lab as rl
 from restate_lab.demo.embedded import Embedded
 from restate_lab.demo.incident import FAULTS, INCIDENT, VICTIMS
 from restate_lab.demo.roles import ids
 from restate_lab.demo.run import notebook_environment
+from restate_lab.reports.notebook import notebook_report
 from restate_lab.reports.runner import NotebookRun, run_notebook
-from support.clusters import KINDS, Cluster, server_binary
+from support.clusters import KINDS, NEWEST, Cluster, server_binary
+from support.made_reports import Page
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 FIRST = NOTEBOOKS / "01_first_look.ipynb"
 SECOND = NOTEBOOKS / "02_weather_agent.ipynb"
 THIRD = NOTEBOOKS / "03_incident.ipynb"
+FOURTH = NOTEBOOKS / "04_panels.ipynb"
+FIFTH = NOTEBOOKS / "05_evidence_and_report.ipynb"
 
 
 def run(notebook: Path, cluster: Cluster, folder: Path) -> NotebookRun:
@@ -110,6 +116,74 @@ def test_the_incident_is_told_with_all_its_causes_and_nobody_else_is_blamed(kind
     assert "<td>done</td>" in output["execute"][-1].data["text/html"]
     assert "break the deadlock" in output["audit"][-1].data["text/html"]
     assert not [each for each in chain(*output.values()) if each.output_type == "stream"], "warnings"
+
+
+@pytest.mark.server
+def test_the_panels_show_what_they_hold_without_a_widget_too(cluster: Cluster, tmp_path: Path) -> None:
+    """On every kind of server each panel of the fourth notebook stands there, as a widget and as what it held."""
+    done = run(FOURTH, cluster, tmp_path)
+    assert done.ok, done.failure
+
+    output = {
+        cell.id: cell.outputs for cell in nbformat.read(done.executed, as_version=4).cells if cell.cell_type == "code"
+    }
+    shown = {
+        "overview": ("agent", "backing-off", "scheduled"),
+        "invocations": (cluster.roles["agent_denver"], "WeatherDown"),
+        "invocation": ("WeatherDown", "get weather", cluster.roles["agent_denver"]),
+        "state": ("Inventory", "objects with state"),
+        "deployments": ("latest of 3 services",),
+    }
+    for name, texts in shown.items():
+        data = output[name][0].data
+        assert "application/vnd.jupyter.widget-view+json" in data, name
+        for text in texts:
+            assert text in data["text/html"], name
+    assert "agent/run" in output["magics"][0].data["text/html"]
+    assert not [each for each in chain(*output.values()) if each.output_type == "stream"], "warnings"
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != NEWEST])
+def test_evidence_knows_what_the_cluster_has_forgotten(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fifth notebook freezes, purges, asks the frozen copy, compares, and reports.
+
+    The browser's test of it has the plain 1.7.12 server, and this one the others.
+    It runs as `restate-lab report --allow-changes` does; both reports that it writes, and its own, are whole pages.
+    """
+    vqueues = kind.endswith("-vqueues")
+    with Embedded(server_binary(kind), tmp_path / "demo", vqueues=vqueues, story=INCIDENT) as demo:
+        for name, value in notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url).items():
+            monkeypatch.setenv(name, value)
+        notebook = tmp_path / FIFTH.name
+        shutil.copy(FIFTH, notebook)  # it writes beside itself
+        parameters = {"incident": "INC-7"}
+        done = notebook_report(notebook, tmp_path / "nb.html", parameters=parameters, allow_changes=True)
+        assert done.failure is None, done.failure
+
+    output = {
+        cell.id: cell.outputs for cell in nbformat.read(done.executed, as_version=4).cells if cell.cell_type == "code"
+    }
+    purged = ids_in(output["failed"])
+    assert purged
+    assert "Empty DataFrame" in output["gone"][0].data["text/plain"]
+    assert purged[0] in output["still-there"][0].data["text/html"]
+    assert f"{len(purged)} gone" in output["compare"][0].text
+    assert "image/png" in output["journal"][-1].data
+    streams = [(id_, each.text) for id_, all_ in output.items() for each in all_ if each.output_type == "stream"]
+    assert [id_ for id_, _ in streams] == ["compare"], streams
+    for name in ("nb.html", "INC-7.html", "INC-7-incident.html"):
+        page = Page((tmp_path / name).read_text("utf-8"))
+        assert not list(page.loaded()), name
+        assert not list(page.acting()), name
+        assert purged[0] in page.text, name
+    assert (tmp_path / next(tmp_path.glob("INC-7-*.evidence")) / "manifest.json").is_file()
+
+
+def ids_in(outputs: list[NotebookNode]) -> list[str]:
+    return re.findall(r"inv_1\w{33}", outputs[0].data["text/plain"])
 
 
 def test_a_read_only_run_of_the_weather_agent_stops_before_it_acts(newest: Cluster, tmp_path: Path) -> None:

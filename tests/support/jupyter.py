@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,9 @@ def chromium(executable: str) -> Iterator[Browser]:
 def write_notebook(path: Path, *sources: str) -> Path:
     """Write a notebook with these code cells."""
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    # Without it JupyterLab asks which kernel is meant, and waits for ever.
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
     return path
 
 
@@ -114,11 +117,19 @@ class LabPage:
         assert reply["status"] == "ok", reply
         return json.loads(ast.literal_eval(reply["data"]["text/plain"]))
 
+    def wait_for_value(self, expression: str, expected: Any) -> None:
+        """Wait until the expression has this value in the kernel; after 30 s fail with the one it has."""
+        deadline = time.monotonic() + 30
+        while (value := self.value(expression)) != expected and time.monotonic() < deadline:
+            self.page.wait_for_timeout(100)
+        assert value == expected
+
     def theme(self, name: str) -> None:
         """Switch to "JupyterLab Light" or "JupyterLab Dark"."""
         self.command("apputils:change-theme", theme=name)
         light = "false" if name.endswith("Dark") else "true"
         self.page.wait_for_selector(f"body[data-jp-theme-light='{light}']", state="attached")
+        self.page.wait_for_selector("#jupyterlab-splash", state="detached")
 
     def _note_request(self, request: Request) -> None:
         if not request.url.startswith((self.lab.address, "data:", "blob:")):

@@ -166,6 +166,38 @@ def waits(
     return Waits(pd.DataFrame(columns), blockers, found, "prod $1$", "1.7.12", NOW.to_pydatetime(), (), graph)
 
 
+def watched(names: Sequence[str], what: str = "status") -> pd.DataFrame:
+    """Return three looks, a minute apart, at as many things as there are names."""
+    looks = range(3)
+    count = len(names)
+    return frame(
+        {
+            "at": [NOW - pd.Timedelta(minutes=2 - at) for at in looks for _ in names],
+            "what": what,
+            "target_service_name": None if what in {"status", "deployment"} else "Cart",
+            "name": [*names] * 3,
+            "scope": None,
+            "n": pd.array([30 - 5 * at + n for at in looks for n in range(count)], dtype="Int64"),
+            "per_minute": [float("nan") if at == 0 else 2.5 * at + n for at in looks for n in range(count)],
+            "drains_in": pd.to_timedelta([None if at == 0 else 300.0 for at in looks for _ in names], unit="s"),
+        },
+        looks=3,
+        every="1m",
+    )
+
+
+def watched_retries(names: Sequence[str]) -> pd.DataFrame:
+    return watched(names, "retries")
+
+
+def watched_backlog(names: Sequence[str]) -> pd.DataFrame:
+    return watched(names, "backlog")
+
+
+def watched_deployments(names: Sequence[str]) -> pd.DataFrame:
+    return watched(names, "deployment")
+
+
 def queue(names: Sequence[str]) -> Waits:
     """Return waits in which everybody waits for the first one."""
     return waits([(f"inv_{at}", "inv_0") for at in range(1, len(names))], names)
@@ -182,6 +214,10 @@ PLOTS: dict[str, tuple[Callable[..., Axes], Callable[[Sequence[str]], Any]]] = {
     "state sizes": (plots.plot_state_sizes, state_sizes),
     "journal": (plots.plot_journal, journal),
     "waits": (plots.plot_waits, queue),
+    "watch": (plots.plot_watch, watched),
+    "watch retries": (plots.plot_watch, watched_retries),
+    "watch backlog": (plots.plot_watch, watched_backlog),
+    "watch deployments": (plots.plot_watch, watched_deployments),
 }
 """Each plot with what makes something to draw from names."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from restate import TerminalError
 
-from restate_lab.cli import StoryName
+from restate_lab.cli.demo import StoryName
 from restate_lab.demo import steps
 from restate_lab.demo.crowded import crowded
 from restate_lab.demo.incident import FAULTS, INCIDENT, NOTES, VICTIMS

@@ -1,0 +1,86 @@
+"""Reads Arrow answers with flipped bits, in a process of its own: ``python flipped_streams.py FIRST LAST``.
+
+pyarrow believes what a stream says of itself, and some of these streams end the interpreter when their values are
+looked at. What ``table()`` gives is therefore validated here before it is used: reading itself must not end it.
+Prints how often what came of them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import sys
+import time
+import warnings
+from collections import Counter
+
+import httpx
+import pyarrow as pa
+
+from restate_lab.client.frames import to_frame
+from restate_lab.client.query import ARROW, Answer, _Meter
+from restate_lab.errors import RestateLabError
+from restate_lab.progress import Quiet
+
+ROWS = 40
+
+
+def columns() -> pa.Table:
+    """Return columns of all types that servers send."""
+    text = [f"inv_{n}" if n % 3 else None for n in range(ROWS)]
+    views = {"v": pa.array([str(n) for n in range(ROWS)], pa.string_view())} if hasattr(pa, "string_view") else {}
+    return pa.table({
+        "id": pa.array(text, pa.large_string()),
+        "n": pa.array([None if n % 5 == 0 else n for n in range(ROWS)], pa.uint64()),
+        "at": pa.array([n * 1000 for n in range(ROWS)], pa.timestamp("ms", "+00:00")),
+        "d": pa.array(range(ROWS), pa.duration("ms")),
+        "b": pa.array([n % 2 == 0 for n in range(ROWS)]),
+        "l": pa.array([[n, n + 1] for n in range(ROWS)], pa.list_(pa.uint32())),
+        "x": pa.array([bytes([n]) for n in range(ROWS)], pa.large_binary()),
+        **views,
+    })  # fmt: skip
+
+
+def stream_of(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=16)
+    return sink.getvalue()
+
+
+def read(body: bytes) -> pa.Table:
+    response = httpx.Response(200, headers={"content-type": ARROW}, stream=httpx.ByteStream(body))
+    return Answer(response, _Meter(time.monotonic() + 60, 60, 1 << 28, Quiet())).table()
+
+
+def outcome(body: bytes, whole: pa.Table) -> str:
+    """Return "right", the name of one of our errors, or "other values": a bit flipped within a value is one."""
+    try:
+        table = read(body)
+    except RestateLabError as error:
+        return type(error).__name__
+    try:
+        table.validate(full=True)
+        to_frame(table)
+    except (pa.ArrowException, KeyError, UnicodeDecodeError):  # also for a zone of time that nobody knows
+        return "not valid"
+    return "right" if table.equals(whole) else "other values"
+
+
+def main(first: int, last: int) -> None:
+    warnings.simplefilter("ignore")  # a flipped name may come twice
+    whole = columns()
+    body = stream_of(whole)
+    counts: Counter[str] = Counter()
+    for seed in range(first, last):
+        chance = random.Random(seed)  # noqa: S311 - the same streams in every run
+        flipped = bytearray(body)
+        for _ in range(chance.choice([1, 1, 2, 8])):
+            flipped[chance.randrange(len(body))] ^= 1 << chance.randrange(8)
+        counts[outcome(bytes(flipped), whole)] += 1
+    sys.stdout.write(json.dumps(counts))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

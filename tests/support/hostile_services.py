@@ -1,0 +1,52 @@
+"""Services whose names, keys, steps and failures are hostile: ``python hostile_services.py --fd N`` serves them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import restate
+from restate import InvocationRetryPolicy, ObjectContext, TerminalError, WorkflowContext
+
+from restate_lab.demo.host import serve_inherited
+
+MOMENT = timedelta(milliseconds=200)
+SELDOM = InvocationRetryPolicy(initial_interval=timedelta(hours=1), max_interval=timedelta(hours=1))
+
+victim = restate.VirtualObject("Victim", inactivity_timeout=MOMENT)
+signing = restate.Workflow("Signing", inactivity_timeout=MOMENT)
+
+
+@victim.handler()
+async def hold(ctx: ObjectContext, words: str) -> str:
+    """Set state, take a step of a hostile name, and hold the key."""
+    ctx.set(words[:200], words)
+    await ctx.run_typed(words[:200], lambda: words)
+    return str(await ctx.awakeable(type_hint=str)[1])
+
+
+@victim.handler()
+async def take(ctx: ObjectContext, words: str) -> str:
+    """Wait for the key."""
+    return words
+
+
+@victim.handler(kind="shared")
+async def fail(ctx: restate.ObjectSharedContext, words: str) -> str:
+    """End in a failure of hostile words."""
+    raise TerminalError(words)
+
+
+@victim.handler(kind="shared", invocation_retry_policy=SELDOM)
+async def retry(ctx: restate.ObjectSharedContext, words: str) -> str:
+    """Fail in hostile words, and wait for the next attempt."""
+    raise ValueError(words)
+
+
+@signing.main()
+async def run(ctx: WorkflowContext, words: str) -> str:
+    """Wait for a promise of a hostile name."""
+    return str(await ctx.promise(words[:200], type_hint=str).value())
+
+
+if __name__ == "__main__":
+    serve_inherited(restate.app(services=[victim, signing]))

@@ -1,0 +1,117 @@
+"""A source made for tests: it answers panels from frames that a test sets, slowly or with an error if it says so."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+__all__ = ["LiveSource", "MadeSource", "invocations"]
+
+COLUMNS = {
+    "id": "str", "target": "str", "target_service_name": "str", "target_handler_name": "str",
+    "target_service_key": "str", "target_service_ty": "str", "status": "str", "created_at": "datetime64[ms, UTC]",
+    "modified_at": "datetime64[ms, UTC]", "scheduled_start_at": "datetime64[ms, UTC]",
+    "completed_at": "datetime64[ms, UTC]", "retry_count": "Int64", "next_retry_at": "datetime64[ms, UTC]",
+    "error_code": "str", "failure": "str", "deployment_id": "str", "invoked_by_id": "str", "journal_size": "Int64",
+}  # fmt: skip
+EMPTY = {
+    "FROM sys_service": pd.DataFrame({"name": pd.Series(["agent", "Payments"], dtype="str")}),
+    "FROM last_errors": pd.DataFrame({"id": [], "error_code": [], "failure": []}, dtype="str"),
+}
+
+
+def invocations(*rows: Mapping[str, Any]) -> pd.DataFrame:
+    """Return rows as a selection gives them; ``id`` may be a number, and what is not given is null."""
+    full = [
+        {"target": "agent/run", "status": "running", "created_at": datetime(2026, 11, 25, tzinfo=UTC)} | dict(row)
+        for row in rows
+    ]
+    for row in full:
+        if isinstance(row["id"], int):
+            row["id"] = f"inv_1{row['id']:033}"
+    return pd.DataFrame(full, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a panel reads of a connection's settings."""
+
+    admin_url: str = "http://127.0.0.1:1"
+
+
+class MadeSource:
+    """A Source over one frame of invocations; ``asked`` has the statements, ``fails`` the error that it raises."""
+
+    name = "made"
+    version = "1.7.12"
+    now = datetime(2026, 11, 25, 4, tzinfo=UTC)
+
+    def __init__(self, frame: pd.DataFrame, *, vqueues: bool = False) -> None:
+        self.features = {"vqueues": vqueues}
+        self.frame = frame
+        self.asked: list[tuple[str, Mapping[str, Any]]] = []
+        self.fails: Exception | None = None
+        self.on_ask: Callable[[], object] = lambda: None
+        self.at_once = 0
+        self.most_at_once = 0
+        self._lock = threading.Lock()
+
+    def sql(
+        self,
+        statement: str,
+        /,
+        *,
+        params: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        max_bytes: int | None = None,
+        dtype_backend: object = None,
+        progress: object = None,
+        **named: Any,
+    ) -> pd.DataFrame:
+        with self._lock:
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            return self._answer(statement, dict(params or {}) | named)
+        finally:
+            with self._lock:
+                self.at_once -= 1
+
+    def _answer(self, statement: str, params: dict[str, Any]) -> pd.DataFrame:
+        self.asked.append((statement, params))
+        self.on_ask()
+        if self.fails is not None:
+            raise self.fails
+        for text, frame in EMPTY.items():
+            if text in statement and "sys_invocation_status s" not in statement:
+                return frame.copy()
+        if "count(*)" in statement:
+            return pd.DataFrame({"n": [len(self.frame)]})
+        return self.frame.head(params["limit"]).copy()
+
+    def arrow(self, statement: str, /, **named: Any) -> pa.Table:
+        raise NotImplementedError
+
+    def stream(self, statement: str, /, **named: Any) -> AbstractContextManager[pa.RecordBatchReader]:
+        raise NotImplementedError
+
+    def tables(self) -> pd.DataFrame:
+        raise NotImplementedError
+
+
+class LiveSource(MadeSource):
+    """One that panels take for a live connection: it has a transport, which nobody here uses."""
+
+    transport = object()
+    settings = Settings()
+
+    def __init__(self, frame: pd.DataFrame, *, read_only: bool = False) -> None:
+        super().__init__(frame)
+        self.read_only = read_only

@@ -1,0 +1,67 @@
+"""An IPython shell in this process, with what it changes of the process put back afterwards."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from IPython.core.completer import provisionalcompleter
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one cell gave: its value, the error that ended it, and what was shown."""
+
+    value: Any
+    error: BaseException | None
+    shown: str
+
+
+class Shell:
+    """Runs cells as a notebook does."""
+
+    def __init__(self, ip: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:
+        self.ip = ip
+        self._capsys = capsys
+
+    def run(self, cell: str) -> Cell:
+        """Run a cell, and return what came of it."""
+        self._capsys.readouterr()
+        ran = self.ip.run_cell(cell)
+        shown = self._capsys.readouterr()
+        return Cell(ran.result, ran.error_before_exec or ran.error_in_exec, shown.out + shown.err)
+
+    def complete(self, text: str) -> list[str]:
+        """Return what may stand at the | in the text, in the order in which it is offered, with its type."""
+        at = text.index("|")
+        with provisionalcompleter():
+            found = list(self.ip.Completer.completions(text.replace("|", "", 1), at))
+        assert len({(each.start, each.end) for each in found}) <= 1
+        return [f"{each.text} {each.type}" for each in found]
+
+
+@contextmanager
+def shell(capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
+    """Give a shell without a history and without colours."""
+    config = Config()
+    config.HistoryManager.enabled = False
+    config.InteractiveShell.colors = "nocolor"
+    config.Completer.use_jedi = False
+    before = {name: getattr(builtins, name, None) for name in ("display", "__IPYTHON__")}
+    hook = sys.excepthook
+    ip = InteractiveShell(config=config)
+    try:
+        yield Shell(ip, capsys)
+    finally:
+        ip.restore_sys_module_state()
+        sys.excepthook = hook
+        for name, value in before.items():
+            if value is None:
+                delattr(builtins, name)

@@ -1,0 +1,53 @@
+"""Services that carry secrets in every place a cluster keeps: ``python vault_services.py --fd N`` serves them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import restate
+from restate import Context, InvocationRetryPolicy, ObjectContext, TerminalError, WorkflowContext
+
+from restate_lab.demo.host import serve_inherited
+
+SOON = timedelta(milliseconds=100)
+RARELY = InvocationRetryPolicy(initial_interval=timedelta(hours=1), max_interval=timedelta(hours=1))
+
+vault = restate.VirtualObject("Vault", inactivity_timeout=SOON)
+till = restate.Service("Till", inactivity_timeout=SOON)
+order = restate.Workflow("Order", inactivity_timeout=SOON)
+
+
+@vault.handler()
+async def keep(ctx: ObjectContext, secret: dict[str, Any]) -> dict[str, Any]:
+    """Write it to state, and hand it on with a header."""
+    ctx.set("kept", secret)
+    return await ctx.object_call(echo, key=ctx.key(), arg=secret, headers={"x-api-key": secret["token"]})
+
+
+@vault.handler(kind="shared")
+async def echo(ctx: ObjectContext, secret: dict[str, Any]) -> dict[str, Any]:
+    """Say it back, out of a step."""
+    return await ctx.run_typed("say", lambda: secret)
+
+
+@till.handler()
+async def refuse(ctx: Context, secret: dict[str, Any]) -> None:
+    """End in a failure that tells."""
+    raise TerminalError(f"declined {secret['failure']}", status_code=402)
+
+
+@till.handler(invocation_retry_policy=RARELY)
+async def stumble(ctx: Context, secret: dict[str, Any]) -> None:
+    """Fail with a message that tells, and be tried again much later."""
+    raise RuntimeError(f"cannot reach {secret['failure']}")
+
+
+@order.main()
+async def run(ctx: WorkflowContext, secret: dict[str, Any]) -> None:
+    """Keep it in a promise."""
+    await ctx.promise("paid").resolve(secret)
+
+
+if __name__ == "__main__":
+    serve_inherited(restate.app(services=[vault, till, order]))
