@@ -3,6 +3,7 @@
 | front end | tried | what was seen |
 |---|---|---|
 | JupyterLab 4 in Chromium | in every run of the tests | everything |
+| Notebook 7.6 in Chromium | by hand | panel, filters, an opened invocation, plan, reason, resume, shortcuts |
 | notebooks exported to HTML | in every run of the tests | static tables of what the panels held |
 | a terminal (IPython) | by hand | cards and panels are one line; frames, plots and magics work |
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from datetime import datetime
 from threading import Event
 from typing import Any
 
@@ -12,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from restate_lab.errors import RestateLabError
-from restate_lab.source import DtypeBackend, Source
+from restate_lab.source import Around, DtypeBackend, Source
 
 __all__ = ["Closed", "QuietSource", "is_live"]
 
@@ -28,7 +27,7 @@ def is_live(source: Source) -> bool:
     return hasattr(source, "transport")
 
 
-class QuietSource:
+class QuietSource(Around):
     """The same source, for a panel's threads: what it reads shows no progress and ends when ``closed`` is set.
 
     ``timeout`` is in seconds for each read, unless the reader gives one. A query that sends rows ends at once; one that
@@ -36,33 +35,9 @@ class QuietSource:
     """
 
     def __init__(self, source: Source, closed: Event, *, timeout: float = LIMIT) -> None:
-        self._source = source
+        super().__init__(source)
         self._timeout = timeout
         self._progress: Any = _UntilClosed(closed) if is_live(source) else False
-
-    @property
-    def name(self) -> str:
-        """Return the source's name."""
-        return self._source.name
-
-    @property
-    def version(self) -> str:
-        """Return the source's version."""
-        return self._source.version
-
-    @property
-    def features(self) -> Mapping[str, bool]:
-        """Return the source's features."""
-        return self._source.features
-
-    @property
-    def now(self) -> datetime:
-        """Return the source's moment."""
-        return self._source.now
-
-    def tables(self) -> pd.DataFrame:
-        """Return the source's tables."""
-        return self._source.tables()
 
     def sql(
         self,
