@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from restate_lab.audit import AuditLog
+from restate_lab.client.asked import note_asked
 from restate_lab.client.card import COUNT_LIMIT, StatusCard, counts_sql
 from restate_lab.client.frames import to_frame
 from restate_lab.client.names import with_suggestions
@@ -132,7 +133,8 @@ class Lab:
         ``:name`` in the statement takes its value from ``params`` or from a keyword; ``IN :ids`` takes a list.
         ``timeout`` is in seconds for the whole call, ``max_bytes`` in Arrow bytes; None means the connection's.
         ``dtype_backend=None`` gives exact, plain types and UTC times; the other two are pandas' own.
-        ``progress=False`` never shows the line that otherwise appears after a second.
+        ``progress=False`` never shows the line that otherwise appears after a second. ``frame.attrs`` has ``sql`` and
+        ``params``.
 
         Raises:
             StatementError, ParameterError: not sent.
@@ -141,7 +143,8 @@ class Lab:
             ResultTooLarge, TimedOut, Unreachable, AccessDenied, RateLimited
         """
         with self._answer(statement, params, named, timeout, self._limit(max_bytes), progress) as answer:
-            return to_frame(answer.table(), dtype_backend)
+            frame = to_frame(answer.table(), dtype_backend)
+        return note_asked(frame, statement, {**(params or {}), **named})
 
     def arrow(
         self,

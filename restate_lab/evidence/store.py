@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import fs
 
+from restate_lab.client.asked import note_asked
 from restate_lab.client.frames import distinct, to_frame
 from restate_lab.client.names import with_suggestions
 from restate_lab.client.statement import bind
@@ -128,7 +129,7 @@ class Evidence:
             ResultTooLarge, TimedOut
         """
         table = self.arrow(statement, params=params, timeout=timeout, max_bytes=max_bytes, progress=progress, **named)
-        return to_frame(table, dtype_backend)
+        return note_asked(to_frame(table, dtype_backend), statement, {**(params or {}), **named})
 
     def arrow(
         self,

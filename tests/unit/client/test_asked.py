@@ -1,0 +1,49 @@
+"""What a frame remembers of what it was asked with."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from restate_lab.client.asked import note_asked
+from restate_lab.redact import Secret
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ("Cart", "Cart"),
+        (7, 7),
+        (0.5, 0.5),
+        (float("nan"), "nan"),
+        (None, None),
+        (True, True),
+        (datetime(2026, 11, 25, tzinfo=UTC), "2026-11-25T00:00:00+00:00"),
+        (pd.Series(["a", "b", "c", "d"]), {"count": 4, "first": ["a", "b", "c"]}),
+        (["a"], {"count": 1, "first": ["a"]}),
+        (np.int64(3), "3"),
+        (b"\x00", "b'\\x00'"),
+    ],
+)
+def test_what_is_kept_is_json(value: Any, kept: Any) -> None:
+    """Parameters stand as JSON has them; of a list its length and its beginning."""
+    frame = note_asked(pd.DataFrame(), " SELECT :x\n", {"x": value})
+    assert json.loads(json.dumps(frame.attrs)) == {"sql": "SELECT :x", "params": {"x": kept}}
+
+
+def test_it_goes_into_files(tmp_path: Path) -> None:
+    """A datetime in attrs would make to_parquet raise."""
+    frame = note_asked(pd.DataFrame({"a": [1]}), "SELECT :x", {"x": datetime.now(UTC)})
+    frame.to_parquet(tmp_path / "rows.parquet")
+    assert pd.read_parquet(tmp_path / "rows.parquet").attrs == frame.attrs
+
+
+def test_a_secret_stays_one() -> None:
+    """A masked value is kept masked."""
+    assert "canary" not in str(note_asked(pd.DataFrame(), "SELECT :x", {"x": Secret("canary")}).attrs)
