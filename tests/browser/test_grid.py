@@ -62,8 +62,41 @@ def test_a_million_rows(page: LabPage, notebooks: Path, screenshots: Path) -> No
     _selects_with_the_mouse(page, grid)
     _selects_with_the_keyboard(page, grid)
     _keeps_the_selection(page, grid)
+    _chooses_columns(page, grid)
+    _widens_a_column(page, grid)
     _pictures(page, grid, screenshots)
     assert page.console_errors == []
+
+
+def _chooses_columns(page: LabPage, grid: GridOnPage) -> None:
+    """Untick a column: it goes, and comes back where it was."""
+    shown = page.value("grid.columns")
+    chooser = grid.root.locator(".rl-chooser")
+    chooser.locator("summary").click()
+    chooser.get_by_label("target", exact=True).uncheck()
+    expect(grid.header("target")).to_have_count(0)
+    page.wait_for_value("grid.columns", [name for name in shown if name != "target"])
+    chooser.get_by_label("target", exact=True).check()
+    expect(grid.header("target")).to_have_count(1)
+    page.wait_for_value("grid.columns", shown)
+    chooser.locator("summary").click()
+
+
+def _widens_a_column(page: LabPage, grid: GridOnPage) -> None:
+    """Drag the edge of a header: its column gets as much wider."""
+    header = grid.header("target")
+    before = header.bounding_box()
+    header.locator(".rl-handle").hover()
+    edge = header.locator(".rl-handle").bounding_box()
+    assert before
+    assert edge
+    page.page.mouse.down()
+    page.page.mouse.move(edge["x"] + edge["width"] / 2 + 60, edge["y"] + 5, steps=4)
+    page.page.mouse.up()
+    page.page.wait_for_timeout(500)  # until the kernel has said so, too
+    after = header.bounding_box()
+    assert after
+    assert abs(after["width"] - before["width"] - 60) <= 2
 
 
 def _scrolls(grid: GridOnPage) -> None:

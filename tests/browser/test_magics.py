@@ -17,6 +17,7 @@ CELLS = (
     "%%restate\nSELECT id FROM sys_invocation\nWHERE target_service_name = :service ORDR BY id",
     f"%restate --timeout 4 {ENDLESS} WHERE value % 7 = 8",
     "",
+    "",
 )
 
 
@@ -36,6 +37,7 @@ def test_magics_in_jupyterlab(page: LabPage, notebooks: Path, newest: Cluster, s
     assert "Traceback" not in error.inner_text()
     _shows_a_bar(page, screenshots)
     _completes(page, screenshots)
+    _completes_questions(page, screenshots)
 
 
 def _shows_a_bar(page: LabPage, screenshots: Path) -> None:
@@ -71,3 +73,19 @@ def _completes(page: LabPage, screenshots: Path) -> None:
     if offered.count():
         page.page.keyboard.press("Enter")
     expect(editor).to_contain_text(f"s.{name}")
+
+
+def _completes_questions(page: LabPage, screenshots: Path) -> None:
+    """Expect the names of the questions that fit inside of the quotes of rl.ask."""
+    page.command("notebook:enter-command-mode")
+    page.page.evaluate("() => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = 6; }")
+    page.command("notebook:enter-edit-mode")
+    page.page.keyboard.type('rl.ask(lab, "retry')
+    page.page.keyboard.press("Tab")
+    offered = page.page.locator(".jp-Completer-item:visible")
+    expect(offered).to_have_count(2)
+    page.page.screenshot(path=screenshots / "magics-questions.png")
+    offered.filter(has_text="retry_storm_ids").click()
+    expect(page.page.locator(".jp-CodeCell").nth(6).locator(".cm-content")).to_contain_text(
+        'rl.ask(lab, "retry_storm_ids'
+    )
