@@ -69,8 +69,9 @@ def on_axis(times: pd.Series) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 def time_axis(axis: Axis, tz: tzinfo, *, few: bool = False) -> None:
     """Mark an axis with moments in the zone, and say which zone it is; with ``few`` marks where there is no room."""
-    # matplotlib leaves its dates without types
-    locator = AutoDateLocator(tz=tz, minticks=2 if few else 5, maxticks=4 if few else 8)  # type: ignore[no-untyped-call]
+    # Its widest step is 30 of a unit: where those do not reach the fewest marks of the next unit, it warns of a gap.
+    least, most = (2, 5) if few else (4, 9)
+    locator = AutoDateLocator(tz=tz, minticks=least, maxticks=most)  # type: ignore[no-untyped-call] # without types
     axis.set_major_locator(locator)
     formatter = ConciseDateFormatter(locator, tz=tz)  # type: ignore[no-untyped-call]
     axis.set_major_formatter(formatter)
