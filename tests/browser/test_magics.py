@@ -15,7 +15,7 @@ CELLS = (
     "%restate",
     "%%restate -o mine\nSELECT id, target, status\nFROM sys_invocation WHERE target_service_name = :service;",
     "%%restate\nSELECT id FROM sys_invocation\nWHERE target_service_name = :service ORDR BY id",
-    f"%restate --timeout 4 {ENDLESS} WHERE value % 7 = 8",
+    f"%restate --timeout 9 {ENDLESS} WHERE value % 7 = 8",
     "",
     "",
 )
@@ -45,10 +45,10 @@ def _shows_a_bar(page: LabPage, screenshots: Path) -> None:
     cell = page.page.locator(".jp-CodeCell").nth(4)
     page.page.evaluate("() => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = 4; }")
     page.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-cell'); }")
-    expect(cell.locator("progress")).to_be_visible(timeout=10_000)
+    expect(cell.locator("progress")).to_be_visible(timeout=60_000)
     expect(cell).to_contain_text("query: 0 rows")
     page.page.screenshot(path=screenshots / "magics-bar.png")
-    expect(cell).to_contain_text("TimedOut: ", timeout=20_000)
+    expect(cell).to_contain_text("TimedOut: ", timeout=60_000)
     expect(cell.locator("progress")).to_have_count(0)
     page.page.screenshot(path=screenshots / "magics.png")
 

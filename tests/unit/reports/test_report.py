@@ -85,7 +85,11 @@ def test_things_that_need_no_cluster(thing: Any, parts: list[type]) -> None:
     assert [type(each) for each in section.parts] == parts
 
 
-@pytest.mark.parametrize("thing", [1, None, b"bytes", [1], {"a": 1}, object(), Report("r"), rl, print], ids=repr)
+@pytest.mark.parametrize(
+    "thing",
+    [1, None, b"bytes", [1], {"a": 1}, object(), Report("r"), rl, print],
+    ids=lambda thing: type(thing).__name__,
+)
 def test_other_things_are_refused(thing: Any) -> None:
     """What a report cannot show is an error that says what it takes."""
     with pytest.raises(ArgumentError, match=r"a report cannot show a \w+: give a frame"):
