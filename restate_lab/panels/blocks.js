@@ -1,12 +1,5 @@
 // Blocks of text, each under its title. Texts are set as text, never as HTML; blocks.py says what a block is.
 
-function make(tag, name, text = "") {
-  const element = document.createElement(tag);
-  element.className = name;
-  element.textContent = text;
-  return element;
-}
-
 /** Copy a block's text; where that is not allowed, select it, so that the reader's own keys copy it. */
 async function copy(button, pre) {
   const isCopied = await navigator.clipboard?.writeText(pre.textContent).then(() => true, () => false);
@@ -17,29 +10,25 @@ async function copy(button, pre) {
 
 function draw(block) {
   const head = make("div", "rl-block-head");
-  head.append(make("span", "rl-block-title", block.title));
+  head.append(make("span", "rl-block-title", {}, block.title));
   const isMono = block.code || block.value;
-  const body = make(isMono ? "pre" : "div", isMono ? "rl-block-mono" : "rl-block-text", block.text);
+  const body = make(isMono ? "pre" : "div", isMono ? "rl-block-mono" : "rl-block-text", {}, block.text);
   if (isMono) body.tabIndex = 0; // so that the keyboard can scroll it
   if (block.code) {
-    const button = make("button", "rl-block-copy", "Copy");
-    button.type = "button";
-    button.setAttribute("aria-label", `Copy: ${block.title}`);
+    const label = `Copy: ${block.title}`;
+    const button = make("button", "rl-block-copy", { type: "button", "aria-label": label }, "Copy");
     button.addEventListener("click", () => copy(button, body));
     head.append(button);
   }
-  const section = make("section", "rl-block");
-  section.dataset.tone = block.tone;
-  section.dataset.value = block.value;
-  section.setAttribute("aria-label", block.title || "text");
+  const label = { "data-tone": block.tone, "data-value": block.value, "aria-label": block.title || "text" };
+  const section = make("section", "rl-block", label);
   if (block.title || block.code) section.append(head);
   section.append(body);
   return section;
 }
 
 function render({ model, el }) {
-  const root = make("div", "rl-blocks");
-  root.setAttribute("aria-live", "polite");
+  const root = make("div", "rl-blocks", { "aria-live": "polite" });
   el.append(root);
   const show = () => {
     root.classList.toggle("rl-columns", model.get("side_by_side"));

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import Any, Literal
 
 import anywidget
 import traitlets
 
+from restate_lab.panels.browser_files import joined
 from restate_lab.panels.grid_cells import FULL, visible
 
 __all__ = ["Block", "Blocks", "Tone"]
 
-_HERE = Path(__file__).parent
 _TEXT = "font:12px/1.5 var(--jp-ui-font-family,system-ui,sans-serif);margin:4px 0"
 _PRE = "white-space:pre-wrap;overflow-wrap:anywhere;max-height:260px;overflow:auto;margin:2px 0"
 
@@ -35,8 +34,8 @@ class Block:
 class Blocks(anywidget.AnyWidget):
     """Show blocks of text; from any thread. ``side_by_side`` sets values beside each other where there is room."""
 
-    _esm = (_HERE / "blocks.js").read_text("utf-8")
-    _css = (_HERE / "blocks.css").read_text("utf-8")
+    _esm = joined("elements.js", "blocks.js")
+    _css = joined("blocks.css")
 
     blocks = traitlets.List(traitlets.Dict()).tag(sync=True)
     side_by_side = traitlets.Bool(default_value=False).tag(sync=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -16,14 +15,13 @@ import anywidget
 import pandas as pd
 
 from restate_lab.errors import ArgumentError
+from restate_lab.panels.browser_files import joined
 from restate_lab.panels.grid_conversation import Conversation, Face, cut_off
 from restate_lab.panels.grid_model import GridModel
 from restate_lab.panels.grid_static import static_table
 from restate_lab.panels.grid_table import Arrangement
 
 __all__ = ["Grid"]
-
-_HERE = Path(__file__).parent
 
 
 class Grid(anywidget.AnyWidget):
@@ -38,8 +36,17 @@ class Grid(anywidget.AnyWidget):
         ArgumentError: the frame has no such column, a null or a repeated id in it, or a column without a usable name.
     """
 
-    _esm = (_HERE / "grid.js").read_text("utf-8")
-    _css = (_HERE / "grid.css").read_text("utf-8")
+    _esm = joined(
+        "elements.js",
+        "grid_rows.js",
+        "grid_columns.js",
+        "grid_filter.js",
+        "grid_detail.js",
+        "grid_lines.js",
+        "grid_hands.js",
+        "grid.js",
+    )
+    _css = joined("colours.css", "grid.css")
 
     def __init__(
         self,

@@ -6,19 +6,11 @@ const SLOW = 2_000; // ms after which waiting is said
 const PANEL = ".rl-panel";
 const TYPED = "input:not([type=checkbox]):not([type=radio]), textarea, select";
 
-function make(tag, name, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  if (name) element.className = name;
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children);
-  return element;
-}
-
 class HeadView {
   constructor(model, el) {
     this.model = model;
     this.el = el;
-    this.id = Array.from(crypto.getRandomValues(new Uint32Array(3)), (n) => n.toString(36)).join("");
+    this.id = newName();
     this.abort = new AbortController();
     this.inSight = null;
     this.inWindow = false;

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import anywidget
 import traitlets
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from restate_lab.panels.browser_files import joined
 from restate_lab.panels.grid_cells import FULL, visible
 from restate_lab.panels.grid_views import Views
 
 __all__ = ["Head"]
 
-_HERE = Path(__file__).parent
 _View = Annotated[str, Field(min_length=1, max_length=40)]
 
 
@@ -60,8 +59,8 @@ class Head(anywidget.AnyWidget):
     (with a bool) and ``on_shown`` (with a bool) are called in the kernel's main thread and must not raise.
     """
 
-    _esm = (_HERE / "head.js").read_text("utf-8")
-    _css = (_HERE / "panel.css").read_text("utf-8")
+    _esm = joined("elements.js", "head.js")
+    _css = joined("colours.css", "panel.css")
 
     heading = traitlets.Unicode("").tag(sync=True)
     place = traitlets.Unicode("").tag(sync=True)

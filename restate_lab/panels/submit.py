@@ -7,7 +7,6 @@ would give half a reason, or half a value.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import anywidget
@@ -15,9 +14,9 @@ import ipywidgets as widgets
 import traitlets
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-__all__ = ["Submit"]
+from restate_lab.panels.browser_files import joined
 
-_HERE = Path(__file__).parent
+__all__ = ["Submit"]
 
 
 class _Press(BaseModel):
@@ -35,7 +34,7 @@ class Submit(anywidget.AnyWidget):
     last press has changed.
     """
 
-    _esm = (_HERE / "submit.js").read_text("utf-8")
+    _esm = joined("submit.js")
 
     description = traitlets.Unicode("").tag(sync=True)
     tooltip = traitlets.Unicode("").tag(sync=True)
