@@ -30,8 +30,39 @@ or a cut is an error that says so; give the balancer a longer timeout for `/quer
 **Bulk actions.** Plans use the batch endpoint of the web UI, 1,000 ids a call, where the server has it, and single
 calls where a gateway has closed it; the outcome is the same frame. `rl.ACTIONS` has the table.
 
-**Thirty million rows.** The server's scan grows by about 1.2 µs a row for fifteen columns, so a full read of 30 million
-takes most of a minute and several gigabytes: filter on the server, group on the server, or stream to Parquet by service
-or by day. Panels and the doctor's samples stay at 10,000 to 20,000 rows and say what they left out. Shorten retention
-for handlers that nobody looks at: completed rows are most of a big table.
+**What it costs at a million invocations.** Measured on 1,003,000 invocations (987,000 scheduled, 12,000 completed,
+4,000 suspended) on a 1.7.12 server that shares two cores with the toolkit. One unit is what `curl` needs for fifteen
+columns of all rows, 0.9 s there; `tests/benchmarks/load.py` measures it on yours.
+
+| what | units | memory above the start |
+|---|---|---|
+| `lab.sql`, fifteen columns of all rows | 1.2 | 256 MiB, 1.2 times the bytes |
+| `lab.to_parquet`, the same | 1.4 | 78 MiB, whatever the rows |
+| the card, `rl.OverviewPanel`, `rl.ask(lab, "overview")` | 0.6 | 4 MiB |
+| `rl.InvocationsPanel(lab)`; of one service | 1.4; 0.7 | 9 MiB |
+| `rl.doctor(lab)` | 2.5 | 37 MiB |
+| `rl.waits(lab)`, 4,000 waiting | 1.5 | |
+| `rl.freeze(lab, path, service=…)`, 4,000 invocations with journals | 2.2 | 21 MiB |
+| questions that scan | 0.2 to 1.2 | |
+| `largest_payloads`, `oldest_unmoved`, `open_awakeables` | 1.7 to 2.2 | |
+| `rl.why(lab, id)`, `rl.journal(lab, id)` | below 0.1 | |
+
+**Thirty million.** All of this grows in a straight line with the rows, but `why` and `journal`, which read by id.
+Reckoned from the table, for a server of that size and speed:
+
+| what | at 30 million | what keeps it usable |
+|---|---|---|
+| one unit | 28 s | more nodes, and `batch_size` 8192: two thirds of it |
+| `lab.sql`, everything | 34 s, 7.5 GiB | stopped at `max_bytes`, after 9 million: filter or group there, or stream |
+| `lab.to_parquet`, everything | 40 s, 80 MiB | service by service, or day by day (`created_at`) |
+| the card | 16 s | says after 2 s that it could not count; `rl.ask(lab, "overview")` counts |
+| `rl.InvocationsPanel(lab)` | 39 s, then every 7 min | `service=`, `status=`; `refresh=None` and its button |
+| `rl.doctor(lab)` | 70 s | `budget="5m"`: within its 60 s the last checks are not made, and it says so |
+| the slowest questions | 60 s | `timeout` is 120 s for each; `service=` does not make them scan less, only send less |
+| `rl.freeze(lab, path)` | minutes | `service=`, `since=`, `tables=` |
+
+What a server is slow at, it is slow at for everybody: scans share its cores with its work. On a big cluster let one
+person look at the whole, and others by id or by service. Panels and the doctor's samples stay at 10,000 to 20,000
+invocations and say what they left out. Shorten retention for handlers that nobody looks at: completed rows are most
+of a big table.
 """
