@@ -1,8 +1,8 @@
 """What stays behind after very many calls: ``soak.py --rows 2000 --times 10000``.
 
 So many queries, and then as many refreshes of an open InvocationsPanel, in one process; after each tenth the memory,
-threads, sockets, open files and live widgets are counted. The first tenth warms up; what is there at the end beside
-what was there then should be the same. Linux only.
+threads, sockets, open files, live widgets and comms are counted. The first tenth warms up; what is there at the end
+should be what was there then. Linux only.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import comm
 import ipywidgets
 import psutil
 from peaks import resident
@@ -57,7 +58,7 @@ def _soaked(what: str, call: Callable[[], object], times: int) -> list[str]:
     ]
     sys.stdout.write(f"{table((what, *counts[0]), rows)}\n\n")
     first, last = counts[0], counts[-1]
-    whole = ("threads", "sockets", "files", "widgets")
+    whole = ("threads", "sockets", "files", "widgets", "comms")
     said = [f"{name}: {first[name]:g} → {last[name]:g}" for name in whole if last[name] > first[name]]
     if last["MiB"] > first["MiB"] * 1.1 + 5:
         said.append(f"memory: {first['MiB']:.0f} → {last['MiB']:.0f} MiB")
@@ -73,6 +74,7 @@ def _counted() -> dict[str, float]:
         "sockets": len(process.net_connections()),
         "files": process.num_fds(),
         "widgets": sum(isinstance(each, ipywidgets.Widget) for each in gc.get_objects()),
+        "comms": len(comm.get_comm_manager().comms),
     }
 
 
