@@ -122,7 +122,30 @@ class _Connection:
             request.method, request.url.raw_path.decode("ascii"), skip_host=True, skip_accept_encoding=True
         )
         self._put_headers(request)
-        self._http.endheaders(request.read() or None)
+        try:
+            self._http.endheaders(request.read() or None)
+        except TimeoutError:
+            raise
+        except OSError as broken:
+            return self._early_answer(broken)
+        return self._answer()
+
+    def _early_answer(self, broken: OSError) -> http.client.HTTPResponse:
+        """Return the refusal with which a server hung up on a request before its end, or raise what broke it.
+
+        Who lacks the end of a request has not acted on it. Success says that he has, so it cannot be its answer.
+        """
+        try:
+            answer = self._answer()
+        except (OSError, http.client.HTTPException):
+            raise broken from None
+        if answer.status < 300:
+            answer.close()
+            raise broken
+        answer.will_close = True
+        return answer
+
+    def _answer(self) -> http.client.HTTPResponse:
         answer = self._http.getresponse()
         if self._reader is not None and self._reader.ended:  # http.client takes cut headers for whole ones
             answer.close()
