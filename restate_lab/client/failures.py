@@ -23,7 +23,9 @@ from restate_lab.errors import (
     Unreachable,
 )
 
-__all__ = ["Refusal", "failure", "no_answer", "passes_by_itself", "read_refusal", "retry_after", "routing"]
+__all__ = [
+    "Refusal", "failure", "no_answer", "nodes_change", "passes_by_itself", "read_refusal", "retry_after", "routing",
+]  # fmt: skip
 
 _REFUSALS: dict[int, type[RequestRefused]] = {404: NotFound, 409: Conflict, 410: Conflict, 425: Conflict}
 # What nodes say for some seconds when one of them is lost or comes back; no other 500 passes by itself.
@@ -93,9 +95,12 @@ def retry_after(response: httpx.Response) -> float | None:
 
 def passes_by_itself(refusal: Refusal) -> bool:
     """Tell whether a read may be sent again: limits, gateways, and a node that has just gone or come back."""
-    if refusal.status == 500:
-        return any(sign in refusal.reason for sign in _NODES_CHANGE)
-    return refusal.status in {429, 502, 503, 504}
+    return refusal.status in {429, 502, 503, 504} or nodes_change(refusal)
+
+
+def nodes_change(refusal: Refusal) -> bool:
+    """Tell whether this is said because a node has just gone or come back."""
+    return refusal.status == 500 and any(sign in refusal.reason for sign in _NODES_CHANGE)
 
 
 def routing(reason: str) -> Literal["not taken", "lost"] | None:

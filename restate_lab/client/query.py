@@ -53,6 +53,7 @@ def ask(
             "/query",
             timeout=limit,
             tick=meter.show,
+            is_query=True,
             headers={"accept": ARROW, "content-type": "application/json"},
             # httpx before 0.28 escapes what is not ASCII, which would outgrow the size that bind() counted
             content=json.dumps({"query": statement}, ensure_ascii=False).encode(),

@@ -22,6 +22,7 @@ from typing import Any
 import httpx
 
 from restate_lab.audit import AuditLog
+from restate_lab.client.comeback import Comeback, was_away
 from restate_lab.client.failures import (
     Refusal,
     failure,
@@ -40,6 +41,7 @@ __all__ = ["Record", "Transport"]
 
 RETRY_FOR = 10.0  # seconds, for reads
 _QUIET_WAIT = 2.0  # seconds; a longer one is shown
+_SLICE = 0.25  # seconds between two ticks
 _LOST_ANSWER = {502, 504}  # a gateway says so after it has passed the request on
 _BROKEN = (httpx.TransportError, httpx.DecodingError)  # what reading an answer's body raises
 
@@ -80,6 +82,7 @@ class Transport:
         self.read_only = read_only
         self.timeout = timeout
         self.audit = audit
+        self._comeback = Comeback()
         self.closed: set[str] = set()
         """Ways that this connection has found closed, by who asked; kept so that each is tried once."""
         base, network = _network(address, ca)
@@ -113,11 +116,17 @@ class Transport:
         timeout: float | None = None,
         retry_for: float = RETRY_FOR,
         tick: Callable[[], None] | None = None,
+        is_query: bool = False,
         **request: Any,
     ) -> Iterator[httpx.Response]:
-        """Give the answer with its body still to come; leaving the block ends it on the server too."""
+        """Give the answer with its body still to come; leaving the block ends it on the server too.
+
+        With ``is_query`` a server that was just away is asked once more when it has had time to catch up.
+        """
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
-        response = self._open(method, path, deadline=deadline, retry_for=retry_for, tick=tick, request=request)
+        response = self._open(
+            method, path, deadline=deadline, retry_for=retry_for, tick=tick, is_query=is_query, request=request
+        )
         try:
             yield response
         finally:
@@ -232,30 +241,47 @@ class Transport:
         deadline: float,
         retry_for: float,
         tick: Callable[[], None] | None,
+        is_query: bool,
         request: Mapping[str, Any],
     ) -> httpx.Response:
         asked = f"{method} {path}"
-        give_up = min(deadline, time.monotonic() + retry_for)
-        pause = 0.1
+        started = time.monotonic()
+        give_up = min(deadline, started + retry_for)
+        pause, may_settle = 0.1, is_query
         while True:
-            wait: float | None = None
             try:
                 response = self._send(method, path, deadline=deadline, tick=tick, request=request)
             except httpx.TransportError as error:
+                self._note(error)
                 if not _broke_before_answer(error) or time.monotonic() + pause > give_up:
                     raise self._no_answer(error, asked) from error
-                reason = str(error)
+                wait, reason = pause, str(error)
             else:
                 if response.is_success:
-                    return response
-                with closing(response), self._translated(asked):
-                    response.read()
-                refusal, wait = read_refusal(response), retry_after(response)
-                if not passes_by_itself(refusal) or time.monotonic() + (wait or pause) > give_up:
-                    raise self._failure(response, asked)
-                reason = refusal.words
-            _wait(wait or pause, asked, reason)
+                    wait, reason = self._comeback.left, "it was away until now, and may not have all its rows yet"
+                    if not may_settle or not 0 < wait < deadline - time.monotonic():
+                        return response
+                    response.close()
+                    may_settle = False
+                else:
+                    wait, reason = self._repeats(response, asked, pause, give_up)
+            _tell(wait, asked, reason, waited=time.monotonic() - started)
+            _wait(wait, tick)
             pause = min(pause * 2, 2.0)
+
+    def _repeats(self, response: httpx.Response, asked: str, pause: float, give_up: float) -> tuple[float, str]:
+        """Return in how many seconds to ask again after a refusal, and why; raise where that does not help."""
+        with closing(response), self._translated(asked):
+            response.read()
+        refusal, wait = read_refusal(response), retry_after(response) or pause
+        self._note(refusal)
+        if not passes_by_itself(refusal) or time.monotonic() + wait > give_up:
+            raise self._failure(response, asked)
+        return wait, refusal.words
+
+    def _note(self, said: httpx.TransportError | Refusal) -> None:
+        if was_away(said):
+            self._comeback.note()
 
     def _send(
         self, method: str, path: str, *, deadline: float, tick: Callable[[], None] | None, request: Mapping[str, Any]
@@ -303,10 +329,23 @@ def _broke_before_answer(error: httpx.TransportError) -> bool:
     return isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
 
 
-def _wait(seconds: float, asked: str, reason: str) -> None:
+def _tell(seconds: float, asked: str, reason: str, *, waited: float) -> None:
+    """Say to who waits why, once that takes long."""
     if seconds > _QUIET_WAIT:
         say(f"{asked}: waiting {seconds:.0f} s ({reason})")
-    time.sleep(seconds)
+    elif waited <= _QUIET_WAIT < waited + seconds:
+        say(f"{asked}: no answer yet, and it is asked again ({reason})")
+
+
+def _wait(seconds: float, tick: Callable[[], None] | None) -> None:
+    """Let some seconds pass; who has gone meanwhile says so in ``tick``."""
+    if tick is None:
+        time.sleep(seconds)
+        return
+    while seconds > 0:
+        time.sleep(min(seconds, _SLICE))
+        tick()
+        seconds -= _SLICE
 
 
 def _headers(settings: Settings, *, is_loopback: bool) -> dict[str, str]:

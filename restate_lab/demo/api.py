@@ -31,7 +31,8 @@ class Api:
         try:
             self.lab.transport.read("GET", "/health", timeout=2, retry_for=0)
             # After a restart it is healthy for a moment before "expecting a partition store" has passed.
-            self.lab.sql("SELECT count(*) AS n FROM sys_invocation_status", timeout=5, progress=False)
+            count = {"query": "SELECT count(*) AS n FROM sys_invocation_status"}
+            self.lab.transport.read("POST", "/query", json=count, timeout=5, retry_for=0)
         except RestateLabError:
             return False
         return True

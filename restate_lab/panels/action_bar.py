@@ -116,6 +116,9 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
                 self._show(self._form)
                 self._form.show(made)
                 self._say(f"The plan to {name_of(action).lower()} is below; nothing has been sent.")
+            except BaseException:
+                self._say(f"No plan to {name_of(action).lower()} was made; nothing has been sent.")
+                raise
             finally:
                 self._tell("")
 

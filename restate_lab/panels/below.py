@@ -30,7 +30,7 @@ class Below:
             return self.panel
         from restate_lab.panels.invocations import InvocationsPanel  # noqa: PLC0415 - only a click needs it
 
-        self.panel = InvocationsPanel(self._source, **filters, tz=self._tz)
+        self.panel = InvocationsPanel(self._source, **filters, tz=self._tz, wait=False)
         self.box.children = (self.panel,)
         return self.panel
 

@@ -53,7 +53,7 @@ class DeploymentsPanel(Panel):
         self._below = Below(source, tz=tz)
         self.opened: str | None = None
         self._summary = Blocks()
-        self._grid = Grid(noun="deployments", height=340, tz=tz)
+        self._grid = Grid(noun="deployments", height=340, tz=tz, is_read=False)
         self._detail = Blocks()
         self._button = widgets.Button(description="Show what is pinned", layout={"display": "none"})
         super().__init__(source, title="deployments", refresh=refresh)

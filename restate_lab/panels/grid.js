@@ -140,7 +140,7 @@ class GridView {
     this.table.setAttribute("aria-label", state.noun);
     this.table.setAttribute("aria-rowcount", state.lines + 1);
     this.table.setAttribute("aria-colcount", this.columns.shown.length + 1);
-    this.empty.textContent = state.lines ? "" : state.filter ? `Nothing matches “${state.filter}”.` : `No ${state.noun}.`;
+    this.empty.textContent = emptyWords(state);
     this.viewport.size(state.lines, state.height);
     const arranged = before && (before.sort !== state.sort || before.descending !== state.descending || before.filter !== state.filter);
     this.setTop(arranged ? 0 : this.viewport.top);
@@ -322,6 +322,13 @@ class GridView {
     if (!this.root.contains(event.target)) return;
     event.target.toggleAttribute("data-lm-suppress-shortcuts", this.isOurs(event));
   }
+}
+
+/** Return what stands in a table without rows. */
+function emptyWords(state) {
+  if (state.lines) return "";
+  if (!state.is_read) return "Not read yet.";
+  return state.filter ? `Nothing matches “${state.filter}”.` : `No ${state.noun}.`;
 }
 
 function render({ model, el }) {

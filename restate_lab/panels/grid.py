@@ -29,8 +29,9 @@ class Grid(anywidget.AnyWidget):
 
     ``key`` names the column with the ids: texts or integers, no nulls, none twice. ``noun`` is what the rows are,
     ``one`` what one of them is where the noun ends in more than an s, ``columns`` which ones are shown, ``height`` how
-    high it grows, in pixels, ``tz`` the zone of the times (tooltips have UTC). It may be used from any thread. A frame
-    is shown as it is: mask what is secret before.
+    high it grows, in pixels, ``tz`` the zone of the times (tooltips have UTC). Without ``is_read`` it says that it was
+    not read yet, until the first ``refresh``. It may be used from any thread. A frame is shown as it is: mask what is
+    secret before.
 
     Raises:
         ArgumentError: the frame has no such column, a null or a repeated id in it, or a column without a usable name.
@@ -58,14 +59,14 @@ class Grid(anywidget.AnyWidget):
         columns: Sequence[str] | None = None,
         height: int = 420,
         tz: str = "UTC",
+        is_read: bool = True,
     ) -> None:
         first = pd.DataFrame({key: pd.Series([], dtype="str")}) if frame is None else frame
         model = GridModel(first, key, _zone(tz))
         if columns is not None:
             model.choose(columns)
-        self._talk = Conversation(
-            model, Face(noun, height, tz, note=cut_off(first), one=one or noun.removesuffix("s")), self.send
-        )
+        face = Face(noun, height, tz, note=cut_off(first), one=one or noun.removesuffix("s"), is_read=is_read)
+        self._talk = Conversation(model, face, self.send)
         super().__init__()
         self.on_msg(self._receive)
 

@@ -30,8 +30,8 @@ _ASKING = said.Alive | said.Close | said.Page | said.Detail  # these leave the e
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """How the grid looks: what its rows are and what one of them is, its height in pixels, the zone's name, and what
-    stands above it.
+    """How the grid looks: what its rows are and what one of them is, its height in pixels, the zone's name, what
+    stands above it, and whether its rows were read: of those that were not, nobody knows how many there are.
     """
 
     noun: str
@@ -40,6 +40,7 @@ class Face:
     total: int | None = None
     note: str = ""
     one: str = ""
+    is_read: bool = True
 
 
 @dataclass
@@ -96,9 +97,9 @@ class Conversation:
             self.call(self.on_select, None)
 
     def set_face(self, *, total: int | None, note: str) -> None:
-        """Say how many rows the server has, and what stands above the table."""
+        """Say of rows that were read how many the server has, and what stands above the table."""
         with self.lock:
-            self.face = replace(self.face, total=total, note=note)
+            self.face = replace(self.face, total=total, note=note, is_read=True)
 
     def in_sight(self) -> bool:
         """Tell whether a reader can see a view, and call back if that has changed."""
@@ -140,6 +141,7 @@ class Conversation:
                 "height": self.face.height,
                 "zone": self.face.tz,
                 "count": self.count(),
+                "is_read": self.face.is_read,
                 "chosen": self.chosen(),
                 "note": self.above(),
             }
@@ -147,6 +149,8 @@ class Conversation:
     def count(self) -> str:
         """Return how many rows there are, and how many of them match the filter."""
         every, lines = len(self.model.table), len(self.model.order)
+        if not self.face.is_read:
+            return "not read yet"
         if self.model.arrangement.text:
             return f"{lines:,} of {every:,} {self.face.noun} match"
         return f"{every:,} {self.face.one if every == 1 else self.face.noun}"

@@ -116,7 +116,9 @@ class HeadView {
   sayWaiting() {
     if (this.busySince === null) return;
     const waited = performance.now() - this.busySince;
-    if (waited > SLOW) this.cost.textContent = `reading, ${Math.round(waited / 1000)} s so far …`;
+    if (waited <= SLOW) return;
+    const before = this.model.get("cost").split(",")[0]; // when it was read that is shown
+    this.cost.textContent = `${before && `${before} · `}reading, ${Math.round(waited / 1000)} s so far …`;
   }
 
   async copyCode() {

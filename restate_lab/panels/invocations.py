@@ -36,7 +36,8 @@ class InvocationsPanel(Panel):
     The field in the table's own bar looks through the rows that were read.
 
     ``refresh`` is how often it reads again while it is in sight: seconds, "10s", or None; never more often than ten
-    times what the last read took. ``tz`` is the zone of the times, ``height`` the table's, in pixels.
+    times what the last read took. ``tz`` is the zone of the times, ``height`` the table's, in pixels. ``wait=False``
+    reads in the background.
 
     ``frame`` has what is shown, ``selected`` the selected ids, ``sql`` and ``params`` the statement, ``opened`` the
     InvocationPanel beside the table, ``plan`` the last plan. Errors stand in the panel, and in ``error``.
@@ -66,6 +67,7 @@ class InvocationsPanel(Panel):
         refresh: float | str | None = 5.0,
         tz: str = "UTC",
         height: int = 420,
+        wait: bool = True,
     ) -> None:
         self._filters = Filters(
             status=status,  # type: ignore[arg-type] # Filters makes tuples of them
@@ -82,14 +84,14 @@ class InvocationsPanel(Panel):
             id=id,  # type: ignore[arg-type]
             limit=limit,
         )
-        self._start(source, refresh, tz, height)
+        self._start(source, refresh, tz, height, wait=wait)
 
-    def _start(self, source: Source, refresh: float | str | None, tz: str, height: int) -> None:
+    def _start(self, source: Source, refresh: float | str | None, tz: str, height: int, *, wait: bool) -> None:
         self._rows: Rows | None = None
         self._services: tuple[str, ...] | None = None
         self._tz = tz
         self.opened: InvocationPanel | None = None
-        self.grid = Grid(noun="invocations", tz=tz, height=height)
+        self.grid = Grid(noun="invocations", tz=tz, height=height, is_read=False)
         super().__init__(source, title="invocations", refresh=refresh)
         self._bar = FilterBar(self._filters, self.handled(self._apply))
         self._actions = ActionBar(source, handled=self.handled, say=self.say, acted=self._acted, label=_selected_words)
@@ -99,7 +101,10 @@ class InvocationsPanel(Panel):
         self.grid.on_select(self.handled(lambda _: self._offer()))
         self.grid.on_open(self.handled(self.open_invocation))
         self.body = (self._bar, self._actions, self._beside)
-        self.refresh()
+        if wait:
+            self.refresh()
+        else:
+            self.ask()
 
     @property
     def filters(self) -> Filters:

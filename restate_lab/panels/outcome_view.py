@@ -35,7 +35,7 @@ class OutcomeView(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         counts = outcome["outcome"].value_counts()
         words = ", ".join(f"{int(n):,} {word}" for word, n in counts.items()) or "nothing to be done"
         halt = outcome.attrs.get("halt")
-        self.summary = f"{plan.action}: {words}." + (f" It ended early: {halt}." if halt else "")
+        self.summary = f"{plan.action}: {words}." + (f" It ended early: {halt.rstrip('.')}." if halt else "")
         targets = dict(zip(plan.frame["id"], plan.frame["target"], strict=True))
         rows = outcome.assign(target=outcome["id"].map(targets))
         self._said.value = f"<b>{escape(self.summary)}</b>"

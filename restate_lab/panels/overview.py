@@ -173,6 +173,8 @@ class OverviewPanel(Panel):
 
 def _grid(columns: Any, nouns: tuple[str, str], tz: str, *, flex: str) -> Grid:
     shown = [name for name, _ in columns.values()]
-    grid = Grid(table(_NOTHING, columns), key=ROW, noun=nouns[0], one=nouns[1], columns=shown, height=340, tz=tz)
+    grid = Grid(
+        table(_NOTHING, columns), key=ROW, noun=nouns[0], one=nouns[1], columns=shown, height=340, tz=tz, is_read=False
+    )
     grid.layout.flex, grid.layout.min_width = flex, "0"
     return grid

@@ -12,7 +12,7 @@ import time
 import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html import escape
 from typing import Any
 
@@ -53,6 +53,7 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._generation = 0
         self._wrong: dict[str, str] = {}
         self._read_at: datetime | None = None
+        self._took = 0.0
         self._lost_since: datetime | None = None
         self._every = _seconds(refresh)
         frozen = not is_live(source)
@@ -196,7 +197,7 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             self._head.busy = True
             started = time.monotonic()
             try:
-                with heard_by(self.say):
+                with heard_by(self._say_while_reading):
                     self._read_and_show(started)
             except Exception as error:  # noqa: BLE001 - a panel's thread: it is shown in the panel
                 self._note_failure(error, time.monotonic() - started)
@@ -208,7 +209,8 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def _read_and_show(self, started: float) -> None:
         generation = self._generation
         found = self._read()
-        self._refresher.pace.succeeded(time.monotonic() - started)
+        self._took = time.monotonic() - started
+        self._refresher.pace.succeeded(self._took)
         self._read_at, self._lost_since = datetime.now(UTC), None
         self._head.banner = ""
         if generation == self._generation:
@@ -222,23 +224,31 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         if isinstance(error, Closed):
             return
         if not isinstance(error, LOST):
+            self._head.banner = ""
             self._tell_error("read", _words(error))
             return
         now = datetime.now(UTC)
-        self._lost_since = self._lost_since or now
-        shown = f" What is shown is of {self._read_at:%H:%M:%S}." if self._read_at else ""
+        self._lost_since = self._lost_since or now - timedelta(seconds=took)
         wait = self._refresher.pace.wait or 0.0
         self._head.show(
             "banner",
-            f"No answer from {self.source.name} since {self._lost_since:%H:%M:%S} UTC.{shown} It is asked again "
+            f"No answer from {self.source.name} since {self._lost_since:%H:%M:%S} UTC.{self._age()} It is asked again "
             f"{wait:.0f} s after {now:%H:%M:%S}, as long as this panel is in sight.\n{_words(error)}",
         )
+
+    def _say_while_reading(self, text: str) -> None:
+        """Show what a read says while it waits, until it has ended."""
+        if self._lost_since is None:
+            self._head.show("banner", f"{text}.{self._age()}")
+
+    def _age(self) -> str:
+        return f" What is shown is of {self._read_at:%H:%M:%S}." if self._read_at else ""
 
     def _cost(self) -> str:
         if self._read_at is None:
             return ""
         pace = self._refresher.pace
-        said = f"read at {self._read_at:%H:%M:%S} UTC in {_time(pace.took)}"
+        said = f"read at {self._read_at:%H:%M:%S} UTC in {_time(self._took)}"
         if pace.wait is None or pace.failures:
             return said
         return f"{said}, every {_time(pace.wait)} while in sight ({100 * pace.took / (pace.wait + pace.took):.1f} %)"

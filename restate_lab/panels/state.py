@@ -154,10 +154,16 @@ class StatePanel(Panel):
     def _make_parts(self, tz: str) -> None:
         self._bar = SearchBar(self._search, self.handled)
         self._list = Grid(
-            listed(self._objects.frame), key=ROW, noun="objects with state", one="object with state", height=300, tz=tz
+            listed(self._objects.frame),
+            key=ROW,
+            noun="objects with state",
+            one="object with state",
+            height=300,
+            tz=tz,
+            is_read=False,
         )
         self._list.columns = ["service", "key"]
-        self._values = Grid(values(None), key="key", noun="keys", height=300, tz=tz)
+        self._values = Grid(values(None), key="key", noun="keys", height=300, tz=tz, is_read=False)
         self._of = Blocks()
         self._why = Blocks(Block("", self._why_not or "", "warning"))
         self._whole = Blocks()

@@ -14,7 +14,7 @@ import pytest
 
 from restate_lab import errors
 from restate_lab.audit import AuditLog
-from restate_lab.client import transport as transport_module
+from restate_lab.client import comeback, transport as transport_module
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
 from restate_lab.redact import Secret
@@ -134,6 +134,28 @@ def test_a_read_outlives_what_passes_by_itself(
     transport = make(trouble, trouble, httpx.Response(200, text="fine"))
     assert transport.read("POST", "/query").text == "fine"
     assert len(no_waiting) == 2
+
+
+@pytest.mark.parametrize(
+    "away",
+    [
+        httpx.ConnectError("[Errno 111] Connection refused"),
+        httpx.Response(502),
+        json_error(500, "Datafusion error: External error: node N1:2 was shut down or removed"),
+    ],
+)
+def test_a_server_that_was_just_away_is_asked_once_more(
+    make: Callable[..., Transport], monkeypatch: pytest.MonkeyPatch, away: httpx.Response | Exception
+) -> None:
+    """A server that has just started answers queries with fewer rows for a moment: that answer is not taken."""
+    monkeypatch.setattr(comeback, "_SETTLES_WITHIN", 0.3)
+    transport = make(away, httpx.Response(200, text="few"), httpx.Response(200, text="all"))
+    with transport.reading("POST", "/query", is_query=True) as answer:
+        assert answer.read() == b"all"
+    with transport.reading("POST", "/query", is_query=True) as answer:  # and from then on it is trusted
+        assert answer.read() == b"all"
+    transport = make(away, httpx.Response(200, text="the only one"), httpx.Response(500))
+    assert transport.read("GET", "/version").text == "the only one"
 
 
 @pytest.mark.parametrize(

@@ -130,13 +130,16 @@ def test_errors_stand_in_the_panel_in_words(make: Callable[..., InvocationsPanel
 def test_what_is_said_below_is_shown_and_not_printed(
     make: Callable[..., InvocationsPanel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A line that a reading says to whoever waits stands in the panel."""
+    """A line that a reading says to whoever waits stands in the panel until the reading has ended."""
     panel = make(MadeSource(ROWS))
+    banners: list[str] = []
+    panel._head.observe(lambda change: banners.append(change["new"]), "banner")
     reads = module.read_rows
     monkeypatch.setattr(module, "read_rows", lambda *given: say("it takes long") or reads(*given))
     panel.ask()
     assert panel.wait(10)
-    assert panel._head.said == "it takes long"
+    assert "it takes long. What is shown is of " in banners[0]
+    assert banners[1:] == [""]
 
 
 def test_it_reads_only_in_sight_one_at_a_time(make: Callable[..., InvocationsPanel]) -> None:

@@ -1,0 +1,237 @@
+"""Panels on a server that is killed and comes back: they say so, keep what they had, and are right again."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import restate_lab as rl
+from restate_lab import errors
+from restate_lab.actions import pursuit, reading
+from restate_lab.client.lab import Lab
+from restate_lab.client.transport import Transport
+from restate_lab.demo.embedded import start_services
+from restate_lab.demo.nodes import Node
+from restate_lab.panels import refresher
+from restate_lab.panels.panel import Panel
+from support import state_services
+from support.bench import wait_for
+from support.bulk import SERVICES, Bulk
+from support.fault_panels import closing, in_sight, panel_threads
+from support.fault_verbs import RESTARTS
+from support.faults import CHANGES
+from support.relay import Fault, relay
+from support.restartable import restartable, wait_until_ready
+
+pytestmark = pytest.mark.server
+
+STATUS = "SELECT id, status FROM sys_invocation WHERE id IN :ids ORDER BY id"
+REASON = "a test"
+
+
+@dataclass
+class Ground:
+    """A server that can be killed, with ended and delayed invocations and an object's state on it."""
+
+    server: Node
+    lab: Lab
+    ended: tuple[str, ...]
+    later: tuple[str, ...]
+
+    def restart(self) -> None:
+        self.server.kill()
+        self.server.start()
+
+
+@pytest.fixture(scope="module")
+def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    folder = tmp_path_factory.mktemp("away")
+    with contextlib.ExitStack() as stack:
+        node = stack.enter_context(restartable(server, folder / "data"))
+        lab = stack.enter_context(rl.connect(node.admin_url, ingress_url=node.ingress_url, audit=folder / "audit"))
+        for services in (str(state_services.__file__), SERVICES):
+            place = folder / Path(services).stem
+            place.mkdir()
+            process, uri = start_services(place, services)
+            stack.enter_context(process)
+            deployment = lab.admin.create_deployment(uri=uri)
+        bulk = Bulk("1.7.12", lab, folder / "audit", str(deployment.id))
+        wait_for(lambda: _answers(lab))
+        yield Ground(node, lab, bulk.fill("answer", 40), bulk.fill("later", 12))
+
+
+def _answers(lab: Lab) -> bool:
+    with contextlib.suppress(errors.RestateLabError):
+        lab.ingress.call("Drawer", "put", {"n": 0}, key="first")
+        return bool(lab.ingress.call("Bulk", "answer", 1) == 1)
+    return False
+
+
+@pytest.fixture(autouse=True)
+def _sooner(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have reads and plans give up, and panels ask again, after seconds; the server runs when the test is over."""
+    monkeypatch.setitem(Transport.reading.__wrapped__.__kwdefaults__, "retry_for", 3.0)  # type: ignore[attr-defined]
+    monkeypatch.setattr(pursuit, "PATIENCE", 0.5)
+    monkeypatch.setattr(reading, "PATIENCE", 0.5)
+    monkeypatch.setattr(refresher, "_FIRST_RETRY", 0.3)
+    monkeypatch.setattr(refresher, "_LONGEST", 1.0)
+    yield
+    with contextlib.suppress(errors.RestateLabError):
+        ground.server.is_ready()
+        return
+    ground.server.start()
+    wait_until_ready(ground.server)
+
+
+def five(ground: Ground) -> tuple[Panel, ...]:
+    """Return one panel of each kind."""
+    made = (
+        rl.OverviewPanel(ground.lab, refresh=0.3),
+        rl.InvocationsPanel(ground.lab, refresh=0.3),
+        rl.InvocationPanel(ground.lab, ground.later[0], refresh=0.3),
+        rl.StatePanel(ground.lab, "Drawer", "first", refresh=0.3),
+        rl.DeploymentsPanel(ground.lab, refresh=0.3),
+    )
+    assert [panel.error for panel in made] == [""] * 5
+    return made
+
+
+def ids(frame: pd.DataFrame) -> list[object]:
+    """Return the first column, which tells rows apart."""
+    return sorted(frame.iloc[:, 0].astype(str))
+
+
+def test_five_panels_outlive_a_restart(ground: Ground) -> None:
+    """While the server is away each says so, keeps its rows and says how old they are; then all is right by itself."""
+    panels = five(ground)
+    with closing(*panels):
+        before = [panel.frame for panel in panels]
+        assert all(len(frame) for frame in before)
+        ground.server.kill()
+        for panel in panels:
+            wait_for(lambda panel=panel: panel.error, lambda error: "asked again" in error)
+            assert "What is shown is of" in panel.error
+        for panel, frame in zip(panels, before, strict=True):
+            wait_for(lambda panel=panel: panel.error, lambda error: error.startswith("No answer from"))
+            assert "What is shown is of" in panel.error
+            assert panel._head.cost.startswith("read at ")
+            assert ids(panel.frame) == ids(frame)
+            assert "No answer from" in panel._repr_mimebundle_()["text/html"]
+        assert len(panel_threads()) <= len(panels)
+        in_sight(*panels)
+        ground.server.start()
+        for panel, frame in zip(panels, before, strict=True):
+            wait_for(lambda panel=panel: (in_sight(panel), panel.error)[1], lambda error: error == "", within=60)
+            assert ids(panel.frame) == ids(frame)
+        assert len(panel_threads()) <= len(panels)
+
+
+def test_panels_made_while_nobody_is_there(ground: Ground) -> None:
+    """A table that was never read does not look empty; one refresh makes it right."""
+    ground.server.kill()
+    panel = rl.InvocationsPanel(ground.lab, refresh=None)
+    deployments = rl.DeploymentsPanel(ground.lab, refresh=None)
+    with closing(panel, deployments):
+        for each in (panel, deployments):
+            assert "Unreachable" in each.error
+            html = each._repr_mimebundle_()["text/html"]
+            assert "not read yet" in html
+            assert not re.search(r"\b(0|No) (invocations|deployments)", html)
+        ground.server.start()
+        wait_until_ready(ground.server)
+        panel.refresh()
+        assert (panel.error, len(panel.frame)) == ("", len(ground.later))
+
+
+def test_nothing_is_done_by_a_click_while_nobody_is_there(ground: Ground) -> None:
+    """Neither a plan nor its execution says "done", nothing was sent, and the kernel's own thread does not wait."""
+    panel = rl.InvocationsPanel(ground.lab, refresh=None)
+    overview = rl.OverviewPanel(ground.lab, refresh=None)
+    with closing(panel, overview):
+        panel.selected = ground.later[:3]
+        bar = panel._actions
+        bar.buttons[rl.ACTIONS.CANCEL].click()
+        assert bar.wait()
+        plan = panel.plan
+        assert plan is not None
+        ground.server.kill()
+        bar.buttons[rl.ACTIONS.KILL].click()
+        assert bar.wait()
+        assert "Unreachable" in panel.error
+        assert panel._head.said == "No plan to kill was made; nothing has been sent."
+        assert panel.plan is plan
+        bar.form.why.value = REASON
+        bar.form.confirm.click()
+        assert bar.wait()
+        assert panel._head.said.startswith("cancel: 3 not sent. It ended early: ")
+        assert bar.outcome.grid.frame["outcome"].tolist() == ["not sent"] * 3
+        assert overview.examine() is None
+        assert "Unreachable" in overview.error
+        below = overview.look_at(service="Bulk")
+        assert below._read_at is None  # it did not wait for that
+        assert "not read yet" in repr(below.grid)
+        ground.server.start()
+        wait_until_ready(ground.server)
+        assert below.wait()
+        below.refresh()
+        assert len(below.frame) == len(ground.later)
+    assert set(ground.lab.sql(STATUS, ids=ground.later)["status"]) == {"scheduled"}
+
+
+def test_a_state_is_set_once_the_server_is_back(ground: Ground) -> None:
+    """What could not be sent stays in the editor, with its reason, and can be sent again."""
+    panel = rl.StatePanel(ground.lab, "Drawer", "first", refresh=None)
+    with closing(panel):
+        editor = panel._editor
+        panel.edit("n")
+        editor.text.value = "42"
+        editor.review()
+        editor.reason.value = REASON
+        ground.server.kill()
+        editor.set_button.click()
+        assert panel._sender.wait(60)
+        assert (editor.stage, editor.text.value) == ("reviewing", "42")
+        assert "Unreachable" in panel.error
+        assert "set" not in panel._head.said
+        ground.server.start()
+        wait_until_ready(ground.server)
+        assert dict(rl.state(ground.lab, "Drawer", "first")) == {"n": 0}
+        editor.set_button.click()
+        assert panel._sender.wait(60)
+        assert (editor.stage, panel.error) == ("closed", "")
+        assert dict(rl.state(ground.lab, "Drawer", "first")) == {"n": 42}
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_killed_while_a_panel_executes(ground: Ground, tmp_path: Path, *, comes_back: bool) -> None:
+    """Each row of the outcome is done or unknown, and what is said to be done is there, once."""
+    chosen = list(ground.ended[:20] if comes_back else ground.ended[20:])
+    fault = Fault(where=CHANGES, passes=0, meanwhile=ground.restart if comes_back else ground.server.kill)
+    with relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, audit=tmp_path) as lab:
+        panel = rl.InvocationsPanel(lab, id=chosen, status="all", refresh=None)
+        with closing(panel):
+            panel.selected = chosen
+            bar = panel._actions
+            bar.buttons[rl.ACTIONS.RESTART_AS_NEW].click()
+            assert bar.wait()
+            bar.form.why.value = REASON
+            bar.form.number.value = str(len(chosen))
+            bar.form.confirm.click()
+            assert bar.wait()
+            outcome = bar.outcome.grid.frame
+            if not comes_back:
+                ground.server.start()
+            wait_until_ready(ground.server)
+            happened = ground.lab.sql(RESTARTS, ids=chosen)["restarted_from"].tolist()
+    assert fault.happened == 1
+    assert sorted(outcome["id"]) == sorted(chosen)
+    assert len(happened) == len(set(happened))
+    assert set(outcome["outcome"]) <= ({"done", "unknown"} if comes_back else {"unknown"})
+    assert all(row["outcome"] == "unknown" or row["id"] in happened for row in outcome.to_dict("records"))
+    assert all(row["outcome"] == "done" or row["error"] for row in outcome.to_dict("records"))
