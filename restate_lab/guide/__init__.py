@@ -6,6 +6,7 @@
 - `security`: read-only connections, tokens, what is masked, the audit log
 - `questions`: the named questions, from their SQL files
 - `actions`: what can be done to invocations in which status, from the table that plans use
+- `faults`: what comes of each call when the line, the server or a node fails, and what to do next
 - `front_ends`: where panels were tried
 - `objects`: what the functions give, and the clients of a `Lab`
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +18,8 @@ from support.bulk import running_bulk
 from support.clusters import NEWEST
 from support.fault_verbs import Ground, learn
 
+KIND = os.environ.get("RESTATE_LAB_FAULTS_ON", NEWEST)
+"""The kind of server: "1.7.12-vqueues" is tried every night."""
 ENDED = 400
 LATER = 300
 
@@ -26,7 +29,7 @@ def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[G
     """Give a server with held keys, waiters, open steps, ended and delayed invocations, and state."""
     folder = tmp_path_factory.mktemp("faults")
     with contextlib.ExitStack() as stack:
-        bulk = stack.enter_context(running_bulk(NEWEST, folder / "bulk"))
+        bulk = stack.enter_context(running_bulk(KIND, folder / "bulk"))
         for services in (wait_services, state_services):
             place = folder / Path(str(services.__file__)).stem
             place.mkdir()

@@ -12,7 +12,9 @@ import pytest
 import restate_lab as rl
 from restate_lab.actions import batch, pursuit, reading
 from restate_lab.client.admin import state as admin_state
-from support.fault_matrix import MATRIX, OPEN, cells, markdown
+from restate_lab.guide import faults
+from restate_lab.guide.faults import EVIDENCE, FAULTS, GROUPS
+from support.fault_matrix import DAMAGES, MATRIX, cells
 from support.fault_verbs import CHANGING, SQL, VERBS, Ground, opened, outcome
 from support.faults import TROUBLES, body_of
 from support.relay import relay
@@ -63,23 +65,27 @@ def test_every_verb_under_every_fault(
     assert outcomes[verb, fault].result() == word
 
 
-@pytest.mark.parametrize("damage", OPEN)
+@pytest.mark.parametrize("damage", EVIDENCE)
 def test_opening_damaged_evidence(ground: Ground, tmp_path: Path, damage: str) -> None:
     """Evidence is opened as it was frozen, or not at all."""
-    break_it, word = OPEN[damage]
     folder = tmp_path / "x.evidence"
     shutil.copytree(ground.folder / "good-freeze" / "x.evidence", folder)
-    break_it(folder)
+    DAMAGES[damage](folder)
     try:
         came = "right" if opened(folder) == ground.good["freeze"] else "something else"
     except rl.errors.RestateLabError as error:
         came = type(error).__name__
-    assert came == word
+    assert came == EVIDENCE[damage]
 
 
 def test_the_matrix_is_whole() -> None:
-    """Every fault has its row, every verb its column, and the documentation's table all of them."""
+    """Every fault of the guide is tried with every verb that it befalls, and stands in one of its groups."""
+    assert list(MATRIX) == [fault.name for fault in FAULTS]
     assert set(MATRIX) == set(TROUBLES)
+    assert {fault.group for fault in FAULTS} == set(GROUPS)
     assert {verb for row in MATRIX.values() for verb in row} == set(VERBS)
     assert all(set(row) in ({"execute", "set_state"}, set(VERBS)) for row in MATRIX.values())
-    assert markdown().count("\n") == len(MATRIX) + len(OPEN) + 5
+    assert set(DAMAGES) == set(EVIDENCE)
+    page = str(faults.__doc__)
+    assert all(f"| {fault.words} |" in page for fault in FAULTS)
+    assert all(f"| {damage} |" in page for damage in EVIDENCE)

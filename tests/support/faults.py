@@ -1,4 +1,7 @@
-"""The faults of the matrix: what goes wrong between the toolkit and a real server, each by the name it has there."""
+"""The faults of the matrix: what goes wrong between the toolkit and a real server, each by the name it has there.
+
+`restate_lab.guide.faults` tells them in words.
+"""
 
 from __future__ import annotations
 
@@ -29,29 +32,28 @@ def said(status: str, body: bytes = b"", kind: str = "application/json", **heade
 
 @dataclass(frozen=True)
 class Trouble:
-    """A fault of the matrix: how documentation tells it, how it is made, and the time that a call is given.
+    """A fault of the matrix: how it is made, and the time that a call is given.
 
     ``make`` takes the body of a real Arrow answer, for faults that damage one.
     """
 
-    words: str
     make: Callable[[bytes], Fault]
     seconds: float
 
 
-def passing(words: str, answer: bytes, times: int = 2) -> Trouble:
+def passing(answer: bytes, times: int = 2) -> Trouble:
     """Say something for a while."""
-    return Trouble(words, lambda _: Fault(said=answer, times=times), PASSES)
+    return Trouble(lambda _: Fault(said=answer, times=times), PASSES)
 
 
-def staying(words: str, answer: bytes) -> Trouble:
+def staying(answer: bytes) -> Trouble:
     """Say something from now on."""
-    return Trouble(words, lambda _: Fault(said=answer, times=math.inf), STAYS)
+    return Trouble(lambda _: Fault(said=answer, times=math.inf), STAYS)
 
 
-def afterwards(words: str, answer: bytes) -> Trouble:
+def afterwards(answer: bytes) -> Trouble:
     """Let the server act, and lose what it says about the first change."""
-    return Trouble(words, lambda _: Fault(where=CHANGES, said=answer, acted=True), PASSES)
+    return Trouble(lambda _: Fault(where=CHANGES, said=answer, acted=True), PASSES)
 
 
 def _with_header(name: bytes, value: bytes) -> Callable[[bytes], bytes]:
@@ -79,113 +81,80 @@ JUNK = b"\xff\xff\xff\xff\x10\x00\x00\x00" + b"no Arrow at all " * 60
 
 TROUBLES: Mapping[str, Trouble] = {
     # --- for a moment
-    "429 for a moment": passing(
-        "a rate limit, with the time to wait", said("429 Too Many Requests", LIMITED, retry_after="0.05")
-    ),
-    "429 without a word": passing("the limit of requests at a time", said("429 Too Many Requests")),
-    "502 for a moment": passing(
-        "a gateway that does not reach the server", said("502 Bad Gateway", BROKEN, "text/html")
-    ),
-    "503 for a moment": passing("a server that cannot serve it now", said("503 Service Unavailable")),
-    "504 for a moment": passing("a gateway that gives up waiting", said("504 Gateway Timeout")),
-    "reset once": Trouble("the line is reset before the answer", lambda _: Fault(passes=0, end="reset"), PASSES),
-    "closed once": Trouble("the line is closed before the answer", lambda _: Fault(passes=0), PASSES),
-    "head cut once": Trouble("the answer is cut within its head", lambda _: Fault(passes=30), PASSES),
+    "429 for a moment": passing(said("429 Too Many Requests", LIMITED, retry_after="0.05")),
+    "429 without a word": passing(said("429 Too Many Requests")),
+    "502 for a moment": passing(said("502 Bad Gateway", BROKEN, "text/html")),
+    "503 for a moment": passing(said("503 Service Unavailable")),
+    "504 for a moment": passing(said("504 Gateway Timeout")),
+    "reset once": Trouble(lambda _: Fault(passes=0, end="reset"), PASSES),
+    "closed once": Trouble(lambda _: Fault(passes=0), PASSES),
+    "head cut once": Trouble(lambda _: Fault(passes=30), PASSES),
     "end lost once": Trouble(
-        "the answer to a query is cut before its last eight bytes",
         lambda _: Fault(where=b"/query", loses=END_OF_ANSWER),
         PASSES,
     ),
-    "a slow line": Trouble(
-        "two hundred bytes at a time", lambda _: Fault(piece=200, pause=0.001, times=math.inf), PASSES
-    ),
+    "a slow line": Trouble(lambda _: Fault(piece=200, pause=0.001, times=math.inf), PASSES),
     # --- from now on
-    "429": staying("a rate limit, with the time to wait", said("429 Too Many Requests", LIMITED, retry_after="29")),
-    "502": staying("a gateway that does not reach the server", said("502 Bad Gateway", BROKEN, "text/html")),
-    "503": staying("a server that cannot serve it", said("503 Service Unavailable")),
-    "504": staying("a gateway that gives up waiting", said("504 Gateway Timeout")),
-    "a login page": staying("a proxy's own page, under 200", said("200 OK", PAGE, "text/html; charset=utf-8")),
-    "a redirect": staying("a redirect to a login page", said("302 Found", location="https://login.example/?to=admin")),
-    "an expired token": staying("401", said("401 Unauthorized", b'{"message": "token is expired"}')),
+    "429": staying(said("429 Too Many Requests", LIMITED, retry_after="29")),
+    "502": staying(said("502 Bad Gateway", BROKEN, "text/html")),
+    "503": staying(said("503 Service Unavailable")),
+    "504": staying(said("504 Gateway Timeout")),
+    "a login page": staying(said("200 OK", PAGE, "text/html; charset=utf-8")),
+    "a redirect": staying(said("302 Found", location="https://login.example/?to=admin")),
+    "an expired token": staying(said("401 Unauthorized", b'{"message": "token is expired"}')),
     "another type": Trouble(
-        "a real answer that says it is text",
         lambda _: Fault(edit=_with_header(b"content-type", b"text/plain"), times=math.inf, where=b"/query"),
         STAYS,
     ),
     "no gzip": Trouble(
-        "a real answer that says it is gzip and is not",
         lambda _: Fault(edit=_with_header(b"content-encoding", b"gzip"), times=math.inf),
         STAYS,
     ),
-    "cut gzip": Trouble("half of a real answer, as gzip", _cut_gzip, STAYS),
-    "junk": staying("bytes without a sense, as Arrow", said("200 OK", JUNK, ARROW)),
-    "silence": Trouble(
-        "no answer, on a line that stays open", lambda _: Fault(passes=0, end="silence", times=math.inf), SILENT
-    ),
+    "cut gzip": Trouble(_cut_gzip, STAYS),
+    "junk": staying(said("200 OK", JUNK, ARROW)),
+    "silence": Trouble(lambda _: Fault(passes=0, end="silence", times=math.inf), SILENT),
     "silence within": Trouble(
-        "the answer stops after a hundred bytes, on a line that stays open",
         lambda _: Fault(passes=100, end="silence", times=math.inf),
         SILENT,
     ),
-    "too slow": Trouble("twenty bytes a second", lambda _: Fault(piece=1, pause=0.05, times=math.inf), SILENT),
-    "reset": Trouble(
-        "the line is reset before the answer", lambda _: Fault(passes=0, end="reset", times=math.inf), STAYS
-    ),
-    "reset within": Trouble(
-        "the line is reset after a hundred bytes", lambda _: Fault(passes=100, end="reset", times=math.inf), STAYS
-    ),
+    "too slow": Trouble(lambda _: Fault(piece=1, pause=0.05, times=math.inf), SILENT),
+    "reset": Trouble(lambda _: Fault(passes=0, end="reset", times=math.inf), STAYS),
+    "reset within": Trouble(lambda _: Fault(passes=100, end="reset", times=math.inf), STAYS),
     "end lost": Trouble(
-        "every answer to a query is cut before its last eight bytes",
         lambda _: Fault(where=b"/query", loses=END_OF_ANSWER, times=math.inf),
         STAYS,
     ),
     "end mended": Trouble(
-        "the same, by a gateway that ends the answer in order",
         lambda _: Fault(where=b"/query", loses=b"8\r\n" + END_OF_ANSWER, gets=b"0\r\n\r\n", times=math.inf),
         STAYS,
     ),
     # --- of changes alone
     "change: 429": Trouble(
-        "a rate limit for a moment",
         lambda _: Fault(where=CHANGES, said=said("429 Too Many Requests", LIMITED, retry_after="0.05"), times=2),
         PASSES,
     ),
     "change: 503": Trouble(
-        "a server that cannot take it for a moment",
         lambda _: Fault(where=CHANGES, said=said("503 Service Unavailable"), times=2),
         PASSES,
     ),
     "change: 502": Trouble(
-        "a gateway says so, and the server got nothing",
         lambda _: Fault(where=CHANGES, said=said("502 Bad Gateway", BROKEN, "text/html")),
         PASSES,
     ),
-    "change: 401": Trouble(
-        "the token may only read", lambda _: Fault(where=CHANGES, said=said("401 Unauthorized"), times=math.inf), PASSES
-    ),
+    "change: 401": Trouble(lambda _: Fault(where=CHANGES, said=said("401 Unauthorized"), times=math.inf), PASSES),
     "change: a redirect": Trouble(
-        "changes alone are redirected to a login page",
         lambda _: Fault(where=CHANGES, said=said("302 Found", location="/login"), times=math.inf),
         PASSES,
     ),
-    "done: 502": afterwards("done, and then a gateway's page", said("502 Bad Gateway", BROKEN, "text/html")),
-    "done: 504": afterwards("done, and then a gateway gives up", said("504 Gateway Timeout")),
-    "done: a page": afterwards("done, and then a page under 200", said("200 OK", PAGE, "text/html")),
-    "done: 500": afterwards(
-        "done, and then a gateway that breaks", said("500 Internal Server Error", BROKEN, "text/html")
-    ),
-    "done: no gzip": afterwards("done, and then junk as gzip", said("200 OK", JUNK, content_encoding="gzip")),
-    "done: reset": Trouble(
-        "done, and the line is reset", lambda _: Fault(where=CHANGES, passes=0, end="reset"), PASSES
-    ),
-    "done: cut": Trouble(
-        "done, and the answer is cut within its head", lambda _: Fault(where=CHANGES, passes=30), PASSES
-    ),
-    "done: silence": Trouble(
-        "done, and then no answer", lambda _: Fault(where=CHANGES, passes=0, end="silence", times=math.inf), SILENT
-    ),
+    "done: 502": afterwards(said("502 Bad Gateway", BROKEN, "text/html")),
+    "done: 504": afterwards(said("504 Gateway Timeout")),
+    "done: a page": afterwards(said("200 OK", PAGE, "text/html")),
+    "done: 500": afterwards(said("500 Internal Server Error", BROKEN, "text/html")),
+    "done: no gzip": afterwards(said("200 OK", JUNK, content_encoding="gzip")),
+    "done: reset": Trouble(lambda _: Fault(where=CHANGES, passes=0, end="reset"), PASSES),
+    "done: cut": Trouble(lambda _: Fault(where=CHANGES, passes=30), PASSES),
+    "done: silence": Trouble(lambda _: Fault(where=CHANGES, passes=0, end="silence", times=math.inf), SILENT),
     "unseen": Trouble(
-        "done, and then nothing can be read any more",
         lambda _: Fault(where=b"/query", said=said("503 Service Unavailable"), times=math.inf, begins=CHANGES),
         STAYS,
     ),

@@ -1,0 +1,236 @@
+"""What goes wrong between the toolkit and a server, what comes of each call then, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from restate_lab import errors
+
+__all__: list[str] = []
+
+GROUPS = ("for a moment", "from now on", "limits and logins", "damaged answers", "silence", "changes")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault, and what comes of each call under it, in the words of the page; "" where it does not befall the call.
+
+    ``reads`` is the same for every call that reads: sql, arrow, stream, to_parquet, ask, journal, waits, why, doctor,
+    plan and freeze.
+    """
+
+    name: str
+    group: str
+    words: str
+    connect: str
+    reads: str
+    execute: str
+    set_state: str
+
+
+def _passes(name: str, words: str, *, group: str = "for a moment", connect: str = "Unreachable") -> Fault:
+    return Fault(name, group, words, connect, "right", "done", "done")
+
+
+def _stays(name: str, group: str, words: str, error: str, *, connect: str | None = None) -> Fault:
+    return Fault(name, group, words, connect or error, error, "not sent", error)
+
+
+def _change(name: str, words: str, execute: str, set_state: str) -> Fault:
+    return Fault(name, "changes", words, "", "", execute, set_state)
+
+
+FAULTS = (
+    _passes("502 for a moment", "a gateway does not reach the server (502)"),
+    _passes("503 for a moment", "the server cannot serve it now (503)"),
+    _passes("504 for a moment", "a gateway gives up waiting (504)"),
+    _passes("reset once", "the line is reset before the answer"),
+    _passes("closed once", "the line is closed before the answer"),
+    _passes("head cut once", "the answer is cut within its head"),
+    Fault(
+        "end lost once",
+        "for a moment",
+        "the answer to a query is cut before its last eight bytes",
+        "right",
+        "QueryInterrupted",
+        "done",
+        "QueryInterrupted",
+    ),
+    _passes("429 for a moment", "a rate limit (429), with the time to wait", connect="RateLimited"),
+    _passes("429 without a word", "the limit of requests at a time (429)", connect="RateLimited"),
+    _stays("502", "from now on", "a gateway does not reach the server (502)", "Unreachable"),
+    _stays("503", "from now on", "the server cannot serve it (503)", "Unreachable"),
+    _stays("504", "from now on", "a gateway gives up waiting (504)", "Unreachable"),
+    _stays("reset", "from now on", "the line is reset before the answer", "Unreachable"),
+    _stays("reset within", "from now on", "the line is reset after a hundred bytes of the answer", "Unreachable"),
+    _stays("429", "limits and logins", "a rate limit (429) that asks to wait longer than a read waits", "RateLimited"),
+    _stays("an expired token", "limits and logins", "the token is expired (401)", "AccessDenied"),
+    _stays("a login page", "limits and logins", "a proxy's own page, under 200", "ServerFailed"),
+    _stays("a redirect", "limits and logins", "a redirect to a login page (302)", "ServerFailed"),
+    _stays("another type", "damaged answers", "a real answer that says it is text", "ServerFailed", connect="right"),
+    _stays("no gzip", "damaged answers", "a real answer that says it is gzip and is not", "ServerFailed"),
+    _stays("cut gzip", "damaged answers", "half of a real answer, as gzip", "QueryInterrupted", connect="right"),
+    _stays("junk", "damaged answers", "bytes without a sense, as Arrow", "ServerFailed"),
+    _stays(
+        "end lost",
+        "damaged answers",
+        "every answer to a query is cut before its last eight bytes",
+        "QueryInterrupted",
+        connect="right",
+    ),
+    _stays(
+        "end mended",
+        "damaged answers",
+        "the same, by a gateway that ends the answer in order",
+        "QueryInterrupted",
+        connect="right",
+    ),
+    _passes("a slow line", "two hundred bytes at a time", group="silence", connect="right"),
+    _stays("silence", "silence", "no answer, on a line that stays open", "TimedOut"),
+    _stays(
+        "silence within", "silence", "the answer stops after a hundred bytes, on a line that stays open", "TimedOut"
+    ),
+    _stays("too slow", "silence", "twenty bytes a second", "TimedOut"),
+    _change("change: 429", "a rate limit for a moment; the server got nothing", "done", "RateLimited"),
+    _change("change: 503", "it cannot be taken for a moment; the server got nothing", "done", "Unreachable"),
+    _change("change: 502", "a gateway says 502, and the server got nothing", "unknown", "OutcomeUnknown"),
+    _change("change: 401", "the token may only read", "refused", "AccessDenied"),
+    _change("change: a redirect", "changes alone are redirected to a login page", "unknown", "ServerFailed"),
+    _change("done: 502", "the server acts, and then a gateway says 502", "done", "OutcomeUnknown"),
+    _change("done: 504", "the server acts, and then a gateway gives up", "done", "OutcomeUnknown"),
+    _change("done: 500", "the server acts, and then a gateway breaks", "done", "OutcomeUnknown"),
+    _change("done: a page", "the server acts, and a proxy answers with a page under 200", "done", "done"),
+    _change("done: no gzip", "the server acts, and its answer cannot be unpacked", "done", "OutcomeUnknown"),
+    _change("done: reset", "the server acts, and the line is reset", "done", "OutcomeUnknown"),
+    _change("done: cut", "the server acts, and its answer is cut within its head", "done", "OutcomeUnknown"),
+    _change("done: silence", "the server acts, and no answer comes", "done", "OutcomeUnknown"),
+    _change("unseen", "the server acts, and then nothing can be read any more", "done", "OutcomeUnknown"),
+)
+"""Every fault that the tests try against real servers, with vqueues and without."""
+
+EVIDENCE: Mapping[str, str] = {
+    "nothing": "right",
+    "a table is cut": "EvidenceBroken",
+    "a bit of a table is flipped": "EvidenceBroken",
+    "a table is missing": "EvidenceBroken",
+    "the manifest is cut": "EvidenceBroken",
+    "the manifest is missing": "EvidenceBroken",
+    "there is no folder": "ArgumentError",
+}
+"""What comes of opening evidence, by what happened to its folder."""
+
+_HEAD = """What goes wrong between you and a server, what comes of each call then, and what to do next.
+
+Each line below is tried in every run of the tests: a real server, something that breaks the line to it, and every call.
+**A call that reads gives what it gives on a good line, to the last cell, or raises one error.** It never gives a
+shorter answer, a file that is not whole, or a diagnosis that finds health where it could not look.
+
+The words: *right* is the whole answer. *done* has happened, once, and was seen. *unknown*, or `OutcomeUnknown`, may
+have happened: nobody can tell from here. *not sent* and *refused* have not happened. The words of a change stand in the
+frame of `plan.execute`, one per invocation, and in the audit log.
+
+"""
+_NEXT = """## What to do next
+
+| what you got | next |
+|---|---|
+"""
+_TABLE = """| what goes wrong | `rl.connect` | every read, `rl.plan` too | `plan.execute` | `rl.set_state` |
+|---|---|---|---|---|
+"""
+_CHANGES = """| what goes wrong | `plan.execute` | `rl.set_state` |
+|---|---|---|
+"""
+_TITLES = {
+    "for a moment": "For a moment: it passes by itself\nReads ask again for ten seconds, plans for thirty; "
+    "`rl.connect` does not, so that a wrong address is told at once.",
+    "from now on": "From now on: nobody is there",
+    "limits and logins": "Limits and logins",
+    "damaged answers": "Answers that are damaged on their way",
+    "silence": "Slow lines and silence",
+    "changes": "While something is changed\nReads are well. `plan.execute` reads afterwards what came of a lost "
+    "answer, and never sends twice what may have happened.",
+}
+_ADVICE = {
+    "unknown": 'see whether it happened before you repeat it: `rl.why(lab, id)`; a restart: `rl.ask(lab, "restarts")`',
+    "not sent": "make the plan again when the server is back",
+    "refused": "read the row's `error`: a token, a status that has changed",
+}
+_RESTARTS = """## A server that is killed, and comes back
+
+| meanwhile | what comes of it |
+|---|---|
+| a query's answer is on its way | `QueryInterrupted`, with the rows that came as `partial`; asked again it is whole |
+| a read waits | it is asked again for ten seconds, and is whole when the server is back in that time |
+| a plan is made | it is whole, or an error |
+| a plan is executed | each row is *done* or *unknown*, nothing happens twice |
+| evidence is frozen | whole evidence, or `QueryInterrupted` and no folder |
+| the doctor looks, and the server stays away | `Unreachable`, or the verdict "incomplete"; never healthy |
+| a panel is open | a banner says so, and how old the rows are, which stay; it is right again by itself |
+| a button of it is clicked | an error, or "not sent"; what was written, and a plan, stay |
+| a panel executes a plan | each row is *done* or *unknown* |
+
+**A server that has just come back shows less than there is**, for up to some seconds: it answers 200 with no rows, or
+with some, until its partitions have caught up with their logs. A connection that saw it away takes no answer to a query
+for three seconds. One that is made just afterwards cannot know: after a restart, ask twice before you believe that
+something is gone.
+
+## One of three nodes dies
+
+| meanwhile, asking another node | what comes of it |
+|---|---|
+| a query | whole, or `QueryInterrupted`; whole again after some seconds |
+| the doctor looks | the same findings, or the verdict "incomplete" |
+| a plan is made | whole, or an error, and nothing was sent |
+| a plan is executed | each row is *done* or *unknown*, nothing happens twice |
+| evidence is frozen | whole evidence, or `QueryInterrupted` and no folder |
+| a panel is open | all its rows, or a banner |
+
+"""
+_OPEN = """## Evidence whose folder was damaged
+
+| what happened to the folder | `rl.open_evidence` |
+|---|---|
+"""
+
+
+def _page() -> str:
+    """Return the page as Markdown: the table by kind of trouble, and what to do next for each word in it."""
+    parts = [_section(group) for group in GROUPS]
+    opened = "".join(f"| {words} | {_code(outcome)} |\n" for words, outcome in EVIDENCE.items())
+    return f"{_HEAD}{_next()}\n" + "".join(parts) + _RESTARTS + _OPEN + opened
+
+
+def _section(group: str) -> str:
+    title, _, more = _TITLES[group].partition("\n")
+    lines = "".join(_line(each) for each in FAULTS if each.group == group)
+    return f"## {title}\n{more}\n\n{_CHANGES if group == 'changes' else _TABLE}{lines}\n"
+
+
+def _line(fault: Fault) -> str:
+    outcomes = filter(None, (fault.connect, fault.reads, fault.execute, fault.set_state))
+    return f"| {fault.words} | {' | '.join(map(_code, outcomes))} |\n"
+
+
+def _next() -> str:
+    rows = [f"| *{word}* | {advice} |\n" for word, advice in _ADVICE.items()]
+    rows += [f"| `{name}` | {_first_line(name)} |\n" for name in sorted(set(_outcomes()) & set(errors.__all__))]
+    return _NEXT + "".join(rows)
+
+
+def _outcomes() -> Iterable[str]:
+    for each in FAULTS:
+        yield from (each.connect, each.reads, each.set_state)
+    yield from EVIDENCE.values()
+
+
+def _first_line(name: str) -> str:
+    return str(getattr(errors, name).__doc__).partition("\n")[0].rstrip(".")
+
+
+def _code(outcome: str) -> str:
+    return f"`{outcome}`" if outcome in errors.__all__ else outcome
+
+
+__doc__ = _page()
