@@ -72,7 +72,12 @@ def to_frame(table: pa.Table, dtype_backend: DtypeBackend | None = None) -> pd.D
     together = table.drop_columns([table.column_names[at] for at in apart])
     # All at once: one column at a time takes twice as long and leaves arrays that cannot be written to.
     threads = table.num_rows > _WORTH_THREADS
-    frame = _in_utc(together, dtype_backend).to_pandas(types_mapper=mapper, ignore_metadata=True, use_threads=threads)
+    frame = _in_utc(together, dtype_backend).to_pandas(
+        types_mapper=mapper,
+        ignore_metadata=True,
+        use_threads=threads,
+        integer_object_nulls=True,  # within lists, maps and structs, which no mapper reaches
+    )
     for at in apart:
         frame.insert(at, table.column_names[at], _series(table.column(at)))
     return frame

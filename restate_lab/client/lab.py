@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -26,7 +27,7 @@ from restate_lab.client.query import Answer, ask
 from restate_lab.client.settings import Settings, load_settings
 from restate_lab.client.statement import bind
 from restate_lab.client.transport import RETRY_FOR, Transport
-from restate_lab.errors import QueryRefused, RequestRefused, ServerFailed
+from restate_lab.errors import QueryRefused, RequestRefused, RestateLabError, ServerFailed
 from restate_lab.progress import Progress, Quiet, RowsLine
 from restate_lab.redact import Secret
 from restate_lab.source import DtypeBackend
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Lab", "connect"]
 
 DEFAULT_TIMEOUT = 120.0
+KNOWN_FOR = 30.0  # seconds; then the server is asked again what it is: notebooks outlive upgrades
 _TABLES = """
 SELECT table_name AS "table", column_name AS "column", data_type AS type, is_nullable = 'YES' AS nullable
 FROM information_schema.columns WHERE table_schema = 'public'
@@ -261,13 +263,19 @@ class Lab:
             return ""
         return f", restate {self._server.version}{', vqueues' if self._server.features.get('vqueues') else ''}"
 
-    def _about(self, *, retry_for: float = RETRY_FOR) -> _Server:
-        if self._server is None:
-            self._server = _read_version(self.transport, retry_for)
-        return self._server
+    def _about(self, *, retry_for: float = RETRY_FOR, within: float = 10.0) -> _Server:
+        known = self._server
+        if known is None:
+            self._server = _read_version(self.transport, retry_for, within)
+        elif time.monotonic() - known.read_at > KNOWN_FOR:
+            try:
+                self._server = _read_version(self.transport, 0, within)
+            except RestateLabError:  # whoever asks goes on with what it was, and hears from the read that follows
+                self._server = replace(known, read_at=time.monotonic())
+        return self._server or known
 
     def _count_statuses(self) -> pa.Table:
-        has_vqueues = self._server is not None and self._server.features.get("vqueues", False)
+        has_vqueues = self._server is not None and self._about(within=COUNT_LIMIT).features.get("vqueues", False)
         return self.arrow(counts_sql(has_vqueues=has_vqueues), timeout=COUNT_LIMIT, progress=False)
 
     def _limit(self, max_bytes: int | None) -> int:
@@ -359,11 +367,12 @@ class _Server:
     version: str
     features: Mapping[str, bool]
     ingress_endpoint: str | None
+    read_at: float = field(default_factory=time.monotonic)
 
 
-def _read_version(transport: Transport, retry_for: float) -> _Server:
+def _read_version(transport: Transport, retry_for: float, within: float) -> _Server:
     try:
-        response = transport.read("GET", "/version", retry_for=retry_for, timeout=min(10.0, transport.timeout))
+        response = transport.read("GET", "/version", retry_for=retry_for, timeout=min(within, transport.timeout))
         about = response.json()
         return _Server(str(about["version"]), about.get("features") or {}, about.get("ingress_endpoint"))
     except (RequestRefused, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import ipaddress
+import os
 import platform
 import ssl
 import time
@@ -85,14 +86,10 @@ class Transport:
         self._comeback = Comeback()
         self.closed: set[str] = set()
         """Ways that this connection has found closed, by who asked; kept so that each is tried once."""
-        base, network = _network(address, ca)
-        self._client = httpx.Client(
-            base_url=base,
-            transport=transport or network,
-            headers=_headers(settings, is_loopback=_is_loopback(base)),
-            follow_redirects=False,
-            trust_env=False,
-        )
+        self._ca = ca
+        self._network = transport
+        self._pid = os.getpid()
+        self._client = self._made()
 
     def read(
         self, method: str, path: str, *, timeout: float | None = None, retry_for: float = RETRY_FOR, **request: Any
@@ -185,6 +182,22 @@ class Transport:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def _made(self) -> httpx.Client:
+        base, network = _network(self.address, self._ca)
+        return httpx.Client(
+            base_url=base,
+            transport=self._network or network,
+            headers=_headers(self.settings, is_loopback=_is_loopback(base)),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    def _own_client(self) -> httpx.Client:
+        """Return the client of this process: on a line that a fork shares, each would read the other's answers."""
+        if self._pid != os.getpid():
+            self._client, self._pid = self._made(), os.getpid()
+        return self._client
 
     def _change(
         self,
@@ -288,7 +301,8 @@ class Transport:
     ) -> httpx.Response:
         left = max(0.01, deadline - time.monotonic())
         try:
-            built = self._client.build_request(
+            client = self._own_client()
+            built = client.build_request(
                 method,
                 path,
                 timeout=httpx.Timeout(left, connect=min(left, CONNECT_LIMIT)),
@@ -297,7 +311,7 @@ class Transport:
             )
         except httpx.InvalidURL as error:
             raise ArgumentError(f"{method} {path[:60]}… was not sent: a name in it is no address ({error}).") from error
-        return self._client.send(built, stream=True)
+        return client.send(built, stream=True)
 
     @contextmanager
     def _translated(self, asked: str) -> Iterator[None]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
+import os
 import selectors
 import socket
 import ssl
@@ -48,6 +49,7 @@ class _SliceReader(io.RawIOBase):
         self._deadline = deadline
         self._tick = tick
         self.ended = False
+        self._pid = os.getpid()
         # http.client closes the socket of a "Connection: close" answer before its body is read; an open
         # makefile() keeps it alive until we are done.
         self._hold = sock.makefile("rb", buffering=0)
@@ -56,6 +58,8 @@ class _SliceReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
+        if self._pid != os.getpid():
+            raise httpx.ReadError("this answer is that of the process from which this one was forked; ask again here")
         while True:
             self._sock.settimeout(self._slice())
             if _QUICKACK is not None:

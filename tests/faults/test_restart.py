@@ -11,10 +11,12 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
+from restate_lab.client import lab as client_lab
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.nodes import Node
 from restate_lab.progress import Quiet
+from support import wait_services
 from support.bench import wait_for
 from support.bulk import SERVICES, Bulk
 from support.fault_verbs import RESTARTS
@@ -136,3 +138,28 @@ def test_killed_for_good_during_a_doctor(ground: Ground, number: int) -> None:
         finally:
             ground.server.start()
     assert fault.happened == 1
+
+
+def test_vqueues_are_switched_on_under_an_open_lab(
+    server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that comes back as one of the other kind is asked in its own way; with the old one nobody would wait."""
+    monkeypatch.setattr(client_lab, "KNOWN_FOR", 0.0)
+    services, uri = start_services(tmp_path, str(wait_services.__file__))
+    with services, restartable(server, tmp_path / "data") as node:
+        with rl.connect(node.admin_url, ingress_url=node.ingress_url, audit=tmp_path / "audit") as lab:
+            assert not lab.features["vqueues"]
+            lab.admin.create_deployment(uri=uri)
+            node.stop()
+            assert not lab.features["vqueues"]  # what it was is the best guess while it is away
+            node.environment["RESTATE_EXPERIMENTAL_ENABLE_VQUEUES"] = "true"
+            node.start()
+            wait_until_ready(node)
+            holder = lab.ingress.send("Depot", "hold", key="k").invocation_id
+            waiter = lab.ingress.send("Depot", "take", key="k").invocation_id
+            wait_for(lambda: ("key", waiter) in _edges(lab))
+            assert rl.waits(lab).waiters() == {holder: [waiter]}
+
+
+def _edges(lab: Lab) -> list[tuple[str, str]]:
+    return list(rl.waits(lab).edges[["kind", "waiter"]].itertuples(index=False, name=None))

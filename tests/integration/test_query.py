@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -239,6 +240,35 @@ def test_one_lab_serves_many_threads(newest_lab: Lab) -> None:
         for n, frame in enumerate(answers):
             assert len(frame) == 3000
             assert set(frame["n"]) == {n}
+
+
+# In a process of its own: a fork of the one that runs the tests would take their threads' locks along.
+FORKED = """
+import os, sys
+import restate_lab as rl
+
+lab = rl.connect(sys.argv[1])
+with lab.stream("SELECT value FROM generate_series(1, 500000)") as reader:
+    rows = reader.read_next_batch().num_rows
+    lab.sql("SELECT 1 AS n")  # leaves an idle line
+    who = "parent" if os.fork() else "child"
+    answers = [lab.sql("SELECT :who AS who", who=who)["who"][0] for _ in range(50)]
+    try:
+        if who == "parent":
+            os.wait()
+        rows += sum(batch.num_rows for batch in reader)
+    except rl.errors.QueryInterrupted:
+        rows = 0
+    print(who, set(answers), rows, flush=True)
+    if who == "child":
+        os._exit(0)
+"""
+
+
+def test_a_fork_shares_no_line(newest: Cluster) -> None:
+    """Parent and child each get their own answers, whether a line was idle or in the middle of an answer."""
+    told = subprocess.run([sys.executable, "-c", FORKED, newest.admin_url], capture_output=True, text=True, timeout=60)
+    assert told.stdout.splitlines() == ["child {'child'} 0", "parent {'parent'} 500000"], told.stderr
 
 
 def test_a_wrong_address_fails_on_the_line_that_connects(newest: Cluster) -> None:

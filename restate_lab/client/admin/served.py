@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,8 @@ from restate_lab.errors import NotOnThisServer, RequestRefused, RestateLabError,
 
 __all__ = ["Served"]
 
+_KNOWN_FOR = 30.0  # seconds; notebooks outlive upgrades
+
 _NEEDS_1_7 = frozenset({
     "list_kafka_clusters", "create_kafka_cluster", "get_kafka_cluster", "update_kafka_cluster", "delete_kafka_cluster",
     "upsert_rules", "bulk_delete_rules", "pause_vqueue", "resume_vqueue",
@@ -19,12 +22,13 @@ _NEEDS_1_7 = frozenset({
 
 
 class Served:
-    """Asks the server once, and only when an answer leaves it open."""
+    """Asks the server only when an answer leaves it open, and again when what it said is old."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._operations: dict[str, frozenset[str]] | None = None
         self._about: dict[str, Any] | None = None
+        self._since = time.monotonic()
 
     @property
     def version(self) -> str:
@@ -62,6 +66,7 @@ class Served:
 
     def has(self, operation: str, parameter: str | None = None) -> bool:
         """Tell whether the server has an operation, or a parameter of one."""
+        self._forget_what_is_old()
         if self._operations is None:
             self._operations = self._read()
         if self._operations:
@@ -70,7 +75,12 @@ class Served:
         is_new = (f"{operation}.{parameter}" if parameter else operation) in _NEEDS_1_7
         return not is_new or _numbers(self.version) >= (1, 7)
 
+    def _forget_what_is_old(self) -> None:
+        if time.monotonic() - self._since > _KNOWN_FOR:
+            self._operations, self._about, self._since = None, None, time.monotonic()
+
     def _version(self) -> dict[str, Any]:
+        self._forget_what_is_old()
         if self._about is None:
             try:
                 about = dict(self._transport.read("GET", "/version").json())

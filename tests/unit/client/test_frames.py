@@ -71,6 +71,22 @@ def test_lists_bytes_and_json_values_are_python_objects() -> None:
     assert list(frame["u"]) == ["a", 7]
 
 
+def test_integers_within_lists_maps_and_structs_stay_exact() -> None:
+    """A null beside them makes no float of them: the last digit of 2**53 + 1 and of 2**64 - 1 would be lost."""
+    nested = {
+        "l": pa.array([[2**53 + 1, None]]),
+        "u": pa.array([[[2**64 - 1, None], None]], pa.list_(pa.list_(pa.uint64()))),
+        "m": pa.array([[("a", 2**53 + 1), ("b", None)]], pa.map_(pa.string(), pa.int64())),
+        "s": pa.array([[{"n": 2**53 + 1}, {"n": None}]]),
+    }
+    for backend in (None, "numpy_nullable"):
+        frame = to_frame(pa.table(nested), backend)
+        assert list(frame["l"][0]) == [2**53 + 1, None]
+        assert list(frame["u"][0][0]) == [2**64 - 1, None]
+        assert frame["m"][0] == [("a", 2**53 + 1), ("b", None)]
+        assert list(frame["s"][0]) == [{"n": 2**53 + 1}, {"n": None}]
+
+
 def test_pandas_own_backends_mean_what_pandas_means() -> None:
     """``numpy_nullable`` and ``pyarrow`` give pandas' types of those names, and another word is an error."""
     table = pa.table({"n": [1, 2], "x": [0.5, None], "s": ["a", None], "b": [True, None]})
