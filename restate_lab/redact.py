@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import NoReturn
 
-__all__ = ["MASK", "Secret", "is_secret_name", "masked_headers"]
+__all__ = ["MASK", "Secret", "is_secret_name", "masked_headers", "sealed"]
 
 MASK = "•••"
 _SECRET_NAME = re.compile(
@@ -41,6 +41,11 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not pickled; connect again where it is needed")
+
+
+def sealed(value: str | Secret | None) -> Secret | None:
+    """Return what may hold a token or password as a Secret: a verbose traceback shows what stands in a frame."""
+    return value if value is None or isinstance(value, Secret) else Secret(value)
 
 
 def is_secret_name(name: str) -> bool:

@@ -16,6 +16,8 @@ __all__ = ["Order"]
 class Order:
     """What is to be done to which invocations, and why; ``deployment`` and ``from_`` are as the action takes them.
 
+    ``unrestarted`` are those of which it was read, when this was planned, that nobody had restarted them.
+
     Raises:
         ArgumentError: an id is malformed or there twice (a restart would happen twice), or there is no reason.
     """
@@ -25,6 +27,7 @@ class Order:
     reason: str
     deployment: str | None = None
     from_: int | None = None
+    unrestarted: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         twice = [id_ for id_, n in Counter(self.ids).items() if n > 1]

@@ -12,6 +12,7 @@ from restate_lab.actions.goes_with import find_callees, goes_with
 from restate_lab.actions.planned import Family, Plan
 from restate_lab.actions.prefixes import prefix_frame, read_prefixes
 from restate_lab.actions.preview import preview
+from restate_lab.actions.reading import SCAN_WITHIN
 from restate_lab.actions.table import ACTIONS, NOT_BEGUN
 from restate_lab.actions.targets import read_ids
 from restate_lab.client.arguments import check_count, check_deployment_choice
@@ -24,7 +25,6 @@ _PREFIXES = 20  # journals whose beginnings are listed
 _MOST_CALLEES = 100_000
 _WITH_CALLEES = {ACTIONS.CANCEL, ACTIONS.KILL, ACTIONS.PAUSE, ACTIONS.RESUME}
 _RESTARTS = 10_000  # targets that are looked for
-_SCAN_WITHIN = 10.0  # seconds
 _RESTARTED = "SELECT DISTINCT restarted_from AS id FROM sys_invocation_status WHERE restarted_from IN :ids"
 _DEPLOYMENT = "SELECT id FROM sys_deployment WHERE id = :id"
 
@@ -99,7 +99,7 @@ def make_plan(
     kept = rows[rows["left_out"].isna()]
     going = goes_with(lab, chosen, kept)
     again = list(kept["id"]) if chosen is ACTIONS.RESTART_AS_NEW else []
-    restarted, unread = _restarted(lab, again)
+    restarted, read, unread = _restarted(lab, again)
     return Plan(
         action=chosen,
         frame=rows,
@@ -114,6 +114,7 @@ def make_plan(
         address=lab.settings.admin_url,
         server=f"restate {lab.version}, {'with' if lab.features.get('vqueues', False) else 'without'} vqueues",
         _kept=tuple(kept["id"]),
+        _unrestarted=read - restarted,
         _lab=lab,
         _family=family,
     )
@@ -169,17 +170,18 @@ def _with_callees(lab: Lab, action: ACTIONS, rows: pd.DataFrame, deployment: str
     return pd.concat([rows, more], ignore_index=True)
 
 
-def _restarted(lab: Lab, ids: list[str]) -> tuple[frozenset[str], tuple[str, ...]]:
-    """Return those that were restarted before, and what could not be read: it takes a scan."""
+def _restarted(lab: Lab, ids: list[str]) -> tuple[frozenset[str], frozenset[str], tuple[str, ...]]:
+    """Return those that were restarted before, of whom it was read, and what could not be read: it takes a scan."""
     first = ids[:_RESTARTS]
     if not first:
-        return frozenset(), ()
+        return frozenset(), frozenset(), ()
     try:
-        rows = lab.arrow(_RESTARTED, ids=first, timeout=_SCAN_WITHIN, progress=False)
+        rows = lab.arrow(_RESTARTED, ids=first, timeout=SCAN_WITHIN, progress=False)
     except TimedOut:
-        return frozenset(), (f"whether they were restarted before was not read: it takes over {_SCAN_WITHIN:g} s here",)
+        unread = f"whether they were restarted before was not read: it takes over {SCAN_WITHIN:g} s here"
+        return frozenset(), frozenset(), (unread,)
     said = (f"of the first {len(first):,} alone it was read whether they were restarted before",)
-    return frozenset(map(str, rows["id"].to_pylist())), said if len(ids) > len(first) else ()
+    return frozenset(map(str, rows["id"].to_pylist())), frozenset(first), said if len(ids) > len(first) else ()
 
 
 def _number(version: str) -> tuple[int, ...]:

@@ -71,6 +71,7 @@ class Plan:
     server: str
     _kept: tuple[str, ...]
     _lab: Lab
+    _unrestarted: frozenset[str] = frozenset()
     _family: Family = field(default_factory=Family)
     _execution: _Execution = field(default_factory=_Execution)
 
@@ -230,7 +231,8 @@ class Plan:
     ) -> pd.DataFrame:
         if not targets:
             return outcome_frame([])
-        order = Order(self.action, targets, reason, self.deployment, self.from_)
+        unrestarted = self._unrestarted.intersection(targets)
+        order = Order(self.action, targets, reason, self.deployment, self.from_, unrestarted)
         return execute(self._lab, order, progress=progress, stop=stop)
 
 

@@ -12,11 +12,20 @@ from datetime import datetime
 from restate_lab.actions.batch import LARGEST, Answer, Call, Sender
 from restate_lab.actions.order import Order
 from restate_lab.actions.outcomes import Outcome, has_happened, judge
-from restate_lab.actions.reading import GONE, Reading, chunks, patiently, read_cancel_signals, read_now, read_restarts
+from restate_lab.actions.reading import (
+    GONE,
+    Reading,
+    chunks,
+    patiently,
+    read_any_restarts,
+    read_cancel_signals,
+    read_now,
+    read_restarts,
+)
 from restate_lab.actions.table import ACTIONS
 from restate_lab.client.lab import Lab
 from restate_lab.client.transport import Record
-from restate_lab.errors import RestateLabError
+from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.progress import Progress, say
 
 __all__ = ["Pursuit", "Single"]
@@ -183,6 +192,7 @@ class Single(Pursuit):
         parts, done = list(chunks(self._order.ids, LARGEST)), 0
         if not parts:
             return
+        self._leave_out_restarted()
         # While the server works on one part, the next one is read.
         with ThreadPoolExecutor(1, thread_name_prefix="restate-lab") as reader:
             ahead = reader.submit(self._read_ahead, parts[0])
@@ -195,6 +205,16 @@ class Single(Pursuit):
                 self._send(self._call, part, self._allowed)
                 done += len(part)
                 line.update(done, len(self._order.ids))
+
+    def _leave_out_restarted(self) -> None:
+        """Leave out whom somebody else has restarted since the plan was made: their status tells nothing of it."""
+        try:
+            found = read_any_restarts(self._lab, sorted(self._order.unrestarted))
+        except TimedOut:
+            say(f"{self._order}: whether somebody has restarted them meanwhile could not be read in time.")
+            return
+        for id_, new_id in found.items():
+            self._leave_out(id_, f"it was restarted meanwhile, as {new_id}")
 
     def _read_ahead(self, ids: Sequence[str]) -> _Ahead:
         at = time.monotonic()

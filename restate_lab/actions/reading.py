@@ -14,12 +14,23 @@ from restate_lab.client.lab import Lab
 from restate_lab.errors import QueryInterrupted, RateLimited, Unreachable
 from restate_lab.status import word
 
-__all__ = ["GONE", "Reading", "chunks", "patiently", "read_cancel_signals", "read_now", "read_restarts"]
+__all__ = [
+    "GONE",
+    "SCAN_WITHIN",
+    "Reading",
+    "chunks",
+    "patiently",
+    "read_any_restarts",
+    "read_cancel_signals",
+    "read_now",
+    "read_restarts",
+]
 
 T = TypeVar("T")
 
 IDS = 5000  # in one statement; more are not faster
 PATIENCE = 30.0  # seconds, beyond those for which every read is repeated
+SCAN_WITHIN = 10.0  # seconds, for what is no point read
 _PAUSE = 0.3
 
 _BASE = """
@@ -34,6 +45,7 @@ _BACKING_OFF = "SELECT entry_id AS id FROM sys_vqueue_entry_status WHERE entry_i
 _RESTARTS = """
 SELECT restarted_from, id FROM sys_invocation_status
 WHERE restarted_from IN :ids AND created_at >= :since ORDER BY created_at"""
+_ANY_RESTARTS = "SELECT restarted_from, id FROM sys_invocation_status WHERE restarted_from IN :ids"
 # Signal 1 asks an invocation to end; it is recorded before anything comes of it.
 _CANCEL_SIGNALS = """
 SELECT DISTINCT id FROM sys_journal WHERE id IN :ids AND entry_type = 'Notification: Signal'
@@ -81,6 +93,11 @@ def read_now(lab: Lab, ids: Sequence[str]) -> dict[str, Reading]:
 def read_restarts(lab: Lab, ids: Sequence[str], since: Any) -> dict[str, str]:
     """Return the newest restart of each id that has one since that moment of the server's clock."""
     return {row["restarted_from"]: row["id"] for row in _rows(lab, _RESTARTS, ids, since=since)}
+
+
+def read_any_restarts(lab: Lab, ids: Iterable[str]) -> dict[str, str]:
+    """Return a restart of each id that has one, whenever that was."""
+    return {row["restarted_from"]: row["id"] for row in _rows(lab, _ANY_RESTARTS, ids, timeout=SCAN_WITHIN)}
 
 
 def read_cancel_signals(lab: Lab, ids: Sequence[str]) -> set[str]:

@@ -6,9 +6,11 @@ is allowed.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from numbers import Real
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -24,6 +26,8 @@ __all__ = [
     "check_flag",
     "check_id",
     "check_name",
+    "check_seconds",
+    "check_size",
     "check_strings",
     "check_uri",
     "segment",
@@ -35,6 +39,7 @@ _IDS = {"invocation": ("inv_", 38), "deployment": ("dp_", 26), "subscription": (
 _AWAKEABLE = re.compile(r"(sign|prom)_1[A-Za-z0-9_-]{20,}")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _LONGEST = 60
+_MOST_SECONDS = 1_000_000_000  # more is no time that a socket can wait
 
 
 def shown(value: Any) -> str:
@@ -119,6 +124,32 @@ def check_count(argument: str, value: object, *, least: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**32:
         raise ArgumentError(f"{argument} must be a whole number from {least} to 4294967295; got {shown(value)}.")
     return value
+
+
+def check_seconds(argument: str, value: object) -> float:
+    """Return a number of seconds; text such as "30s" is none, nor is infinity."""
+    number = _number(value)
+    if not 0 <= number <= _MOST_SECONDS:
+        raise ArgumentError(f"{argument} must be a number of seconds from 0 to {_MOST_SECONDS:,}; got {shown(value)}.")
+    return number
+
+
+def check_size(argument: str, value: object) -> float:
+    """Return a number of bytes, one or more; infinity means no limit."""
+    number = _number(value)
+    if not number >= 1:
+        raise ArgumentError(f"{argument} must be a number of bytes, such as 2 << 30; got {shown(value)}.")
+    return number
+
+
+def _number(value: object) -> float:
+    """Return a real number as a float, and NaN for what is none."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def check_deployment_choice(argument: str, value: object) -> str:

@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 
 from restate_lab.audit import AuditLog
+from restate_lab.client.arguments import check_size
 from restate_lab.client.asked import note_asked
 from restate_lab.client.card import COUNT_LIMIT, StatusCard, counts_sql
 from restate_lab.client.frames import to_frame
@@ -29,7 +30,7 @@ from restate_lab.client.statement import bind
 from restate_lab.client.transport import RETRY_FOR, Transport
 from restate_lab.errors import QueryRefused, RequestRefused, RestateLabError, ServerFailed
 from restate_lab.progress import Progress, Quiet, RowsLine
-from restate_lab.redact import Secret
+from restate_lab.redact import Secret, sealed
 from restate_lab.source import DtypeBackend
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Lab:
         network: httpx.BaseTransport | None = None,
     ) -> None:
         self.settings = settings
-        self.max_bytes = max_bytes
+        self.max_bytes = check_size("max_bytes", max_bytes)
         self._ca = ca
         self._network = network
         self.transport = Transport(
@@ -213,6 +214,7 @@ class Lab:
         """Return the client of the cluster's ingress: as configured, or where the server itself says that it is."""
         from restate_lab.client.ingress import IngressClient, IngressTransport  # noqa: PLC0415 - rarely needed
 
+        self.transport.check_open()
         if self._ingress is None:
             address = self.settings.ingress_url or self._about().ingress_endpoint
             if not address:
@@ -265,21 +267,23 @@ class Lab:
 
     def _about(self, *, retry_for: float = RETRY_FOR, within: float = 10.0) -> _Server:
         known = self._server
-        if known is None:
-            self._server = _read_version(self.transport, retry_for, within)
-        elif time.monotonic() - known.read_at > KNOWN_FOR:
-            try:
-                self._server = _read_version(self.transport, 0, within)
-            except RestateLabError:  # whoever asks goes on with what it was, and hears from the read that follows
-                self._server = replace(known, read_at=time.monotonic())
-        return self._server or known
+        if known is not None and time.monotonic() - known.read_at <= KNOWN_FOR:
+            return known
+        try:
+            self._server = about = _read_version(self.transport, retry_for if known is None else 0, within)
+        except RestateLabError:
+            if known is None:
+                raise
+            # Whoever asks goes on with what it was, and hears from the read that follows.
+            self._server = about = replace(known, read_at=time.monotonic())
+        return about
 
     def _count_statuses(self) -> pa.Table:
         has_vqueues = self._server is not None and self._about(within=COUNT_LIMIT).features.get("vqueues", False)
         return self.arrow(counts_sql(has_vqueues=has_vqueues), timeout=COUNT_LIMIT, progress=False)
 
-    def _limit(self, max_bytes: int | None) -> int:
-        return self.max_bytes if max_bytes is None else max_bytes
+    def _limit(self, max_bytes: int | None) -> float:
+        return self.max_bytes if max_bytes is None else check_size("max_bytes", max_bytes)
 
     @contextmanager
     def _answer(
@@ -288,7 +292,7 @@ class Lab:
         params: Mapping[str, Any] | None,
         named: Mapping[str, Any],
         timeout: float | None,
-        max_bytes: int | None,
+        max_bytes: float | None,
         progress: bool | Progress | None,
     ) -> Iterator[Answer]:
         query = bind(statement, params, **named)
@@ -333,8 +337,9 @@ def connect(
         SettingsError: no cluster can be told from arguments, environment and files.
         Unreachable, AccessDenied, ServerFailed: there is no Restate Admin API at that address, for this token.
     """
-    token = Secret(token) if isinstance(token, str) else token  # a verbose traceback shows what stands in this frame
-    settings = load_settings(cluster, ingress_url=ingress_url, token=token)
+    asked = (sealed(cluster), sealed(ingress_url), sealed(token))
+    del cluster, ingress_url, token
+    settings = load_settings(asked[0], ingress_url=asked[1], token=asked[2])
     lab = Lab(
         settings,
         read_only=bool(read_only) or _forced_read_only(),

@@ -34,7 +34,7 @@ def ask(
     statement: str,
     *,
     timeout: float | None,
-    max_bytes: int | None,
+    max_bytes: float | None,
     progress: Progress,
 ) -> Iterator[Answer]:
     """Send a bound statement and give its Answer; leaving the block ends the query on the server.
@@ -45,7 +45,7 @@ def ask(
         QueryRefused: the server does not take the statement.
         QueryInterrupted, TimedOut, ResultTooLarge: while reading.
     """
-    limit = transport.timeout if timeout is None else timeout
+    limit = transport.limit(timeout)
     meter = _Meter(time.monotonic() + limit, limit, max_bytes, progress)
     try:
         with transport.reading(
@@ -160,7 +160,7 @@ class Answer:
 class _Meter:
     """Counts rows and bytes against the limits, and shows them."""
 
-    def __init__(self, deadline: float, limit: float, max_bytes: int | None, progress: Progress) -> None:
+    def __init__(self, deadline: float, limit: float, max_bytes: float | None, progress: Progress) -> None:
         self.rows = 0
         self.bytes = 0
         self.limit = limit

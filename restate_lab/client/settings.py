@@ -29,7 +29,7 @@ from restate_lab.client import cli_config as cli
 from restate_lab.client.address import PORTS, address, is_address
 from restate_lab.client.cli_config import CliConfig, Found, Section, Variables
 from restate_lab.errors import SettingsError, SettingsWarning
-from restate_lab.redact import Secret
+from restate_lab.redact import Secret, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,9 +75,9 @@ class _Asked:
 
 
 def load_settings(
-    cluster: str | None = None,
+    cluster: str | Secret | None = None,
     *,
-    ingress_url: str | None = None,
+    ingress_url: str | Secret | None = None,
     token: str | Secret | None = None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
@@ -96,17 +96,22 @@ def load_settings(
     Warns SettingsWarning for a .env file that the CLI would obey. Raises SettingsError for an unknown environment, a
     missing or unusable address, a broken config.toml, and a login token that is missing, invalid or expired.
     """
-    asked = _Asked(_sealed(cluster), _sealed(ingress_url), _sealed(token))
+    asked = _Asked(sealed(cluster), sealed(ingress_url), sealed(token))
     variables = cli.read_variables(env)
     del cluster, ingress_url, token, env  # a verbose traceback would show them
+    _check_text(asked)
     here = cwd or Path()
     settings = _at_address(asked, variables) if asked.is_address else _of_environment(asked, variables, here)
     _warn_about_dotenv(settings, asked, variables, here)
     return settings
 
 
-def _sealed(value: str | Secret | None) -> Secret | None:
-    return Secret(value) if isinstance(value, str) else value
+def _check_text(asked: _Asked) -> None:
+    """Refuse what is no text, such as a token in bytes, without showing it."""
+    for argument in ("cluster", "ingress_url", "token"):
+        value: Secret | None = getattr(asked, argument)
+        if value is not None and not isinstance(value.reveal(), str):
+            raise SettingsError(f"the {argument} argument must be text, and is a {type(value.reveal()).__name__}")
 
 
 def _at_address(asked: _Asked, variables: Variables) -> Settings:

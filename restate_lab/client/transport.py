@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 
 from restate_lab.audit import AuditLog
+from restate_lab.client.arguments import check_seconds
 from restate_lab.client.comeback import Comeback, was_away
 from restate_lab.client.failures import (
     Refusal,
@@ -81,7 +82,7 @@ class Transport:
         self.settings = settings
         self.address = address
         self.read_only = read_only
-        self.timeout = timeout
+        self.timeout = check_seconds("timeout", timeout)
         self.audit = audit
         self._comeback = Comeback()
         self.closed: set[str] = set()
@@ -120,7 +121,7 @@ class Transport:
 
         With ``is_query`` a server that was just away is asked once more when it has had time to catch up.
         """
-        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
+        deadline = time.monotonic() + self.limit(timeout)
         response = self._open(
             method, path, deadline=deadline, retry_for=retry_for, tick=tick, is_query=is_query, request=request
         )
@@ -179,6 +180,16 @@ class Transport:
         finally:
             self.audit.result(change, **result)
 
+    def limit(self, timeout: float | None) -> float:
+        """Return the seconds that a call may take; None means the connection's own limit."""
+        return self.timeout if timeout is None else check_seconds("timeout", timeout)
+
+    def check_open(self) -> None:
+        """Raise ArgumentError when it was closed."""
+        if self._client.is_closed:
+            where = f"{self.settings.environment} ({self.address})"
+            raise ArgumentError(f"the connection to {where} was closed, and nothing was sent: connect() again.")
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
@@ -195,6 +206,7 @@ class Transport:
 
     def _own_client(self) -> httpx.Client:
         """Return the client of this process: on a line that a fork shares, each would read the other's answers."""
+        self.check_open()
         if self._pid != os.getpid():
             self._client, self._pid = self._made(), os.getpid()
         return self._client
@@ -210,7 +222,7 @@ class Transport:
     ) -> httpx.Response:
         """Send a change once; ``result`` gets what came of it, also when this raises."""
         asked = f"{method} {path}"
-        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
+        deadline = time.monotonic() + self.limit(timeout)
         result.clear()
         result["outcome"] = "unknown"  # until the answer is there, and if something else ends the wait for it
         try:
@@ -299,9 +311,8 @@ class Transport:
     def _send(
         self, method: str, path: str, *, deadline: float, tick: Callable[[], None] | None, request: Mapping[str, Any]
     ) -> httpx.Response:
-        left = max(0.01, deadline - time.monotonic())
+        client, left = self._own_client(), max(0.01, deadline - time.monotonic())
         try:
-            client = self._own_client()
             built = client.build_request(
                 method,
                 path,

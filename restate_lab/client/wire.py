@@ -282,7 +282,7 @@ def _connect_errors() -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise httpx.ConnectTimeout(f"no connection within {CONNECT_LIMIT:g} s") from error
-    except OSError as error:  # ssl.SSLError and socket.gaierror are OSErrors
+    except (OSError, UnicodeError) as error:  # ssl.SSLError and socket.gaierror are OSErrors; a name with odd dots
         raise httpx.ConnectError(str(error)) from error
 
 

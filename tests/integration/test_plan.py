@@ -238,6 +238,33 @@ def test_a_smaller_plan_and_its_parent_act_once(lab: Lab) -> None:
     assert sorted(rows["restarted_from"]) == sorted(ids)
 
 
+def test_two_plans_restart_once(lab: Lab) -> None:
+    """Whom another plan has restarted meanwhile is left out; whom one was told of before is restarted once more."""
+    ids = [send(lab, "Every/fail", "failed") for _ in range(2)]
+    mine, theirs = plan(lab, "restart_as_new", ids), plan(lab, "restart_as_new", ids[:1])
+    theirs.execute(reason=WHY)
+    found = mine.execute(reason=WHY)
+    assert outcomes(found) == {ids[0]: "skipped", ids[1]: "done"}
+    assert "restarted meanwhile, as inv_1" in found["error"][0]
+    assert outcomes(plan(lab, "restart_as_new", ids).execute(reason=WHY)) == dict.fromkeys(ids, "done")
+
+
+def test_a_connection_that_is_closed_meanwhile(lab: Lab) -> None:
+    """Nothing is sent, which the outcome and the audit log say, and the next plan knows."""
+    ids = [lab.ingress.send("Every", "greet", "x", delay="1h").invocation_id for _ in range(2)]
+    wait_for(lambda: set(ids) <= set(words(lab)))
+    folder = lab.transport.audit.folder
+    with rl.connect(lab.settings.admin_url, audit=folder) as other:
+        made = plan(other, "kill", ids)
+    found = made.execute(reason=WHY)
+    assert outcomes(found) == dict.fromkeys(ids, "not sent")
+    assert "closed" in found["error"][0]
+    assert audit_log(folder)["outcome"].iloc[-1] == "not sent"
+    with pytest.raises(errors.ArgumentError, match="closed"):
+        other.ingress.send("Every", "greet", "x")
+    assert set(outcomes(plan(lab, "kill", ids).execute(reason=WHY)).values()) == {"done"}
+
+
 def test_nothing_is_sent_without_what_it_needs(lab: Lab) -> None:
     """Without a reason or the exact number, or after 15 minutes, nothing is sent and nothing is in the audit log."""
     ids = [lab.ingress.send("Every", "greet", "x", delay="1h").invocation_id for _ in range(11)]

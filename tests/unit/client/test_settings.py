@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import pickle
 import traceback
 import warnings
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import restate_lab as rl
 from restate_lab.client.settings import Settings, load_settings
 from restate_lab.errors import SettingsError, SettingsWarning
 from restate_lab.redact import Secret
@@ -288,3 +290,28 @@ class TestDotenv:
             connect()
         source = Path(caught[0].filename).read_text(encoding="utf-8").splitlines()
         assert source[caught[0].lineno - 1].strip() == "connect()"
+
+
+@pytest.mark.parametrize("argument", ["cluster", "ingress_url"])
+def test_a_password_in_an_address_is_in_no_frame(argument: str) -> None:
+    """Neither the message nor a verbose traceback of connect() has it."""
+    given: dict[str, Any] = {"cluster": "http://127.0.0.1:1", argument: f"http://ann:{HIDDEN}@127.0.0.1:1"}
+    with pytest.raises(SettingsError, match="password") as caught:
+        rl.connect(given.pop("cluster"), check=False, **given)
+    _check_frames(caught.value)
+
+
+@pytest.mark.parametrize("argument", ["cluster", "ingress_url", "token"])
+def test_what_is_no_text_is_refused_and_not_shown(argument: str) -> None:
+    """A token in bytes, say: neither the message nor a verbose traceback has it."""
+    given: dict[str, Any] = {"cluster": "http://127.0.0.1:1", argument: HIDDEN.encode()}
+    with pytest.raises(SettingsError, match=f"the {argument} argument must be text, and is a bytes") as caught:
+        rl.connect(given.pop("cluster"), check=False, **given)
+    _check_frames(caught.value)
+
+
+def _check_frames(error: BaseException) -> None:
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    ours = [frame for frame in shown.stack if f"restate_lab{os.sep}" in frame.filename]
+    assert ours
+    assert HIDDEN not in str([frame.locals for frame in ours])

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from restate_lab import errors
-from restate_lab.audit import AuditLog
+from restate_lab.audit import AuditLog, audit_log
 from restate_lab.client import comeback, transport as transport_module
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
@@ -334,3 +334,25 @@ def test_proxies_come_from_the_environment_except_for_loopback(
     monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
     monkeypatch.setenv("no_proxy", ".internal")
     assert transport_module._proxy(httpx.URL(address)) == proxy
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), "30s", True, 10**20])
+def test_a_limit_that_is_none_is_refused_before_anything_is_sent(make: Callable[..., Transport], timeout: Any) -> None:
+    """Of a read and of a change; the audit log has nothing that is unknown."""
+    transport = make(httpx.Response(200))
+    with pytest.raises(errors.ArgumentError, match="timeout must be a number of seconds"):
+        transport.read("GET", "/version", timeout=timeout)
+    with pytest.raises(errors.ArgumentError, match="timeout must be a number of seconds"):
+        transport.change("PATCH", "/x", action="kill", targets=["inv_1"], timeout=timeout)
+    assert list(audit_log(transport.audit.folder)["outcome"]) == ["not sent"]
+
+
+def test_a_closed_connection_says_so(make: Callable[..., Transport]) -> None:
+    """And the audit log says that nothing was sent."""
+    transport = make(httpx.Response(200))
+    transport.close()
+    with pytest.raises(errors.ArgumentError, match="was closed"):
+        transport.read("GET", "/version")
+    with pytest.raises(errors.ArgumentError, match="was closed"):
+        transport.change("PATCH", "/x", action="kill", targets=["inv_1"])
+    assert list(audit_log(transport.audit.folder)["outcome"]) == ["not sent"]
