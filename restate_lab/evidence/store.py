@@ -34,7 +34,7 @@ from restate_lab.evidence.card import evidence_card, name_of, server_words
 from restate_lab.evidence.engine import frozen_session, read
 from restate_lab.evidence.json_functions import FUNCTIONS
 from restate_lab.evidence.manifest import Manifest, Stored, ViewColumn
-from restate_lab.evidence.opening import check_files, read_manifest
+from restate_lab.evidence.opening import check_files, check_there, read_manifest
 from restate_lab.evidence.place import Folder, locate_folder
 from restate_lab.progress import Progress
 from restate_lab.source import DtypeBackend
@@ -124,6 +124,7 @@ class Evidence:
 
         Raises:
             StatementError, ParameterError: it is not one reading statement, or uses ``->``.
+            EvidenceBroken: a file of it is not there any more.
             QueryRefused, UnknownName: it does not parse, plan or run.
             NotOnThisServer: it needs what was left out of this evidence.
             ResultTooLarge, TimedOut
@@ -173,6 +174,8 @@ class Evidence:
         if self._context is None:
             raise StatementError(f"{self!r} is closed; open it again with open_evidence().")
         query = bind(statement, params, **named)
+        if self._folder.is_local:  # on an object store the engine's own listing, of when it was opened, is good
+            check_there(self._folder, self.manifest)
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
             schema, batches = read(self._context, query)

@@ -128,6 +128,22 @@ def test_what_was_changed_is_not_opened(folder: Path, how: str) -> None:
     assert str(folder) in str(caught.value)
 
 
+def test_what_is_taken_away_while_it_is_open_is_no_empty_table(folder: Path) -> None:
+    """A file that is gone or cut, and a folder that was moved: an error, and not "nothing is wrong"."""
+    with open_evidence(folder) as evidence:
+        file = folder / "state.parquet"
+        content = file.read_bytes()
+        for change, message in ((file.unlink, "missing"), (lambda: file.write_bytes(content[:100]), "100 bytes")):
+            change()
+            with pytest.raises(EvidenceBroken, match=message):
+                evidence.sql("SELECT count(*) AS n FROM state")
+        file.write_bytes(content)
+        assert evidence.sql("SELECT count(*) AS n FROM state")["n"].tolist() == [1]
+        folder.rename(folder.with_name("moved"))
+        with pytest.raises(EvidenceBroken, match="missing"):
+            evidence.sql("SELECT count(*) AS n FROM state")
+
+
 def test_unverified_evidence_says_so(folder: Path) -> None:
     """Without verifying it warns, and its line and card say so; what is free to check is checked all the same."""
     content = (folder / "manifest.json").read_text()
