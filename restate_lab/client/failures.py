@@ -22,6 +22,7 @@ from restate_lab.errors import (
     TimedOut,
     Unreachable,
 )
+from restate_lab.redact import MASK
 
 __all__ = [
     "Refusal", "failure", "no_answer", "nodes_change", "passes_by_itself", "read_refusal", "retry_after", "routing",
@@ -69,7 +70,7 @@ class Refusal:
 
 def read_refusal(response: httpx.Response) -> Refusal:
     """Read an answer's reason: JSON with a message, plain text, an HTML page, or nothing."""
-    text = response.text.strip()
+    text = _without_token(response.text.strip(), response)
     kind = response.headers.get("content-type", "")
     if "json" in kind:
         try:
@@ -83,6 +84,12 @@ def read_refusal(response: httpx.Response) -> Refusal:
         title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
         return Refusal(response.status_code, None, f"an HTML page ({title.group(1).strip() if title else 'no title'})")
     return Refusal(response.status_code, None, text)
+
+
+def _without_token(text: str, response: httpx.Response) -> str:
+    """Return the text without our token: there are gateways that repeat the headers that they do not like."""
+    token = response.request.headers.get("authorization", "").removeprefix("Bearer ")
+    return text.replace(token, MASK) if token else text
 
 
 def retry_after(response: httpx.Response) -> float | None:
@@ -126,7 +133,7 @@ def failure(response: httpx.Response, *, asked: str, settings: Settings, address
     if status == 429:
         return _limited(refusal, where, retry_after(response))
     if 300 <= status < 400:
-        target = response.headers.get("location", "nowhere")
+        target = _without_token(response.headers.get("location", "nowhere"), response)
         return ServerFailed(
             f"{where}: redirected to {target}. A login page or a proxy stands before the Admin API; "
             f"use the API's own address and a token.",

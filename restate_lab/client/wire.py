@@ -111,6 +111,7 @@ class _Connection:
             )
         else:
             self._http = http.client.HTTPConnection(origin.host, origin.port, timeout=CONNECT_LIMIT)
+        self._http.set_debuglevel(0)  # http.client prints headers, our token too, where it is on for all connections
         self._http.response_class = cast("type[http.client.HTTPResponse]", self._response)
 
     def connect(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import copy
 import gc
+import http.client
 import json
 import logging
 import pickle
@@ -181,15 +182,27 @@ ERRORS: dict[str, bytes | None] = {
     "500": b"HTTP/1.1 500 Broken\r\ncontent-length: 5\r\n\r\nnope!",
     "503": b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n",
     "page": b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>",
+    "an echo": f"HTTP/1.1 403 No\r\ncontent-length: {len(TOKEN)}\r\n\r\n{TOKEN}".encode(),
+    "an echo in JSON": f"HTTP/1.1 502 No\r\ncontent-type: application/json\r\ncontent-length: {len(TOKEN) + 14}"
+    f'\r\n\r\n{{"message":"{TOKEN}"}}'.encode(),
+    "an echo elsewhere": f"HTTP/1.1 302 No\r\nlocation: http://x/?{TOKEN}\r\ncontent-length: 0\r\n\r\n".encode(),
     "junk": b"SSH-2.0-x\r\n\r\n",
     "cut": None,
 }
 
 
 @pytest.mark.parametrize("kind", ERRORS)
-def test_errors(guarded: Guarded, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str) -> None:
+def test_errors(
+    guarded: Guarded,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
     """Messages, causes, notes and tracebacks, with the local variables of all frames; and the logs of all levels."""
     caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
     fault = Fault(said=ERRORS[kind], passes=40, times=1 << 30)
     with relay(guarded.url, fault=fault) as line:
         lab = rl.connect(line.url, token=TOKEN, check=False, timeout=0.4, audit=tmp_path)
@@ -208,6 +221,7 @@ def test_errors(guarded: Guarded, tmp_path: Path, caplog: pytest.LogCaptureFixtu
         check(f"{caught.value!r} {caught.value.__cause__!r} {caught.value.__dict__}", kind)
         lab.close()
     check(caplog.text, "the log")
+    check("".join(capfd.readouterr()), "what is printed")
     for file in tmp_path.rglob("*.jsonl"):
         check(file.read_text(), file)
 
