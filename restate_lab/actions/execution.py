@@ -78,12 +78,17 @@ def execute(
 
 
 def _carry_out(pursuit: Pursuit, line: Progress, stop: Callable[[], bool] | None) -> KeyboardInterrupt | None:
-    """Act and read what came of it; an interrupt ends the acting alone and is returned, a second one ends all."""
+    """Act and read what came of it; the first interrupt ends what it meets and is returned, a second one ends all."""
     interrupt = None
     try:
         pursuit.act(line, stop)
     except KeyboardInterrupt as error:
         interrupt = error
         pursuit.halt = "interrupted"
-    pursuit.look()
+    try:
+        pursuit.look()
+    except KeyboardInterrupt as error:
+        if interrupt is not None:
+            raise
+        interrupt = error  # all was sent; of whom was not read yet, the outcome says so
     return interrupt

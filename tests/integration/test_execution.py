@@ -286,6 +286,25 @@ def test_an_interrupt_leaves_a_complete_outcome(bulk: Bulk, in_haste: None, mome
     check_audit(bulk, frame)
 
 
+def test_an_interrupt_while_reading_what_came_of_it_leaves_an_outcome(bulk: Bulk, in_haste: None) -> None:
+    """All was sent and taken: the outcome says no more than that, and is there, in the audit log, too."""
+    ids = bulk.fill("later", 20)
+    interrupts = iter([KeyboardInterrupt])
+
+    def interrupt(request: httpx.Request) -> None:
+        if gate.changes and request.url.path == "/query":
+            for each in interrupts:
+                raise each
+
+    gate = Gate(before=interrupt)
+    with lab_behind(gate, bulk.url, bulk.audit) as lab, pytest.raises(errors.Interrupted) as caught:
+        execute(lab, order(ACTIONS.KILL, ids))
+    assert counts(caught.value.outcome) == {"accepted": 20}
+    assert set(caught.value.outcome["error"]) == {"the server took it; it could not be read afterwards"}
+    assert bulk.count(ids) == 0
+    check_audit(bulk, caught.value.outcome)
+
+
 def test_nothing_is_sent_that_cannot_be_answered_for(bulk: Bulk, tmp_path: Path) -> None:
     """Read-only connections, and those whose intent cannot be written, send nothing."""
     ids = bulk.fill("later", 2)
