@@ -6,17 +6,11 @@ connection, written to the audit log before they are sent, and never repeated he
 
 from __future__ import annotations
 
-import importlib.util
-import ipaddress
 import os
-import platform
-import ssl
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +28,10 @@ from restate_lab.client.failures import (
     retry_after,
     routing,
 )
+from restate_lab.client.http_client import http_client
 from restate_lab.client.settings import Settings
-from restate_lab.client.wire import CONNECT_LIMIT, Wire
-from restate_lab.errors import ArgumentError, OutcomeUnknown, ReadOnly, RestateLabError, SettingsError
+from restate_lab.client.wire import CONNECT_LIMIT
+from restate_lab.errors import ArgumentError, OutcomeUnknown, ReadOnly, RestateLabError
 from restate_lab.progress import say
 
 __all__ = ["Record", "Transport"]
@@ -195,14 +190,7 @@ class Transport:
         self._client.close()
 
     def _made(self) -> httpx.Client:
-        base, network = _network(self.address, self._ca)
-        return httpx.Client(
-            base_url=base,
-            transport=self._network or network,
-            headers=_headers(self.settings, is_loopback=_is_loopback(base)),
-            follow_redirects=False,
-            trust_env=False,
-        )
+        return http_client(self.settings, self.address, ca=self._ca, network=self._network)
 
     def _own_client(self) -> httpx.Client:
         """Return the client of this process: on a line that a fork shares, each would read the other's answers."""
@@ -371,51 +359,3 @@ def _wait(seconds: float, tick: Callable[[], None] | None) -> None:
         time.sleep(min(seconds, _SLICE))
         tick()
         seconds -= _SLICE
-
-
-def _headers(settings: Settings, *, is_loopback: bool) -> dict[str, str]:
-    headers = {
-        "user-agent": f"restate-lab/{metadata.version('restate-lab')} python/{platform.python_version()}",
-        "accept-encoding": "identity" if is_loopback or importlib.util.find_spec("zstandard") is None else "zstd",
-    }
-    if settings.token is not None:
-        headers["authorization"] = f"Bearer {settings.token.reveal()}"
-    return headers
-
-
-def _network(address: str, ca: str | Path | None) -> tuple[str, httpx.BaseTransport]:
-    """Return the base URL and what carries its requests: our wire, or httpx's own for proxies and unix sockets."""
-    if address.startswith("unix:"):
-        return "http://localhost", httpx.HTTPTransport(uds=address.removeprefix("unix:"))
-    context = _context(ca) if address.startswith("https:") else None
-    proxy = _proxy(httpx.URL(address))
-    if proxy is not None:
-        return address, httpx.HTTPTransport(proxy=proxy, verify=context or _context(ca))
-    return address, Wire(context=context)
-
-
-def _context(ca: str | Path | None) -> ssl.SSLContext:
-    try:
-        if ca is not None:
-            return ssl.create_default_context(cafile=str(ca))
-        context = httpx.create_ssl_context()
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"the certificate authority {ca} cannot be read: {error}") from error
-    context.load_default_certs()  # a company's own authority is usually installed on the system
-    return context
-
-
-def _proxy(url: httpx.URL) -> str | None:
-    """Return the environment's proxy for a URL; loopback has none."""
-    if _is_loopback(str(url)) or urllib.request.proxy_bypass(url.host):
-        return None
-    proxies = urllib.request.getproxies()
-    return proxies.get(url.scheme) or proxies.get("all")
-
-
-def _is_loopback(address: str) -> bool:
-    host = httpx.URL(address).host
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

@@ -14,7 +14,7 @@ import pytest
 
 from restate_lab import errors
 from restate_lab.audit import AuditLog, audit_log
-from restate_lab.client import comeback, transport as transport_module
+from restate_lab.client import comeback, http_client, transport as transport_module
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
 from restate_lab.redact import Secret
@@ -333,7 +333,7 @@ def test_proxies_come_from_the_environment_except_for_loopback(
     """HTTP_PROXY and NO_PROXY count, but never for loopback."""
     monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
     monkeypatch.setenv("no_proxy", ".internal")
-    assert transport_module._proxy(httpx.URL(address)) == proxy
+    assert http_client._proxy(httpx.URL(address)) == proxy
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), "30s", True, 10**20])
