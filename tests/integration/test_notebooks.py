@@ -182,6 +182,22 @@ def test_evidence_knows_what_the_cluster_has_forgotten(
     assert (tmp_path / next(tmp_path.glob("INC-7-*.evidence")) / "manifest.json").is_file()
 
 
+@pytest.mark.server
+def test_where_nothing_has_happened_yet_the_notebooks_say_so(server: Path, tmp_path: Path) -> None:
+    """On a cluster without an invocation the notebooks run to their end, and say that nothing is wrong."""
+    with Embedded(server, tmp_path / "demo", story=()) as demo:
+        env = notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url)
+        for notebook, said in ((THIRD, "Nothing is being tried again."), (FIFTH, "Nothing has failed here.")):
+            copy = tmp_path / notebook.name
+            shutil.copy(notebook, copy)  # they write beside themselves
+            done = run_notebook(copy, tmp_path / "executed" / notebook.name, env=env, read_only=False)
+            assert done.ok, done.failure
+            assert said in done.text
+        done = run_notebook(FOURTH, tmp_path / "executed" / FOURTH.name, env=env)
+        assert done.ok, done.failure
+        assert "Everything has ended." in done.text
+
+
 def ids_in(outputs: list[NotebookNode]) -> list[str]:
     return re.findall(r"inv_1\w{33}", outputs[0].data["text/plain"])
 

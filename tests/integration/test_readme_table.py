@@ -1,0 +1,166 @@
+"""Each row of the README's table "I want to …" is run, on a server with the incident on it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import nbformat
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+import restate_lab as rl
+from restate_lab.cli import app
+from restate_lab.demo.embedded import Embedded
+from restate_lab.demo.incident import INCIDENT
+from restate_lab.demo.roles import ids
+from support.shell import shell
+
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+EVIDENCE = "inc-42.evidence"
+YOURS = {
+    "http://127.0.0.1:9070": "{admin_url}",
+    "SELECT … FROM invocations": "SELECT count(*) FROM invocations",
+    "SELECT …": "SELECT id, target FROM sys_invocation",
+    "s3://bucket/": "",
+    "getpass.getpass()": "'token'",
+    "reason=…": "reason='INC-42'",
+    "execute(…)": "execute(reason='INC-42')",
+    "as reader: …": "as reader: rows = reader.read_all()",
+    'every="30s", until="10m"': 'every="1s", until="2s"',
+}
+"""What stands for the reader's own, or takes too long for a test, and what is put in its place."""
+NO_CODE = {
+    *("RESTATE_LAB_READ_ONLY=1", "RESTATE_AUTH_TOKEN", "config.toml"),
+    *("build/docs", "pip install 'restate-lab[docs]'", "python -m restate_lab.guide"),
+}
+"""Variables, files, and what tests/unit/test_guide.py runs."""
+
+
+def rows() -> dict[str, list[str]]:
+    """Return the table: what one wants, and the pieces of code behind it."""
+    (table,) = re.findall(r"^\| I want to … \| call \|\n\|---\|---\|\n(.*?)\n\n", README, re.DOTALL | re.MULTILINE)
+    cells = [line.strip("| ").split(" | ", maxsplit=1) for line in table.splitlines()]
+    return {wish: re.findall(r"`([^`]+)`", call) for wish, call in cells}
+
+
+@pytest.fixture(scope="module")
+def own(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    """Give a server with the incident, which the CLI's environments "demo" and "prod" name."""
+    folder = tmp_path_factory.mktemp("readme")
+    with Embedded(server, folder, story=INCIDENT) as demo, pytest.MonkeyPatch.context() as patch:
+        address = f'admin_base_url = "{demo.server.admin_url}"\ningress_base_url = "{demo.server.ingress_url}"\n'
+        (folder / "config.toml").write_text(f"[demo]\n{address}[prod]\n{address}")
+        patch.setenv("RESTATE_CLI_CONFIG_HOME", str(folder))
+        patch.setenv("RESTATE_ENVIRONMENT", "demo")
+        patch.setenv("RESTATE_LAB_AUDIT", str(folder / "audit"))
+        with rl.connect() as lab:
+            rl.freeze(lab, folder / EVIDENCE)
+        cells = [nbformat.v4.new_code_cell("service = None\nevidence = None", metadata={"tags": ["parameters"]})]
+        cells.append(nbformat.v4.new_code_cell("service, evidence"))
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "notebook.ipynb")
+        yield demo
+
+
+@pytest.fixture
+def here(own: Embedded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a working folder with what the reader of a later row has: evidence and a notebook with parameters."""
+    shutil.copytree(own.folder / EVIDENCE, tmp_path / EVIDENCE)
+    shutil.copy(own.folder / "notebook.ipynb", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+class Names(dict[str, Any]):
+    """The names that the calls use, made when one is asked for; ``id`` is another invocation each time."""
+
+    numbers = count()
+
+    def __init__(self, demo: Embedded, lab: rl.Lab) -> None:
+        super().__init__(rl=rl, lab=lab, timedelta=timedelta, pl=pl, duckdb=duckdb)
+        self.storm = ids(demo.roles, "storm_503") + ids(demo.roles, "storm_timeout")
+        self.makers: dict[str, Callable[[], Any]] = {
+            "stuck": lambda: rl.ask(lab, "retry_storm_ids", service="Payments"),
+            "frame": lambda: self["stuck"],
+            "plan": lambda: rl.plan(lab, "resume", self["stuck"]),
+            "ids": lambda: ids(demo.roles, "on_old_deployment"),
+            "good": lambda: demo.roles["agent_detroit"],
+            "bad": lambda: demo.roles["agent_denver"],
+            "old": lambda: rl.open_evidence(EVIDENCE),
+            "panel": lambda: rl.InvocationsPanel(lab, service="agent"),
+        }
+
+    def __missing__(self, name: str) -> Any:
+        if name == "id":
+            return self.storm[next(self.numbers) % len(self.storm)]
+        self[name] = self.makers[name]()
+        return self[name]
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("wish", rows())
+def test_a_row_runs(wish: str, own: Embedded, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each piece of code in the row does what it should, in order; an option is one of the call before it."""
+    if any("rl.freeze(" in code for code in rows()[wish]):
+        shutil.rmtree(EVIDENCE)
+    with rl.connect() as lab, shell(capsys) as cells:
+        names, call = Names(own, lab), ""
+        for code in (code for code in rows()[wish] if code not in NO_CODE):
+            for yours, ours in YOURS.items():
+                code = code.replace(yours, ours.format(admin_url=own.server.admin_url))  # noqa: PLW2901
+            if code.startswith("restate-lab"):
+                run_command(code)
+            elif code.startswith("%"):
+                ran = cells.run(code + ("\nSELECT 1 AS one" if code.startswith("%%") else ""))
+                assert ran.error is None
+            elif code.startswith(("--", ".")) or code.isidentifier():
+                assert_known(code)
+            elif option := re.match(r"(\w+)=", code):
+                assert option[1] in inspect.signature(getattr(rl, call)).parameters, code
+            else:
+                run_line(code, names)
+                call = (re.findall(r"\brl\.(\w+)\(", code) or [call])[0]
+
+
+def run_line(code: str, names: Names) -> None:
+    """Run a line as a cell would, and look at what it gives; a panel is closed."""
+    if re.fullmatch(r"rl\.\w+Panel", code):
+        code += "(lab, id)" if code == "rl.InvocationPanel" else "(lab)"
+    try:
+        made = eval(code, {}, names)  # noqa: S307 - our own text
+    except SyntaxError:
+        made = exec(code, {}, names)  # noqa: S102 - our own text
+    if hasattr(made, "close"):
+        made.close()
+    assert made is None or repr(made)
+
+
+def run_command(line: str) -> None:
+    """Run a command of the shell; the demo itself has its own tests, and here its options alone are looked at."""
+    _, command, *arguments = line.split()
+    if command == "demo":
+        told = CliRunner().invoke(app, ["demo", "--help"])
+        assert all(argument in told.output for argument in arguments)
+        return
+    if command == "report":
+        arguments += ["--evidence", EVIDENCE, "--allow-changes"]
+    ran = CliRunner().invoke(app, [command, *arguments])
+    assert ran.exit_code == (3 if command == "doctor" else 0), ran.output
+
+
+def assert_known(word: str) -> None:
+    """Find an option of the report, a command, or the ending of a file that `save` writes, where it is told."""
+    if word.startswith("."):
+        assert word in str(inspect.getdoc(rl.save))
+    elif word.startswith("--"):
+        assert word.split(maxsplit=1)[0] in CliRunner().invoke(app, ["report", "--help"]).output
+    else:
+        assert CliRunner().invoke(app, [word, "--help"]).exit_code == 0
