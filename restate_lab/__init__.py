@@ -1,6 +1,25 @@
 """See, explain and repair what a Restate cluster is doing, from a notebook.
 
-``rl.connect()`` gives a ``Lab``; ``rl.<TAB>`` is the menu. The heavy parts load when they are touched.
+``rl.connect()`` gives a ``Lab``; ``rl.<TAB>`` is the menu, and `restate_lab.guide` what to read first::
+
+    import restate_lab as rl
+
+    lab = rl.connect()                  # the restate CLI's cluster; or "prod", or "http://…:9070"
+    lab.sql("SELECT id FROM sys_invocation WHERE status = :status", status="paused")
+    rl.doctor(lab)                      # what is wrong, worst first
+    rl.ask(lab, "retry_storm")          # a named question; rl.questions() lists them
+    rl.why(lab, id)                     # why it does not go on, and what one can do
+    rl.plan(lab, "resume", ids)         # nothing is sent before .execute(reason="INC-42: …")
+
+- look: ``connect, Lab, Source, doctor, questions, ask, why, waits, journal, journal_diff, state``
+- with the mouse: ``OverviewPanel, InvocationsPanel, InvocationPanel, StatePanel, DeploymentsPanel``
+- draw what those gave: ``plot_status, plot_throughput, plot_latency, plot_latency_distribution, plot_retries,
+  plot_backlog, plot_state_sizes, plot_journal, plot_waits, plot_watch``
+- change: ``ACTIONS, plan, move_to, set_state, audit_log``, and the methods of ``lab.admin`` and ``lab.ingress``
+- keep and hand over: ``freeze, open_evidence, compare, watch, save, Report, incident_report``
+- also: ``errors``, and ``load_ipython_extension`` for ``%load_ext restate_lab``
+
+The heavy parts load when they are touched.
 """
 
 from __future__ import annotations

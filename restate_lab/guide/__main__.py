@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import re
+import shutil
 import sys
 from pathlib import Path
 
 import restate_lab
 from restate_lab.errors import MissingExtra
+from restate_lab.guide import tour
+
+TEMPLATES = Path(__file__).with_name("templates")
+FRONT = '<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url={0}"><a href="{0}">{1}</a>\n'
 
 
-def write(folder: Path) -> None:
-    """Write the pages into a folder.
+def write(folder: Path, pictures: Path | None = None) -> None:
+    """Write the pages into a folder; ``pictures`` is where the tests have put theirs, None leaves them out.
 
     Raises:
         MissingExtra: pdoc is not installed.
@@ -22,17 +28,45 @@ def write(folder: Path) -> None:
         raise MissingExtra("the reference is made by pdoc: pip install 'restate-lab[docs]'.") from error
     for name in restate_lab.__all__:  # pdoc does not see what loads when it is touched
         setattr(restate_lab, name, getattr(restate_lab, name))
-    pdoc.render.configure(docformat="google", include_undocumented=False, show_source=False)
+    tour.__doc__ = _tour(folder, pictures)
+    pdoc.render.configure(
+        docformat="google", include_undocumented=False, show_source=False, template_directory=TEMPLATES
+    )
     pdoc.pdoc("restate_lab", "restate_lab.guide", "!restate_lab.guide.__main__", output_directory=folder)
+    (folder / "index.html").write_text(FRONT.format("restate_lab/guide.html", "The guide"), encoding="utf-8")
+    for page in folder.rglob("*.html"):
+        page.write_text(_only_links_that_lead_somewhere(page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def _tour(folder: Path, pictures: Path | None) -> str:
+    """Copy the tour's pictures to where its page will look for them, and return the page."""
+    if pictures is None:
+        return tour.page()
+    beside = folder / "restate_lab" / "guide" / "tour"
+    beside.mkdir(parents=True, exist_ok=True)
+    for picture in tour.there(pictures):
+        shutil.copyfile(picture, beside / picture.name)
+    return tour.page(beside, "tour")
+
+
+def _only_links_that_lead_somewhere(html: str) -> str:
+    """Return a page without links to places that it lacks: pdoc links what a class inherits and does not show it."""
+    places = set(re.findall(r'id="([^"]+)"', html))
+    return re.sub(
+        r'<a href="#([^"]+)"[^>]*>(.*?)</a>', lambda found: found[0] if found[1] in places else found[2], html
+    )
 
 
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m restate_lab.guide", description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("build/docs"), help="where to (build/docs)")
-    folder = parser.parse_args().folder
-    write(folder)
-    sys.stdout.write(f"{folder / 'index.html'}\n")
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="where the tests have put their screenshots")
+    asked = parser.parse_args()
+    write(asked.folder, asked.pictures)
+    if asked.pictures and (missing := tour.missing(asked.pictures)):
+        sys.stdout.write(f"pictures that are not there: {', '.join(missing)}\n")
+    sys.stdout.write(f"{asked.folder / 'index.html'}\n")
 
 
 if __name__ == "__main__":

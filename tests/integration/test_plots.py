@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import textwrap
 from collections.abc import Iterator
@@ -19,15 +20,25 @@ import restate_lab as rl
 from restate_lab import plots
 from restate_lab.client.lab import Lab
 from restate_lab.status import STATUSES
-from support.clusters import Cluster
+from support.clusters import NEWEST, Cluster
 from support.pictures import bars, draw, said, texts
 
 
 @pytest.fixture(autouse=True)
-def no_screen() -> Iterator[None]:
+def no_screen(request: pytest.FixtureRequest) -> Iterator[None]:
     plt.switch_backend("Agg")
     yield
+    if (folder := os.environ.get("RESTATE_LAB_SCREENSHOTS")) and f"[{NEWEST}]" in request.node.name:
+        take_pictures(Path(folder), request.node.originalname)
     plt.close("all")
+
+
+def take_pictures(folder: Path, test: str) -> None:
+    """Keep what a test drew, for the guide's tour."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in plt.get_fignums():
+        path = folder / f"plots-{test.removeprefix('test_')}-{number}.png"
+        plt.figure(number).savefig(path, dpi=120, bbox_inches="tight")
 
 
 @pytest.fixture
