@@ -24,6 +24,7 @@ The heavy parts load when they are touched.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -162,7 +163,9 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("restate_lab.errors")
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'restate_lab' has no attribute {name!r}")
+    near = [] if name.startswith("_") else difflib.get_close_matches(name, __all__, n=3)
+    hint = f": is {' or '.join(near)} meant?" if near else ""
+    raise AttributeError(f"module 'restate_lab' has no attribute {name!r}{hint}")
 
 
 def __dir__() -> list[str]:

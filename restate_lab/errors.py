@@ -282,6 +282,9 @@ class MissingProgram(RestateLabError):
 class ReadOnly(RestateLabError, PermissionError):
     """Connect without ``read_only`` to change anything."""
 
+    def __str__(self) -> str:
+        return f"{super().__str__()} To change something, connect without read_only=True and RESTATE_LAB_READ_ONLY."
+
 
 class AuditFailed(RestateLabError):
     """Make the audit folder writable; nothing was sent."""

@@ -29,7 +29,9 @@ _KEY_CHARACTERS, _ID_CHARACTERS = 11, 22
 def check_invocation_id(value: object, *, name: str = "id") -> str:
     """Return the id of an invocation, or raise ArgumentError, which says what is wrong with it; sends nothing."""
     if not isinstance(value, str):
-        raise ArgumentError(f"{name} is {value!r}: give the id of one invocation as text (inv_1…).")
+        raise ArgumentError(
+            f"{name} is a {type(value).__name__}: give the id of one invocation as text (inv_1…), such as frame.id[0]."
+        )
     if _bytes_of(value) is None:
         raise ArgumentError(
             f"{name} is {value!r}, which is no invocation id: inv_1 and 33 letters and digits, case-sensitive."

@@ -129,6 +129,10 @@ def _listed(question: Question) -> dict[str, str]:
 
 
 def _question(name: str) -> Question:
+    if not isinstance(name, str):
+        raise ArgumentError(
+            f'a question is named by text, and this is a {type(name).__name__}: ask(lab, "retry_storm").'
+        )
     found = read(name)
     if found is None:
         nearest = _nearest(name, names())

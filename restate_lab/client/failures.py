@@ -187,6 +187,18 @@ def _token_advice(settings: Settings) -> str:
     return f"The token sent came from {settings.token_source}: it may be expired, or not meant for this environment."
 
 
+def _connecting_advice(error: str, settings: Settings) -> str:
+    if "WRONG_VERSION_NUMBER" in error:
+        return "What is there does not speak TLS: does its address begin with http://?"
+    advice = "Check that the server runs and that this is its admin address."
+    if settings.chosen_by == "the default":
+        advice += (
+            ' For another one, connect("http://host:9070") or connect("an environment of the restate CLI"), or set '
+            "RESTATE_ADMIN_URL; `restate-lab demo` starts one to try."
+        )
+    return advice
+
+
 def no_answer(error: httpx.RequestError, *, asked: str, settings: Settings, address: str) -> RestateLabError:
     """Return the exception for a call that ended without an answer, or with one that cannot be read."""
     where = f"{asked} on {settings.environment} ({address}, chosen by {settings.chosen_by})"
@@ -195,7 +207,7 @@ def no_answer(error: httpx.RequestError, *, asked: str, settings: Settings, addr
     if isinstance(error, httpx.TimeoutException):
         return TimedOut(f"{where}: no answer within the time allowed. Allow more with timeout=…, or ask for less.")
     if isinstance(error, httpx.ConnectError):
-        return Unreachable(f"{where}: {error}. Check that the server runs and that this is its admin address.")
+        return Unreachable(f"{where}: {error}. {_connecting_advice(str(error), settings)}")
     if isinstance(error, httpx.DecodingError):
         return ServerFailed(
             f"{where}: the answer is not packed as it says ({error}). What stands before the server damages it.",

@@ -15,6 +15,7 @@ _FUNCTION = re.compile(r"Invalid function '([^']+)'", re.IGNORECASE)
 _COLUMN = re.compile(
     r"No field named (?P<name>\S+?)\.(?=\s|$)(?: Valid fields are (?P<valid>.*?)\.?$)?", re.IGNORECASE | re.DOTALL
 )
+_CLOSE = 0.55
 _HINT = re.compile(r"Did you mean '([^']+)'")
 
 
@@ -39,9 +40,11 @@ def with_suggestions(
 def _unknown(kind: str, name: str, known: Iterable[str], error: QueryRefused) -> UnknownName:
     nearest = _nearest(name, [candidate.strip() for candidate in known if candidate.strip()])
     advice = f"nearest: {', '.join(nearest)}" if nearest else "lab.tables() lists what there is"
+    far = not any(difflib.get_close_matches(_last(name), [_last(each)], cutoff=_CLOSE) for each in nearest)
+    text = " A text stands in single quotes." if kind == "column" and far else ""
     quoted = ' Names in double quotes are case-sensitive; "ID" is not id.' if '"' in name else ""
     return UnknownName(
-        f"there is no {kind} {name} on this server ({advice}).{quoted}",
+        f"there is no {kind} {name} on this server ({advice}).{quoted or text}",
         status=error.status,
         code=error.code,
         reason=error.reason,
@@ -53,7 +56,7 @@ def _nearest(name: str, known: list[str]) -> list[str]:
     """Return up to three names, best first: compared without their table, shown with their own spelling."""
     wanted = _last(name)
     spelled = {_last(candidate): candidate for candidate in reversed(known)}
-    close = difflib.get_close_matches(wanted, list(spelled), n=3, cutoff=0.55)
+    close = difflib.get_close_matches(wanted, list(spelled), n=3, cutoff=_CLOSE)
     longer = [candidate for candidate in spelled if wanted in candidate and candidate not in close]
     return [spelled[match] for match in (close + sorted(longer, key=len))[:3]]
 

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from restate_lab.errors import ArgumentError
+
 __all__ = ["locate", "row_groups", "writable", "write_parquet"]
 
 _GROUP_BYTES = 24 << 20
@@ -24,6 +26,8 @@ def write_parquet(
     The file appears under its name only when it is whole; one that was there is replaced then.
     """
     location, target, name = locate(path, filesystem)
+    if isinstance(location, fs.LocalFileSystem) and not Path(name).parent.is_dir():
+        raise ArgumentError(f"the folder {Path(name).parent} is not there: make it, or give another path.")
     unfinished = f"{name}.{uuid.uuid4().hex[:8]}.unfinished"
     kept = writable(schema)
     try:

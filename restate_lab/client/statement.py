@@ -211,7 +211,10 @@ def _check_names(statement: str, slots: Iterable[_Slot], values: Mapping[str, An
     used = dict.fromkeys(slot.name for slot in slots)
     missing = [name for name in used if name not in values]
     if missing:
-        raise ParameterError(f"no value for {_listed(missing)}; values were given for {_listed(values)}.")
+        raise ParameterError(
+            f"no value for {_listed(missing)}; values were given for {_listed(values)}: "
+            f"give it as {missing[0]}=…, in a shell as -p {missing[0]}=…."
+        )
     unused = [name for name in values if name not in used]
     if unused:
         hint = ""

@@ -113,14 +113,14 @@ def _other(thing: Any, maker: Maker) -> tuple[str, tuple[Part, ...]]:
         return "Who waits for whom", (drawn(plot_waits, thing, maker.zone, thing.verdict), _card(thing, maker))
     if type(thing).__module__.startswith("restate_lab."):
         return _ours(thing, maker)
-    raise ArgumentError(f"a report cannot show a {type(thing).__name__}: give {_TAKES}.")
+    raise ArgumentError(f"a report cannot show this ({type(thing).__name__}): give {_TAKES}.")
 
 
 def _ours(thing: Any, maker: Maker) -> tuple[str, tuple[Part, ...]]:
     """Return what has a card, or a static page for where there is no widget; both are made and escaped here."""
     named = _name_of(type(thing))
     if not hasattr(thing, "_repr_html_") and not hasattr(thing, "_repr_mimebundle_"):
-        raise ArgumentError(f"a report cannot show a {type(thing).__name__}: give {_TAKES}.")
+        raise ArgumentError(f"a report cannot show this ({type(thing).__name__}): give {_TAKES}.")
     parts: tuple[Part, ...] = (_card(thing, maker),)
     outcome = getattr(thing, "outcome", None)
     if isinstance(outcome, pd.DataFrame):

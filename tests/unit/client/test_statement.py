@@ -109,7 +109,7 @@ def test_names() -> None:
     """Names come from a mapping or by keyword, each once, none missing, none left over."""
     assert bind("SELECT :statement, :params", {"statement": 1}, params=2) == "SELECT 1, 2"
     assert parameter_names("SELECT :b, :a, :b") == ("b", "a")
-    with pytest.raises(ParameterError, match="no value for :b; values were given for :a"):
+    with pytest.raises(ParameterError, match="no value for :b; values were given for :a: give it as b="):
         bind("SELECT :a, :b", a=1)
     with pytest.raises(ParameterError, match="no place for :b; the statement takes :a"):
         bind("SELECT :a", a=1, b=2)

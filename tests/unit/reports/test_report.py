@@ -92,7 +92,7 @@ def test_things_that_need_no_cluster(thing: Any, parts: list[type]) -> None:
 )
 def test_other_things_are_refused(thing: Any) -> None:
     """What a report cannot show is an error that says what it takes."""
-    with pytest.raises(ArgumentError, match=r"a report cannot show a \w+: give a frame"):
+    with pytest.raises(ArgumentError, match=r"a report cannot show this \(\w+\): give a frame"):
         Report("r").add(thing)
 
 

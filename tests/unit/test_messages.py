@@ -1,0 +1,77 @@
+"""What a newcomer's mistakes are answered with: each message says what to do next."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import restate_lab as rl
+from restate_lab.client.failures import no_answer
+from restate_lab.client.names import with_suggestions
+from restate_lab.client.parquet import write_parquet
+from restate_lab.client.settings import Settings
+from restate_lab.errors import ArgumentError, QueryRefused, ReadOnly
+
+LAB: Any = object()
+ROWS = pa.table({"n": [1]})
+MISTAKES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
+    "a name with a typo": (lambda: cast("Any", rl).conect, AttributeError, "is connect meant"),
+    "the source second": (
+        lambda: rl.ask(cast("Any", "retry_storm"), LAB),
+        ArgumentError,
+        r"ask\(lab, \"retry_storm\"\)",
+    ),
+    "a frame for an id": (
+        lambda: rl.why(LAB, cast("Any", pd.DataFrame({"id": ["x"]}))),
+        ArgumentError,
+        r"frame\.id\[0\]",
+    ),
+    "a folder that is not there": (
+        lambda: write_parquet(ROWS.to_batches(), ROWS.schema, Path("nowhere/rows.parquet"), None),
+        ArgumentError,
+        "nowhere is not there: make it",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_told_with_its_remedy(mistake: str) -> None:
+    """The message names what is meant, and shows no more of a frame than that it is one."""
+    call, error, words = MISTAKES[mistake]
+    with pytest.raises(error, match=words) as raised:
+        call()
+    assert len(str(raised.value)) < 200
+
+
+def test_nobody_there_is_told_with_how_to_name_another() -> None:
+    """Whoever named no cluster reads how one is named; who speaks TLS to what does not, which address is meant."""
+    settings = Settings("local", "http://127.0.0.1:9070", None, None, "", "the default")
+    said = {
+        reason: str(no_answer(httpx.ConnectError(reason), asked="GET /version", settings=settings, address="http://x"))
+        for reason in ("[Errno 111] Connection refused", "[SSL: WRONG_VERSION_NUMBER] wrong version number")
+    }
+    assert [("connect(" in each, "http://?" in each) for each in said.values()] == [(True, False), (False, True)]
+
+
+def test_a_text_in_double_quotes_is_told_from_a_typo() -> None:
+    """A column that is like none there is most often a text; a typo has its nearest column alone."""
+    said = {
+        name: str(with_suggestions(QueryRefused("no", status=500, code=None, reason=reason), lambda: (), lambda: ()))
+        for name in ("Payments", "statsu")
+        for reason in [f"Schema error: No field named {name}. Valid fields are s.id, s.status."]
+    }
+    assert ["single quotes" in each for each in said.values()] == [True, False]
+
+
+def test_read_only_says_how_to_change_something() -> None:
+    """The remedy is there, and once, after a journey to another process, too."""
+    error = ReadOnly("resume was not sent: this connection to prod may only read.")
+    assert str(error).count("RESTATE_LAB_READ_ONLY") == 1
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - our own bytes
