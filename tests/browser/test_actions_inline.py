@@ -43,6 +43,33 @@ def confirm(panel: PanelOnPage, name: str, reason: str) -> None:
     panel.button(name, within=within).click()
 
 
+IN_THE_README = """
+import restate_lab as rl
+
+lab = rl.connect()
+rl.InvocationsPanel(lab, status=["backing-off", "paused", "suspended"])
+"""
+
+
+def test_what_the_readme_shows(page: LabPage, own: Embedded, notebooks: Path, screenshots: Path) -> None:
+    """The picture in the README: filters, two that are selected, and one opened beside them."""
+    write_notebook(notebooks / "incident.ipynb", IN_THE_README.strip())
+    page.open("incident.ipynb")
+    page.command("application:toggle-left-area")
+    page.value(f"__import__('os').environ.update(RESTATE_ADMIN_URL={own.server.admin_url!r})")
+    page.run_all()
+    panel = PanelOnPage(page.page)
+    panel.wait()
+    for line in (2, 5):
+        panel.grid.box(line).click()
+    panel.says("2 selected:")
+    panel.open(9, panel.grid.cell(9, "target").inner_text())
+    panel.says(re.compile("was created"), within=panel.opened)
+    panel.root.evaluate("e => { e.closest('.jp-WindowedPanel-outer').scrollTop = 0; }")
+    panel.picture(screenshots / "panels.png")
+    assert page.console_errors == []
+
+
 def test_find_why_and_resume(page: LabPage, own: Embedded, lab: Lab, notebooks: Path, screenshots: Path) -> None:
     """With the mouse alone: find the Denver invocation, see why it hangs, pause it, and resume it with a reason."""
     write_notebook(notebooks / "act.ipynb", panel_cell(own.server.admin_url))

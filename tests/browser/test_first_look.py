@@ -28,3 +28,21 @@ def test_first_look_in_jupyterlab(page: LabPage, newest: Cluster, screenshots: P
             page.page.screenshot(path=screenshots / f"first-look-{name}-{theme.lower()}.png")
 
     assert page.console_errors == []
+    take_what_the_readme_shows(page, screenshots / "first-look.png")
+
+
+def take_what_the_readme_shows(page: LabPage, path: Path) -> None:
+    """Take a picture of the notebook's first question, from its heading to its picture, with nothing beside it."""
+    page.theme("JupyterLab Light")
+    page.command("application:toggle-left-area")
+    page.page.set_viewport_size({"width": 1100, "height": 3000})
+    first = page.page.locator(".jp-Notebook .jp-Cell", has_text="What is going on right now?").first
+    first.evaluate("e => { e.closest('.jp-WindowedPanel-outer').scrollTop = 0; }")
+    last = page.page.locator(".jp-RenderedImage img").first
+    last.wait_for()
+    page.page.wait_for_timeout(600)  # at rest
+    top, bottom = first.bounding_box(), last.bounding_box()
+    assert top
+    assert bottom
+    height = bottom["y"] + bottom["height"] + 8 - top["y"]
+    page.page.screenshot(path=path, clip={"x": top["x"], "y": top["y"], "width": top["width"], "height": height})

@@ -40,6 +40,8 @@ YOURS = {
 """What stands for the reader's own, or takes too long for a test, and what is put in its place."""
 NO_CODE = {
     *("RESTATE_LAB_READ_ONLY=1", "RESTATE_AUTH_TOKEN", "config.toml"),
+    "RESTATE_LAB_SCREENSHOTS=build/screenshots .venv/bin/pytest tests/browser tests/integration/test_plots.py",
+    "python -m restate_lab.guide --pictures build/screenshots",
     *("build/docs", "pip install 'restate-lab[docs]'", "python -m restate_lab.guide"),
 }
 """Variables, files, and what tests/unit/test_guide.py runs."""
