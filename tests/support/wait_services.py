@@ -75,6 +75,25 @@ async def hold(ctx: ObjectContext) -> str:
     return await outcome
 
 
+@depot.handler()
+async def obey(ctx: ObjectContext, keys: list[str]) -> str:
+    """Hold the own key, wait for a sign, and take these keys: one, through somebody else ("~key"), or any of several.
+
+    Without keys, wait for a second sign that never comes.
+    """
+    await ctx.awakeable(type_hint=str)[1]
+    calls = {
+        f"call{number}": ctx.service_call(fetch, key[1:])
+        if key.startswith("~")
+        else ctx.object_call(take, key=key, arg=None)
+        for number, key in enumerate(keys)
+    }
+    if not calls:
+        return await ctx.awakeable(type_hint=str)[1]
+    await restate.select(**calls)
+    return "obeyed"
+
+
 @depot.handler(invocation_retry_policy=SELDOM)
 async def spoil(ctx: ObjectContext) -> str:
     """Hold the key, and fail again and again in a step."""
