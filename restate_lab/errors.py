@@ -35,7 +35,8 @@ Beside the tree stands ``Interrupted``, a KeyboardInterrupt: an execution was in
 
 Warnings: ``Truncated`` (a result was cut, and says so), ``SettingsWarning`` (a file that the CLI would
 obey is not obeyed), ``DuplicateColumns`` (two result columns had one name), ``AuditIncomplete`` (a change was
-sent, and its result could not be written down), ``EvidenceWarning`` (evidence is less, or less sure, than was meant).
+sent, and its result could not be written down), ``EvidenceWarning`` (evidence is less, or less sure, than was meant),
+``UntriedServer`` (a server older than any on which restate_lab was tried).
 
 Messages hold what was asked, what came back, the Restate code where there is one, and what to do next.
 """
@@ -85,6 +86,7 @@ __all__ = [
     "Truncated",
     "UnknownName",
     "Unreachable",
+    "UntriedServer",
 ]
 
 
@@ -323,3 +325,7 @@ class AuditIncomplete(UserWarning):
 
 class EvidenceWarning(UserWarning):
     """Evidence is less, or less sure, than was meant; the message and the manifest say in what."""
+
+
+class UntriedServer(UserWarning):
+    """The server is older than any on which restate_lab was tried; what explains or plans refuses to."""

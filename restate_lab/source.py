@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from restate_lab.errors import NotOnThisServer
+
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["Around", "DtypeBackend", "Source"]
+__all__ = ["OLDEST", "Around", "DtypeBackend", "Source", "check_tried", "is_older"]
 
 DtypeBackend = Literal["numpy_nullable", "pyarrow"]
+OLDEST = "1.6.1"
+"""The oldest server that restate_lab is tried on, in every test run."""
 
 
 @runtime_checkable
@@ -107,3 +112,27 @@ class Around:
     def tables(self) -> pd.DataFrame:
         """Return the source's tables."""
         return self._source.tables()
+
+
+def check_tried(source: Source, what: str) -> None:
+    """Refuse to read a meaning into the tables of a server on which that was never tried.
+
+    Raises:
+        NotOnThisServer: the source is older than ``OLDEST``: what its tables lack could look like "nothing there".
+    """
+    if is_older(source.version):
+        raise NotOnThisServer(
+            f"{what} was tried on restate {OLDEST} and newer; {source.name} has {source.version}. "
+            f"lab.sql(), lab.tables(), lab.admin and lab.ingress still work there."
+        )
+
+
+def is_older(version: str, than: str = OLDEST) -> bool:
+    """Tell whether a server's version is older than another; one that is no number is not known to be."""
+    ours, theirs = _number(version), _number(than)
+    return ours is not None and theirs is not None and ours < theirs
+
+
+def _number(version: str) -> tuple[int, ...] | None:
+    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", version)
+    return tuple(int(part or 0) for part in found.groups()) if found else None

@@ -13,7 +13,7 @@ import pytest
 
 from restate_lab.demo.install import install_cli
 from restate_lab.errors import RestateLabError
-from support.clusters import KINDS, NEWEST, Cluster, Clusters, server_binary
+from support.clusters import KINDS, NEWEST, OLD, Cluster, Clusters, server_binary
 from support.isolation import only_loopback, original_environment, private_environment
 
 hypothesis.settings.register_profile("suite", deadline=None)  # no test judges by the clock
@@ -113,6 +113,12 @@ def server(isolated: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def old_server(isolated: Path) -> Path:
+    """Give the binary of a server that is too old, which takes other settings (mark tests that use it `server`)."""
+    return binary_of(OLD)
+
+
+@pytest.fixture(scope="session")
 def restate_cli(isolated: Path) -> Path:
     """Give the real `restate` CLI (mark tests that use it `server`)."""
     try:
@@ -130,7 +136,7 @@ def _first_line(error: RestateLabError) -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what uses a real server as such, also where the test forgot it."""
     for item in items:
-        if {"clusters", "server", "restate_cli"} & set(getattr(item, "fixturenames", ())):
+        if {"clusters", "server", "old_server", "restate_cli"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.server)
 
 

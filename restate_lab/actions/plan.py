@@ -18,6 +18,7 @@ from restate_lab.actions.targets import read_ids
 from restate_lab.client.arguments import check_count, check_deployment_choice
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, NotOnThisServer, TimedOut
+from restate_lab.source import is_older
 
 __all__ = ["Plan", "make_plan", "plan"]
 
@@ -143,7 +144,7 @@ def _checked(lab: Lab, action: str, deployment: str | None, from_: int | None, *
     if from_ is not None:
         check_count("from_", from_)
     _check_deployment(lab, chosen, deployment)
-    if _number(lab.version) < _number(chosen.rule.since):
+    if is_older(lab.version, chosen.rule.since):
         since = chosen.rule.since
         raise NotOnThisServer(f"{chosen} was tried on restate {since} and newer; {lab.name} has {lab.version}.")
     return chosen
@@ -182,7 +183,3 @@ def _restarted(lab: Lab, ids: list[str]) -> tuple[frozenset[str], frozenset[str]
         return frozenset(), frozenset(), (unread,)
     said = (f"of the first {len(first):,} alone it was read whether they were restarted before",)
     return frozenset(map(str, rows["id"].to_pylist())), frozenset(first), said if len(ids) > len(first) else ()
-
-
-def _number(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.partition("-")[0].split(".") if part.isdigit())

@@ -27,7 +27,7 @@ def state(source: Source, service: str, key: str, *, scope: str | None = None) -
     Raises:
         ArgumentError: a plain service, which has no state.
         NotFound: neither a service nor a state of this name.
-        NotOnThisServer: ``scope`` on a server that has none.
+        NotOnThisServer: ``scope`` on a server that has none, or the source is too old.
     """
     return StateReader(source, service, key, scope).state()
 

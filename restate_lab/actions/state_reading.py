@@ -15,7 +15,7 @@ from restate_lab.analysis.payloads import decode
 from restate_lab.client.arguments import check_name, shown
 from restate_lab.client.state_version import state_version
 from restate_lab.errors import ArgumentError, NotFound, NotOnThisServer
-from restate_lab.source import Source
+from restate_lab.source import Source, check_tried
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,6 +99,7 @@ class StateReader:
             "key": check_name("key", key),
             "scope": None if scope is None else check_name("scope", scope),
         }
+        check_tried(source, "state()")
         tables = source.tables()
         has_scope = bool((tables["table"].eq("state") & tables["column"].eq("scope")).any())
         if scope is not None and not has_scope:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
+from restate_lab.source import OLDEST
 from restate_lab.status import STATUSES
 
 __all__ = ["ACTIONS", "ENDED", "GONE", "NOT_BEGUN", "Effect", "Rule", "effects"]
@@ -61,7 +62,7 @@ class Rule:
     with_vqueues: Mapping[str, Effect] = field(default_factory=dict)
     moved: Mapping[str, Effect] = field(default_factory=dict)
     moved_with_vqueues: Mapping[str, Effect] = field(default_factory=dict)
-    since: str = "1.6.1"
+    since: str = OLDEST
 
     @property
     def expect_above(self) -> int:

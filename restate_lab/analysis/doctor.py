@@ -20,7 +20,7 @@ from restate_lab.analysis.doctor_diagnosis import Checked, Diagnosis, NotChecked
 from restate_lab.analysis.times import length, moment
 from restate_lab.durations import friendly
 from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
-from restate_lab.source import Source
+from restate_lab.source import Source, check_tried
 
 __all__ = ["Diagnosis", "doctor"]
 
@@ -94,6 +94,7 @@ def _outcome(check: Check, look: Look, within: Deadline) -> _Outcome:
     look.left_out.clear()
     before, started = len(within.reads), time.monotonic()
     try:
+        check_tried(within, "this check")
         found = [replace(finding, check=check.name) for finding in check.look(look)]
     except RestateLabError as error:
         return (), None, [_missing(check, _reason(error, within))]

@@ -13,7 +13,7 @@ from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.journal_frame import CALLS, Tree, to_frame
 from restate_lab.analysis.journal_reading import Invocation, Reader
 from restate_lab.errors import ArgumentError, NotFound, Truncated
-from restate_lab.source import Source
+from restate_lab.source import Source, check_tried
 
 __all__ = ["journal", "read_journal"]
 
@@ -64,6 +64,7 @@ def journal(
     Raises:
         ArgumentError: this is no invocation id, or depth or limit is below 1.
         NotFound: there is no such invocation (any more).
+        NotOnThisServer: the source is too old.
         RestateLabError: what ``source.arrow`` raises.
     """
     for name, value in (("depth", depth), ("limit", limit)):
@@ -80,6 +81,7 @@ def read_journal(
 ) -> tuple[pd.DataFrame, Invocation]:
     """Return the frame that ``journal`` gives, without its warning, and what it was made of."""
     check_invocation_id(invocation_id, name=name)
+    check_tried(source, "journal()")
     tree = _read_tree(Reader(source, payloads=payloads), invocation_id, depth=depth, limit=limit)
     frame = to_frame(tree, payloads=payloads)
     root, now = tree.invocations[invocation_id], source.now

@@ -22,7 +22,7 @@ from restate_lab.analysis.question_values import check_names, shown, values_for
 from restate_lab.analysis.times import moment
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from restate_lab.progress import say
-from restate_lab.source import Source
+from restate_lab.source import Source, check_tried
 
 __all__ = ["answer", "ask", "questions"]
 
@@ -44,7 +44,7 @@ def ask(source: Source, name: str, /, *, timeout: float | None = None, **params:
 
     Raises:
         ArgumentError: there is no such question or parameter, or a value does not fit.
-        NotOnThisServer: the source lacks the tables, columns or features that the question needs.
+        NotOnThisServer: the source lacks the tables, columns or features that the question needs, or is too old.
         RestateLabError: what ``source.sql`` raises.
     """
     frame = answer(source, name, timeout=timeout, **params)
@@ -60,6 +60,7 @@ def answer(source: Source, name: str, /, *, timeout: float | None = None, **para
         As ``ask``.
     """
     question = _question(name)
+    check_tried(source, f"the question {name}")
     variant = _variant_for(question, source)
     check_names(variant, params, question=name)
     now = source.now

@@ -18,7 +18,7 @@ from restate_lab.analysis.wait_graph import STEPS, Circle, Root, build, circles,
 from restate_lab.analysis.wait_rows import Edge, Person, edge_frame
 from restate_lab.analysis.wait_words import describe, root_words
 from restate_lab.errors import ArgumentError, Truncated
-from restate_lab.source import Source
+from restate_lab.source import Source, check_tried
 
 __all__ = ["Known", "Waits", "find_waits", "waits"]
 
@@ -128,7 +128,7 @@ def waits(source: Source, *, limit: int = 20_000) -> Waits:
 
     Raises:
         ArgumentError: ``limit`` is not a positive number.
-        NotOnThisServer: the source lacks tables that it takes.
+        NotOnThisServer: the source lacks tables that it takes, or is too old.
     """
     made = find_waits(source, limit=limit)
     if made.left_out:
@@ -146,6 +146,7 @@ def find_waits(source: Source, *, limit: int = 20_000, known: Known | None = Non
     """
     if limit < 1:
         raise ArgumentError(f"limit is {limit!r}: give a whole number, one or more.")
+    check_tried(source, "waits()")
     at = source.now
     return _made(source, read_waits(source, limit=limit, now=at, known=known or Known()), at)
 

@@ -19,7 +19,7 @@ from restate_lab.analysis.why_options import Option, option_frame, options
 from restate_lab.analysis.why_reading import Look, Row, has_ended
 from restate_lab.analysis.why_words import alive, ended, waiting
 from restate_lab.errors import ArgumentError, visible
-from restate_lab.source import Source
+from restate_lab.source import Source, check_tried
 
 __all__ = ["Explanation", "why"]
 
@@ -140,11 +140,13 @@ def why(source: Source, invocation_id: str, /, *, timeout: float = 10) -> Explan
 
     Raises:
         ArgumentError: this is no invocation id, or ``timeout`` is not positive.
+        NotOnThisServer: the source is too old.
         RestateLabError: what ``source.sql`` raises when the invocation itself is read.
     """
     id_ = check_invocation_id(invocation_id)
     if timeout <= 0:
         raise ArgumentError(f"timeout is {timeout!r}: give seconds, more than 0.")
+    check_tried(source, "why()")
     look = Look(Deadline(source, timeout, over=_OVER.format(seconds=timeout)))
     found = look.rows([id_])
     if id_ not in found:

@@ -49,6 +49,7 @@ _NOT_PASSED_ON = (
     "the partition is too busy",
     "cannot find node for partition",
 )
+_REFUSED_QUERY = ("Datafusion error: ", "datafusion failed: ")  # the latter with 500, before 1.6
 _LONGEST_REASON = 600
 
 
@@ -159,8 +160,9 @@ def _limited(refusal: Refusal, where: str, wait: float | None) -> RateLimited:
 
 def _refused(refusal: Refusal, where: str, *, is_query: bool) -> RestateLabError:
     details = {"status": refusal.status, "code": refusal.code, "reason": refusal.reason}
-    if is_query and refusal.reason.startswith("Datafusion error: "):
-        reason = refusal.reason.removeprefix("Datafusion error: ")
+    sign = next((sign for sign in _REFUSED_QUERY if refusal.reason.startswith(sign)), None)
+    if is_query and sign:
+        reason = refusal.reason.removeprefix(sign)
         shown = reason if len(reason) <= _LONGEST_REASON else reason[:_LONGEST_REASON] + " …"
         message = f"the server refused the query: {shown}{_query_advice(reason)}"
         return QueryRefused(message, status=refusal.status, code=refusal.code, reason=reason)

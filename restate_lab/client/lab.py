@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -28,10 +29,10 @@ from restate_lab.client.query import Answer, ask
 from restate_lab.client.settings import Settings, load_settings
 from restate_lab.client.statement import bind
 from restate_lab.client.transport import RETRY_FOR, Transport
-from restate_lab.errors import QueryRefused, RequestRefused, RestateLabError, ServerFailed
+from restate_lab.errors import QueryRefused, RequestRefused, RestateLabError, ServerFailed, UntriedServer
 from restate_lab.progress import Progress, Quiet, RowsLine
 from restate_lab.redact import Secret, sealed
-from restate_lab.source import DtypeBackend
+from restate_lab.source import OLDEST, DtypeBackend, is_older
 
 if TYPE_CHECKING:
     from pyarrow import fs
@@ -47,6 +48,11 @@ _TABLES = """
 SELECT table_name AS "table", column_name AS "column", data_type AS type, is_nullable = 'YES' AS nullable
 FROM information_schema.columns WHERE table_schema = 'public'
 ORDER BY table_name, ordinal_position"""
+_UNTRIED = (
+    f"{{name}} has restate {{version}}, and restate_lab was tried on {OLDEST} and newer. lab.sql(), lab.tables(), "
+    f"lab.admin and lab.ingress work as far as this server has what they ask for; doctor() is incomplete, and all else "
+    f"that reads a meaning into its tables, plans or changes state refuses to."
+)
 _FUNCTIONS = "SELECT DISTINCT routine_name AS name FROM information_schema.routines"
 
 
@@ -263,7 +269,8 @@ class Lab:
     def _server_words(self) -> str:
         if self._server is None:
             return ""
-        return f", restate {self._server.version}{', vqueues' if self._server.features.get('vqueues') else ''}"
+        age = f", older than {OLDEST}, the oldest that was tried" if is_older(self._server.version) else ""
+        return f", restate {self._server.version}{age}{', vqueues' if self._server.features.get('vqueues') else ''}"
 
     def _about(self, *, retry_for: float = RETRY_FOR, within: float = 10.0) -> _Server:
         known = self._server
@@ -302,7 +309,9 @@ class Lab:
             ) as answer:
                 yield answer
         except QueryRefused as error:
-            raise with_suggestions(error, self._table_names, self._function_names) from error.__cause__
+            raise with_suggestions(
+                error, self._table_names, self._function_names, version=self.version
+            ) from error.__cause__
 
     def _table_names(self) -> list[str]:
         return list(dict.fromkeys(self.tables()["table"]))
@@ -331,7 +340,8 @@ def connect(
     ``read_only=True`` refuses every change; ``RESTATE_LAB_READ_ONLY=1`` does so whatever is said here.
     ``timeout`` is the total limit of a call in seconds (120), ``max_bytes`` that of a result. ``audit`` is the folder
     of the audit log, ``ca`` a PEM file of the authority that signed the server's certificate.
-    ``check=False`` sends nothing; otherwise one request tells at once when the address is wrong.
+    ``check=False`` sends nothing; otherwise one request tells at once when the address is wrong, and a server older
+    than 1.6.1, the oldest that restate_lab is tried on, is warned of (UntriedServer).
 
     Raises:
         SettingsError: no cluster can be told from arguments, environment and files.
@@ -351,10 +361,13 @@ def connect(
     if not check:
         return lab
     try:
-        return lab.check()
+        lab.check()
+        if is_older(lab.version):
+            warnings.warn(_UNTRIED.format(name=lab.name, version=lab.version), UntriedServer, stacklevel=2)
     except BaseException:
         lab.close()
         raise
+    return lab
 
 
 def _forced_read_only() -> bool:

@@ -20,31 +20,36 @@ _HINT = re.compile(r"Did you mean '([^']+)'")
 
 
 def with_suggestions(
-    error: QueryRefused, tables: Callable[[], Iterable[str]], functions: Callable[[], Iterable[str]]
+    error: QueryRefused,
+    tables: Callable[[], Iterable[str]],
+    functions: Callable[[], Iterable[str]],
+    *,
+    version: str,
 ) -> QueryRefused:
     """Return UnknownName with the nearest names where a name was the trouble, else the error as it is.
 
-    ``tables`` and ``functions`` give the names that the server has; they are called only when needed.
+    ``tables`` and ``functions`` give the names that the server has; they are called only when needed. ``version`` is
+    the server's, for the message.
     """
     if found := _TABLE.search(error.reason):
-        return _unknown("table", found[1], tables(), error)
+        return _unknown("table", found[1], tables(), error, version)
     if found := _FUNCTION.search(error.reason):
-        return _unknown("function", found[1], functions(), error)
+        return _unknown("function", found[1], functions(), error, version)
     if found := _COLUMN.search(error.reason):
         hint = _HINT.search(error.reason)
         valid = [hint[1]] if hint else (found["valid"] or "").split(", ")
-        return _unknown("column", found["name"], valid, error)
+        return _unknown("column", found["name"], valid, error, version)
     return error
 
 
-def _unknown(kind: str, name: str, known: Iterable[str], error: QueryRefused) -> UnknownName:
+def _unknown(kind: str, name: str, known: Iterable[str], error: QueryRefused, version: str) -> UnknownName:
     nearest = _nearest(name, [candidate.strip() for candidate in known if candidate.strip()])
     advice = f"nearest: {', '.join(nearest)}" if nearest else "lab.tables() lists what there is"
     far = not any(difflib.get_close_matches(_last(name), [_last(each)], cutoff=_CLOSE) for each in nearest)
     text = " A text stands in single quotes." if kind == "column" and far else ""
     quoted = ' Names in double quotes are case-sensitive; "ID" is not id.' if '"' in name else ""
     return UnknownName(
-        f"there is no {kind} {name} on this server ({advice}).{quoted or text}",
+        f"there is no {kind} {name} on this server, restate {version} ({advice}).{quoted or text}",
         status=error.status,
         code=error.code,
         reason=error.reason,

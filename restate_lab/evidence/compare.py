@@ -15,7 +15,7 @@ from restate_lab.evidence import compare_backlog, compare_deployments, compare_i
 from restate_lab.evidence.compare_card import comparison_card
 from restate_lab.evidence.compare_sides import Note, Side, Sides, sides_of
 from restate_lab.evidence.compare_words import headline, summary_lines, where_of
-from restate_lab.source import Source
+from restate_lab.source import Source, check_tried
 
 __all__ = ["Comparison", "compare"]
 
@@ -92,8 +92,11 @@ def compare(before: Source, after: Source, /, *, limit: int | None = LIMIT, time
 
     Raises:
         ArgumentError: ``before`` is later than ``after``, or ``limit`` is no number of rows.
+        NotOnThisServer: a source is too old.
         RestateLabError: what the sources raise.
     """
+    for side in (before, after):
+        check_tried(side, "compare()")
     sides = sides_of(before, after, limit=limit, timeout=timeout)
     if sides.before.now - sides.after.now > _CLOCKS:
         raise ArgumentError(

@@ -26,7 +26,7 @@ from restate_lab.evidence.redaction import parse_patterns
 from restate_lab.evidence.scope import Scope, meant, scope_of
 from restate_lab.evidence.tables import LeftOut, Offer, TablePlan, offer_of, plan_tables
 from restate_lab.progress import Progress, Quiet, RowsLine
-from restate_lab.source import Source
+from restate_lab.source import Source, check_tried
 
 __all__ = ["freeze"]
 
@@ -79,9 +79,11 @@ def freeze(
     Raises:
         ArgumentError: the path is taken, an argument is malformed, or a pattern covers no column.
         NotFound: there is no invocation of which this is true.
+        NotOnThisServer: the source is too old.
         RestateLabError: what the source raises; a note on it says which table was read.
     """
     target = locate_folder(path, filesystem)
+    check_tried(source, "freeze(), which must know what to mask,")
     started = source.now
     asked = meant(ids=ids, service=service, handler=handler, since=since, until=until, now=started)
     offer = offer_of(source)

@@ -231,7 +231,7 @@ class Evidence:
                     what = f"{each.table}.{each.column}" if each.column else each.table
                     return NotOnThisServer(f"{what} was left out of {self.name}: {each.reason}.")
         tables = list(dict.fromkeys(self.tables()["table"]))
-        return with_suggestions(error, lambda: tables, lambda: [each.name for each in FUNCTIONS])
+        return with_suggestions(error, lambda: tables, lambda: [each.name for each in FUNCTIONS], version=self.version)
 
 
 def open_evidence(

@@ -28,7 +28,7 @@ from restate_lab.errors import (
 from restate_lab.evidence.store import Evidence
 from restate_lab.evidence.watch_samples import Look, Sample, frame_of, take
 from restate_lab.progress import DoneLine, Progress, Quiet, RowsLine
-from restate_lab.source import Source
+from restate_lab.source import Source, check_tried
 
 __all__ = ["Until", "watch"]
 
@@ -76,6 +76,7 @@ def watch(
 
     Raises:
         ArgumentError: an argument is malformed, ``until`` lies in the past, or the source is frozen evidence.
+        NotOnThisServer: the source is too old.
         RestateLabError: what the first look raises.
     """
     if isinstance(source, Evidence):
@@ -83,6 +84,7 @@ def watch(
     apart, check_limit = length(every, name="every"), check_count("limit", limit, least=1)
     if not apart:
         raise ArgumentError(f"every is {every!r}: give the time between two looks, such as '30s'.")
+    check_tried(source, "watch()")
     end = _end(until, source.now)
     watching = _Watch(source, apart, until, end, service, check_limit, timeout, _progress(progress, until))
     frame = watching.run()

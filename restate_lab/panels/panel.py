@@ -25,7 +25,7 @@ from restate_lab.panels.head import Head
 from restate_lab.panels.quiet_source import Closed, QuietSource, is_live
 from restate_lab.panels.refresher import LOST, Pace, Refresher
 from restate_lab.progress import heard_by
-from restate_lab.source import Source
+from restate_lab.source import Source, check_tried
 
 __all__ = ["Panel", "why_read_only"]
 
@@ -208,6 +208,7 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def _read_and_show(self, started: float) -> None:
         generation = self._generation
+        check_tried(self.source, "a panel")
         found = self._read()
         self._took = time.monotonic() - started
         self._refresher.pace.succeeded(self._took)

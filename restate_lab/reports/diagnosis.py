@@ -35,6 +35,7 @@ def findings_of(diagnosis: Diagnosis, zone: tzinfo, masker: Masker) -> Findings:
         tuple(_finding(row, diagnosis, zone, masker) for row in rows),
         tuple(masker.text(visible(each)) for each in reasons(diagnosis)),
         bottom_line(diagnosis),
+        "Nothing was found." if len(diagnosis.checked) else "Nothing was checked.",
     )
 
 

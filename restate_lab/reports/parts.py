@@ -137,12 +137,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What the doctor found, worst first, and what was not checked."""
+    """What the doctor found, worst first, and what was not checked; ``without`` stands where nothing was found."""
 
     part: ClassVar[str] = "findings"
     findings: tuple[Finding, ...]
     not_checked: tuple[str, ...]
     checked: str
+    without: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from support.isolation import original_environment
 
 KINDS = ("1.6.1", "1.7.12", "1.7.12-vqueues")
 NEWEST = "1.7.12"
+OLD = "1.5.3"
+"""What is older than any that is supported; npm has no other."""
 
 
 @dataclass(frozen=True)

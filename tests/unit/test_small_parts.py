@@ -14,6 +14,7 @@ from restate_lab import errors
 from restate_lab.markup import bar, card
 from restate_lab.progress import DoneLine, RowsLine
 from restate_lab.redact import MASK, Secret, is_secret_name, masked_headers
+from restate_lab.source import OLDEST, is_older
 from restate_lab.status import STATUSES, word
 
 HOSTILE = "<script>alert(1)</script>\"'&"
@@ -111,6 +112,26 @@ def test_the_public_names_are_sorted_and_there() -> None:
     assert set(dir(rl)) == {*rl.__all__, "__version__"}
     with pytest.raises(AttributeError, match="conect"):
         rl.conect  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("1.6.0", True),
+        ("1.5.3", True),
+        ("0.9.12-dev", True),
+        ("1.6", True),
+        (OLDEST, False),
+        ("1.6.1-rc.2", False),
+        ("1.10.0", False),
+        ("2.0", False),
+        ("", False),
+        ("made", False),
+    ],
+)
+def test_which_servers_are_too_old(version: str, expected: bool) -> None:
+    """Versions are compared as numbers; what is none, as of a Source of one's own, is not taken for old."""
+    assert is_older(version) is expected
 
 
 def test_every_error_stands_in_the_tree() -> None:

@@ -10,7 +10,9 @@ from restate_lab.errors import QueryRefused, UnknownName
 
 def suggested(reason: str) -> QueryRefused:
     error = QueryRefused("refused", status=500, reason=reason)
-    return with_suggestions(error, lambda: ["state", "sys_invocation", "sys_journal"], lambda: ["count", "cot", "sum"])
+    return with_suggestions(
+        error, lambda: ["state", "sys_invocation", "sys_journal"], lambda: ["count", "cot", "sum"], version="1.7.12"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,124 @@
+"""A server older than any that restate_lab is tried on: it is said, and nothing reads a meaning into its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import restate_lab as rl
+from restate_lab import errors
+from restate_lab.demo.cluster import RestateServer
+from restate_lab.source import OLDEST
+from support.clusters import OLD
+
+pytestmark = pytest.mark.server
+
+SOMEBODY = "inv_1" + "0" * 33
+# Then address and port were one setting, and there was no --no-logo.
+LAUNCHER = """#!/bin/sh
+node="127.0.0.1:$RESTATE_BIND_PORT"
+export RESTATE_BIND_ADDRESS="$node" RESTATE_ADVERTISED_ADDRESS="http://$node/"
+export RESTATE_METADATA_CLIENT__ADDRESSES="[\\"http://$node/\\"]"
+export RESTATE_ADMIN__BIND_ADDRESS="127.0.0.1:$RESTATE_ADMIN__BIND_PORT"
+ingress="127.0.0.1:$RESTATE_INGRESS__BIND_PORT"
+export RESTATE_INGRESS__BIND_ADDRESS="$ingress" RESTATE_INGRESS__ADVERTISED_INGRESS_ENDPOINT="http://$ingress/"
+exec "{binary}"
+"""
+Call = Callable[[rl.Lab, Path], Any]
+REFUSED: dict[str, Call] = {
+    "waits": lambda lab, _: rl.waits(lab),
+    "why": lambda lab, _: rl.why(lab, SOMEBODY),
+    "journal": lambda lab, _: rl.journal(lab, SOMEBODY),
+    "journal_diff": lambda lab, _: rl.journal_diff(lab, SOMEBODY, SOMEBODY),
+    "state": lambda lab, _: rl.state(lab, "Cart", "ann"),
+    "set_state": lambda lab, _: rl.set_state(lab, "Cart", "ann", {"n": 1}, reason="test"),
+    "freeze": lambda lab, folder: rl.freeze(lab, folder / "a.evidence"),
+    "compare": lambda lab, _: rl.compare(lab, lab),
+    "watch": lambda lab, _: rl.watch(lab, every="1s", until="1s"),
+    "move_to": lambda lab, _: rl.move_to(lab, [SOMEBODY], deployment="latest"),
+}
+PANELS: dict[str, Callable[[rl.Lab], Any]] = {
+    "overview": rl.OverviewPanel,
+    "invocations": rl.InvocationsPanel,
+    "invocation": lambda lab: rl.InvocationPanel(lab, SOMEBODY),
+    "state": rl.StatePanel,
+    "deployments": rl.DeploymentsPanel,
+}
+
+
+@pytest.fixture(scope="module")
+def old(old_server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rl.Lab]:
+    """Give a connection to the oldest server that npm has."""
+    launcher = tmp_path_factory.mktemp("old") / "restate-server"
+    launcher.write_text(LAUNCHER.format(binary=old_server))
+    launcher.chmod(0o755)
+    with RestateServer(launcher) as server:
+        with pytest.warns(errors.UntriedServer, match=rf"has restate {OLD}.* {OLDEST} and newer") as caught:
+            lab = rl.connect(server.admin_url)
+        assert caught[0].filename == __file__
+        with lab:
+            yield lab
+
+
+def test_the_version_is_said_where_the_cluster_is(old: rl.Lab) -> None:
+    """The repr and the card say that the server is older than any that was tried; newer ones have no such word."""
+    said = f"restate {OLD}, older than {OLDEST}"
+    assert said in repr(old)
+    assert said in old._repr_html_()
+
+
+def test_sql_and_the_admin_api_go_on_working(old: rl.Lab) -> None:
+    """What only passes on what the server says works; a name that it lacks is said with its version."""
+    assert list(old.sql("SELECT id FROM sys_invocation")) == ["id"]
+    assert "sys_journal" in set(old.tables()["table"])
+    assert list(old.admin.list_services()) == []
+    with pytest.raises(errors.UnknownName, match=rf"no table sys_vqueues on this server, restate {OLD}"):
+        old.sql("SELECT * FROM sys_vqueues")
+    with pytest.raises(errors.UnknownName, match=rf"no column scope on this server, restate {OLD}"):
+        old.sql("SELECT scope FROM state")
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_would_explain_or_change_refuses(old: rl.Lab, tmp_path: Path, name: str) -> None:
+    """Nothing is read or sent: a column that is not there could look like nothing wrong."""
+    with pytest.raises(errors.NotOnThisServer, match=rf"tried on restate {OLDEST} and newer; .* has {OLD}"):
+        REFUSED[name](old, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_question_and_every_plan_refuses(old: rl.Lab) -> None:
+    """Each is refused by name."""
+    for name in rl.questions()["name"]:
+        with pytest.raises(errors.NotOnThisServer, match=rf"question {name} was tried .* has {OLD}"):
+            rl.ask(old, name)
+    for action in set(rl.ACTIONS) - {rl.ACTIONS.MOVE_TO}:
+        with pytest.raises(errors.NotOnThisServer, match=rf"{action} was tried .* has {OLD}"):
+            rl.plan(old, action, [SOMEBODY])
+
+
+def test_the_doctor_has_checked_nothing(old: rl.Lab, tmp_path: Path) -> None:
+    """A diagnosis is incomplete, never healthy, and a report of it says that nothing was checked."""
+    diagnosis = rl.doctor(old)
+    assert diagnosis.verdict == "incomplete"
+    assert len(diagnosis.checked) == len(diagnosis.findings) == 0
+    applying = diagnosis.not_checked[diagnosis.not_checked["applies"]]
+    assert len(applying) > 10
+    assert applying["reason"].str.contains(f"has {OLD}").all()
+    report = rl.incident_report(old, tmp_path / "a.html").read_text("utf-8")
+    assert "Nothing was checked." in report
+    assert "Nothing was found." not in report
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_a_panel_says_it(old: rl.Lab, name: str) -> None:
+    """A panel shows no rows, and why."""
+    panel = PANELS[name](old)
+    try:
+        assert f"tried on restate {OLDEST} and newer" in panel.error
+        assert OLD in panel.error
+        assert len(panel.frame) == 0
+    finally:
+        panel.close()
