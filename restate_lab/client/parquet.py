@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,9 +14,10 @@ from pyarrow import fs
 
 from restate_lab.errors import ArgumentError
 
-__all__ = ["locate", "row_groups", "writable", "write_parquet"]
+__all__ = ["arrow_bytes", "locate", "row_groups", "writable", "write_parquet"]
 
 _GROUP_BYTES = 24 << 20
+_WITHOUT_VIEWS: dict[pa.DataType, Any] = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 
 
 def write_parquet(
@@ -59,12 +61,29 @@ def row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterable
     size = 0
     for batch in batches:
         group.append(batch)
-        size += batch.get_total_buffer_size()  # an older pyarrow has no nbytes of views
+        size += batch.get_total_buffer_size()  # what is held in memory
         if size >= _GROUP_BYTES:
             yield pa.Table.from_batches(group, schema)
             group, size = [], 0
     if group:
         yield pa.Table.from_batches(group, schema)
+
+
+def arrow_bytes(batch: pa.RecordBatch) -> int:
+    """Return how many bytes a batch has."""
+    try:
+        return int(batch.nbytes)
+    except pa.ArrowTypeError:
+        # pyarrow before 24 counts no views, in which DataFusion gives text.
+        return sum(_column_bytes(column) for column in batch.columns)
+
+
+def _column_bytes(column: pa.Array[Any]) -> int:
+    kind = _WITHOUT_VIEWS.get(column.type)
+    try:
+        return int(column.nbytes if kind is None else column.cast(kind).nbytes)
+    except pa.ArrowTypeError:
+        return int(column.get_total_buffer_size())  # views within lists
 
 
 def writable(schema: pa.Schema) -> pa.Schema:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from restate_lab.analysis.times import TimeInput
-from restate_lab.client.parquet import row_groups, writable
+from restate_lab.client.parquet import arrow_bytes, row_groups, writable
 from restate_lab.errors import EvidenceWarning
 from restate_lab.evidence import manifest as written
 from restate_lab.evidence.masking import Masks
@@ -151,7 +151,7 @@ class _Writer:
     def _masked(self, table: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             self.rows += batch.num_rows
-            self.size += batch.nbytes
+            self.size += arrow_bytes(batch)
             self.progress.update(self.rows, self.size)
             yield self.masks.apply(table, batch)
 

@@ -20,6 +20,7 @@ from pyarrow import fs
 from restate_lab.client.asked import note_asked
 from restate_lab.client.frames import distinct, to_frame
 from restate_lab.client.names import with_suggestions
+from restate_lab.client.parquet import arrow_bytes
 from restate_lab.client.statement import bind
 from restate_lab.errors import (
     EvidenceWarning,
@@ -150,7 +151,7 @@ class Evidence:
             size = rows = 0
             for batch in reader:
                 batches.append(batch)
-                size, rows = size + batch.nbytes, rows + batch.num_rows
+                size, rows = size + arrow_bytes(batch), rows + batch.num_rows
                 if size > limit:
                     raise ResultTooLarge(
                         f"the result passed {limit / 1e6:,.0f} MB after {rows:,} rows and was stopped. Take fewer "

@@ -164,7 +164,7 @@ def mixed() -> pd.DataFrame:
             "id": ["inv_1", "inv_2", None],
             "partition_key": pd.array([2**64 - 1, None, 0], dtype="UInt64"),
             "n": [2**53 + 1, -5, 0],
-            "at": [NOON, pd.NaT, NOON],
+            "at": pd.to_datetime([NOON, pd.NaT, NOON]).as_unit("us"),  # of a list pandas 2 makes nanoseconds
             "took": pd.to_timedelta([1500, None, 0], unit="ms"),
             "waits": [[1, 17], None, []],
             "payload": [{"a": 1}, None, {"b": [float("inf"), "é"]}],
