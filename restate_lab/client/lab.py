@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
-import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -26,10 +24,11 @@ from restate_lab.client.frames import to_frame
 from restate_lab.client.names import with_suggestions
 from restate_lab.client.parquet import write_parquet
 from restate_lab.client.query import Answer, ask
+from restate_lab.client.server import Server
 from restate_lab.client.settings import Settings, load_settings
 from restate_lab.client.statement import bind
-from restate_lab.client.transport import RETRY_FOR, Transport
-from restate_lab.errors import QueryRefused, RequestRefused, RestateLabError, ServerFailed, UntriedServer
+from restate_lab.client.transport import Transport
+from restate_lab.errors import QueryRefused, ServerFailed, UntriedServer
 from restate_lab.progress import Progress, Quiet, RowsLine
 from restate_lab.redact import Secret, sealed
 from restate_lab.source import OLDEST, DtypeBackend, is_older
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 __all__ = ["Lab", "connect"]
 
 DEFAULT_TIMEOUT = 120.0
-KNOWN_FOR = 30.0  # seconds; then the server is asked again what it is: notebooks outlive upgrades
 _TABLES = """
 SELECT table_name AS "table", column_name AS "column", data_type AS type, is_nullable = 'YES' AS nullable
 FROM information_schema.columns WHERE table_schema = 'public'
@@ -87,7 +85,7 @@ class Lab:
             transport=network,
         )
         self._ingress: IngressTransport | None = None
-        self._server: _Server | None = None
+        self._server = Server(self.transport)
         self._card = StatusCard(self._count_statuses)
 
     @property
@@ -98,12 +96,12 @@ class Lab:
     @property
     def version(self) -> str:
         """Return the server's version, such as "1.7.12"."""
-        return self._about().version
+        return self._server.about().version
 
     @property
     def features(self) -> Mapping[str, bool]:
         """Return the server's feature flags, such as ``vqueues``; empty before 1.7."""
-        return MappingProxyType(dict(self._about().features))
+        return MappingProxyType(dict(self._server.about().features))
 
     @property
     def now(self) -> datetime:
@@ -222,7 +220,7 @@ class Lab:
 
         self.transport.check_open()
         if self._ingress is None:
-            address = self.settings.ingress_url or self._about().ingress_endpoint
+            address = self.settings.ingress_url or self._server.about().ingress_endpoint
             if not address:
                 raise ServerFailed("the server does not name its ingress: connect(ingress_url=…)", status=200)
             self._ingress = IngressTransport(
@@ -238,7 +236,7 @@ class Lab:
 
     def check(self) -> Self:
         """Ask the server once for its version, so that a wrong address fails here."""
-        self._about(retry_for=0)
+        self._server.about(retry_for=0)
         return self
 
     def close(self) -> None:
@@ -267,26 +265,15 @@ class Lab:
         )
 
     def _server_words(self) -> str:
-        if self._server is None:
+        about = self._server.last
+        if about is None:
             return ""
-        age = f", older than {OLDEST}, the oldest that was tried" if is_older(self._server.version) else ""
-        return f", restate {self._server.version}{age}{', vqueues' if self._server.features.get('vqueues') else ''}"
-
-    def _about(self, *, retry_for: float = RETRY_FOR, within: float = 10.0) -> _Server:
-        known = self._server
-        if known is not None and time.monotonic() - known.read_at <= KNOWN_FOR:
-            return known
-        try:
-            self._server = about = _read_version(self.transport, retry_for if known is None else 0, within)
-        except RestateLabError:
-            if known is None:
-                raise
-            # Whoever asks goes on with what it was, and hears from the read that follows.
-            self._server = about = replace(known, read_at=time.monotonic())
-        return about
+        age = f", older than {OLDEST}, the oldest that was tried" if is_older(about.version) else ""
+        return f", restate {about.version}{age}{', vqueues' if about.features.get('vqueues') else ''}"
 
     def _count_statuses(self) -> pa.Table:
-        has_vqueues = self._server is not None and self._about(within=COUNT_LIMIT).features.get("vqueues", False)
+        is_known = self._server.last is not None
+        has_vqueues = is_known and self._server.about(within=COUNT_LIMIT).features.get("vqueues", False)
         return self.arrow(counts_sql(has_vqueues=has_vqueues), timeout=COUNT_LIMIT, progress=False)
 
     def _limit(self, max_bytes: int | None) -> float:
@@ -378,24 +365,3 @@ def _progress(wanted: bool | Progress | None) -> Progress:
     if wanted is False:
         return Quiet()
     return RowsLine("query") if wanted is None or wanted is True else wanted
-
-
-@dataclass(frozen=True, slots=True)
-class _Server:
-    version: str
-    features: Mapping[str, bool]
-    ingress_endpoint: str | None
-    read_at: float = field(default_factory=time.monotonic)
-
-
-def _read_version(transport: Transport, retry_for: float, within: float) -> _Server:
-    try:
-        response = transport.read("GET", "/version", retry_for=retry_for, timeout=min(within, transport.timeout))
-        about = response.json()
-        return _Server(str(about["version"]), about.get("features") or {}, about.get("ingress_endpoint"))
-    except (RequestRefused, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ServerFailed(
-            f"{transport.address} answers, but not as a Restate Admin API does ({error}). "
-            f"The Admin API listens on port 9070 by default, the ingress on 8080.",
-            status=error.status if isinstance(error, RequestRefused) else 200,
-        ) from error

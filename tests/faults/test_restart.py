@@ -11,7 +11,7 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
-from restate_lab.client import lab as client_lab
+from restate_lab.client import server as client_server
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.nodes import Node
@@ -144,7 +144,7 @@ def test_vqueues_are_switched_on_under_an_open_lab(
     server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that comes back as one of the other kind is asked in its own way; with the old one nobody would wait."""
-    monkeypatch.setattr(client_lab, "KNOWN_FOR", 0.0)
+    monkeypatch.setattr(client_server, "KNOWN_FOR", 0.0)
     services, uri = start_services(tmp_path, str(wait_services.__file__))
     with services, restartable(server, tmp_path / "data") as node:
         with rl.connect(node.admin_url, ingress_url=node.ingress_url, audit=tmp_path / "audit") as lab:

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from restate_lab.client.server import KNOWN_FOR, Server
 from restate_lab.client.transport import Transport
-from restate_lab.errors import NotOnThisServer, RequestRefused, RestateLabError, ServerFailed
+from restate_lab.errors import NotOnThisServer, RequestRefused, RestateLabError
+from restate_lab.source import is_older
 
 __all__ = ["Served"]
-
-_KNOWN_FOR = 30.0  # seconds; notebooks outlive upgrades
 
 _NEEDS_1_7 = frozenset({
     "list_kafka_clusters", "create_kafka_cluster", "get_kafka_cluster", "update_kafka_cluster", "delete_kafka_cluster",
@@ -27,18 +27,18 @@ class Served:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._operations: dict[str, frozenset[str]] | None = None
-        self._about: dict[str, Any] | None = None
-        self._since = time.monotonic()
+        self._since = 0.0
+        self._server = Server(transport)
 
     @property
     def version(self) -> str:
         """Return the server's version, such as "1.7.12"."""
-        return str(self._version()["version"])
+        return self._server.about().version
 
     @property
     def features(self) -> Mapping[str, bool]:
         """Return the server's feature flags; empty before 1.7."""
-        return self._version().get("features") or {}
+        return self._server.about().features
 
     @contextmanager
     def expecting(self, operation: str) -> Iterator[None]:
@@ -66,28 +66,13 @@ class Served:
 
     def has(self, operation: str, parameter: str | None = None) -> bool:
         """Tell whether the server has an operation, or a parameter of one."""
-        self._forget_what_is_old()
-        if self._operations is None:
-            self._operations = self._read()
+        if self._operations is None or time.monotonic() - self._since > KNOWN_FOR:
+            self._operations, self._since = self._read(), time.monotonic()
         if self._operations:
             known = self._operations.get(operation)
             return known is not None and (parameter is None or parameter in known)
         is_new = (f"{operation}.{parameter}" if parameter else operation) in _NEEDS_1_7
-        return not is_new or _numbers(self.version) >= (1, 7)
-
-    def _forget_what_is_old(self) -> None:
-        if time.monotonic() - self._since > _KNOWN_FOR:
-            self._operations, self._about, self._since = None, None, time.monotonic()
-
-    def _version(self) -> dict[str, Any]:
-        self._forget_what_is_old()
-        if self._about is None:
-            try:
-                about = dict(self._transport.read("GET", "/version").json())
-                self._about = {**about, "version": str(about["version"])}
-            except (ValueError, TypeError, KeyError):
-                raise ServerFailed("GET /version was answered, but not by a Restate server.", status=200) from None
-        return self._about
+        return not is_new or not is_older(self.version, "1.7")
 
     def _read(self) -> dict[str, frozenset[str]]:
         try:
@@ -99,10 +84,6 @@ class Served:
             }
         except (RestateLabError, ValueError, KeyError, TypeError, AttributeError):
             return {}  # not every gateway passes it on
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.partition("-")[0].split(".") if part.isdigit())
 
 
 def _parameters(document: Mapping[str, Any], operation: Mapping[str, Any]) -> Iterator[str]:
