@@ -142,6 +142,8 @@ def failure(response: httpx.Response, *, asked: str, settings: Settings, address
         )
     if status in {502, 503, 504}:
         return Unreachable(f"{where}: {refusal.words}. {_GATEWAY_ADVICE[status]}")
+    if nodes_change(refusal):
+        return Unreachable(f"{where}: {refusal.words}. A node has just gone or come back: try again shortly.")
     return _refused(refusal, where, is_query=asked.endswith("/query"))
 
 

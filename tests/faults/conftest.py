@@ -20,6 +20,7 @@ from support.fault_verbs import Ground, learn
 
 KIND = os.environ.get("RESTATE_LAB_FAULTS_ON", NEWEST)
 """The kind of server: "1.7.12-vqueues" is tried every night."""
+FAILURES = "SELECT count(*) AS n FROM sys_journal_events WHERE id = :id"
 ENDED = 400
 LATER = 300
 
@@ -43,7 +44,9 @@ def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[G
         waiter = send("Depot", "take", key="north").invocation_id
         send("Depot", "take", key="north")
         failing = send("Depot", "spoil", key="south").invocation_id
-        wait_for(lambda: bulk.status(failing) == "backing-off")
+        wait_for(lambda: bulk.lab.sql(FAILURES, id=failing)["n"][0])
+        # With vqueues it waits for its next attempt in a queue.
+        wait_for(lambda: bulk.status(failing) == ("ready" if bulk.has_vqueues else "backing-off"))
         wait_for(lambda: bulk.status(waiter) == "pending")
         bulk.lab.ingress.call("Drawer", "put", {"n": 0}, key="first")
         ground = Ground(bulk, folder, holder, waiter, later, iter(ended), bulk.lab.now + timedelta(0))

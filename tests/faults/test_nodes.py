@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from restate_lab.demo.embedded import start_services
 from restate_lab.demo.nodes import Nodes
 from support.bench import wait_for
 from support.bulk import SERVICES, Bulk
+from support.fault_panels import closing, in_sight, panel_threads
 from support.fault_verbs import RESTARTS
 from support.relay import Fault, relay
 
@@ -121,3 +123,24 @@ def test_a_node_dies_during_a_freeze(ground: Ground, tmp_path: Path) -> None:
             path = rl.freeze(lab, tmp_path / "x.evidence", progress=False)
     with rl.open_evidence(path) as evidence:
         assert evidence.arrow(ALL, ids=ground.later).to_pylist() == expected
+
+
+def test_a_node_dies_under_an_open_panel(ground: Ground) -> None:
+    """At every moment the panel shows all of its rows, or says that something is wrong; then it is right by itself."""
+    ids = sorted(ground.later[:200])
+    with ground.losing(1, b"/query", number=6, passes=10) as (lab, fault):
+        panel = rl.InvocationsPanel(lab, id=ids, refresh=0.2)
+        with closing(panel):
+            seen: list[tuple[str, list[str]]] = []
+
+            def look() -> bool:
+                in_sight(panel)
+                rows, error = sorted(panel.frame["id"]), panel.error
+                seen.append((error, rows))
+                return bool(fault.happened and not error and panel._read_at > died)
+
+            wait_for(lambda: (in_sight(panel), fault.happened)[1])
+            died = datetime.now(UTC)
+            wait_for(look, within=60)
+            assert [error for error, rows in seen if rows != ids] == []
+            assert len(panel_threads()) <= 1

@@ -149,6 +149,16 @@ def test_panels_made_while_nobody_is_there(ground: Ground) -> None:
         assert (panel.error, len(panel.frame)) == ("", len(ground.later))
 
 
+def test_closing_does_not_wait_for_the_server(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A panel that asks again and again ends at once when it is closed."""
+    monkeypatch.setitem(Transport.reading.__wrapped__.__kwdefaults__, "retry_for", 25.0)  # type: ignore[attr-defined]
+    panel = rl.InvocationsPanel(ground.lab, refresh=None)
+    with closing(panel):
+        ground.server.kill()
+        panel.ask()
+        wait_for(lambda: panel.error, lambda error: "asked again" in error)
+
+
 def test_nothing_is_done_by_a_click_while_nobody_is_there(ground: Ground) -> None:
     """Neither a plan nor its execution says "done", nothing was sent, and the kernel's own thread does not wait."""
     panel = rl.InvocationsPanel(ground.lab, refresh=None)

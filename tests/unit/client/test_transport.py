@@ -184,6 +184,9 @@ def test_retries_end(make: Callable[..., Transport], monkeypatch: pytest.MonkeyP
     """A trouble that stays is reported once the time for repeating has passed."""
     with pytest.raises(errors.Unreachable, match="503"):
         make(httpx.Response(503)).read("GET", "/x", retry_for=0.3)
+    lookup = json_error(500, "Datafusion error: External error: node lookup for partition 1 failed")
+    with pytest.raises(errors.Unreachable, match="has just gone or come back"):
+        make(lookup).read("POST", "/query", retry_for=0.3)
 
 
 def test_a_long_wait_is_shown_and_a_longer_one_is_not_waited_for(
