@@ -42,6 +42,10 @@ def plan(
 ) -> Plan:
     """Plan an action on invocations: read each of them now, say what would happen to it, and send nothing.
 
+        plan = rl.plan(lab, "resume", rl.ask(lab, "retry_storm_ids", service="Payments"))
+        plan                                      # look at it: who, what will happen, who is left out and why
+        plan.execute(reason="INC-42: the API is back")
+
     ``action`` is one of ``ACTIONS``, and who does not meet what it needs is left out:
 
     - ``cancel``: it has not ended

@@ -48,6 +48,9 @@ def set_state(
 ) -> State:
     """Change keys of one object's state, wait until that is seen, and return the state as it was read back then.
 
+        read = rl.state(lab, "Inventory", "mug")
+        rl.set_state(lab, "Inventory", "mug", {"on_hand": 7}, state=read, reason="INC-42: counted by hand")
+
     ``values`` are set, keys in ``delete`` go, ``clear=True`` lets all go that ``values`` does not set; every other key
     stays byte for byte. A value is written as JSON, as the SDKs do (None is JSON's null and deletes nothing), a text
     over a text that is no JSON as text, and bytes as they are. A value that would change the encoding of its key is

@@ -89,7 +89,13 @@ class Rule:
 
 
 class ACTIONS(StrEnum):
-    """What can be done to invocations; ``.rule`` says in which status, and what it does there."""
+    """What can be done to invocations; ``.rule`` says in which status, and what it does there.
+
+        rl.plan(lab, rl.ACTIONS.RESUME, ids)      # the same as "resume"
+        rl.ACTIONS.RESUME.rule.needs
+
+    MOVE_TO is what ``rl.move_to`` does. The guide has all of it as a table: ``help("restate_lab.guide.actions")``.
+    """
 
     CANCEL = "cancel"
     KILL = "kill"

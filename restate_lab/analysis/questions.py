@@ -33,6 +33,9 @@ NOBODY = "inv_1" + "0" * 33  # well-formed, and no invocation's: IN () is not SQ
 def ask(source: Source, name: str, /, *, timeout: float | None = None, **params: Any) -> pd.DataFrame:
     """Ask a source a named question and return its rows.
 
+        rl.ask(lab, "retry_storm", service="Payments")
+        rl.ask(lab, "wakes_next", until="2h", limit=None)
+
     ``questions()`` says which there are, what a row of each is, and which parameters it takes. Times are given as an
     age ("2h", a timedelta), as an aware datetime or as an ISO string with its zone; ids as one id, a list, a Series,
     or a frame with a column ``id``. None as ``limit`` means all rows. ``now=`` moves the moment that ages count from.

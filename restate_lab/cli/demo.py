@@ -57,7 +57,8 @@ Story = Annotated[
     StoryName,
     typer.Option(
         help="What has happened on the cluster when you come to it. first-look: a little of everything; incident: an "
-        "order system in trouble; healthy: one in which nothing is wrong; hospital: another system in other trouble."
+        "order system in trouble, opened with the notebook that looks into it; healthy: one in which nothing is wrong; "
+        "hospital: another system in other trouble."
     ),
 ]
 

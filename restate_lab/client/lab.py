@@ -137,6 +137,8 @@ class Lab:
     ) -> pd.DataFrame:
         """Return the rows of one reading statement.
 
+            lab.sql("SELECT id FROM sys_invocation WHERE status = :s AND id IN :ids", s="paused", ids=frame.id)
+
         ``:name`` in the statement takes its value from ``params`` or from a keyword; ``IN :ids`` takes a list.
         ``timeout`` is in seconds for the whole call, ``max_bytes`` in Arrow bytes; None means the connection's.
         ``dtype_backend=None`` gives exact, plain types and UTC times; the other two are pandas' own.
@@ -322,8 +324,14 @@ def connect(
 ) -> Lab:
     """Connect to a cluster and return its Lab.
 
+        lab = rl.connect()                            # the cluster that `restate` would take
+        lab = rl.connect("prod", read_only=True)      # that of its environment "prod", and nothing can be changed
+        lab = rl.connect("http://127.0.0.1:9070")
+
     ``cluster`` is an admin URL, the name of an environment of the restate CLI, or nothing: then the CLI's own
-    environment is taken. ``token`` comes best from the environment or ``getpass.getpass()``, never from a literal.
+    environment is taken. RESTATE_ADMIN_URL goes before the address of any environment, also of one that is named here,
+    as it does for the CLI; the card tells. ``token`` comes best from the environment or ``getpass.getpass()``, never
+    from a literal.
     ``read_only=True`` refuses every change; ``RESTATE_LAB_READ_ONLY=1`` does so whatever is said here.
     ``timeout`` is the total limit of a call in seconds (120), ``max_bytes`` that of a result. ``audit`` is the folder
     of the audit log, ``ca`` a PEM file of the authority that signed the server's certificate.

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from restate_lab.errors import RestateLabError
 
-__all__ = ["FIRST_NOTEBOOK", "copy_notebooks"]
+__all__ = ["FIRST_NOTEBOOK", "NOTEBOOK_OF", "copy_notebooks"]
 
 FIRST_NOTEBOOK = "01_first_look.ipynb"
+NOTEBOOK_OF = {"incident": "03_incident.ipynb"}
+"""Story → the notebook that tells it and is opened with it; with any other it is the first."""
 
 
 def copy_notebooks(folder: Path) -> None:

@@ -15,7 +15,7 @@ from restate_lab.demo.embedded import Embedded
 from restate_lab.demo.ending import ended_by_signals
 from restate_lab.demo.install import find_server, server_at
 from restate_lab.demo.jupyter import JupyterLab
-from restate_lab.demo.notebooks import FIRST_NOTEBOOK, copy_notebooks
+from restate_lab.demo.notebooks import FIRST_NOTEBOOK, NOTEBOOK_OF, copy_notebooks
 from restate_lab.demo.stories import STORIES
 from restate_lab.demo.switch import FOLDER_VARIABLE
 from restate_lab.errors import RestateLabError
@@ -54,7 +54,8 @@ def run_demo(
         with Embedded(binary, folder, vqueues=vqueues, story=STORIES[story]) as demo:
             version, admin, ingress = demo.server.version, demo.server.admin_url, demo.server.ingress_url
             _say(f"restate-server {version} runs at {admin}, its ingress at {ingress}.")
-            return _execute(demo, kept=keep is not None) if once else _open(demo, browser=browser)
+            notebook = NOTEBOOK_OF.get(story, FIRST_NOTEBOOK)
+            return _execute(demo, kept=keep is not None) if once else _open(demo, notebook, browser=browser)
 
 
 def notebook_environment(folder: Path, admin_url: str, ingress_url: str) -> dict[str, str]:
@@ -84,10 +85,10 @@ def _execute(demo: Embedded, *, kept: bool) -> int:
     return 0 if run.ok else 1
 
 
-def _open(demo: Embedded, *, browser: bool) -> int:
+def _open(demo: Embedded, notebook: str, *, browser: bool) -> int:
     _say("Starting JupyterLab …")
     with JupyterLab(demo.folder / "notebooks", demo.folder / "jupyter", env=_environment(demo)) as jupyter:
-        url = jupyter.url(FIRST_NOTEBOOK)
+        url = jupyter.url(notebook)
         opened = browser and webbrowser.open(_page_that_leads_to(url, demo.folder))
         _say(f"JupyterLab is {'open in your browser' if opened else 'ready'}:\n\n    {url}\n\nCtrl-C ends everything.")
         with contextlib.suppress(KeyboardInterrupt):

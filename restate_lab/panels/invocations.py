@@ -29,6 +29,9 @@ _SERVICES = "SELECT DISTINCT name FROM sys_service ORDER BY name"
 class InvocationsPanel(Panel):
     """Show the invocations that the filters leave, newest first; open one, select some, act on them.
 
+        panel = rl.InvocationsPanel(lab, service="Payments", status=["backing-off", "paused"], since="2h")
+        panel                                     # as a cell's last line, where it is to stand
+
     By default those that have not ended, at most 10,000; the panel says how many there are. The server applies the
     filters: ``status`` (words of Restate's, or "all"), ``service, handler, key``, ``deployment``, ``since, until``
     (created then: an age such as "2h", or a moment with its zone), ``age`` (created at least so long ago),

@@ -96,12 +96,12 @@ class Report:
     ) -> Report:
         """Return the report with one section more.
 
-        ``thing`` is a frame (its SQL comes along where ``ask`` made it), a Series, a pyarrow.Table, matplotlib Axes or
-        a Figure, text, what ``doctor``, ``why``, ``waits``, ``journal``, ``plan``, ``execute`` and the like give, or a
-        panel, of which what it holds now is shown. It is taken as it is now. ``title`` None takes what it says of
-        itself; ``caption`` stands below that; ``sql`` is the statement behind it, where the thing does not know it (a
-        frame of ``lab.sql``). A frame shows its first ``rows`` rows and says how many there are; the
-        whole is embedded as CSV, up to 5 MB in a report.
+        ``thing`` is a frame (its SQL comes along where ``sql`` or ``ask`` made it), a Series, a pyarrow.Table,
+        matplotlib Axes or a Figure, text, what ``doctor``, ``why``, ``waits``, ``journal``, ``plan``, ``execute`` and
+        the like give, or a panel, of which what it holds now is shown. It is taken as it is now. ``title`` None takes
+        what it says of itself; ``caption`` stands below that; ``sql`` is the statement behind it, where the thing does
+        not know it, as a frame that pandas has made of others. A frame shows its first ``rows`` rows and says how many
+        there are; the whole is embedded as CSV, up to 5 MB in a report.
 
         Raises:
             ArgumentError: it is nothing that a report can show, or ``rows`` is less than one.

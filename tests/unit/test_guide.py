@@ -80,6 +80,8 @@ def pieces(page: str) -> list[str]:
     else:
         told = text(page)
     spans = re.findall(r"```.*?```|(?<!`)(`{1,2})(?!`)(.+?)\1", told, re.DOTALL)
+    lines = re.findall(r"^ {4,}(?:\w+ = )?((?:rl|lab)\.[^#\n]*)", told, re.MULTILINE)
+    spans += [("", line) for line in lines if line.count("(") == line.count(")")]
     return [code for _, code in spans if re.search(r"\b(rl|lab)\.(?!<TAB>|py\b)", code)]
 
 

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from restate_lab.demo import fix, script
-from restate_lab.demo.notebooks import FIRST_NOTEBOOK, copy_notebooks
+from restate_lab.demo.notebooks import FIRST_NOTEBOOK, NOTEBOOK_OF, copy_notebooks
 from restate_lab.demo.script import play
 from restate_lab.demo.services.model import complete
 from restate_lab.demo.services.weather import WeatherDown, current_weather
+from restate_lab.demo.stories import STORIES
 from restate_lab.demo.story import FIRST_LOOK, Send
 from restate_lab.demo.switch import FOLDER_VARIABLE, is_fixed
 from restate_lab.errors import SettingsError, TimedOut
@@ -116,7 +117,8 @@ def test_model_without_a_city() -> None:
 def test_notebooks_are_copied_but_never_over_work(tmp_path: Path) -> None:
     """The notebooks come along; one that is there already stays as it is."""
     copy_notebooks(tmp_path / "new")
-    assert (tmp_path / "new" / FIRST_NOTEBOOK).is_file()
+    assert all((tmp_path / "new" / name).is_file() for name in (FIRST_NOTEBOOK, *NOTEBOOK_OF.values()))
+    assert set(NOTEBOOK_OF) <= set(STORIES)
     (tmp_path / "new" / FIRST_NOTEBOOK).write_text("mine")
     copy_notebooks(tmp_path / "new")
     assert (tmp_path / "new" / FIRST_NOTEBOOK).read_text() == "mine"
