@@ -330,7 +330,7 @@ def connect(
 
     ``cluster`` is an admin URL, the name of an environment of the restate CLI, or nothing: then the CLI's own
     environment is taken. RESTATE_ADMIN_URL goes before the address of any environment, also of one that is named here,
-    as it does for the CLI; the card tells. ``token`` comes best from the environment or ``getpass.getpass()``, never
+    as it does for the CLI; a warning tells. ``token`` comes best from the environment or ``getpass.getpass()``, never
     from a literal.
     ``read_only=True`` refuses every change; ``RESTATE_LAB_READ_ONLY=1`` does so whatever is said here.
     ``timeout`` is the total limit of a call in seconds (120), ``max_bytes`` that of a result. ``audit`` is the folder

@@ -93,8 +93,9 @@ def load_settings(
     address. RESTATE_AUTH_TOKEN does go along, for it is bound to no environment: whoever set it for this process
     meant the cluster that the process is told to use, and the CLI sends it to any address, too.
 
-    Warns SettingsWarning for a .env file that the CLI would obey. Raises SettingsError for an unknown environment, a
-    missing or unusable address, a broken config.toml, and a login token that is missing, invalid or expired.
+    Warns SettingsWarning for a .env file that the CLI would obey, and where a variable leads away from the environment
+    that is named here. Raises SettingsError for an unknown environment, a missing or unusable address, a broken
+    config.toml, and a login token that is missing, invalid or expired.
     """
     asked = _Asked(sealed(cluster), sealed(ingress_url), sealed(token))
     variables = cli.read_variables(env)
@@ -103,6 +104,7 @@ def load_settings(
     here = cwd or Path()
     settings = _at_address(asked, variables) if asked.is_address else _of_environment(asked, variables, here)
     _warn_about_dotenv(settings, asked, variables, here)
+    _warn_about_another_address(settings, asked, variables, here)
     return settings
 
 
@@ -311,6 +313,22 @@ def _warn_about_dotenv(settings: Settings, asked: _Asked, variables: Variables, 
             SettingsWarning,
             stacklevel=4,  # the line that called connect()
         )
+
+
+def _warn_about_another_address(settings: Settings, asked: _Asked, variables: Variables, cwd: Path) -> None:
+    """Warn where an environment was named in code, and a variable of the process leads somewhere else."""
+    override = settings.chosen_by.partition(", its address by ")[2]
+    if asked.cluster is None or not override:
+        return
+    own = cli.last(cli.read_config(variables, cwd).layers(asked.cluster.reveal()), _ADMIN)
+    if own and own.value and own.value.reveal().rstrip("/") == settings.admin_url:
+        return
+    warnings.warn(
+        f"{override} goes before the address of the environment {settings.environment!r}, as for the restate CLI: this "
+        f"is {settings.admin_url}. Unset {override} to reach that environment, or give an address instead of its name.",
+        SettingsWarning,
+        stacklevel=4,  # the line that called connect()
+    )
 
 
 def _matters(name: str, asked: _Asked, known: set[str]) -> bool:

@@ -379,6 +379,7 @@ def test_takes_what_the_cli_takes(case: str, tmp_path: Path, recorder: Recorder,
     world = build(SAME[case], tmp_path, recorder)
     with warnings.catch_warnings():
         warnings.simplefilter("error", SettingsWarning)
+        warnings.filterwarnings("ignore", "RESTATE_ADMIN_URL goes before the address of the environment 'prod'")
         ours, settings = ask_ours(world)
     theirs, source = ask_cli(restate_cli, world, recorder)
     assert bool(ours.error) == bool(theirs.error), (ours, theirs)

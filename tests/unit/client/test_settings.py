@@ -144,10 +144,15 @@ class TestEnvironments:
         assert load("PROD", config="[Prod]\nadmin_base_url = 'http://p'").environment == "Prod"
 
     def test_an_address_from_a_variable_is_told(self, load: Callable[..., Settings]) -> None:
-        """RESTATE_ADMIN_URL goes before the named environment's own address, as for the CLI; the words say so."""
-        settings = load("prod", config="[prod]\nadmin_base_url='http://p'", env={"RESTATE_ADMIN_URL": "http://v"})
+        """RESTATE_ADMIN_URL goes before the named environment's address, as for the CLI; a warning says so."""
+        config = "[prod]\nadmin_base_url='http://p/'"
+        for name in ("prod", "nowhere"):
+            with pytest.raises(SettingsWarning, match=f"'{name}', as for the restate CLI: this is http://v"):
+                load(name, config=config, env={"RESTATE_ADMIN_URL": "http://v"})
+        assert load(config=config, env={"RESTATE_ADMIN_URL": "http://v", "RESTATE_ENVIRONMENT": "prod"}).token is None
+        settings = load("prod", config=config, env={"RESTATE_ADMIN_URL": "http://p"})
         assert (settings.admin_url, settings.chosen_by) == (
-            "http://v",
+            "http://p",
             "the argument, its address by RESTATE_ADMIN_URL",
         )
 
