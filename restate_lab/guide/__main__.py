@@ -63,7 +63,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("build/docs"), help="where to (build/docs)")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="where the tests have put their screenshots")
     asked = parser.parse_args()
-    write(asked.folder, asked.pictures)
+    try:
+        write(asked.folder, asked.pictures)
+    except MissingExtra as error:
+        parser.exit(1, f"{parser.prog}: {error}\n")
     if asked.pictures and (missing := tour.missing(asked.pictures)):
         sys.stdout.write(f"pictures that are not there: {', '.join(missing)}\n")
     sys.stdout.write(f"{asked.folder / 'index.html'}\n")
