@@ -75,6 +75,7 @@ class Lab:
         self.max_bytes = check_size("max_bytes", max_bytes)
         self._ca = ca
         self._network = network
+        self._ingress: IngressTransport | None = None
         self.transport = Transport(
             settings,
             settings.admin_url,
@@ -84,7 +85,6 @@ class Lab:
             ca=ca,
             transport=network,
         )
-        self._ingress: IngressTransport | None = None
         self._server = Server(self.transport)
         self._card = StatusCard(self._count_statuses)
 
@@ -254,6 +254,8 @@ class Lab:
         self.close()
 
     def __repr__(self) -> str:
+        if "transport" not in vars(self):  # a traceback shows one that could not be made
+            return "<Lab, not connected>"
         mode = ", read-only" if self.read_only else ""
         return f"<Lab {self.name} at {self.settings.admin_url}{self._server_words()}{mode}>"
 

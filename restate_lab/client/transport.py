@@ -6,11 +6,14 @@ connection, written to the audit log before they are sent, and never repeated he
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,7 @@ from restate_lab.client.failures import (
     retry_after,
     routing,
 )
-from restate_lab.client.http_client import http_client
+from restate_lab.client.network import is_loopback, way_to
 from restate_lab.client.settings import Settings
 from restate_lab.client.wire import CONNECT_LIMIT
 from restate_lab.errors import ArgumentError, OutcomeUnknown, ReadOnly, RestateLabError
@@ -190,7 +193,15 @@ class Transport:
         self._client.close()
 
     def _made(self) -> httpx.Client:
-        return http_client(self.settings, self.address, ca=self._ca, network=self._network)
+        way = way_to(self.address, self._ca)
+        self._where = f"{self.address}{way.words}"
+        return httpx.Client(
+            base_url=way.base,
+            transport=self._network or way.network,
+            headers=_headers(self.settings, is_loopback=is_loopback(way.base)),
+            follow_redirects=False,
+            trust_env=False,
+        )
 
     def _own_client(self) -> httpx.Client:
         """Return the client of this process: on a line that a fork shares, each would read the other's answers."""
@@ -323,7 +334,7 @@ class Transport:
         return failure(response, asked=asked, settings=self.settings, address=self.address)
 
     def _no_answer(self, error: httpx.RequestError, asked: str) -> RestateLabError:
-        return no_answer(error, asked=asked, settings=self.settings, address=self.address)
+        return no_answer(error, asked=asked, settings=self.settings, address=self._where)
 
 
 def _is_lost(response: httpx.Response, refusal: Refusal) -> bool:
@@ -359,3 +370,13 @@ def _wait(seconds: float, tick: Callable[[], None] | None) -> None:
         time.sleep(min(seconds, _SLICE))
         tick()
         seconds -= _SLICE
+
+
+def _headers(settings: Settings, *, is_loopback: bool) -> dict[str, str]:
+    headers = {
+        "user-agent": f"restate-lab/{metadata.version('restate-lab')} python/{platform.python_version()}",
+        "accept-encoding": "identity" if is_loopback or importlib.util.find_spec("zstandard") is None else "zstd",
+    }
+    if settings.token is not None:
+        headers["authorization"] = f"Bearer {settings.token.reveal()}"
+    return headers

@@ -12,9 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
+import restate_lab as rl
 from restate_lab import errors
 from restate_lab.audit import AuditLog, audit_log
-from restate_lab.client import comeback, http_client, transport as transport_module
+from restate_lab.client import comeback, network, transport as transport_module
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
 from restate_lab.redact import Secret
@@ -336,7 +337,31 @@ def test_proxies_come_from_the_environment_except_for_loopback(
     """HTTP_PROXY and NO_PROXY count, but never for loopback."""
     monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
     monkeypatch.setenv("no_proxy", ".internal")
-    assert http_client._proxy(httpx.URL(address)) == proxy
+    found = network._proxy(httpx.URL(address))
+    assert (found and found.reveal()) == proxy
+
+
+@pytest.mark.parametrize(
+    ("proxy", "message"),
+    [
+        ("ann:hunter2@127.0.0.1:1", "through the environment's proxy 127.0.0.1:1"),
+        ("http://ann:hunter2@127.0.0.1:x", "no address of a proxy"),
+        ("ftp://ann:hunter2@127.0.0.1:1", "no address of a proxy"),
+        ("socks5://ann:hunter2@127.0.0.1:1", "httpx.socks"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_named_and_its_password_not_shown(
+    monkeypatch: pytest.MonkeyPatch, proxy: str, message: str
+) -> None:
+    """Without a scheme it is one for HTTP, as for other programs; what is wrong is said without the address."""
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises((errors.SettingsError, errors.Unreachable), match=message) as caught:
+        rl.connect("http://restate.example:9070")
+    assert "hunter2" not in str(caught.value)
+    if isinstance(caught.value, errors.SettingsError):
+        shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+        assert "hunter2" not in str([frame.locals for frame in shown.stack if "restate_lab" in frame.filename])
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), "30s", True, 10**20])
