@@ -155,6 +155,9 @@ class _Connection:
         if self._reader is not None and self._reader.ended:  # http.client takes cut headers for whole ones
             answer.close()
             raise http.client.IncompleteRead(b"")
+        if answer.status < 200:  # the answer itself follows, and the next request would be given it
+            answer.close()
+            raise http.client.UnknownProtocol(f"an interim answer, {answer.status} {answer.reason}")
         return answer
 
     def _put_headers(self, request: httpx.Request) -> None:

@@ -68,6 +68,27 @@ def test_a_connection_idle_for_long_is_not_used(monkeypatch: pytest.MonkeyPatch)
     assert len(server.connections) == 2
 
 
+@pytest.mark.parametrize("interim", ["102 Processing", "103 Early Hints", "101 Switching Protocols"])
+def test_an_interim_answer_is_not_taken_for_the_answer(interim: str) -> None:
+    """What comes after it would be read as the answer to the next request: its connection is not used again."""
+    asked: list[int] = []
+
+    def talk(connection: socket.socket, number: int) -> bool:
+        asked.append(number)
+        if len(asked) > 1:
+            connection.sendall(chunked(b"the second answer"))
+            return True
+        connection.sendall(f"HTTP/1.1 {interim}\r\nlink: x\r\n\r\n".encode())
+        time.sleep(0.2)
+        connection.sendall(chunked(b"the first answer"))
+        return True
+
+    with raw_server(talk) as server, client_of(server) as client:
+        with pytest.raises(httpx.RemoteProtocolError, match=interim[:3]):
+            client.get("/")
+        assert client.get("/").text == "the second answer"
+
+
 def test_connection_close_is_read_to_its_end() -> None:
     """A body that only the end of the connection ends is read whole."""
     answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n" + b"x" * 300_000
