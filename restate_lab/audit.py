@@ -188,10 +188,23 @@ def _records(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, dict[st
         for number, line in enumerate(file.read_bytes().splitlines(), 1):
             try:
                 record = json.loads(line)
+                if b"\\ud" in line.lower():
+                    record = _without_surrogates(record)
                 (intents if record["kind"] == "intent" else results)[record["change"]] = {**record, "file": file.name}
             except (ValueError, KeyError, TypeError):
                 torn.append(f"{file.name}:{number}")
     return intents, results, torn
+
+
+def _without_surrogates(value: Any) -> Any:
+    """Return the value with halves of surrogate pairs as their codes: one in a reason would end every frame."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, list):
+        return [_without_surrogates(each) for each in value]
+    if isinstance(value, dict):
+        return {_without_surrogates(name): _without_surrogates(each) for name, each in value.items()}
+    return value
 
 
 def _changes(intents: Mapping[str, Mapping[str, Any]], results: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:

@@ -160,15 +160,15 @@ class Plan:
 
         Raises:
             ReadOnly: the connection may only read.
-            ArgumentError: ``reason`` is empty, or ``expect`` is missing or not the number.
+            ArgumentError: ``reason`` is empty, ``expect`` is missing or not the number, or ``frame`` was changed.
             PlanExpired: it was executed already, or was made more than 15 minutes ago.
             AuditFailed: the intent could not be written. After none of these four was anything sent.
             Interrupted: you interrupted it; ``outcome`` has what was done by then.
         """
         if self._lab.read_only:
             raise ReadOnly(f"{self.action} was not sent: this connection to {self.environment} may only read.")
-        if not str(reason or "").strip():
-            raise ArgumentError('reason is empty: say why, as in reason="INC-42: the weather API is back".')
+        _check_reason(reason)
+        self._check_frame()
         targets = self._take(expect)
         try:
             outcome = self._carry_out(targets, reason, progress, stop)
@@ -201,6 +201,16 @@ class Plan:
             _kept=tuple(id_ for id_ in self._kept if id_ in wanted),
             _execution=_Execution(),
         )
+
+    def _check_frame(self) -> None:
+        """Refuse a plan whose frame was edited: who drops a row there means to leave somebody out."""
+        rows = self.frame
+        shown = set(rows["id"][rows["left_out"].isna()]) if {"id", "left_out"} <= set(rows) else set()
+        if shown != set(self._kept):
+            raise ArgumentError(
+                "plan.frame was changed, which does not change the plan, and nothing was sent: plan.only(ids) gives a "
+                "smaller one, and rl.plan(…) another."
+            )
 
     def _take(self, expect: int | None) -> tuple[str, ...]:
         """Return the targets, which from now on are no other plan's; once, and not too late."""
@@ -240,6 +250,11 @@ def _rows_of(frame: pd.DataFrame, column: str, ids: set[str]) -> pd.DataFrame:
     # Of texts, isin() is slow.
     wanted = pd.Series([each in ids for each in frame[column]], index=frame.index, dtype=bool)
     return frame[wanted].reset_index(drop=True)
+
+
+def _check_reason(reason: object) -> None:
+    if not isinstance(reason, str) or not reason.strip():
+        raise ArgumentError('reason is empty: say why, as in reason="INC-42: the weather API is back".')
 
 
 def _check_expect(action: ACTIONS, number: int, expect: int | None) -> None:

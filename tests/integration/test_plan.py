@@ -278,6 +278,13 @@ def test_nothing_is_sent_without_what_it_needs(lab: Lab) -> None:
     old = _aged(made)
     with pytest.raises(errors.PlanExpired, match="15 minutes"):
         old.execute(reason=WHY, expect=11)
+    shorter = plan(lab, "kill", ids)
+    shorter.frame.loc[1:, "left_out"] = "not these"
+    for wrong in (shorter, dataclasses.replace(shorter, frame=pd.DataFrame())):
+        with pytest.raises(errors.ArgumentError, match=r"plan\.only"):
+            wrong.execute(reason=WHY, expect=11)
+    with pytest.raises(errors.ArgumentError, match="reason"):
+        made.execute(reason=42, expect=11)  # type: ignore[arg-type]
     assert len(audit_log(folder)) == before
     assert made.outcome is None
     assert len(made.execute(reason=WHY, expect=11)) == 11

@@ -156,3 +156,15 @@ def test_one_change_by_its_id(tmp_path: Path) -> None:
     assert audit_log(tmp_path, change=open_)["outcome"].tolist() == [None]
     with pytest.raises(ArgumentError, match="column change"):
         audit_log(tmp_path, change="nope")
+
+
+def test_half_a_character_does_not_end_the_log(tmp_path: Path) -> None:
+    """A reason with a lone surrogate, as odd file names have it, is shown as its code; the other records are there."""
+    log = AuditLog(tmp_path)
+    for reason in ("INC-42 \ud800", "INC-43 🦀"):
+        log.result(log.intent("kill", ["inv_1\udfff"], reason=reason), "done", error="\udc00")
+    frame = audit_log(tmp_path)
+    assert frame["reason"].tolist() == ["INC-42 \\ud800", "INC-43 🦀"]
+    assert frame["error"].tolist() == ["\\udc00"] * 2
+    assert audit_log(tmp_path, change=frame["change"][0])["id"].tolist() == ["inv_1\\udfff"]
+    assert "truncated" not in frame.attrs

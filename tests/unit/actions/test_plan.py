@@ -79,11 +79,15 @@ def failing(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_exactly_the_reviewed_ones_are_acted_on(sent: list[Order]) -> None:
-    """The order has the targets, the reason and nobody that was left out; a frame changed by hand changes nothing."""
+    """The order has the targets, the reason and nobody left out; with a frame changed by hand there is none."""
     plan_ = made()
     targets = plan_.targets
-    plan_.frame.loc[0, "left_out"] = "edited"
-    plan_.frame.loc[1, "id"] = an_id(9)
+    for column, value in (("left_out", "edited"), ("id", an_id(9))):
+        before = plan_.frame.loc[0, column]
+        plan_.frame.loc[0, column] = value
+        with pytest.raises(ArgumentError, match="frame was changed"):
+            plan_.execute(reason=WHY)
+        plan_.frame.loc[0, column] = before
     outcome = plan_.execute(reason=WHY)
     assert [order.ids for order in sent] == [targets] == [tuple(map(an_id, range(3)))]
     assert sent[0].reason == WHY
