@@ -6,14 +6,16 @@ import re
 from collections.abc import Mapping
 from typing import NoReturn
 
-__all__ = ["MASK", "Secret", "is_secret_name", "masked_headers", "sealed"]
+__all__ = ["HIDDEN_NAMES", "MASK", "Secret", "is_secret_name", "masked_headers", "sealed"]
 
 MASK = "•••"
-_SECRET_NAME = re.compile(
+HIDDEN_NAMES = (
     r"authoriz|authent|cookie|token|secret|passw|api[-_]?key|access[-_]?key|signature|credential"
-    r"|jaas|oauthbearer|\.pem$|keystore|private",  # as Kafka clients name theirs
-    re.IGNORECASE,
+    r"|jaas|oauthbearer|\.pem$|keystore|private"  # as Kafka clients name theirs
 )
+"""A regular expression, whatever the case, of the names whose values are never shown."""
+
+_SECRET_NAME = re.compile(HIDDEN_NAMES, re.IGNORECASE)
 
 
 class Secret:

@@ -7,14 +7,14 @@ fields; ``['odd name']`` is a field whose name has other signs than letters, dig
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from restate_lab.errors import ArgumentError
 from restate_lab.redact import MASK
 
-__all__ = ["Step", "is_flat", "masked", "parse_path"]
+__all__ = ["Step", "is_flat", "masked", "parse_path", "with_changed"]
 
 _STEP = re.compile(
     r"(?P<dots>\.\.?)(?P<name>[\w-]+|\*)|\[(?P<index>\d+|\*)\]|\[(?P<quote>['\"])(?P<quoted>.+?)(?P=quote)\]"
@@ -55,21 +55,17 @@ def masked(value: Any, steps: Sequence[Step]) -> tuple[Any, int]:
     """Return a parsed JSON value with what the path leads to masked, and how much that was."""
     if not steps:
         return MASK, 1
-    pairs = None if isinstance(steps[0].key, str) and is_flat(value) else _pairs(value)
-    if pairs is None:
-        return value, 0
-    total = 0
-    kept: list[tuple[Any, Any]] = []
-    for key, below in pairs:
-        after, n = masked(below, steps[1:]) if steps[0].fits(key) else (below, 0)
-        if steps[0].deep:
+    step, total = steps[0], 0
+    changed: dict[Any, Any] = {}
+    for key, below in _pairs(value, flat=not isinstance(step.key, str)):
+        after, n = masked(below, steps[1:]) if step.fits(key) else (below, 0)
+        if step.deep and isinstance(after, dict | list):
             after, deeper = masked(after, steps)
             n += deeper
-        kept.append((key, after))
-        total += n
-    if not total:
-        return value, 0
-    return (dict(kept) if isinstance(value, dict) else [after for _, after in kept]), total
+        if n:
+            changed[key] = after
+            total += n
+    return (with_changed(value, changed), total) if total else (value, 0)
 
 
 def is_flat(value: Any) -> bool:
@@ -77,10 +73,18 @@ def is_flat(value: Any) -> bool:
     return isinstance(value, list) and {dict, list}.isdisjoint(map(type, value))
 
 
-def _pairs(value: Any) -> list[tuple[Any, Any]] | None:
+def _pairs(value: Any, *, flat: bool) -> Iterable[tuple[Any, Any]]:
+    """Return the fields or elements of a value; those of a flat list where they are asked for."""
     if isinstance(value, dict):
-        return list(value.items())
-    return list(enumerate(value)) if isinstance(value, list) else None
+        return value.items()
+    return enumerate(value) if isinstance(value, list) and (flat or not is_flat(value)) else ()
+
+
+def with_changed(value: Any, changed: Mapping[Any, Any]) -> Any:
+    """Return a copy with some of its fields or elements changed."""
+    if isinstance(value, dict):
+        return {**value, **changed}
+    return [changed.get(at, each) for at, each in enumerate(value)]
 
 
 def _step(found: re.Match[str]) -> Step:

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from restate_lab.evidence.json_path import is_flat, masked
+from restate_lab.evidence.json_path import is_flat, masked, with_changed
 from restate_lab.evidence.redaction import Pattern
+from restate_lab.evidence.suspects import headed, suspects
 from restate_lab.redact import MASK, is_secret_name
 
 __all__ = ["Masks"]
 
 _ENTRIES = ("sys_journal", "entry_json")
 _DEPLOYMENTS = ("sys_deployment", "endpoint")
-_HAS_HEADERS = r'"headers"\s*:\s*[\[{]\s*[^\s\]}]'
 _USER_INFO = r"://[^/?#\s@]+@"
 _MASKED_JSON = json.dumps(MASK, ensure_ascii=False)
 _OPENS_JSON = b' \t\r\n{["'
@@ -58,11 +58,13 @@ class Masks:
             return _hidden(values)
         if (table, name) == _DEPLOYMENTS:
             return pc.replace_substring_regex(values, _USER_INFO, f"://{MASK}@")
+        where = pc.is_valid(values)
         if (table, name) == _ENTRIES:
-            values = _without_secrets(values)
+            where = suspects(values, found)
+            values = _changed(values, _headers_masked, where=pc.and_(where, headed(values)))
         if not found:
             return values
-        return _changed(values, lambda value: self._redacted(value, (table, name), found))
+        return _changed(values, lambda value: self._redacted(value, (table, name), found), where=where)
 
     def _covers(self, pattern: Pattern, table: str, name: str) -> bool:
         return any(pattern.covers(each, name) for each in (table, *self.views.get(table, ())))
@@ -97,8 +99,7 @@ def _masked_in(value: Any, pattern: Pattern, *, is_entry: bool) -> tuple[Any, in
 def _in_payloads(value: Any, pattern: Pattern) -> tuple[Any, int]:
     """Mask in the payloads of an entry, which are arrays of byte values there."""
     if isinstance(value, dict):
-        pairs = {key: _in_payloads(below, pattern) for key, below in value.items()}
-        return {key: below for key, (below, _) in pairs.items()}, sum(n for _, n in pairs.values())
+        return _each_masked(value, value.items(), pattern)
     if not isinstance(value, list):
         return value, 0
     try:
@@ -108,10 +109,13 @@ def _in_payloads(value: Any, pattern: Pattern) -> tuple[Any, int]:
         return list(_MASKED_JSON.encode()), 1
     if payload is not None:
         return (list(_dumped(after).encode()), n) if n else (value, 0)
-    if is_flat(value):
-        return value, 0
-    elements = [_in_payloads(each, pattern) for each in value]
-    return [each for each, _ in elements], sum(n for _, n in elements)
+    return (value, 0) if is_flat(value) else _each_masked(value, enumerate(value), pattern)
+
+
+def _each_masked(value: Any, pairs: Iterable[tuple[Any, Any]], pattern: Pattern) -> tuple[Any, int]:
+    found = {key: _in_payloads(below, pattern) for key, below in pairs if isinstance(below, dict | list)}
+    changed = {key: below for key, (below, n) in found.items() if n}
+    return (with_changed(value, changed) if changed else value), sum(n for _, n in found.values())
 
 
 def _payload(array: list[Any]) -> Any:
@@ -124,12 +128,8 @@ def _payload(array: list[Any]) -> Any:
         return None
 
 
-def _without_secrets(values: Any) -> Any:
-    """Mask the secret headers of journal entries; an entry with headers that does not parse is masked whole."""
-    return _changed(values, _headers_masked, where=pc.match_substring_regex(values, _HAS_HEADERS))
-
-
 def _headers_masked(text: str) -> str:
+    """Mask the secret headers of a journal entry; one that does not parse is masked whole."""
     try:
         value = _parsed(text)
         after, n = _headers(value)
@@ -162,16 +162,14 @@ def _is_header(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("name"), str) and set(value) == {"name", "value"}
 
 
-def _changed(values: Any, change: Callable[[str], str], where: Any = None) -> Any:
-    """Return the texts (or bytes) with those that are there, and lie ``where`` it is true, changed."""
-    where = pc.is_valid(values) if where is None else pc.fill_null(where, pa.scalar(value=False))
-    some = pc.filter(values, where)
-    if not len(some):
+def _changed(values: Any, change: Callable[[str], str], *, where: Any) -> Any:
+    """Return the texts (or bytes) with those changed that lie ``where`` it is true."""
+    some = pc.filter(values, where).to_pylist()
+    if not some:
         return values
     is_text = not pa.types.is_large_binary(values.type) and not pa.types.is_binary(values.type)
     turn = change if is_text else lambda value: _in_bytes(value, change)
-    changed = pa.array([turn(value.as_py()) for value in some], values.type)
-    return pc.replace_with_mask(values, where, changed)
+    return pc.replace_with_mask(values, where, pa.array([turn(value) for value in some], values.type))
 
 
 def _in_bytes(value: bytes, change: Callable[[str], str]) -> bytes:

@@ -1,0 +1,89 @@
+"""The quick look at a column of entries passes over nothing that the close look would mask."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from restate_lab.evidence import masking
+from restate_lab.evidence.masking import Masks
+from restate_lab.evidence.redaction import parse_patterns
+from restate_lab.evidence.suspects import suspects
+from restate_lab.redact import MASK
+
+COLUMNS = {"sys_journal": ["entry_json"], "sys_journal_events": ["event_json"], "sys_invocation": ["last_failure"]}
+COLUMNS["sys_invocation_status"] = ["completion_failure"]
+NAMES = ("card", "card", "card", "message", "Failure", "cardinal", 'a"card', "c\u0430rd", "note")
+HEADERS = ("Authorization", "x-tenant", "COO\u212aIE", "api_key", 'x"token', "se\u017fsion-\u017fecret", "pem", "a.pem")
+PATTERNS: tuple[list[str], ...] = (
+    ["failures"],
+    ["$.card"],
+    ["$..card.note"],
+    ["$..card", "$.note"],
+    ["$['a\"card']"],
+    ["$.*"],
+    ["$[0]"],
+    [],
+)
+
+
+def value(choice: random.Random, depth: int = 0) -> Any:
+    kind = choice.random()
+    if depth > 3 or kind < 0.3:
+        return choice.choice(["4111", 4111, None, 1.5, "card", '"card":', "[1,2]", "\\u0063ard", "\u2028"])
+    if kind < 0.5:
+        return [value(choice, depth + 1) for _ in range(choice.randint(0, 3))]
+    return {choice.choice(NAMES): value(choice, depth + 1) for _ in range(choice.randint(0, 3))}
+
+
+def spelled(choice: random.Random, what: Any) -> str:
+    """Write JSON in one of the ways in which it can be written."""
+    separators = choice.choice([(",", ":"), (", ", ": "), (" ,\n", " :\t"), (",", ":")])
+    text = json.dumps(what, ensure_ascii=choice.random() < 0.3, separators=separators)
+    return text.replace("card", "\\u0063ard") if choice.random() < 0.5 else text
+
+
+def entry(choice: random.Random) -> str | None:
+    payload = choice.choice(
+        [*[spelled(choice, value(choice)).encode() for _ in range(9)], b"card", b'"card"', b"\xff\x00", b"{", b""]
+    )
+    named = [{"name": choice.choice(HEADERS), "value": "4111"} for _ in range(choice.randint(0, 2))]
+    body: dict[str, Any] = choice.choice(
+        [
+            {"Input": {"headers": named, "payload": list(payload)}},
+            {"Output": {"result": {"Failure": {"code": 500, "message": "4111", "metadata": []}}}},
+            {"Run": {"values": [[{"key": "card", "value": list(payload)}]]}},
+            {"Call": {"request": {"headers": choice.choice([[], {}, {"token": "4111"}, [["token", "4111"]]])}}},
+            {"Odd": value(choice), "numbers": [1000, -1, 1.5], "flags": [True, None]},
+        ]
+    )
+    text = spelled(choice, {"Command": body})
+    return choice.choice([*[text] * 20, None, text[:-1], "", "[]", '"card"'])
+
+
+@pytest.mark.parametrize("patterns", PATTERNS, ids=str)
+def test_it_is_the_same_as_a_close_look_at_all(patterns: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries of many forms come out to the byte as if each had been taken apart, and are counted alike."""
+    choice = random.Random(42)  # noqa: S311 - the same forms in every run
+    entries = pa.RecordBatch.from_arrays([pa.array([entry(choice) for _ in range(700)])], names=["entry_json"])
+    quick, close = Masks(parse_patterns(patterns, COLUMNS)), Masks(parse_patterns(patterns, COLUMNS))
+    found = quick.apply("sys_journal", entries)
+    monkeypatch.setattr(masking, "suspects", lambda values, _: pc.is_valid(values))
+    expected = close.apply("sys_journal", entries)
+    assert found.column(0).to_pylist() == expected.column(0).to_pylist()
+    assert {name: n for name, n in quick.counts.items() if n} == {name: n for name, n in close.counts.items() if n}
+    assert MASK in str(found.column(0).to_pylist())
+
+
+def test_most_entries_are_not_suspect() -> None:
+    """What servers write most often is not taken apart: it would be slow, and nothing else would fail."""
+    headers = [{"name": "traceparent", "value": "00-1-2-01"}]
+    call = json.dumps({"Command": {"Call": {"headers": headers, "parameter": list(b'{"a":1}')}}}, separators=(",", ":"))
+    run = '{"Command":{"Run":{"completion_id":1,"name":"pay"}}}'
+    parsed = [each for each in parse_patterns(["failures", "$..card"], COLUMNS) if each.path]
+    assert suspects(pa.array([call, run, None]), parsed).to_pylist() == [False] * 3
