@@ -18,6 +18,7 @@ from restate_lab.analysis.checks.thresholds import thresholds_of
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.doctor_diagnosis import Checked, Diagnosis, NotChecked, diagnosis
 from restate_lab.analysis.times import length, moment
+from restate_lab.asked import Recorder
 from restate_lab.durations import friendly
 from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
 from restate_lab.source import Source, check_tried
@@ -52,6 +53,7 @@ def doctor(
     - ``.verdict``: "incomplete" where something that applies was not checked, or not all of it was read, whatever was
       found; else "critical" or "warning" as the worst finding is, or "healthy".
     - ``.worst``: the worst severity found, "critical", "warning" or "note"; None without findings.
+    - ``.asked``: the statements that were sent, each as a dict of ``sql, params, times``.
 
     Raises:
         ArgumentError: there is no such check or threshold, or a value does not fit.
@@ -63,7 +65,8 @@ def doctor(
     started = time.monotonic()
     seconds = length(budget, name="budget")
     used_up = f"the budget of {friendly(seconds)} was used up"
-    within = Deadline(source, seconds.total_seconds(), over=used_up, now=at)
+    recorder = Recorder(source)
+    within = Deadline(recorder, seconds.total_seconds(), over=used_up, now=at)
     look = Look(within, limits, clock=clock)
     outcomes = [_outcome(check, look, within) for check in chosen]
     return diagnosis(
@@ -75,6 +78,7 @@ def doctor(
         checked=[outcome[1] for outcome in outcomes if outcome[1] is not None],
         not_checked=[missing for outcome in outcomes for missing in outcome[2]],
         left_out=len(CHECKS) - len(chosen),
+        asked=recorder.asked,
     )
 
 

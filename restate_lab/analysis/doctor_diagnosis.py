@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -57,6 +57,8 @@ class Diagnosis:
     seconds: float
     not_asked: int
     """Checks that were left out on request."""
+    asked: tuple[Mapping[str, Any], ...] = ()
+    """Each statement that was sent: ``sql``, ``params`` as JSON has them, ``times``."""
 
     @property
     def where(self) -> str:
@@ -87,6 +89,7 @@ def diagnosis(
     checked: Sequence[Checked],
     not_checked: Sequence[NotChecked],
     left_out: int,
+    asked: Iterable[Mapping[str, Any]] = (),
 ) -> Diagnosis:
     """Put together what the checks found, in the order given, and judge it."""
     worst = next((each.value for each in Severity if each in {finding.severity for finding in findings}), None)
@@ -108,6 +111,7 @@ def diagnosis(
         at=at,
         seconds=seconds,
         not_asked=left_out,
+        asked=tuple(asked),
     )
 
 

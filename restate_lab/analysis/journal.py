@@ -12,6 +12,7 @@ import pandas as pd
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.journal_frame import CALLS, Tree, to_frame
 from restate_lab.analysis.journal_reading import Invocation, Reader
+from restate_lab.asked import Recorder
 from restate_lab.errors import ArgumentError, NotFound, Truncated
 from restate_lab.source import Source, check_tried
 
@@ -55,8 +56,9 @@ def journal(
       JSON, else as text, else bytes, None where empty; ``headers`` (a dict, secret ones masked)
 
     ``frame.attrs`` has ``id, target, status, source, version, read_at, depth``, ``failed_attempts`` (in vain since the
-    invocation last went on; None where the server does not say), ``note`` where there is no journal, and ``truncated``
-    where callees were left out, which is also warned of (Truncated).
+    invocation last went on; None where the server does not say), ``asked`` (the statements that were sent, with ``sql,
+    params, times``), ``note`` where there is no journal, and ``truncated`` where callees were left out, which is also
+    warned of (Truncated).
 
     An awakeable that is awaited shows once the invocation is suspended, a named signal also only since 1.7: before
     that, nothing on the server tells of it.
@@ -82,7 +84,8 @@ def read_journal(
     """Return the frame that ``journal`` gives, without its warning, and what it was made of."""
     check_invocation_id(invocation_id, name=name)
     check_tried(source, "journal()")
-    tree = _read_tree(Reader(source, payloads=payloads), invocation_id, depth=depth, limit=limit)
+    recorder = Recorder(source)
+    tree = _read_tree(Reader(recorder, payloads=payloads), invocation_id, depth=depth, limit=limit)
     frame = to_frame(tree, payloads=payloads)
     root, now = tree.invocations[invocation_id], source.now
     frame.attrs = {
@@ -94,6 +97,7 @@ def read_journal(
         "version": source.version,
         "read_at": now.isoformat(),
         "depth": depth,
+        "asked": recorder.asked,
     }
     if not root.entries:
         frame.attrs["note"] = _why_empty(root, now)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.journal_mismatch import Mismatch, mismatch_of
 from restate_lab.analysis.journal_words import compared, explained
+from restate_lab.asked import Recorder
 from restate_lab.errors import ArgumentError
 from restate_lab.source import Source
 
@@ -52,31 +53,40 @@ def journal_diff(source: Source, a: str, b: str | None = None, /, *, payloads: b
     where there is none), ``divergence`` (True in the first row that differs in more than time), and with payloads
     ``payload_a, payload_b``.
 
-    ``frame.attrs`` has ``summary`` (one paragraph), ``a`` and ``b`` (as ``attrs`` of ``journal``) and ``divergence``
-    (the position of that row, or None).
+    ``frame.attrs`` has ``summary`` (one paragraph), ``a`` and ``b`` (as ``attrs`` of ``journal``), ``divergence`` (the
+    position of that row, or None), and ``asked`` (the statements that were sent).
 
     Raises:
         ArgumentError: this is no invocation id, or b is missing and a has not run into a mismatch.
         NotFound: there is no such invocation (any more).
     """
-    frame_a, invocation_a = read_journal(source, a, payloads=payloads, name="a")
+    recorder = Recorder(source)
+    frame_a, invocation_a = read_journal(recorder, a, payloads=payloads, name="a")
     if b is None:
         mismatch = mismatch_of(invocation_a)
         if mismatch is None:
             raise ArgumentError(f"{a} has not run into a journal mismatch (RT0016); name another invocation as b.")
         frame = _frame(list(_against_code(_records(frame_a), mismatch)), payloads=payloads)
         summary = explained(invocation_a, mismatch)
-        frame.attrs["a"] = dict(frame_a.attrs)
+        frame.attrs["a"] = _about(frame_a)
     else:
-        frame_b, invocation_b = read_journal(source, b, payloads=payloads, name="b")
+        frame_b, invocation_b = read_journal(recorder, b, payloads=payloads, name="b")
         frame = _frame(list(_against(_records(frame_a), _records(frame_b))), payloads=payloads)
-        frame.attrs |= {"a": dict(frame_a.attrs), "b": dict(frame_b.attrs)}
+        frame.attrs |= {"a": _about(frame_a), "b": _about(frame_b)}
         found = [(each, mismatch_of(each)) for each in (invocation_a, invocation_b)]
         said = [explained(each, mismatch) for each, mismatch in found if mismatch and not each.row["ended"]]
         summary = " ".join([compared(frame), *said])
     diverging = frame.index[frame["divergence"]]
-    frame.attrs |= {"summary": summary, "divergence": int(diverging[0]) if len(diverging) else None}
+    frame.attrs |= {
+        "asked": recorder.asked,
+        "summary": summary,
+        "divergence": int(diverging[0]) if len(diverging) else None,
+    }
     return frame
+
+
+def _about(frame: pd.DataFrame) -> dict[Any, Any]:
+    return {name: value for name, value in frame.attrs.items() if name != "asked"}
 
 
 def _records(frame: pd.DataFrame) -> list[_Record]:

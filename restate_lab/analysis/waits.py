@@ -17,6 +17,7 @@ from restate_lab.analysis.wait_edges import Known, Reading, read_errors, read_wa
 from restate_lab.analysis.wait_graph import STEPS, Circle, Root, build, circles, count_waiters, roots
 from restate_lab.analysis.wait_rows import Edge, Person, edge_frame
 from restate_lab.analysis.wait_words import describe, root_words
+from restate_lab.asked import Recorder
 from restate_lab.errors import ArgumentError, Truncated
 from restate_lab.source import Source, check_tried
 
@@ -41,6 +42,8 @@ class Waits:
     at: datetime
     left_out: tuple[str, ...]
     _graph: nx.DiGraph
+    asked: tuple[Mapping[str, Any], ...] = ()
+    """Each statement that was sent: ``sql``, ``params`` as JSON has them, ``times``."""
 
     @property
     def open_awakeables(self) -> pd.DataFrame:
@@ -148,10 +151,11 @@ def find_waits(source: Source, *, limit: int = 20_000, known: Known | None = Non
         raise ArgumentError(f"limit is {limit!r}: give a whole number, one or more.")
     check_tried(source, "waits()")
     at = source.now
-    return _made(source, read_waits(source, limit=limit, now=at, known=known or Known()), at)
+    recorder = Recorder(source)
+    return _made(recorder, read_waits(recorder, limit=limit, now=at, known=known or Known()), at)
 
 
-def _made(source: Source, reading: Reading, at: datetime) -> Waits:
+def _made(source: Recorder, reading: Reading, at: datetime) -> Waits:
     graph = build(reading.edges, reading.people)
     found = circles(graph, reading.edges, reading.people)
     blocking = roots(graph, {id_ for circle in found for id_ in circle.members}, reading.unread, steps=STEPS)
@@ -168,7 +172,15 @@ def _made(source: Source, reading: Reading, at: datetime) -> Waits:
         left_out.append(f"for {uncounted:,} root blockers or deadlocks not everybody behind them was counted")
     for frame in frames.values():
         frame.attrs = {"source": source.name, "version": source.version, "now": at.isoformat(), "left_out": left_out}
-    return Waits(**frames, source=source.name, version=source.version, at=at, left_out=tuple(left_out), _graph=graph)
+    return Waits(
+        **frames,
+        source=source.name,
+        version=source.version,
+        at=at,
+        left_out=tuple(left_out),
+        _graph=graph,
+        asked=tuple(source.asked),
+    )
 
 
 def _blockers(source: Source, found: list[Root], reading: Reading, awaited: Awaited) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from restate_lab.analysis.why_links import link_frame
 from restate_lab.analysis.why_options import Option, option_frame, options
 from restate_lab.analysis.why_reading import Look, Row, has_ended
 from restate_lab.analysis.why_words import alive, ended, waiting
+from restate_lab.asked import Recorder
 from restate_lab.errors import ArgumentError, visible
 from restate_lab.source import Source, check_tried
 
@@ -44,6 +45,7 @@ class _Parts:
     source: str
     version: str
     at: datetime
+    asked: tuple[Mapping[str, Any], ...] = ()
 
 
 class Explanation(str):
@@ -102,6 +104,11 @@ class Explanation(str):
         return f"{self._parts.source}, restate {self._parts.version}, {self._parts.at:%Y-%m-%d %H:%M:%S} UTC"
 
     @property
+    def asked(self) -> tuple[Mapping[str, Any], ...]:
+        """Return each statement that was sent: ``sql``, ``params`` as JSON has them, ``times``."""
+        return self._parts.asked
+
+    @property
     def at(self) -> datetime:
         """Return when this was read, UTC."""
         return self._parts.at
@@ -131,7 +138,7 @@ def why(source: Source, invocation_id: str, /, *, timeout: float = 10) -> Explan
     - ``options``: one row per thing to do, what helps most first: ``action, id, target, what`` (what comes of it),
       ``code`` (a line to paste, which sends nothing before its ``execute(reason=…)``; "" where there is nothing to
       do). First about the root blocker, then about this invocation alone.
-    - ``left_out``: what could not be looked up, and why.
+    - ``left_out``: what could not be looked up, and why; ``asked``: the statements that were sent.
 
     Everything is read by ids and keys, hop by hop, in ``timeout`` seconds at most (past the first read, which raises,
     what no longer fits stands in ``left_out``). Of several things awaited the chain follows the worst: a deadlock, then
@@ -147,7 +154,8 @@ def why(source: Source, invocation_id: str, /, *, timeout: float = 10) -> Explan
     if timeout <= 0:
         raise ArgumentError(f"timeout is {timeout!r}: give seconds, more than 0.")
     check_tried(source, "why()")
-    look = Look(Deadline(source, timeout, over=_OVER.format(seconds=timeout)))
+    recorder = Recorder(source)
+    look = Look(Deadline(recorder, timeout, over=_OVER.format(seconds=timeout)), asked=lambda: recorder.asked)
     found = look.rows([id_])
     if id_ not in found:
         text = _NOT_THERE.format(source=source.name, id=id_)
@@ -192,6 +200,7 @@ def _made(
         source=source.name,
         version=source.version,
         at=source.now,
+        asked=tuple(look.asked()),
     )
     return Explanation("\n".join(_lines(parts)), parts)
 

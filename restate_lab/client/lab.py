@@ -16,9 +16,9 @@ import httpx
 import pandas as pd
 import pyarrow as pa
 
+from restate_lab.asked import note_asked
 from restate_lab.audit import AuditLog
 from restate_lab.client.arguments import check_size
-from restate_lab.client.asked import note_asked
 from restate_lab.client.card import COUNT_LIMIT, StatusCard, counts_sql
 from restate_lab.client.frames import to_frame
 from restate_lab.client.names import with_suggestions

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import fs
 
-from restate_lab.client.asked import note_asked
+from restate_lab.asked import note_asked
 from restate_lab.client.frames import distinct, to_frame
 from restate_lab.client.names import with_suggestions
 from restate_lab.client.parquet import arrow_bytes

@@ -39,8 +39,7 @@ _DEPLOYMENTS = "SELECT id, endpoint, created_at FROM sys_deployment"
 
 def wrong(looking: Looking) -> Section:
     """Tell what the doctor found."""
-    made = section_of(looking.diagnosis, looking.maker, title="What is wrong", rows=1)
-    return replace(made, statements=looking.recorder.taken(looking.maker.masker))
+    return section_of(looking.diagnosis, looking.maker, title="What is wrong", rows=1)
 
 
 def timeline(looking: Looking) -> Section:
@@ -77,17 +76,18 @@ def worst(looking: Looking) -> Section:
     if not chosen:
         return Section("The worst in detail", (Prose(("No critical finding is about an invocation.",)),))
     parts: list[Part] = []
+    asked: list[Any] = []
     for what, id_ in chosen:
         parts.append(Heading(looking.maker.masker.text(visible(what))))
         try:
-            parts += _explained(looking, id_)
+            parts += _explained(looking, id_, asked)
         except RestateLabError as error:
             parts.append(Notice(f"{id_} could not be explained: {looking.maker.masker.text(str(error))}"))
     caption = (
         f"One invocation of each of the {len(chosen)} findings that most suffer from: why it does not go on, and its "
         "journal."
     )
-    return looking.section("The worst in detail", *parts, caption=caption)
+    return looking.section("The worst in detail", *parts, of=asked, caption=caption)
 
 
 def statuses(looking: Looking) -> Section:
@@ -120,7 +120,8 @@ def waiting(looking: Looking) -> Section:
         file="root_blockers",
     )
     gaps = [Notice(f"Not read: {each}.") for each in found.left_out]
-    return looking.section("Who waits for whom", picture, deadlocks, blockers, *gaps, caption=f"{found.verdict}.")
+    title, caption = "Who waits for whom", f"{found.verdict}."
+    return looking.section(title, picture, deadlocks, blockers, *gaps, of=(found,), caption=caption)
 
 
 def retries(looking: Looking) -> Section:
@@ -241,11 +242,14 @@ def _invocations(row: Mapping[Any, Any]) -> list[str]:
     return [each for each in row["ids"] if str(each).startswith("inv_")]
 
 
-def _explained(looking: Looking, id_: str) -> Iterator[Part]:
+def _explained(looking: Looking, id_: str, asked: list[Any]) -> Iterator[Part]:
+    """Give the parts about one invocation, and put what was read for them into ``asked``."""
     maker = looking.maker
-    told = why(looking.recorder, id_)
+    told = why(looking.source, id_)
+    asked.append(told)
     yield Card(Markup(maker.masker.text(told._repr_html_())))  # noqa: S704 - escaped where it was made
-    frame, _ = read_journal(looking.recorder, id_)
+    frame, _ = read_journal(looking.source, id_)
+    asked.append(frame)
     if frame.empty:
         yield Prose((f"There is no journal: {frame.attrs.get('note', 'it has no entries')}.",))
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -14,10 +14,9 @@ from restate_lab.analysis.doctor_diagnosis import Diagnosis
 from restate_lab.analysis.questions import answer
 from restate_lab.analysis.waits import Waits, find_waits
 from restate_lab.errors import RestateLabError
-from restate_lab.reports.parts import Section, Statement, Table
-from restate_lab.reports.recording import Recorder
+from restate_lab.reports.parts import Section, Table
 from restate_lab.reports.report import Report
-from restate_lab.reports.statements import statement_of
+from restate_lab.reports.statements import statements_of
 from restate_lab.reports.tables import Maker
 from restate_lab.source import Source
 
@@ -34,13 +33,11 @@ class Looking:
     report: Report
     budget: str | timedelta
     maker: Maker = field(init=False)
-    recorder: Recorder = field(init=False)
     left_out: list[str] = field(default_factory=list)
     _read: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "maker", self.report.maker)
-        object.__setattr__(self, "recorder", Recorder(self.source))
 
     def with_room(self, report: Report) -> Looking:
         """Return the same with the room that is left in the report as it is now; what was read stays read."""
@@ -50,7 +47,7 @@ class Looking:
     def diagnosis(self) -> Diagnosis:
         """Return what the doctor says."""
         if "doctor" not in self._read:
-            self._read["doctor"] = doctor(self.recorder, budget=self.budget)
+            self._read["doctor"] = doctor(self.source, budget=self.budget)
         found: Diagnosis = self._read["doctor"]
         return found
 
@@ -58,7 +55,7 @@ class Looking:
     def waits(self) -> Waits:
         """Return who waits for whom."""
         if "waits" not in self._read:
-            self._read["waits"] = find_waits(self.recorder)
+            self._read["waits"] = find_waits(self.source)
         found: Waits = self._read["waits"]
         return found
 
@@ -82,15 +79,9 @@ class Looking:
             self.left_out.append(f"{name}: {self.maker.masker.text(' '.join(str(error).split()))}")
             return None
 
-    def section(self, title: str, *parts: Any, of: tuple[pd.DataFrame | None, ...] = (), caption: str = "") -> Section:
-        """Return a section with these parts (None is left out) and the statements behind it."""
-        found = [statement_of(_attrs(frame), self.maker.masker) for frame in of if frame is not None]
+    def section(self, title: str, *parts: Any, of: Sequence[Any] = (), caption: str = "") -> Section:
+        """Return a section with these parts (None is left out) and the statements behind it, those of ``of``."""
         kept = tuple(each for each in parts if each is not None)
         embedded = sum(each.download.size for each in kept if isinstance(each, Table) and each.download)
-        statements: tuple[Statement, ...] = tuple(each for each in found if each is not None)
-        statements += self.recorder.taken(self.maker.masker)
+        statements = statements_of((each for each in of if each is not None), self.maker.masker)
         return Section(title, kept, caption, statements, embedded=embedded)
-
-
-def _attrs(frame: pd.DataFrame) -> Mapping[Any, Any]:
-    return frame.attrs

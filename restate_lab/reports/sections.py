@@ -24,7 +24,7 @@ from restate_lab.reports.diagnosis import findings_of, lead_of
 from restate_lab.reports.drawing import drawn
 from restate_lab.reports.parts import Card, Part, Prose, Section, Statement, Table
 from restate_lab.reports.pictures import picture
-from restate_lab.reports.statements import statement_of
+from restate_lab.reports.statements import statement_of, statements_of
 from restate_lab.reports.tables import Maker
 
 __all__ = ["paragraphs", "section_of"]
@@ -152,13 +152,7 @@ def _title_of(shown: Axes | Figure) -> str:
 
 
 def _statements(thing: Any, sql: str, maker: Maker) -> tuple[Statement, ...]:
-    said = {"sql": sql} if sql else getattr(thing, "attrs", None) or _of_a_panel(thing)
-    found = statement_of(said, maker.masker)
+    if not sql:
+        return statements_of([thing], maker.masker)
+    found = statement_of({"sql": sql}, maker.masker)
     return (found,) if found else ()
-
-
-def _of_a_panel(thing: Any) -> dict[str, Any]:
-    sql = getattr(thing, "sql", None)
-    if not isinstance(sql, str):
-        return {}
-    return {"sql": sql, "params": {name: str(value) for name, value in dict(getattr(thing, "params", {})).items()}}

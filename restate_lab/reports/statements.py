@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from restate_lab.reports.cells import visible
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.parts import Statement
 
-__all__ = ["statement_of"]
+__all__ = ["statement_of", "statements_of"]
 
 _LONGEST = 300  # characters of a parameter
 
@@ -22,6 +22,27 @@ def statement_of(attrs: Mapping[Any, Any], masker: Masker, *, printed: bool = Tr
     params = {str(name): masker.value(value, str(name)) for name, value in dict(attrs.get("params") or {}).items()}
     shown = tuple((name, visible(_cut(str(value)))) for name, value in params.items())
     return Statement(_call(attrs), visible(masker.text(sql.strip())), shown, _asked(attrs), printed=printed)
+
+
+def statements_of(things: Iterable[Any], masker: Masker) -> tuple[Statement, ...]:
+    """Return what was asked for these frames, judgements and panels; what was asked for several is counted."""
+    said: dict[tuple[str, str], dict[Any, Any]] = {}
+    for thing in things:
+        attrs = getattr(thing, "attrs", None) or {}
+        asked = getattr(thing, "asked", None) or attrs.get("asked")
+        for each in asked or [attrs if attrs.get("sql") else _of_a_panel(thing)]:
+            key = (str(each.get("sql")), "" if asked else str(each.get("params")))
+            first = said.setdefault(key, {"printed": not asked, **each, "times": 0})
+            first["times"] += each.get("times", 1)
+    found = (statement_of(each, masker, printed=each["printed"]) for each in said.values())
+    return tuple(each for each in found if each)
+
+
+def _of_a_panel(thing: Any) -> dict[str, Any]:
+    sql = getattr(thing, "sql", None)
+    if not isinstance(sql, str):
+        return {}
+    return {"sql": sql, "params": {name: str(value) for name, value in dict(getattr(thing, "params", {})).items()}}
 
 
 def _call(attrs: Mapping[Any, Any]) -> str:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pandas as pd
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
@@ -22,6 +26,7 @@ import restate_lab as rl
 from restate_lab.cli import app
 from restate_lab.reports.notebook import notebook_report
 from restate_lab.reports.pdf import find_chromium
+from restate_lab.source import Around
 from support.clusters import NEWEST, Cluster
 from support.made_reports import Page
 
@@ -66,6 +71,9 @@ def test_the_ready_report_tells_the_incident(lab: rl.Lab, incident: Cluster, tmp
     assert "FROM sys_invocation" in page.text
 
 
+ASKED = {"frame", "doctor", "why", "waits", "journal", "panel", "overview"}
+
+
 def test_each_thing_can_be_added(lab: rl.Lab, incident: Cluster, tmp_path: Path) -> None:
     """What the toolkit gives is shown as what it is; a plan that was executed comes with what came of it."""
     from restate_lab.panels.invocations import InvocationsPanel
@@ -97,6 +105,7 @@ def test_each_thing_can_be_added(lab: rl.Lab, incident: Cluster, tmp_path: Path)
         report = report.add(thing, caption=f"caption of {name}")
         found = " ".join(each.part for each in report.sections[-1].parts)
         assert found.startswith(parts), (name, found)
+        assert bool(report.sections[-1].statements) == (name in ASKED), name
     for panel in panels:
         panel.close()
     path = report.write(tmp_path / "all.html")
@@ -108,6 +117,46 @@ def test_each_thing_can_be_added(lab: rl.Lab, incident: Cluster, tmp_path: Path)
     assert all(f"caption of {name}" in page.text for name in things)
     assert "changes were allowed on this connection" in page.text
     frozen.close()
+
+
+class _Counting(Around):
+    """A source that counts each statement."""
+
+    def __init__(self, source: rl.Source) -> None:
+        super().__init__(source)
+        self.sent: Counter[str] = Counter()
+
+    def sql(self, statement: str, /, **options: Any) -> pd.DataFrame:
+        self.sent[statement.strip()] += 1
+        return self._source.sql(statement, **options)
+
+    def arrow(self, statement: str, /, **options: Any) -> pa.Table:
+        self.sent[statement.strip()] += 1
+        return self._source.arrow(statement, **options)
+
+    def stream(self, statement: str, /, **options: Any) -> AbstractContextManager[pa.RecordBatchReader]:
+        self.sent[statement.strip()] += 1
+        return self._source.stream(statement, **options)
+
+
+def test_a_judgement_carries_what_was_sent_for_it(lab: rl.Lab, incident: Cluster) -> None:
+    """Exactly that, as often as it was sent, as JSON; and a report of it shows it."""
+    holder, other = incident.ids("hot_key_holder")[0], rl.ask(lab, "retry_storm_ids")["id"][0]
+    calls: list[Callable[[Any], Any]] = [
+        rl.doctor,
+        rl.waits,
+        lambda source: rl.why(source, holder),
+        lambda source: rl.journal(source, holder, depth=2),
+        lambda source: rl.journal_diff(source, holder, other),
+    ]
+    for call in calls:
+        source = _Counting(lab)
+        made = call(source)
+        asked = made.attrs["asked"] if isinstance(made, pd.DataFrame) else made.asked
+        assert {each["sql"]: each["times"] for each in asked} == dict(source.sent)
+        json.dumps(asked)
+        (section,) = rl.Report("r").add(made).sections
+        assert {each.sql for each in section.statements} == set(source.sent)
 
 
 def test_evidence_is_reported_on_as_a_cluster_is(lab: rl.Lab, incident: Cluster, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from restate_lab.client.asked import note_asked
+from restate_lab.asked import note_asked
 from restate_lab.redact import Secret
 
 
