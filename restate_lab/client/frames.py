@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab.errors import DuplicateColumns
+from restate_lab.errors import DuplicateColumns, QueryRefused
 from restate_lab.source import DtypeBackend
 
 __all__ = ["distinct", "to_frame"]
@@ -64,9 +64,24 @@ def to_frame(table: pa.Table, dtype_backend: DtypeBackend | None = None) -> pd.D
     ``dtype_backend=None`` is exact and plain: numpy types, nullable integers and booleans where there are nulls,
     pandas' default strings, UTC times, durations, Python objects for lists, bytes and JSON values.
     ``"numpy_nullable"`` and ``"pyarrow"`` mean what pandas means by them.
+
+    Raises:
+        QueryRefused: there are values that pandas or Python cannot hold, such as a date in the year 20,000.
     """
     if dtype_backend not in _MAPPERS:
         raise ValueError(f"dtype_backend is None, 'numpy_nullable' or 'pyarrow', not {dtype_backend!r}")
+    try:
+        return _to_frame(table, dtype_backend)
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        raise QueryRefused(
+            f"the rows came, and cannot be made a frame: {error}. Cast what it is about in the statement, or take the "
+            f"rows as they are with arrow().",
+            status=200,
+            reason=str(error),
+        ) from error
+
+
+def _to_frame(table: pa.Table, dtype_backend: DtypeBackend | None) -> pd.DataFrame:
     mapper = _MAPPERS[dtype_backend] or _nullable(table).get
     apart = [at for at, column in enumerate(table.columns) if _is_apart(column, dtype_backend, mapper)]
     together = table.drop_columns([table.column_names[at] for at in apart])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
+from restate_lab.errors import visible
 from restate_lab.evidence.manifest import Manifest
 from restate_lab.markup import bar, card
 from restate_lab.status import STATUSES
@@ -13,16 +14,22 @@ __all__ = ["evidence_card", "name_of", "server_words"]
 
 _ACCENT = "#3c7d8c"
 _FEW = 6
+_LONGEST = 200  # characters of a name
 
 
 def name_of(manifest: Manifest) -> str:
     """Return the cluster's name with the moment: nothing frozen is taken for what is there now."""
-    return f"{manifest.server.name} @ {_moment(manifest.now)}"
+    return f"{_told(manifest.server.name)} @ {_moment(manifest.now)}"
 
 
 def server_words(manifest: Manifest) -> str:
     """Return which server it was."""
-    return f"restate {manifest.server.version}{', vqueues' if manifest.server.features.get('vqueues') else ''}"
+    return f"restate {_told(manifest.server.version)}{', vqueues' if manifest.server.features.get('vqueues') else ''}"
+
+
+def _told(text: str) -> str:
+    """Return a name on one line, with all of it to be seen; the manifest may be of somebody who means ill."""
+    return visible(" ".join(text[:_LONGEST].split()))
 
 
 def evidence_card(manifest: Manifest, path: str, digest: str, *, verified: bool, words: Mapping[str, int]) -> str:
@@ -75,4 +82,4 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _moment(value: datetime, *, seconds: bool = False) -> str:
-    return value.strftime("%Y-%m-%d %H:%M:%S UTC" if seconds else "%Y-%m-%d %H:%M UTC")
+    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC" if seconds else "%Y-%m-%d %H:%M UTC")

@@ -18,6 +18,7 @@ from pyarrow import dataset
 from restate_lab.client.sqltokens import place, tokens
 from restate_lab.client.statement import bind
 from restate_lab.errors import EvidenceBroken, MissingExtra, QueryRefused, StatementError
+from restate_lab.evidence.expansion import ROWS_AT_ONCE
 from restate_lab.evidence.json_functions import FUNCTIONS
 from restate_lab.evidence.manifest import Manifest, ViewOf
 from restate_lab.evidence.place import Folder
@@ -40,14 +41,18 @@ _SETTINGS = {
 }
 
 
-def session(now: datetime) -> SessionContext:
+def session(now: datetime, *, rows_at_once: int = ROWS_AT_ONCE) -> SessionContext:
     """Return an empty session in which ``now()`` is that moment, and which has the server's JSON functions.
 
     Raises:
         MissingExtra: DataFusion is not installed.
     """
     datafusion = _datafusion()
-    config = datafusion.SessionConfig(_SETTINGS).with_default_catalog_and_schema("restate", "public")
+    config = (
+        datafusion.SessionConfig(_SETTINGS)
+        .with_batch_size(rows_at_once)
+        .with_default_catalog_and_schema("restate", "public")
+    )
     context: SessionContext = datafusion.SessionContext(config)
     for each in FUNCTIONS:
         context.register_udf(datafusion.udf(each, [pa.string(), pa.string()], each.result, "immutable", name=each.name))
@@ -57,14 +62,16 @@ def session(now: datetime) -> SessionContext:
     return context
 
 
-def frozen_session(folder: Folder, manifest: Manifest) -> SessionContext:
+def frozen_session(folder: Folder, manifest: Manifest, *, rows_at_once: int) -> SessionContext:
     """Return a session with the tables of a checked folder, and its views made again.
+
+    No more than ``rows_at_once`` rows are decoded at a time.
 
     Raises:
         EvidenceBroken: a file cannot be read, or a view cannot be made of the tables that are here.
         MissingExtra: DataFusion is not installed.
     """
-    context = session(manifest.now)
+    context = session(manifest.now, rows_at_once=rows_at_once)
     for each in manifest.files:
         path = folder.at(each.file)
         try:

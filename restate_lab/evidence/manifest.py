@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -31,6 +31,7 @@ __all__ = [
 FORMAT = 1
 NAME = "manifest.json"
 MOST_BYTES = 64 << 20
+_FIRST, _LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 ONE_AFTER_ANOTHER = (
     "The tables were read one after another, in the order of this list, and not at a single instant: what changed "
@@ -140,20 +141,31 @@ class Manifest:
         """
         try:
             version = json.loads(content)["format"]
-            if version != FORMAT:
+            if type(version) is not int or version != FORMAT:
                 raise EvidenceBroken(
-                    f"{where}: {NAME} has format {version!r}, and this restate_lab reads {FORMAT}: install the version "
-                    f"that froze it, or a newer one."
+                    f"{where}: {NAME} has format {repr(version)[:40]}, and this restate_lab reads {FORMAT}: install "
+                    f"the version that froze it, or a newer one."
                 )
-            return _ADAPTER.validate_json(content)
+            manifest = _ADAPTER.validate_json(content, strict=True)
         except (ValidationError, ValueError, KeyError, TypeError, RecursionError) as error:
             said = str(error).partition("\n")[0]
             raise EvidenceBroken(f"{where}: {NAME} is no manifest of restate_lab, or is cut off ({said}).") from error
+        for name in ("started_at", "now", "ended_at"):
+            if not _is_sane(getattr(manifest, name)):
+                raise EvidenceBroken(
+                    f"{where}: {NAME} has {name} {getattr(manifest, name)}, which no server's clock says."
+                )
+        return manifest
 
     @property
     def digest(self) -> str:
         """Return the sha256 of the manifest, which stands for all of the evidence."""
         return hashlib.sha256(self.to_json()).hexdigest()
+
+
+def _is_sane(moment: datetime) -> bool:
+    """Tell whether a moment has a zone, and lies where pandas can count nanoseconds."""
+    return moment.tzinfo is not None and _FIRST < moment < _LAST
 
 
 def type_name(kind: pa.DataType) -> str:

@@ -11,11 +11,14 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from restate_lab.errors import ArgumentError, EvidenceBroken
+from restate_lab.evidence.expansion import ROWS_AT_ONCE, encodings_of, rows_at_once, text_paths
 from restate_lab.evidence.manifest import MOST_BYTES, NAME, File, Manifest, type_name
 from restate_lab.evidence.place import Folder
 
 __all__ = ["check_files", "check_there", "read_manifest"]
 
+_MOST_COLUMNS = 1_000
+_ENCODINGS = frozenset({"PLAIN", "RLE", "BIT_PACKED", "RLE_DICTIONARY", "PLAIN_DICTIONARY"})
 _TABLE = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -41,22 +44,29 @@ def read_manifest(folder: Folder) -> tuple[Manifest, str]:
     odd = [name for name, n in Counter(names).items() if n > 1 or not _TABLE.fullmatch(name)]
     if odd:
         raise EvidenceBroken(f"{folder.shown}: {NAME} has {odd[0]!r} twice, or as a name that no table has.")
-    for each in manifest.files:
-        folder.at(each.file)
+    files = [each.file for each in manifest.files]
+    if shared := [name for name, n in Counter(files).items() if n > 1]:
+        raise EvidenceBroken(f"{folder.shown}: {NAME} has the file {shared[0]!r} for more than one table.")
+    for name in files:
+        folder.at(name)
     return manifest, hashlib.sha256(content).hexdigest()
 
 
-def check_files(folder: Folder, manifest: Manifest, *, digests: bool) -> None:
+def check_files(folder: Folder, manifest: Manifest, *, digests: bool) -> int:
     """Compare each file with the manifest: size, rows and schema, and where ``digests`` is true its sha256.
+
+    Returns how many rows may be decoded at once, so that memory stays bounded.
 
     Raises:
         EvidenceBroken: one is missing or differs; the message names it.
     """
     check_there(folder, manifest)
+    rows = ROWS_AT_ONCE
     for each in manifest.files:
         if digests and folder.digest(each.file) != each.sha256:
             raise _changed(folder, each, "its sha256 is another than when it was written")
-        _check_inside(folder, each)
+        rows = min(rows, _check_inside(folder, each))
+    return rows
 
 
 def check_there(folder: Folder, manifest: Manifest) -> None:
@@ -73,17 +83,38 @@ def check_there(folder: Folder, manifest: Manifest) -> None:
             raise _changed(folder, each, f"it has {size:,} bytes, and {each.size:,} were written")
 
 
-def _check_inside(folder: Folder, file: File) -> None:
+def _check_inside(folder: Folder, file: File) -> int:
+    """Check what is inside of a file, and return how many of its rows may be decoded at once."""
     try:
         with folder.filesystem.open_input_file(folder.at(file.file)) as stream:
             inside = pq.ParquetFile(stream)
-            rows, schema = inside.metadata.num_rows, inside.schema_arrow
+            _check_form(folder, file, inside)
+            texts = text_paths(inside)
+        with folder.filesystem.open_input_file(folder.at(file.file)) as stream:
+            return rows_at_once(pq.ParquetFile(stream, read_dictionary=texts))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _changed(folder, file, f"it is no Parquet file that can be read: {error}") from error
+
+
+def _check_form(folder: Folder, file: File, inside: pq.ParquetFile) -> None:
+    rows, schema = inside.metadata.num_rows, inside.schema_arrow
     if rows != file.rows:
         raise _changed(folder, file, f"it has {rows:,} rows, and the manifest says {file.rows:,}")
     if [(field.name, type_name(field.type)) for field in schema] != [(each.name, each.arrow) for each in file.columns]:
         raise _changed(folder, file, "its columns are others than the manifest says")
+    if len(schema) > _MOST_COLUMNS:
+        raise _changed(folder, file, f"no table has {len(schema):,} columns")
+    if odd := [f"{field.name} is {field.type}" for field in schema if not _is_of_a_table(field.type)]:
+        raise _changed(folder, file, f"no table has such a column: {odd[0]:.200}")
+    if odd := sorted(encodings_of(inside) - _ENCODINGS):
+        raise _changed(folder, file, f"freeze() writes no {odd[0]} encoding")
+
+
+def _is_of_a_table(kind: pa.DataType) -> bool:
+    """Tell whether a table can have such a column: values of null weigh nothing, however many there are."""
+    if pa.types.is_null(kind) or pa.types.is_dictionary(kind) or isinstance(kind, pa.BaseExtensionType):
+        return False
+    return all(_is_of_a_table(kind.field(at).type) for at in range(kind.num_fields))
 
 
 def _changed(folder: Folder, file: File, how: str) -> EvidenceBroken:

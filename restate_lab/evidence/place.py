@@ -25,6 +25,7 @@ from restate_lab.errors import ArgumentError, EvidenceBroken
 __all__ = ["Folder", "HashingFile", "locate_folder", "new_folder"]
 
 _PLAIN_NAME = re.compile(r"\w[\w-]*(\.\w+)+")
+_LONGEST_NAME = 200
 _BLOCK = 1 << 20
 
 
@@ -48,9 +49,9 @@ class Folder:
             EvidenceBroken: the name is not that of a plain file in this very folder, or it is a link.
         """
         path = f"{self.path.rstrip('/')}/{name}"
-        if not _PLAIN_NAME.fullmatch(name):
+        if not _PLAIN_NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
             raise EvidenceBroken(
-                f"{self.shown}: {name!r} is no plain file name; nothing outside of the folder is read."
+                f"{self.shown}: {name[:_LONGEST_NAME]!r} is no plain file name; nothing outside of the folder is read."
             )
         if self.is_local and Path(path).is_symlink():
             raise EvidenceBroken(f"{self.shown}: {name} is a link; evidence is read from its own folder only.")

@@ -59,12 +59,12 @@ class Evidence:
     threads. ``close()`` lets the files go; evidence is also a context manager.
     """
 
-    def __init__(self, folder: Folder, manifest: Manifest, *, digest: str, verified: bool) -> None:
+    def __init__(self, folder: Folder, manifest: Manifest, *, digest: str, verified: bool, rows_at_once: int) -> None:
         self._folder = folder
         self.manifest = manifest
         self.digest = digest
         self.verified = verified
-        self._context: SessionContext | None = frozen_session(folder, manifest)
+        self._context: SessionContext | None = frozen_session(folder, manifest, rows_at_once=rows_at_once)
         self._words: dict[str, int] | None = None
 
     @property
@@ -151,7 +151,7 @@ class Evidence:
             size = rows = 0
             for batch in reader:
                 batches.append(batch)
-                size, rows = size + arrow_bytes(batch), rows + batch.num_rows
+                size, rows = size + max(arrow_bytes(batch), batch.num_rows), rows + batch.num_rows
                 if size > limit:
                     raise ResultTooLarge(
                         f"the result passed {limit / 1e6:,.0f} MB after {rows:,} rows and was stopped. Take fewer "
@@ -252,11 +252,11 @@ def open_evidence(
     """
     folder = locate_folder(path, filesystem)
     manifest, digest = read_manifest(folder)
-    check_files(folder, manifest, digests=verify)
+    rows_at_once = check_files(folder, manifest, digests=verify)
     if not verify:
         warnings.warn(
             f"{folder.shown} was opened without comparing its files with their sha256: it may have been changed.",
             EvidenceWarning,
             stacklevel=2,
         )
-    return Evidence(folder, manifest, digest=digest, verified=verify)
+    return Evidence(folder, manifest, digest=digest, verified=verify, rows_at_once=rows_at_once)

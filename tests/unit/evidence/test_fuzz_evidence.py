@@ -7,13 +7,18 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from restate_lab.errors import ResultTooLarge
+from restate_lab.errors import EvidenceBroken, ResultTooLarge
+from restate_lab.evidence import expansion
+from restate_lab.evidence.manifest import type_name
 from restate_lab.evidence.store import open_evidence
 from support import flipped_evidence
 from support.flipped_evidence import frozen, rewrite
@@ -57,3 +62,64 @@ def test_a_parquet_bomb_is_defused(tmp_path: Path) -> None:
         with pytest.raises(ResultTooLarge) as caught:
             evidence.sql("SELECT * FROM state", max_bytes=20 << 20)
     assert caught.value.size < 200 << 20
+
+
+def bomb(folder: Path, table: pa.Table) -> Path:
+    """Put a table in the place of one, and let the manifest fit."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", store_schema=False)
+    inside = pq.ParquetFile(io.BytesIO(sink.getvalue())).schema_arrow
+    manifest = json.loads((folder / "manifest.json").read_text())
+    entry = next(each for each in manifest["files"] if each["table"] == "state")
+    entry["columns"] = [
+        {"name": each.name, "type": "x", "nullable": True, "arrow": type_name(each.type)} for each in inside
+    ]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    rewrite(folder, "state.parquet", sink.getvalue(), rows=table.num_rows)
+    assert len(sink.getvalue()) < 1_000_000
+    return folder
+
+
+@pytest.mark.parametrize("within_lists", [False, True])
+def test_a_large_value_for_each_row_is_decoded_few_at_a_time(
+    tmp_path: Path, within_lists: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A megabyte that stands once in a file of 1 kB, and in each of its 20,000 rows, does not become 8 GB at once."""
+    monkeypatch.setattr(expansion, "_BYTES_AT_ONCE", 16 << 20)
+    rows = 20_000
+    values: Any = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([b"x" * 1_000_000]))
+    if within_lists:
+        values = pa.ListArray.from_arrays(pa.array(range(rows + 1), pa.int32()), values)
+    folder = bomb(frozen(tmp_path), pa.table({"value": values}))
+    with open_evidence(folder) as evidence:
+        assert evidence.sql("SELECT count(*) AS n FROM state")["n"][0] == rows
+        with pytest.raises(ResultTooLarge) as caught:
+            evidence.sql("SELECT value FROM state", max_bytes=20 << 20)
+    assert caught.value.size < 100 << 20
+
+
+BOMBS: dict[str, tuple[Callable[[], pa.Table], str]] = {
+    "nulls": (lambda: pa.table({"key": pa.nulls(10_000_000)}), "no table has such a column: key is null"),
+    "nulls in lists": (
+        lambda: pa.table({"key": pa.ListArray.from_arrays(pa.array([0, 10**7], pa.int32()), pa.nulls(10**7))}),
+        "no table has such a column",
+    ),
+    "one list of 2,000,000": (
+        lambda: pa.table(
+            {"key": pa.ListArray.from_arrays(pa.array([0, 2 * 10**6], pa.int32()), pa.array(np.zeros(2 * 10**6, "i1")))}
+        ),
+        "a value has 16,000,000 bytes, and 8,388,608 are the most",
+    ),
+    "columns": (lambda: pa.table({f"c{n}": pa.array([1]) for n in range(1200)}), "no table has 1,200 columns"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_what_no_server_has_is_not_opened(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns and values that weigh nothing in a file, and fill the memory, are refused by their form."""
+    monkeypatch.setattr(expansion, "_MOST_BYTES", 8 << 20)
+    made, words = BOMBS[name]
+    folder = frozen(tmp_path)
+    bomb(folder, made())
+    with pytest.raises(EvidenceBroken, match=words):
+        open_evidence(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -67,6 +68,16 @@ def flip_a_byte(folder: Path) -> None:
     (folder / "state.parquet").write_bytes(content)
 
 
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 def replace_by_a_link(folder: Path) -> None:
     (folder / "state.parquet").rename(folder.parent / "elsewhere.parquet")
     (folder / "state.parquet").symlink_to(folder.parent / "elsewhere.parquet")
@@ -83,6 +94,28 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "not a manifest": (lambda folder: (folder / "manifest.json").write_text("[]"), "no manifest of restate_lab"),
     "newer": (edited(lambda manifest: manifest.update(format=2)), r"format 2, and this restate_lab reads 1"),
+    "a format that is no number": (edited(lambda manifest: manifest.update(format=True)), r"format True"),
+    "a long format": (edited(lambda manifest: manifest.update(format="x" * 10**6)), r"format 'x{39}, and"),
+    "a moment that no clock says": (
+        edited(lambda manifest: manifest.update(now="9999-12-31T23:59:59-14:00")),
+        r"now 9999-.*which no server's clock says",
+    ),
+    "a moment without a zone": (edited(lambda manifest: manifest.update(ended_at="2026-11-25T03:00:00")), "ended_at"),
+    "text for a number": (
+        edited(lambda manifest: of(manifest, "state").update(rows="1")),
+        "no manifest of restate_lab",
+    ),
+    "a name of 5,000 letters": (
+        edited(lambda manifest: of(manifest, "state").update(file=f"{'a' * 5000}.parquet")),
+        r"'a{200}' is no plain file name",
+    ),
+    "one file for two tables": (
+        edited(lambda manifest: of(manifest, "state").update(file="sys_journal.parquet")),
+        r"the file 'sys_journal\.parquet' for more than one table",
+    ),
+    "a pipe": (lambda folder: pipe(folder / "state.parquet"), r"state\.parquet is missing"),
+    "a folder": (lambda folder: directory(folder / "state.parquet"), r"state\.parquet is missing"),
+    "a pipe for a manifest": (lambda folder: pipe(folder / "manifest.json"), "did not come to its end"),
     "lies about rows": (
         edited(lambda manifest: of(manifest, "state").update(rows=7)),
         r"state\.parquet .* 1 rows, and the manifest says 7",
@@ -158,6 +191,19 @@ def test_unverified_evidence_says_so(folder: Path) -> None:
     (folder / "state.parquet").unlink()
     with pytest.raises(EvidenceBroken, match="missing"):
         open_evidence(folder, verify=False)
+
+
+def test_a_name_that_means_ill_is_text_on_one_line(folder: Path) -> None:
+    """What the manifest says of the cluster reaches a terminal as text, and cannot fill it."""
+    evil = "\x1b]52;c;AAAA\x07\u202e\n</script><img src=x onerror=alert(1)>" + "x" * 10**6
+    edited(lambda manifest: manifest["server"].update(name=evil, version=evil))(folder)
+    with open_evidence(folder) as evidence:
+        for text in (repr(evidence), evidence.name):
+            assert len(text) < 2000
+            assert all(each.isprintable() for each in text)
+        card = evidence._repr_html_()
+        assert "<img" not in card
+        assert len(card) < 10_000
 
 
 def test_there_is_no_such_folder(tmp_path: Path) -> None:
