@@ -58,7 +58,8 @@ def set_state(
 
     ``state`` is the State you decided on: what has changed since then is never overwritten. Without it the state is
     read at the start of this call, which guards against a race with this call only, not against what happened since
-    you last looked. The server is told its version, and leaves a state of another version alone.
+    you last looked. The server is told its version, and leaves a state of another version alone. Of two who make the
+    same state of it at the same moment one is dropped, and both see what they wanted: counters need a mark of each.
 
     An object that a handler holds takes the change when its turn comes: that is awaited for ``wait`` ("30s", a
     timedelta). What is as it should be already is not sent. ``reason`` goes to the audit log, values do not.

@@ -18,6 +18,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from restate_lab.asked import note_asked
+from restate_lab.client.arguments import check_seconds, check_size
 from restate_lab.client.frames import distinct, to_frame
 from restate_lab.client.names import with_suggestions
 from restate_lab.client.parquet import arrow_bytes
@@ -145,7 +146,7 @@ class Evidence:
         **named: Any,
     ) -> pa.Table:
         """Return the rows of one reading statement as DataFusion types them; the rest is as in ``sql``."""
-        limit = DEFAULT_MAX_BYTES if max_bytes is None else max_bytes
+        limit = DEFAULT_MAX_BYTES if max_bytes is None else check_size("max_bytes", max_bytes)
         with self.stream(statement, params=params, timeout=timeout, **named) as reader:
             batches: list[pa.RecordBatch] = []
             size = rows = 0
@@ -177,7 +178,7 @@ class Evidence:
         query = bind(statement, params, **named)
         if self._folder.is_local:  # on an object store the engine's own listing, of when it was opened, is good
             check_there(self._folder, self.manifest)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else time.monotonic() + check_seconds("timeout", timeout)
         try:
             schema, batches = read(self._context, query)
             names = distinct(schema)
