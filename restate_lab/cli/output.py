@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -20,6 +21,9 @@ from restate_lab.export.text import json_rows
 from restate_lab.panels.grid_cells import visible
 
 __all__ = ["print_json", "print_text", "rows_of", "write"]
+
+# JSON escapes the controls up to U+001F by itself.
+_UNSEEN = re.compile("[\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
 
 
 def write(frame: pd.DataFrame, form: Form, *, about: str = "") -> None:
@@ -48,14 +52,19 @@ def _print_json_rows(rows: Iterable[str]) -> None:
     """Print JSON objects as one array, each on its line."""
     out, separator = sys.stdout.buffer, b"[\n"
     for row in rows:
-        out.write(separator + row.encode())
+        out.write(separator + _to_be_seen(row).encode())
         separator = b",\n"
     out.write(b"[]\n" if separator == b"[\n" else b"\n]\n")
 
 
 def print_json(value: Any) -> None:
     """Print one JSON value."""
-    sys.stdout.buffer.write(json.dumps(value, ensure_ascii=False, indent=1).encode() + b"\n")
+    sys.stdout.buffer.write(_to_be_seen(json.dumps(value, ensure_ascii=False, indent=1)).encode() + b"\n")
+
+
+def _to_be_seen(text: str) -> str:
+    """Return JSON in which what a terminal would obey, or nobody sees, stands as its code: the value is the same."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _print_table(frame: pd.DataFrame, about: str) -> None:

@@ -14,9 +14,10 @@ import pandas as pd
 from restate_lab.reports.parts import Cell, Column, Kind
 from restate_lab.status import STATUSES
 
-__all__ = ["cell", "column", "moment_text", "visible"]
+__all__ = ["cell", "column", "heading", "moment_text", "visible"]
 
 _LONGEST = 300  # characters of a cell
+_LONGEST_NAME = 80  # of a column
 _MORE = 2_000  # characters that stand behind it
 _ITEMS = 3
 _IDS = ("inv_1", "dp_1", "sub_1", "vq_1", "prom_1", "sign_1")
@@ -27,7 +28,7 @@ _UNITS = (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0), ("s", 1.0))
 
 def column(name: str, values: pd.Series[Any], zone: tzinfo) -> Column:
     """Return how a column is shown, judged by its type, its name and its first value."""
-    label = visible(name.replace("_", " "))
+    label = heading(name.replace("_", " "), _LONGEST_NAME)
     kind = _kind(name, values)
     if kind == "time" and getattr(values.dtype, "tz", None) is not None:
         label = f"{label} ({zone})"
@@ -47,6 +48,12 @@ def moment_text(value: datetime, zone: tzinfo) -> str:
     """Return a moment as "2026-11-25 04:22:10", in the zone where it has one."""
     stamp = pd.Timestamp(value)
     return f"{stamp.tz_convert(zone) if stamp.tzinfo else stamp:%Y-%m-%d %H:%M:%S}"
+
+
+def heading(text: str, longest: int = 200) -> str:
+    """Return a text that stands above others, cut to some lines: what is below it is to be found."""
+    shown = visible(text[: longest + 1])
+    return shown if len(shown) <= longest else f"{shown[:longest]}…"
 
 
 def visible(text: str) -> str:

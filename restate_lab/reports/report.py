@@ -13,6 +13,7 @@ from restate_lab.client.arguments import check_count, check_name
 from restate_lab.errors import ArgumentError
 from restate_lab.plots.given import zone
 from restate_lab.reports.about import About, about
+from restate_lab.reports.cells import heading
 from restate_lab.reports.changes import changes_section
 from restate_lab.reports.html import front_of, page
 from restate_lab.reports.masking import Masker, masker_for
@@ -72,7 +73,7 @@ class Report:
         found = about(source) if source is not None else None
         now = found.now if found else datetime.now(UTC)
         values: dict[str, Any] = {
-            "title": masker.text(title.strip()),
+            "title": heading(masker.text(title.strip())),
             "sections": (),
             "about": found,
             "summary": tuple(masker.text(each) for each in paragraphs(summary)),

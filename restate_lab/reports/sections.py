@@ -19,6 +19,7 @@ from restate_lab.client.frames import to_frame
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.compare import Comparison
 from restate_lab.plots import plot_journal, plot_waits
+from restate_lab.reports.cells import heading
 from restate_lab.reports.comparison import parts_of
 from restate_lab.reports.diagnosis import findings_of, lead_of
 from restate_lab.reports.drawing import drawn
@@ -63,10 +64,10 @@ def section_of(
         named, parts = "What changed", parts_of(thing, maker, rows=rows)
     else:
         named, parts = _other(thing, maker)
-    heading = maker.masker.text(title or named)
+    above = heading(maker.masker.text(title or named))
     said = maker.masker.text(caption)
     embedded = sum(each.download.size for each in parts if isinstance(each, Table) and each.download)
-    return Section(heading, parts, said, _statements(thing, sql, maker), lead, accent, embedded)
+    return Section(above, parts, said, _statements(thing, sql, maker), lead, accent, embedded)
 
 
 def paragraphs(text: str) -> tuple[str, ...]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import csv
 import html.parser
+import importlib
 import json
+import pkgutil
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -19,12 +21,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import typer
 from matplotlib.figure import Figure
 
 import restate_lab as rl
+from restate_lab.cli import app
 from restate_lab.client.lab import Lab
 from restate_lab.demo.cluster import RestateServer
 from restate_lab.demo.embedded import start_services
+from restate_lab.panels.grid import Grid
 from support import hostile_services
 from support.bench import wait_for
 
@@ -36,6 +41,9 @@ HOSTILE = {
     "attribute": "\" onmouseover='alert(1)' x=\"",
     "entity": "&lt;b&gt; &amp;amp; &#x3c;i",
     "ansi": "\x1b[31mred\x1b[2J\x1b]0;title\x07\x9b1m",
+    "osc": "\x1b]8;;http://x.example\x07link\x1b]8;;\x07\x1b]52;c;AAAA\x07over\rwritten",
+    "unseen": "\u200b\ufeffa\u2060" + "z\u0301\u0489" * 200,
+    "link": "[a](javascript:alert(1)) $\\href{javascript:alert(1)}{x}$ url(http://x.example/a) {{7*7}}",
     "turned": "\u202egnp.exe\u2066abc\u200f",
     "formula": '=HYPERLINK("http://x.example","x")',
     "at": "@SUM(A1)",
@@ -50,6 +58,9 @@ HOSTILE = {
 }
 COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 NO_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+ALL_STATE = "SELECT service_key, key, value_utf8 FROM state"
+SHOW_NOTHING_OF_A_CLUSTER = {"_Drawn"}
+"""A line of progress, which has numbers alone."""
 SHOWN = "target_service_key, target, completion_failure, status"
 
 
@@ -61,6 +72,7 @@ class Vandalised:
     holders: dict[str, str]
     failed: dict[str, str]
     retrying: dict[str, str]
+    frozen: Path
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +96,8 @@ def vandalised(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             send("Victim", "take", words, key=key)
             send("Signing", "run", words, key=f"{name} {key}")
         wait_for(lambda: _settled(lab, made), within=60)
-        yield Vandalised(lab, *made)
+        frozen = Path(rl.freeze(lab, folder / "frozen", payloads=True, progress=False))
+        yield Vandalised(lab, *made, frozen)
 
 
 def _registered(lab: Lab) -> bool:
@@ -127,7 +140,18 @@ def check_text(text: str) -> None:
 
 
 def objects(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
-    """Give everything that has a repr and a card."""
+    """Give everything of ours that has a card, or is a panel."""
+    with rl.open_evidence(vandalised.frozen) as frozen:
+        yield frozen
+        yield rl.compare(frozen, source)
+        yield rl.doctor(frozen)
+    yield source.admin.list_deployments()
+    yield from source.admin.list_deployments()
+    for panel in (rl.InvocationsPanel, rl.OverviewPanel, rl.DeploymentsPanel, rl.StatePanel):
+        shown = panel(source)
+        yield shown
+        yield from (each for each in vars(shown).values() if isinstance(each, Grid))
+        shown.close()
     yield rl.doctor(source)
     yield rl.waits(source)
     yield source
@@ -140,11 +164,69 @@ def objects(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
 
 
 def test_cards_and_reprs_show_text(vandalised: Vandalised) -> None:
-    """No card has a tag or an event of theirs, and no line a command to the terminal."""
+    """No card has a tag or an event of theirs, and no line a command to the terminal; no card is forgotten."""
+    seen: set[type] = set()
     for each in objects(vandalised.lab, vandalised):
-        check_html(each._repr_html_())
+        seen.update(type(each).__mro__)
+        check_html(page_of(each))
         check_text(repr(each))
         check_text(str(each))
+    assert {each.__name__ for each in with_a_card() - seen} == SHOW_NOTHING_OF_A_CLUSTER
+
+
+def page_of(thing: Any) -> str:
+    if hasattr(thing, "_repr_html_"):
+        return str(thing._repr_html_())
+    bundle = thing._repr_mimebundle_()
+    return str((bundle[0] if isinstance(bundle, tuple) else bundle)["text/html"])
+
+
+def with_a_card() -> set[type]:
+    """Return every class of ours that Jupyter would ask for HTML."""
+    modules = [
+        importlib.import_module(each.name)
+        for each in pkgutil.walk_packages(rl.__path__, "restate_lab.")
+        if not each.name.startswith("restate_lab.demo.services") and not each.name.endswith("__main__")
+    ]
+    classes = {each for module in modules for each in vars(module).values() if isinstance(each, type)}
+    return {
+        each
+        for each in classes
+        if each.__module__.startswith("restate_lab.")
+        and not {"_repr_html_", "_repr_mimebundle_"}.isdisjoint(vars(each))
+    }
+
+
+COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
+    "sql": lambda _, __: [["sql", f"SELECT id, {SHOWN} FROM sys_invocation"], ["sql", ALL_STATE, "--json"]],
+    "ask": lambda _, __: [["ask", name] for name in ("retry_storm", "backlog_by_key", "blocked_keys", "state_sizes")],
+    "questions": lambda _, __: [["questions", words] for words in HOSTILE.values() if "\0" not in words],
+    "doctor": lambda _, __: [["doctor"], ["doctor", "--json"], ["doctor", "--check", HOSTILE["ansi"]]],
+    "why": lambda all_, _: [["why", id_, *how] for id_ in all_.retrying.values() for how in ([], ["--json"])],
+    "freeze": lambda _, folder: [["freeze", str(folder / "again"), "--redact", HOSTILE["ansi"]]],
+    "compare": lambda all_, _: [["compare", str(all_.frozen)], ["compare", HOSTILE["ansi"]]],
+    "report": lambda _, folder: [["report", HOSTILE["turned"], "-o", str(folder / "r.html")]],
+}
+
+
+def test_every_command_prints_text(
+    vandalised: Vandalised, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """On a terminal nothing is obeyed that came from a cluster, an argument or a file, in JSON neither."""
+    monkeypatch.setenv("RESTATE_ADMIN_URL", vandalised.lab.settings.admin_url)
+    assert set(typer.main.get_group(app).commands) - set(COMMAND_LINES) == {"demo"}, "has no words but its own"
+    for lines in COMMAND_LINES.values():
+        for line in lines(vandalised, tmp_path):
+            with contextlib.suppress(SystemExit):
+                app(line, prog_name="restate-lab")
+            out, err = capfd.readouterr()
+            assert out or err, line
+            for text in (out, err):
+                check_text(text)
+                assert "Traceback" not in text, text[-2000:]
+            if line[0] == "sql" and "--json" in line:  # what stands as its code is read back as it was
+                keys = {each["service_key"] for each in json.loads(out)}
+                assert keys == {words[:300] for words in HOSTILE.values()}
 
 
 def test_errors_show_text(vandalised: Vandalised) -> None:
