@@ -69,6 +69,22 @@ def test_light_and_dark_wide_and_narrow(browser: Browser, report: Path, width: i
     assert grounds == {"light": "rgb(255, 255, 255)", "dark": "rgb(21, 24, 28)"}
 
 
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_words_of_ten_thousand_letters_fit(browser: Browser, tmp_path: Path, width: int) -> None:
+    """Wherever such a word stands, the page stays as wide as the window, and no heading fills the screen."""
+    long, accents = "k" * 10_000, "a" + "\u0301" * 3_000
+    frame = pd.DataFrame({"id": [f"inv_1{'a' * 33}"] * 2, "key": [long, accents], "n": [1, 2]})
+    frame.attrs = {"sql": f"SELECT '{long}'", "params": {"x": long}}
+    report = rl.Report(long, summary=long).add(frame, caption=long, title=long).add(long)
+    report = report.add(frame.rename(columns={"n": long})).add(pd.DataFrame({f"column {n}": [n] for n in range(80)}))
+    with opened(browser, report.write(tmp_path / "long.html"), width=width) as page:
+        assert page.evaluate(FITS)
+        page.get_by_text("The SQL behind this section").first.click()
+        assert page.evaluate(FITS)
+        heights = page.evaluate("[...document.querySelectorAll('h1,h2,th')].map(each => each.offsetHeight)")
+        assert max(heights) < 600
+
+
 def test_wide_tables_scroll_by_themselves(browser: Browser, report: Path) -> None:
     """In a narrow window a table moves below its heading, with the keyboard as well; ids are not broken."""
     with opened(browser, report, width=NARROW) as page:

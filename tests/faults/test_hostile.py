@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import typer
@@ -275,6 +276,7 @@ def draw(axes: Any) -> None:
     figure = axes.figure
     assert isinstance(figure, Figure)
     figure.canvas.draw()
+    plt.close(figure)
 
 
 def test_saved_files(vandalised: Vandalised, tmp_path: Path) -> None:
