@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from restate_lab.redact import MASK, is_secret_name
 from restate_lab.source import Around, Source
 
 __all__ = ["Recorder", "note_asked"]
@@ -73,7 +74,8 @@ _OPTIONS = {"timeout", "max_bytes", "dtype_backend", "progress"}
 
 
 def _noted(statement: str, params: Mapping[str, Any]) -> dict[Any, Any]:
-    return {"sql": statement.strip(), "params": {name: _json(value) for name, value in params.items()}}
+    shown = {name: MASK if is_secret_name(name) else _json(value) for name, value in params.items()}
+    return {"sql": statement.strip(), "params": shown}
 
 
 def _json(value: Any) -> Any:

@@ -37,6 +37,12 @@ def test_what_is_kept_is_json(value: Any, kept: Any) -> None:
     assert json.loads(json.dumps(frame.attrs)) == {"sql": "SELECT :x", "params": {"x": kept}}
 
 
+def test_what_is_named_like_a_secret_is_masked() -> None:
+    """A report shows parameters."""
+    frame = note_asked(pd.DataFrame(), "SELECT :api_key, :service", {"api_key": "hunter2", "service": "Cart"})
+    assert frame.attrs["params"] == {"api_key": "•••", "service": "Cart"}
+
+
 def test_it_goes_into_files(tmp_path: Path) -> None:
     """A datetime in attrs would make to_parquet raise."""
     frame = note_asked(pd.DataFrame({"a": [1]}), "SELECT :x", {"x": datetime.now(UTC)})
