@@ -24,7 +24,7 @@ from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from restate_lab.progress import say
 from restate_lab.source import Source, check_tried
 
-__all__ = ["answer", "ask", "questions"]
+__all__ = ["answer", "ask", "named", "questions"]
 
 EVERYTHING = 2**62  # rows; LIMIT NULL makes the server refuse a statement that orders in a subquery
 NOBODY = "inv_1" + "0" * 33  # well-formed, and no invocation's: IN () is not SQL
@@ -62,7 +62,7 @@ def answer(source: Source, name: str, /, *, timeout: float | None = None, **para
     Raises:
         As ``ask``.
     """
-    question = _question(name)
+    question = named(name)
     check_tried(source, f"the question {name}")
     variant = _variant_for(question, source)
     check_names(variant, params, question=name)
@@ -99,7 +99,7 @@ def questions() -> pd.DataFrame:
     Columns: ``name, question, row`` (what a row of the answer is), ``parameters`` (with defaults), ``cost`` (point,
     scan or heavy, the dearest variant's), ``variants`` (in the order in which they are tried), ``needs``.
     """
-    return pd.DataFrame([_listed(_question(name)) for name in names()])
+    return pd.DataFrame([_listed(named(name)) for name in names()])
 
 
 def _with_ids(
@@ -132,7 +132,12 @@ def _listed(question: Question) -> dict[str, str]:
     }
 
 
-def _question(name: str) -> Question:
+def named(name: str) -> Question:
+    """Return a question.
+
+    Raises:
+        ArgumentError: there is none of this name; the nearest are told.
+    """
     if not isinstance(name, str):
         raise ArgumentError(
             f'a question is named by text, and this is a {type(name).__name__}: ask(lab, "retry_storm").'

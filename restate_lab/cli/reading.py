@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from restate_lab.analysis.question_files import Question, read
+from restate_lab.analysis.question_files import Question
 from restate_lab.analysis.question_texts import from_texts
-from restate_lab.analysis.questions import answer, questions
+from restate_lab.analysis.questions import answer, named, questions
 from restate_lab.cli.ending import told, warn
 from restate_lab.cli.form import Form
 from restate_lab.cli.output import print_text, write
@@ -73,12 +73,11 @@ def run_ask(
 
 def run_questions(name: str, *, form: Form) -> None:
     """List the questions, or show one."""
-    if name and (found := read(name)) is None:
-        raise ArgumentError(f"there is no question {name!r}; `restate-lab questions` lists them.")
-    frame = questions()
-    if name and form.is_for_people and found is not None:
+    found = named(name) if name else None
+    if found is not None and form.is_for_people:
         print_text(_described(found))
         return
+    frame = questions()
     frame = frame[frame["name"] == name] if name else frame
     columns = ["name", "cost", "question", "parameters"] if form.is_for_people else list(frame.columns)
     write(frame[columns].reset_index(drop=True), form)

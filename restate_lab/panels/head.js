@@ -145,7 +145,8 @@ class HeadView {
 }
 
 /** Return what a statement asks for, on one line: its conditions and all from there on, or all where it has parts. */
-function brief(sql) {
+function brief(statement) {
+  const sql = statement.replaceAll(/\n+(?=:\w+ = )/g, " · "); // the values stand below the statement
   const own = sql.lastIndexOf("WHERE s.");
   const where = own < 0 ? sql.indexOf("WHERE") : own;
   const asked = sql.slice(Math.max(where, 0)).replaceAll(/\s+/g, " ").replaceAll("))", "").replace(" WHERE ", " AND ");

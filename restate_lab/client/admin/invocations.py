@@ -81,7 +81,7 @@ class Invocations(Door):
 
         Raises:
             Conflict: it is completed; pending or scheduled (425); or its deployment cannot be changed, because it is
-                not paused, or has taken no step yet that would have bound it to one.
+                not paused (``rl.move_to`` pauses it first), or has taken no step yet that would have bound it to one.
             NotFound: there is none with this id.
             RequestRefused: there is no such deployment.
         """
