@@ -9,6 +9,7 @@
 - `restate_lab.guide.questions`: the named questions, from their SQL files
 - `restate_lab.guide.actions`: what can be done to invocations in which status, from the table that plans use
 - `restate_lab.guide.faults`: what comes of each call when the line, the server or a node fails, and what to do next
+- `restate_lab.guide.trust`: what was tried to break it, what broke, and what still does
 - `restate_lab.guide.front_ends`: where panels were tried
 - `restate_lab.guide.objects`: what the functions give, and the clients of a `Lab`
 
