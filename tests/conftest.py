@@ -20,6 +20,8 @@ hypothesis.settings.register_profile("suite", deadline=None)  # no test judges b
 hypothesis.settings.load_profile("suite")
 
 NO_SKIP = "RESTATE_LAB_NO_SKIP"
+NO_SERVER = 0
+STORIES_OF_FIXTURES = ("newest", "cluster", "crowded", "healthy", "second", "incident")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,11 +53,24 @@ def no_figure_left() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def clusters(no_process_left: None) -> Iterator[Clusters]:
-    """Every kind of server, each started once."""
-    running = Clusters()
-    yield running
-    running.close()
+def running(no_process_left: None) -> Iterator[Clusters]:
+    """Give the clusters that run, which modules share."""
+    clusters = Clusters()
+    yield clusters
+    clusters.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def idle_clusters_end(running: Clusters) -> Iterator[None]:
+    """End with each module the clusters that it did not use: what retries on them takes the cores from the tests."""
+    yield
+    running.close_unused()
+
+
+@pytest.fixture(scope="module")
+def clusters(running: Clusters) -> Clusters:
+    """Give every kind of server, started when it is asked for."""
+    return running
 
 
 def cluster_of(clusters: Clusters, kind: str, story: str = "first-look") -> Cluster:
@@ -70,37 +85,37 @@ def binary_of(kind: str) -> Path:
         pytest.skip(f"no restate-server {kind}: {_first_line(error)}")
 
 
-@pytest.fixture(scope="session", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS])
+@pytest.fixture(scope="module", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS])
 def cluster(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
     """Give each kind of server in turn, with the demo's services and its story played."""
     return cluster_of(clusters, request.param)
 
 
-@pytest.fixture(scope="session", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS])
+@pytest.fixture(scope="module", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS])
 def incident(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
     """Give each kind of server in turn, with the full incident on it (`restate_lab.demo.incident` has who is who)."""
     return cluster_of(clusters, request.param, "incident")
 
 
-@pytest.fixture(scope="session", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS])
+@pytest.fixture(scope="module", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS])
 def second(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
     """Give each kind of server in turn, with an incident under other names (`restate_lab.demo.hospital`)."""
     return cluster_of(clusters, request.param, "hospital")
 
 
-@pytest.fixture(scope="session", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS[1:]])
+@pytest.fixture(scope="module", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS[1:]])
 def healthy(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
     """Give each newest kind of server in turn, on which nothing is wrong."""
     return cluster_of(clusters, request.param, "healthy")
 
 
-@pytest.fixture(scope="session", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS])
+@pytest.fixture(scope="module", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS])
 def crowded(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
     """Give each kind of server in turn, with more to run than it may run at a time (`restate_lab.demo.crowded`)."""
     return cluster_of(clusters, request.param, "crowded")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def newest(clusters: Clusters) -> Cluster:
     """Give the plain 1.7.12 server of `cluster`, for tests that need one server only (mark them `server`)."""
     return cluster_of(clusters, NEWEST)
@@ -134,10 +149,24 @@ def _first_line(error: RestateLabError) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses a real server as such, also where the test forgot it."""
+    """Mark what uses a real server as such, also where the test forgot it; put modules with one story together."""
+    turns: dict[Path, int] = {}
     for item in items:
-        if {"clusters", "server", "old_server", "restate_cli"} & set(getattr(item, "fixturenames", ())):
+        names = set(getattr(item, "fixturenames", ()))
+        if {"clusters", "server", "old_server", "restate_cli"} & names:
             item.add_marker(pytest.mark.server)
+        turns[item.path] = max(turns.get(item.path, NO_SERVER), _turn(item, names))
+    items.sort(key=lambda item: -turns[item.path])
+
+
+def _turn(item: pytest.Item, names: set[str]) -> int:
+    """Return when a test has its turn, the highest first: what takes longest, and last what needs no server."""
+    if item.path.is_relative_to(Path(__file__).parent / "browser"):
+        return len(STORIES_OF_FIXTURES) + 2
+    stories = [STORIES_OF_FIXTURES.index(name) + 1 for name in names & set(STORIES_OF_FIXTURES)]
+    if not stories and item.get_closest_marker("server") is not None:
+        return len(STORIES_OF_FIXTURES) + 1
+    return max(stories, default=NO_SERVER)
 
 
 @pytest.hookimpl(wrapper=True)

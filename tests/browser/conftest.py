@@ -33,7 +33,7 @@ def notebooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def jupyterlab(newest: Cluster, notebooks: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterLab]:
     """Give a JupyterLab in which `rl.connect()` finds the plain 1.7.12 cluster."""
     env = notebook_environment(newest.folder, newest.admin_url, newest.ingress_url)

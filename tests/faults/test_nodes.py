@@ -139,7 +139,7 @@ def test_a_node_dies_under_an_open_panel(ground: Ground) -> None:
                 seen.append((error, rows))
                 return bool(fault.happened and not error and panel._read_at > died)
 
-            wait_for(lambda: (in_sight(panel), fault.happened)[1])
+            wait_for(lambda: (in_sight(panel), fault.happened)[1], within=60)
             died = datetime.now(UTC)
             wait_for(look, within=60)
             assert [error for error, rows in seen if rows != ids] == []

@@ -1,4 +1,4 @@
-"""The servers that tests talk to: one of each kind and story, started when the first test asks for it."""
+"""The servers that tests talk to: one of each kind and story, started when a test asks for it."""
 
 from __future__ import annotations
 
@@ -47,43 +47,54 @@ def server_binary(kind: str) -> Path:
 
 
 class Clusters:
-    """Starts each kind once for a story and stops them all together."""
+    """Starts a kind of server for a story when it is asked for; whoever is not used any more can be ended."""
 
     def __init__(self) -> None:
-        self._running: dict[tuple[str, str], Cluster] = {}
-        self._stack = contextlib.ExitStack()
+        self._running: dict[tuple[str, str], tuple[Cluster, contextlib.ExitStack]] = {}
+        self._used: set[tuple[str, str]] = set()
 
     def get(self, kind: str, story: str = "first-look") -> Cluster:
         """Return the running cluster of that kind on which that story was played."""
+        self._used.add((kind, story))
         if (kind, story) not in self._running:
-            self._running[kind, story] = self._start(kind, story)
-        return self._running[kind, story]
+            with contextlib.ExitStack() as stack:
+                cluster = _start(stack, kind, story)
+                self._running[kind, story] = cluster, stack.pop_all()
+        return self._running[kind, story][0]
+
+    def close_unused(self) -> None:
+        """Stop those that nobody has asked for since this was called last."""
+        for name in self._running.keys() - self._used:
+            self._running.pop(name)[1].close()
+        self._used.clear()
 
     def close(self) -> None:
         """Stop them all."""
-        self._stack.close()
+        self._used.clear()
+        self.close_unused()
 
-    def _start(self, kind: str, story: str) -> Cluster:
-        vqueues = kind.endswith("-vqueues")
-        # Not pytest's tmp_path: a unix socket's path must be short.
-        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="restate-lab-")))
-        demo = self._stack.enter_context(
-            Embedded(
-                server_binary(kind),
-                folder,
-                vqueues=vqueues,
-                unix_sockets=True,
-                story=crowded(vqueues=vqueues) if story == "crowded" else STORIES[story],
-                env=TWO_AT_A_TIME if story == "crowded" else {},
-            )
-        )
-        return Cluster(
-            kind=kind,
-            version=demo.server.version,
+
+def _start(stack: contextlib.ExitStack, kind: str, story: str) -> Cluster:
+    vqueues = kind.endswith("-vqueues")
+    # Not pytest's tmp_path: a unix socket's path must be short.
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="restate-lab-")))
+    demo = stack.enter_context(
+        Embedded(
+            server_binary(kind),
+            folder,
             vqueues=vqueues,
-            admin_url=demo.server.admin_url,
-            ingress_url=demo.server.ingress_url,
-            base_dir=demo.server.base_dir,
-            folder=folder,
-            roles=demo.roles,
+            unix_sockets=True,
+            story=crowded(vqueues=vqueues) if story == "crowded" else STORIES[story],
+            env=TWO_AT_A_TIME if story == "crowded" else {},
         )
+    )
+    return Cluster(
+        kind=kind,
+        version=demo.server.version,
+        vqueues=vqueues,
+        admin_url=demo.server.admin_url,
+        ingress_url=demo.server.ingress_url,
+        base_dir=demo.server.base_dir,
+        folder=folder,
+        roles=demo.roles,
+    )

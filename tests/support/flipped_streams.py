@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from restate_lab.client.frames import to_frame
 from restate_lab.client.query import ARROW, Answer, _Meter
-from restate_lab.errors import RestateLabError
+from restate_lab.errors import QueryRefused, RestateLabError
 from restate_lab.progress import Quiet
 
 ROWS = 40
@@ -63,7 +63,7 @@ def outcome(body: bytes, whole: pa.Table) -> str:
     try:
         table.validate(full=True)
         to_frame(table)
-    except (pa.ArrowException, KeyError, UnicodeDecodeError):  # also for a zone of time that nobody knows
+    except (pa.ArrowException, KeyError, UnicodeDecodeError, QueryRefused):  # also for a zone that nobody knows
         return "not valid"
     return "right" if table.equals(whole) else "other values"
 

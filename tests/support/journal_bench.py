@@ -123,7 +123,7 @@ def _play(stage: Stage) -> None:
         stage.until(role, "completed")
     stage.until("third_time", "completed")
     stage.until("pauses", "paused")
-    wait_for(lambda: all(stage.errors(f"changes_{how}") for how in ("name", "type", "end")))
+    wait_for(lambda: all(stage.errors(f"changes_{how}") for how in ("name", "type", "end")), within=60)
 
 
 def published(stage: Stage, role: str) -> Any:

@@ -63,7 +63,11 @@ def test_nobody_there_is_told_with_how_to_name_another() -> None:
 def test_a_text_in_double_quotes_is_told_from_a_typo() -> None:
     """A column that is like none there is most often a text; a typo has its nearest column alone."""
     said = {
-        name: str(with_suggestions(QueryRefused("no", status=500, code=None, reason=reason), lambda: (), lambda: ()))
+        name: str(
+            with_suggestions(
+                QueryRefused("no", status=500, code=None, reason=reason), lambda: (), lambda: (), version="1.7.12"
+            )
+        )
         for name in ("Payments", "statsu")
         for reason in [f"Schema error: No field named {name}. Valid fields are s.id, s.status."]
     }
