@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import socket
+import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
@@ -30,7 +31,8 @@ class RestateServer:
     ``base_dir`` keeps the data (and ``restate-server.log``); None takes a temporary folder that ``stop()`` removes.
     ``vqueues`` switches on the other kind of server. ``unix_sockets`` also makes it listen on
     ``<base_dir>/<node>/admin.sock``, for which the path must be short. ``env`` adds or replaces settings of the
-    server; none of the caller's own environment reaches it.
+    server; none of the caller's own environment reaches it. It has four partitions instead of 24: it starts in half
+    the time, and takes half of the processor when nothing happens.
     """
 
     def __init__(
@@ -45,7 +47,8 @@ class RestateServer:
         self.binary = binary
         self._temporary = base_dir is None
         self.base_dir = base_dir or Path(tempfile.mkdtemp(prefix="restate-lab-"))
-        self._settings = server_settings(self.base_dir, vqueues=vqueues, unix_sockets=unix_sockets) | dict(env)
+        settings = server_settings(self.base_dir, vqueues=vqueues, unix_sockets=unix_sockets)
+        self._settings = {**settings, **_partitions(binary), **env}
         self.version = ""
         self.admin_url = ""
         self.ingress_url = ""
@@ -119,6 +122,12 @@ class RestateServer:
     def _remove_temporary(self) -> None:
         if self._temporary:
             shutil.rmtree(self.base_dir, ignore_errors=True)
+
+
+def _partitions(binary: Path) -> dict[str, str]:
+    told = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout
+    # 1.6 plans filters on partition_key wrongly where partitions are few.
+    return {} if " 1.6." in told else {"RESTATE_DEFAULT_NUM_PARTITIONS": "4"}
 
 
 def free_ports(count: int) -> list[int]:

@@ -34,6 +34,7 @@ def serve_inherited(app: Any) -> None:
 def _serve(app: Any, fd: int) -> None:
     config = Config()
     config.bind = [f"fd://{fd}"]
+    config.keep_alive_timeout = 3600  # a line that is closed while the server takes it up again is an error there
     never = asyncio.Event()
     asyncio.run(serve(app, config, shutdown_trigger=never.wait))
 

@@ -72,7 +72,8 @@ def populated(options: argparse.Namespace) -> Iterator[Population]:
     if options.admin_url:
         yield _filled(options.admin_url, options.ingress_url, options)
         return
-    with RestateServer(install_server(options.server_version), vqueues=options.vqueues) as server:
+    binary, env = install_server(options.server_version), {"RESTATE_DEFAULT_NUM_PARTITIONS": "24"}  # as it comes
+    with RestateServer(binary, vqueues=options.vqueues, env=env) as server:
         yield _filled(server.admin_url, server.ingress_url, options)
 
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, expect
 from restate_lab.demo.jupyter import JupyterLab
 from restate_lab.demo.notebooks import copy_notebooks
 from restate_lab.demo.run import notebook_environment
-from support.clusters import Cluster
+from support.clusters import NEWEST, Cluster, Clusters
 from support.jupyter import LabPage, chromium, find_chromium
 
 expect.set_options(timeout=30_000)  # a busy machine is no fault of what is tested
@@ -33,9 +33,12 @@ def notebooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def jupyterlab(newest: Cluster, notebooks: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterLab]:
+@pytest.fixture(scope="session")
+def jupyterlab(
+    running: Clusters, server: Path, notebooks: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[JupyterLab]:
     """Give a JupyterLab in which `rl.connect()` finds the plain 1.7.12 cluster."""
+    newest = running.get(NEWEST)
     env = notebook_environment(newest.folder, newest.admin_url, newest.ingress_url)
     options = ("--LabApp.expose_app_in_browser=True",)
     with JupyterLab(notebooks, tmp_path_factory.mktemp("jupyterlab"), env=env, options=options) as lab:
@@ -54,7 +57,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser, jupyterlab: JupyterLab) -> Iterator[LabPage]:
+def page(browser: Browser, newest: Cluster, jupyterlab: JupyterLab) -> Iterator[LabPage]:
     """Give a page of JupyterLab; when the test is over, it has asked 127.0.0.1 only."""
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
     opened = LabPage(context.new_page(), jupyterlab)

@@ -128,7 +128,7 @@ def test_a_node_dies_during_a_freeze(ground: Ground, tmp_path: Path) -> None:
 def test_a_node_dies_under_an_open_panel(ground: Ground) -> None:
     """At every moment the panel shows all of its rows, or says that something is wrong; then it is right by itself."""
     ids = sorted(ground.later[:200])
-    with ground.losing(1, b"/query", number=6, passes=10) as (lab, fault):
+    with ground.losing(1, b"/query", number=3, passes=10) as (lab, fault):
         panel = rl.InvocationsPanel(lab, id=ids, refresh=0.2)
         with closing(panel):
             seen: list[tuple[str, list[str]]] = []

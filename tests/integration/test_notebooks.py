@@ -84,7 +84,7 @@ def test_the_weather_agent_is_repaired_without_asking_the_model_again(kind: str,
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != NEWEST])
 def test_the_incident_is_told_with_all_its_causes_and_nobody_else_is_blamed(kind: str, tmp_path: Path) -> None:
     """On every kind of server the third notebook names each planted fault with all its ids, and breaks a deadlock.
 
@@ -144,7 +144,7 @@ def test_the_panels_show_what_they_hold_without_a_widget_too(cluster: Cluster, t
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != NEWEST])
+@pytest.mark.parametrize("kind", ["1.7.12-vqueues"])
 def test_evidence_knows_what_the_cluster_has_forgotten(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
