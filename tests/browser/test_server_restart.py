@@ -43,6 +43,7 @@ def _answers(lab: Lab) -> bool:
     return False
 
 
+@pytest.mark.long
 def test_a_server_restarts_under_an_open_plan(
     page: LabPage, node: tuple[Node, Lab], notebooks: Path, screenshots: Path
 ) -> None:

@@ -125,6 +125,7 @@ def test_a_node_dies_during_a_freeze(ground: Ground, tmp_path: Path) -> None:
         assert evidence.arrow(ALL, ids=ground.later).to_pylist() == expected
 
 
+@pytest.mark.long
 def test_a_node_dies_under_an_open_panel(ground: Ground) -> None:
     """At every moment the panel shows all of its rows, or says that something is wrong; then it is right by itself."""
     ids = sorted(ground.later[:200])

@@ -183,6 +183,7 @@ def test_evidence_knows_what_the_cluster_has_forgotten(
 
 
 @pytest.mark.server
+@pytest.mark.long
 def test_where_nothing_has_happened_yet_the_notebooks_say_so(server: Path, tmp_path: Path) -> None:
     """On a cluster without an invocation the notebooks run to their end, and say that nothing is wrong."""
     with Embedded(server, tmp_path / "demo", story=()) as demo:
