@@ -94,14 +94,14 @@ __all__ = [
 _LONGEST = 8_000  # characters of a message
 # Controls, which a terminal would obey, but for line ends and tabs; marks that reorder text or have no width; halves of
 # surrogate pairs, which no message can carry.
-_UNSEEN = re.compile(
+UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ud800-\udfff]"
 )
 
 
 def visible(text: str) -> str:
     """Return the text, of which some may come from outside, with what cannot be seen made visible: ``‹U+202E›``."""
-    return _UNSEEN.sub(lambda found: f"‹U+{ord(found[0]):04X}›", text)
+    return UNSEEN.sub(lambda found: f"‹U+{ord(found[0]):04X}›", text)
 
 
 class RestateLabError(Exception):

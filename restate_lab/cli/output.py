@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
 import tempfile
@@ -15,15 +14,13 @@ import pandas as pd
 
 from restate_lab.cli.form import ENDINGS, Form
 from restate_lab.cli.table import table
+from restate_lab.errors import UNSEEN
 from restate_lab.export import save
 from restate_lab.export.columns import to_table
 from restate_lab.export.text import json_rows
 from restate_lab.panels.grid_cells import visible
 
 __all__ = ["print_json", "print_text", "rows_of", "write"]
-
-# JSON escapes the controls up to U+001F by itself.
-_UNSEEN = re.compile("[\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
 
 
 def write(frame: pd.DataFrame, form: Form, *, about: str = "") -> None:
@@ -64,7 +61,7 @@ def print_json(value: Any) -> None:
 
 def _to_be_seen(text: str) -> str:
     """Return JSON in which what a terminal would obey, or nobody sees, stands as its code: the value is the same."""
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _print_table(frame: pd.DataFrame, about: str) -> None:

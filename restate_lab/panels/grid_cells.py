@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
@@ -16,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from restate_lab import errors
 from restate_lab.durations import friendly
 
 __all__ = ["FULL", "Cell", "Kind", "cell", "full_text", "is_missing", "kind_of", "visible"]
@@ -26,11 +26,6 @@ SHOWN = 200  # characters in a cell
 TOOLTIP = 1_000  # characters in its tooltip
 FULL = 65_536  # characters where one cell is asked for
 
-# Controls, which a terminal would obey; bidi marks, which reorder what stands there; marks without a width, by which
-# two keys look alike; lone surrogates, which no message can carry.
-_UNSEEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ud800-\udfff]"
-)
 _LINE_ENDS = str.maketrans({"\n": "↵", "\r": "", "\t": " ", "\u2028": "↵", "\u2029": "↵"})
 
 
@@ -92,14 +87,7 @@ def visible(text: str, *, lines: bool = False) -> str:
 
     With ``lines`` line ends and tabs stay; without, the text is one line, and ``↵`` stands for its line ends.
     """
-    if not lines:
-        text = text.translate(_LINE_ENDS)
-    return _UNSEEN.sub(_named, text)
-
-
-def _named(found: re.Match[str]) -> str:
-    mark = found[0]
-    return mark if mark in "\n\t" else f"‹U+{ord(mark):04X}›"
+    return errors.visible(text if lines else text.translate(_LINE_ENDS))
 
 
 def _cut(text: str, size: int | None) -> Cell:

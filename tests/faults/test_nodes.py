@@ -20,6 +20,7 @@ from support.bulk import SERVICES, Bulk
 from support.fault_panels import closing, in_sight, panel_threads
 from support.fault_verbs import RESTARTS
 from support.relay import Fault, relay
+from support.restartable import is_served
 
 pytestmark = pytest.mark.server
 
@@ -57,14 +58,8 @@ def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[G
         first = running.nodes[0]
         with rl.connect(first.admin_url, ingress_url=first.ingress_url, audit=folder / "audit") as lab:
             bulk = Bulk("1.7.12", lab, folder / "audit", str(lab.admin.create_deployment(uri=uri).id))
-            wait_for(lambda: _answers(lab))
+            wait_for(lambda: is_served(lab))
             yield Ground(running, lab, bulk.fill("later", 3000), bulk.fill("answer", 60))
-
-
-def _answers(lab: Lab) -> bool:
-    with contextlib.suppress(errors.RestateLabError):
-        return bool(lab.ingress.call("Bulk", "answer", 1) == 1)
-    return False
 
 
 def whole_or_interrupted(look: Callable[[], object], expected: object) -> str:

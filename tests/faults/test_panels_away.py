@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -16,18 +15,15 @@ from restate_lab import errors
 from restate_lab.actions import pursuit, reading
 from restate_lab.client.lab import Lab
 from restate_lab.client.transport import Transport
-from restate_lab.demo.embedded import start_services
-from restate_lab.demo.nodes import Node
 from restate_lab.panels import refresher
 from restate_lab.panels.panel import Panel
 from support import state_services
 from support.bench import wait_for
-from support.bulk import SERVICES, Bulk
 from support.fault_panels import closing, in_sight, panel_threads
 from support.fault_verbs import RESTARTS
 from support.faults import CHANGES
 from support.relay import Fault, relay
-from support.restartable import restartable, wait_until_ready
+from support.restartable import Killable, killable, wait_until_ready
 
 pytestmark = pytest.mark.server
 
@@ -35,46 +31,24 @@ STATUS = "SELECT id, status FROM sys_invocation WHERE id IN :ids ORDER BY id"
 REASON = "a test"
 
 
-@dataclass
-class Ground:
-    """A server that can be killed, with ended and delayed invocations and an object's state on it."""
-
-    server: Node
-    lab: Lab
-    ended: tuple[str, ...]
-    later: tuple[str, ...]
-
-    def restart(self) -> None:
-        self.server.kill()
-        self.server.start()
-
-
 @pytest.fixture(scope="module")
-def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killable]:
+    """Give a server that can be killed, with ended and delayed invocations and an object's state on it."""
     folder = tmp_path_factory.mktemp("away")
-    with contextlib.ExitStack() as stack:
-        node = stack.enter_context(restartable(server, folder / "data"))
-        lab = stack.enter_context(rl.connect(node.admin_url, ingress_url=node.ingress_url, audit=folder / "audit"))
-        for services in (str(state_services.__file__), SERVICES):
-            place = folder / Path(services).stem
-            place.mkdir()
-            process, uri = start_services(place, services)
-            stack.enter_context(process)
-            deployment = lab.admin.create_deployment(uri=uri)
-        bulk = Bulk("1.7.12", lab, folder / "audit", str(deployment.id))
-        wait_for(lambda: _answers(lab))
-        yield Ground(node, lab, bulk.fill("answer", 40), bulk.fill("later", 12))
+    with killable(server, folder, str(state_services.__file__), ended=40, later=12) as running:
+        wait_for(lambda: _has_state(running.lab))
+        yield running
 
 
-def _answers(lab: Lab) -> bool:
+def _has_state(lab: Lab) -> bool:
     with contextlib.suppress(errors.RestateLabError):
         lab.ingress.call("Drawer", "put", {"n": 0}, key="first")
-        return bool(lab.ingress.call("Bulk", "answer", 1) == 1)
+        return True
     return False
 
 
 @pytest.fixture(autouse=True)
-def _sooner(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _sooner(ground: Killable, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have reads and plans give up, and panels ask again, after seconds; the server runs when the test is over."""
     monkeypatch.setitem(Transport.reading.__wrapped__.__kwdefaults__, "retry_for", 3.0)  # type: ignore[attr-defined]
     monkeypatch.setattr(pursuit, "PATIENCE", 0.5)
@@ -89,7 +63,7 @@ def _sooner(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     wait_until_ready(ground.server)
 
 
-def five(ground: Ground) -> tuple[Panel, ...]:
+def five(ground: Killable) -> tuple[Panel, ...]:
     """Return one panel of each kind."""
     made = (
         rl.OverviewPanel(ground.lab, refresh=0.3),
@@ -107,7 +81,7 @@ def ids(frame: pd.DataFrame) -> list[object]:
     return sorted(frame.iloc[:, 0].astype(str))
 
 
-def test_five_panels_outlive_a_restart(ground: Ground) -> None:
+def test_five_panels_outlive_a_restart(ground: Killable) -> None:
     """While the server is away each says so, keeps its rows and says how old they are; then all is right by itself."""
     panels = five(ground)
     with closing(*panels):
@@ -132,7 +106,7 @@ def test_five_panels_outlive_a_restart(ground: Ground) -> None:
         assert len(panel_threads()) <= len(panels)
 
 
-def test_panels_made_while_nobody_is_there(ground: Ground) -> None:
+def test_panels_made_while_nobody_is_there(ground: Killable) -> None:
     """A table that was never read does not look empty; one refresh makes it right."""
     ground.server.kill()
     panel = rl.InvocationsPanel(ground.lab, refresh=None)
@@ -149,7 +123,7 @@ def test_panels_made_while_nobody_is_there(ground: Ground) -> None:
         assert (panel.error, len(panel.frame)) == ("", len(ground.later))
 
 
-def test_closing_does_not_wait_for_the_server(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_does_not_wait_for_the_server(ground: Killable, monkeypatch: pytest.MonkeyPatch) -> None:
     """A panel that asks again and again ends at once when it is closed."""
     monkeypatch.setitem(Transport.reading.__wrapped__.__kwdefaults__, "retry_for", 25.0)  # type: ignore[attr-defined]
     panel = rl.InvocationsPanel(ground.lab, refresh=None)
@@ -159,7 +133,7 @@ def test_closing_does_not_wait_for_the_server(ground: Ground, monkeypatch: pytes
         wait_for(lambda: panel.error, lambda error: "asked again" in error)
 
 
-def test_nothing_is_done_by_a_click_while_nobody_is_there(ground: Ground) -> None:
+def test_nothing_is_done_by_a_click_while_nobody_is_there(ground: Killable) -> None:
     """Neither a plan nor its execution says "done", nothing was sent, and the kernel's own thread does not wait."""
     panel = rl.InvocationsPanel(ground.lab, refresh=None)
     overview = rl.OverviewPanel(ground.lab, refresh=None)
@@ -194,7 +168,7 @@ def test_nothing_is_done_by_a_click_while_nobody_is_there(ground: Ground) -> Non
     assert set(ground.lab.sql(STATUS, ids=ground.later)["status"]) == {"scheduled"}
 
 
-def test_a_state_is_set_once_the_server_is_back(ground: Ground) -> None:
+def test_a_state_is_set_once_the_server_is_back(ground: Killable) -> None:
     """What could not be sent stays in the editor, with its reason, and can be sent again."""
     panel = rl.StatePanel(ground.lab, "Drawer", "first", refresh=None)
     with closing(panel):
@@ -219,7 +193,7 @@ def test_a_state_is_set_once_the_server_is_back(ground: Ground) -> None:
 
 
 @pytest.mark.parametrize("comes_back", [True, False])
-def test_killed_while_a_panel_executes(ground: Ground, tmp_path: Path, *, comes_back: bool) -> None:
+def test_killed_while_a_panel_executes(ground: Killable, tmp_path: Path, *, comes_back: bool) -> None:
     """Each row of the outcome is done or unknown, and what is said to be done is there, once."""
     chosen = list(ground.ended[:20] if comes_back else ground.ended[20:])
     fault = Fault(where=CHANGES, passes=0, meanwhile=ground.restart if comes_back else ground.server.kill)

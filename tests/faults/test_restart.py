@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,15 +12,13 @@ from restate_lab import errors
 from restate_lab.client import server as client_server
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.nodes import Node
 from restate_lab.progress import Quiet
 from support import wait_services
 from support.bench import wait_for
-from support.bulk import SERVICES, Bulk
 from support.fault_verbs import RESTARTS
 from support.faults import CHANGES
 from support.relay import Fault, relay
-from support.restartable import restartable, wait_until_ready
+from support.restartable import Killable, killable, restartable, wait_until_ready
 
 pytestmark = pytest.mark.server
 
@@ -30,46 +26,20 @@ COUNT = "SELECT count(*) AS n FROM sys_invocation_status WHERE id IN :ids"
 LONG = "SELECT value FROM generate_series(1, 20000000)"
 
 
-@dataclass
-class Ground:
-    """A server with ended and delayed invocations, which can be killed."""
-
-    server: Node
-    lab: Lab
-    ended: tuple[str, ...]
-    later: tuple[str, ...]
-
-    def restart(self) -> None:
-        self.server.kill()
-        self.server.start()
-
-
 @pytest.fixture(scope="module")
-def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    folder = tmp_path_factory.mktemp("restart")
-    with contextlib.ExitStack() as stack:
-        services, uri = start_services(folder, SERVICES)
-        stack.enter_context(services)
-        node = stack.enter_context(restartable(server, folder / "data"))
-        lab = stack.enter_context(rl.connect(node.admin_url, ingress_url=node.ingress_url, audit=folder / "audit"))
-        bulk = Bulk("1.7.12", lab, folder / "audit", str(lab.admin.create_deployment(uri=uri).id))
-        wait_for(lambda: _answers(lab))
-        yield Ground(node, lab, bulk.fill("answer", 60), bulk.fill("later", 100))
+def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killable]:
+    """Give a server with ended and delayed invocations, which can be killed."""
+    with killable(server, tmp_path_factory.mktemp("restart"), ended=60, later=100) as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)
-def _is_ready_again(ground: Ground) -> Iterator[None]:
+def _is_ready_again(ground: Killable) -> Iterator[None]:
     yield
     wait_until_ready(ground.server)
 
 
-def _answers(lab: Lab) -> bool:
-    with contextlib.suppress(errors.RestateLabError):
-        return bool(lab.ingress.call("Bulk", "answer", 1) == 1)
-    return False
-
-
-def test_killed_while_it_answers(ground: Ground) -> None:
+def test_killed_while_it_answers(ground: Killable) -> None:
     """What came is no result; as soon as the server is back the same connection gets the whole."""
     fault = Fault(where=b"/query", passes=200_000, end="go on", meanwhile=ground.restart)
     with relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False) as lab:
@@ -80,14 +50,14 @@ def test_killed_while_it_answers(ground: Ground) -> None:
     assert fault.happened == 1
 
 
-def test_killed_and_back_while_a_read_waits(ground: Ground) -> None:
+def test_killed_and_back_while_a_read_waits(ground: Killable) -> None:
     """A read that finds nobody there is asked again until the server is back."""
     ground.restart()
     assert ground.lab.sql(COUNT, ids=ground.later)["n"][0] == len(ground.later)
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_killed_during_a_plan(ground: Ground, number: int) -> None:
+def test_killed_during_a_plan(ground: Killable, number: int) -> None:
     """A plan is whole, or an error."""
     fault = Fault(where=b"/query", number=number, passes=0, meanwhile=ground.restart)
     with relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False) as lab:
@@ -96,7 +66,7 @@ def test_killed_during_a_plan(ground: Ground, number: int) -> None:
     assert fault.happened == 1
 
 
-def test_killed_during_an_execution(ground: Ground, tmp_path: Path) -> None:
+def test_killed_during_an_execution(ground: Killable, tmp_path: Path) -> None:
     """Killed when it has just been told: nothing is done twice, and what is said is what is there."""
     ids = list(ground.ended[:20])
     fault = Fault(where=CHANGES, passes=0, meanwhile=ground.restart)
@@ -112,7 +82,7 @@ def test_killed_during_an_execution(ground: Ground, tmp_path: Path) -> None:
         assert row["outcome"] == "unknown" or row["id"] in happened, row
 
 
-def test_killed_during_a_freeze(ground: Ground, tmp_path: Path) -> None:
+def test_killed_during_a_freeze(ground: Killable, tmp_path: Path) -> None:
     """Whole evidence, or an error and nothing."""
     fault = Fault(where=b"/query", number=8, passes=600, meanwhile=ground.restart)
     with relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False) as lab:
@@ -124,7 +94,7 @@ def test_killed_during_a_freeze(ground: Ground, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [0, 3])
-def test_killed_for_good_during_a_doctor(ground: Ground, number: int) -> None:
+def test_killed_for_good_during_a_doctor(ground: Killable, number: int) -> None:
     """A doctor who cannot look does not say healthy."""
     fault = Fault(where=b"/query", number=number, passes=0, meanwhile=ground.server.kill)
     with relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False, timeout=2) as lab:

@@ -1,17 +1,62 @@
-"""One server that can be killed and started again, on the same ports and data."""
+"""One server that can be killed and started again, on the same ports and data, and invocations on it."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import restate_lab as rl
+from restate_lab import errors
+from restate_lab.client.lab import Lab
 from restate_lab.demo.cluster import free_ports, server_settings
+from restate_lab.demo.embedded import start_services
 from restate_lab.demo.nodes import Node
 from restate_lab.demo.process import clean_environment
+from support.bench import wait_for
+from support.bulk import SERVICES, Bulk
 
 READY_WITHIN = 60.0
+
+
+@dataclass
+class Killable:
+    """A server that can be killed, with ended and delayed invocations on it; ``lab`` is a good line to it."""
+
+    server: Node
+    lab: Lab
+    ended: tuple[str, ...]
+    later: tuple[str, ...]
+
+    def restart(self) -> None:
+        self.server.kill()
+        self.server.start()
+
+
+@contextlib.contextmanager
+def killable(binary: Path, folder: Path, *more: str, ended: int, later: int) -> Iterator[Killable]:
+    """Give a server with so many invocations; ``more`` are files of further services."""
+    with contextlib.ExitStack() as stack:
+        node = stack.enter_context(restartable(binary, folder / "data"))
+        lab = stack.enter_context(rl.connect(node.admin_url, ingress_url=node.ingress_url, audit=folder / "audit"))
+        for services in (*more, SERVICES):
+            place = folder / Path(services).stem
+            place.mkdir()
+            process, uri = start_services(place, services)
+            stack.enter_context(process)
+            deployment = lab.admin.create_deployment(uri=uri)
+        bulk = Bulk("1.7.12", lab, folder / "audit", str(deployment.id))
+        wait_for(lambda: is_served(lab))
+        yield Killable(node, lab, bulk.fill("answer", ended), bulk.fill("later", later))
+
+
+def is_served(lab: Lab) -> bool:
+    """Tell whether the ingress has heard of the bulk services."""
+    with contextlib.suppress(errors.RestateLabError):
+        return bool(lab.ingress.call("Bulk", "answer", 1) == 1)
+    return False
 
 
 @contextlib.contextmanager
