@@ -104,7 +104,6 @@ def load_settings(
     here = cwd or Path()
     settings = _at_address(asked, variables) if asked.is_address else _of_environment(asked, variables, here)
     _warn_about_dotenv(settings, asked, variables, here)
-    _warn_about_another_address(settings, asked, variables, here)
     return settings
 
 
@@ -134,9 +133,12 @@ def _of_environment(asked: _Asked, variables: Variables, cwd: Path) -> Settings:
     if admin_url is None:
         raise SettingsError(_no_address(name, chosen_by, config))
     section = config.sections.get(cli.folded(name))
+    environment = section.name if section else name or "default"  # no name at all: [default] and [global] alone
+    if override and asked.cluster is not None:
+        _warn_about_another_address(environment, admin_url, override, layers)
     token, source = _token(asked, variables, layers)
     return Settings(
-        section.name if section else name or "default",  # no name at all: [default] and [global] alone
+        environment,
         admin_url,
         _ingress_url(asked, layers, variables),
         token,
@@ -315,19 +317,16 @@ def _warn_about_dotenv(settings: Settings, asked: _Asked, variables: Variables, 
         )
 
 
-def _warn_about_another_address(settings: Settings, asked: _Asked, variables: Variables, cwd: Path) -> None:
+def _warn_about_another_address(environment: str, admin_url: str, override: str, layers: Sequence[Section]) -> None:
     """Warn where an environment was named in code, and a variable of the process leads somewhere else."""
-    override = settings.chosen_by.partition(", its address by ")[2]
-    if asked.cluster is None or not override:
-        return
-    own = cli.last(cli.read_config(variables, cwd).layers(asked.cluster.reveal()), _ADMIN)
-    if own and own.value and own.value.reveal().rstrip("/") == settings.admin_url:
+    own = cli.last(layers, _ADMIN)
+    if own and own.value and own.value.reveal().rstrip("/") == admin_url:
         return
     warnings.warn(
-        f"{override} goes before the address of the environment {settings.environment!r}, as for the restate CLI: this "
-        f"is {settings.admin_url}. Unset {override} to reach that environment, or give an address instead of its name.",
+        f"{override} goes before the address of the environment {environment!r}, as for the restate CLI: this is "
+        f"{admin_url}. Unset {override} to reach that environment, or give an address instead of its name.",
         SettingsWarning,
-        stacklevel=4,  # the line that called connect()
+        stacklevel=5,  # the line that called connect()
     )
 
 

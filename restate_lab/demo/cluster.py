@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import socket
 import subprocess
@@ -124,6 +125,7 @@ class RestateServer:
             shutil.rmtree(self.base_dir, ignore_errors=True)
 
 
+@functools.cache
 def _partitions(binary: Path) -> dict[str, str]:
     told = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout
     # 1.6 plans filters on partition_key wrongly where partitions are few.

@@ -108,6 +108,23 @@ TRIED: dict[str, dict[str, str]] = {
         ),
         "a report's `redact=`": ("**there is none:** freeze with `redact=` and report on the evidence"),
     },
+    "Panels and their notebook": {
+        "a kernel that answers nothing while a reader clicks, twice, and asks for another plan meanwhile": (
+            "broke, mended: what was confirmed in sight of one plan could confirm the next one; a busy kernel was not "
+            "spoken of"
+        ),
+        "a kernel that was restarted, a page that was loaded again, a panel in two cells, twenty panels": (
+            "broke, mended: buttons of a former kernel did nothing, in silence. Twenty panels hold: those out of "
+            "sight read nothing. **Still:** a saved notebook that is opened without its kernel shows the words of "
+            "ipywidgets in place of a panel; exported as HTML it shows the static table"
+        ),
+        "from a filter to an executed action by the keyboard alone; names in the accessibility tree": (
+            "holds: nothing without a name, the focus stays in the panel"
+        ),
+        "contrast in light and dark, windows down to 390 pixels, words of ten thousand letters": (
+            "broke, mended: quiet text on a tint had 4.43 of 4.5; a plan's card was cut off in a narrow window"
+        ),
+    },
     "Load": {
         "a million invocations": ("holds: `restate_lab.guide.operators` has the figures"),
         "10,000 queries, 10,000 refreshes of a panel": (

@@ -13,4 +13,14 @@ function newName() {
   return Array.from(crypto.getRandomValues(new Uint32Array(3)), (n) => n.toString(36)).join("");
 }
 
+const SLOW = 1_500; // ms after which waiting is said
+const LOST = 12_000; // ms after which the kernel is called silent
+
+/** Return what there is to say of a kernel that has not answered since a moment; null where nothing is asked. */
+function waitingWords(since) {
+  const waited = since === null ? 0 : performance.now() - since;
+  if (waited > LOST) return "The kernel does not answer: it is busy, or it was restarted; then run the cell again.";
+  return waited > SLOW ? "waiting for the kernel…" : "";
+}
+
 const clamp = (value, least, most) => Math.max(least, Math.min(value, most));

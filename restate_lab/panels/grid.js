@@ -4,8 +4,6 @@
 const MARGIN = 30; // rows asked for above and below what is in sight
 const MOST = 200; // rows of one page
 const BEAT = 10_000; // ms between two signs of life
-const SLOW = 1_500; // ms after which waiting is said
-const LOST = 12_000; // ms after which the kernel is called silent
 
 class GridView {
   constructor(model, el) {
@@ -118,13 +116,7 @@ class GridView {
   }
 
   sayWaiting() {
-    const waited = this.waitingSince === null ? 0 : performance.now() - this.waitingSince;
-    this.busy.textContent =
-      waited > LOST
-        ? "The kernel does not answer: it is busy, or it was restarted; then run the cell again."
-        : waited > SLOW
-          ? "waiting for the kernel…"
-          : "";
+    this.busy.textContent = waitingWords(this.waitingSince);
   }
 
   setState(state) {

@@ -2,7 +2,8 @@
 // away from the panel's keys. head.py says what may be sent.
 
 const BEAT = 10_000; // ms between two signs of life
-const SLOW = 2_000; // ms after which waiting is said
+const LONG = 2_000; // ms after which a read is said to be under way
+const ENDED = ".jupyter-widgets-disconnected"; // JupyterLab marks with it what has no kernel any more
 const PANEL = ".rl-panel";
 const TYPED = "input:not([type=checkbox]):not([type=radio]), textarea, select";
 
@@ -15,6 +16,7 @@ class HeadView {
     this.inSight = null;
     this.inWindow = false;
     this.busySince = null;
+    this.askedSince = null; // when the kernel was asked what it has not answered
     this.build();
     this.listen();
     this.draw();
@@ -30,6 +32,7 @@ class HeadView {
     this.copy = make("button", "rl-button", { type: "button" }, "Copy as code");
     const tools = make("div", "rl-tools", {}, this.cost, this.live, this.refresh, this.copy);
     const bar = make("div", "rl-headbar", {}, make("div", "rl-where", {}, this.heading, this.place), tools);
+    this.kernel = make("div", "rl-kernel", { role: "status" });
     this.banner = make("div", "rl-banner", { role: "alert" });
     this.error = make("div", "rl-error", { role: "alert" });
     this.said = make("div", "rl-happened", { role: "status", "aria-live": "polite" });
@@ -37,7 +40,7 @@ class HeadView {
     this.whole = make("pre", "rl-sql");
     const summary = make("summary", "", {}, make("b", "", {}, "SQL"), " ", this.brief);
     this.sql = make("details", "rl-sqlbox", {}, summary, this.whole);
-    this.root = make("div", "rl-panelhead", {}, bar, this.banner, this.error, this.said, this.sql);
+    this.root = make("div", "rl-panelhead", {}, bar, this.kernel, this.banner, this.error, this.said, this.sql);
     this.el.append(this.root);
   }
 
@@ -45,13 +48,14 @@ class HeadView {
     const signal = this.abort.signal;
     const on = (target, name, act, options = {}) => target.addEventListener(name, act.bind(this), { signal, ...options });
     this.model.on("change", (this.draw = this.draw.bind(this)));
+    this.model.on("msg:custom", (this.hear = this.hear.bind(this)));
     on(window, "keydown", this.keepShortcuts, { capture: true });
     on(document, "visibilitychange", this.look);
     on(this.refresh, "click", () => this.send({ type: "refresh" }));
     on(this.liveBox, "change", () => this.send({ type: "live", on: this.liveBox.checked }));
     on(this.copy, "click", this.copyCode);
     this.beat = setInterval(() => this.look(true), BEAT);
-    this.watch = setInterval(() => this.sayWaiting(), 500);
+    this.watch = setInterval(() => { this.sayKernel(); this.sayWaiting(); }, 500);
     this.observer = new IntersectionObserver((entries) => {
       this.inWindow = entries.some((entry) => entry.isIntersecting);
       this.look();
@@ -63,7 +67,9 @@ class HeadView {
     if (this.abort.signal.aborted) return;
     this.panel = this.el.closest(PANEL);
     if (!this.panel) return requestAnimationFrame(() => this.observe());
-    this.panel.addEventListener("keydown", (event) => this.stopKeys(event), { signal: this.abort.signal });
+    const signal = this.abort.signal;
+    this.panel.addEventListener("keydown", (event) => this.stopKeys(event), { signal });
+    this.panel.addEventListener("click", () => this.inSight && this.sayAlive(), { signal });
     this.observer.observe(this.panel);
   }
 
@@ -73,6 +79,7 @@ class HeadView {
     clearInterval(this.beat);
     clearInterval(this.watch);
     this.model.off("change", this.draw);
+    this.model.off("msg:custom", this.hear);
     this.send({ type: "close" });
   }
 
@@ -88,7 +95,28 @@ class HeadView {
     const now = this.inWindow && document.visibilityState === "visible";
     if (now === this.inSight && !(always && now)) return;
     this.inSight = now;
-    this.send({ type: "alive", in_sight: now });
+    this.sayAlive();
+  }
+
+  sayAlive() {
+    if (this.inSight) this.askedSince ??= performance.now();
+    this.send({ type: "alive", in_sight: this.inSight });
+  }
+
+  hear(message) {
+    if (message.type !== "heard" || message.view !== this.id) return;
+    this.askedSince = null;
+    this.sayKernel();
+  }
+
+  /** Say that the kernel is busy, or that it is gone and nothing here does anything. */
+  sayKernel() {
+    const hasEnded = this.el.closest(ENDED) !== null;
+    this.panel?.toggleAttribute("data-ended", hasEnded);
+    const words = hasEnded
+      ? "The kernel of this panel has ended or was restarted: what is shown is old, and nothing can be done here. Run the cell again."
+      : waitingWords(this.askedSince);
+    if (this.kernel.textContent !== words) this.kernel.textContent = words;
   }
 
   draw() {
@@ -116,7 +144,7 @@ class HeadView {
   sayWaiting() {
     if (this.busySince === null) return;
     const waited = performance.now() - this.busySince;
-    if (waited <= SLOW) return;
+    if (waited <= LONG) return;
     const before = this.model.get("cost").split(",")[0]; // when it was read that is shown
     this.cost.textContent = `${before && `${before} · `}reading, ${Math.round(waited / 1000)} s so far …`;
   }

@@ -1,7 +1,7 @@
 """The head of every panel: which cluster, what was read and what it cost, what went wrong, and the line of code.
 
-It is also the panel's eye: ``head.js`` says whether a reader can see the panel, keeps the notebook's shortcuts away
-from the panel's keys, and shows every text as text.
+It is also the panel's eye: ``head.js`` says whether a reader can see the panel, notes when the kernel does not answer
+to that, keeps the notebook's shortcuts away from the panel's keys, and shows every text as text.
 """
 
 from __future__ import annotations
@@ -124,6 +124,8 @@ class Head(anywidget.AnyWidget):
                 self._views.hear(message.view, in_sight=message.in_sight)
             else:
                 self._views.forget(message.view)
+        if isinstance(message, _Alive):
+            self.send({"type": "heard", "view": message.view})
         _ = self.is_shown
 
 

@@ -99,6 +99,7 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         """Show a plan, and ask for the reason."""
         renewed = _is_renewed(self._plan, plan)
         self._plan = plan
+        self.confirm.renew()
         if not renewed:
             self.why.value = ""  # a reason is given for one plan
         self._card.value = plan._repr_html_()

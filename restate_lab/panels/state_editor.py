@@ -157,6 +157,7 @@ class StateEditor:
         if not edit.is_changed:
             raise ArgumentError(f"the value of {edit.name!r} is what it was: there is nothing to set.")
         self.edit = edit
+        self.set_button.renew()
         code = edit.code
         self.compare.show(
             Block("before", in_words(edit.before.raw, edit.name), is_value=True),

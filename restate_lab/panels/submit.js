@@ -18,9 +18,10 @@ function render({ model, el }) {
   };
 
   const press = async () => {
+    const seen = model.get("shown");
     try {
       const fields = model.get("fields").map(({ model: id, name }) => model.widget_manager.get_model(id).then((field) => field.get(name)));
-      model.send({ type: "press", values: await Promise.all(fields) });
+      model.send({ type: "press", seen, values: await Promise.all(fields) });
     } catch (problem) {
       error.textContent = `Nothing was done: ${problem.message}`;
     }

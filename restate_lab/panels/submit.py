@@ -1,7 +1,8 @@
-"""A button that takes along what stands in its fields: the click of another one can overtake what was typed last.
+"""A button that takes along what a reader saw: the click of another one can overtake, or be overtaken.
 
 ipywidgets holds a typed text back until the kernel has taken the text before, and sends a click at once. Who types fast
-would give half a reason, or half a value.
+would give half a reason, or half a value. And while the kernel is busy clicks wait: what is pressed last in sight of
+one plan would confirm the plan that a click before it makes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class _Press(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     type: Literal["press"]
+    seen: int
     values: Annotated[tuple[str | int | None, ...], Field(strict=False)]
 
 
@@ -31,7 +33,7 @@ class Submit(anywidget.AnyWidget):
 
     A field is a Text, a Textarea, a Combobox or a Dropdown. Where ``disabled`` is set it looks so, and can be pressed
     all the same, so that it is reached by Tab and ``act`` can say what is lacking. ``changed`` are the fields that the
-    last press has changed.
+    last press has changed. ``renew()`` says that it stands for something else now: a press of before does nothing.
     """
 
     _esm = joined("submit.js")
@@ -41,6 +43,7 @@ class Submit(anywidget.AnyWidget):
     button_style = traitlets.Unicode("").tag(sync=True)
     disabled = traitlets.Bool(default_value=False).tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
+    shown = traitlets.Int(0).tag(sync=True)
     fields = traitlets.List(traitlets.Dict()).tag(sync=True)
 
     def __init__(
@@ -68,6 +71,11 @@ class Submit(anywidget.AnyWidget):
         self.changed = ()
         self._act()
 
+    def renew(self) -> None:
+        """Stand for something else: whoever presses has to have seen it."""
+        self.error = ""
+        self.shown += 1
+
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Refuse: a view says in messages what it wants, and sets nothing."""
         self.error = f"A view tried to set {', '.join(map(str, sync_data))[:200]}: nothing was set. Reload the page."
@@ -77,8 +85,11 @@ class Submit(anywidget.AnyWidget):
 
     def _receive(self, _: object, content: object, __: object) -> None:
         try:
-            values = _Press.model_validate(content).values
-            new = [(field, _name(field), value) for field, value in zip(self._widgets, values, strict=True)]
+            press = _Press.model_validate(content)
+            new = [(field, _name(field), value) for field, value in zip(self._widgets, press.values, strict=True)]
+            if press.seen != self.shown:
+                self.error = "What you pressed it for has changed meanwhile, and nothing was done. Look at it again."
+                return
             self.changed = tuple(field for field, name, value in new if getattr(field, name) != value)
             for field, name, value in new:
                 setattr(field, name, value)

@@ -157,6 +157,12 @@ def test_the_keyboard_alone(page: LabPage, own: Embedded, lab: Lab, notebooks: P
     _tab_to(panel, "Pause 1 invocation")
     keys.press("Space")
     panel.says("pause: 1 done.", within=panel.opened)
+    assert page.page.evaluate("() => document.activeElement.closest('.rl-panel') !== null"), "the focus is lost"
+    panel.button("Refresh").first.click()
+    _tab_to(panel, "Close the outcome")
+    keys.press("Enter")
+    expect(panel.button("Close the outcome", within=panel.opened)).to_be_hidden(timeout=30_000)
+    assert page.page.evaluate("() => document.activeElement.closest('.rl-panel') !== null"), "the focus is lost"
     assert status(lab, own.roles["agent_denver"]) == "paused"
     assert page.page.locator(".jp-CodeCell").count() == cells
     assert page.value("panel.plan.outcome.attrs['reason']") == "add a cell dd by keyboard"

@@ -20,6 +20,7 @@ from support import parrot_services
 from support.bench import wait_for
 from support.jupyter import LabPage, write_notebook
 from support.line import Line
+from support.looks import faint, sticks_out, unnamed
 from support.panels import PanelOnPage, panel_cell
 
 ATTACKS = (
@@ -30,6 +31,7 @@ ATTACKS = (
 )
 SHOWN = (*ATTACKS[:2], "a‹U+202E›txt.exe", "‹U+001B›[31mred‹U+001B›[0m")
 MEGABYTE = 1 << 20
+WORD = "w" * 10_000
 
 
 @pytest.fixture(scope="module")
@@ -109,14 +111,18 @@ def _opens(page: LabPage, panel: PanelOnPage, own: Embedded, screenshots: Path) 
 
 def _looks(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
     panel.opened.get_by_role("tab", name="Journal").click()
-    for name, width in (("wide", 1500), ("narrow", 800)):  # JupyterLab leaves 450 of the narrow one
+    panel.button("Pause…", within=panel.opened).click()
+    panel.says("pause 1 of 1 invocations", within=panel.opened)
+    assert unnamed(panel.root) == []
+    page.command("application:toggle-left-area")
+    for name, width in (("wide", 1500), ("narrow", 800), ("phone", 390)):
         page.page.set_viewport_size({"width": width, "height": 1200})
         for theme in ("Light", "Dark"):
             page.theme(f"JupyterLab {theme}")
             panel.root.evaluate("e => e.scrollIntoView()")
             panel.picture(screenshots / f"invocations-{name}-{theme.lower()}.png")
-    wide = panel.root.evaluate("e => e.scrollWidth - e.clientWidth")
-    assert wide <= 2
+            assert faint(panel.root) == []
+        assert sticks_out(panel.root) == []
 
 
 @pytest.fixture
@@ -127,10 +133,10 @@ def parrots(own: Embedded, tmp_path: Path) -> Iterator[None]:
         lab.admin.create_deployment(uri=uri)
         wait_for(lambda: _is_known(lab))
         lab.ingress.send("Parrot", "wait", ATTACKS[0] * (MEGABYTE // len(ATTACKS[0])), key="long")
-        for attack in ATTACKS[1:]:
+        for attack in (*ATTACKS[1:], WORD):
             lab.ingress.send("Parrot", "fail", attack, key=attack)
         failed = "SELECT count(*) AS n FROM sys_invocation WHERE target_service_name = 'Parrot' AND last_failure <> ''"
-        wait_for(lambda: lab.sql(failed)["n"].iloc[0] == len(ATTACKS))
+        wait_for(lambda: lab.sql(failed)["n"].iloc[0] == len(ATTACKS) + 1)
         yield
 
 
@@ -150,7 +156,7 @@ def test_hostile_text_and_two_panels(page: LabPage, own: Embedded, notebooks: Pa
     page.open("hostile-panel.ipynb")
     page.run_all()
     first, second = PanelOnPage(page.page, 0), PanelOnPage(page.page, 1)
-    first.wait("5 invocations")
+    first.wait("6 invocations")
     second.wait()
     for attack, shown in zip(ATTACKS, SHOWN, strict=True):
         first.filter("key", attack)
@@ -165,6 +171,7 @@ def test_hostile_text_and_two_panels(page: LabPage, own: Embedded, notebooks: Pa
     first.open(0, "Parrot/long/wait")
     first.read_payloads()
     expect(first.opened.locator(".rl-payloads")).to_contain_text(SHOWN[0] * 100)
+    _holds_a_long_word(page, first, screenshots)
     assert page.page.evaluate("window.attacked") is None
     assert page.page.locator(".rl-panel script, .rl-panel img:not(.rl-picture)").count() == 0
     second.grid.box(0).click()
@@ -173,6 +180,25 @@ def test_hostile_text_and_two_panels(page: LabPage, own: Embedded, notebooks: Pa
     assert page.value("second.filters.given") == {}
     _ends(page)
     assert page.console_errors == []
+
+
+def _holds_a_long_word(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
+    """Hold a key and a failure of ten thousand letters without a space, in the table, opened, and in a plan."""
+    panel.filter("key", WORD)
+    page.wait_for_value("[first.error, list(first.frame.target_service_key)]", ["", [WORD]])
+    expect(panel.grid.cell(0, "target")).to_contain_text(WORD[:100])
+    panel.grid.cell(0, "target").click()
+    expect(panel.opened.locator(".rl-first")).to_contain_text(WORD[:100])
+    panel.read_payloads()
+    panel.button("Cancel…", within=panel.opened).click()
+    panel.says("cancel 1 of 1 invocations", within=panel.opened)
+    page.command("application:toggle-left-area")
+    for width in (1400, 500):
+        page.page.set_viewport_size({"width": width, "height": 1400})
+        panel.picture(screenshots / f"invocations-word-{width}.png")
+        assert sticks_out(panel.root) == []
+    page.page.set_viewport_size({"width": 1400, "height": 1000})
+    panel.button("Clear filters").click()
 
 
 def _ends(page: LabPage) -> None:

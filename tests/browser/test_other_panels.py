@@ -19,8 +19,10 @@ from support.bench import wait_for
 from support.clusters import Cluster
 from support.grids import GridOnPage
 from support.jupyter import LabPage, write_notebook
+from support.looks import faint, sticks_out, unnamed
 
 ATTACK = "<img src=x onerror='window.attacked = 1'></script><script>window.attacked = 1</script>\u202e"
+WORD = "w" * 10_000
 OVERVIEW = """
 import restate_lab as rl
 from restate_lab.panels.overview import OverviewPanel
@@ -85,7 +87,7 @@ def drawers(server: Path, tmp_path: Path) -> Iterator[rl.Lab]:
             rl.connect(running.admin_url, ingress_url=running.ingress_url, audit=tmp_path / "audit")
         )
         lab.admin.create_deployment(uri=uri)
-        values = {"items": {"mug": 1}, ATTACK: ATTACK, "long": "x" * 100_000, "api_token": "hush"}
+        values = {"items": {"mug": 1}, ATTACK: ATTACK, "long": "x" * 100_000, "api_token": "hush", WORD: WORD}
         wait_for(lambda: _put(lab, values))
         yield lab
 
@@ -106,8 +108,9 @@ def test_state_is_changed_with_care(page: LabPage, drawers: rl.Lab, notebooks: P
     objects, keys = GridOnPage(page.page, 0), GridOnPage(page.page, 1)
     objects.wait("1 object with state")
     objects.cell(0, "service").click()
-    keys.wait("4 keys")
+    keys.wait("5 keys")
     _shows_values(page, keys)
+    _holds_a_long_word(page, keys, screenshots)
     _loses_a_race(page, drawers, keys, screenshots)
     _sets_from_there(page, drawers)
     assert page.page.evaluate("window.attacked") is None
@@ -124,6 +127,23 @@ def _shows_values(page: LabPage, keys: GridOnPage) -> None:
     field = page.page.get_by_label("New value")
     expect(field).to_be_visible()
     assert field.input_value() == f'"{ATTACK}"'
+    page.page.get_by_role("button", name="Close").click()
+
+
+def _holds_a_long_word(page: LabPage, keys: GridOnPage, screenshots: Path) -> None:
+    """Hold a name and a value of ten thousand letters without a space, in the table, the editor and the review."""
+    keys.cell(4, "key").click()
+    page.page.get_by_label("New value").fill(f'"{WORD}w"')
+    page.page.get_by_role("button", name="Review").click()
+    expect(page.page.get_by_role("button", name="Set it on")).to_be_visible()
+    panel = page.page.locator(".rl-panel").first
+    page.command("application:toggle-left-area")
+    for width in (1400, 500):
+        page.page.set_viewport_size({"width": width, "height": 1400})
+        page.page.screenshot(path=screenshots / f"state-word-{width}.png")
+        assert sticks_out(panel) == []
+    page.page.set_viewport_size({"width": 1400, "height": 1000})
+    page.page.get_by_role("button", name="Back to the text").click()
     page.page.get_by_role("button", name="Close").click()
 
 
@@ -173,10 +193,14 @@ def _sets_from_there(page: LabPage, drawers: rl.Lab) -> None:
 
 
 def _pictures(page: LabPage, screenshots: Path, name: str, grid: GridOnPage) -> None:
+    panel = grid.root.locator("xpath=ancestor::*[contains(concat(' ', @class, ' '), ' rl-panel ')][last()]")
+    assert unnamed(panel) == []
     for size, width in (("wide", 1400), ("narrow", 700)):
         page.page.set_viewport_size({"width": width, "height": 1400})
         for theme in ("Light", "Dark"):
             page.theme(f"JupyterLab {theme}")
             grid.root.scroll_into_view_if_needed()
             page.page.screenshot(path=screenshots / f"{name}-{size}-{theme.lower()}.png")
+            assert faint(panel) == []
+        assert sticks_out(panel) == []
     page.page.set_viewport_size({"width": 1400, "height": 1400})

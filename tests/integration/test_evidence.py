@@ -28,7 +28,7 @@ REQUIRED = {"callers": {"ids": "paused"}, "ids_by_status": {"status": "paused"}}
 AHEAD = {"wakes_next": {"until": "700d"}, "expiring": {"until": "700d"}}
 # What the cluster changes all the time, because it tries again: these lie between two live answers.
 MOVING = {"attempts", "worst", "next_retry_at", "retry_count", "wakes_at", "wakes_in", "lock_block_duration", "retries"}
-MOVING |= {"last_start_at"}
+MOVING |= {"last_start_at", "scheduled_at", "waiting_since"}
 ATTEMPTS = 60
 
 

@@ -31,6 +31,7 @@ from restate_lab.progress import Quiet
 from support import state_services, wait_services
 from support.bench import wait_for
 from support.relay import Fault, relay
+from support.tracebacks import is_ours
 
 pytestmark = pytest.mark.server
 
@@ -228,17 +229,15 @@ def test_errors(
 
 def _all_of(error: BaseException) -> str:
     """Return what a verbose traceback shows: also local variables, but for those of this test."""
-    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
-    told = "".join(shown.format())
-    seen: list[str] = [repr(error), repr(error.__dict__), *getattr(error, "__notes__", [])]
+    seen: list[str] = []
     each: BaseException | None = error
     while each is not None:
+        seen += [repr(each), repr(each.__dict__), *getattr(each, "__notes__", [])]
         for frame, _ in traceback.walk_tb(each.__traceback__):
-            code = frame.f_code.co_filename
-            if "restate_lab" in code:
+            if is_ours(frame.f_code.co_filename):
                 seen += [f"{name}={value!r}" for name, value in frame.f_locals.items()]
         each = each.__cause__ or each.__context__
-    return "\n".join([*seen, *(line for line in told.splitlines() if "restate_lab" in line)])
+    return "\n".join(seen)
 
 
 def test_changes_and_the_audit_log(guarded: Guarded) -> None:

@@ -88,7 +88,9 @@ def test_retries_per_minute_are_those_that_happen(bench: Bench) -> None:
     try:
         wait_for(lambda: _tries(bench, ids), lambda tries: len(tries) == 3 and min(tries) > 1)
         before = sum(_tries(bench, ids))
-        frame = watch(bench.lab, every="300ms", until="2s", service="Echo", progress=False)
+        frame = watch(
+            bench.lab, every="300ms", until=lambda seen: seen["at"].nunique() > 6, service="Echo", progress=False
+        )
         after = sum(_tries(bench, ids))
     finally:
         for id_ in ids:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import pickle
 import traceback
 import warnings
@@ -17,6 +16,7 @@ import restate_lab as rl
 from restate_lab.client.settings import Settings, load_settings
 from restate_lab.errors import SettingsError, SettingsWarning
 from restate_lab.redact import Secret
+from support.tracebacks import our_locals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -316,7 +316,4 @@ def test_what_is_no_text_is_refused_and_not_shown(argument: str) -> None:
 
 
 def _check_frames(error: BaseException) -> None:
-    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
-    ours = [frame for frame in shown.stack if f"restate_lab{os.sep}" in frame.filename]
-    assert ours
-    assert HIDDEN not in str([frame.locals for frame in ours])
+    assert HIDDEN not in our_locals(error)

@@ -19,6 +19,7 @@ from restate_lab.client import comeback, network, transport as transport_module
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
 from restate_lab.redact import Secret
+from support.tracebacks import our_locals
 
 TOKEN = "canary-7f3a"
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -360,8 +361,7 @@ def test_a_proxy_that_cannot_be_used_is_named_and_its_password_not_shown(
         rl.connect("http://restate.example:9070")
     assert "hunter2" not in str(caught.value)
     if isinstance(caught.value, errors.SettingsError):
-        shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
-        assert "hunter2" not in str([frame.locals for frame in shown.stack if "restate_lab" in frame.filename])
+        assert "hunter2" not in our_locals(caught.value)
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), "30s", True, 10**20])

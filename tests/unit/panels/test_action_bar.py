@@ -221,11 +221,31 @@ def test_a_confirmation_overtakes_nothing(
     """The reason is the one in the field when it is confirmed; an option that is not reviewed makes a plan instead."""
     form = press(panel, "resume", 2)
     form.why.value = "I"
-    send = form.confirm._receive
     plans.go_on.set()
     monkeypatch.setattr(panel._actions._apart, "run", lambda work: work())  # a plan that is there at once
-    send(None, {"type": "press", "values": ["latest", form.from_.index, "INC-42", ""]}, None)
+    _confirm(form, "INC-42", seen=form.confirm.shown, deployment="latest")
     assert (len(plans.made), plans.executed) == (2, [])
-    send(None, {"type": "press", "values": ["latest", form.from_.index, "INC-42: back", ""]}, None)
+    _confirm(form, "INC-42: back", seen=form.confirm.shown, deployment="latest")
     assert [each["reason"] for each in plans.executed] == ["INC-42: back"]
     assert (len(plans.made), plans.made[-1].deployment) == (2, "latest")
+
+
+def test_a_confirmation_is_for_the_plan_that_was_seen(panel: InvocationsPanel, plans: Plans) -> None:
+    """Confirmed in sight of one plan while another is made: neither is done, whatever the order; then the seen one."""
+    seen = press(panel, "resume", 1).confirm.shown
+    form = press(panel, "kill", 1)
+    plans.go_on.set()
+    _confirm(form, "INC-42: back", seen=seen)
+    assert panel._actions.wait(10)
+    assert (plans.executed, form.why.value) == ([], "")
+    assert "nothing was done" in form.confirm.error
+    _confirm(form, "INC-42: kill it", seen=form.confirm.shown)
+    assert panel._actions.wait(10)
+    assert [(each["reason"], panel.plan and panel.plan.action) for each in plans.executed] == [
+        ("INC-42: kill it", ACTIONS.KILL)
+    ]
+
+
+def _confirm(form: PlanForm, reason: str, *, seen: int, deployment: str = "") -> None:
+    values = [deployment, form.from_.index, reason, ""]
+    form.confirm._receive(None, {"type": "press", "seen": seen, "values": values}, None)

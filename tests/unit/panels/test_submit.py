@@ -16,7 +16,7 @@ def fields() -> tuple[Any, Any]:
 
 
 def pressed(button: Submit, *values: Any) -> None:
-    button._receive(None, {"type": "press", "values": list(values)}, None)
+    button._receive(None, {"type": "press", "seen": button.shown, "values": list(values)}, None)
 
 
 def test_the_fields_are_filled_before_it_acts(fields: tuple[Any, Any]) -> None:
@@ -34,7 +34,8 @@ def test_the_fields_are_filled_before_it_acts(fields: tuple[Any, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [{}, {"type": "press", "values": ["x"]}, {"type": "press", "values": ["x", 7]}, "x"]
+    "content",
+    [{}, {"type": "press", "seen": 0, "values": ["x"]}, {"type": "press", "seen": 0, "values": ["x", 7]}, "x"],
 )
 def test_what_it_may_not_send(content: Any, fields: tuple[Any, Any]) -> None:
     """Another message does nothing and is said, and the fields cannot be set by a view through the button."""
@@ -47,3 +48,17 @@ def test_what_it_may_not_send(content: Any, fields: tuple[Any, Any]) -> None:
     assert seen == []
     pressed(button, "x", 0)
     assert (button.error, seen) == ("", [1])
+
+
+def test_a_press_for_what_stood_there_before(fields: tuple[Any, Any]) -> None:
+    """Who presses while it comes to stand for something else has done nothing, and is told so until it is renewed."""
+    acted: list[str] = []
+    button = Submit("Go", lambda: acted.append(fields[0].value), fields=fields)
+    button.renew()
+    button._receive(None, {"type": "press", "seen": 0, "values": ["a reason", 1]}, None)
+    assert (acted, fields[0].value, fields[1].value) == ([], "half", "a")
+    assert "changed meanwhile, and nothing was done" in button.error
+    button.renew()
+    assert button.error == ""
+    pressed(button, "a reason", 1)
+    assert acted == ["a reason"]

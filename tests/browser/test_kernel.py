@@ -1,0 +1,132 @@
+"""A panel and its kernel: busy, restarted, found again after a reload; and many panels in one notebook."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from playwright.sync_api import expect
+
+import restate_lab as rl
+from support.clusters import Cluster
+from support.jupyter import LabPage, write_notebook
+from support.panels import PanelOnPage, panel_cell
+
+MANY = 20
+
+
+@pytest.fixture
+def later(newest: Cluster, tmp_path: Path) -> Iterator[list[str]]:
+    """Give two invocations that are scheduled for tomorrow."""
+    with rl.connect(newest.admin_url, ingress_url=newest.ingress_url, audit=tmp_path / "audit") as lab:
+        sent = [lab.ingress.send("Inventory", "restock", 1, key=key, delay="1d") for key in ("cup", "hat")]
+        ids = [each.invocation_id for each in sent]
+        yield ids
+        there = lab.sql("SELECT id FROM sys_invocation WHERE id IN :ids AND status = 'scheduled'", ids=ids)["id"]
+        for id_ in there:
+            lab.admin.kill_invocation(id_, reason="the test is over")
+
+
+def show(page: LabPage, notebooks: Path, name: str, newest: Cluster, ids: list[str]) -> PanelOnPage:
+    write_notebook(notebooks / f"{name}.ipynb", panel_cell(newest.admin_url, options=f", id={ids}, refresh=1"))
+    page.open(f"{name}.ipynb")
+    page.run_cell(0)
+    panel = PanelOnPage(page.page)
+    panel.wait("2 invocations")
+    return panel
+
+
+@contextlib.contextmanager
+def busy(page: LabPage) -> Iterator[None]:
+    """Have the kernel answer nothing meanwhile; a cell that runs is not enough where widgets have a subshell."""
+    kernel = psutil.Process(page.value("__import__('os').getpid()"))
+    kernel.suspend()
+    try:
+        yield
+    finally:
+        kernel.resume()
+
+
+def test_clicks_wait_for_a_busy_kernel(
+    page: LabPage, later: list[str], newest: Cluster, notebooks: Path, screenshots: Path
+) -> None:
+    """It is said that the kernel is busy; each click is carried out once, and for the plan that stood there."""
+    panel = show(page, notebooks, "busy", newest, later)
+    panel.grid.box(0).click()
+    panel.says("1 selected:")
+    waits = panel.root.locator(".rl-kernel").first
+    with busy(page):
+        panel.button("Cancel…").click()
+        expect(waits).to_have_text("waiting for the kernel…")
+        panel.picture(screenshots / "kernel-busy.png")
+    panel.says("cancel 1 of 1 invocations")
+    expect(waits).to_be_empty()
+    panel.root.get_by_label("reason").fill("INC-42: not wanted")
+    with busy(page):
+        panel.button("Kill…").click()
+        panel.button("Cancel 1 invocation").click()  # in sight of the plan to cancel
+    panel.says("kill 1 of 1 invocations")
+    assert page.value("[panel.plan.action.value, panel.plan.is_executed]") == ["kill", False]
+    panel.button("Cancel…").click()
+    panel.says("cancel 1 of 1 invocations")
+    panel.root.get_by_label("reason").fill("INC-42: not wanted")
+    with busy(page):
+        panel.button("Cancel 1 invocation").dblclick()
+    panel.says("cancel: 1 done.")
+    target = page.value("panel.plan.targets[0]")
+    assert target in later
+    done = f"[r for r in rl.audit_log().to_dict('records') if {target!r} in str(r) and r['action'] == 'cancel']"
+    assert page.value(f"len({done})") == 1
+    assert page.console_errors == []
+
+
+def test_a_reload_and_a_restart(
+    page: LabPage, later: list[str], newest: Cluster, notebooks: Path, screenshots: Path
+) -> None:
+    """A reload finds panel and plan again; after a restart it is said that nothing works any more."""
+    panel = show(page, notebooks, "again", newest, later)
+    panel.grid.box(0).click()
+    panel.button("Kill…").click()
+    panel.says("kill 1 of 1 invocations")
+    page.command("docmanager:save")
+    page.open("again.ipynb")
+    panel.wait("2 invocations")
+    panel.says("kill 1 of 1 invocations")
+    panel.root.get_by_label("reason").fill("INC-42: after the reload")
+    panel.button("Kill 1 invocation").click()
+    panel.says("kill: 1 done.")
+    panel.grid.says("count", "1 invocation")
+    page.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
+    gone = panel.root.locator(".rl-kernel").first
+    expect(gone).to_contain_text("ended or was restarted")
+    panel.picture(screenshots / "kernel-restarted.png")
+    page.run_cell(0)
+    panel.wait("1 invocation")
+    expect(panel.root.locator(".rl-kernel").first).to_be_empty()
+
+
+def test_twenty_panels_and_one_twice(page: LabPage, newest: Cluster, notebooks: Path, screenshots: Path) -> None:
+    """Twenty panels are there soon, those out of sight read nothing, and one that is shown twice is one panel."""
+    cells = [panel_cell(newest.admin_url, f"p{number}", ", refresh=0.2") for number in range(MANY)]
+    write_notebook(notebooks / "many.ipynb", *cells, "p19")
+    page.open("many.ipynb")
+    page.run_all()
+    read = f"[p._read_at.timestamp() for p in ({', '.join(f'p{number}' for number in range(MANY))},)]"
+    page.page.wait_for_timeout(1500)
+    page.page.screenshot(path=screenshots / "kernel-twenty.png")
+    before = page.value(read)
+    page.page.wait_for_timeout(2000)
+    after = page.value(read)
+    reading = [number for number in range(MANY) if after[number] != before[number]]
+    assert 0 < len(reading) <= 4
+    page.page.evaluate("() => window.jupyterapp.shell.currentWidget.content.scrollToItem(20)")
+    last = PanelOnPage(page.page, page.page.locator(".rl-panel:not(.rl-invocation)").count() - 1)
+    last.wait()
+    last.picture(screenshots / "kernel-many.png")
+    last.grid.box(0).click()
+    last.grid.says("chosen", "1 selected")
+    assert len(page.value("p19.selected")) == 1
+    assert page.console_errors == []

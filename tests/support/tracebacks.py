@@ -1,0 +1,25 @@
+"""What a verbose traceback shows: which of its files are the toolkit's, wherever the checkout lies."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import restate_lab
+
+__all__ = ["is_ours", "our_locals"]
+
+PACKAGE = Path(restate_lab.__file__).parent
+
+
+def is_ours(file: str) -> bool:
+    """Tell whether a file of a traceback is one of the toolkit's own."""
+    return Path(file).is_relative_to(PACKAGE)
+
+
+def our_locals(error: BaseException) -> str:
+    """Return the local variables of the toolkit's frames, as a verbose traceback shows them."""
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    ours = [frame.locals for frame in shown.stack if is_ours(frame.filename)]
+    assert ours
+    return str(ours)
