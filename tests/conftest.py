@@ -150,23 +150,26 @@ def _first_line(error: RestateLabError) -> str:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what uses a real server as such, also where the test forgot it; put modules with one story together."""
-    turns: dict[Path, int] = {}
+    stories: dict[Path, set[str]] = {}
+    with_server: set[Path] = set()
     for item in items:
         names = set(getattr(item, "fixturenames", ()))
         if {"clusters", "server", "old_server", "restate_cli"} & names:
             item.add_marker(pytest.mark.server)
-        turns[item.path] = max(turns.get(item.path, NO_SERVER), _turn(item, names))
+        if item.get_closest_marker("server") is not None:
+            with_server.add(item.path)
+        stories.setdefault(item.path, set()).update(names & set(STORIES_OF_FIXTURES))
+    turns = {path: _turn(path, of, has_server=path in with_server) for path, of in stories.items()}
     items.sort(key=lambda item: -turns[item.path])
 
 
-def _turn(item: pytest.Item, names: set[str]) -> int:
-    """Return when a test has its turn, the highest first: what takes longest, and last what needs no server."""
-    if item.path.is_relative_to(Path(__file__).parent / "browser"):
+def _turn(path: Path, stories: set[str], *, has_server: bool) -> int:
+    """Return when a module has its turn, the highest first: what takes longest, and last what needs no server."""
+    if path.is_relative_to(Path(__file__).parent / "browser"):
         return len(STORIES_OF_FIXTURES) + 2
-    stories = [STORIES_OF_FIXTURES.index(name) + 1 for name in names & set(STORIES_OF_FIXTURES)]
-    if not stories and item.get_closest_marker("server") is not None:
-        return len(STORIES_OF_FIXTURES) + 1
-    return max(stories, default=NO_SERVER)
+    if not stories:
+        return len(STORIES_OF_FIXTURES) + 1 if has_server else NO_SERVER
+    return max(STORIES_OF_FIXTURES.index(name) + 1 for name in stories)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -21,6 +21,7 @@ from restate_lab.cli.options import (
     parameter_names,
     question_names,
 )
+from restate_lab.errors import ArgumentError
 
 __all__ = ["add_questions"]
 
@@ -81,6 +82,7 @@ def sql(
 
 
 def ask(
+    context: typer.Context,
     question: Question,
     *,
     param: QuestionParameters = None,
@@ -97,6 +99,8 @@ def ask(
     What a limit cut is said on stderr; -p limit=none gives all rows.
     """
     with told():
+        if context.args:
+            raise ArgumentError(f"{context.args[0]} is no part of the name: parameters are given as -p name=value.")
         from restate_lab.cli.reading import run_ask  # noqa: PLC0415 - as above
 
         run_ask(
@@ -134,6 +138,9 @@ def add_questions(app: typer.Typer) -> None:
         )
     )(sql)
     app.command(
-        epilog=examples("restate-lab ask wakes_next -p until=2h", "restate-lab ask retry_storm -e prod --csv storm.csv")
+        epilog=examples(
+            "restate-lab ask wakes_next -p until=2h", "restate-lab ask retry_storm -e prod --csv storm.csv"
+        ),
+        context_settings={"allow_extra_args": True},  # so that it is ask that says what to do with them
     )(ask)
     app.command(epilog=examples("restate-lab questions", "restate-lab questions retry_storm"))(questions)

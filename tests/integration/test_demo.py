@@ -21,7 +21,7 @@ from restate_lab.demo.script import read_roles
 from restate_lab.demo.story import FIRST_LOOK
 from restate_lab.errors import RestateLabError
 from support.clusters import Cluster
-from support.demos import RunningDemo, processes_in
+from support.demos import RunningDemo, command_of, processes_in
 
 pytestmark = pytest.mark.server
 
@@ -91,7 +91,7 @@ def test_ends_whatever_ends_it(numbers: tuple[signal.Signals, ...], server: Path
         assert urls[0] != urls[1]
         for demo, url, number in zip(demos, urls, numbers, strict=True):
             start_kernel(url)
-            assert any("ipykernel_launcher" in each.cmdline() for each in demo.processes())
+            assert any("ipykernel_launcher" in command_of(each) for each in demo.processes())
             code = demo.end(number)
             assert code == {signal.SIGINT: 0, signal.SIGKILL: -signal.SIGKILL}.get(number, 128 + number)
             demo.wait_until_gone()

@@ -57,7 +57,7 @@ class RunningDemo:
     def wait_until_gone(self) -> None:
         """Return when nothing of it runs any more."""
         _, alive = psutil.wait_procs(self.processes(), timeout=GONE_WITHIN)
-        assert not alive, [each.cmdline() for each in alive]
+        assert not alive, [command_of(each) for each in alive]
 
     def __enter__(self) -> Self:
         return self
@@ -71,6 +71,14 @@ class RunningDemo:
 def processes_in(tmp: Path) -> list[psutil.Process]:
     """Return the processes whose folder for temporary files is that one, or in it."""
     return [each for each in psutil.process_iter() if Path(_variable(each, "TMPDIR")).is_relative_to(tmp)]
+
+
+def command_of(process: psutil.Process) -> str:
+    """Return what a process was started with; "" where it has ended meanwhile."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def _variable(process: psutil.Process, name: str) -> str:

@@ -251,7 +251,9 @@ async def changes(ctx: Context, kind: str) -> str:
     await ctx.run_typed("common", _nothing)
     if ATTEMPTS[ctx.request().id] == 1:
         await ctx.run_typed("old step", _nothing)
-        await ctx.sleep(3 * SOON)  # longer than the inactivity timeout: suspends, and comes back as a second attempt
+        await ctx.sleep(
+            10 * SOON
+        )  # much longer than the inactivity timeout: suspends, and comes back as a second attempt
         return "unchanged"
     if kind == "name":
         await ctx.run_typed("new step", _nothing)

@@ -236,6 +236,7 @@ def test_a_mistake_in_typing_is_code_2() -> None:
         ["ask", "overview", "--nope"],
         ["questions", "nope"],
         ["ask", "overview", "-p", "x"],
+        ["ask", "overview", "limit=3"],
     ):
         assert call(*arguments).exit_code == 2, arguments
 

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from restate_lab.reports.runner import run_notebook
+from support.demos import command_of
 
 
 def write(path: Path, *sources: str, tag_first: str | None = None) -> Path:
@@ -121,4 +122,4 @@ def test_interruption_shuts_the_kernel_down(tmp_path: Path) -> None:
 
 
 def kernels() -> list[psutil.Process]:
-    return [each for each in psutil.Process().children() if "ipykernel_launcher" in " ".join(each.cmdline())]
+    return [each for each in psutil.Process().children() if "ipykernel_launcher" in command_of(each)]
