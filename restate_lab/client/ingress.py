@@ -31,6 +31,7 @@ from restate_lab.errors import (
     Conflict,
     InvocationFailed,
     NotReady,
+    RequestRefused,
     RestateLabError,
     ServerFailed,
 )
@@ -41,6 +42,7 @@ __all__ = ["IngressClient", "IngressTransport", "Sent"]
 Headers = Mapping[str, str | Secret]
 JSON = "application/json"
 BINARY = "application/octet-stream"
+_NO_SUCH_PATH = "bad path"
 _SECOND_RUN = "the workflow method was already invoked"
 # The ingress compares an idempotency key in a path as it stands, percent signs and all.
 _PATH_KEY = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
@@ -80,6 +82,9 @@ class IngressTransport(Transport):
         if not _is_invocations_own(response):
             if refusal.status == 470:
                 return NotReady(f"{asked}: the invocation has not ended. Ask again later, or attach() to wait for it.")
+            if refusal.status == 400 and refusal.reason.startswith(_NO_SUCH_PATH):
+                words = "A virtual object and a workflow want a key=, and a service takes none."
+                return RequestRefused(f"{asked}: 400 {refusal.reason}. {words}", status=400, reason=refusal.reason)
             return super()._failure(response, asked)
         id_ = response.headers.get("x-restate-id", "")
         if refusal.status == 409 and refusal.reason == _SECOND_RUN:

@@ -106,15 +106,16 @@ def test_the_code_of_a_failure_is_the_handlers_own(bench: Bench, code: int) -> N
 
 def test_what_the_ingress_refuses_is_not_the_handlers(bench: Bench) -> None:
     """An unknown service or handler, a missing key, a body of the wrong kind: refused, not failed."""
-    refused: list[tuple[type[errors.RequestRefused], Callable[[], Any]]] = [
-        (errors.NotFound, lambda: bench.ingress.call("Nope", "say", "x")),
-        (errors.NotFound, lambda: bench.ingress.send("Echo", "nope")),
-        (errors.RequestRefused, lambda: bench.ingress.call("Counter", "add", 1)),
-        (errors.RequestRefused, lambda: bench.ingress.call("Echo", "say", b"x")),
-        (errors.RequestRefused, lambda: bench.ingress.call("Echo", "nothing", "x")),
+    refused: list[tuple[type[errors.RequestRefused], str, Callable[[], Any]]] = [
+        (errors.NotFound, "Nope", lambda: bench.ingress.call("Nope", "say", "x")),
+        (errors.NotFound, "nope", lambda: bench.ingress.send("Echo", "nope")),
+        (errors.RequestRefused, "want a key=", lambda: bench.ingress.call("Counter", "add", 1)),
+        (errors.RequestRefused, "a service takes none", lambda: bench.ingress.send("Echo", "say", "x", key="k")),
+        (errors.RequestRefused, "400", lambda: bench.ingress.call("Echo", "say", b"x")),
+        (errors.RequestRefused, "400", lambda: bench.ingress.call("Echo", "nothing", "x")),
     ]
-    for kind, ask in refused:
-        with pytest.raises(kind):
+    for kind, words, ask in refused:
+        with pytest.raises(kind, match=words):
             ask()
 
 
