@@ -148,10 +148,10 @@ TRIED: dict[str, dict[str, str]] = {
         "every line of the README's table and of the notebooks, as a newcomer": (
             "broke, mended: two notebooks ended in an error where nothing is wrong, and some rows could not be pasted"
         ),
-        "the oldest versions of all dependencies; Python 3.11 and 3.13": (
+        "the oldest versions of all dependencies, JupyterLab and ipywidgets in the browser too; Python 3.11 and 3.13": (
             "broke, mended: bounds raised where a version did not work"
         ),
-        "macOS, VS Code, Colab, screen readers, Python 3.14": ("**not tried**"),
+        "macOS, VS Code, Colab, a person with a screen reader, Python 3.14": ("**not tried**"),
     },
 }
 """What came of each thing that was tried, by subject."""
