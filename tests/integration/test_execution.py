@@ -30,7 +30,7 @@ from support.relay import Cut, relay
 
 pytestmark = pytest.mark.server
 
-MANY = {"1.6.1": 1000, "1.7.12": 5000, "1.7.12-vqueues": 5000}
+MANY = {"1.6.1": 1000, "1.7.12": 5000, "1.7.12-vqueues": 2000}
 RESTARTS = "SELECT id, restarted_from FROM sys_invocation_status WHERE restarted_from IN :ids"
 
 

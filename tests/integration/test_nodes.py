@@ -46,7 +46,9 @@ def test_every_node_answers_for_all(nodes: Nodes) -> None:
             assert lab.ingress.address == node.ingress_url
 
 
-@pytest.mark.parametrize("victim", [0, 2], ids=["the founder", "another"])
+@pytest.mark.parametrize(
+    "victim", [pytest.param(0, id="the founder"), pytest.param(2, id="another", marks=pytest.mark.long)]
+)
 def test_reads_survive_the_death_and_the_return_of_a_node(victim: int, nodes: Nodes) -> None:
     """After kill -9 of a node a read through the others is right within ten seconds, and stays so when it returns."""
     one, other = (node for number, node in enumerate(nodes.nodes) if number != victim)

@@ -47,8 +47,10 @@ def test_first_look_answers_its_questions(cluster: Cluster, tmp_path: Path) -> N
         cell.id: cell.outputs for cell in nbformat.read(done.executed, as_version=4).cells if cell.cell_type == "code"
     }
     assert cluster.admin_url.removeprefix("http://") in output["connect"][0].data["text/html"]
-    for status in ("backing-off", "suspended", "scheduled", "failed", "succeeded"):
-        assert status in output["now"][0].data["text/html"]
+    now = output["now"][0].data["text/html"]
+    for status in ("suspended", "scheduled", "failed", "succeeded"):
+        assert status in now
+    assert "backing-off" in now or "running" in now  # an attempt may be under way just then
     assert cluster.roles["agent_denver"] in output["failing"][0].data["text/html"]
     assert "WeatherDown" in output["failing"][0].data["text/html"]
     assert "only 2 of lamp on hand" in output["failing"][0].data["text/html"]
