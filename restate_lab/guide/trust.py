@@ -113,6 +113,9 @@ TRIED: dict[str, dict[str, str]] = {
             "broke, mended: what was confirmed in sight of one plan could confirm the next one; a busy kernel was not "
             "spoken of"
         ),
+        "a range chosen among rows that are sorted or filtered anew at that moment": (
+            "broke, mended: it took what lay between its ends in the new order"
+        ),
         "a kernel that was restarted, a page that was loaded again, a panel in two cells, twenty panels": (
             "broke, mended: buttons of a former kernel did nothing, in silence. Twenty panels hold: those out of "
             "sight read nothing. **Still:** a saved notebook that is opened without its kernel shows the words of "

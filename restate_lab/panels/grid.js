@@ -113,6 +113,7 @@ class GridView {
   live() {
     this.look();
     if (this.inSight) this.send({ type: "alive", in_sight: true, state: this.state === null });
+    this.want(); // what was lost on its way
   }
 
   sayWaiting() {

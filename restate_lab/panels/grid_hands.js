@@ -45,7 +45,7 @@ class Hands {
   }
 
   extend(row) {
-    this.view.send({ type: "extend", start: this.anchor, end: row.number, revision: this.view.state.revision });
+    this.view.send({ type: "extend", start: this.anchor, end: row.number, revision: this.view.rows.revision });
   }
 
   open(row) {
