@@ -127,7 +127,8 @@ def test_a_restart_whose_answer_is_lost_happens_once(bulk: Bulk, in_haste: None,
         assert dict(zip(ours["restarted_from"], ours["id"], strict=True)) == dict(
             zip(frame["id"], frame["new_id"], strict=True)
         )
-        assert set(frame["status"]) <= {"ready", "running", "succeeded"}
+        # an attempt may meet a line that is closed, and is tried again
+        assert set(frame["status"]) <= {"ready", "running", "backing-off", "succeeded"}
     check_audit(bulk, frame)
 
 
