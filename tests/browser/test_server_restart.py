@@ -18,7 +18,7 @@ from support.bench import wait_for
 from support.bulk import SERVICES, Bulk
 from support.jupyter import LabPage, write_notebook
 from support.panels import PanelOnPage, panel_cell
-from support.restartable import restartable, wait_until_ready
+from support.restartable import is_served, restartable, wait_until_ready
 
 COUNT = 20
 
@@ -32,15 +32,9 @@ def node(server: Path, tmp_path: Path) -> Iterator[tuple[Node, Lab]]:
         running = stack.enter_context(restartable(server, tmp_path / "data"))
         lab = stack.enter_context(rl.connect(running.admin_url, ingress_url=running.ingress_url, audit=tmp_path))
         bulk = Bulk("1.7.12", lab, tmp_path, str(lab.admin.create_deployment(uri=uri).id))
-        wait_for(lambda: _answers(lab))
+        wait_for(lambda: is_served(lab))
         bulk.fill("wait", COUNT)
         yield running, lab
-
-
-def _answers(lab: Lab) -> bool:
-    with contextlib.suppress(rl.errors.RestateLabError):
-        return bool(lab.ingress.call("Bulk", "answer", 1) == 1)
-    return False
 
 
 @pytest.mark.long

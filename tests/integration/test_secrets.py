@@ -232,7 +232,7 @@ def _all_of(error: BaseException) -> str:
     seen: list[str] = []
     each: BaseException | None = error
     while each is not None:
-        seen += [repr(each), repr(each.__dict__), *getattr(each, "__notes__", [])]
+        seen += [str(each), repr(each), repr(each.__dict__), *getattr(each, "__notes__", [])]
         for frame, _ in traceback.walk_tb(each.__traceback__):
             if is_ours(frame.f_code.co_filename):
                 seen += [f"{name}={value!r}" for name, value in frame.f_locals.items()]

@@ -64,16 +64,14 @@ OUTSIDE = """root => {
 
 
 def unnamed(part: Locator) -> list[str]:
-    """Return what a screen reader would call by its kind alone, in this part of the page."""
+    """Return the roles of what a screen reader would call by its role alone, in this part of the page."""
     part.evaluate("(e, mark) => e.setAttribute(mark, '')", MARK)
     session = part.page.context.new_cdp_session(part.page)
     try:
         session.send("Accessibility.enable")
         root = session.send("DOM.getDocument", {"depth": 0})["root"]["nodeId"]
         node = session.send("DOM.querySelector", {"nodeId": root, "selector": f"[{MARK}]"})["nodeId"]
-        found = [
-            f"{role} {_name(each)!r}" for role in ROLES for each in _all_of(session, node, role) if not _name(each)
-        ]
+        found = [role for role in ROLES for each in _all_of(session, node, role) if not _name(each)]
     finally:
         session.detach()
         part.evaluate("(e, mark) => e.removeAttribute(mark)", MARK)

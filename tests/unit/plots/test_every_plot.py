@@ -77,7 +77,9 @@ for plot, made in PLOTS.values():
     draw(plot(made(("Cart", "Orders")), ax=Figure().subplots()))
 assert "matplotlib.pyplot" not in sys.modules
 """
-    done = subprocess.run([sys.executable, "-c", program, *sys.path], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program, *sys.path], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
