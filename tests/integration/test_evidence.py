@@ -22,6 +22,7 @@ from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, EvidenceWarning, NotOnThisServer
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import Evidence, open_evidence
+from restate_lab.source import Source
 from support.clusters import Cluster
 
 REQUIRED = {"callers": {"ids": "paused"}, "ids_by_status": {"status": "paused"}}
@@ -163,26 +164,37 @@ def test_what_is_wrong_and_why_is_as_it_was(lab: Lab, incident: Cluster, tmp_pat
 
 
 def test_tables_and_views_hold_what_the_cluster_held(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
-    """Every row that did not change around the freeze is in it, to the last cell; the view is made anew from them."""
+    """Every row that did not change around the freeze is in it, to the last cell; the view is made anew from them.
+
+    With vqueues an attempt leaves nothing behind that these tables show, and one that runs during the freeze alone is
+    such a row: it is frozen again then. A row that is read or made wrong is missing every time.
+    """
     live = lab.tables()
     kept = live[~((live["table"] == "sys_journal") & (live["column"] == "raw"))].reset_index(drop=True)
     quoted = kept.assign(column='"' + kept["column"] + '"').groupby("table")["column"]
     statements = {str(table): f"SELECT {', '.join(columns)} FROM {table}" for table, columns in quoted}
-    before = {table: Counter(_rows(lab.sql(statement))) for table, statement in statements.items()}
-    freeze(lab, tmp_path / "evidence", payloads=True)
-    after = {table: Counter(_rows(lab.sql(statement))) for table, statement in statements.items()}
-    with open_evidence(tmp_path / "evidence") as evidence:
-        frozen = {table: Counter(_rows(evidence.sql(statement))) for table, statement in statements.items()}
-        told = evidence.tables()
-        types = [lab.arrow(f"{statements['sys_invocation']} LIMIT 1").schema]
-        types.append(evidence.arrow(f"{statements['sys_invocation']} LIMIT 1").schema)
-    for table in statements:
-        assert not (before[table] & after[table]) - frozen[table], table
-        if before[table] == after[table]:
-            assert frozen[table] == before[table], table
-    assert sum(before[table] == after[table] and bool(before[table]) for table in statements) >= 5
+    for number in range(ATTEMPTS):
+        path = tmp_path / str(number)
+        before = _by_table(lab, statements)
+        freeze(lab, path, payloads=True)
+        after = _by_table(lab, statements)
+        with open_evidence(path) as evidence:
+            frozen = _by_table(evidence, statements)
+            told = evidence.tables()
+            types = [source.arrow(f"{statements['sys_invocation']} LIMIT 1").schema for source in (lab, evidence)]
+        missing = {table: sorted((before[table] & after[table]) - frozen[table]) for table in statements}
+        still = [table for table in statements if before[table] == after[table]]
+        if not any(missing.values()) and all(frozen[table] == before[table] for table in still):
+            break
+    assert {table: rows for table, rows in missing.items() if rows} == {}
+    assert {table: frozen[table] - before[table] for table in still if frozen[table] != before[table]} == {}
+    assert sum(bool(before[table]) for table in still) >= 5
     pd.testing.assert_frame_equal(told, kept)
     assert types[0].equals(types[1])
+
+
+def _by_table(source: Source, statements: dict[str, str]) -> dict[str, Counter[str]]:
+    return {table: Counter(_rows(source.sql(statement))) for table, statement in statements.items()}
 
 
 def test_duckdb_and_pandas_read_the_files(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
