@@ -113,7 +113,7 @@ def test_many_with_a_conflict(page: LabPage, own: Embedded, lab: Lab, notebooks:
     page.run_all()
     panel = PanelOnPage(page.page)
     panel.wait()
-    panel.grid.root.locator(".rl-head .rl-box").click()
+    panel.select_all()
     number = page.value("len(panel.selected)")
     assert number > 10
     panel.button("Kill…").click()

@@ -52,6 +52,16 @@ class PanelOnPage:
         """Return a status's chip."""
         return self.root.locator(".rl-chip").filter(has_text=re.compile(f"^{word}$"))
 
+    def select_all(self) -> None:
+        """Tick all rows, and repeat it where the panel asks for that because rows came just then."""
+        box = self.grid.root.locator(".rl-head .rl-box")
+        selected, refused = self.root.get_by_text(re.compile(r"^\d+ selected:")), self.root.get_by_text("and repeat.")
+        box.click()
+        expect(selected.or_(refused).first).to_be_visible(timeout=30_000)
+        if refused.is_visible():
+            box.click()
+        expect(selected).to_be_visible(timeout=30_000)
+
     def open(self, line: int, target: str) -> None:
         """Open a row once it has this target, and wait until the target's panel is there."""
         expect(self.grid.cell(line, "target")).to_have_text(target)
