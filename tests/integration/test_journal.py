@@ -235,9 +235,10 @@ def test_an_error_outside_of_a_step_stands_at_the_entry_before(stage: Stage) -> 
 
 def test_a_long_back_off_has_its_count_on_both_kinds(stage: Stage) -> None:
     """With vqueues a long back-off is ready and without a count in sys_invocation; the journal still has both."""
-    wait_for(lambda: of(stage, "slowly").attrs["status"] == "backing-off")
-    wait_for(lambda: of(stage, "slowly")["retries"].iloc[-1] >= 2)
-    frame = of(stage, "slowly")
+    frame = wait_for(
+        lambda: of(stage, "slowly"),
+        lambda seen: seen.attrs["status"] == "backing-off" and seen["retries"].iloc[-1] >= 2,
+    )
     assert not frame["retries_at_least"].iloc[-1]
     if stage.has_vqueues:
         assert stage.errors("slowly") >= 2  # of long back-offs every error is kept there

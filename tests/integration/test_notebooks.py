@@ -46,15 +46,15 @@ def test_first_look_answers_its_questions(cluster: Cluster, tmp_path: Path) -> N
     output = {
         cell.id: cell.outputs for cell in nbformat.read(done.executed, as_version=4).cells if cell.cell_type == "code"
     }
-    assert cluster.admin_url.removeprefix("http://") in output["connect"][0].data["text/html"]
-    now = output["now"][0].data["text/html"]
+    assert cluster.admin_url.removeprefix("http://") in output["connect"][-1].data["text/html"]
+    now = output["now"][-1].data["text/html"]
     for status in ("suspended", "scheduled", "failed", "succeeded"):
         assert status in now
     assert "backing-off" in now or "running" in now  # an attempt may be under way just then
-    assert cluster.roles["agent_denver"] in output["failing"][0].data["text/html"]
-    assert "WeatherDown" in output["failing"][0].data["text/html"]
-    assert "only 2 of lamp on hand" in output["failing"][0].data["text/html"]
-    assert "Command: Run  get weather" in output["journal"][0].data["text/plain"].splitlines()[-1]
+    assert cluster.roles["agent_denver"] in output["failing"][-1].data["text/html"]
+    assert "WeatherDown" in output["failing"][-1].data["text/html"]
+    assert "only 2 of lamp on hand" in output["failing"][-1].data["text/html"]
+    assert "Command: Run  get weather" in output["journal"][-1].data["text/plain"].splitlines()[-1]
     assert "image/png" in output["picture"][-1].data
     assert not [each for each in chain(*output.values()) if each.output_type == "stream"], "warnings"
 
@@ -74,14 +74,15 @@ def test_the_weather_agent_is_repaired_without_asking_the_model_again(kind: str,
             output = {
                 cell.id: cell.outputs for cell in nbformat.read(done.executed, as_version=4).cells if "outputs" in cell
             }
-            plain = {id_: outputs[0].data["text/plain"] for id_, outputs in output.items() if outputs}
+            plain = {id_: outputs[-1].data["text/plain"] for id_, outputs in output.items() if outputs}
             assert "Detroit" in plain["detroit"]
             assert "get weather" in plain["stuck"]
             assert "WeatherDown" in plain["stuck"]
             assert "get weather" in plain["journal"].splitlines()[-1]
             assert "Denver" in plain["answer"]
             assert plain["verify"].count("before the repair") == 4
-            assert "resume" in plain["audit"] or "skipped" in plain["execute"], "it may have gone on by itself"
+            # it may have gone on by itself, or have been at it just then
+            assert "resume" in plain["audit"] or "skipped" in plain["execute"] or "resume 0 of 1" in plain["plan"]
             assert not [each for each in chain(*output.values()) if each.output_type == "stream"], "warnings"
 
 
@@ -130,18 +131,20 @@ def test_the_panels_show_what_they_hold_without_a_widget_too(cluster: Cluster, t
         cell.id: cell.outputs for cell in nbformat.read(done.executed, as_version=4).cells if cell.cell_type == "code"
     }
     shown = {
-        "overview": ("agent", "backing-off", "scheduled"),
+        "overview": ("agent", "scheduled"),
         "invocations": (cluster.roles["agent_denver"], "WeatherDown"),
         "invocation": ("WeatherDown", "get weather", cluster.roles["agent_denver"]),
         "state": ("Inventory", "objects with state"),
         "deployments": ("latest of 3 services",),
     }
     for name, texts in shown.items():
-        data = output[name][0].data
+        data = output[name][-1].data
         assert "application/vnd.jupyter.widget-view+json" in data, name
         for text in texts:
             assert text in data["text/html"], name
-    assert "agent/run" in output["magics"][0].data["text/html"]
+    overview = output["overview"][-1].data["text/html"]
+    assert "backing-off" in overview or "running" in overview  # an attempt may be under way just then
+    assert "agent/run" in output["magics"][-1].data["text/html"]
     assert not [each for each in chain(*output.values()) if each.output_type == "stream"], "warnings"
 
 
@@ -170,9 +173,9 @@ def test_evidence_knows_what_the_cluster_has_forgotten(
     }
     purged = ids_in(output["failed"])
     assert purged
-    assert "Empty DataFrame" in output["gone"][0].data["text/plain"]
-    assert purged[0] in output["still-there"][0].data["text/html"]
-    assert f"{len(purged)} gone" in output["compare"][0].text
+    assert "Empty DataFrame" in output["gone"][-1].data["text/plain"]
+    assert purged[0] in output["still-there"][-1].data["text/html"]
+    assert f"{len(purged)} gone" in output["compare"][-1].text
     assert "image/png" in output["journal"][-1].data
     streams = [(id_, each.text) for id_, all_ in output.items() for each in all_ if each.output_type == "stream"]
     assert [id_ for id_, _ in streams] == ["compare"], streams
@@ -202,7 +205,7 @@ def test_where_nothing_has_happened_yet_the_notebooks_say_so(server: Path, tmp_p
 
 
 def ids_in(outputs: list[NotebookNode]) -> list[str]:
-    return re.findall(r"inv_1\w{33}", outputs[0].data["text/plain"])
+    return re.findall(r"inv_1\w{33}", outputs[-1].data["text/plain"])
 
 
 def test_a_read_only_run_of_the_weather_agent_stops_before_it_acts(newest: Cluster, tmp_path: Path) -> None:

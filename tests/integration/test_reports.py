@@ -80,7 +80,7 @@ def test_each_thing_can_be_added(lab: rl.Lab, incident: Cluster, tmp_path: Path)
     from restate_lab.panels.overview import OverviewPanel
 
     storm, overview = rl.ask(lab, "retry_storm_ids"), rl.ask(lab, "overview")
-    plan = rl.plan(lab, "resume", storm.head(2))
+    plan = rl.plan(lab, "resume", storm.head(5))
     holder = incident.ids("hot_key_holder")[0]
     frozen = rl.open_evidence(rl.freeze(lab, tmp_path / "before"))
     outcome = plan.execute(reason="INC-42: the gateway is back")
@@ -267,7 +267,10 @@ NOTEBOOK = (
     ("", "rl.ask(source, 'overview', service=service)"),
     ("", "from restate_lab.panels.invocations import InvocationsPanel\nInvocationsPanel(source, service=service)"),
 )
-ACTS = ("", "rl.plan(source, 'resume', rl.ask(source, 'retry_storm_ids')).execute(reason='from a notebook')")
+ACTS = """
+while not (plan := rl.plan(source, 'resume', rl.ask(source, 'retry_storm_ids'))).targets:
+    pass  # it is in an attempt just now
+plan.execute(reason='from a notebook')"""
 
 
 def notebook(folder: Path, *cells: Any) -> Path:
@@ -313,7 +316,7 @@ def test_a_notebook_as_a_report(newest: Cluster, tmp_path: Path) -> None:
 @pytest.mark.server
 def test_a_notebook_may_act_only_when_told(newest: Cluster, tmp_path: Path) -> None:
     """Without --allow-changes the first change fails, is shown and is exit code 1; with it, the audit log is in it."""
-    source = notebook(tmp_path, *NOTEBOOK[:3], ACTS)
+    source = notebook(tmp_path, *NOTEBOOK[:3], ("", ACTS.strip()))
     audit = {"RESTATE_LAB_AUDIT": str(tmp_path / "audit")}
     refused = report(newest, source, "-o", tmp_path / "refused.html", **audit)
     assert refused.exit_code == 1

@@ -247,13 +247,17 @@ async def own_policy(ctx: Context) -> str:
 @retries.handler(invocation_retry_policy=SLOWLY)
 async def changes(ctx: Context, kind: str) -> str:
     """Do something else in the second attempt than what the first wrote down: RT0016."""
-    ATTEMPTS[ctx.request().id] += 1
+    id_ = ctx.request().id
     await ctx.run_typed("common", _nothing)
-    if ATTEMPTS[ctx.request().id] == 1:
-        await ctx.run_typed("old step", _nothing)
-        await ctx.sleep(
-            10 * SOON
-        )  # much longer than the inactivity timeout: suspends, and comes back as a second attempt
+    if not ATTEMPTS[id_]:
+
+        async def old() -> int:
+            ATTEMPTS[id_] += 1
+            return 1
+
+        await ctx.run_typed("old step", old)
+        # much longer than the inactivity timeout: it is suspended, and comes back as another attempt
+        await ctx.sleep(10 * SOON)
         return "unchanged"
     if kind == "name":
         await ctx.run_typed("new step", _nothing)

@@ -5,7 +5,8 @@
 -- :service = none (text) only queues of this service
 -- :limit = 1000 (number) this many rows at most
 --
--- Heads that are scheduled for later are as they should be, and left out. A queue that is paused has no scheduler.
+-- Heads that are scheduled for later are as they should be, and left out; so are those that began just now.
+-- A queue that is paused has no scheduler.
 WITH heads AS (
   SELECT id, status, head_entry_id, scheduled_at, blocked_on, blocked_on_json, num_inbox,
     lock_block_duration,
@@ -56,7 +57,7 @@ SELECT
   c.throttling_rules_block_duration
 FROM heads c
 LEFT JOIN sys_vqueue_meta m ON m.id = c.id
-LEFT JOIN sys_vqueues q ON q.id = c.id AND q.entry_id = c.head_entry_id
+LEFT JOIN sys_vqueues q ON q.id = c.id AND q.entry_id = c.head_entry_id AND q.stage = 'inbox'
 LEFT JOIN sys_invocation_status s ON s.id = c.head_entry_id
 LEFT JOIN sys_locks l ON l.lock_name = m.lock_name AND l.scope IS NOT DISTINCT FROM m.scope
 WHERE c.num_inbox > 0
