@@ -41,4 +41,5 @@ def was_away(said: httpx.TransportError | Refusal) -> bool:
     """Tell whether this is what one gets of a server that does not run, or has just begun to."""
     if isinstance(said, Refusal):
         return said.status in {502, 503} or nodes_change(said)
-    return isinstance(said, httpx.ConnectError)
+    # Behind a tunnel or a load balancer nobody refuses: the line is reset, or closed without a word.
+    return isinstance(said, httpx.NetworkError | httpx.RemoteProtocolError)

@@ -34,7 +34,10 @@ def serve_inherited(app: Any) -> None:
 def _serve(app: Any, fd: int) -> None:
     config = Config()
     config.bind = [f"fd://{fd}"]
-    config.keep_alive_timeout = 3600  # a line that is closed while the server takes it up again is an error there
+    # A line that is closed while the server uses it is an error of whatever runs on it. By default that comes after
+    # some seconds without a request, and after a thousand requests.
+    config.keep_alive_timeout = 3600
+    config.keep_alive_max_requests = config.h2_max_concurrent_streams = 2**31 - 1
     never = asyncio.Event()
     asyncio.run(serve(app, config, shutdown_trigger=never.wait))
 

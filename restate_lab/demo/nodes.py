@@ -6,10 +6,12 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from restate_lab.demo.api import Api
 from restate_lab.demo.cluster import free_ports, server_settings
@@ -22,6 +24,7 @@ COUNT = 3
 PARTITIONS = 8
 READY_WITHIN = 90.0  # seconds; five to fifteen are usual
 ATTEMPTS = 3
+GONE_WITHIN = 10.0  # seconds from SIGKILL; some milliseconds are usual
 
 
 @dataclass
@@ -49,11 +52,25 @@ class Node:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.stop()
+            self._wait_until_gone()
 
     def stop(self) -> None:
         """End it in order; does nothing when it does not run."""
         if self.process is not None:
             self.process.stop()
+
+    def _wait_until_gone(self) -> None:
+        """Return once nobody listens: until its last write is done, a killed server has its ports and its data."""
+        address = urlsplit(self.admin_url)
+        deadline = time.monotonic() + GONE_WITHIN
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection((str(address.hostname), address.port or 0), timeout=1).close()
+            except ConnectionRefusedError:
+                return
+            except OSError:
+                pass
+            time.sleep(0.01)
 
     def is_ready(self) -> bool:
         """Return whether it answers for all partitions; raise when it has ended by itself."""

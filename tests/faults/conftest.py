@@ -16,7 +16,7 @@ from support import state_services, wait_services
 from support.bench import wait_for
 from support.bulk import running_bulk
 from support.clusters import NEWEST
-from support.fault_verbs import Ground, learn
+from support.fault_verbs import Ground, learn, sent_to_depot
 
 KIND = os.environ.get("RESTATE_LAB_FAULTS_ON", NEWEST)
 """The kind of server: "1.7.12-vqueues" is tried every night."""
@@ -39,7 +39,7 @@ def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[G
             bulk.lab.admin.create_deployment(uri=uri)
         ended, later = bulk.fill("answer", ENDED), bulk.fill("later", LATER)
         send = bulk.lab.ingress.send
-        holder = wait_for(lambda: _sent(bulk.lab, "hold", "north"))
+        holder = wait_for(lambda: sent_to_depot(bulk.lab, "hold", "north"))
         wait_for(lambda: bulk.status(holder) == "suspended")
         waiter = send("Depot", "take", key="north").invocation_id
         send("Depot", "take", key="north")
@@ -53,11 +53,3 @@ def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[G
         ground.numbers = itertools.count()
         learn(ground)
         yield ground
-
-
-def _sent(lab: object, handler: str, key: str) -> str | None:
-    """Send, once the ingress has heard of the services."""
-    try:
-        return lab.ingress.send("Depot", handler, key=key).invocation_id  # type: ignore[attr-defined]
-    except Exception:  # noqa: BLE001 - not yet
-        return None

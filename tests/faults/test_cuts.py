@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import restate_lab as rl
+from restate_lab.client import comeback
 from support.fault_verbs import SQL, Call, Ground, outcome, told
 from support.faults import END_OF_ANSWER, PASSES, boundaries
 from support.relay import Fault, relay
@@ -32,6 +32,12 @@ ALLOWED = {
     "set_state": {"QueryInterrupted", "OutcomeUnknown"},
 }
 """What may come of a verb when one of its answers lacks its end: never less than there is, without a word."""
+
+
+@pytest.fixture(autouse=True)
+def _nobody_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have an answer trusted soon after a broken line: there are hundreds of them here, and one server all the time."""
+    monkeypatch.setattr(comeback, "_SETTLES_WITHIN", 0.1)
 
 
 @contextmanager
@@ -83,5 +89,7 @@ def test_every_answer_of_a_verb_lacks_its_end_in_turn(ground: Ground, verb: str)
 
     with ThreadPoolExecutor(1 if verb in {"execute", "set_state"} else AT_ONCE) as pool:
         words = list(pool.map(lose, range(count.seen)))
-    assert Counter(word for word, _ in words).keys() <= ALLOWED[verb], words
+    # Who waits until a change shows asks more or less often, so that the last ones may not happen.
+    assert {word for word, happened in words if happened} <= ALLOWED[verb], words
+    assert {word for word, happened in words if not happened} <= {"right", "done"}, words
     assert all(happened == 1 for _, happened in itertools.islice(words, 3))

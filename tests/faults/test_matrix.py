@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import restate_lab as rl
-from restate_lab.actions import batch, pursuit, reading
+from restate_lab.actions import batch, reading
+from restate_lab.client import comeback
 from restate_lab.client.admin import state as admin_state
 from restate_lab.guide import faults
 from restate_lab.guide.faults import EVIDENCE, FAULTS, GROUPS
@@ -39,8 +40,8 @@ def outcomes(ground: Ground, request: pytest.FixtureRequest) -> Iterator[dict[tu
         lab.arrow(SQL, progress=False)
         arrow = body_of(bytes(line.answers[-1]))
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(AT_ONCE) as pool:
-        patch.setattr(pursuit, "PATIENCE", 0.6)
-        patch.setattr(reading, "PATIENCE", 0.6)
+        patch.setattr(reading, "PATIENCE", 5.0)
+        patch.setattr(comeback, "_SETTLES_WITHIN", 0.5)  # nobody is away, lines are
         patch.setattr(batch, "CALL_LIMIT", 2.0)
         patch.setattr(admin_state, "_SEEN_WITHIN", 1.0)
         tried = {}

@@ -15,7 +15,7 @@ from restate_lab.demo.embedded import start_services
 from restate_lab.progress import Quiet
 from support import wait_services
 from support.bench import wait_for
-from support.fault_verbs import RESTARTS
+from support.fault_verbs import RESTARTS, sent_to_depot
 from support.faults import CHANGES
 from support.relay import Fault, relay
 from support.restartable import Killable, killable, restartable, wait_until_ready
@@ -97,7 +97,7 @@ def test_killed_during_a_freeze(ground: Killable, tmp_path: Path) -> None:
 def test_killed_for_good_during_a_doctor(ground: Killable, number: int) -> None:
     """A doctor who cannot look does not say healthy."""
     fault = Fault(where=b"/query", number=number, passes=0, meanwhile=ground.server.kill)
-    with relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False, timeout=2) as lab:
+    with relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False, timeout=5) as lab:
         try:
             diagnosis = rl.doctor(lab, budget="4s")
         except errors.Unreachable:
@@ -125,7 +125,7 @@ def test_vqueues_are_switched_on_under_an_open_lab(
             node.environment["RESTATE_EXPERIMENTAL_ENABLE_VQUEUES"] = "true"
             node.start()
             wait_until_ready(node)
-            holder = lab.ingress.send("Depot", "hold", key="k").invocation_id
+            holder = wait_for(lambda: sent_to_depot(lab, "hold", "k"))
             waiter = lab.ingress.send("Depot", "take", key="k").invocation_id
             wait_for(lambda: ("key", waiter) in _edges(lab))
             assert rl.waits(lab).waiters() == {holder: [waiter]}

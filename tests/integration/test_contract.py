@@ -22,7 +22,7 @@ BATCHES = {"upsert_rules": UpsertRule, "bulk_delete_rules": DeleteRule}
 
 @pytest.fixture
 def document(cluster: Cluster) -> dict[str, Any]:
-    answer = httpx.get(f"{cluster.admin_url}/openapi", trust_env=False)
+    answer = httpx.get(f"{cluster.admin_url}/openapi", trust_env=False, timeout=60)
     found: dict[str, Any] = answer.json()
     return found
 

@@ -101,7 +101,7 @@ def test_the_code_of_a_failure_is_the_handlers_own(bench: Bench, code: int) -> N
         with pytest.raises(errors.InvocationFailed) as kept:
             ask(id_)
         assert (kept.value.status, kept.value.reason) == (code, "not found")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 9  # asked again, each would take ten
 
 
 def test_what_the_ingress_refuses_is_not_the_handlers(bench: Bench) -> None:

@@ -55,11 +55,11 @@ def test_limits_of_the_server_are_waited_out_or_said() -> None:
     """A rate limit says how long to wait; a concurrency limit, which says nothing, is waited out."""
     limits = {
         "RESTATE_ADMIN__QUERY_ENGINE__RATE_LIMITING__RATE": "1/min",
-        "RESTATE_ADMIN__QUERY_ENGINE__RATE_LIMITING__CAPACITY": "20",
+        "RESTATE_ADMIN__QUERY_ENGINE__RATE_LIMITING__CAPACITY": "100",
     }
     with RestateServer(server_binary("1.7.12"), env=limits) as server, rl.connect(server.admin_url) as lab:
         with pytest.raises(errors.RateLimited, match="asks to wait") as caught:
-            for _ in range(50):
+            for _ in range(300):
                 lab.sql("SELECT 1 AS one")
         assert caught.value.retry_after is not None
         assert caught.value.retry_after > 10

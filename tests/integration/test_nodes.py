@@ -12,6 +12,7 @@ import restate_lab as rl
 from restate_lab.demo.api import Api
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.nodes import Node, Nodes
+from support.bench import wait_for
 
 pytestmark = pytest.mark.server
 
@@ -50,7 +51,7 @@ def test_every_node_answers_for_all(nodes: Nodes) -> None:
     "victim", [pytest.param(0, id="the founder"), pytest.param(2, id="another", marks=pytest.mark.long)]
 )
 def test_reads_survive_the_death_and_the_return_of_a_node(victim: int, nodes: Nodes) -> None:
-    """After kill -9 of a node a read through the others is right within ten seconds, and stays so when it returns."""
+    """After kill -9 of a node a read through the others is right within half a minute, and stays so when it returns."""
     one, other = (node for number, node in enumerate(nodes.nodes) if number != victim)
     with rl.connect(one.admin_url) as lab:
         assert lab.sql(COUNT)["n"][0] == KEYS
@@ -58,7 +59,7 @@ def test_reads_survive_the_death_and_the_return_of_a_node(victim: int, nodes: No
         killed = time.monotonic()
         assert lab.sql(COUNT)["n"][0] == KEYS
         assert read(other) == [KEYS, KEYS]
-        assert time.monotonic() - killed < 10
+        assert time.monotonic() - killed < 30
 
         nodes.nodes[victim].start()
         started = time.monotonic()
@@ -66,4 +67,5 @@ def test_reads_survive_the_death_and_the_return_of_a_node(victim: int, nodes: No
         while time.monotonic() - started < 8:
             assert lab.sql(COUNT)["n"][0] == KEYS
     nodes.wait_until_ready()
-    assert read(nodes.nodes[victim]) == [KEYS, KEYS]
+    # whoever connects to it now knows nothing of its return
+    wait_for(lambda: read(nodes.nodes[victim]), lambda seen: seen == [KEYS, KEYS])

@@ -26,6 +26,7 @@ import restate_lab as rl
 from restate_lab import errors
 from restate_lab.client.card import StatusCard
 from restate_lab.client.lab import Lab
+from support.bench import wait_for
 from support.clusters import Cluster
 
 BREAKS_HALF_WAY = (
@@ -52,7 +53,8 @@ def test_a_lab_is_a_source_and_knows_its_server(lab: Lab, cluster: Cluster) -> N
     assert isinstance(lab, rl.Source)
     assert lab.version == cluster.version
     assert lab.features.get("vqueues", False) is cluster.vqueues
-    assert abs(lab.now - datetime.now(UTC)) < timedelta(seconds=5)
+    before, second = datetime.now(UTC), timedelta(seconds=1)
+    assert before - second <= lab.now <= datetime.now(UTC) + second
     assert lab.now.tzinfo is UTC
     assert type(lab.now) is datetime, "a Timestamp with nanoseconds warns when it becomes a datetime"
     assert repr(lab) == f"<Lab {lab.name} at {cluster.admin_url}, restate {cluster.version}" + (
@@ -177,14 +179,17 @@ def cpu_seconds(admin_url: str) -> float:
 
 @pytest.mark.parametrize("statement", [ENDLESS, SILENT])
 def test_the_stop_button_ends_the_query_on_the_server(newest_lab: Lab, newest: Cluster, statement: str) -> None:
-    """After a KeyboardInterrupt the server stops working on the query within two seconds."""
+    """After a KeyboardInterrupt the server stops working on the query."""
     threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         newest_lab.arrow(statement, max_bytes=1 << 40, progress=False)
-    time.sleep(1.5)
-    before = cpu_seconds(newest.admin_url)
-    time.sleep(1)
-    assert cpu_seconds(newest.admin_url) - before < 0.5
+
+    def share() -> float:
+        before, began = cpu_seconds(newest.admin_url), time.monotonic()
+        time.sleep(1)
+        return (cpu_seconds(newest.admin_url) - before) / (time.monotonic() - began)
+
+    wait_for(share, lambda share: share < 0.5)
     assert newest_lab.sql("SELECT 1 AS one")["one"][0] == 1
 
 
@@ -324,7 +329,7 @@ def test_a_card_of_a_lost_server_says_so() -> None:
     lab = rl.connect("http://127.0.0.1:1", check=False)
     started = time.monotonic()
     assert "not counted" in lab._repr_html_()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 9
 
 
 def test_nothing_warns(newest_lab: Lab) -> None:

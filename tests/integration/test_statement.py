@@ -187,7 +187,10 @@ def test_the_body_limit_is_the_servers(lab: Lab, cluster: Cluster) -> None:
     for more, status in ((0, 200), (1, 413)):
         body = start + "x" * (BODY_LIMIT - len(start) - 2 + more) + '"}'
         answer = httpx.post(
-            f"{cluster.admin_url.rstrip('/')}/query", content=body, headers={"content-type": "application/json"}
+            f"{cluster.admin_url.rstrip('/')}/query",
+            content=body,
+            headers={"content-type": "application/json"},
+            timeout=60,
         )
         assert answer.status_code == status
 
@@ -244,7 +247,7 @@ def test_strings_and_comments_end_where_the_server_ends_them(cluster: Cluster, t
         refused = ""
     except StatementError as error:
         refused = str(error)
-    answer = httpx.post(f"{cluster.admin_url.rstrip('/')}/query", json={"query": statement}).text
+    answer = httpx.post(f"{cluster.admin_url.rstrip('/')}/query", json={"query": statement}, timeout=60).text
     if "follows an operator" not in refused:
         assert ("has no end" in refused) == ("TokenizerError" in answer), (refused, answer)
 

@@ -44,7 +44,7 @@ async def wait(ctx: Context, number: int) -> str:
     return str(await ctx.awakeable()[1])
 
 
-@bulk.handler(inactivity_timeout=timedelta(hours=1))
+@bulk.handler(inactivity_timeout=timedelta(hours=1), abort_timeout=timedelta(seconds=6))
 async def busy(ctx: Context, seconds: float) -> str:
     """Take a step that lasts; when it is cancelled, clean up for as long."""
 

@@ -28,6 +28,8 @@ from support.relay import Fault, relay
 SQL = """SELECT id, target, target_service_key, status, created_at, journal_size FROM sys_invocation_status
 WHERE target_service_name = 'Bulk' AND status = 'scheduled' ORDER BY id"""
 RESTARTS = "SELECT restarted_from FROM sys_invocation_status WHERE restarted_from IN :ids"
+PATIENT = 60.0
+"""Seconds for what goes through a good line."""
 AT_ONCE = 3
 """Invocations that one cell acts on."""
 
@@ -49,6 +51,13 @@ class Ground:
     @property
     def lab(self) -> Lab:
         return self.bulk.lab
+
+
+def sent_to_depot(lab: Lab, handler: str, key: str) -> str | None:
+    """Send, once the ingress has heard of the services, and return the id; None before."""
+    with contextlib.suppress(rl.errors.RestateLabError):
+        return str(lab.ingress.send("Depot", handler, key=key).invocation_id)
+    return None
 
 
 @dataclass
@@ -153,7 +162,9 @@ def execute(call: Call) -> Any:
     """Restart ended invocations, which twice would show for ever; return the words of the outcome, all alike."""
     ids = [next(call.ground.ended) for _ in range(AT_ONCE)]
     with call.lab() as lab, unarmed(call.fault):
+        lab.transport.timeout = PATIENT
         made = rl.plan(lab, "restart_as_new", ids)
+        lab.transport.timeout = call.seconds
         arm(call.fault)
         outcome = made.execute(reason="a test", progress=Quiet())
     time.sleep(0.1)  # what was taken by the server shows within some milliseconds

@@ -153,7 +153,7 @@ TROUBLES: Mapping[str, Trouble] = {
     "done: no gzip": afterwards(said("200 OK", JUNK, content_encoding="gzip")),
     "done: reset": Trouble(lambda _: Fault(where=CHANGES, passes=0, end="reset"), PASSES),
     "done: cut": Trouble(lambda _: Fault(where=CHANGES, passes=30), PASSES),
-    "done: silence": Trouble(lambda _: Fault(where=CHANGES, passes=0, end="silence", times=math.inf), SILENT),
+    "done: silence": Trouble(lambda _: Fault(where=CHANGES, passes=0, end="silence", times=math.inf), 5.0),
     "unseen": Trouble(
         lambda _: Fault(where=b"/query", said=said("503 Service Unavailable"), times=math.inf, begins=CHANGES),
         STAYS,

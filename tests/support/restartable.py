@@ -64,6 +64,7 @@ def restartable(binary: Path, folder: Path) -> Iterator[Node]:
     """Give a running server; ``kill()`` ends it as a power cut does, and ``start()`` brings it back."""
     node, ingress, admin = free_ports(3)
     settings = server_settings(folder) | {
+        "RESTATE_DEFAULT_NUM_PARTITIONS": "4",
         "RESTATE_BIND_PORT": str(node),
         "RESTATE_INGRESS__BIND_PORT": str(ingress),
         "RESTATE_ADMIN__BIND_PORT": str(admin),

@@ -46,7 +46,7 @@ async def hold(ctx: ObjectContext) -> None:
 @drawer.handler()
 async def put_later(ctx: ObjectContext, values: dict[str, object]) -> None:
     """Keep the key for a while, and then set keys to JSON values."""
-    await ctx.sleep(timedelta(seconds=1.2))
+    await ctx.sleep(timedelta(seconds=4))
     for name, value in values.items():
         ctx.set(name, value)
 

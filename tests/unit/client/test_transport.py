@@ -7,6 +7,7 @@ import pickle
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -142,6 +143,8 @@ def test_a_read_outlives_what_passes_by_itself(
     "away",
     [
         httpx.ConnectError("[Errno 111] Connection refused"),
+        httpx.ReadError("[Errno 104] Connection reset by peer"),
+        httpx.RemoteProtocolError("Server disconnected without sending a response."),
         httpx.Response(502),
         json_error(500, "Datafusion error: External error: node N1:2 was shut down or removed"),
     ],
@@ -150,7 +153,10 @@ def test_a_server_that_was_just_away_is_asked_once_more(
     make: Callable[..., Transport], monkeypatch: pytest.MonkeyPatch, away: httpx.Response | Exception
 ) -> None:
     """A server that has just started answers queries with fewer rows for a moment: that answer is not taken."""
-    monkeypatch.setattr(comeback, "_SETTLES_WITHIN", 0.3)
+    moment = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: moment[0], sleep=lambda seconds: moment.append(moment.pop() + seconds))
+    for module in (comeback, transport_module):
+        monkeypatch.setattr(module, "time", clock)
     transport = make(away, httpx.Response(200, text="few"), httpx.Response(200, text="all"))
     with transport.reading("POST", "/query", is_query=True) as answer:
         assert answer.read() == b"all"
