@@ -17,6 +17,7 @@ class HeadView {
     this.inWindow = false;
     this.busySince = null;
     this.askedSince = null; // when the kernel was asked what it has not answered
+    this.drawn = {};
     this.build();
     this.listen();
     this.draw();
@@ -124,8 +125,9 @@ class HeadView {
     this.heading.textContent = get("heading");
     this.place.textContent = get("place");
     this.cost.textContent = get("cost");
+    // What the view says by itself stays until the kernel says something else.
     for (const name of ["banner", "error", "said"]) {
-      if (this[name].textContent !== get(name)) this[name].textContent = get(name);
+      if (this.drawn[name] !== get(name)) this[name].textContent = this.drawn[name] = get(name);
     }
     this.live.hidden = get("live") === null;
     this.liveBox.checked = get("live") === true;

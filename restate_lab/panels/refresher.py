@@ -80,6 +80,7 @@ class Refresher:
         self._answered = 0
         self._due: float | None = None
         self._thread: threading.Thread | None = None
+        self._last: threading.Thread | None = None  # the one that ran last, which may be just about to end
         self._ended = False
 
     def ask(self) -> None:
@@ -119,7 +120,7 @@ class Refresher:
         with self._changed:
             self._ended = True
             self._changed.notify_all()
-            thread = self._thread
+            thread = self._last
         if thread is not None and thread is not threading.current_thread():
             thread.join(_END_WITHIN)
 
@@ -133,7 +134,7 @@ class Refresher:
             return
         self._changed.notify_all()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread = self._last = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
 
     def _run(self) -> None:

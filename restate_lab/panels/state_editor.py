@@ -69,15 +69,16 @@ class StateEditor:
                 part.close()
         self.box.close()
 
-    def begin(self, state: State, name: str) -> None:
-        """Start to edit a key.
+    def begin(self, state: State, name: str, text: str | None = None) -> None:
+        """Start to edit a key, with its own text or with the one given.
 
         Raises:
             ArgumentError: it cannot be edited as text, or there is an edit that is not finished.
         """
         self.check_free()
         self.edit = begin_edit(state, name)
-        self.text.value = self._text_before = self.edit.text or ""
+        self._text_before = self.edit.text or ""
+        self.text.value = self._text_before if text is None else text
         self.reason.value = ""
         self.compare.show()
         self._enter("editing")
@@ -134,9 +135,7 @@ class StateEditor:
         """Go on with one's own text, on the state that is there now."""
         edit = self._present()
         self.cancel()
-        self.begin(self._theirs, edit.name)
-        if edit.text is not None:
-            self.text.value = edit.text
+        self.begin(self._theirs, edit.name, edit.text)
 
     def unknown(self, error: OutcomeUnknown) -> None:
         """Show that the change was taken and is not to be seen yet."""

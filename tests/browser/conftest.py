@@ -41,7 +41,12 @@ def jupyterlab(
     newest = running.get(NEWEST)
     env = notebook_environment(newest.folder, newest.admin_url, newest.ingress_url)
     options = ("--LabApp.expose_app_in_browser=True",)
-    with JupyterLab(notebooks, tmp_path_factory.mktemp("jupyterlab"), env=env, options=options) as lab:
+    folder = tmp_path_factory.mktemp("jupyterlab")
+    # By itself JupyterLab drops a completion that takes a busy kernel longer than a second.
+    completer = folder / "settings/@jupyterlab/completer-extension/manager.jupyterlab-settings"
+    completer.parent.mkdir(parents=True)
+    completer.write_text('{"providerTimeout": 30000}\n')
+    with JupyterLab(notebooks, folder, env=env, options=options) as lab:
         yield lab
 
 

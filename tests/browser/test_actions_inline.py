@@ -145,7 +145,7 @@ def test_the_keyboard_alone(page: LabPage, own: Embedded, lab: Lab, notebooks: P
     panel.field("service").focus()
     keys.type("agent")
     keys.press("Enter")
-    page.wait_for_value("len(panel.frame)", 1)
+    panel.wait("1 invocation")
     panel.grid.search.focus()
     keys.press("ArrowDown")
     keys.press("Enter")
@@ -157,12 +157,12 @@ def test_the_keyboard_alone(page: LabPage, own: Embedded, lab: Lab, notebooks: P
     _tab_to(panel, "Pause 1 invocation")
     keys.press("Space")
     panel.says("pause: 1 done.", within=panel.opened)
-    assert page.page.evaluate("() => document.activeElement.closest('.rl-panel') !== null"), "the focus is lost"
+    expect(panel.button("Close the outcome", within=panel.opened)).to_be_focused(timeout=30_000)
     panel.button("Refresh").first.click()
     _tab_to(panel, "Close the outcome")
     keys.press("Enter")
     expect(panel.button("Close the outcome", within=panel.opened)).to_be_hidden(timeout=30_000)
-    assert page.page.evaluate("() => document.activeElement.closest('.rl-panel') !== null"), "the focus is lost"
+    page.page.wait_for_function("() => document.activeElement.closest('.rl-panel') !== null")
     assert status(lab, own.roles["agent_denver"]) == "paused"
     assert page.page.locator(".jp-CodeCell").count() == cells
     assert page.value("panel.plan.outcome.attrs['reason']") == "add a cell dd by keyboard"

@@ -172,7 +172,7 @@ def _selects_with_the_mouse(page: LabPage, grid: GridOnPage) -> None:
     assert page.value("opened") == []
     grid.cell(5, "target").click()
     expect(grid.line(5)).to_have_attribute("aria-current", "true")
-    assert page.value("opened") == ["inv_0000005"]
+    page.wait_for_value("opened", ["inv_0000005"])
     assert page.value("len(grid.selected)") == 4
     grid.root.get_by_role("button", name="Clear").click()
     grid.says("chosen", "")
@@ -198,7 +198,7 @@ def _selects_with_the_keyboard(page: LabPage, grid: GridOnPage) -> None:
     for key in ("a", "b", "x", "d", "d", "ArrowDown", "Enter"):  # in a notebook they add and delete cells
         keys.press(key)
     expect(grid.line(1)).to_have_attribute("aria-current", "true")
-    assert page.value("opened[-1]") == "inv_0000001"
+    page.wait_for_value("opened[-1]", "inv_0000001")
     assert page.page.locator(".jp-CodeCell").count() == cells
     keys.press("Escape")
     grid.says("chosen", "")

@@ -113,6 +113,7 @@ def _looks(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
     panel.opened.get_by_role("tab", name="Journal").click()
     panel.button("Pause…", within=panel.opened).click()
     panel.says("pause 1 of 1 invocations", within=panel.opened)
+    expect(panel.button("Pause 1 invocation", within=panel.opened)).to_be_visible(timeout=30_000)
     assert unnamed(panel.root) == []
     page.command("application:toggle-left-area")
     for name, width in (("wide", 1500), ("narrow", 800), ("phone", 390)):

@@ -63,6 +63,7 @@ def test_clicks_wait_for_a_busy_kernel(
     panel = show(page, notebooks, "busy", newest, later)
     panel.grid.box(0).click()
     panel.says("1 selected:")
+    expect(panel.button("Cancel…")).to_be_visible()
     waits = panel.root.locator(".rl-kernel").first
     with busy(page):
         panel.button("Cancel…").click()
@@ -71,6 +72,7 @@ def test_clicks_wait_for_a_busy_kernel(
     panel.says("cancel 1 of 1 invocations")
     expect(waits).to_be_empty()
     panel.root.get_by_label("reason").fill("INC-42: not wanted")
+    expect(panel.button("Cancel 1 invocation")).to_be_enabled()
     with busy(page):
         panel.button("Kill…").click()
         panel.button("Cancel 1 invocation").click()  # in sight of the plan to cancel
@@ -79,6 +81,7 @@ def test_clicks_wait_for_a_busy_kernel(
     panel.button("Cancel…").click()
     panel.says("cancel 1 of 1 invocations")
     panel.root.get_by_label("reason").fill("INC-42: not wanted")
+    expect(panel.button("Cancel 1 invocation")).to_be_enabled()
     with busy(page):
         panel.button("Cancel 1 invocation").dblclick()
     panel.says("cancel: 1 done.")

@@ -57,13 +57,13 @@ def test_overview_and_deployments(page: LabPage, newest: Cluster, notebooks: Pat
     expect(first.get_by_text("checks in")).to_be_visible(timeout=60_000)
     assert page.value("len(overview.diagnosis.checked) > 10")
 
-    handlers.search.press_sequentially("backing")
+    handlers.search.fill("backing")
     handlers.says("count", re.compile("match$"))
     handlers.cell(0, "handler").click()
     expect(page.page.locator(".rl-panel .rl-panel")).to_have_count(1, timeout=30_000)
     below = GridOnPage(page.page, 2)
     below.wait()
-    assert page.value("list(overview.invocations.frame.id)") == [newest.roles["agent_denver"]]
+    page.wait_for_value("list(overview.invocations.frame.id)", [newest.roles["agent_denver"]])
     _pictures(page, screenshots, "overview", handlers)
 
     deployments = GridOnPage(page.page, page.page.locator(".rl-grid").count() - 1)
@@ -127,7 +127,7 @@ def _shows_values(page: LabPage, keys: GridOnPage) -> None:
     field = page.page.get_by_label("New value")
     expect(field).to_be_visible()
     assert field.input_value() == f'"{ATTACK}"'
-    page.page.get_by_role("button", name="Close").click()
+    _close(page)
 
 
 def _holds_a_long_word(page: LabPage, keys: GridOnPage, screenshots: Path) -> None:
@@ -144,7 +144,12 @@ def _holds_a_long_word(page: LabPage, keys: GridOnPage, screenshots: Path) -> No
         assert sticks_out(panel) == []
     page.page.set_viewport_size({"width": 1400, "height": 1000})
     page.page.get_by_role("button", name="Back to the text").click()
+    _close(page)
+
+
+def _close(page: LabPage) -> None:
     page.page.get_by_role("button", name="Close").click()
+    expect(page.page.get_by_label("New value")).to_be_hidden(timeout=30_000)
 
 
 def _loses_a_race(page: LabPage, drawers: rl.Lab, keys: GridOnPage, screenshots: Path) -> None:
@@ -173,6 +178,7 @@ def _sets_from_there(page: LabPage, drawers: rl.Lab) -> None:
     page.page.get_by_role("button", name="Edit from what is there now").focus()
     keys.press("Enter")
     expect(page.page.get_by_label("New value")).to_be_visible()
+    expect(page.page.get_by_label("New value")).to_have_value('{"mug": 2}')
     page.page.get_by_label("New value").focus()
     keys.press("Control+a")
     keys.type('{"mug": 10, "dd": "axb"}')  # letters that add and delete cells in a notebook

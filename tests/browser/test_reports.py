@@ -18,7 +18,7 @@ from restate_lab.demo.embedded import Embedded
 from restate_lab.demo.incident import INCIDENT
 from restate_lab.demo.run import notebook_environment
 from restate_lab.reports.notebook import notebook_report
-from support.clusters import NEWEST, Clusters
+from support.clusters import NEWEST, Cluster, Clusters
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "05_evidence_and_report.ipynb"
 WIDE, NARROW = 1280, 390
@@ -50,8 +50,8 @@ def opened(browser: Browser, path: Path, *, width: int = WIDE, scheme: str = "li
 
 
 @pytest.fixture(scope="module")
-def report(clusters: Clusters, server: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the ready report of the demo's incident."""
+def report(clusters: Clusters, newest: Cluster, server: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the ready report of the demo's incident; JupyterLab's own cluster is kept for those behind this module."""
     with rl.connect(clusters.get(NEWEST, "incident").admin_url, read_only=True) as lab:
         return rl.incident_report(lab, tmp_path_factory.mktemp("report") / "incident.html", summary="Payments fail.")
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 
 @dataclass
 class RawServer:
-    """Its address, and the requests (head and body) that came, per connection."""
+    """Its address, the requests (head and body) that came, per connection, and how many of those it has closed."""
 
     address: str
     connections: list[list[bytes]] = field(default_factory=list)
+    ended: int = 0
 
     @property
     def requests(self) -> list[bytes]:
@@ -67,7 +68,8 @@ def raw_server(talk: Talk) -> Iterator[RawServer]:
             while request := _request(connection):
                 heard.append(request)
                 if not talk(connection, len(heard) - 1):
-                    return
+                    break
+        server.ended += 1
 
     thread = threading.Thread(target=accept, daemon=True)
     thread.start()

@@ -111,7 +111,7 @@ class FakeLab(SimpleNamespace):
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeLab:
     monkeypatch.setattr(pursuit, "read_now", lambda lab, ids: dict.fromkeys(ids, Reading("running")))
     monkeypatch.setattr(pursuit, "SEEN_WITHIN", 0.0)
-    monkeypatch.setattr(pursuit, "PATIENCE", 0.3)
+    monkeypatch.setattr(pursuit, "PATIENCE", 1.0)
     settings = load_settings("http://127.0.0.1:9070")
     lab = FakeLab(features={}, settings=settings, name="127.0.0.1:9070", answer=None, sent=[])
 

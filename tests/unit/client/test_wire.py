@@ -12,6 +12,7 @@ import pytest
 
 from restate_lab.client import wire
 from restate_lab.client.wire import Wire
+from support.bench import wait_for
 from support.raw_server import RawServer, chunked, raw_server, says
 
 
@@ -38,7 +39,7 @@ def test_a_connection_left_half_way_is_closed() -> None:
 
     def talk(connection: socket.socket, number: int) -> bool:
         connection.sendall(chunked(b"x" * 10, end=False))
-        connection.settimeout(5)
+        connection.settimeout(30)
         if connection.recv(1) == b"":
             heard.set()
         return False
@@ -46,15 +47,15 @@ def test_a_connection_left_half_way_is_closed() -> None:
     with raw_server(talk) as server, client_of(server) as client:
         with client.stream("GET", "/") as response:
             assert response.status_code == 200
-        assert heard.wait(5)
+        assert heard.wait(30)
 
 
 def test_a_connection_the_server_hung_up_on_is_not_used() -> None:
     """An idle connection that the server closed is noticed before a request is risked on it."""
     with raw_server(says(chunked(b"a"), then_close=True)) as server, client_of(server) as client:
-        for _ in range(3):
+        for number in range(1, 4):
             assert client.get("/").text == "a"
-            time.sleep(0.05)
+            wait_for(lambda number=number: server.ended == number)
     assert [len(connection) for connection in server.connections] == [1, 1, 1]
 
 
@@ -131,14 +132,20 @@ def test_the_deadline_ends_a_silent_and_a_trickling_answer() -> None:
 def test_a_waiting_reader_is_ticked() -> None:
     """While nothing arrives the tick is called, so that a person sees that it waits."""
     ticks: list[float] = []
+    twice = threading.Event()
 
     def slow(connection: socket.socket, number: int) -> bool:
-        time.sleep(0.9)
+        twice.wait(30)
         connection.sendall(chunked(b"done"))
         return True
 
+    def tick() -> None:
+        ticks.append(time.monotonic())
+        if len(ticks) == 2:
+            twice.set()
+
     with raw_server(slow) as server:
-        assert get(Wire(), server, tick=lambda: ticks.append(0)).text == "done"
+        assert get(Wire(), server, tick=tick).text == "done"
     assert len(ticks) >= 2
 
 

@@ -156,7 +156,7 @@ def test_the_stop_button_stops(panel: InvocationsPanel, plans: Plans) -> None:
     form = press(panel, "resume", 3)
     form.why.value = "INC-42"
     form.confirm.click()
-    for _ in range(100):
+    for _ in range(1000):
         if form.bar.description == "1 of 3":
             break
         threading.Event().wait(0.02)
