@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
+from restate_lab.analysis.question_files import parse
 from restate_lab.analysis.questions import ask
 from restate_lab.client.statement import bind
 from restate_lab.evidence.engine import session
@@ -35,7 +37,17 @@ JOURNAL = pa.schema(
 )
 
 
-FLAGS = {"has_lock": pa.bool_(), "in_flight": pa.bool_(), "num_inbox": pa.uint64(), "retry_count": pa.uint64()}
+FLAGS = {
+    **dict.fromkeys(("has_lock", "in_flight", "queue_is_paused"), pa.bool_()),
+    **dict.fromkeys(("num_inbox", "retry_count", "retry_attempts"), pa.uint64()),
+}
+DURATIONS = tuple(
+    f"{what}_block_duration"
+    for what in (
+        "lock", "concurrency_rules", "deployment_concurrency", "invoker_concurrency", "invoker_throttling",
+        "invoker_memory", "throttling_rules",
+    )
+)  # fmt: skip
 
 
 def table(columns: str, *values: tuple[Any, ...]) -> pa.Table:
@@ -179,3 +191,40 @@ def test_a_holder_that_backs_off_does_not_wait_for_its_own_key() -> None:
     backlog = ask(source, "backlog_by_key").iloc[0]
     assert (backlog["waiting"], backlog["oldest_id"], backlog["target_service_key"]) == (1, "inv_waits", "k")
     assert set(ask(source, "overview")["status"]) == {"backing-off", "pending", "scheduled"}
+
+
+def test_what_began_while_it_was_read_does_not_wait() -> None:
+    """The scheduler's heads and the queues are read at two moments: who has begun between them is no blocked head.
+
+    Nor is an attempt a wait for a slot while its queue knows of it, and the invoker not yet or no more.
+    """
+    source: Any = Rows(
+        [invocation(f"inv_{name}", status="invoked") for name in ("began", "waits", "first")],
+        sys_scheduler=table(
+            f"id head_entry_id status num_inbox scheduled_at blocked_on blocked_on_json {' '.join(DURATIONS)}",
+            ("vq_1", "inv_began", "ready", 1, *[None] * (3 + len(DURATIONS))),
+            ("vq_2", "inv_waits", "scheduled", 1, *[None] * (3 + len(DURATIONS))),
+        ),
+        sys_vqueue_meta=table(
+            "id lock_name scope limit_key service_name queue_is_paused num_inbox",
+            *((id_, None, None, None, "Svc", False, 1) for id_ in ("vq_1", "vq_2")),
+        ),
+        sys_vqueues=table(
+            "id entry_id stage status run_at sequence_number transitioned_at",
+            ("vq_1", "inv_began", "running", "started", "1", "1", "1"),
+            ("vq_2", "inv_waits", "inbox", "backing-off", "1", "1", "1"),
+        ),
+        sys_vqueue_entry_status=table(
+            "entry_id status stage retry_attempts",
+            ("inv_began", "started", "running", 2),
+            ("inv_waits", "backing-off", "inbox", 2),
+            ("inv_first", "started", "running", 1),
+        ),
+        sys_locks=table("lock_name scope acquired_by"),
+        sys_invocation_state=table("id in_flight retry_count"),
+    )
+    heads = ask(source, "blocked_heads")
+    assert list(zip(heads["id"], heads["blocked_on"], strict=True)) == [("inv_waits", "backing-off")]
+    file = files("restate_lab.analysis").joinpath("sql", "doctor", "ready@vqueues.sql")
+    ready = source.sql(parse(file.name, file.read_text()).sql, params={"limit": 10})
+    assert list(ready["id"]) == ["inv_first"]
