@@ -103,10 +103,10 @@ EVERYDAY: Part = (
     Send("restock_tomorrow", "Inventory/lamp/restock", 20, "scheduled", delay="1day"),
     *crowd(6, lambda n: _place(f"order_{n}", 1000 + n, "tok_visa", "succeeded")),
     Send("cooling_off", "Orders/cool_off", "ord-1001", "suspended"),
-    Send("big_journal", "Account/initech/import_history", 150, "succeeded"),
     # The client tried again with another spelling of the account: same key, booked twice.
     Send("booked_twice_1", "Account/globex/debit", 9900, "succeeded", idempotency_key="transfer-2026-11-0042"),
     Send("booked_twice_2", "Account/globex-eu/debit", 9900, "succeeded", idempotency_key="transfer-2026-11-0042"),
+    Send("big_journal", "Account/initech/import_history", 150, "succeeded"),
 )
 
 STORM: Part = (

@@ -23,7 +23,7 @@ from support.fault_panels import closing, in_sight, panel_threads
 from support.fault_verbs import RESTARTS
 from support.faults import CHANGES
 from support.relay import Fault, relay
-from support.restartable import Killable, killable, wait_until_ready
+from support.restartable import Killable, killable
 
 pytestmark = pytest.mark.server
 
@@ -60,7 +60,7 @@ def _sooner(ground: Killable, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         ground.server.is_ready()
         return
     ground.server.start()
-    wait_until_ready(ground.server)
+    ground.wait_until_whole()
 
 
 def five(ground: Killable) -> tuple[Panel, ...]:
@@ -118,7 +118,7 @@ def test_panels_made_while_nobody_is_there(ground: Killable) -> None:
             assert "not read yet" in html
             assert not re.search(r"\b(0|No) (invocations|deployments)", html)
         ground.server.start()
-        wait_until_ready(ground.server)
+        ground.wait_until_whole()
         panel.refresh()
         assert (panel.error, len(panel.frame)) == ("", len(ground.later))
 
@@ -161,7 +161,7 @@ def test_nothing_is_done_by_a_click_while_nobody_is_there(ground: Killable) -> N
         assert below._read_at is None  # it did not wait for that
         assert "not read yet" in repr(below.grid)
         ground.server.start()
-        wait_until_ready(ground.server)
+        ground.wait_until_whole()
         assert below.wait()
         below.refresh()
         assert len(below.frame) == len(ground.later)
@@ -184,7 +184,7 @@ def test_a_state_is_set_once_the_server_is_back(ground: Killable) -> None:
         assert "Unreachable" in panel.error
         assert "set" not in panel._head.said
         ground.server.start()
-        wait_until_ready(ground.server)
+        ground.wait_until_whole()
         assert dict(rl.state(ground.lab, "Drawer", "first")) == {"n": 0}
         editor.set_button.click()
         assert panel._sender.wait(60)
@@ -211,7 +211,7 @@ def test_killed_while_a_panel_executes(ground: Killable, tmp_path: Path, *, come
             outcome = bar.outcome.grid.frame
             if not comes_back:
                 ground.server.start()
-            wait_until_ready(ground.server)
+            ground.wait_until_whole()
             happened = ground.lab.sql(RESTARTS, ids=chosen)["restarted_from"].tolist()
     assert fault.happened == 1
     assert sorted(outcome["id"]) == sorted(chosen)

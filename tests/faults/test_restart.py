@@ -36,7 +36,7 @@ def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[K
 @pytest.fixture(autouse=True)
 def _is_ready_again(ground: Killable) -> Iterator[None]:
     yield
-    wait_until_ready(ground.server)
+    ground.wait_until_whole()
 
 
 def test_killed_while_it_answers(ground: Killable) -> None:

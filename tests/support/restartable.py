@@ -19,6 +19,7 @@ from support.bench import wait_for
 from support.bulk import SERVICES, Bulk
 
 READY_WITHIN = 60.0
+IDS = "SELECT id FROM sys_invocation_status WHERE id IN :ids"
 
 
 @dataclass
@@ -29,6 +30,12 @@ class Killable:
     lab: Lab
     ended: tuple[str, ...]
     later: tuple[str, ...]
+
+    def wait_until_whole(self) -> None:
+        """Return when it answers, with all of its invocations."""
+        wait_until_ready(self.server)
+        ids = [*self.ended, *self.later]
+        wait_for(lambda: self.lab.arrow(IDS, ids=ids).num_rows == len(ids))
 
     def restart(self) -> None:
         self.server.kill()
