@@ -173,7 +173,8 @@ _RESTARTS = """## A server that is killed, and comes back
 
 **A server that has just come back shows less than there is**, for up to some seconds: it answers 200 with no rows, or
 with some, until its partitions have caught up with their logs. A connection that saw it away takes no answer to a query
-for three seconds. One that is made just afterwards cannot know: after a restart, ask twice before you believe that
+for three seconds. Behind a tunnel or a load balancer it sees a broken line, and does so after every line that breaks
+before an answer. One that is made just afterwards cannot know: after a restart, ask twice before you believe that
 something is gone.
 
 ## One of three nodes dies

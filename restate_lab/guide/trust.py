@@ -25,8 +25,8 @@ TRIED: dict[str, dict[str, str]] = {
             "the server killed and back within a query, a plan, an execution, a freeze, a doctor, and under open panels"
         ): (
             "broke, mended: for up to two seconds after its return a server answers with *too few rows*; who saw "
-            "it away asks again. **Still:** a connection that is made in these seconds knows nothing of it, and "
-            "the server gives no sign"
+            "it away asks again, which behind a tunnel failed at first. **Still:** a connection that is made in "
+            "these seconds knows nothing of it, and the server gives no sign"
         ),
         "one of three nodes killed within a query, a plan, a freeze, a doctor, and under an open panel": (
             "broke, mended: what nodes say meanwhile was taken for a statement that is wrong"
