@@ -60,7 +60,7 @@ class Bench:
         return wait_for(lambda: self.status(invocation_id), lambda status: status in statuses)
 
 
-def wait_for(look: Callable[[], Any], holds: Callable[[Any], bool] = bool, *, within: float = 20) -> Any:
+def wait_for(look: Callable[[], Any], holds: Callable[[Any], bool] = bool, *, within: float = 60) -> Any:
     """Return what ``look`` shows once it holds; fail with the last look otherwise."""
     deadline = time.monotonic() + within
     while not holds(seen := look()):

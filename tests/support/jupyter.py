@@ -118,8 +118,8 @@ class LabPage:
         return json.loads(ast.literal_eval(reply["data"]["text/plain"]))
 
     def wait_for_value(self, expression: str, expected: Any) -> None:
-        """Wait until the expression has this value in the kernel; after 30 s fail with the one it has."""
-        deadline = time.monotonic() + 30
+        """Wait until the expression has this value in the kernel; after a minute fail with the one it has."""
+        deadline = time.monotonic() + 60
         while (value := self.value(expression)) != expected and time.monotonic() < deadline:
             self.page.wait_for_timeout(100)
         assert value == expected
