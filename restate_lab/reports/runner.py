@@ -11,7 +11,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from restate_lab.reports.terminal import as_printed
 __all__ = ["CellFailure", "NotebookRun", "run_notebook"]
 
 READ_ONLY_VARIABLE = "RESTATE_LAB_READ_ONLY"
+_SLICE = 0.5  # seconds
+_CLEANS_UP_WITHIN = 8.0  # seconds; a kernel that does not listen is killed after five
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,11 +201,15 @@ def _in_own_loop(work: Coroutine[Any, Any, Any]) -> None:
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(asyncio.run, run())
         try:
+            while not running.done():  # in slices: a signal that another thread has taken wakes nobody
+                wait([running], _SLICE)
             running.result()
         except BaseException:
             loop, task = begun.result()
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the work itself has failed
-                loop.call_soon_threadsafe(task.cancel) if task else None
+            while not running.done():  # asyncio may lose a cancellation that comes together with what was waited for
+                with contextlib.suppress(RuntimeError):  # the loop is closed
+                    loop.call_soon_threadsafe(task.cancel) if task else None
+                wait([running], _CLEANS_UP_WITHIN)
             raise
 
 

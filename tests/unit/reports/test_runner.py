@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -13,6 +15,7 @@ import nbformat
 import psutil
 import pytest
 
+from restate_lab.reports import runner
 from restate_lab.reports.runner import run_notebook
 from support.demos import command_of
 
@@ -120,6 +123,28 @@ def test_interruption_shuts_the_kernel_down(tmp_path: Path) -> None:
     assert outputs(tmp_path / "o.ipynb")[0].text == "before\n"
     assert not (tmp_path / "ended").exists()
     assert not kernels()
+
+
+def test_a_cancellation_that_is_lost_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asyncio loses one that comes in the same moment as a message of the kernel; Ctrl-C ends the run all the same."""
+    monkeypatch.setattr(runner, "_CLEANS_UP_WITHIN", 0.1)
+    seen: list[str] = []
+
+    async def work() -> None:
+        await asyncio.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        seen.append("lost")
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    with pytest.raises(KeyboardInterrupt):
+        runner._in_own_loop(work())
+    assert seen == ["lost", "cancelled"]
 
 
 def kernels() -> list[psutil.Process]:
