@@ -17,7 +17,7 @@ class HeadView {
     this.inWindow = false;
     this.busySince = null;
     this.askedSince = null; // when the kernel was asked what it has not answered
-    this.drawn = {};
+    this.saidLast = null; // what the kernel said last
     this.build();
     this.listen();
     this.draw();
@@ -125,10 +125,11 @@ class HeadView {
     this.heading.textContent = get("heading");
     this.place.textContent = get("place");
     this.cost.textContent = get("cost");
-    // What the view says by itself stays until the kernel says something else.
-    for (const name of ["banner", "error", "said"]) {
-      if (this.drawn[name] !== get(name)) this[name].textContent = this.drawn[name] = get(name);
+    for (const name of ["banner", "error"]) {
+      if (this[name].textContent !== get(name)) this[name].textContent = get(name);
     }
+    // What the view says by itself ("Copied: …") stays until the kernel says something else.
+    if (this.saidLast !== get("said")) this.said.textContent = this.saidLast = get("said");
     this.live.hidden = get("live") === null;
     this.liveBox.checked = get("live") === true;
     this.copy.hidden = !get("code");
