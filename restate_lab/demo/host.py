@@ -35,7 +35,7 @@ def _serve(app: Any, fd: int) -> None:
     config = Config()
     config.bind = [f"fd://{fd}"]
     # A line that is closed while the server uses it is an error of whatever runs on it. By default that comes after
-    # some seconds without a request, and after a thousand requests.
+    # some seconds without a request, and after a thousand requests; and it carries no more than a hundred at a time.
     config.keep_alive_timeout = 3600
     config.keep_alive_max_requests = config.h2_max_concurrent_streams = 2**31 - 1
     never = asyncio.Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -64,12 +65,10 @@ class Node:
         address = urlsplit(self.admin_url)
         deadline = time.monotonic() + GONE_WITHIN
         while time.monotonic() < deadline:
-            try:
-                socket.create_connection((str(address.hostname), address.port or 0), timeout=1).close()
-            except ConnectionRefusedError:
-                return
-            except OSError:
-                pass
+            with socket.socket() as line:
+                line.settimeout(1)
+                if line.connect_ex((address.hostname, address.port)) == errno.ECONNREFUSED:
+                    return
             time.sleep(0.01)
 
     def is_ready(self) -> bool:

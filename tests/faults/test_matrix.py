@@ -13,12 +13,11 @@ import restate_lab as rl
 from restate_lab.actions import batch, reading
 from restate_lab.client import comeback
 from restate_lab.client.admin import state as admin_state
-from restate_lab.client.transport import Transport
 from restate_lab.guide import faults
 from restate_lab.guide.faults import EVIDENCE, FAULTS, GROUPS
 from support.fault_matrix import DAMAGES, MATRIX, cells
 from support.fault_verbs import CHANGING, SQL, VERBS, Ground, opened, outcome
-from support.faults import TROUBLES, body_of
+from support.faults import TROUBLES, body_of, reads_give_up_after
 from support.relay import relay
 
 pytestmark = pytest.mark.server
@@ -41,8 +40,7 @@ def outcomes(ground: Ground, request: pytest.FixtureRequest) -> Iterator[dict[tu
         lab.arrow(SQL, progress=False)
         arrow = body_of(bytes(line.answers[-1]))
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(AT_ONCE) as pool:
-        for read in (Transport.read, Transport.reading.__wrapped__):  # type: ignore[attr-defined]
-            patch.setitem(read.__kwdefaults__, "retry_for", 4.9)
+        reads_give_up_after(4.9, patch)
         patch.setattr(reading, "PATIENCE", 5.0)
         patch.setattr(comeback, "_SETTLES_WITHIN", 0.5)  # nobody is away, lines are
         patch.setattr(batch, "CALL_LIMIT", 2.0)

@@ -14,14 +14,13 @@ import restate_lab as rl
 from restate_lab import errors
 from restate_lab.actions import pursuit, reading
 from restate_lab.client.lab import Lab
-from restate_lab.client.transport import Transport
 from restate_lab.panels import refresher
 from restate_lab.panels.panel import Panel
 from support import state_services
 from support.bench import wait_for
 from support.fault_panels import closing, in_sight, panel_threads
 from support.fault_verbs import RESTARTS
-from support.faults import CHANGES
+from support.faults import CHANGES, reads_give_up_after
 from support.relay import Fault, relay
 from support.restartable import Killable, killable
 
@@ -50,7 +49,7 @@ def _has_state(lab: Lab) -> bool:
 @pytest.fixture(autouse=True)
 def _sooner(ground: Killable, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have reads and plans give up, and panels ask again, after seconds; the server runs when the test is over."""
-    monkeypatch.setitem(Transport.reading.__wrapped__.__kwdefaults__, "retry_for", 3.0)  # type: ignore[attr-defined]
+    reads_give_up_after(3.0, monkeypatch)
     monkeypatch.setattr(pursuit, "PATIENCE", 0.5)
     monkeypatch.setattr(reading, "PATIENCE", 0.5)
     monkeypatch.setattr(refresher, "_FIRST_RETRY", 0.3)
@@ -125,7 +124,7 @@ def test_panels_made_while_nobody_is_there(ground: Killable) -> None:
 
 def test_closing_does_not_wait_for_the_server(ground: Killable, monkeypatch: pytest.MonkeyPatch) -> None:
     """A panel that asks again and again ends at once when it is closed."""
-    monkeypatch.setitem(Transport.reading.__wrapped__.__kwdefaults__, "retry_for", 25.0)  # type: ignore[attr-defined]
+    reads_give_up_after(25.0, monkeypatch)
     panel = rl.InvocationsPanel(ground.lab, refresh=None)
     with closing(panel):
         ground.server.kill()

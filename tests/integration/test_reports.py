@@ -267,10 +267,12 @@ NOTEBOOK = (
     ("", "rl.ask(source, 'overview', service=service)"),
     ("", "from restate_lab.panels.invocations import InvocationsPanel\nInvocationsPanel(source, service=service)"),
 )
-ACTS = """
-while not (plan := rl.plan(source, 'resume', rl.ask(source, 'retry_storm_ids'))).targets:
+ACTS = (
+    "",
+    """while not (plan := rl.plan(source, 'resume', rl.ask(source, 'retry_storm_ids'))).targets:
     pass  # it is in an attempt just now
-plan.execute(reason='from a notebook')"""
+plan.execute(reason='from a notebook')""",
+)
 
 
 def notebook(folder: Path, *cells: Any) -> Path:
@@ -316,7 +318,7 @@ def test_a_notebook_as_a_report(newest: Cluster, tmp_path: Path) -> None:
 @pytest.mark.server
 def test_a_notebook_may_act_only_when_told(newest: Cluster, tmp_path: Path) -> None:
     """Without --allow-changes the first change fails, is shown and is exit code 1; with it, the audit log is in it."""
-    source = notebook(tmp_path, *NOTEBOOK[:3], ("", ACTS.strip()))
+    source = notebook(tmp_path, *NOTEBOOK[:3], ACTS)
     audit = {"RESTATE_LAB_AUDIT": str(tmp_path / "audit")}
     refused = report(newest, source, "-o", tmp_path / "refused.html", **audit)
     assert refused.exit_code == 1

@@ -23,13 +23,12 @@ import restate_lab as rl
 from restate_lab.client.lab import Lab
 from restate_lab.progress import Quiet
 from support.bulk import Bulk
+from support.faults import PASSES
 from support.relay import Fault, relay
 
 SQL = """SELECT id, target, target_service_key, status, created_at, journal_size FROM sys_invocation_status
 WHERE target_service_name = 'Bulk' AND status = 'scheduled' ORDER BY id"""
 RESTARTS = "SELECT restarted_from FROM sys_invocation_status WHERE restarted_from IN :ids"
-PATIENT = 60.0
-"""Seconds for what goes through a good line."""
 AT_ONCE = 3
 """Invocations that one cell acts on."""
 
@@ -162,7 +161,7 @@ def execute(call: Call) -> Any:
     """Restart ended invocations, which twice would show for ever; return the words of the outcome, all alike."""
     ids = [next(call.ground.ended) for _ in range(AT_ONCE)]
     with call.lab() as lab, unarmed(call.fault):
-        lab.transport.timeout = PATIENT
+        lab.transport.timeout = PASSES
         made = rl.plan(lab, "restart_as_new", ids)
         lab.transport.timeout = call.seconds
         arm(call.fault)

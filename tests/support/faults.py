@@ -12,6 +12,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import pytest
+
+from restate_lab.client.transport import Transport
 from support.relay import Fault
 
 ARROW = "application/vnd.apache.arrow.stream"
@@ -159,6 +162,12 @@ TROUBLES: Mapping[str, Trouble] = {
         STAYS,
     ),
 }
+
+
+def reads_give_up_after(seconds: float, patch: pytest.MonkeyPatch) -> None:
+    """Have reads through any line repeated for so long, where nobody says for how long."""
+    for read in (Transport.read, Transport.reading.__wrapped__):  # type: ignore[attr-defined]
+        patch.setitem(read.__kwdefaults__, "retry_for", seconds)
 
 
 def body_of(answer: bytes) -> bytes:

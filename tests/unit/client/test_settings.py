@@ -262,7 +262,7 @@ class TestDotenv:
         with pytest.raises(SettingsWarning) as caught:
             load(dotenv=dotenv, **options)
         said = str(caught.value)
-        assert f"{tmp_path}/work/.env sets RESTATE_" in said
+        assert f"{tmp_path / 'work' / '.env'} sets RESTATE_" in said
         assert f"at {options.get('cluster', 'http://127.0.0.1:9070')}." in said
         assert HIDDEN not in said
 
