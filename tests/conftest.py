@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,17 @@ hypothesis.settings.load_profile("suite")
 NO_SKIP = "RESTATE_LAB_NO_SKIP"
 NO_SERVER = 0
 STORIES_OF_FIXTURES = ("newest", "cluster", "crowded", "healthy", "second", "incident")
+
+
+def pytest_configure() -> None:
+    """Use the default signal handling, in each worker too.
+
+    A shell starts a background command of a script with SIGINT and SIGQUIT ignored. Python then installs no handler,
+    child processes inherit this, and the tests that interrupt something would wait forever.
+    """
+    for number, handler in {signal.SIGINT: signal.default_int_handler, signal.SIGQUIT: signal.SIG_DFL}.items():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

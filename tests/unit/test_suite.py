@@ -1,0 +1,64 @@
+"""The suite itself ends wherever it is started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+INTERRUPTED = (
+    "tests/unit/evidence/test_watch.py::test_the_stop_button_gives_what_was_seen",
+    "tests/unit/reports/test_runner.py::test_a_cancellation_that_is_lost_is_repeated",
+)
+ENDS_WITHIN = 240  # seconds; a run takes about ten, and hung for as long as anyone waited
+
+
+def test_interrupts_arrive_when_the_suite_is_started_in_the_background() -> None:
+    """A script's `( pytest & )` starts it with SIGINT ignored; the tests that interrupt something pass there too."""
+    in_background = '"$@" & wait $!'
+    for workers in ("0", "1"):
+        command = [sys.executable, "-m", "pytest", "-q", "-n", workers, "-p", "no:cacheprovider", *INTERRUPTED]
+        code, output = run(["sh", "-c", in_background, "sh", *command], ROOT)
+        assert code == 0, output
+
+
+def test_a_test_that_hangs_ends_as_a_failure(tmp_path: Path) -> None:
+    """The time limit of each test, 300 seconds here, ends a test that waits forever, and the next test runs."""
+    (tmp_path / "test_hangs.py").write_text(
+        "import threading\ndef test_hangs():\n    threading.Event().wait()\ndef test_next():\n    pass\n",
+        "utf-8",
+    )
+    options = ["-q", "-n", "0", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"), "-o", "timeout=1"]
+    _, output = run([sys.executable, "-m", "pytest", *options, "--rootdir", str(tmp_path), str(tmp_path)], tmp_path)
+    assert "1 failed, 1 passed" in output
+    assert "Timeout (>1.0s)" in output
+
+
+def test_every_test_has_a_time_limit(request: pytest.FixtureRequest) -> None:
+    """The limit is set for the whole suite, in seconds."""
+    assert float(request.config.getini("timeout")) == 300
+
+
+def run(command: list[str], folder: Path) -> tuple[int, str]:
+    """Run a command without what this run's own workers were told; return its exit code and its output.
+
+    Whatever it started ends with it, also when it hangs.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        output, _ = process.communicate(timeout=ENDS_WITHIN)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return process.returncode, output
