@@ -1,0 +1,115 @@
+"""Names of steps as patterns: data in a name is replaced, and different steps stay different."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+
+import pytest
+from hypothesis import given, strategies as st
+
+from restate_lab.analysis.step_patterns import step_patterns, without_data
+
+CITIES = ("Denver", "Paris", "New York", "New Orleans", "Zürich", "東京")
+WORDS = st.sampled_from(["get", "weather", "card", "Denver", "Paris", "42", "x7", "prüfe", "東京", "“a b”", "a@b.de"])
+NAMES = st.lists(WORDS, min_size=0, max_size=4).map(" ".join)
+
+
+def groups(names: list[str]) -> set[frozenset[str]]:
+    found: dict[str, set[str]] = defaultdict(set)
+    for name, pattern in step_patterns(names).items():
+        found[pattern].add(name)
+    return {frozenset(each) for each in found.values()}
+
+
+@pytest.mark.parametrize(
+    ("template", "pattern"),
+    [
+        ("get weather {}", "get weather …"),
+        ("get_weather({})", "get_weather(…)"),
+        ("fetch {} forecast", "fetch … forecast"),
+        ("weather {}", "weather …"),
+        ("{} weather", "… weather"),
+        ("{}: weather report", "…: weather report"),
+        ("Wetter für {} abrufen", "Wetter für … abrufen"),
+        ("天気を取得 {}", "天気を取得 …"),
+        ("погода в городе {}", "погода в городе …"),
+    ],
+)
+def test_data_at_any_place_is_one_pattern(template: str, pattern: str) -> None:
+    """Words with many values become "…", whatever the language and the separators."""
+    assert set(step_patterns(template.format(city) for city in CITIES).values()) == {pattern}
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("charge order 17", "charge order #"),
+        ("charge order 503", "charge order #"),
+        ("charge order-17 of 2026-11-25", "charge order-# of #"),
+        ("notify bob@example.com", "notify #"),
+        ('search "two words"', "search #"),
+        ("load f47ac10b-58cc-4372-a567-0e02b2c3d479", "load #"),
+        ("call inv_1aBcDeFgHiJkLmNoPqRsTuVwXyZ012345", "call #"),
+        ("GET https://svc/users/7", "GET #"),
+        ("retry 2026-11-25T03:00:00.5Z now", "retry # now"),
+        ("upload to s3", "upload to s3"),
+        ("it's not the user's", "it's not the user's"),
+        ("LLM call", "LLM call"),
+        ("", ""),
+    ],
+)
+def test_what_always_varies_is_masked_in_a_single_name(name: str, pattern: str) -> None:
+    """Numbers, ids, dates, addresses and quoted text vary; digits that belong to a word do not."""
+    assert step_patterns([name]) == {name: pattern}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("charge card", "send email"),
+        ("reserve seat", "reserve room"),
+        ("send email", "send letter", "send push", "send fax"),
+        ("call LLM", "store session", "compaction LLM call"),
+        ("step1", "step2", "upload to s3", "upload to s4"),
+        ("get weather", "get user", "book flight", "pay"),
+    ],
+)
+def test_different_steps_stay_apart(names: tuple[str, ...]) -> None:
+    """Names whose words differ are different steps, and are their own patterns."""
+    assert step_patterns(names) == {name: name for name in names}
+
+
+def test_patterns_of_one_handler_do_not_swallow_each_other() -> None:
+    """Several templates and fixed steps that share a first word keep a pattern each."""
+    names = [f"get {what} {city}" for what in ("weather", "forecast") for city in CITIES]
+    fixed = ["get user", "get weather", "book flight"]
+    found = step_patterns([*names, *fixed])
+    assert set(found.values()) == {"get weather …", "get forecast …", *fixed}
+    parts = step_patterns([*(f"fetch {city} forecast" for city in CITIES), "fetch invoice pdf"])
+    assert set(parts.values()) == {"fetch … forecast", "fetch invoice pdf"}
+
+
+@given(st.lists(NAMES, max_size=30), st.randoms(use_true_random=False))
+def test_order_and_frequency_do_not_matter(names: list[str], chance: random.Random) -> None:
+    """Every name is in exactly one group; a permutation or a further invocation of a name changes no group."""
+    once = groups(names)
+    assert sorted(name for group in once for name in group) == sorted(set(names))
+    mixed = [*names, *names[:7]]
+    chance.shuffle(mixed)
+    assert groups(mixed) == once
+    assert step_patterns(mixed) == step_patterns(names)
+
+
+@pytest.mark.parametrize("text", ["a", '"', "“", "'", "a.", "@", "-", "1", "a ", "#", "1-", "…"])
+def test_hostile_names_take_no_longer_than_others(text: str) -> None:
+    """Names of 20,000 equal characters are read at once: their length is bounded, and so is each expression."""
+    found = step_patterns([text * 20_000, *(f"{text * 20_000}{number}" for number in range(300))])
+    assert len(found) == 301
+
+
+def test_messages_lose_the_data_of_their_step() -> None:
+    """The city of a step's name is replaced in the message, too, but not within a word."""
+    assert without_data("no station in Denver", "get weather Denver", "get weather …") == "no station in …"
+    assert without_data("Denverton, Denver", "get weather Denver", "get weather …") == "Denverton, …"
+    assert without_data("no card", "charge card", "charge card") == "no card"
