@@ -10,7 +10,7 @@ import difflib
 import re
 import time
 import warnings
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +19,7 @@ import pandas as pd
 
 from restate_lab.analysis.question_files import Question, Variant, names, read
 from restate_lab.analysis.question_values import check_names, shown, values_for
+from restate_lab.analysis.retry_patterns import CANDIDATES, by_pattern
 from restate_lab.analysis.times import moment
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from restate_lab.progress import say
@@ -27,6 +28,8 @@ from restate_lab.source import Source, check_tried
 __all__ = ["answer", "ask", "named", "questions"]
 
 EVERYTHING = 2**62  # rows; LIMIT NULL makes the server refuse a statement that orders in a subquery
+SUMMED_UP: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {"retry_storm": by_pattern}
+"""Questions whose rows are summed up after reading, by a rule that SQL cannot express."""
 NOBODY = "inv_1" + "0" * 33  # well-formed, and no invocation's: IN () is not SQL
 
 
@@ -73,9 +76,8 @@ def answer(source: Source, name: str, /, *, timeout: float | None = None, **para
     if variant.cost == "heavy":
         say(f"{name} is a heavy question: it reads {variant.reads}.")
     asked_at, started = datetime.now(UTC), time.monotonic()
-    frame = source.sql(variant.sql, params=_one_row_more(values), timeout=timeout)
+    frame, truncated = _read(source, variant, values, name=name, timeout=timeout)
     seconds = time.monotonic() - started
-    frame, truncated = _cut(frame, values.get("limit"), name)
     attrs: dict[Hashable | None, Any] = {
         "question": name,
         "variant": variant.file,
@@ -100,6 +102,21 @@ def questions() -> pd.DataFrame:
     scan or heavy, the dearest variant's), ``variants`` (in the order in which they are tried), ``needs``.
     """
     return pd.DataFrame([_listed(named(name)) for name in names()])
+
+
+def _read(
+    source: Source, variant: Variant, values: Mapping[str, Any], *, name: str, timeout: float | None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the rows up to the limit, and what was cut; a limit counts rows after they were summed up."""
+    summed_up = SUMMED_UP.get(name)
+    if summed_up is None:
+        frame = source.sql(variant.sql, params=_one_row_more(values), timeout=timeout)
+        return _cut(frame, values.get("limit"), name)
+    frame = source.sql(variant.sql, params={**values, "limit": CANDIDATES + 1}, timeout=timeout)
+    frame, unread = _cut(frame, CANDIDATES, name)
+    frame, truncated = _cut(summed_up(frame), values["limit"], name)
+    said = f"{name} sums up {CANDIDATES:,} rows at most, and there are more; ask for one service=."
+    return frame, {"limit": CANDIDATES, "message": said} if unread else truncated
 
 
 def _with_ids(

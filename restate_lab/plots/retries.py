@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from restate_lab.analysis.retry_patterns import by_pattern
 from restate_lab.plots.bars import MOST, Bar, draw_bars, height_for
 from restate_lab.plots.given import Reads, numbers, zone
 from restate_lab.plots.style import Canvas, canvas, look
@@ -28,7 +29,8 @@ _READS = Reads(
 def plot_retries(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw how many invocations are being tried again, one bar per step and kind of failure, most first.
 
-    Behind each bar stand all attempts together, the most of one invocation, and when the next one is due.
+    Behind each bar stand all attempts together, the most of one invocation, and when the next one is due. Steps whose
+    names differ only in data ("get weather Denver", "get weather Paris") have one bar.
 
     ``frame`` is the answer to ``rl.ask(lab, "retry_storm")``. Reads ``target_service_name, target_handler_name,
     error_code, step, message, n, attempts, worst, next_retry_at``. Beyond 30 kinds the rest is one bar, "others".
@@ -41,7 +43,9 @@ def plot_retries(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
     rows = rows.assign(
         **{name: numbers(rows, name) for name in ("n", "attempts", "worst")},
         next_retry_at=pd.to_datetime(rows["next_retry_at"], utc=True),
-    ).sort_values(["n", "attempts"], ascending=False, kind="stable")
+    )
+    rows = rows if "steps" in rows else by_pattern(rows)
+    rows = rows.sort_values(["n", "attempts"], ascending=False, kind="stable")
     shown = canvas(ax, height=height_for(min(len(rows), MOST + 1), lines=2))
     if rows.empty:
         shown.title("Retries by step", rows.attrs, where)
@@ -62,7 +66,8 @@ def plot_retries(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
 def _bar(shown: Canvas, row: dict[Any, Any], tz: tzinfo, now: datetime | None) -> Bar:
     text = shown.text
     where = f"{text(row['target_service_name'], 24)}/{text(row['target_handler_name'], 24)}"
-    step = [f"step “{text(row['step'], 28)}”"] if pd.notna(row["step"]) else []
+    steps = f"{row['steps']:,} steps" if row.get("steps", 1) > 1 else "step"
+    step = [f"{steps} “{text(row['step'], 28)}”"] if pd.notna(row["step"]) else []
     code = [f"[{text(row['error_code'], 12)}]"] if pd.notna(row["error_code"]) else []
     note = _note(row["n"], row["attempts"], row["worst"])
     if pd.notna(row["next_retry_at"]):

@@ -6,6 +6,9 @@
 -- :limit = 1000 (number) this many rows at most
 --
 -- message is the first line, with ids and numbers as #; those of three digits and within words stay, as most are codes.
+-- step is a name, or a pattern where several steps fail in the same way: this statement replaces ids and numbers
+-- ("charge order #"); ask then replaces words that vary ("get weather …") and sums up the rows of each pattern.
+-- steps counts the names; example_step is one of them.
 WITH failing AS (
   SELECT s.target_service_name, s.target_handler_name, r.last_failure_error_code AS error_code,
     r.last_failure_related_command_name AS step,
@@ -13,17 +16,20 @@ WITH failing AS (
     r.id, r.retry_count, r.next_retry_at, s.created_at
   FROM sys_invocation_state r
   JOIN sys_invocation_status s ON s.id = r.id
-  WHERE r.retry_count > 1 AND s.status = 'invoked' AND (:service IS NULL OR s.target_service_name = :service)),
+  WHERE (r.retry_count > 1 OR r.next_retry_at IS NOT NULL) AND s.status = 'invoked'
+    AND (:service IS NULL OR s.target_service_name = :service)),
 told AS (
   SELECT *, substr(regexp_replace(line,
     '\b(inv|dp|sign|prom)_1[0-9A-Za-z]{20,}|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9a-fA-F]{8,}'
-      || '|\b[0-9]+\.[0-9.]+|\b[0-9]{4,}\b|\b[0-9]{1,2}\b', '#', 'g'), 1, 200) AS message
+      || '|\b[0-9]+\.[0-9.]+|\b[0-9]{4,}\b|\b[0-9]{1,2}\b', '#', 'g'), 1, 200) AS message,
+    regexp_replace(regexp_replace(step, '\b(inv|dp|sign|prom)_1[0-9A-Za-z]{20,}|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}',
+      '#', 'g'), '(^|[^0-9A-Za-z])[0-9]+', '\1#', 'g') AS pattern
   FROM failing)
 SELECT
   target_service_name,
   target_handler_name,
   error_code,
-  step,
+  CASE WHEN count(DISTINCT step) > 1 THEN pattern ELSE min(step) END AS step,
   message,
   count(*) AS n,
   sum(retry_count) AS attempts,
@@ -31,8 +37,10 @@ SELECT
   min(next_retry_at) AS next_retry_at,
   min(created_at) AS oldest_created_at,
   min(id) AS example_id,
-  min(line) AS example_message
+  min(line) AS example_message,
+  count(DISTINCT step) AS steps,
+  min(step) AS example_step
 FROM told
-GROUP BY 1, 2, 3, 4, 5
+GROUP BY target_service_name, target_handler_name, error_code, pattern, message
 ORDER BY n DESC, attempts DESC, 1, 2, 3, 4, 5
 LIMIT :limit

@@ -6,6 +6,9 @@
 -- :limit = 1000 (number) this many rows at most
 --
 -- message is the first line, with ids and numbers as #; those of three digits and within words stay, as most are codes.
+-- step is a name, or a pattern where several steps fail in the same way: this statement replaces ids and numbers
+-- ("charge order #"); ask then replaces words that vary ("get weather …") and sums up the rows of each pattern.
+-- steps counts the names; example_step is one of them.
 -- Short back-offs stand in sys_invocation_state, long ones in the vqueues alone; the reason of both is the last event.
 WITH retrying AS (
   SELECT coalesce(e.entry_id, r.id) AS id,
@@ -14,7 +17,7 @@ WITH retrying AS (
   FROM (
     SELECT id, retry_count, next_retry_at
     FROM sys_invocation_state
-    WHERE retry_count > 1) r
+    WHERE retry_count > 1 OR next_retry_at IS NOT NULL) r
   FULL JOIN (
     SELECT entry_id, CAST(retry_attempts AS BIGINT UNSIGNED) AS retry_attempts,
       CASE WHEN stage = 'inbox' THEN next_at END AS next_at
@@ -39,13 +42,15 @@ read AS (
 told AS (
   SELECT *, substr(regexp_replace(line,
     '\b(inv|dp|sign|prom)_1[0-9A-Za-z]{20,}|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9a-fA-F]{8,}'
-      || '|\b[0-9]+\.[0-9.]+|\b[0-9]{4,}\b|\b[0-9]{1,2}\b', '#', 'g'), 1, 200) AS message
+      || '|\b[0-9]+\.[0-9.]+|\b[0-9]{4,}\b|\b[0-9]{1,2}\b', '#', 'g'), 1, 200) AS message,
+    regexp_replace(regexp_replace(step, '\b(inv|dp|sign|prom)_1[0-9A-Za-z]{20,}|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}',
+      '#', 'g'), '(^|[^0-9A-Za-z])[0-9]+', '\1#', 'g') AS pattern
   FROM read)
 SELECT
   target_service_name,
   target_handler_name,
   error_code,
-  step,
+  CASE WHEN count(DISTINCT step) > 1 THEN pattern ELSE min(step) END AS step,
   message,
   count(*) AS n,
   sum(retry_count) AS attempts,
@@ -53,8 +58,10 @@ SELECT
   min(next_retry_at) AS next_retry_at,
   min(created_at) AS oldest_created_at,
   min(id) AS example_id,
-  min(line) AS example_message
+  min(line) AS example_message,
+  count(DISTINCT step) AS steps,
+  min(step) AS example_step
 FROM told
-GROUP BY 1, 2, 3, 4, 5
+GROUP BY target_service_name, target_handler_name, error_code, pattern, message
 ORDER BY n DESC, attempts DESC, 1, 2, 3, 4, 5
 LIMIT :limit

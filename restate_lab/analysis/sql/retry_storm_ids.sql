@@ -26,7 +26,7 @@ SELECT
   s.invoked_by_id
 FROM sys_invocation_state r
 JOIN sys_invocation_status s ON s.id = r.id
-WHERE r.retry_count > 1 AND s.status = 'invoked'
+WHERE (r.retry_count > 1 OR r.next_retry_at IS NOT NULL) AND s.status = 'invoked'
   AND (:service IS NULL OR s.target_service_name = :service)
   AND (:handler IS NULL OR s.target_handler_name = :handler)
   AND (:error_code IS NULL OR r.last_failure_error_code = :error_code)

@@ -18,7 +18,7 @@ WITH retrying AS (
   FROM (
     SELECT id, retry_count, next_retry_at, last_attempt_deployment_id
     FROM sys_invocation_state
-    WHERE retry_count > 1) r
+    WHERE retry_count > 1 OR next_retry_at IS NOT NULL) r
   FULL JOIN (
     SELECT entry_id, CAST(retry_attempts AS BIGINT UNSIGNED) AS retry_attempts,
       CASE WHEN stage = 'inbox' THEN next_at END AS next_at, deployment
