@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
+
+import pandas as pd
 
 from restate_lab.analysis.checks.finding import IDS, Finding, Severity, Victims
 from restate_lab.analysis.checks.look import MOST, Look, Row, moment
 from restate_lab.analysis.checks.messages import said
 from restate_lab.analysis.checks.retriers import Reason, Retrier, reason_of
+from restate_lab.analysis.checks.steps import StepGroup, by_step
 from restate_lab.analysis.checks.words import (
     asking,
     call,
@@ -23,6 +26,7 @@ from restate_lab.analysis.checks.words import (
     quoted,
 )
 from restate_lab.analysis.wait_rows import given
+from restate_lab.analysis.wait_words import age
 
 __all__ = ["groups", "journal_mismatches", "removed_deployments", "retry_storms", "unreachable_deployments"]
 
@@ -31,15 +35,17 @@ _T = TypeVar("_T")
 
 
 def retry_storms(look: Look) -> list[Finding]:
-    """Find handlers whose attempts fail at the same step with the same code."""
-    found = groups(_failing(look, Reason.HANDLER), lambda each: (each.service, each.handler, each.code, each.step))
-    return [_storm(look, members, _in_all(look, members)) for members in found]
+    """Find handlers whose attempts fail with the same code, by the pattern of the step that fails."""
+    found = by_step(
+        _failing(look, Reason.HANDLER), lambda each: (each.service, each.handler, each.code), lambda each: each.step
+    )
+    return [_storm(look, group, _in_all(look, group)) for group in found if not _is_first_failure(look, group.members)]
 
 
 def unreachable_deployments(look: Look) -> list[Finding]:
     """Find deployments that do not answer those who are tried there."""
     found = groups(_failing(look, Reason.UNREACHABLE), lambda each: _deployment(look, each) or each.service)
-    return [_unreachable(look, members) for members in found]
+    return [_unreachable(look, members) for members in found if not _is_first_failure(look, members)]
 
 
 def journal_mismatches(look: Look) -> list[Finding]:
@@ -74,17 +80,17 @@ def _failing(look: Look, reason: Reason) -> list[Retrier]:
     return [each for each in look.retriers if reason_of(each.code, is_deployed=is_deployed(each)) is reason]
 
 
-def _storm(look: Look, members: Sequence[Retrier], count: int) -> Finding:
+def _storm(look: Look, group: StepGroup[Retrier], count: int) -> Finding:
+    members = group.members
     first, ids = members[0], [each.id for each in members]
-    victims, since = look.behind(ids), _since(members)
-    step = f" the step “{cut(first.step, 40)}”" if first.step else ""
+    victims, step = look.behind(ids), group.words()
     what = (
-        f"{counted(count, 'invocation')} of {first.target} {one_or_more(count, 'retries', 'retry')}{step}, "
-        f"up to {_worst(members):,} attempts: [{first.code or 'no code'}] {said(each.message for each in members)}"
-        f"{_and(victims)}"
+        f"{counted(count, 'invocation')} of {first.target} {one_or_more(count, 'retries', 'retry')}"
+        f"{f' {step}' if step else ''}, {_attempts(look, members, count)}: [{first.code or 'no code'}] "
+        f"{said(group.messages(lambda each: each.message))}{_and(victims)}"
     )
     asked = asking(
-        "retry_storm_ids", service=first.service, handler=first.handler, error_code=first.code, step=first.step
+        "retry_storm_ids", service=first.service, handler=first.handler, error_code=first.code, step=group.only_step
     )
     return Finding(
         severity=_severity(look, members, victims),
@@ -93,24 +99,26 @@ def _storm(look: Look, members: Sequence[Retrier], count: int) -> Finding:
         count=count,
         ids=tuple(ids[:IDS]),
         victims=victims,
-        since=since,
+        since=_since(members),
         why=asked,
         next_step=call("rl.why", "lab", quoted(first.id)),
     )
 
 
-def _in_all(look: Look, members: Sequence[Retrier]) -> int:
-    """Return how many there are, also where not all of them were read."""
+def _in_all(look: Look, group: StepGroup[Retrier]) -> int:
+    """Return how many invocations a group has, also where not all of them were read one by one."""
     if len(look.retriers) < MOST:
-        return len(members)
-    first = members[0]
-    rows = look.ask("retry_storm", service=first.service, limit=None)
-    wanted = (first.handler, first.code, first.step)
-    return sum(
+        return len(group.members)
+    first, labels = group.members[0], set(group.labels)
+    is_whole = len(labels) > 1
+    counts = [
         int(row["n"])
-        for row in rows
-        if (row["target_handler_name"], given(row["error_code"]), given(row["step"]) or None) == wanted
-    )
+        for row in look.storm
+        if (row["target_service_name"], row["target_handler_name"]) == (first.service, first.handler)
+        and given(row["error_code"]) == first.code
+        and (is_whole or (given(row["step"]) or None) in labels)
+    ]
+    return max(sum(counts), len(group.members))
 
 
 def _unreachable(look: Look, members: Sequence[Retrier]) -> Finding:
@@ -120,8 +128,9 @@ def _unreachable(look: Look, members: Sequence[Retrier]) -> Finding:
     handlers = listed(each.target for each in members)
     where = f"{known.endpoint} ({known.id})" if known else deployment or members[0].service
     what = (
-        f"{where} does not answer {counted(len(members), 'invocation')} of {handlers}, up to {_worst(members):,} "
-        f"attempts: [{members[0].code}] {said(each.message for each in members)}{_and(victims)}"
+        f"{where} does not answer {counted(len(members), 'invocation')} of {handlers}, "
+        f"{_attempts(look, members, len(members))}: [{members[0].code}] {said(each.message for each in members)}"
+        f"{_and(victims)}"
     )
     is_latest = known is None or bool(known.latest_of)
     move = call("rl.move_to", "lab", ids_code(ids))
@@ -197,12 +206,37 @@ def _removed(look: Look, rows: Sequence[Row]) -> Finding:
 def _severity(look: Look, members: Sequence[Retrier], victims: Victims) -> Severity:
     limits = look.thresholds
     failing_for = look.age(_since(members))
-    if _worst(members) < limits.attempts or failing_for < limits.failing_for:
+    is_new = _worst(members) < limits.attempts or failing_for < limits.failing_for
+    if is_new and not _waits_long(look, members):
         return Severity.NOTE
     if len(members) >= limits.storm or victims:
         return Severity.CRITICAL
     unanswered = reason_of(members[0].code, is_deployed=True) is Reason.UNREACHABLE
     return Severity.CRITICAL if unanswered and failing_for >= limits.waiting else Severity.WARNING
+
+
+def _is_first_failure(look: Look, members: Sequence[Retrier]) -> bool:
+    """Tell whether each of them failed once, a moment ago, and is about to be tried again."""
+    is_young = look.age(_since(members)) < look.thresholds.waiting
+    return _worst(members) <= 1 and is_young and not _waits_long(look, members)
+
+
+def _waits_long(look: Look, members: Iterable[Retrier]) -> bool:
+    return _wait(look, members) >= look.thresholds.next_attempt
+
+
+def _attempts(look: Look, members: Sequence[Retrier], count: int) -> str:
+    """Return how many attempts failed, and how long the next one is away where that is long."""
+    attempts = f"up to {counted(_worst(members), 'attempt')}"
+    if not _waits_long(look, members):
+        return attempts
+    wait = age(pd.Timestamp(look.clock), look.clock + _wait(look, members))
+    return f"{attempts}, and {one_or_more(count, 'waits', 'wait')} up to {wait} for the next attempt"
+
+
+def _wait(look: Look, members: Iterable[Retrier]) -> timedelta:
+    """Return the longest time until a next attempt, also where ``now`` looks ahead; zero where all are running."""
+    return max((each.next_at - look.clock for each in members if each.next_at), default=timedelta(0))
 
 
 def _worst(members: Iterable[Retrier]) -> int:

@@ -181,6 +181,11 @@ class Look:
         return tuple(retrier(row, moved.get(row["id"])) for row in rows)
 
     @functools.cached_property
+    def storm(self) -> list[Row]:
+        """Return the rows of ``retry_storm``: how many invocations are tried again, by handler, code and step."""
+        return self.ask("retry_storm", limit=None)
+
+    @functools.cached_property
     def waits(self) -> Waits | None:
         """Return who waits for whom; None where nobody is suspended or pending."""
         if not self.census.open("suspended", "inboxed"):

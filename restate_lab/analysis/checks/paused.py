@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from restate_lab.analysis.checks.failing import groups
 from restate_lab.analysis.checks.finding import IDS, Finding, Severity
 from restate_lab.analysis.checks.look import Look, Row, moment
 from restate_lab.analysis.checks.messages import normalised, said
-from restate_lab.analysis.checks.words import asking, call, counted, cut, first_of, ids_code, one_or_more, quoted
+from restate_lab.analysis.checks.steps import StepGroup, by_step
+from restate_lab.analysis.checks.words import asking, call, counted, first_of, ids_code, one_or_more, quoted
 from restate_lab.analysis.wait_rows import given
 
 __all__ = ["paused"]
@@ -22,13 +21,19 @@ def paused(look: Look) -> list[Finding]:
     if not count:
         return []
     rows = [row for row in look.paused() if _is_deployed(look, row)]
-    return [_paused(look, members) for alike in groups(rows, _kind) for members in _by_message(alike)]
+    found = by_step(rows, _kind, lambda row: given(row["step"]))
+    return [_paused(look, alike) for group in found for alike in _by_message(group)]
 
 
-def _by_message(rows: Sequence[Row]) -> list[list[Row]]:
+def _by_message(group: StepGroup[Row]) -> list[StepGroup[Row]]:
     """Tell kinds of messages apart, as each may need something else; many kinds are one storm in many words."""
-    kinds = groups(rows, lambda row: normalised(given(row["message"]) or ""))
-    return kinds if len(kinds) <= _KINDS else [list(rows)]
+    messages = [normalised(each) for each in group.messages(_message)]
+    kinds = groups(range(len(messages)), lambda at: messages[at])
+    return [group.of(each) for each in kinds] if len(kinds) <= _KINDS else [group]
+
+
+def _message(row: Row) -> str:
+    return given(row["message"]) or ""
 
 
 def _kind(row: Row) -> tuple[object, ...]:
@@ -36,7 +41,6 @@ def _kind(row: Row) -> tuple[object, ...]:
         row["target_service_name"],
         row["target_handler_name"],
         given(row["error_code"]),
-        given(row["step"]),
         given(row["message"]) is None,
     )
 
@@ -45,14 +49,15 @@ def _is_deployed(look: Look, row: Row) -> bool:
     return given(row["deployment_id"]) is None or row["deployment_id"] in look.deployments
 
 
-def _paused(look: Look, rows: Sequence[Row]) -> Finding:
+def _paused(look: Look, group: StepGroup[Row]) -> Finding:
+    rows = group.members
     first, ids = rows[0], [row["id"] for row in rows]
     count, victims = len(rows), look.behind(ids)
     handler = f"{first['target_service_name']}/{first['target_handler_name']}"
-    message, code, step = given(first["message"]), given(first["error_code"]), given(first["step"])
-    at = f" in the step “{cut(step, 40)}”" if step else ""
+    message, code, step = given(first["message"]), given(first["error_code"]), group.words()
+    at = f" in {step}" if step else ""
     # Without vqueues the event is the same whether the policy gave up or somebody paused it between two attempts.
-    why = f"after failing{at}: [{code or 'no code'}] {said(row['message'] for row in rows)}" if message else "by hand"
+    why = f"after failing{at}: [{code or 'no code'}] {said(group.messages(_message))}" if message else "by hand"
     more = f"; {victims.count:,} {one_or_more(victims.count, 'waits', 'wait')} behind" if victims else ""
     frame = asking("paused", service=first["target_service_name"])
     return Finding(

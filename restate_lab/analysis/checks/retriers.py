@@ -35,7 +35,7 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Retrier:
-    """One invocation that is being tried again; ``since`` is when it last went on."""
+    """One invocation that is being tried again; ``since`` is when it last went on, ``next_at`` its next attempt."""
 
     id: str
     service: str
@@ -46,6 +46,7 @@ class Retrier:
     message: str
     deployment: str | None
     since: datetime | None
+    next_at: datetime | None
 
     @property
     def target(self) -> str:
@@ -55,7 +56,7 @@ class Retrier:
 
 def retrier(row: Mapping[Any, Any], moved_at: datetime | None) -> Retrier:
     """Return the retrier of a row of ``retry_storm_ids``."""
-    created = given(row["created_at"])
+    created, next_at = given(row["created_at"]), given(row["next_retry_at"])
     return Retrier(
         id=row["id"],
         service=row["target_service_name"],
@@ -66,6 +67,7 @@ def retrier(row: Mapping[Any, Any], moved_at: datetime | None) -> Retrier:
         message=given(row["message"]) or "",
         deployment=given(row["deployment_id"]),
         since=moved_at or (pd.Timestamp(created).to_pydatetime() if created is not None else None),
+        next_at=pd.Timestamp(next_at).to_pydatetime(warn=False) if next_at is not None else None,
     )
 
 

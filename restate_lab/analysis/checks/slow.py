@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from restate_lab.analysis.checks.census import Ended
 from restate_lab.analysis.checks.finding import IDS, Finding, Severity
-from restate_lab.analysis.checks.look import Look, moment
-from restate_lab.analysis.checks.words import asking, call, counted, cut, quoted
+from restate_lab.analysis.checks.look import Look, Row, moment
+from restate_lab.analysis.checks.steps import by_step
+from restate_lab.analysis.checks.words import asking, call, counted, quoted
 from restate_lab.analysis.records import records
+from restate_lab.analysis.wait_rows import given
 
 __all__ = ["slow_handlers"]
 
@@ -30,13 +34,14 @@ def _in_own_steps(look: Look, handler: tuple[str, str], ended: Ended, usual: flo
     took = sum((row["completed_at"] - row["running_at"]).total_seconds() * 1000 for row in examples)
     if not steps or sum(int(row["ms"]) for row in steps) < _MOSTLY * took:
         return []
-    share = min(1.0, int(steps[0]["ms"]) / took)
+    step, ms = _slowest(steps)
+    share = min(1.0, ms / took)
     count, ids = len(frame), tuple(frame["id"])[:IDS]
     return [
         Finding(
             severity=Severity.WARNING,
             what=f"{service}/{name} takes {(ended.median_ms or 0.0) / 1000:,.1f} s (median of {ended.succeeded:,}), "
-            f"{share:.0%} of it in the step “{cut(steps[0]['name'] or 'without a name', 40)}”; other handlers take "
+            f"{share:.0%} of it in {step}; other handlers take "
             f"{usual / 1000:,.2f} s; {counted(count, 'invocation')} took more than {slow_ms / 1000:g} s",
             where=f"{service}/{name}",
             count=count,
@@ -46,3 +51,11 @@ def _in_own_steps(look: Look, handler: tuple[str, str], ended: Ended, usual: flo
             next_step=call("rl.journal", "lab", quoted(ids[0])),
         )
     ]
+
+
+def _slowest(steps: Sequence[Row]) -> tuple[str, int]:
+    """Return the steps of one pattern that took most of the time, in words, with their milliseconds."""
+    found = by_step(steps, lambda _: None, lambda row: given(row["name"]), most=None)
+    totals = [(group.words(), sum(int(row["ms"]) for row in group.members)) for group in found]
+    words, ms = max(totals, key=lambda pair: pair[1])
+    return words or "the step without a name", ms

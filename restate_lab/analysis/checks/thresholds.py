@@ -21,6 +21,9 @@ class Thresholds:
     # A connection that is lost for a moment costs two or three attempts within seconds, and mends itself.
     attempts: int = 3
     failing_for: timedelta = timedelta(seconds=5)
+    # Back-offs of Restate's own policy end at one minute. An invocation that is tried again later than in ten has a
+    # policy of its own and is stuck until then, however seldom it has failed.
+    next_attempt: timedelta = timedelta(minutes=10)
     # So many at the same step are not bad luck of one of them.
     storm: int = 5
     # A few calls behind a key are its everyday life; ten are people waiting for people.

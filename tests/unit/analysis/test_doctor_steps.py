@@ -1,0 +1,222 @@
+"""The doctor and ``retry_storm`` on rows whose steps have data in their names, and on ones that failed once."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from restate_lab.analysis.checks import failing as failing_module, look as look_module
+from restate_lab.analysis.doctor import doctor
+from restate_lab.analysis.questions import SUMMED_UP, ask
+from restate_lab.plots import plot_retries
+from support.made_rows import BEFORE, NOW, MadeRows, invocation, made_id
+from support.pictures import draw
+
+HALF_A_DAY = timedelta(hours=12)
+
+
+def failing(*steps: str | None, handler: str = "run", first: int = 0, **columns: Any) -> MadeRows:
+    """Return a source with one invocation for each of the steps."""
+    rows = [one(step, first + number, handler=handler, **columns) for number, step in enumerate(steps)]
+    return source(rows)
+
+
+def one(step: str | None, number: int, *, handler: str = "run", code: str = "RT0007", **columns: Any) -> Any:
+    about = (step or "").removeprefix("get weather ")
+    state = {
+        "id": made_id(number),
+        "in_flight": False,
+        "retry_count": 9,
+        "last_failure": f"[500 Internal] no station in {about}",
+        "last_failure_error_code": code,
+        "last_failure_related_command_name": step,
+        "last_attempt_deployment_id": "dp_1",
+        "next_retry_at": NOW + timedelta(seconds=1),
+        **columns,
+    }
+    return invocation(made_id(number), "invoked", handler=handler), state
+
+
+def source(rows: list[Any], **tables: Any) -> MadeRows:
+    return MadeRows(
+        sys_invocation_status=[status for status, _ in rows],
+        sys_invocation_state=[state for _, state in rows],
+        **tables,
+    )
+
+
+def storms(made: MadeRows, check: str = "retry_storms") -> list[dict[Any, Any]]:
+    findings = doctor(made).findings
+    return findings[findings["check"] == check].to_dict("records")
+
+
+def test_a_thousand_cities_are_one_storm() -> None:
+    """Steps that differ in data are one finding with all ids, that lists steps and says one message."""
+    (storm,) = storms(failing(*(f"get weather City{chr(97 + n % 26)}{n}" for n in range(1_000))))
+    assert (storm["severity"], storm["count"], len(set(storm["ids"]))) == ("critical", 1_000, 1_000)
+    assert "retry the steps “get weather …” (1,000 steps: “get weather Citya0”, " in storm["what"]
+    assert " and 997 more), up to 9 attempts: [RT0007] no station in …" in storm["what"]
+    assert storm["next_step"].startswith('rl.why(lab, "inv_')
+    assert "step=" not in storm["why"]
+
+
+def test_handlers_codes_and_different_steps_stay_apart() -> None:
+    """Two handlers, two codes and three different steps of one handler are findings of their own."""
+    cities = ("Denver", "Paris", "Oslo")
+    rows = [one(f"get weather {city}", n, handler="a") for n, city in enumerate(cities)]
+    rows += [one(f"get weather {city}", 10 + n, handler="b") for n, city in enumerate(cities)]
+    rows += [one(f"get weather {city}", 20 + n, handler="a", code="RT0001") for n, city in enumerate(cities)]
+    rows += [one(step, 30 + n, handler="c") for n, step in enumerate(("charge card", "send email", None))]
+    found = storms(source(rows))
+    assert sorted(len(row["ids"]) for row in found) == [1, 1, 1, 3, 3, 3]
+    assert {row["where"] for row in found} == {"Svc/a", "Svc/b", "Svc/c"}
+
+
+def test_more_than_three_different_steps_are_the_handlers() -> None:
+    """One code in four steps that share nothing is one finding; the most frequent step comes first."""
+    (row,) = storms(failing("charge card", "send email", "book flight", "pay", "pay", None))
+    assert len(row["ids"]) == 6
+    assert "retry 5 different steps (“pay”, outside of any step, “book flight” and 2 more)" in row["what"]
+    assert len(storms(failing("charge card", "send email", "book flight", "book flight"))) == 3
+
+
+def test_paused_ones_are_grouped_by_pattern() -> None:
+    """Paused in the steps of one pattern is one finding; another message in it is a finding of its own."""
+    cities = ("Denver", "Paris", "Oslo", "Rome", "Bern", "Kyiv")
+    rows = [(made_id(n), f"get weather {city}", f"no station in {city}") for n, city in enumerate(cities)]
+    rows.append((made_id(9), "get weather Lima", "quota used up"))
+    made = MadeRows(
+        sys_invocation_status=[invocation(id_, "paused") for id_, _, _ in rows],
+        sys_journal_events=[
+            {"id": id_, "event_type": "Paused", "appended_at": BEFORE, "event_json": paused_event(step, message)}
+            for id_, step, message in rows
+        ],
+    )
+    found = {len(row["ids"]): row["what"] for row in storms(made, "paused")}
+    assert "in the steps “get weather …” (6 steps: “get weather Bern”" in found[6]
+    assert "[RT0007] no station in …;" in found[6]
+    assert "in the step “get weather Lima”: [RT0007] quota used up" in found[1]
+
+
+def paused_event(step: str, message: str) -> str:
+    failure = {"restate_doc_error_code": "RT0007", "error_message": message, "related_command_name": step}
+    return json.dumps({"last_failure": failure})
+
+
+def test_a_slow_step_is_the_sum_of_its_names() -> None:
+    """Time spent in the steps of one pattern counts together."""
+    ids, begun = [made_id(n) for n in range(10)], NOW - timedelta(minutes=5)
+    ended = {"running_at": begun, "completion_result": "success"}
+    status = [
+        *(invocation(id_, "completed", **ended, completed_at=begun + timedelta(seconds=8)) for id_ in ids),
+        *(
+            invocation(made_id(n), "completed", handler=f"q{n}", **ended, completed_at=begun + timedelta(seconds=0.1))
+            for n in range(20, 24)
+        ),
+    ]
+    journal = [
+        row
+        for n, id_ in enumerate(ids)
+        for row in (
+            {"entry_type": "Command: Run", "name": f"get weather {chr(97 + n)}x", **entry("Command", id_, begun)},
+            {"entry_type": "Notification: Run", **entry("Notification", id_, begun + timedelta(seconds=7.6))},
+        )
+    ]
+    (row,) = storms(MadeRows(sys_invocation_status=status, sys_journal=journal), "slow_handlers")
+    assert "95% of it in the steps “get weather …” (10 steps: " in row["what"]
+
+
+def entry(kind: str, id_: str, at: Any) -> dict[str, Any]:
+    lite = {"Command": {"Run": {"completion_id": 1}}, "Notification": {"id": {"CompletionId": 1}}}
+    return {"id": id_, "index": 1, "entry_lite_json": json.dumps({kind: lite[kind]}), "appended_at": at}
+
+
+@pytest.mark.parametrize(
+    ("count", "wait", "severity"),
+    [(3_000, HALF_A_DAY, "critical"), (1, HALF_A_DAY, "warning"), (4, timedelta(minutes=11), "warning")],
+)
+def test_one_failure_before_a_long_wait_is_a_finding(count: int, wait: timedelta, severity: str) -> None:
+    """An invocation that failed once is stuck until its next attempt: its wait counts, not its attempts."""
+    (storm,) = storms(failing(*["first"] * count, retry_count=1, next_retry_at=NOW + wait))
+    assert (storm["severity"], storm["count"]) == (severity, count)
+    assert "up to 1 attempt, and wait" in storm["what"]
+    unreachable = {"last_failure_error_code": "RT0010", "retry_count": 1, "next_retry_at": NOW + wait}
+    (down,) = storms(failing(*["first"] * count, **unreachable), "unreachable_deployments")
+    assert down["severity"] in {severity, "critical"}
+
+
+def test_a_first_short_back_off_is_no_finding() -> None:
+    """One failure a moment ago with a near attempt is nothing; without progress for a minute it is a note."""
+    young = [one("first", 1, retry_count=1, next_retry_at=NOW + timedelta(seconds=30))]
+    young[0][0]["modified_at"] = NOW - timedelta(seconds=20)
+    assert doctor(source(young)).findings.empty
+    old = failing("first", retry_count=1, next_retry_at=NOW + timedelta(seconds=30))
+    assert [row["severity"] for row in storms(old)] == ["note"]
+
+
+def test_the_threshold_of_the_wait_can_be_given() -> None:
+    """An operator whose policies wait for long says so."""
+    made = failing(*["first"] * 9, retry_count=1, next_retry_at=NOW + HALF_A_DAY)
+    assert list(doctor(made, thresholds={"next_attempt": "1day"}).findings["severity"]) == ["note"]
+
+
+def test_retry_storm_sums_up_patterns() -> None:
+    """A thousand cities are one row with sums, and a limit counts such rows; a fixed step has a row per message."""
+    rows = [one(f"get weather City{chr(97 + n % 26)}{n}", n, retry_count=2 + n % 3) for n in range(1_000)]
+    rows += [one(f"charge order {n}", 2_000 + n, last_failure="[500 x] no") for n in range(50)]
+    rows += [one("send email", 3_000 + n, last_failure=f"[500 x] {word}") for n, word in enumerate(("down", "busy"))]
+    made = source(rows)
+    frame = ask(made, "retry_storm")
+    assert list(frame["step"]) == ["get weather …", "charge order #", "send email", "send email"]
+    assert list(frame["n"]) == [1_000, 50, 1, 1]
+    assert list(frame["steps"]) == [1_000, 50, 1, 1]
+    assert (frame["attempts"][0], frame["worst"][0]) == (sum(2 + n % 3 for n in range(1_000)), 4)
+    assert frame["message"][0] == "no station in …"
+    assert (str(frame["n"].dtype), str(frame["next_retry_at"].dtype)) == ("int64", "datetime64[ms, UTC]")
+    first = ask(made, "retry_storm", limit=4)
+    assert "truncated" not in first.attrs
+    assert len(ask(made, "retry_storm", limit=None)) == 4
+
+
+def test_rows_that_differ_in_fixed_steps_are_left_as_they_are() -> None:
+    """Without data in the names the frame itself comes back."""
+    frame = pd.DataFrame(
+        {
+            **dict.fromkeys(("target_service_name", "target_handler_name", "error_code"), "a"),
+            "step": ["charge card", None],
+            "message": ["no", None],
+            "n": [1, 2],
+            "attempts": [3, 4],
+        }
+    )
+    assert SUMMED_UP["retry_storm"](frame) is frame
+
+
+def test_a_plot_has_one_bar_for_a_pattern() -> None:
+    """Of the question's rows and of rows that nobody has summed up."""
+    made = failing(*(f"get weather {city}" for city in ("Denver", "Paris", "Oslo", "Rome", "Bern", "Kyiv")))
+    frame = ask(made, "retry_storm")
+    (label,) = draw(plot_retries(frame)).get_yticklabels()
+    assert label.get_text() == "Svc/run\n6 steps “get weather …” [RT0007]"
+    many = pd.concat([frame.assign(step=f"get weather {city}", n=2) for city in ("Lima", "Kyiv", "Bonn")])
+    (label,) = draw(plot_retries(many.drop(columns=["steps"]).reset_index(drop=True))).get_yticklabels()
+    assert label.get_text() == "Svc/run\nstep “get weather …” [RT0007]"
+
+
+def test_more_than_are_read_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the invocations that are read one by one, the finding has the count of all, and says what was read."""
+    for module in (look_module, failing_module):
+        monkeypatch.setattr(module, "MOST", 20)
+    made = failing(*(f"get weather City{chr(97 + n % 26)}{n}" for n in range(200)))
+    diagnosis = doctor(made)
+    (storm,) = diagnosis.findings.to_dict("records")
+    assert (storm["count"], len(storm["ids"])) == (200, 20)
+    assert (
+        "only the 20 invocations with most attempts"
+        in diagnosis.not_checked.set_index("check")["reason"]["retry_storms"]
+    )
+    assert sum("AS example_step" in each for each in made.asked) == 1
