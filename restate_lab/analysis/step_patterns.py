@@ -16,7 +16,7 @@ ENOUGH = {1: 5, 2: 3}
 A handler may well have a few steps that begin with one verb ("send email", "send letter"): one word needs more values.
 """
 _LONGEST = 400  # characters of a name that are read
-_SHORTEST = 3  # characters of data that are looked for in a message
+_SHORTEST = 3  # bytes of data that are looked for in a message: "in" is no city, "東京" is
 _MASKED = re.compile(
     r'"[^"\n]{1,200}"|“[^“”\n]{1,200}”|„[^„“”\n]{1,200}[“”]|«[^«»\n]{1,200}»|`[^`\n]{1,200}`'
     r"|(?<!\w)'[^'\n]{1,200}'(?!\w)"
@@ -55,7 +55,7 @@ def without_data(message: str, step: str, pattern: str) -> str:
     if not (name.startswith(front) and name.endswith(back)):
         name = _joined(_shape(step))
     data = name[len(front) : len(name) - len(back)].strip()
-    if not has_data or len(data) < _SHORTEST:
+    if not has_data or len(data.encode(errors="replace")) < _SHORTEST:
         return message
     first, *parts = message.split(data)
     text = first

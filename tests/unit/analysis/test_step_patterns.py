@@ -112,4 +112,6 @@ def test_messages_lose_the_data_of_their_step() -> None:
     """The city of a step's name is replaced in the message, too, but not within a word."""
     assert without_data("no station in Denver", "get weather Denver", "get weather …") == "no station in …"
     assert without_data("Denverton, Denver", "get weather Denver", "get weather …") == "Denverton, …"
+    assert without_data("keine Station in 東京", "get weather 東京", "get weather …") == "keine Station in …"
+    assert without_data("not in in", "get weather in", "get weather …") == "not in in"
     assert without_data("no card", "charge card", "charge card") == "no card"

@@ -1,0 +1,121 @@
+"""Failing steps with data in their names, and long waits for a next attempt, on real servers of both kinds."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import restate_lab as rl
+from restate_lab.analysis.doctor import doctor
+from restate_lab.analysis.questions import ask
+from restate_lab.demo.cluster import RestateServer
+from restate_lab.demo.embedded import start_services
+from restate_lab.errors import RestateLabError
+from support.bench import wait_for
+from support.clusters import KINDS, server_binary
+
+pytestmark = pytest.mark.server
+
+SERVICES = Path(__file__).parents[1] / "support" / "step_services.py"
+CITIES = ("Denver", "Paris", "Oslo", "New York", "Zürich", "東京")
+DIFFERENT = ("charge card", "send email", "book flight", "pay")
+SELDOM = 24
+
+
+@pytest.fixture(scope="module", params=KINDS[1:])
+def sent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[rl.Lab, Any]]:
+    """Start a server on which the steps fail, and give it with the ids by handler."""
+    with contextlib.ExitStack() as stack:
+        folder, vqueues = tmp_path_factory.mktemp("steps"), request.param.endswith("vqueues")
+        server = stack.enter_context(RestateServer(server_binary(request.param), vqueues=vqueues))
+        services, uri = start_services(folder, str(SERVICES))
+        stack.enter_context(services)
+        lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))
+        lab.admin.create_deployment(uri=uri)
+        bodies = {
+            **dict.fromkeys(("weather", "forecast", "pauses"), CITIES),
+            "step": DIFFERENT,
+            "seldom": CITIES * (SELDOM // len(CITIES)),
+        }
+        ids = {handler: {_send(lab, handler, body) for body in each} for handler, each in bodies.items()}
+        yield lab, ids
+
+
+def _send(lab: rl.Lab, handler: str, body: str) -> str:
+    def send() -> str | None:
+        with contextlib.suppress(RestateLabError):  # a new deployment is not known everywhere at once
+            return lab.ingress.send("Trips", handler, body).invocation_id
+        return None
+
+    return wait_for(send) or ""
+
+
+@pytest.fixture(scope="module")
+def findings(sent: tuple[rl.Lab, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Diagnose until every storm is old enough to be one; return the findings by handler."""
+    lab, ids = sent
+
+    def told() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = doctor(lab).findings.to_dict("records")
+        return found
+
+    def is_complete(rows: list[dict[str, Any]]) -> bool:
+        causes = {id_ for row in rows if row["severity"] != "note" for id_ in row["ids"]}
+        return set().union(*ids.values()) <= causes
+
+    rows = wait_for(told, is_complete, within=60)
+    return {handler: [row for row in rows if row["where"] == f"Trips/{handler}"] for handler in ids}
+
+
+@pytest.mark.parametrize("handler", ["weather", "forecast", "pauses"])
+def test_six_cities_are_one_finding(sent: tuple[rl.Lab, Any], findings: Any, handler: str) -> None:
+    """The invocations of one handler are one finding that says the pattern, six steps and one message."""
+    (row,) = findings[handler]
+    assert (row["severity"], set(row["ids"])) == ("critical", sent[1][handler])
+    assert "the steps “get weather …” (6 steps: “get weather " in row["what"]
+    assert "[RT0007] ValueError('no station in …')" in row["what"]
+
+
+def test_four_different_steps_are_one_finding(sent: tuple[rl.Lab, Any], findings: Any) -> None:
+    """One code in four steps that share nothing is the handler's."""
+    (row,) = findings["step"]
+    assert set(row["ids"]) == sent[1]["step"]
+    assert "retry 4 different steps (“book flight”, “charge card”, “pay” and 1 more)" in row["what"]
+
+
+def test_one_failure_and_half_a_day_to_wait(sent: tuple[rl.Lab, Any], findings: Any) -> None:
+    """Those that failed once and are tried again in twelve hours are critical, as many as they are."""
+    (row,) = findings["seldom"]
+    assert (row["check"], row["severity"], row["count"]) == ("retry_storms", "critical", SELDOM)
+    assert set(row["ids"]) == sent[1]["seldom"]
+    assert "up to 1 attempt, and wait up to 1" in row["what"]
+
+
+def test_next_step_and_why_work(sent: tuple[rl.Lab, Any], findings: Any) -> None:
+    """The lines of these findings run as they stand, and the rows behind them are those of the finding."""
+    for rows in findings.values():
+        for row in rows:
+            frame = eval(row["why"], {"rl": rl, "lab": sent[0]})  # noqa: S307 - the line is what is tested
+            assert set(row["ids"]) <= set(frame["id"])
+            if row["check"] == "retry_storms":
+                assert "RT0007" in eval(row["next_step"], {"rl": rl, "lab": sent[0]})  # noqa: S307
+
+
+@pytest.mark.usefixtures("findings")
+def test_retry_storm_has_a_row_for_a_pattern(sent: tuple[rl.Lab, Any], tmp_path: Path) -> None:
+    """The question sums up what the doctor groups, on the server and from evidence alike."""
+    lab, _ = sent
+    for ask_source in (lab, rl.open_evidence(rl.freeze(lab, tmp_path / "steps.evidence"))):
+        frame = ask(ask_source, "retry_storm")
+        rows = {
+            (row["target_handler_name"], row["step"]): (row["n"], row["steps"], row["message"])
+            for row in frame.to_dict("records")
+        }
+        told = (6, 6, "ValueError('no station in …')")
+        assert rows.pop(("seldom", "get weather …")) == (SELDOM, 6, told[2])
+        assert rows.pop(("weather", "get weather …")) == rows.pop(("forecast", "get weather …")) == told
+        assert set(rows) == {("step", step) for step in DIFFERENT}

@@ -1,0 +1,59 @@
+"""Services whose failing steps have data in their names: ``python step_services.py --fd N`` serves them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import restate
+from restate import Context, InvocationRetryPolicy
+
+from restate_lab.demo.host import serve_inherited
+
+QUICK = timedelta(milliseconds=300)
+OFTEN = InvocationRetryPolicy(initial_interval=QUICK, max_interval=QUICK)
+TWICE = InvocationRetryPolicy(initial_interval=QUICK, max_interval=QUICK, max_attempts=2, on_max_attempts="pause")
+SELDOM = InvocationRetryPolicy(initial_interval=timedelta(hours=12), max_interval=timedelta(hours=12))
+
+trips = restate.Service("Trips")
+
+
+async def _fail(ctx: Context, step: str, about: str) -> str:
+    def work() -> str:
+        msg = f"no station in {about}"
+        raise ValueError(msg)
+
+    return await ctx.run_typed(step, work)
+
+
+@trips.handler(invocation_retry_policy=OFTEN)
+async def weather(ctx: Context, city: str) -> str:
+    """Fail in a step that is named after the city."""
+    return await _fail(ctx, f"get weather {city}", city)
+
+
+@trips.handler(invocation_retry_policy=OFTEN)
+async def forecast(ctx: Context, city: str) -> str:
+    """Fail in a step of the same name in another handler."""
+    return await _fail(ctx, f"get weather {city}", city)
+
+
+@trips.handler(invocation_retry_policy=OFTEN)
+async def step(ctx: Context, name: str) -> str:
+    """Fail in the step of that name."""
+    return await _fail(ctx, name, "the database")
+
+
+@trips.handler(invocation_retry_policy=TWICE)
+async def pauses(ctx: Context, city: str) -> str:
+    """Fail in a step that is named after the city, and be paused."""
+    return await _fail(ctx, f"get weather {city}", city)
+
+
+@trips.handler(invocation_retry_policy=SELDOM)
+async def seldom(ctx: Context, city: str) -> str:
+    """Fail, and be tried again in twelve hours."""
+    return await _fail(ctx, f"get weather {city}", city)
+
+
+if __name__ == "__main__":
+    serve_inherited(restate.app(services=[trips]))
