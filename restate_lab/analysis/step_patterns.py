@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from restate_lab.analysis.checks.messages import normalised
 
@@ -85,7 +85,7 @@ def _joined(shape: _Shape) -> str:
     return "".join(separator + text for separator, text in shape)
 
 
-def _templates(shapes: set[_Shape], *, is_reversed: bool) -> dict[_Shape, str]:
+def _templates(shapes: Collection[_Shape], *, is_reversed: bool) -> dict[_Shape, str]:
     """Return the patterns of the names that share their first tokens with enough others."""
     patterns: dict[_Shape, str] = {}
     for members, start, end in _shared(shapes, 0):
@@ -93,15 +93,15 @@ def _templates(shapes: set[_Shape], *, is_reversed: bool) -> dict[_Shape, str]:
     return patterns
 
 
-def _shared(shapes: set[_Shape], start: int) -> Iterator[tuple[set[_Shape], int, int]]:
+def _shared(shapes: Collection[_Shape], start: int) -> Iterator[tuple[Collection[_Shape], int, int]]:
     """Yield groups that share their first ``start`` and last ``end`` tokens, with data between them.
 
     The data begins at the first position with enough values. All that follows belongs to it: "New York" and "New
     Orleans" are two of many cities, not a pattern of their own.
     """
-    longer = {shape for shape in shapes if len(shape) > start}
+    longer = [shape for shape in shapes if len(shape) > start]
     values = _by_token(longer, start)
-    if longer and _is_enough(len(values), next(iter(longer))[:start]):
+    if longer and _is_enough(len(values), longer[0][:start]):
         yield from _closed(longer, start, 0)
         return
     for members in values.values():
@@ -109,25 +109,26 @@ def _shared(shapes: set[_Shape], start: int) -> Iterator[tuple[set[_Shape], int,
             yield from _shared(members, start + 1)
 
 
-def _closed(shapes: set[_Shape], start: int, end: int) -> Iterator[tuple[set[_Shape], int, int]]:
+def _closed(shapes: Sequence[_Shape], start: int, end: int) -> Iterator[tuple[Collection[_Shape], int, int]]:
     """Split off the names that also share what follows the data, where that has few values: "fetch … forecast"."""
-    one = next(iter(shapes))
+    one = shapes[0]
     shared = one[:start] + one[len(one) - end :]
-    values, rest = _by_token(shapes, -1 - end), set(shapes)
+    values, apart = _by_token(shapes, -1 - end), set[_Token]()
     if not _is_enough(len(values), shared):
         for token, members in values.items():
-            inner = {shape for shape in members if len(shape) > start + end + 1}
+            inner = [shape for shape in members if len(shape) > start + end + 1]
             if _is_enough(len(_by_token(inner, start)), (*shared, token)):
-                rest -= inner
+                apart.add(token)
                 yield from _closed(inner, start, end + 1)
+    rest = [shape for shape in shapes if shape[-1 - end] not in apart or len(shape) == start + end + 1]
     if len(rest) > 1:
         yield rest, start, end
 
 
-def _by_token(shapes: set[_Shape], at: int) -> dict[_Token, set[_Shape]]:
-    values: dict[_Token, set[_Shape]] = defaultdict(set)
+def _by_token(shapes: Iterable[_Shape], at: int) -> dict[_Token, list[_Shape]]:
+    values: dict[_Token, list[_Shape]] = defaultdict(list)
     for shape in shapes:
-        values[shape[at]].add(shape)
+        values[shape[at]].append(shape)
     return values
 
 
@@ -136,7 +137,7 @@ def _is_enough(values: int, shared: _Shape) -> bool:
     return words > 0 and values >= ENOUGH[min(words, max(ENOUGH))]
 
 
-def _text(shapes: set[_Shape], start: int, end: int, *, is_reversed: bool) -> str:
+def _text(shapes: Collection[_Shape], start: int, end: int, *, is_reversed: bool) -> str:
     """Return the pattern of a group: the tokens that its members share, with "…" for the others."""
     one = next(iter(shapes))
     front, back, first = one[:start], one[len(one) - end :], {shape[start][0] for shape in shapes}
