@@ -294,7 +294,14 @@ class AuditFailed(RestateLabError):
 
 
 class OutcomeUnknown(RestateLabError):
-    """Read the present state before repeating: the change was sent and its answer was lost."""
+    """Read the present state before repeating: the change was sent and its answer was lost.
+
+    ``never_forwarded``: a gateway says that it did not forward the request, which is likely and not certain.
+    """
+
+    def __init__(self, message: str, *, never_forwarded: bool = False) -> None:
+        super().__init__(message)
+        self.never_forwarded = never_forwarded
 
 
 class Interrupted(KeyboardInterrupt):

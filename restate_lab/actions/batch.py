@@ -17,7 +17,9 @@ from typing import Any, Literal
 
 import httpx
 
+from restate_lab.actions.table import ACTIONS
 from restate_lab.client.failures import routing
+from restate_lab.client.responses import SUCCESS
 from restate_lab.client.transport import Record
 from restate_lab.errors import (
     AccessDenied,
@@ -37,6 +39,7 @@ CALL_LIMIT = 60.0  # seconds for one request
 _BATCH = "/internal/invocations_batch_operations/"
 # What a server without the endpoint, or a gateway before it, says; and 422: one id of the list is malformed.
 _SINGLY = {404, 405, 422, 501}
+_OPERATIONS = {action.rule.batch: str(action.rule.operation) for action in ACTIONS if action.rule.batch}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class Answer:
 
     "taken": the server took it, which is not yet that it has happened. "refused": it said no. "not taken": it said that
     it could not take it now, so it may be sent again after ``wait`` seconds. "lost": nobody knows, so read.
+    ``never_forwarded``: a gateway says that what was lost never reached the server; it may be sent again once reading
+    shows nothing of it. ``other_new_ids`` are restarts beside ``new_id``, which a gateway that repeats requests causes.
     ``milliseconds`` is the time from sending to the answer of the request that carried it.
     """
 
@@ -68,6 +73,13 @@ class Answer:
     new_id: str | None = None
     wait: float | None = None
     milliseconds: float | None = None
+    never_forwarded: bool = False
+    other_new_ids: tuple[str, ...] = ()
+
+    @property
+    def may_go_again(self) -> bool:
+        """Return whether the request may be sent again; after "lost" only if reading shows nothing of it."""
+        return self.kind == "not taken" or (self.kind == "lost" and self.never_forwarded)
 
 
 class Sender:
@@ -102,7 +114,9 @@ class Sender:
         self.answers.update(dict.fromkeys(ids, _INTERRUPTED))
         started = time.monotonic()
         try:
-            response = self._record.send("POST", _BATCH + call.verb, json=body, timeout=CALL_LIMIT)
+            response = self._record.send(
+                "POST", _BATCH + call.verb, success=SUCCESS["batch"], json=body, timeout=CALL_LIMIT
+            )
         except RestateLabError as error:
             if not _is_for_single_calls(error):
                 self.answers.update(dict.fromkeys(ids, _failed(error)))
@@ -124,7 +138,7 @@ class Sender:
             if not ended.is_set() and not self._stop():
                 self.answers[id_] = _INTERRUPTED
                 self.answers[id_] = self._send_one(call, id_)
-                if self.answers[id_].kind == "not taken":
+                if self.answers[id_].may_go_again:
                     ended.set()  # the others would hear the same: they stay without an answer, for the next round
 
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="restate-lab") as pool:
@@ -138,15 +152,12 @@ class Sender:
         started = time.monotonic()
         try:
             path = f"/invocations/{id_}/{call.verb}"
-            response = self._record.send("PATCH", path, params=call.params, timeout=CALL_LIMIT)
+            success = SUCCESS[_OPERATIONS[call.verb]]
+            response = self._record.send("PATCH", path, success=success, params=call.params, timeout=CALL_LIMIT)
         except RestateLabError as error:
             return replace(_failed(error), milliseconds=(time.monotonic() - started) * 1000)
-        new_id = None
-        if call.verb == "restart-as-new":
-            new_id = _parsed(response).get("new_invocation_id")
-            if new_id is None:
-                return Answer("lost", "the answer names no new invocation")
-        return Answer("taken", new_id=new_id, milliseconds=(time.monotonic() - started) * 1000)
+        took = (time.monotonic() - started) * 1000
+        return Answer("taken", new_id=success.created(response), milliseconds=took)
 
 
 _INTERRUPTED = Answer("lost", "the wait for the answer was interrupted")
@@ -161,8 +172,11 @@ def _is_for_single_calls(error: RestateLabError) -> bool:
 
 def _failed(error: RestateLabError) -> Answer:
     match error:
-        case OutcomeUnknown() | ServerFailed():  # a server that breaks may have done it before
-            return Answer("lost", f"the answer was lost ({error.__cause__ or error})")
+        case OutcomeUnknown():
+            words = f"the answer was lost ({error.__cause__ or error})"
+            return Answer("lost", words, never_forwarded=error.never_forwarded)
+        case ServerFailed():  # a server that breaks may have done it before
+            return Answer("lost", f"the answer was lost ({error})")
         case RateLimited():
             return Answer("not taken", str(error), wait=error.retry_after)
         case Unreachable():

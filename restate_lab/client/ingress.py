@@ -25,6 +25,7 @@ from restate_lab.client.arguments import (
     shown,
 )
 from restate_lab.client.failures import read_refusal
+from restate_lab.client.responses import SUCCESS, Success
 from restate_lab.client.transport import Transport
 from restate_lab.errors import (
     ArgumentError,
@@ -69,13 +70,15 @@ class IngressTransport(Transport):
     audit log has "done", because the invocation has run.
     """
 
-    def _judged(self, response: httpx.Response, action: str, asked: str, result: dict[str, Any]) -> httpx.Response:
+    def _judged(
+        self, response: httpx.Response, action: str, asked: str, success: Success, result: dict[str, Any]
+    ) -> httpx.Response:
         if response.is_error and _is_invocations_own(response):
             error = self._failure(response, asked)
             outcome = "done" if isinstance(error, InvocationFailed) else "refused"
             result.update(outcome=outcome, status=response.status_code)
             raise error
-        return super()._judged(response, action, asked, result)
+        return super()._judged(response, action, asked, success, result)
 
     def _failure(self, response: httpx.Response, asked: str) -> RestateLabError:
         refusal = read_refusal(response)
@@ -139,13 +142,11 @@ class IngressClient:
             NotFound: there is no such service or handler, or it is not public.
             RequestRefused: the body is not what the handler takes; there is no ``key`` where one is needed.
             Conflict: a workflow that has begun before under this key.
-            OutcomeUnknown: no answer came within the time; the invocation may go on.
+            OutcomeUnknown: no response of the ingress came within the time; the invocation may go on.
         """
         target = _target(service, handler, key)
         request = _request(body, headers, idempotency_key)
-        answer = self._transport.change(
-            "POST", f"/{target.path}", action="call", targets=[target.name], timeout=timeout, reason=reason, **request
-        )
+        answer = self._change("call", f"/{target.path}", target.name, reason, timeout=timeout, **request)
         return _answer(answer, raw=raw)
 
     def send(
@@ -166,16 +167,13 @@ class IngressClient:
         Raises:
             NotFound: there is no such service or handler, or it is not public.
             RequestRefused: the body is not what the handler takes; there is no ``key`` where one is needed.
+            OutcomeUnknown: no response of the ingress came; the message may have been taken.
         """
         target = _target(service, handler, key)
         request = _request(body, headers, idempotency_key)
         if delay is not None:
             request["params"] = {"delay": check_duration("delay", delay)}
-        path = f"/{target.path}/send"
-        answer = self._transport.change(
-            "POST", path, action="send", targets=[target.name], timeout=timeout, reason=reason, **request
-        )
-        return _sent(answer)
+        return _sent(self._change("send", f"/{target.path}/send", target.name, reason, timeout=timeout, **request))
 
     def attach(
         self,
@@ -201,7 +199,7 @@ class IngressClient:
         """
         path = _kept(invocation_id, workflow, service, handler, key, idempotency_key)
         try:
-            return _answer(self._transport.read("GET", f"{path}/attach", timeout=timeout, retry_for=0), raw=raw)
+            return self._read("attach", path, timeout, raw=raw)
         except InvocationFailed as error:
             # An unknown id looks like a handler that failed with "not found"; /output tells them apart.
             if (error.status, error.reason) != (404, "not found"):
@@ -229,7 +227,18 @@ class IngressClient:
             NotFound: there is none, or its answer is kept no longer.
         """
         path = _kept(invocation_id, workflow, service, handler, key, idempotency_key)
-        return _answer(self._transport.read("GET", f"{path}/output", timeout=timeout, retry_for=0), raw=raw)
+        return self._read("output", path, timeout, raw=raw)
+
+    def _read(self, operation: str, path: str, timeout: float | None, *, raw: bool) -> Any:
+        response = self._transport.read("GET", f"{path}/{operation}", timeout=timeout, retry_for=0)
+        mismatch = SUCCESS[operation].mismatch(response)
+        if mismatch is not None:
+            raise ServerFailed(
+                f"the response to {operation} is not what a Restate ingress gives ({mismatch}). A login page or a "
+                f"proxy may have answered: check the ingress address {self.address}.",
+                status=response.status_code,
+            )
+        return _answer(response, raw=raw)
 
     def resolve_awakeable(self, awakeable_id: str, value: Any = None, *, reason: str | None = None) -> None:
         """Give the handler that waits for an awakeable its value.
@@ -242,7 +251,7 @@ class IngressClient:
         id_ = check_awakeable("awakeable_id", awakeable_id)
         path = f"/restate/awakeables/{id_}/resolve"
         request = _request(value, None, None)
-        self._transport.change("POST", path, action="resolve_awakeable", targets=[id_], reason=reason, **request)
+        self._change("resolve_awakeable", path, id_, reason, **request)
 
     def reject_awakeable(self, awakeable_id: str, message: str, *, reason: str | None = None) -> None:
         """Let what waits for an awakeable fail with this message (code 500); the first answer is kept.
@@ -253,14 +262,18 @@ class IngressClient:
             RequestRefused: no awakeable has this id.
         """
         id_ = check_awakeable("awakeable_id", awakeable_id)
-        self._transport.change(
-            "POST",
+        self._change(
+            "reject_awakeable",
             f"/restate/awakeables/{id_}/reject",
-            action="reject_awakeable",
-            targets=[id_],
-            reason=reason,
+            id_,
+            reason,
             content=check_name("message", message).encode(),
             headers={"content-type": "text/plain; charset=utf-8"},
+        )
+
+    def _change(self, operation: str, path: str, target: str, reason: str | None, **request: Any) -> httpx.Response:
+        return self._transport.change(
+            "POST", path, action=operation, targets=[target], success=SUCCESS[operation], reason=reason, **request
         )
 
 

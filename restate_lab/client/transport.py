@@ -29,9 +29,9 @@ from restate_lab.client.failures import (
     passes_by_itself,
     read_refusal,
     retry_after,
-    routing,
 )
 from restate_lab.client.network import is_loopback, way_to
+from restate_lab.client.responses import Success, is_lost, says_never_forwarded
 from restate_lab.client.settings import Settings
 from restate_lab.client.wire import CONNECT_LIMIT
 from restate_lab.errors import ArgumentError, OutcomeUnknown, ReadOnly, RestateLabError
@@ -42,7 +42,6 @@ __all__ = ["Record", "Transport"]
 RETRY_FOR = 10.0  # seconds, for reads
 _QUIET_WAIT = 2.0  # seconds; a longer one is shown
 _SLICE = 0.25  # seconds between two ticks
-_LOST_ANSWER = {502, 504}  # a gateway says so after it has passed the request on
 _BROKEN = (httpx.TransportError, httpx.DecodingError)  # what reading an answer's body raises
 
 
@@ -50,9 +49,9 @@ _BROKEN = (httpx.TransportError, httpx.DecodingError)  # what reading an answer'
 class Record:
     """One change in the audit log, of one request or of many.
 
-    ``change`` is its id there. ``send(method, path, *, timeout=None, **request)`` sends a request once and raises as
-    ``Transport.change`` does. ``result`` is what will be written when the block ends: what came of the last request,
-    unless the caller replaces it.
+    ``change`` is its id there. ``send(method, path, *, success, timeout=None, **request)`` sends a request once and
+    raises as ``Transport.change`` does. ``result`` is what will be written when the block ends: what came of the last
+    request, unless the caller replaces it.
     """
 
     change: str
@@ -135,20 +134,23 @@ class Transport:
         *,
         action: str,
         targets: Sequence[str],
+        success: Success,
         timeout: float | None = None,
         reason: str | None = None,
         **request: Any,
     ) -> httpx.Response:
         """Send a change once and return its answer; ``action`` and ``targets`` go to the audit log.
 
+        ``success`` says which responses mean that it was done. No redirect is followed.
+
         Raises:
             ReadOnly: this connection may only read; nothing was sent.
             AuditFailed: the intent could not be written; nothing was sent.
-            OutcomeUnknown: the answer was lost; read before repeating.
+            OutcomeUnknown: no response came, or none of Restate's own; read before repeating.
             RequestRefused, AccessDenied, RateLimited, Unreachable, ServerFailed: the server did not take it.
         """
         with self.recording(action, targets, reason=reason, request=f"{method} {path}") as record:
-            return record.send(method, path, timeout=timeout, **request)
+            return record.send(method, path, success=success, timeout=timeout, **request)
 
     @contextmanager
     def recording(self, action: str, targets: Sequence[str], *, reason: str | None, request: str) -> Iterator[Record]:
@@ -167,8 +169,11 @@ class Transport:
         )
         result: dict[str, Any] = {"outcome": "not sent"}
 
-        def send(method: str, path: str, *, timeout: float | None = None, **details: Any) -> httpx.Response:
-            return self._change(action, method, path, timeout, details, result)
+        def send(
+            method: str, path: str, *, success: Success, timeout: float | None = None, **details: Any
+        ) -> httpx.Response:
+            response = self._change(action, method, path, timeout, details, result)
+            return self._judged(response, action, f"{method} {path}", success, result)
 
         try:
             yield Record(change, send, result)
@@ -219,7 +224,7 @@ class Transport:
         request: Mapping[str, Any],
         result: dict[str, Any],
     ) -> httpx.Response:
-        """Send a change once; ``result`` gets what came of it, also when this raises."""
+        """Send a change once; ``result`` has what is known of it by then, also when this raises."""
         asked = f"{method} {path}"
         deadline = time.monotonic() + self.limit(timeout)
         result.clear()
@@ -237,24 +242,35 @@ class Transport:
         except _BROKEN as error:
             result["error"] = str(error)
             raise self._lost(action, str(error)) from error
-        return self._judged(response, action, asked, result)
+        return response
 
-    def _judged(self, response: httpx.Response, action: str, asked: str, result: dict[str, Any]) -> httpx.Response:
+    def _judged(
+        self, response: httpx.Response, action: str, asked: str, success: Success, result: dict[str, Any]
+    ) -> httpx.Response:
+        """Return the response of a change that was done, and raise what any other one means."""
         result["status"] = response.status_code
         if response.is_success:
+            if (mismatch := success.mismatch(response)) is not None:
+                result["error"] = mismatch
+                raise self._lost(action, mismatch)
             result["outcome"] = "done"
+            if (new_id := success.created(response)) is not None:
+                result["new_ids"] = {"0": new_id}
             return response
-        refusal = read_refusal(response)
+        refusal, error = read_refusal(response), self._failure(response, asked)
         result["error"] = refusal.words
-        if _is_lost(response, refusal):
-            raise self._lost(action, refusal.words)
+        if is_lost(response, refusal):
+            self._note(refusal)
+            words = f"a redirect, which was not followed; {error}" if response.is_redirect else refusal.words
+            raise self._lost(action, words, never_forwarded=says_never_forwarded(refusal))
         result["outcome"] = "refused"
-        raise self._failure(response, asked)
+        raise error
 
-    def _lost(self, action: str, words: str) -> OutcomeUnknown:
+    def _lost(self, action: str, words: str, *, never_forwarded: bool = False) -> OutcomeUnknown:
         return OutcomeUnknown(
-            f"{action} was sent to {self.settings.environment} ({self.address}) and its answer was lost ({words}). "
-            f"It may have happened: read the present state before you repeat it."
+            f"{action} was sent to {self.settings.environment} ({self.address}), and no response of Restate's own came "
+            f"back: {words.rstrip('.')}. It may have happened: read the present state before you repeat it.",
+            never_forwarded=never_forwarded,
         )
 
     def _open(
@@ -335,13 +351,6 @@ class Transport:
 
     def _no_answer(self, error: httpx.RequestError, asked: str) -> RestateLabError:
         return no_answer(error, asked=asked, settings=self.settings, address=self._where)
-
-
-def _is_lost(response: httpx.Response, refusal: Refusal) -> bool:
-    """Tell whether a change may have happened although it was refused."""
-    if refusal.status == 500:  # the server says why, in JSON; else something broke after it may have acted
-        return "json" not in response.headers.get("content-type", "")
-    return refusal.status in _LOST_ANSWER or (refusal.status == 503 and routing(refusal.reason) == "lost")
 
 
 def _broke_before_answer(error: httpx.TransportError) -> bool:

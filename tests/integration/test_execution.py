@@ -25,7 +25,7 @@ from restate_lab.progress import Quiet
 from support.bench import wait_for
 from support.bulk import Bulk, running_bulk
 from support.clusters import KINDS, server_binary
-from support.gate import Gate, is_batch, is_change, lab_behind
+from support.gate import Gate, is_batch, is_change, lab_behind, not_taken
 from support.relay import Cut, relay
 
 pytestmark = pytest.mark.server
@@ -207,9 +207,9 @@ def test_pause_resume_and_a_restart_from_the_middle(bulk: Bulk, in_haste: None) 
 
 @pytest.mark.parametrize("closed", [False, True], ids=["batch", "single"])
 def test_a_busy_server_is_waited_for(bulk: Bulk, closed: bool) -> None:
-    """429 and 503 are waited out, by batches and by single calls; nothing is done twice."""
+    """429 and Restate's own 503 are waited out, by batches and by single calls; nothing is done twice."""
     ids = bulk.fill("later", 20)
-    busy = iter([httpx.Response(429, headers={"retry-after": "0.1"}), httpx.Response(503), httpx.Response(429)])
+    busy = iter([httpx.Response(429, headers={"retry-after": "0.1"}), not_taken(), httpx.Response(429)])
 
     def answer(request: httpx.Request) -> httpx.Response | None:
         if closed and is_batch(request):
@@ -229,7 +229,7 @@ def test_what_changes_while_a_server_is_waited_for_is_read_again(bulk: Bulk) -> 
     def answer(request: httpx.Request) -> httpx.Response | None:
         if is_batch(request) and bulk.status(ids[0]) == "suspended":
             bulk.lab.admin.kill_invocation(ids[0])
-            return httpx.Response(503)
+            return not_taken()
         return None
 
     with lab_behind(Gate(before=answer), bulk.url, bulk.audit) as lab:

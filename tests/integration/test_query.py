@@ -26,6 +26,7 @@ import restate_lab as rl
 from restate_lab import errors
 from restate_lab.client.card import StatusCard
 from restate_lab.client.lab import Lab
+from restate_lab.client.responses import SUCCESS
 from support.bench import wait_for
 from support.clusters import Cluster
 
@@ -309,8 +310,9 @@ def test_read_only_can_only_be_tightened(newest: Cluster, monkeypatch: pytest.Mo
     monkeypatch.setenv("RESTATE_LAB_READ_ONLY", "1")
     with rl.connect(newest.admin_url, read_only=False) as lab:
         assert lab.read_only
+        killed = SUCCESS["kill_invocation"]
         with pytest.raises(errors.ReadOnly):
-            lab.transport.change("PATCH", "/invocations/inv_1/kill", action="kill", targets=["inv_1"])
+            lab.transport.change("PATCH", "/invocations/inv_1/kill", action="kill", targets=["inv_1"], success=killed)
 
 
 def test_the_card_names_the_cluster_and_counts(lab: Lab, cluster: Cluster) -> None:

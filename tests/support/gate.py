@@ -16,7 +16,7 @@ Hook = Callable[[httpx.Request], httpx.Response | None]
 
 
 class Gate(httpx.BaseTransport):
-    """Passes requests on; ``before`` may answer one itself, ``after`` sees each that the server has answered.
+    """Passes requests on; ``before`` may answer one itself, ``after`` may replace the answer that the server gave.
 
     Both may raise. ``changes`` has method and path of every change that came.
     """
@@ -35,10 +35,13 @@ class Gate(httpx.BaseTransport):
         response = self._wire.handle_request(request)
         if self._after is not None:
             try:
-                self._after(request)
+                answer = self._after(request)
             except BaseException:
                 response.close()
                 raise
+            if answer is not None:
+                response.close()
+                return answer
         return response
 
     def close(self) -> None:
@@ -48,6 +51,12 @@ class Gate(httpx.BaseTransport):
 def lab_behind(gate: Gate, admin_url: str, audit: Path) -> Lab:
     """Connect through a gate."""
     return Lab(load_settings(admin_url), audit=AuditLog(audit), network=gate)
+
+
+def not_taken() -> httpx.Response:
+    """Return what a node says that could not pass a request on to the node that leads the partition."""
+    words = "Error when routing the request internally. Reason: rpc for partition 1 at node N1:1 failed: not leader"
+    return httpx.Response(503, json={"message": words, "restate_code": None})
 
 
 def is_batch(request: httpx.Request) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from restate_lab.client.admin.door import Door
+from restate_lab.client.admin.door import Door, not_understood
 from restate_lab.client.models import ClusterHealth, VersionInformation
+from restate_lab.client.responses import SUCCESS
+from restate_lab.errors import ServerFailed
 
 __all__ = ["Cluster"]
 
@@ -22,9 +24,13 @@ class Cluster(Door):
         """Return when the Admin API says that it is healthy, and raise otherwise.
 
         Raises:
-            Unreachable, ServerFailed: it is not, or nobody answers.
+            Unreachable: it is not, or nobody answers.
+            ServerFailed: it is not, or a login page or another server answers in its place.
         """
-        self._transport.read("GET", "/health")
+        response = self._transport.read("GET", "/health")
+        mismatch = SUCCESS["health"].mismatch(response)
+        if mismatch is not None:
+            raise ServerFailed(not_understood("health", mismatch), status=response.status_code)
 
     def cluster_health(self) -> ClusterHealth:
         """Return the cluster's name and its configured members; a member that died is among them.

@@ -12,13 +12,14 @@ from pydantic import ValidationError
 
 from restate_lab.client.admin.served import Served
 from restate_lab.client.models import Model
+from restate_lab.client.responses import SUCCESS
 from restate_lab.client.transport import Transport
 from restate_lab.errors import OutcomeUnknown, RestateLabError, ServerFailed
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Door", "await_that", "given", "parsed", "read_back"]
+__all__ = ["Door", "await_that", "given", "not_understood", "parsed", "read_back"]
 
 M = TypeVar("M", bound=Model)
 V = TypeVar("V")
@@ -44,7 +45,9 @@ class Door:
         self, operation: str, method: str, path: str, *, targets: Sequence[str], reason: str | None, **request: Any
     ) -> httpx.Response:
         with self._served.expecting(operation):
-            return self._transport.change(method, path, action=operation, targets=targets, reason=reason, **request)
+            return self._transport.change(
+                method, path, action=operation, targets=targets, success=SUCCESS[operation], reason=reason, **request
+            )
 
     def _rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self._arrow(sql, progress=False, **parameters).to_pylist()
@@ -57,13 +60,13 @@ class Door:
             return model.model_validate({**body, **known} if isinstance(body, dict) else body)
         except ValidationError as error:
             fields = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-            raise ServerFailed(_not_understood(operation, fields), status=200, reason=fields) from None
+            raise ServerFailed(not_understood(operation, fields), status=200, reason=fields) from None
 
     def _models(self, model: type[M], operation: str, answer: Any, within: str) -> list[M]:
         try:
             bodies = answer[within]
         except (KeyError, TypeError):
-            raise ServerFailed(_not_understood(operation, f"there is no {within} in it"), status=200) from None
+            raise ServerFailed(not_understood(operation, f"there is no {within} in it"), status=200) from None
         return [self._model(model, operation, body) for body in bodies]
 
 
@@ -105,10 +108,11 @@ def parsed(operation: str, response: httpx.Response) -> Any:
     try:
         return response.json()
     except ValueError:
-        raise ServerFailed(_not_understood(operation, "it is not JSON"), status=response.status_code) from None
+        raise ServerFailed(not_understood(operation, "it is not JSON"), status=response.status_code) from None
 
 
-def _not_understood(operation: str, why: str) -> str:
+def not_understood(operation: str, why: str) -> str:
+    """Return the message for a response that a Restate Admin API does not give."""
     return (
         f"the answer to {operation} is not what a Restate Admin API gives ({why}). A proxy may have answered, or the "
         f"server is newer than this restate_lab knows."

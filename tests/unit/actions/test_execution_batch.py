@@ -53,6 +53,11 @@ def kinds(sender: Sender) -> dict[str, str]:
     return {id_: answer.kind for id_, answer in sender.answers.items()}
 
 
+def own(status: int, message: str) -> httpx.Response:
+    """Return an error as the Admin API writes it."""
+    return httpx.Response(status, json={"message": message, "restate_code": None})
+
+
 def listed(succeeded: list[Any], failed: list[tuple[str, str]] = []) -> httpx.Response:  # noqa: B006
     body = {"succeeded": succeeded, "failed": [{"invocation_id": id_, "error": error} for id_, error in failed]}
     return httpx.Response(200, json=body)
@@ -91,9 +96,12 @@ def test_a_restart_brings_the_new_ids_and_options_go_along(sender: Callable[...,
     [
         (httpx.Response(400, json={"message": "The request field 'deployment' is invalid."}), "refused"),
         (httpx.Response(429, headers={"retry-after": "7"}), "not taken"),
-        (httpx.Response(503), "not taken"),
-        (httpx.Response(503, json={"message": "rpc for partition 1 at node N1:1 failed: lost leadership"}), "lost"),
-        (httpx.Response(500, json={"message": "broken"}), "lost"),
+        (httpx.Response(503), "lost"),
+        (httpx.Response(503, text="no healthy upstream"), "lost"),
+        (own(503, "Error when routing the request internally. Reason: rpc for partition 1: not leader"), "not taken"),
+        (own(503, "rpc for partition 1 at node N1:1 failed: lost leadership"), "lost"),
+        (own(500, "broken"), "lost"),
+        (httpx.Response(302, headers={"location": "/login"}), "lost"),
         (httpx.Response(502), "lost"),
         (httpx.Response(200, text="<html>please log in</html>"), "lost"),
         (httpx.ReadError("reset"), "lost"),

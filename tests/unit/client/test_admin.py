@@ -217,7 +217,7 @@ def test_names_are_one_segment_of_the_path(serve: Callable[..., Server]) -> None
 
 def test_durations_leave_in_one_spelling(serve: Callable[..., Server]) -> None:
     """A timedelta and a text of the same length are sent alike; zero is a value, None is not sent."""
-    server = serve({"PATCH /services/s": {"name": "s"}})
+    server = serve({"PATCH /services/s": {"name": "s", "handlers": []}})
     server.admin.modify_service("s", abort_timeout=timedelta(hours=2, milliseconds=5), inactivity_timeout="0s")
     assert server.body == {"abort_timeout": "PT7200.005S", "inactivity_timeout": "PT0S"}
 
@@ -282,9 +282,9 @@ def test_an_answer_that_is_none_of_the_apis(serve: Callable[..., Server], answer
 def test_other_failures_of_delete_pass(serve: Callable[..., Server]) -> None:
     """Only the 501 of a removal without force is translated."""
     with pytest.raises(errors.ServerFailed):
-        serve({f"DELETE /deployments/{DP}": httpx.Response(500, json={"message": "broken"})}).admin.delete_deployment(
-            DP
-        )
+        serve(
+            {f"DELETE /deployments/{DP}": httpx.Response(500, json={"message": "broken", "restate_code": None})}
+        ).admin.delete_deployment(DP)
 
 
 def test_verify_false_reads_nothing(serve: Callable[..., Server]) -> None:

@@ -117,7 +117,7 @@ def test_what_is_sent(serve: Callable[..., Ingress]) -> None:
 
 def test_no_body_is_no_body(serve: Callable[..., Ingress]) -> None:
     """None sends neither bytes nor a content type, which a handler without a parameter would refuse."""
-    ingress = serve()
+    ingress = serve(httpx.Response(200, headers=OLD))
     assert ingress.client.call("S", "h") is None
     assert ingress.requests[0].content == b""
     assert "content-type" not in ingress.requests[0].headers
@@ -186,12 +186,13 @@ def test_an_unknown_id_is_not_a_failure(serve: Callable[..., Ingress]) -> None:
 @pytest.mark.parametrize(
     ("answer", "raw", "expected"),
     [
-        (httpx.Response(200, json=[1]), False, [1]),
-        (httpx.Response(200, json=[1]), True, b"[1]"),
-        (httpx.Response(200, content=b"\xff", headers={"content-type": "image/png"}), False, b"\xff"),
-        (httpx.Response(200, content=b"x"), False, b"x"),
-        (httpx.Response(200), False, None),
-        (httpx.Response(200), True, b""),
+        (httpx.Response(200, headers=OLD, json=[1]), False, [1]),
+        (httpx.Response(200, headers=OLD, json=[1]), True, b"[1]"),
+        (httpx.Response(200, content=b"\xff", headers={**OLD, "content-type": "image/png"}), False, b"\xff"),
+        (httpx.Response(200, headers=OLD, html="<html>"), False, b"<html>"),
+        (httpx.Response(200, headers=OLD, content=b"x"), False, b"x"),
+        (httpx.Response(200, headers=OLD), False, None),
+        (httpx.Response(200, headers=OLD), True, b""),
     ],
 )
 def test_what_comes_back(serve: Callable[..., Ingress], answer: httpx.Response, raw: bool, expected: Any) -> None:
@@ -199,17 +200,42 @@ def test_what_comes_back(serve: Callable[..., Ingress], answer: httpx.Response, 
     assert serve(answer).client.call("S", "h", raw=raw) == expected
 
 
+LOGIN = httpx.Response(200, html="<html><title>Sign in</title></html>")
+
+
 @pytest.mark.parametrize(
-    "answer", [httpx.Response(202, text="<html>"), httpx.Response(202, json={"ok": 1}), httpx.Response(202, json=[])]
-)
-def test_a_send_that_is_answered_by_something_else(serve: Callable[..., Ingress], answer: httpx.Response) -> None:
-    """An answer without an invocation id is ServerFailed, and says that the message may have been taken."""
-    with pytest.raises(errors.ServerFailed, match="may have been taken"):
-        serve(answer).client.send("S", "h")
+    ("call", "answer"),
+    [
+        *((lambda i: i.send("S", "h"), answer) for answer in (
+            LOGIN, httpx.Response(202, text="<html>"), httpx.Response(202, json={"ok": 1}), httpx.Response(202, json=[])
+        )),
+        *((lambda i: i.call("S", "h"), answer) for answer in (
+            LOGIN, httpx.Response(200, json={"ok": 1}), httpx.Response(200), httpx.Response(202, headers=OLD)
+        )),
+        *((lambda i: i.resolve_awakeable(AWAKEABLE, 1), answer) for answer in (LOGIN, httpx.Response(200))),
+        (lambda i: i.reject_awakeable(AWAKEABLE, "no"), LOGIN),
+    ],
+)  # fmt: skip
+def test_a_change_that_is_answered_by_something_else(
+    serve: Callable[..., Ingress], call: Callable[[Any], Any], answer: httpx.Response
+) -> None:
+    """What the ingress would not answer is no success: the change is unknown, in the audit log too."""
+    ingress = serve(answer)
+    with pytest.raises(errors.OutcomeUnknown):
+        call(ingress.client)
+    assert ingress.outcomes == ["unknown"]
+
+
+def test_an_outcome_that_is_answered_by_something_else(serve: Callable[..., Ingress]) -> None:
+    """A login page is not the outcome of an invocation."""
+    for answer in (LOGIN, httpx.Response(200, json={"ok": 1})):
+        for read in (serve(answer).client.attach, serve(answer).client.output):
+            with pytest.raises(errors.ServerFailed, match="not what a Restate ingress gives"):
+                read(INV)
 
 
 def test_json_that_is_none(serve: Callable[..., Ingress]) -> None:
     """An answer that only claims to be JSON is ServerFailed, and says how to get its bytes."""
-    answer = httpx.Response(200, content=b"{", headers={"content-type": "application/json"})
+    answer = httpx.Response(200, content=b"{", headers={**OLD, "content-type": "application/json"})
     with pytest.raises(errors.ServerFailed, match="raw=True"):
         serve(answer).client.call("S", "h")

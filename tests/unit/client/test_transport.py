@@ -17,12 +17,14 @@ import restate_lab as rl
 from restate_lab import errors
 from restate_lab.audit import AuditLog, audit_log
 from restate_lab.client import comeback, network, transport as transport_module
+from restate_lab.client.responses import SUCCESS
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
 from restate_lab.redact import Secret
 from support.tracebacks import our_locals
 
 TOKEN = "canary-7f3a"
+KILLED = SUCCESS["kill_invocation"]
 Handler = Callable[[httpx.Request], httpx.Response]
 
 
@@ -219,7 +221,9 @@ def test_a_change_is_written_down_before_and_after(make: Callable[..., Transport
         assert str(request.url) == "http://127.0.0.1:9070/base/invocations/inv_1/kill"
         return httpx.Response(200)
 
-    make(handle).change("PATCH", "/invocations/inv_1/kill", action="kill", targets=["inv_1"], reason="INC-1")
+    make(handle).change(
+        "PATCH", "/invocations/inv_1/kill", action="kill", targets=["inv_1"], success=KILLED, reason="INC-1"
+    )
     intent, result = records(tmp_path)
     assert (intent["action"], intent["targets"], intent["reason"]) == ("kill", ["inv_1"], "INC-1")
     assert (intent["environment"], intent["address"]) == ("prod", "http://127.0.0.1:9070/base")
@@ -231,7 +235,6 @@ def test_a_change_is_written_down_before_and_after(make: Callable[..., Transport
     [
         (json_error(409, "no"), errors.Conflict, "refused"),
         (httpx.Response(429), errors.RateLimited, "refused"),
-        (httpx.Response(503), errors.Unreachable, "refused"),
         (json_error(503, "rpc for partition 1 at node N1:1 failed: not leader"), errors.Unreachable, "refused"),
         (json_error(503, "rpc for partition 1 at node N1:1 failed: lost leadership"), errors.OutcomeUnknown, "unknown"),
         (httpx.ConnectError("refused"), errors.Unreachable, "not sent"),
@@ -243,6 +246,13 @@ def test_a_change_is_written_down_before_and_after(make: Callable[..., Transport
         (json_error(500, "says why"), errors.ServerFailed, "refused"),
         (httpx.DecodingError("not gzip"), errors.OutcomeUnknown, "unknown"),
         (httpx.Response(504), errors.OutcomeUnknown, "unknown"),
+        (httpx.Response(501), errors.ServerFailed, "refused"),
+        (httpx.Response(501, text="not here"), errors.OutcomeUnknown, "unknown"),
+        (json_error(503, "of another kind"), errors.OutcomeUnknown, "unknown"),
+        (json_error(500, "node N1:2 was shut down or removed"), errors.OutcomeUnknown, "unknown"),
+        (httpx.Response(302, headers={"location": "/login"}), errors.OutcomeUnknown, "unknown"),
+        (httpx.Response(304), errors.OutcomeUnknown, "unknown"),
+        (httpx.Response(429, html="<h1>Too many</h1>"), errors.RateLimited, "refused"),
     ],
 )
 def test_a_change_is_never_sent_twice(
@@ -255,7 +265,7 @@ def test_a_change_is_never_sent_twice(
     """Whatever comes back, a change goes out once, and the audit log says what is known of it."""
     transport = make(answer, AssertionError("sent twice"))
     with pytest.raises(kind):
-        transport.change("PATCH", "/x", action="kill", targets=["inv_1"])
+        transport.change("PATCH", "/x", action="kill", targets=["inv_1"], success=KILLED)
     assert [record.get("outcome") for record in records(tmp_path)] == [None, outcome]
 
 
@@ -263,9 +273,9 @@ def test_many_requests_are_one_record(make: Callable[..., Transport], tmp_path: 
     """A block with several requests has one intent and one result: what its user says, or of the last request."""
     transport = make(httpx.Response(200), json_error(409, "no"))
     with transport.recording("kill", ["inv_1", "inv_2"], reason="INC-1", request="two") as record:
-        record.send("PATCH", "/1")
+        record.send("PATCH", "/1", success=KILLED)
         with pytest.raises(errors.Conflict):
-            record.send("PATCH", "/2")
+            record.send("PATCH", "/2", success=KILLED)
     with transport.recording("kill", ["inv_1"], reason=None, request="none") as record:
         record.result.update(outcome="mixed", outcomes={})
     with pytest.raises(ZeroDivisionError), transport.recording("kill", [], reason=None, request="none"):
@@ -281,7 +291,7 @@ def test_an_interrupted_change_is_written_down_as_unknown(make: Callable[..., Tr
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        make(stop).change("PATCH", "/x", action="kill", targets=["inv_1"])
+        make(stop).change("PATCH", "/x", action="kill", targets=["inv_1"], success=KILLED)
     assert records(tmp_path)[-1]["outcome"] == "unknown"
 
 
@@ -289,7 +299,7 @@ def test_read_only_refuses_before_anything_is_sent(make: Callable[..., Transport
     """A read-only connection sends no change, and reads as ever."""
     transport = make(httpx.Response(200), read_only=True)
     with pytest.raises(errors.ReadOnly, match="kill was not sent"):
-        transport.change("PATCH", "/x", action="kill", targets=["inv_1"])
+        transport.change("PATCH", "/x", action="kill", targets=["inv_1"], success=KILLED)
     assert transport.read("GET", "/x").status_code == 200
     assert records(tmp_path) == []
 
@@ -298,7 +308,7 @@ def test_without_an_audit_record_nothing_is_sent(make: Callable[..., Transport],
     """When the intent cannot be written the change is not sent."""
     (tmp_path / "audit").write_text("a file where the folder should be")
     with pytest.raises(errors.AuditFailed):
-        make(AssertionError("sent")).change("PATCH", "/x", action="kill", targets=["inv_1"])
+        make(AssertionError("sent")).change("PATCH", "/x", action="kill", targets=["inv_1"], success=KILLED)
 
 
 def test_the_token_is_sent_and_never_shown(make: Callable[..., Transport]) -> None:
@@ -377,7 +387,7 @@ def test_a_limit_that_is_none_is_refused_before_anything_is_sent(make: Callable[
     with pytest.raises(errors.ArgumentError, match="timeout must be a number of seconds"):
         transport.read("GET", "/version", timeout=timeout)
     with pytest.raises(errors.ArgumentError, match="timeout must be a number of seconds"):
-        transport.change("PATCH", "/x", action="kill", targets=["inv_1"], timeout=timeout)
+        transport.change("PATCH", "/x", action="kill", targets=["inv_1"], success=KILLED, timeout=timeout)
     assert list(audit_log(transport.audit.folder)["outcome"]) == ["not sent"]
 
 
@@ -388,5 +398,5 @@ def test_a_closed_connection_says_so(make: Callable[..., Transport]) -> None:
     with pytest.raises(errors.ArgumentError, match="was closed"):
         transport.read("GET", "/version")
     with pytest.raises(errors.ArgumentError, match="was closed"):
-        transport.change("PATCH", "/x", action="kill", targets=["inv_1"])
+        transport.change("PATCH", "/x", action="kill", targets=["inv_1"], success=KILLED)
     assert list(audit_log(transport.audit.folder)["outcome"]) == ["not sent"]
