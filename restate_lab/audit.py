@@ -37,11 +37,15 @@ _COLUMNS = [
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What came of one target of a change that has many: outcome, why, and the id of what came into being."""
+    """What came of one target of a change that has many: outcome, why, and the ids of what came into being.
+
+    ``other_new_ids`` are those beside ``new_id``, in one text with commas, if there are more than one.
+    """
 
     outcome: str
     error: str | None = None
     new_id: str | None = None
+    other_new_ids: str | None = None
 
 
 def many(fates: Sequence[Fate]) -> dict[str, Any]:
@@ -52,11 +56,13 @@ def many(fates: Sequence[Fate]) -> dict[str, Any]:
     outcomes = _spans([fate.outcome for fate in fates])
     errors = _spans([fate.error for fate in fates])
     new_ids = {str(place): fate.new_id for place, fate in enumerate(fates) if fate.new_id}
+    others = {str(place): fate.other_new_ids for place, fate in enumerate(fates) if fate.other_new_ids}
     return {
         "outcome": next(iter(outcomes)) if len(outcomes) == 1 else "mixed" if outcomes else "done",
         "outcomes": outcomes,
         **({"errors": errors} if errors else {}),
         **({"new_ids": new_ids} if new_ids else {}),
+        **({"other_new_ids": others} if others else {}),
     }
 
 
@@ -158,7 +164,8 @@ def audit_log(folder: str | os.PathLike[str] | None = None, *, change: str | Non
     "unknown", a plan's own words, "mixed" where they differ, with ``counts`` of each; None where the process ended
     before it knew), ``reason``, ``error``, ``environment``, ``address``, ``request``, ``status`` (HTTP), ``user``,
     ``host``, ``pid``, ``change`` (the id that joins intent and result) and ``file``. With ``change``, one of these ids,
-    there is one row per target of that change instead, in order: ``id, outcome, error, new_id``.
+    there is one row per target of that change instead, in order: ``id, outcome, error, new_id, other_new_ids`` (the
+    ids beside ``new_id`` where there are more than one, in one text with commas; None elsewhere).
 
     ``folder`` None means ``default_folder()``. Lines that cannot be read (a process died while writing) are left out,
     counted in ``attrs["truncated"]`` and said in a Truncated warning.
@@ -234,12 +241,12 @@ def _targets(intent: Mapping[str, Any], result: Mapping[str, Any]) -> pd.DataFra
     whole = {result["outcome"]: [[0, len(intent["targets"]) - 1]]} if "outcome" in result else {}
     outcomes = dict(_places(result.get("outcomes", whole)))
     errors = dict(_places(result.get("errors", {})))
-    new_ids = result.get("new_ids", {})
+    new_ids, others = result.get("new_ids", {}), result.get("other_new_ids", {})
     rows = [
-        (id_, outcomes.get(place), errors.get(place, result.get("error")), new_ids.get(str(place)))
-        for place, id_ in enumerate(intent["targets"])
+        (id_, outcomes.get(n), errors.get(n, result.get("error")), new_ids.get(str(n)), others.get(str(n)))
+        for n, id_ in enumerate(intent["targets"])
     ]
-    return pd.DataFrame(rows, columns=["id", "outcome", "error", "new_id"], dtype=object)
+    return pd.DataFrame(rows, columns=["id", "outcome", "error", "new_id", "other_new_ids"], dtype=object)
 
 
 def _places(spans: Mapping[str, Sequence[Sequence[int]]]) -> Iterator[tuple[int, str]]:

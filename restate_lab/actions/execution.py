@@ -33,7 +33,8 @@ def execute(
 
     Columns: ``id``; ``outcome`` (``restate_lab.actions.outcomes`` has the words); ``error``; ``new_id`` (of a restart);
     ``status`` (the word seen afterwards, of a restart that of the new invocation; None where there is no row);
-    ``milliseconds`` from sending to the answer of the request that carried it.
+    ``milliseconds`` from sending to the answer of the request that carried it; ``other_new_ids`` (ids of a restart
+    that happened more than once, beside ``new_id``, in one text with commas; None elsewhere).
 
     ``stop`` is asked between requests; when it says True, the frame tells what was done by then. Interrupting does the
     same and then raises Interrupted, which has the frame. ``progress`` gets how many of how many ids are dealt with.
@@ -55,7 +56,8 @@ def execute(
         finally:  # also after a defect: what is known of each id goes into the audit log
             outcomes = pursuit.outcomes()
             record.result.clear()
-            record.result.update(many([Fate(each.outcome, each.error, each.new_id) for each in outcomes]))
+            fates = [Fate(each.outcome, each.error, each.new_id, each.other_new_ids) for each in outcomes]
+            record.result.update(many(fates))
     table = frame(outcomes)
     table.attrs = {
         "action": order.action.value,

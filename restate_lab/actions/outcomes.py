@@ -27,14 +27,15 @@ __all__ = ["COLUMNS", "WORDS", "Outcome", "frame", "has_happened", "judge"]
 
 WORDS = ("done", "accepted", "refused", "skipped", "unknown", "not sent")
 Word = Literal["done", "accepted", "refused", "skipped", "unknown", "not sent"]
-COLUMNS = ("id", "outcome", "error", "new_id", "status", "milliseconds")
+COLUMNS = ("id", "outcome", "error", "new_id", "status", "milliseconds", "other_new_ids")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One row: ``status`` is what was seen afterwards, of a restart that of the new invocation.
 
-    None: there is no row (any more), or it was not read.
+    None: there is no row (any more), or it was not read. ``other_new_ids`` are further restarts of the same invocation
+    since the first request for it, in one text with commas; None if there are none, as there should be.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Outcome:
     new_id: str | None = None
     status: str | None = None
     milliseconds: float | None = None
+    other_new_ids: str | None = None
 
 
 def has_happened(action: ACTIONS, before: Reading, after: Reading, *, taken: bool) -> bool:
@@ -69,6 +71,10 @@ def judge(action: ACTIONS, id_: str, answer: Answer | None, before: Reading, aft
     if answer.kind in {"refused", "not taken"}:
         return Outcome(id_, "refused", answer.error, status=status, milliseconds=took)
     taken = answer.kind == "taken"
+    if answer.other_new_ids:
+        return Outcome(
+            id_, "done", _more_than_once(answer), answer.new_id, status, took, ", ".join(answer.other_new_ids)
+        )
     if answer.new_id or (after and has_happened(action, before, after, taken=taken)):
         return Outcome(id_, "done", None, answer.new_id, status, took)
     if not taken:
@@ -80,10 +86,18 @@ def judge(action: ACTIONS, id_: str, answer: Answer | None, before: Reading, aft
 
 def frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     """Return one row per outcome, in order."""
-    rows = [(each.id, each.outcome, each.error, each.new_id, each.status, each.milliseconds) for each in outcomes]
+    rows = [tuple(getattr(each, name) for name in COLUMNS) for each in outcomes]
     table = pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
     table["milliseconds"] = table["milliseconds"].astype("float64")
     return table
+
+
+def _more_than_once(answer: Answer) -> str:
+    others = ", ".join(answer.other_new_ids)
+    return (
+        f"it was restarted more than once: as {answer.new_id} and as {others}. A gateway may have sent the request "
+        f"again, or another person restarted it: cancel or kill what is not wanted"
+    )
 
 
 def _waits_for(action: ACTIONS, status: str | None) -> str:

@@ -156,7 +156,8 @@ class Plan:
         Each status is read again just before, and who changed meanwhile is skipped. ``reason`` goes to the audit log.
         ``expect`` is the exact number of targets: needed above 100, and above 10 for kill and purge. A plan without
         targets does nothing and returns no row. ``progress`` is told how many of how many are dealt with; when ``stop``
-        says True, the rest is not sent. Columns: ``id, outcome, error, new_id, status, milliseconds``.
+        says True, the rest is not sent. Columns: ``id, outcome, error, new_id, status, milliseconds,
+        other_new_ids``.
 
         Raises:
             ReadOnly: the connection may only read.

@@ -14,6 +14,7 @@ from restate_lab.actions.order import Order
 from restate_lab.actions.outcomes import Outcome, has_happened, judge
 from restate_lab.actions.reading import (
     GONE,
+    SCAN_WITHIN,
     Reading,
     chunks,
     patiently,
@@ -36,6 +37,14 @@ SEEN_WITHIN = 3.0  # seconds; most is seen within 50 ms, a cancelled back-off af
 MOST_LOST = 3  # requests in a row whose answers are lost, before no more are sent
 _QUIET_WAIT = 2.0  # seconds; a longer one is shown
 _SLICE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Unsure:
+    """An earlier request whose response was lost, and what was read before it."""
+
+    answer: Answer
+    before: Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,7 @@ class Pursuit(ABC):
         self._after: dict[str, Reading] = {}
         self._stop: Callable[[], bool] = _never
         self._sender = Sender(record, lab.transport.closed, self._stops)
+        self._unsure: dict[str, _Unsure] = {}
         self._lost_in_a_row = 0
         self._ahead: _Ahead | None = None
 
@@ -86,9 +96,9 @@ class Pursuit(ABC):
 
     def _outcome(self, id_: str) -> Outcome:
         before = self._before.get(id_, GONE)
-        if id_ in self._skipped:
-            return Outcome(id_, "skipped", self._skipped[id_], status=before.status)
         answer = self._sender.answers.get(id_)
+        if id_ in self._skipped and answer is None:
+            return Outcome(id_, "skipped", self._skipped[id_], status=before.status)
         if answer is None:
             return Outcome(id_, "not sent", self.halt, status=before.status)
         return judge(self._order.action, id_, answer, before, self._after.get(id_))
@@ -114,8 +124,12 @@ class Pursuit(ABC):
         return readings
 
     def _leave_out(self, id_: str, why: str) -> None:
+        """Send nothing for this id; one with a lost response keeps it, because that may be why its status changed."""
         self._skipped[id_] = why
-        self._sender.answers.pop(id_, None)
+        if id_ in self._unsure:
+            self._before[id_] = self._unsure[id_].before
+        else:
+            self._sender.answers.pop(id_, None)
 
     def _check(self, id_: str, reading: Reading) -> None:
         """Leave out one that is gone, or whose status does not allow the action on this server."""
@@ -133,18 +147,49 @@ class Pursuit(ABC):
     def _send(self, call: Call, ids: Sequence[str], allowed: Callable[[Sequence[str]], list[str]]) -> None:
         """Send a call for each id that ``allowed`` leaves, and again for those that the server could not take.
 
-        ``allowed`` is asked, and so reads, just before each round.
+        ``allowed`` is asked, and so reads, just before each round. What a gateway says that it never forwarded goes out
+        again as well, once reading shows nothing of it.
         """
         give_up, pause = time.monotonic() + PATIENCE, 0.1
         pending: Sequence[str] = ids
+        self._unsure = {}
         while pending and not self._stops():
-            pending = allowed(pending)
-            self._sender.send(call, pending)
+            pending = allowed(self._unseen(pending))
+            try:
+                self._sender.send(call, pending)
+            finally:
+                self._remember_lost(pending)
             self._count_lost(pending)
             pending = [id_ for id_ in pending if self._is_waiting(id_)]
             if pending and not self._stops():
                 self._wait(self._reason_to_wait(pending), pause, give_up)
             pause = min(pause * 2, 2.0)
+
+    def _unseen(self, ids: Sequence[str]) -> list[str]:
+        """Read what came of earlier requests whose responses were lost; return the ids of which nothing is seen."""
+        unsure = [id_ for id_ in ids if id_ in self._unsure]
+        if unsure:
+            self._read_afterwards(unsure)
+        return [id_ for id_ in ids if id_ not in self._unsure or not self._is_settled(id_)]
+
+    def _remember_lost(self, sent: Iterable[str]) -> None:
+        """Keep what was lost: a later refusal, or a stop before the next request, does not say that it never came."""
+        answers = self._sender.answers
+        for id_ in sent:
+            answer, unsure = answers.get(id_), self._unsure.get(id_)
+            if unsure is None:
+                if answer is not None and answer.kind == "lost" and answer.never_forwarded:
+                    self._unsure[id_] = _Unsure(answer, self._before[id_])
+                continue
+            self._before[id_] = unsure.before
+            if answer is None or answer.kind == "not taken":
+                answers[id_] = replace(unsure.answer, wait=answer.wait if answer else None)
+            elif answer.kind == "refused":
+                words = f"{unsure.answer.error}; sent again, it was refused: {answer.error}"
+                answers[id_] = Answer("lost", words, milliseconds=answer.milliseconds)
+
+    @abstractmethod
+    def _is_settled(self, id_: str) -> bool: ...
 
     def _stops(self) -> bool:
         if self.halt is None and self._stop():
@@ -153,7 +198,7 @@ class Pursuit(ABC):
 
     def _is_waiting(self, id_: str) -> bool:
         answer = self._sender.answers.get(id_)
-        return answer is None or answer.kind == "not taken"
+        return answer is None or answer.may_go_again
 
     def _reason_to_wait(self, pending: Iterable[str]) -> Answer:
         answers = (self._sender.answers.get(id_) for id_ in pending)
@@ -174,8 +219,10 @@ class Pursuit(ABC):
             time.sleep(min(left, _SLICE))
 
     def _count_lost(self, sent: Sequence[str]) -> None:
-        kinds = {answer.kind for id_ in sent if (answer := self._sender.answers.get(id_))}
-        self._lost_in_a_row = self._lost_in_a_row + 1 if kinds == {"lost"} else 0 if kinds else self._lost_in_a_row
+        answers = [answer for id_ in sent if (answer := self._sender.answers.get(id_))]
+        are_lost = {answer.kind == "lost" and not answer.may_go_again for answer in answers}
+        if answers:
+            self._lost_in_a_row = self._lost_in_a_row + 1 if are_lost == {True} else 0
         if self._lost_in_a_row >= MOST_LOST:
             self.halt = f"the answers of {MOST_LOST} requests in a row were lost"
 
@@ -225,7 +272,8 @@ class Single(Pursuit):
         if self._order.action is ACTIONS.RESTART_AS_NEW:
             now = patiently(lambda: self._lab.now)  # created_at counts milliseconds
             since = now.replace(microsecond=now.microsecond // 1000 * 1000)
-            self._restarted_since.update(dict.fromkeys(ids, since))
+            for id_ in ids:  # the first attempt counts, whatever came of it
+                self._restarted_since.setdefault(id_, since)
         for id_, reading in self._read(ids).items():
             self._check(id_, reading)
         return [id_ for id_ in ids if id_ not in self._skipped]
@@ -237,10 +285,12 @@ class Single(Pursuit):
         while pending and self._look_at(pending):
             pending = [id_ for id_ in pending if not self._is_settled(id_)]
             if time.monotonic() + pause > ends:
-                return
+                break
             if pending:
                 time.sleep(pause)
             pause = min(pause * 2, 0.3)
+        if self._order.action is ACTIONS.RESTART_AS_NEW:
+            self._name_all_restarts()
 
     def _read_afterwards(self, ids: Sequence[str]) -> None:
         super()._read_afterwards(ids)
@@ -254,16 +304,28 @@ class Single(Pursuit):
             readings = read_now(self._lab, list(new_ids.values()))
             self._after.update({id_: readings[new_id] for id_, new_id in new_ids.items()})
 
-    def _note_taken(self, id_: str, new_id: str | None = None) -> None:
+    def _note_taken(self, id_: str, *new_ids: str) -> None:
         """Note that an answer which was lost must have been a yes."""
+        new_id, others = (new_ids[0] if new_ids else None), new_ids[1:]
         answers = self._sender.answers
-        answers[id_] = replace(answers[id_], kind="taken", error=None, new_id=new_id)
+        answers[id_] = replace(answers[id_], kind="taken", error=None, new_id=new_id, other_new_ids=others)
 
     def _find_restarts(self, lost: Sequence[str]) -> None:
-        for since in {self._restarted_since[id_] for id_ in lost}:
-            ids = [id_ for id_ in lost if self._restarted_since[id_] == since]
-            for id_, new_id in read_restarts(self._lab, ids, since).items():
-                self._note_taken(id_, new_id)
+        for id_, new_ids in read_restarts(self._lab, {id_: self._restarted_since[id_] for id_ in lost}).items():
+            self._note_taken(id_, *new_ids)
+
+    def _name_all_restarts(self) -> None:
+        """Look for restarts beside those that the answers name: a gateway may have sent a request twice."""
+        answers = self._sender.answers
+        since = {id_: self._restarted_since[id_] for id_, answer in answers.items() if answer.new_id}
+        try:
+            restarts = read_restarts(self._lab, since, timeout=SCAN_WITHIN)
+        except RestateLabError as error:
+            say(f"{self._order}: whether any was restarted more than once could not be read: {error}")
+            return
+        for id_, new_ids in restarts.items():
+            others = tuple(new_id for new_id in new_ids if new_id != answers[id_].new_id)
+            answers[id_] = replace(answers[id_], other_new_ids=others)
 
     def _is_settled(self, id_: str) -> bool:
         answer = self._sender.answers[id_]

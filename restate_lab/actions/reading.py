@@ -6,8 +6,9 @@ Point reads by id of the base tables, which cost a quarter of those of the view:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 from restate_lab.client.lab import Lab
@@ -43,8 +44,8 @@ _INVOKED = "SELECT id, status, completion_result, completion_failure FROM sys_in
 _BACKING_OFF = "SELECT entry_id AS id FROM sys_vqueue_entry_status WHERE entry_id IN :ids AND status = 'backing-off'"
 # A restart keeps no other trace of where it came from. A scan.
 _RESTARTS = """
-SELECT restarted_from, id FROM sys_invocation_status
-WHERE restarted_from IN :ids AND created_at >= :since ORDER BY created_at"""
+SELECT restarted_from, id, created_at FROM sys_invocation_status
+WHERE restarted_from IN :ids AND created_at >= :since ORDER BY created_at, id"""
 _ANY_RESTARTS = "SELECT restarted_from, id FROM sys_invocation_status WHERE restarted_from IN :ids"
 # Signal 1 asks an invocation to end; it is recorded before anything comes of it.
 _CANCEL_SIGNALS = """
@@ -90,9 +91,18 @@ def read_now(lab: Lab, ids: Sequence[str]) -> dict[str, Reading]:
     return {id_: _reading(rows[id_], words[id_]) if id_ in words else GONE for id_ in ids}
 
 
-def read_restarts(lab: Lab, ids: Sequence[str], since: Any) -> dict[str, str]:
-    """Return the newest restart of each id that has one since that moment of the server's clock."""
-    return {row["restarted_from"]: row["id"] for row in _rows(lab, _RESTARTS, ids, since=since)}
+def read_restarts(
+    lab: Lab, since: Mapping[str, datetime], *, timeout: float | None = None
+) -> dict[str, tuple[str, ...]]:
+    """Return, oldest first, the restarts of each id that has any since its time (of the server's clock)."""
+    if not since:
+        return {}
+    restarts: dict[str, tuple[str, ...]] = {}
+    for row in _rows(lab, _RESTARTS, since, since=min(since.values()), timeout=timeout):
+        id_ = row["restarted_from"]
+        if row["created_at"] >= since[id_]:
+            restarts[id_] = (*restarts.get(id_, ()), row["id"])
+    return restarts
 
 
 def read_any_restarts(lab: Lab, ids: Iterable[str]) -> dict[str, str]:

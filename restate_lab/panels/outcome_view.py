@@ -13,7 +13,7 @@ from restate_lab.panels.grid import Grid
 
 __all__ = ["OutcomeView"]
 
-_COLUMNS = ("outcome", "target", "status", "error", "new_id", "id")
+_COLUMNS = ("outcome", "target", "status", "error", "new_id", "other_new_ids", "id")
 
 
 class OutcomeView(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types

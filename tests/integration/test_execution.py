@@ -62,7 +62,7 @@ def check_audit(bulk: Bulk, frame: pd.DataFrame) -> None:
     """Compare one execution's frame with the audit log, id for id."""
     written = audit_log(bulk.audit, change=frame.attrs["change"])
     assert written["id"].tolist() == frame["id"].tolist()
-    for column in ("outcome", "error", "new_id"):
+    for column in ("outcome", "error", "new_id", "other_new_ids"):
         assert written[column].tolist() == frame[column].tolist()
 
 

@@ -12,6 +12,7 @@ import pytest
 import restate_lab as rl
 from restate_lab import errors
 from restate_lab.actions.goes_with import find_callees
+from restate_lab.actions.outcomes import COLUMNS
 from restate_lab.actions.plan import make_plan, plan
 from restate_lab.actions.planned import LASTS, Plan
 from restate_lab.actions.prefixes import read_prefixes
@@ -295,7 +296,7 @@ def test_a_plan_of_nothing(lab: Lab) -> None:
     for targets in ([], pd.DataFrame({"id": []}), ["nope"]):
         made = plan(lab, "cancel", targets)
         assert "nothing to be done" in str(made)
-        assert list(made.execute(reason=WHY).columns) == ["id", "outcome", "error", "new_id", "status", "milliseconds"]
+        assert list(made.execute(reason=WHY).columns) == list(COLUMNS)
         assert made._repr_html_()
 
 

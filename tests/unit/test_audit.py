@@ -132,19 +132,21 @@ def test_a_change_of_many_keeps_what_came_of_each(tmp_path: Path) -> None:
     log = AuditLog(tmp_path)
     ids = [f"inv_{number}" for number in range(100_000)]
     fates = [Fate("done", new_id=f"new_{number}") if number < 2 else Fate("done") for number in range(99_990)]
-    fates += [Fate("skipped", "it is gone")] * 9 + [Fate("refused", "409 no")]
+    fates += [Fate("skipped", "it is gone")] * 8
+    fates += [Fate("done", new_id="new", other_new_ids="more, another"), Fate("refused", "409 no")]
     change = log.intent("restart_as_new", ids)
     assert log.path is not None
     before = log.path.stat().st_size
     log.result(change, **many(fates))
     assert log.path.stat().st_size - before < 1000
     (row,) = audit_log(tmp_path).to_dict("records")
-    assert (row["outcome"], row["counts"]) == ("mixed", "99,990 done, 9 skipped, 1 refused")
+    assert (row["outcome"], row["counts"]) == ("mixed", "99,991 done, 8 skipped, 1 refused")
     each = audit_log(tmp_path, change=change)
     assert each["id"].tolist() == ids
     assert each["outcome"].tolist() == [fate.outcome for fate in fates]
     assert each["error"].tolist() == [fate.error for fate in fates]
     assert each["new_id"].tolist() == [fate.new_id for fate in fates]
+    assert each["other_new_ids"].tolist() == [fate.other_new_ids for fate in fates]
 
 
 def test_one_change_by_its_id(tmp_path: Path) -> None:
@@ -152,7 +154,7 @@ def test_one_change_by_its_id(tmp_path: Path) -> None:
     log = AuditLog(tmp_path)
     done, open_ = log.intent("kill", ["inv_1"]), log.intent("kill", ["inv_2"])
     log.result(done, "refused", error="409 no")
-    assert audit_log(tmp_path, change=done).values.tolist() == [["inv_1", "refused", "409 no", None]]
+    assert audit_log(tmp_path, change=done).values.tolist() == [["inv_1", "refused", "409 no", None, None]]
     assert audit_log(tmp_path, change=open_)["outcome"].tolist() == [None]
     with pytest.raises(ArgumentError, match="column change"):
         audit_log(tmp_path, change="nope")

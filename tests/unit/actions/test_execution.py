@@ -99,7 +99,7 @@ def test_nothing_read_afterwards_is_never_done() -> None:
 def test_an_empty_frame_has_its_columns() -> None:
     """A plan of nothing has a frame like any other."""
     empty = frame([])
-    assert list(empty) == ["id", "outcome", "error", "new_id", "status", "milliseconds"]
+    assert list(empty) == ["id", "outcome", "error", "new_id", "status", "milliseconds", "other_new_ids"]
     assert empty["milliseconds"].dtype == "float64"
 
 

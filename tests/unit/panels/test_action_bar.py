@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from restate_lab.actions.outcomes import COLUMNS
 from restate_lab.actions.planned import Plan
 from restate_lab.actions.table import ACTIONS
 from restate_lab.errors import PlanExpired
@@ -63,8 +64,8 @@ class Plans:
         self.go_on.wait(10)
         word = "not sent" if given["stop"]() else "done"
         plan._execution.targets = plan.targets
-        rows = [(id_, word, None, None, "running", 1.0) for id_ in plan.targets]
-        columns = ["id", "outcome", "error", "new_id", "status", "milliseconds"]
+        rows = [(id_, word, None, None, "running", 1.0, None) for id_ in plan.targets]
+        columns = list(COLUMNS)
         plan._execution.outcome = pd.DataFrame(rows, columns=columns)
         return plan._execution.outcome
 
