@@ -41,6 +41,65 @@ def _change(name: str, words: str, execute: str, set_state: str) -> Fault:
     return Fault(name, "changes", words, "", "", execute, set_state)
 
 
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """What a gateway answers to a change instead of the server, and what comes of each call, in the words of the page.
+
+    ``unsent`` is the outcome of ``plan.execute`` where the server got nothing, ``acted`` where it has acted; "" where
+    that does not occur. ``other`` comes of ``set_state`` and each changing method, in both cases.
+    """
+
+    name: str
+    words: str
+    unsent: str = "unknown"
+    acted: str = "done"
+    other: str = "OutcomeUnknown"
+
+
+def _hint(name: str, words: str) -> Gateway:
+    """Return a gateway that says that it did not forward the request: a plan reads, and then sends it again."""
+    return Gateway(name, words, unsent="done")
+
+
+_RESET = "`upstream connect error or disconnect/reset before headers."
+
+GATEWAYS = (
+    _hint("no healthy upstream", "Envoy, Istio: 503 `no healthy upstream`"),
+    _hint("connection failure", f"Envoy, Istio: 503 {_RESET} reset reason: connection failure`"),
+    _hint("connection timeout", f"Envoy, Istio: 503 {_RESET} reset reason: connection timeout`"),
+    _hint("overflow", f"Envoy, Istio: 503 {_RESET} reset reason: overflow`"),
+    Gateway("connection termination", f"Envoy, Istio: 503 {_RESET} reset reason: connection termination`"),
+    Gateway("retried", f"Envoy, Istio: 503 {_RESET} retried and the latest reset reason: connection failure`"),
+    Gateway("upstream request timeout", "Envoy, Istio: 504 `upstream request timeout`"),
+    Gateway("stream timeout", "Envoy, Istio: 408 `stream timeout`"),
+    Gateway("Cloudflare 520", "Cloudflare: 520, the server returned an unknown error"),
+    Gateway("Cloudflare 521", "Cloudflare: 521, the server is down"),
+    Gateway("Cloudflare 522", "Cloudflare: 522, the connection timed out"),
+    Gateway("Cloudflare 523", "Cloudflare: 523, the server is unreachable"),
+    Gateway("Cloudflare 524", "Cloudflare: 524, a timeout occurred"),
+    Gateway("Cloudflare 525", "Cloudflare: 525, the TLS handshake failed"),
+    Gateway("Cloudflare 526", "Cloudflare: 526, the certificate is invalid"),
+    Gateway("Cloudflare 530", "Cloudflare: 530, the tunnel is down"),
+    Gateway("nginx 408", "nginx: 408, a page"),
+    Gateway("nginx 499", "nginx: 499, the client closed the request"),
+    Gateway("nginx 500", "nginx: 500, a page"),
+    Gateway("nginx 502", "nginx: 502, a page"),
+    Gateway("nginx 503", "nginx: 503, a page"),
+    Gateway("nginx 504", "nginx: 504, a page"),
+    Gateway("ALB 502", "AWS Application Load Balancer: 502, a page"),
+    Gateway("ALB 504", "AWS Application Load Balancer: 504, a page"),
+    Gateway("ALB 561", "AWS Application Load Balancer: 561, the login service failed"),
+    Gateway("API Gateway", 'AWS API Gateway: 504 `{"message": "Endpoint request timed out"}`'),
+    Gateway("Kubernetes", "Kubernetes: 503, a JSON `Status`"),
+    Gateway("empty 503", "503 without a body"),
+    Gateway("420", "420 without a body"),
+    Gateway("a login page", "a login page under 200"),
+    Gateway("a JSON login", 'JSON of another service under 200: `{"error": "sign in"}`'),
+    Gateway("a redirect", "a redirect to a login page (302), which is never followed"),
+    Gateway("429", "a rate limit: 429, a page", unsent="done", acted="", other="RateLimited"),
+)
+"""Every answer of a gateway to a change that the tests try against real servers, with vqueues and without."""
+
 FAULTS = (
     _passes("502 for a moment", "a gateway does not reach the server (502)"),
     _passes("503 for a moment", "the server cannot serve it now (503)"),
@@ -93,14 +152,14 @@ FAULTS = (
     ),
     _stays("too slow", "silence", "twenty bytes a second", "TimedOut"),
     _change("change: 429", "a rate limit for a moment; the server got nothing", "done", "RateLimited"),
-    _change("change: 503", "it cannot be taken for a moment; the server got nothing", "done", "Unreachable"),
+    _change("change: 503", "Restate says for a moment that it did not take it (503)", "done", "Unreachable"),
     _change("change: 502", "a gateway says 502, and the server got nothing", "unknown", "OutcomeUnknown"),
     _change("change: 401", "the token may only read", "refused", "AccessDenied"),
-    _change("change: a redirect", "changes alone are redirected to a login page", "unknown", "ServerFailed"),
+    _change("change: a redirect", "changes alone are redirected to a login page", "unknown", "OutcomeUnknown"),
     _change("done: 502", "the server acts, and then a gateway says 502", "done", "OutcomeUnknown"),
     _change("done: 504", "the server acts, and then a gateway gives up", "done", "OutcomeUnknown"),
     _change("done: 500", "the server acts, and then a gateway breaks", "done", "OutcomeUnknown"),
-    _change("done: a page", "the server acts, and a proxy answers with a page under 200", "done", "done"),
+    _change("done: a page", "the server acts, and a proxy answers with a page under 200", "done", "OutcomeUnknown"),
     _change("done: no gzip", "the server acts, and its answer cannot be unpacked", "done", "OutcomeUnknown"),
     _change("done: reset", "the server acts, and the line is reset", "done", "OutcomeUnknown"),
     _change("done: cut", "the server acts, and its answer is cut within its head", "done", "OutcomeUnknown"),
@@ -157,6 +216,19 @@ _ADVICE = {
     "not sent": "make the plan again when the server is back",
     "refused": "read the row's `error`: a token, a status that has changed",
 }
+_GATEWAYS = """## A gateway answers a change
+
+An error that Restate did not write says nothing of the change: a gateway also sends it after the server has acted. It
+counts as a lost response. `rl.set_state` and the methods of `lab.admin` and `lab.ingress` raise `OutcomeUnknown`, and
+the audit log has *unknown*. `plan.execute` reads what happened. It sends a request again only where a text says that
+the gateway did not forward it and reading, at least three seconds later, shows nothing of it; a restart is looked for
+since the first attempt. Every new id of a restart is in the frame and in the audit log: `new_id`, and `other_new_ids`
+where a gateway made more than one.
+
+| what the gateway answers | `plan.execute`, and the server got nothing | `plan.execute`, and the server has acted | \
+`rl.set_state`, each changing method of `lab.admin` and `lab.ingress` |
+|---|---|---|---|
+"""
 _RESTARTS = """## A server that is killed, and comes back
 
 | meanwhile | what comes of it |
@@ -200,7 +272,8 @@ def _page() -> str:
     """Return the page as Markdown: the table by kind of trouble, and what to do next for each word in it."""
     parts = [_section(group) for group in GROUPS]
     opened = "".join(f"| {words} | {_code(outcome)} |\n" for words, outcome in EVIDENCE.items())
-    return f"{_HEAD}{_next()}\n" + "".join(parts) + _RESTARTS + _OPEN + opened
+    gateways = "".join(f"{_gateway(each)}\n" for each in GATEWAYS)
+    return f"{_HEAD}{_next()}\n" + "".join(parts) + f"{_GATEWAYS}{gateways}\n" + _RESTARTS + _OPEN + opened
 
 
 def _section(group: str) -> str:
@@ -212,6 +285,11 @@ def _section(group: str) -> str:
 def _line(fault: Fault) -> str:
     outcomes = filter(None, (fault.connect, fault.reads, fault.execute, fault.set_state))
     return f"| {fault.words} | {' | '.join(map(_code, outcomes))} |\n"
+
+
+def _gateway(gateway: Gateway) -> str:
+    outcomes = (_code(outcome) or "does not occur" for outcome in (gateway.unsent, gateway.acted, gateway.other))
+    return f"| {gateway.words} | {' | '.join(outcomes)} |"
 
 
 def _next() -> str:

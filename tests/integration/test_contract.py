@@ -13,6 +13,7 @@ import pytest
 
 from restate_lab.client.admin import AdminClient
 from restate_lab.client.models import DeleteRule, UpsertRule
+from restate_lab.client.responses import SUCCESS
 from support.clusters import Cluster
 
 IS_LAB_SQL = "query"
@@ -103,3 +104,18 @@ def test_every_operation_is_tried_on_a_server(document: dict[str, Any]) -> None:
     tests = Path(__file__).with_name("test_admin.py").read_text("utf-8")
     names = [operation["operationId"] for operation in operations(document) if operation["operationId"] != IS_LAB_SQL]
     assert [name for name in names if f".{name}(" not in tests] == []
+
+
+def test_success_is_what_the_document_says(document: dict[str, Any]) -> None:
+    """Each changing operation has its statuses and its kind of body in the table of successes."""
+    changes = {
+        operation["operationId"]: operation["responses"]
+        for path in document["paths"].values()
+        for method, operation in path.items()
+        if method != "get" and operation["operationId"] != IS_LAB_SQL
+    }
+    for name, responses in changes.items():
+        good = {int(status): response for status, response in responses.items() if status.startswith("2")}
+        assert set(good) <= set(SUCCESS[name].statuses), name
+        has_body = [bool(response.get("content")) for response in good.values()]
+        assert has_body == [SUCCESS[name].body != "nothing"] * len(good), name

@@ -78,6 +78,12 @@ def _cut_gzip(arrow: bytes) -> Fault:
 
 
 LIMITED = json.dumps({"message": "Rate limited"}).encode()
+NOT_TAKEN = json.dumps(
+    {
+        "message": "Error when routing the request internally. Reason: rpc for partition 1 failed: not leader",
+        "restate_code": None,
+    }
+).encode()
 PAGE = b"<!doctype html><html><title>Sign in</title><body><form action=/login></form></body></html>"
 BROKEN = b"<html><head><title>502 Bad Gateway</title></head><body><center>nginx</center></body></html>"
 JUNK = b"\xff\xff\xff\xff\x10\x00\x00\x00" + b"no Arrow at all " * 60
@@ -137,7 +143,7 @@ TROUBLES: Mapping[str, Trouble] = {
         PASSES,
     ),
     "change: 503": Trouble(
-        lambda _: Fault(where=CHANGES, said=said("503 Service Unavailable"), times=2),
+        lambda _: Fault(where=CHANGES, said=said("503 Service Unavailable", NOT_TAKEN), times=2),
         PASSES,
     ),
     "change: 502": Trouble(
