@@ -67,6 +67,7 @@ def set_state(
     Raises:
         StateConflict: the state changed after it was read; has both. A Conflict.
         OutcomeUnknown: accepted and not seen within ``wait``: it may still come, the message says behind whom.
+            Or no response of Restate's own came back: read the state before you repeat the change.
         ArgumentError, ReadOnly, NotFound, NotOnThisServer, AuditFailed: nothing was sent.
     """
     _check_request(values, delete, reason, clear=clear)

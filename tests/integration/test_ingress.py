@@ -52,6 +52,15 @@ def test_a_call_sends_and_returns_json(bench: Bench) -> None:
     assert bench.ingress.call("Echo", "say", "x", raw=True) == b'"x"'
 
 
+def test_a_handler_may_return_a_page(bench: Bench) -> None:
+    """A page of a handler is its answer: the ingress sets the invocation's id on it, as no login page has it."""
+    page = b"<html><title>Sign in</title></html>"
+    assert bench.ingress.call("Echo", "page", idempotency_key="a page") == page
+    sent = bench.ingress.send("Echo", "page")
+    assert bench.ingress.attach(sent.invocation_id) == page
+    assert bench.ingress.output(sent.invocation_id) == page
+
+
 @pytest.mark.parametrize("key", ["plain", "a/b", "50% off?#", "..", "é ü", "send"])
 def test_a_key_is_any_text(bench: Bench, key: str) -> None:
     """Whatever stands in a key, it is that key, and no other path."""

@@ -22,6 +22,7 @@ from support.gate import Gate, is_batch, lab_behind
 
 pytestmark = pytest.mark.server
 
+NEVER = "no healthy upstream"
 BOUND = "SELECT id, pinned_deployment_id AS deployment FROM sys_invocation_status WHERE id IN :ids"
 
 
@@ -85,9 +86,10 @@ def test_a_move_from_a_bad_and_from_a_removed_deployment(bulk: Bulk, good_uri: s
 
 def test_a_move_goes_on_after_a_stop_and_a_lost_answer(bulk: Bulk, good_uri: str) -> None:
     """Stopped after the pause it says who is paused and where; the same again brings them over, lost answers or not."""
-    storms = tuple(bulk.send("storm", f"storm {number}") for number in range(4))
+    storms = tuple(bulk.send("storm", f"storm {number}") for number in range(6))
     for id_ in storms:
         wait_for(lambda id_=id_: bulk.status(id_) == "backing-off")
+    storms, others = storms[:4], storms[4:]
     good = str(bulk.lab.admin.create_deployment(uri=good_uri).id)
 
     def interrupt(request: httpx.Request) -> None:
@@ -114,3 +116,15 @@ def test_a_move_goes_on_after_a_stop_and_a_lost_answer(bulk: Bulk, good_uri: str
         frame = move_to(lab, storms, deployment=good).execute(reason="a test")
     assert frame["outcome"].tolist() == ["done"] * 4
     assert bound(bulk, list(storms)) == {good}
+
+    hints = {"/pause": httpx.Response(503, text=NEVER), "/resume": httpx.Response(503, text=NEVER)}
+
+    def hint(request: httpx.Request, verb: str) -> httpx.Response | None:
+        return hints.pop(verb, None) if is_batch(request) and request.url.path.endswith(verb) else None
+
+    gate = Gate(before=lambda request: hint(request, "/pause"), after=lambda request: hint(request, "/resume"))
+    with lab_behind(gate, bulk.url, bulk.audit) as lab:
+        frame = move_to(lab, others, deployment=good).execute(reason="a gateway that says that it forwarded nothing")
+    assert frame["outcome"].tolist() == ["done"] * 2
+    assert bound(bulk, list(others)) == {good}
+    assert hints == {}

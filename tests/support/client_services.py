@@ -40,6 +40,12 @@ async def raw(ctx: Context, body: bytes) -> bytes:
     return body[::-1]
 
 
+@echo.handler(content_type="text/html", output_serde=BytesSerde())
+async def page(ctx: Context) -> bytes:
+    """Return a page."""
+    return b"<html><title>Sign in</title></html>"
+
+
 @echo.handler()
 async def nothing(ctx: Context) -> None:
     """Take nothing and return nothing."""

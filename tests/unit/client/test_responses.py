@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from restate_lab import errors
 from restate_lab.audit import AuditLog, audit_log
+from restate_lab.client.admin import AdminClient
 from restate_lab.client.responses import SUCCESS
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
@@ -142,3 +144,37 @@ def test_the_audit_log_names_what_a_restart_began(make: Make, tmp_path: Path) ->
     make(answer).change("PATCH", "/x", action="restart", targets=["inv_1"], success=success)
     written = audit_log(tmp_path / "audit", change=records(tmp_path)[0]["change"])
     assert written["new_id"].tolist() == ["inv_2"]
+
+
+DP, SUB = "dp_" + "1" * 23, "sub_" + "1" * 23
+READS: dict[str, Callable[[AdminClient], object]] = {
+    "version": lambda admin: admin.version(),
+    "health": lambda admin: admin.health(),
+    "cluster_health": lambda admin: admin.cluster_health(),
+    "list_deployments": lambda admin: admin.list_deployments(),
+    "get_deployment": lambda admin: admin.get_deployment(DP),
+    "list_services": lambda admin: admin.list_services(),
+    "get_service": lambda admin: admin.get_service("s"),
+    "get_service_openapi": lambda admin: admin.get_service_openapi("s"),
+    "list_service_handlers": lambda admin: admin.list_service_handlers("s"),
+    "get_service_handler": lambda admin: admin.get_service_handler("s", "h"),
+    "list_subscriptions": lambda admin: admin.list_subscriptions(),
+    "get_subscription": lambda admin: admin.get_subscription(SUB),
+    "list_kafka_clusters": lambda admin: admin.list_kafka_clusters(),
+    "get_kafka_cluster": lambda admin: admin.get_kafka_cluster("k"),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize("kind", ["text/html", "application/json"])
+def test_no_read_takes_a_page_for_success(make: Make, read: str, kind: str) -> None:
+    """A login page under 200 is ServerFailed for each read of AdminClient, whatever its content type."""
+    page = httpx.Response(200, content=PAGE.encode(), headers={"content-type": kind})
+    with pytest.raises(errors.ServerFailed, match="A proxy may have answered"):
+        READS[read](AdminClient(make(page), arrow=lambda *_, **__: None))
+
+
+def test_every_read_is_tried() -> None:
+    """The methods of AdminClient that read are those that have no success of a change."""
+    methods = {name for name, value in inspect.getmembers(AdminClient, callable) if not name.startswith("_")}
+    assert set(READS) == (methods - set(SUCCESS)) | {"health"}
