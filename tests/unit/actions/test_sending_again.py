@@ -197,3 +197,17 @@ def test_a_gateway_that_never_forwards_is_unknown_in_the_end(
     assert frame["outcome"].tolist() == ["unknown", "unknown"]
     assert frame["error"].str.contains("no healthy upstream").all()
     assert 2 <= len(made.sent) < 10
+
+
+def test_what_was_sent_is_not_skipped(server: Callable[..., FakeServer]) -> None:
+    """An invocation that ends after a pause was lost is unknown: something was sent, and nothing shows its effect."""
+    made = server("running")
+
+    def end(ids: list[str]) -> httpx.Response:
+        made.readings[A] = Reading("succeeded")
+        return says(NEVER)(ids)
+
+    frame = run(made, ACTIONS.PAUSE, end, accepted)
+    assert frame["outcome"].tolist() == ["unknown", "accepted"]
+    assert "it is succeeded afterwards" in frame["error"][0]
+    assert made.sent == [[A, B], [B]]
