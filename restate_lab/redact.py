@@ -6,16 +6,18 @@ import re
 from collections.abc import Mapping
 from typing import NoReturn
 
-__all__ = ["HIDDEN_NAMES", "MASK", "Secret", "is_secret_name", "masked_headers", "sealed"]
+__all__ = ["HIDDEN_NAMES", "MASK", "Secret", "has_secret_name", "is_secret_name", "masked_headers", "sealed"]
 
 MASK = "•••"
 HIDDEN_NAMES = (
     r"authoriz|authent|cookie|token|secret|passw|api[-_]?key|access[-_]?key|signature|credential"
     r"|jaas|oauthbearer|\.pem$|keystore|private"  # as Kafka clients name theirs
+    r"|-organi[sz]ation|organi[sz]ation-|-project\b|-org\b"  # as LLM providers name headers of the account
 )
 """A regular expression, whatever the case, of the names whose values are never shown."""
 
 _SECRET_NAME = re.compile(HIDDEN_NAMES, re.IGNORECASE)
+_SECRET_NAME_WITHIN = re.compile(HIDDEN_NAMES.replace("$", ""), re.IGNORECASE)
 
 
 class Secret:
@@ -53,6 +55,11 @@ def sealed(value: str | Secret | None) -> Secret | None:
 def is_secret_name(name: str) -> bool:
     """Tell whether a header or field of this name is never shown."""
     return _SECRET_NAME.search(name) is not None
+
+
+def has_secret_name(text: str) -> bool:
+    """Return whether the name of such a header or field occurs in a text."""
+    return _SECRET_NAME_WITHIN.search(text) is not None
 
 
 def masked_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -55,6 +55,8 @@ def _lines(manifest: Manifest, digest: str, *, verified: bool) -> Iterator[str]:
         yield f"left out: {_left_out(manifest)}"
     if manifest.redaction.patterns:
         yield f"masked: {', '.join(f'{text} ({n:,})' for text, n in manifest.redaction.masked.items())}"
+    if manifest.redaction.unread:
+        yield f"could not be read and were masked whole: {dict(manifest.redaction.unread)}"
     if manifest.redaction.not_json:
         yield f"not looked into, being no JSON: {dict(manifest.redaction.not_json)}"
     yield f"{'checked against' if verified else 'NOT CHECKED against'} the manifest, sha256 {digest[:16]}…"

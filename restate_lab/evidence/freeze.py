@@ -65,16 +65,19 @@ def freeze(
       created before its end, and not completed before its beginning. Who called them comes with them, and what they
       wait for: callees, and holders of the keys that they queue for; in tables of keys the rows of their keys.
     - ``tables``: only these. Asking for ``sys_invocation`` means the tables that it is a view of.
-    - ``payloads=True`` adds what handlers were given and gave back: ``entry_json`` with secret headers masked, and the
-      values of state and promises. Without it failure texts, keys and names are frozen all the same.
+    - ``payloads=True`` adds what handlers were given and gave back: ``entry_json`` and the values of state and
+      promises, with secret headers masked, also those of a response that a payload repeats. Without it failure texts,
+      keys and names are frozen all the same.
     - ``redact``: columns, and paths into JSON values, that are masked: ``"failures"``, ``"idempotency_key"``,
       ``"state.value"``, ``"$.card.number"``, ``"$..password"`` (``restate_lab.evidence.redaction`` has all forms).
+      A path replaces what it leads to, also in JSON within strings, and no other byte. A payload that is not JSON is
+      masked whole where it is binary, or a text in which the names of the path occur; any other text is left.
 
     ``timeout`` is in seconds, for each table. Memory stays the same however large the tables are.
 
     Warns:
-        EvidenceWarning: callers or callees were not followed to their end, an id is not there, or a path of
-            ``redact`` hit nothing.
+        EvidenceWarning: callers or callees were not followed to their end, an id is not there, a path of
+            ``redact`` hit nothing, or values could not be read and were masked whole.
 
     Raises:
         ArgumentError: the path is taken, an argument is malformed, or a pattern covers no column.
@@ -103,7 +106,7 @@ def freeze(
             **_views(offer, plans, left_out),
         )
         folder.write(written.NAME, manifest.to_json())
-    _warn_of_nothing(manifest)
+    _warn_of_masking(manifest)
     return target.shown
 
 
@@ -216,10 +219,18 @@ def _scope_words(scope: Scope | None) -> dict[str, Any] | None:
 
 def _redaction(masks: Masks) -> written.Redaction:
     given = tuple(dict.fromkeys(pattern.text for pattern in masks.patterns))
-    return written.Redaction(given, {text: masks.counts[text] for text in given}, dict(masks.not_json))
+    return written.Redaction(given, {text: masks.counts[text] for text in given}, unread=dict(masks.unread))
 
 
-def _warn_of_nothing(manifest: written.Manifest) -> None:
+def _warn_of_masking(manifest: written.Manifest) -> None:
+    if unread := manifest.redaction.unread:
+        columns = ", ".join(f"{count:,} of {column}" for column, count in unread.items())
+        warnings.warn(
+            f"{sum(unread.values()):,} values could not be read as JSON and were masked whole, since they could hold "
+            f"what is to be masked: {columns}.",
+            EvidenceWarning,
+            stacklevel=3,
+        )
     paths = [text for text in manifest.redaction.patterns if "$" in text and (manifest.payloads or text[0] != "$")]
     if nothing := [text for text in paths if not manifest.redaction.masked[text]]:
         warnings.warn(

@@ -1,4 +1,4 @@
-"""Paths into JSON values, ``$.card.number`` and the like, and values with what they point at masked.
+"""Paths into JSON values, ``$.card.number`` and the like, and the rule that masks what they lead to.
 
 ``.name`` is a field and ``..name`` one at any depth; ``[3]`` is an element, ``[*]`` and ``.*`` are all elements and
 fields; ``['odd name']`` is a field whose name has other signs than letters, digits, ``_`` and ``-``.
@@ -7,18 +7,20 @@ fields; ``['odd name']`` is a field whose name has other signs than letters, dig
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from restate_lab.errors import ArgumentError
-from restate_lab.redact import MASK
+from restate_lab.payload_json import Node, Rule
 
-__all__ = ["Step", "is_flat", "masked", "parse_path", "with_changed"]
+__all__ = ["PathRule", "Step", "parse_path"]
 
 _STEP = re.compile(
     r"(?P<dots>\.\.?)(?P<name>[\w-]+|\*)|\[(?P<index>\d+|\*)\]|\[(?P<quote>['\"])(?P<quoted>.+?)(?P=quote)\]"
 )
+
+# A name that is always spelled by its own characters, or by their unicode escapes.
+_PLAIN_NAME = re.compile(r"(?:(?![\U00010000-\U0010ffff])[\w .@-])+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,41 @@ class Step:
     def fits(self, key: str | int) -> bool:
         """Tell whether the step leads to this field or element."""
         return self.key is None or (self.key == key and isinstance(self.key, type(key)))
+
+
+class PathRule(Rule):
+    """Masks what a path leads to; ``label`` and ``strict`` as for every rule."""
+
+    def __init__(self, steps: Sequence[Step], label: str, *, strict: bool) -> None:
+        self.label = label
+        self.strict = strict
+        self._step = steps[0]
+        self._rest = PathRule(steps[1:], label, strict=strict) if len(steps) > 1 else None
+        self._names = [step.key for step in steps if isinstance(step.key, str)]
+        self._plain_names = [name for name in self._names if _PLAIN_NAME.fullmatch(name)]
+
+    def look(self, node: Node, text: str) -> Iterator[tuple[Node, Rule | None]]:
+        """Yield the values that the next step leads to, and all others with parts where it goes to any depth."""
+        step = self._step
+        if node.kind == "numbers" and isinstance(step.key, str):
+            return
+        for key, below in node.pairs(text):
+            fits = step.fits(key)
+            if fits:
+                yield below, self._rest
+            if step.deep and below.kind != "scalar" and not (fits and self._rest is None):
+                yield below, self
+
+    def is_mentioned(self, text: str) -> bool:
+        """Return whether all names of the path occur in a text; without names, whether there are objects or arrays."""
+        for name in self._plain_names:  # many short texts are asked about: a loop is quicker than all()
+            if name not in text:
+                return False
+        return bool(self._names) or "{" in text or "[" in text
+
+    def is_among(self, names: Sequence[str]) -> bool:
+        """Return whether all names of the path are among these."""
+        return bool(self._names) and set(self._names) <= set(names)
 
 
 def parse_path(text: str) -> tuple[Step, ...]:
@@ -49,42 +86,6 @@ def parse_path(text: str) -> tuple[Step, ...]:
             f"$['odd name']."
         )
     return tuple(steps)
-
-
-def masked(value: Any, steps: Sequence[Step]) -> tuple[Any, int]:
-    """Return a parsed JSON value with what the path leads to masked, and how much that was."""
-    if not steps:
-        return MASK, 1
-    step, total = steps[0], 0
-    changed: dict[Any, Any] = {}
-    for key, below in _pairs(value, flat=not isinstance(step.key, str)):
-        after, n = masked(below, steps[1:]) if step.fits(key) else (below, 0)
-        if step.deep and isinstance(after, dict | list):
-            after, deeper = masked(after, steps)
-            n += deeper
-        if n:
-            changed[key] = after
-            total += n
-    return (with_changed(value, changed), total) if total else (value, 0)
-
-
-def is_flat(value: Any) -> bool:
-    """Tell whether this is a list of values without parts, such as the bytes of a payload: no field is in it."""
-    return isinstance(value, list) and {dict, list}.isdisjoint(map(type, value))
-
-
-def _pairs(value: Any, *, flat: bool) -> Iterable[tuple[Any, Any]]:
-    """Return the fields or elements of a value; those of a flat list where they are asked for."""
-    if isinstance(value, dict):
-        return value.items()
-    return enumerate(value) if isinstance(value, list) and (flat or not is_flat(value)) else ()
-
-
-def with_changed(value: Any, changed: Mapping[Any, Any]) -> Any:
-    """Return a copy with some of its fields or elements changed."""
-    if isinstance(value, dict):
-        return {**value, **changed}
-    return [changed.get(at, each) for at, each in enumerate(value)]
 
 
 def _step(found: re.Match[str]) -> Step:

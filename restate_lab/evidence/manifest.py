@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -102,11 +102,15 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """What was masked: the patterns given, how often each hit, and values that a path could not look into."""
+    """What was masked: the patterns given, how often each hit, and values that could not be read, by column.
+
+    ``unread`` values were masked whole. ``not_json`` values, in evidence of earlier versions, were left as they were.
+    """
 
     patterns: tuple[str, ...]
     masked: Mapping[str, int]
-    not_json: Mapping[str, int]
+    not_json: Mapping[str, int] = field(default_factory=dict)
+    unread: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

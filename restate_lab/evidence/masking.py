@@ -1,36 +1,31 @@
 """Mask what must not be frozen, batch by batch: secret headers always, and what ``redact=`` says.
 
-Every value in which nothing is masked stays as it was, to the byte. What cannot be read well enough to be sure is
-masked whole.
+Every value in which nothing is masked stays as it was, to the byte, and so does all around what is masked. A value
+that cannot be read as JSON and could hold what a path means is masked whole, and counted.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from restate_lab.evidence.json_path import is_flat, masked, with_changed
-from restate_lab.evidence.redaction import Pattern
-from restate_lab.evidence.suspects import headed, suspects
-from restate_lab.redact import MASK, is_secret_name
+from restate_lab.evidence.redaction import PAYLOADS, Pattern
+from restate_lab.evidence.suspects import suspects, with_headers
+from restate_lab.payload_json import HEADERS, MASKED, Edit, Node, Rule, Unreadable, Walk, mask, mask_bytes, scan, splice
+from restate_lab.redact import MASK
 
 __all__ = ["Masks"]
 
 _ENTRIES = ("sys_journal", "entry_json")
 _DEPLOYMENTS = ("sys_deployment", "endpoint")
-_USER_INFO = r"://[^/?#\s@]+@"
-_MASKED_JSON = json.dumps(MASK, ensure_ascii=False)
-_OPENS_JSON = b' \t\r\n{["'
-
-
-class _Unclear(Exception):
-    """A field stands twice in an object: what is read is not all that is there."""
+_USER_INFO = r"://[^/?#\s]+@"  # up to the last @: a password may have one
+_BYTES = tuple(map(str, range(256)))
 
 
 @dataclass(slots=True)
@@ -43,7 +38,8 @@ class Masks:
     patterns: Sequence[Pattern]
     views: dict[str, list[str]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
-    not_json: Counter[str] = field(default_factory=Counter)
+    unread: Counter[str] = field(default_factory=Counter)
+    """How many values were masked whole because they could not be read, by column ("table.column")."""
 
     def apply(self, table: str, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return the batch with what is hidden masked."""
@@ -58,128 +54,98 @@ class Masks:
             return _hidden(values)
         if (table, name) == _DEPLOYMENTS:
             return pc.replace_substring_regex(values, _USER_INFO, f"://{MASK}@")
-        where = pc.is_valid(values)
+        change: Callable[[Any], Any]
         if (table, name) == _ENTRIES:
-            where = suspects(values, found)
-            values = _changed(values, _headers_masked, where=pc.and_(where, headed(values)))
-        if not found:
+            where, change = suspects(values, found), _Entries(found, self._count(table, name)).masked
+        elif found:
+            where, change = pc.is_valid(values), self._payload(found, table, name)
+        elif (table, name) in PAYLOADS:
+            where, change = with_headers(values), self._payload((), table, name)
+        else:
             return values
-        return _changed(values, lambda value: self._redacted(value, (table, name), found), where=where)
+        return _changed(values, change, where=where)
 
     def _covers(self, pattern: Pattern, table: str, name: str) -> bool:
         return any(pattern.covers(each, name) for each in (table, *self.views.get(table, ())))
 
-    def _redacted(self, text: str, column: tuple[str, str], patterns: Sequence[Pattern]) -> str:
+    def _payload(self, patterns: Sequence[Pattern], table: str, name: str) -> Callable[[str | bytes], str | bytes]:
+        rules = [*_rules(patterns), *([HEADERS] if (table, name) in PAYLOADS else ())]
+        count = self._count(table, name)
+
+        def change(value: str | bytes) -> str | bytes:
+            if isinstance(value, str):
+                masked = mask(value, rules)
+                count(masked.hits, masked.unread)
+                return masked.value
+            changed, masked = mask_bytes(value, rules)
+            count(masked.hits, masked.unread)
+            return changed
+
+        return change
+
+    def _count(self, table: str, name: str) -> Callable[[Counter[str], int], None]:
+        def count(hits: Counter[str], unread: int) -> None:
+            if hits:
+                self.counts.update(hits)
+            if unread:
+                self.unread[f"{table}.{name}"] += unread
+
+        return count
+
+
+class _Entries:
+    """Masks journal entries: what patterns of their own column mean, headers, and what is in their payloads.
+
+    Payloads are arrays of byte values in an entry.
+    """
+
+    def __init__(self, patterns: Sequence[Pattern], count: Callable[[Counter[str], int], None]) -> None:
+        self._own = [*_rules([each for each in patterns if each.column is not None]), HEADERS]
+        self._of_payloads = [*_rules(patterns), HEADERS]
+        self._count = count
+
+    def masked(self, text: str) -> str:
+        """Return an entry with masks in it; one that cannot be read is masked whole."""
         try:
-            value, total = _parsed(text), 0
-            for pattern in patterns:
-                value, n = _masked_in(value, pattern, is_entry=column == _ENTRIES)
-                self.counts[pattern.text] += n
-                total += n
-        except ValueError:
-            self.not_json[".".join(column)] += 1
-            return text
-        except (_Unclear, RecursionError):
-            self.counts[patterns[0].text] += 1
-            return _MASKED_JSON
-        return _dumped(value) if total else text
+            roots = scan(text)
+        except Unreadable:
+            self._count(Counter(), 1)
+            return MASKED
+        walk = Walk()
+        edits = walk.edits(text, roots, self._own)
+        self._count(walk.hits, walk.unread)
+        return splice(text, [*edits, *self._in_payloads(text, roots)])
+
+    def _in_payloads(self, text: str, roots: list[Node]) -> Iterator[Edit]:
+        pending = [*roots]
+        while pending:
+            node = pending.pop()
+            pending += node.parts
+            if node.kind == "numbers" and (payload := _payload(text[node.start : node.end])):
+                after, masked = mask_bytes(payload, self._of_payloads)
+                self._count(masked.hits, masked.unread)
+                if after is not payload:
+                    yield node.start, node.end, f"[{','.join([_BYTES[byte] for byte in after])}]"
 
 
-def _masked_in(value: Any, pattern: Pattern, *, is_entry: bool) -> tuple[Any, int]:
-    """Return the value masked: of an entry the payloads in it, and the entry itself where its column is named."""
-    if not is_entry:
-        return masked(value, pattern.path)
-    total = 0
-    if pattern.column is not None:
-        value, total = masked(value, pattern.path)
-    value, n = _in_payloads(value, pattern)
-    return value, total + n
+def _rules(patterns: Sequence[Pattern]) -> list[Rule]:
+    return [pattern.rule() for pattern in patterns]
 
 
-def _in_payloads(value: Any, pattern: Pattern) -> tuple[Any, int]:
-    """Mask in the payloads of an entry, which are arrays of byte values there."""
-    if isinstance(value, dict):
-        return _each_masked(value, value.items(), pattern)
-    if not isinstance(value, list):
-        return value, 0
+def _payload(array: str) -> bytes | None:
+    """Return the bytes whose values an array has; None where it has other numbers."""
     try:
-        payload = _payload(value)
-        after, n = (None, 0) if payload is None else masked(payload, pattern.path)
-    except (_Unclear, RecursionError):
-        return list(_MASKED_JSON.encode()), 1
-    if payload is not None:
-        return (list(_dumped(after).encode()), n) if n else (value, 0)
-    return (value, 0) if is_flat(value) else _each_masked(value, enumerate(value), pattern)
-
-
-def _each_masked(value: Any, pairs: Iterable[tuple[Any, Any]], pattern: Pattern) -> tuple[Any, int]:
-    found = {key: _in_payloads(below, pattern) for key, below in pairs if isinstance(below, dict | list)}
-    changed = {key: below for key, (below, n) in found.items() if n}
-    return (with_changed(value, changed) if changed else value), sum(n for _, n in found.values())
-
-
-def _payload(array: list[Any]) -> Any:
-    """Return what JSON the bytes of an array are, if they are any with parts; else None."""
-    if not array or not isinstance(array[0], int) or array[0] not in _OPENS_JSON:
-        return None
-    try:
-        return _parsed(bytes(array).decode())
+        return bytes(json.loads(array))
     except (TypeError, ValueError):
         return None
 
 
-def _headers_masked(text: str) -> str:
-    """Mask the secret headers of a journal entry; one that does not parse is masked whole."""
-    try:
-        value = _parsed(text)
-        after, n = _headers(value)
-        return _dumped(after) if n else text
-    except (_Unclear, ValueError, RecursionError):
-        return _MASKED_JSON
-
-
-def _headers(value: Any) -> tuple[Any, int]:
-    if isinstance(value, list):
-        if value and not isinstance(value[0], dict | list):
-            return value, 0
-        elements = [_headers(each) for each in value]
-        return [each for each, _ in elements], sum(n for _, n in elements)
-    if not isinstance(value, dict):
-        return value, 0
-    pairs = {key: _header_list(below) if key == "headers" else _headers(below) for key, below in value.items()}
-    return {key: below for key, (below, _) in pairs.items()}, sum(n for _, n in pairs.values())
-
-
-def _header_list(headers: Any) -> tuple[Any, int]:
-    """Mask in the list of headers that servers write; another form, whose secrets cannot be told, is masked whole."""
-    if not isinstance(headers, list) or not all(_is_header(each) for each in headers):
-        return (headers, 0) if not headers else (MASK, 1)
-    after = [each | {"value": MASK} if is_secret_name(each["name"]) else each for each in headers]
-    return after, sum(is_secret_name(each["name"]) for each in headers)
-
-
-def _is_header(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("name"), str) and set(value) == {"name", "value"}
-
-
-def _changed(values: Any, change: Callable[[str], str], *, where: Any) -> Any:
+def _changed(values: Any, change: Callable[[Any], Any], *, where: Any) -> Any:
     """Return the texts (or bytes) with those changed that lie ``where`` it is true."""
     some = pc.filter(values, where).to_pylist()
     if not some:
         return values
-    is_text = not pa.types.is_large_binary(values.type) and not pa.types.is_binary(values.type)
-    turn = change if is_text else lambda value: _in_bytes(value, change)
-    return pc.replace_with_mask(values, where, pa.array([turn(value) for value in some], values.type))
-
-
-def _in_bytes(value: bytes, change: Callable[[str], str]) -> bytes:
-    """Change bytes that are text; others cannot be JSON, and ``change`` is told so with what no parser takes."""
-    try:
-        text = value.decode()
-    except UnicodeDecodeError:
-        change("")
-        return value
-    return change(text).encode()
+    return pc.replace_with_mask(values, where, pa.array([change(value) for value in some], values.type))
 
 
 def _hidden(values: Any) -> Any:
@@ -189,26 +155,3 @@ def _hidden(values: Any) -> Any:
     if mask is MASK and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         return pa.nulls(len(values), kind)
     return pc.if_else(pc.is_valid(values), pa.scalar(mask, kind), pa.scalar(None, kind))
-
-
-def _parsed(text: str) -> Any:
-    return json.loads(text, parse_constant=_no_json, object_pairs_hook=_once)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise _Unclear
-    return fields
-
-
-def _no_json(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
-
-
-def _dumped(value: Any) -> str:
-    """Return the JSON text; what has numbers that Python's floats cannot hold is masked whole."""
-    try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    except ValueError:
-        return _MASKED_JSON

@@ -9,8 +9,14 @@
 ======================================  =============================================================================
 
 Masked text and bytes become ``•••``; other types become null, as what is missing. ``value`` and ``value_utf8``, bytes
-and text of the same value, go together. A path leaves values alone that are not JSON; their number stands in the
-manifest.
+and text of the same value, go together.
+
+A path replaces the values that it leads to, and no other byte. It also looks into JSON that stands in a string of
+JSON, such as the arguments of an LLM's tool calls, as if it were no string: ``$.arguments.city``.
+
+A value that cannot be read as JSON is masked whole where it could hold what the path means: binary data always, a text
+(damaged JSON, XML, a form) where all names of the path occur in it. Any other text is left as it is. How many values
+were masked whole stands in the manifest, and ``freeze`` warns of them.
 """
 
 from __future__ import annotations
@@ -21,7 +27,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from restate_lab.errors import ArgumentError
-from restate_lab.evidence.json_path import Step, parse_path
+from restate_lab.evidence.json_path import PathRule, Step, parse_path
 
 __all__ = ["PAYLOADS", "Pattern", "parse_patterns"]
 
@@ -58,6 +64,15 @@ class Pattern:
     table: str
     column: str | None
     path: tuple[Step, ...]
+
+    @property
+    def is_strict(self) -> bool:
+        """Return whether values that cannot be read are masked whole; failure texts never are in binary payloads."""
+        return self.text not in _SHORT
+
+    def rule(self) -> PathRule:
+        """Return the rule that masks what the path, which must not be empty, leads to."""
+        return PathRule(self.path, self.text, strict=self.is_strict)
 
     def covers(self, table: str, column: str) -> bool:
         """Tell whether the pattern is about this column."""

@@ -9,13 +9,15 @@ import pyarrow as pa
 import pytest
 
 from restate_lab.errors import ArgumentError
-from restate_lab.evidence.json_path import masked, parse_path
+from restate_lab.evidence.json_path import PathRule, parse_path
 from restate_lab.evidence.masking import Masks
 from restate_lab.evidence.redaction import parse_patterns
+from restate_lab.payload_json import mask as mask_text
 from restate_lab.redact import MASK
 from support.freezable import TABLES, TEXT
 
 COLUMNS = {table: list(columns) for table, columns in TABLES.items()} | {
+    "sys_promise": ["completion_success_value", "completion_success_value_utf8"],
     "sys_journal_events": ["id", "event_json"],
     "sys_invocation": ["id", "last_failure"],
 }
@@ -56,7 +58,8 @@ def entry(payload: bytes, **more: Any) -> str:
 )
 def test_paths(path: str, value: Any, after: Any) -> None:
     """Each form of a path masks what it leads to, and nothing else."""
-    assert masked(value, parse_path(path))[0] == after
+    rule = PathRule(parse_path(path), path, strict=True)
+    assert json.loads(mask_text(json.dumps(value), [rule]).value) == after
 
 
 @pytest.mark.parametrize("text", ["$", "$.", "$x", "$.a[", "$.a[x]", "a.b", "$.a b", "$['x]"])
@@ -87,28 +90,25 @@ def test_parts_of_payloads() -> None:
     """A path masks in state, as bytes and as text, and in the byte arrays of journals; all else stays to the byte."""
     card = '{ "card": {"number": "4111"}, "amount": 1.50 }'
     kept = '{ "amount": 1.50 }'
-    for column, values in (
-        ("value_utf8", [card, kept, None, "4111"]),
-        ("value", [card.encode(), kept.encode(), b"\xff"]),
+    hidden = f'{{ "card": {{"number": "{MASK}"}}, "amount": 1.50 }}'
+    for column, values, after in (
+        ("value_utf8", [card, kept, None, "4111"], [hidden, kept, None, "4111"]),
+        ("value", [card.encode(), kept.encode(), b"plain"], [hidden.encode(), kept.encode(), b"plain"]),
     ):
-        kind = TABLES["state"][column]
-        after = mask(["$.card.number"], "state", column, *values, kind=kind)
-        text = after[0] if isinstance(after[0], str) else after[0].decode()
-        assert json.loads(text) == {"card": {"number": MASK}, "amount": 1.5}
-        assert after[1:] == values[1:]
+        assert mask(["$.card.number"], "state", column, *values, kind=TABLES["state"][column]) == after
     untouched = entry(kept.encode())
     first, second, third = mask(
         ["$.card.number"], "sys_journal", "entry_json", entry(card.encode()), untouched, entry(b"4111")
     )
     payload = bytes(json.loads(first)["Command"]["Input"]["payload"])
-    assert json.loads(payload) == {"card": {"number": MASK}, "amount": 1.5}
+    assert payload.decode() == hidden
     assert (second, third) == (untouched, entry(b"4111"))
     assert mask(["$..name"], "sys_journal", "entry_lite_json", '{"name":"step"}') == ['{"name":"step"}']
 
 
 def test_payloads_anywhere_in_an_entry() -> None:
     """Also in lists of entries that hold several, a path reaches each payload."""
-    values = [{"key": "a", "value": list(b'{"card":"4111"}')}, {"key": "b", "value": [1, 2]}]
+    values = [{"key": "a", "value": list(b'{"card":"4111"}')}, {"key": "b", "value": list(b"plain")}]
     text = json.dumps({"Command": {"GetEagerState": {"values": [[each] for each in values]}}})
     after = json.loads(mask(["$.card"], "sys_journal", "entry_json", text)[0])
     (first,), (second,) = after["Command"]["GetEagerState"]["values"]
@@ -155,20 +155,139 @@ def test_secret_headers_are_always_masked() -> None:
     ]
 
 
-def test_what_hides_from_a_path_is_masked_whole() -> None:
-    """A field that stands twice, or a value too deep to read, could hold what the path means."""
-    twice = '{"card":{"number":"4111"},"card":{}}'
-    deep = "[" * 100_000 + '{"card":{"number":"4111"}}' + "]" * 100_000
-    assert mask(["$..number"], "state", "value_utf8", twice, deep) == [f'"{MASK}"'] * 2
-    journal = mask(["$..number"], "sys_journal", "entry_json", entry(twice.encode()))[0]
-    assert str(list(b"4111"))[1:-1].replace(" ", "") not in journal
+@pytest.mark.parametrize(
+    ("value", "after"),
+    [
+        (b'{"password":"4111","score":NaN}', b'{"password":"***","score":NaN}'),
+        (b'{"a":-Infinity,"password":Infinity, "b":Infinity}', b'{"a":-Infinity,"password":"***", "b":Infinity}'),
+        (
+            b'{"n":' + b"9" * 5000 + b',"password":' + b"8" * 5000 + b"}",
+            b'{"n":' + b"9" * 5000 + b',"password":"***"}',
+        ),
+        (
+            b'{"amount":12345678901234567.89,"password":"4111","rate":0.1234567890123456789012,"z":1.10,"k":1e2}',
+            b'{"amount":12345678901234567.89,"password":"***","rate":0.1234567890123456789012,"z":1.10,"k":1e2}',
+        ),
+        (rb'{"text":"cut \ud83d","password":"4111"}', rb'{"text":"cut \ud83d","password":"***"}'),
+        (b'{"raw":"a\nb\x01","password":"4111\t"}', b'{"raw":"a\nb\x01","password":"***"}'),
+        (b'{"latin":"\xe9","password":"\xff4111"}', b'{"latin":"\xe9","password":"***"}'),
+        (b'\xef\xbb\xbf {"password":"4111"}\0', b'\xef\xbb\xbf {"password":"***"}\0'),
+        (b'\0{"password":"4111"},\n', b'\0{"password":"***"},\n'),
+        (b'{"password":"4111"}\n{"password":4111}\n', b'{"password":"***"}\n{"password":"***"}\n'),
+        (b'{"password":"4111","password":["4111"]}', b'{"password":"***","password":"***"}'),
+        (rb'{"pass\u0077ord":"4111", "x":"\u00e9"}', rb'{"pass\u0077ord":"***", "x":"\u00e9"}'),
+        (
+            rb'{"arguments":"{\"password\": \"\u0034111\", \"x\": \"\\u00e9\/\"}","n":1.0}',
+            rb'{"arguments":"{\"password\": \"***\", \"x\": \"\\u00e9\/\"}","n":1.0}',
+        ),
+        (
+            json.dumps({"a": json.dumps([json.dumps({"password": "4111", "b": 1.5})])}).encode(),
+            json.dumps({"a": json.dumps([json.dumps({"password": "***", "b": 1.5})])}).encode(),
+        ),
+        ('{"password":"4111"}'.encode("utf-16-le"), f'{{"password":"{MASK}"}}'.encode("utf-16-le")),
+        (b"[" * 5_000 + b'{"password":"4111"}' + b"]" * 5_000, None),
+    ],
+    ids=lambda value: None if value is None else str(value[:40]),
+)
+def test_odd_json_is_masked_and_nothing_else_of_it(value: bytes, after: bytes | None) -> None:
+    """What SDKs write beyond the standard is read, and every byte around what is masked stays."""
+    expected = (after or value.replace(b'"4111"', b'"***"')).replace(b"***", MASK.encode())
+    assert mask(["$..password"], "state", "value", value, kind=pa.large_binary()) == [expected]
+    journal = json.loads(mask(["$..password"], "sys_journal", "entry_json", entry(value))[0])
+    assert bytes(journal["Command"]["Input"]["payload"]) == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"password":"4111"',
+        b'{"password":"4111",}',
+        b"{'password': '4111'}",
+        b'{"pass\\word": 1, "password":"4111"}',
+        b'{password:"4111"}',
+        b"password=4111&user=ann",
+        b"password: '4111'\n",
+        b'data: {"password":"4111"}\n\n',
+        b"\x0a\x044111\x12\x02\x08\x01",
+        b"\x1f\x8b\x08\x00\xff\x004111",
+        '{"password":"4111"'.encode("utf-16-le"),
+        json.dumps({"output": "{'password': '4111'}"}).encode(),
+        json.dumps({"content": 'Here it is:\n```json\n{"password": "4111"}\n```'}).encode(),
+    ],
+    ids=lambda value: str(value[:40]),
+)
+def test_what_cannot_be_read_and_could_hold_it_is_masked_whole(value: bytes) -> None:
+    """Damaged JSON, other formats with the name in them, and binary data: masked, and counted, wherever they are."""
+    masks = Masks(parse_patterns(["$..password"], COLUMNS))
+    for table, column, array in (
+        ("state", "value", pa.array([value], pa.large_binary())),
+        ("state", "value_utf8", pa.array([value.decode("latin-1")])),
+        ("sys_journal", "entry_json", pa.array([entry(value)])),
+    ):
+        after = str(masks.apply(table, pa.RecordBatch.from_arrays([array], names=[column])).column(0).to_pylist())
+        assert "4111" not in after
+        assert "52,49,49,49" not in after
+    assert dict(masks.unread) == {"state.value": 1, "state.value_utf8": 1, "sys_journal.entry_json": 1}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"plain text", b"", b"[INFO] 4111", b'"please reset my password"', b'{"a": "no password: 4111"}', "é".encode()],
+)
+def test_text_that_cannot_hold_it_is_left(value: bytes) -> None:
+    """A text without the name, and a string of JSON that only speaks of it, is not what the path means."""
+    masks = Masks(parse_patterns(["$..password"], COLUMNS))
+    batch = pa.RecordBatch.from_arrays([pa.array([value], pa.large_binary())], names=["value"])
+    assert masks.apply("state", batch).column(0).to_pylist() == [value]
+    assert not masks.unread
+
+
+def test_failures_leave_payloads_that_are_not_json() -> None:
+    """A short word for failure texts is not about binary payloads."""
+    binary = entry(b"\x00\xff\x01")
+    assert mask(["failures"], "sys_journal", "entry_json", binary) == [binary]
+
+
+HEADERS: tuple[Any, ...] = (
+    {"set-cookie": "4111", "openai-organization": "4111", "x-request-id": "keep-me"},
+    {"Set-Cookie": ["4111"], "anthropic-organization-id": "4111", "x-request-id": ["keep-me"]},
+    [["set-cookie", "4111"], ["openai-project", "4111"], ["x-request-id", "keep-me"]],
+    [{"name": "set-cookie", "value": "4111"}, {"value": "keep-me", "name": "x-request-id"}],
+    [{"key": "Authorization", "values": ["4111"]}, {"key": "x-request-id", "values": ["keep-me"]}],
+    ["set-cookie", "4111", "x-request-id", "keep-me"],
+)
+
+
+@pytest.mark.parametrize("name", ["headers", "responseHeaders", "response_headers", "Headers"])
+@pytest.mark.parametrize("headers", HEADERS, ids=lambda value: str(value)[:30])
+def test_headers_that_a_payload_repeats_are_masked(name: str, headers: Any) -> None:
+    """A provider's response headers lose what is secret without any pattern, in journals, state and promises."""
+    payload = json.dumps(
+        {"json": {"response": {name: headers}, "headers_seen": 4111, "nested": json.dumps({name: headers})}}
+    )
+    for table, column in (("state", "value_utf8"), ("sys_promise", "completion_success_value_utf8")):
+        text = mask([], table, column, payload)[0]
+        assert text.count("4111") == 1
+        assert text.count("keep-me") == 2
+    journal = json.loads(mask([], "sys_journal", "entry_json", entry(payload.encode()))[0])
+    assert bytes(journal["Command"]["Input"]["payload"]).decode() == text
+
+
+def test_all_of_the_user_info_is_masked() -> None:
+    """A password may hold an @: what stands before the last one is hidden."""
+    urls = ["http://u:p@ss@host", "https://u:p%40@ss@@host:8080/x@y?z=@", "http://host/a@b"]
+    assert mask([], "sys_deployment", "endpoint", *urls) == [
+        f"http://{MASK}@host",
+        f"https://{MASK}@host:8080/x@y?z=@",
+        "http://host/a@b",
+    ]
 
 
 def test_it_counts_what_it_masks() -> None:
     """The numbers tell a path that hit nothing, and how much could not be looked into."""
     masks = Masks(parse_patterns(["$.card", "$.crad", "key"], COLUMNS))
-    values = pa.array(['{"card":1}', "plain", None], pa.large_string())
-    batch = pa.RecordBatch.from_arrays([values, pa.array(["k", "l", "m"])], names=["value_utf8", "key"])
+    values = pa.array(['{"card":1}', "plain", None, '{"card":'], pa.large_string())
+    batch = pa.RecordBatch.from_arrays([values, pa.array(["k", "l", "m", "n"])], names=["value_utf8", "key"])
     masks.apply("state", batch)
-    assert dict(masks.counts) == {"$.card": 1, "$.crad": 0, "key": 3}
-    assert dict(masks.not_json) == {"state.value_utf8": 1}
+    assert {text: masks.counts[text] for text in ("$.card", "$.crad", "key")} == {"$.card": 1, "$.crad": 0, "key": 4}
+    assert dict(masks.unread) == {"state.value_utf8": 1}

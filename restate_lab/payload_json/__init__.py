@@ -1,0 +1,28 @@
+"""The one reader and writer of payloads that are JSON: values, their places in the text, and masks put into it."""
+
+from restate_lab.payload_json.masking import MASKED, Edit, Masked, Rule, Walk, mask, mask_bytes, splice
+from restate_lab.payload_json.rules import HEADERS, SECRETS, mask_headers, mask_secrets
+from restate_lab.payload_json.scan import Node, Unreadable, begins_like_json, scan
+from restate_lab.payload_json.values import read, write, write_for_display
+
+__all__ = [
+    "HEADERS",
+    "MASKED",
+    "SECRETS",
+    "Edit",
+    "Masked",
+    "Node",
+    "Rule",
+    "Unreadable",
+    "Walk",
+    "begins_like_json",
+    "mask",
+    "mask_bytes",
+    "mask_headers",
+    "mask_secrets",
+    "read",
+    "scan",
+    "splice",
+    "write",
+    "write_for_display",
+]

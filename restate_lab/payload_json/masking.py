@@ -1,0 +1,204 @@
+"""Put masks into a JSON text in place of single values; every other character stays as it is.
+
+JSON within the strings of JSON, such as the arguments of an LLM's tool calls, is looked into as if it stood there
+itself, at any depth. A text that cannot be read is masked whole where a rule could mean something in it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from restate_lab.payload_json.scan import Node, Unreadable, begins_like_json, scan, string_at
+from restate_lab.redact import MASK
+
+__all__ = ["MASKED", "Edit", "Masked", "Rule", "Walk", "mask", "mask_bytes", "splice"]
+
+MASKED = f'"{MASK}"'
+Edit = tuple[int, int, str]
+"""A place in a text, ``text[start:end]``, and what replaces it."""
+
+_ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_UNICODE_ESCAPE = re.compile(r"\\++u([0-9a-fA-F]{4})")
+_NOT_IN_TEXT = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+# A field in JSON or code that stands in the middle of a text: "name": or 'name':
+_FIELD = re.compile(r"""["']([\w .$@/-]{1,100}+)\\*+["']\s*+:""")
+
+
+class Rule:
+    """Says which values are masked. A rule is walked down from value to value: each yields the rules of those below.
+
+    ``label`` names it in counts. A ``strict`` rule also masks payloads that are not JSON: binary ones, which cannot be
+    looked into, and texts in which its names occur.
+    """
+
+    label = ""
+    strict = False
+
+    def look(self, node: Node, text: str) -> Iterator[tuple[Node, Rule | None]]:
+        """Yield values right below ``node`` with the rule that goes on there, or None for a value that is masked."""
+        raise NotImplementedError
+
+    def is_mentioned(self, text: str) -> bool:
+        """Return whether a text without unicode escapes could hold something that is masked; in doubt True."""
+        raise NotImplementedError
+
+    def is_among(self, names: Sequence[str]) -> bool:
+        """Return whether fields of these names in the middle of a text could be meant."""
+        raise NotImplementedError
+
+    def is_within(self, text: str) -> bool:
+        """Return whether a text that does not begin like JSON has such fields all the same, as code in prose has."""
+        names = _FIELD.findall(text)
+        return bool(names) and self.is_among(names)
+
+    def is_possible(self, text: str) -> bool:
+        """Return whether a text, as it is, could hold something that is masked; in doubt True."""
+        return "\\u" in text or self.is_mentioned(text)
+
+
+@dataclass(slots=True)
+class Masked:
+    """What masking a value gave: the value, how often each rule hit (by label), and how much could not be read."""
+
+    value: str
+    hits: Counter[str] = field(default_factory=Counter)
+    unread: int = 0
+
+
+def mask(text: str, rules: Iterable[Rule]) -> Masked:
+    """Return a JSON text with the values that rules mean masked.
+
+    A text that is not JSON and could hold such a value is masked whole, and counted in ``unread``; every other text
+    that is not JSON is returned as it is.
+    """
+    likely = [rule for rule in rules if rule.is_possible(text) or (rule.strict and _NOT_IN_TEXT.search(text))]
+    if not likely:
+        return Masked(text)
+    walk = Walk()
+    try:
+        edits = walk.edits(text, scan(text), likely)
+    except Unreadable:
+        if not any(_may_hold(rule, text) for rule in likely):
+            return Masked(text)
+        return Masked(MASKED, unread=1)
+    return Masked(splice(text, edits), walk.hits, walk.unread)
+
+
+def mask_bytes(value: bytes, rules: Iterable[Rule]) -> tuple[bytes, Masked]:
+    """Return the bytes of a JSON text with the values that rules mean masked, and the counts, as ``mask`` does."""
+    text, encoding, errors = _decoded(value)
+    masked = mask(text, rules)
+    return (value if masked.value is text else masked.value.encode(encoding, errors)), masked
+
+
+def splice(text: str, edits: Iterable[Edit]) -> str:
+    """Return the text with the edits made; of two that overlap the outer one counts."""
+    parts, at = [], 0
+    for start, end, new in sorted(edits, key=lambda edit: (edit[0], -edit[1])):
+        if start >= at:
+            parts += [text[at:start], new]
+            at = end
+    return "".join([*parts, text[at:]]) if parts else text
+
+
+@dataclass(slots=True)
+class Walk:
+    """Walks rules down a text and the texts in its strings, and counts."""
+
+    hits: Counter[str] = field(default_factory=Counter)
+    unread: int = 0
+
+    def edits(self, text: str, roots: Iterable[Node], rules: Sequence[Rule]) -> list[Edit]:
+        """Return the masks to put into a text whose values are ``roots``."""
+        pending = [(root, rule) for root in roots for rule in rules]
+        seen: set[tuple[Node, Rule | None]] = {*pending}
+        strings, hits = dict[Node, list[Rule]](), set[tuple[Node, str]]()
+        while pending:
+            node, rule = pending.pop()
+            if node.kind == "string":
+                strings.setdefault(node, []).append(rule)
+                continue
+            for step in rule.look(node, text):
+                below, next_rule = step
+                if next_rule is None:
+                    hits.add((below, rule.label))
+                elif step not in seen:
+                    seen.add(step)
+                    pending.append((below, next_rule))
+        self.hits.update(label for _, label in hits)
+        edits = [(node.start, node.end, MASKED) for node, _ in hits]
+        for node, wanted in strings.items():
+            edits += self._nested(text, node, wanted)
+        return edits
+
+    def _nested(self, text: str, node: Node, rules: Sequence[Rule]) -> Iterable[Edit]:
+        """Return the edits of the JSON that a string holds, as edits of the text in which the string stands."""
+        raw = text[node.start + 1 : node.end - 1]
+        likely = [rule for rule in rules if rule.is_possible(raw)]
+        if not likely:
+            return ()
+        whole: list[Edit] = [(node.start, node.end, MASKED)]
+        try:
+            inner = string_at(text, node.start)
+        except Unreadable:
+            return self._whole(whole) if any(rule.is_mentioned(_plain(raw)) for rule in likely) else ()
+        if not begins_like_json(inner):
+            return self._whole(whole) if any(rule.is_within(inner) for rule in likely) else ()
+        try:
+            edits = self.edits(inner, scan(inner), likely)
+        except Unreadable:
+            return self._whole(whole) if any(rule.is_mentioned(_plain(inner)) for rule in likely) else ()
+        return _outer(edits, raw, node.start + 1)
+
+    def _whole(self, edits: list[Edit]) -> list[Edit]:
+        self.unread += 1
+        return edits
+
+
+def _outer(edits: Sequence[Edit], raw: str, offset: int) -> Iterator[Edit]:
+    """Yield edits of a string's content as edits of the text that holds it, at ``offset``, in escapes."""
+    if not edits:
+        return
+    escapes = [each.span() for each in _ESCAPE.finditer(raw)]
+    longer = [0, *accumulate(end - start - 1 for start, end in escapes)]
+    places = [start - before for (start, _), before in zip(escapes, longer, strict=False)]
+
+    def outer(at: int) -> int:
+        return offset + at + longer[bisect_left(places, at)]
+
+    for start, end, new in edits:
+        yield outer(start), outer(end), json.dumps(new, ensure_ascii=False)[1:-1]
+
+
+def _may_hold(rule: Rule, text: str) -> bool:
+    """Return whether a text that is not JSON could hold what a rule means."""
+    if rule.strict and _NOT_IN_TEXT.search(text):
+        return True
+    plain = _plain(text)
+    if rule.strict or begins_like_json(text):
+        return rule.is_mentioned(plain)
+    return rule.is_within(plain)
+
+
+def _plain(text: str) -> str:
+    """Return the text with its unicode escapes as the characters that they mean, however often they are escaped."""
+    return _UNICODE_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+
+
+def _decoded(value: bytes) -> tuple[str, str, str]:
+    """Return bytes as text with the encoding and error handler that turn it into the same bytes again."""
+    encoding = json.detect_encoding(value)
+    if encoding.startswith(("utf-16", "utf-32")):  # or UTF-8 with NULs around the value
+        try:
+            text = value.decode(encoding, "surrogatepass")
+            if scan(text) and text.encode(encoding, "surrogatepass") == value:
+                return text, encoding, "surrogatepass"
+        except (UnicodeError, Unreadable):
+            pass
+    return value.decode("utf-8", "surrogateescape"), "utf-8", "surrogateescape"

@@ -1,0 +1,119 @@
+"""What is masked in every payload that is shown or stored: secret headers, and fields of a secret name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from restate_lab.payload_json.masking import Rule, mask_bytes
+from restate_lab.payload_json.scan import Node, Unreadable, string_at
+from restate_lab.redact import has_secret_name, is_secret_name
+
+__all__ = ["HEADERS", "SECRETS", "mask_headers", "mask_secrets"]
+
+_HEADERS_NAME = re.compile(r"headers$", re.IGNORECASE)
+_IN_NAME = "eaders"
+_NAME_FIELDS = frozenset({"name", "key", "header", "field"})
+_BELOW = frozenset({"object", "array"})
+
+
+class _Headers(Rule):
+    """Secret headers, wherever a field is named "headers", "responseHeaders", "response_headers" and the like."""
+
+    label = "headers"
+
+    def look(self, node: Node, text: str) -> Iterator[tuple[Node, Rule | None]]:
+        for name, below in node.pairs(text) if node.kind in _BELOW else ():
+            if isinstance(name, str) and _HEADERS_NAME.search(name):
+                yield below, _IN_HEADERS
+            elif below.kind in _BELOW or below.kind == "string":
+                yield below, self
+
+    def is_mentioned(self, text: str) -> bool:
+        return (_IN_NAME in text or "EADERS" in text) and has_secret_name(text)
+
+    def is_possible(self, text: str) -> bool:
+        return self.is_mentioned(text)  # no serializer escapes the letters of its field names
+
+    def is_among(self, names: Sequence[str]) -> bool:
+        return any(map(_HEADERS_NAME.search, names)) and any(map(is_secret_name, names))
+
+
+class _InHeaders(Rule):
+    """Headers themselves, in each form that libraries give them.
+
+    An object of names and values, objects with a name and a value, pairs, names and values in turn, or a text.
+    """
+
+    label = "headers"
+
+    def look(self, node: Node, text: str) -> Iterator[tuple[Node, Rule | None]]:
+        if node.kind == "object":
+            hidden = any(name.lower() in _NAME_FIELDS and _is_secret(part, text) for name, part in _fields(node))
+            for name, below in _fields(node):
+                if is_secret_name(name) or (hidden and name.lower() not in _NAME_FIELDS):
+                    yield below, None
+                elif below.kind in _BELOW:
+                    yield below, self
+        elif node.kind == "array":
+            for at, below in enumerate(node.parts):
+                if at % 2 and _is_secret(node.parts[at - 1], text):
+                    yield below, None
+                elif below.kind in _BELOW:
+                    yield below, self
+
+    def is_mentioned(self, text: str) -> bool:
+        return has_secret_name(text)
+
+    def is_within(self, text: str) -> bool:
+        return has_secret_name(text)  # headers as they are on the wire
+
+
+class _Secrets(Rule):
+    """Every field of a secret name, and secret headers."""
+
+    label = "secrets"
+
+    def look(self, node: Node, text: str) -> Iterator[tuple[Node, Rule | None]]:
+        for name, below in node.pairs(text) if node.kind in _BELOW else ():
+            if isinstance(name, str) and is_secret_name(name):
+                yield below, None
+            elif below.kind in _BELOW or below.kind == "string":
+                yield below, self
+
+    def is_mentioned(self, text: str) -> bool:
+        return has_secret_name(text)
+
+    def is_among(self, names: Sequence[str]) -> bool:
+        return any(map(is_secret_name, names))
+
+
+HEADERS: Rule = _Headers()
+"""Masks the secret headers in a payload, such as those of a provider's response that an agent journals."""
+_IN_HEADERS: Rule = _InHeaders()
+SECRETS: Rule = _Secrets()
+"""Masks the fields of a secret name in a payload."""
+
+
+def mask_headers(value: bytes) -> bytes:
+    """Return a payload with secret headers masked."""
+    return mask_bytes(value, [HEADERS])[0]
+
+
+def mask_secrets(value: bytes) -> bytes:
+    """Return a payload, as it may be shown to a person, with secret headers and fields of a secret name masked."""
+    return mask_bytes(value, [HEADERS, SECRETS])[0]
+
+
+def _fields(node: Node) -> Iterator[tuple[str, Node]]:
+    return zip(node.names, node.parts, strict=True)
+
+
+def _is_secret(node: Node, text: str) -> bool:
+    """Return whether a value is the name of a secret header; one that cannot be read is."""
+    if node.kind != "string":
+        return False
+    try:
+        return is_secret_name(string_at(text, node.start))
+    except Unreadable:
+        return True
