@@ -66,7 +66,7 @@ class State(Mapping[str, Any]):
         """
         import pandas as pd  # noqa: PLC0415 - a State is made without it
 
-        rows = [(key, masked(key, self[key]), encoding_of(value), len(value)) for key, value in self._raw.items()]
+        rows = [(key, masked(key, value), encoding_of(value), len(value)) for key, value in self._raw.items()]
         frame = pd.DataFrame(rows, columns=["key", "value", "encoding", "size"])
         return frame.astype({"key": "str", "value": "object", "encoding": "str", "size": "int64"})
 

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from restate_lab.analysis.payloads import decode
+from restate_lab.analysis.payloads import decode, is_json
 from restate_lab.errors import ArgumentError
+from restate_lab.payload_json import mask_secrets, write_for_display
 from restate_lab.redact import MASK, is_secret_name
 
 __all__ = ["Encoding", "encode", "encoding_of", "masked", "value_words"]
@@ -19,12 +20,11 @@ _IN_WORDS = {"json": "JSON", "text": "text that is no JSON", "bytes": "bytes tha
 
 def encoding_of(value: bytes) -> Encoding:
     """Return what a value is; SDKs write no bytes at all ("empty") for their None."""
-    decoded = decode(value)
     if not value:
         return "empty"
-    if isinstance(decoded, bytes):
-        return "bytes"
-    return "text" if decoded == value.decode() else "json"
+    if is_json(value):
+        return "json"
+    return "bytes" if isinstance(decode(value), bytes) else "text"
 
 
 def encode(key: str, value: Any, *, before: bytes | None, recode: bool) -> bytes:
@@ -52,38 +52,30 @@ def encode(key: str, value: Any, *, before: bytes | None, recode: bool) -> bytes
     return new
 
 
-def masked(key: str, value: Any) -> Any:
-    """Return a decoded value with ••• for each field of a secret name, at any depth, and for all of it under such."""
-    try:
-        return _masked(key, value)
-    except RecursionError:
-        return "JSON, nested too deeply to be shown"
+def masked(key: str, value: bytes) -> Any:
+    """Return a value, decoded, with ••• for each field of a secret name, at any depth, and for all of it under such.
+
+    JSON in strings is looked into as well; what begins like JSON, cannot be read and names a secret is all •••.
+    """
+    return MASK if is_secret_name(key) else decode(mask_secrets(value))
 
 
 def value_words(key: str, value: bytes | None, longest: int) -> str:
     """Return a value in one line, cut and masked; None means that the key is not there."""
     if value is None:
         return "absent"
-    kind = encoding_of(value)
     if is_secret_name(key):
         return MASK
-    if kind == "empty":
+    if not value:
         return "empty"
-    if kind == "bytes":
-        text = f"0x{value[: longest // 2].hex()}"
-    elif kind == "text":
-        text = repr(value[: longest * 4].decode(errors="ignore"))
+    shown = masked(key, value)
+    if isinstance(shown, bytes):
+        text = f"0x{shown[: longest // 2].hex()}"
+    elif encoding_of(value) == "text":
+        text = repr(shown[: longest * 4])
     else:
-        text = json.dumps(masked(key, decode(value)), ensure_ascii=False)
+        text = write_for_display(shown)
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
-
-
-def _masked(key: str, value: Any) -> Any:
-    if is_secret_name(key):
-        return MASK
-    if isinstance(value, dict):
-        return {name: _masked(name, each) for name, each in value.items()}
-    return [_masked("", each) for each in value] if isinstance(value, list) else value
 
 
 def _fits(old: Encoding, new: bytes, *, given_as_bytes: bool) -> bool:

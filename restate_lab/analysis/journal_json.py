@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from restate_lab.payload_json import read
 
 __all__ = ["a_moment", "a_text", "an_int", "an_object", "leaves", "parsed"]
 
@@ -17,7 +18,7 @@ def parsed(text: object) -> dict[str, Any]:
     if not isinstance(text, str):
         return {}
     try:
-        value = json.loads(text)
+        value = read(text)
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -1,20 +1,21 @@
 """What an entry carries: values as Python has them, headers with their secrets masked, the words of a failure.
 
 The server renders payloads in ``entry_json`` as arrays of byte values. Python SDKs and most others write JSON; what is
-no JSON is text, and what is no text stays bytes.
+no JSON is text, and what is no text stays bytes. Headers that a payload repeats, such as those of a provider's
+response, are masked like the entry's own.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from restate_lab.analysis.journal_json import parsed
+from restate_lab.payload_json import mask_headers, read
 from restate_lab.redact import masked_headers
 
-__all__ = ["Carried", "carried", "decode"]
+__all__ = ["Carried", "carried", "decode", "is_json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +32,28 @@ class Carried:
 def decode(value: bytes) -> Any:
     """Return a payload as Python has it: parsed as JSON, else as text, else the bytes; None where it is empty.
 
-    A text that happens to be JSON, such as ``12``, becomes what it says.
+    JSON is what Python's ``json.loads`` takes, NaN and a byte order mark included. A text that happens to be JSON,
+    such as ``12``, becomes what it says. An integer of more digits than Python converts becomes a ``Decimal``.
     """
     if not value:
         return None
     try:
-        text = value.decode()
+        return read(value)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return value.decode()
     except UnicodeDecodeError:
         return value
+
+
+def is_json(value: bytes) -> bool:
+    """Return whether ``decode`` reads a payload as JSON."""
     try:
-        return json.loads(text, parse_constant=_no_json)
+        read(value)
     except (ValueError, RecursionError):
-        return text
+        return False
+    return True
 
 
 def carried(entry_json: object) -> Carried:
@@ -60,10 +71,6 @@ def carried(entry_json: object) -> Carried:
         failure=message if isinstance(message, str) else None,
         failure_code=code if isinstance(code, int) and not isinstance(code, bool) else None,
     )
-
-
-def _no_json(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
 
 
 def _body(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,7 +95,7 @@ def _decoded(array: object) -> Any:
     if not isinstance(array, list):
         return None
     try:
-        return decode(bytes(array))
+        return decode(mask_headers(bytes(array)))
     except (TypeError, ValueError):
         return None
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from restate_lab.actions.state import State
 from restate_lab.actions.state_values import Encoding, encoding_of, masked
 from restate_lab.analysis.payloads import decode
 from restate_lab.errors import ArgumentError
+from restate_lab.payload_json import mask_secrets, read, write_for_display
 from restate_lab.redact import MASK, is_secret_name
 
 __all__ = ["Edit", "begin_edit", "in_words", "why_not_here"]
 
 _MOST = 65_536  # characters
-_HALF = re.compile("[\ud800-\udfff]")
 _IN_CODE = "In code: rl.set_state(lab, {service!r}, {key!r}, {{{name!r}: …}}, reason=…, state=…)."
 
 
@@ -44,7 +43,7 @@ class Edit:
             return True
         raw, value = self.before.raw[self.name], self.value
         if isinstance(value, bytes):
-            return value != raw
+            return value != raw.strip()
         return value != raw.decode() if self.encoding == "text" else not raw or _dumped(value) != _dumped(decode(raw))
 
     @property
@@ -55,7 +54,7 @@ class Edit:
             ArgumentError: the value is JSON, and this text is not.
         """
         text = self.text or ""
-        return text if self.encoding == "text" else _parsed(text)
+        return text if self.encoding == "text" else _parsed(text, self.before.raw.get(self.name, b""))
 
     @property
     def arguments(self) -> Mapping[str, Any]:
@@ -83,7 +82,7 @@ class Edit:
         value = self.value
         if isinstance(value, bytes):
             return value.decode()
-        return self.text if self.encoding == "text" else _pretty(value)
+        return self.text if self.encoding == "text" else write_for_display(value, indent=2)
 
     @property
     def code(self) -> str:
@@ -116,9 +115,11 @@ def why_not_here(state: State, name: str) -> str:
         return f"it has {len(raw):,} bytes"
     if encoding_of(raw) == "bytes":
         return "it is bytes that are no text"
+    if encoding_of(raw) == "json" and not _is_utf_8(raw):
+        return "it is JSON in another encoding than UTF-8"
     if encoding_of(raw) == "text" and b"\r" in raw:
         return "it has line ends that a text field would change"
-    if is_secret_name(name) or masked(name, state[name]) != state[name]:
+    if is_secret_name(name) or mask_secrets(raw) != raw:
         return f"it has secrets, which are never shown ({MASK})"
     return ""
 
@@ -130,9 +131,9 @@ def in_words(state: Mapping[str, bytes], name: str) -> str:
         return "(absent)"
     if not raw:
         return "(empty)"
-    shown = masked(name, decode(raw))
+    shown = masked(name, raw)
     if encoding_of(raw) == "json":
-        return _pretty(shown)
+        return write_for_display(shown, indent=2)
     return f"0x{shown.hex()}" if isinstance(shown, bytes) else str(shown)
 
 
@@ -146,16 +147,17 @@ def _text(raw: bytes) -> str:
     if encoding_of(raw) != "json":
         return text
     try:
-        value = _parsed(text)
+        value = _parsed(text, raw)
     except ArgumentError:
         return text
-    return text if isinstance(value, bytes) else _pretty(value)
+    return text if isinstance(value, bytes) else write_for_display(value, indent=2)
 
 
-def _pretty(value: Any) -> str:
-    """Return JSON over several lines; half a character, which no message could carry, stays escaped."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    return text if text.isascii() or not _HALF.search(text) else json.dumps(value, indent=2)
+def _is_utf_8(raw: bytes) -> bool:
+    try:
+        return "\0" not in raw.decode()
+    except UnicodeDecodeError:
+        return False
 
 
 def _dumped(value: Any) -> str:
@@ -163,17 +165,37 @@ def _dumped(value: Any) -> str:
     return json.dumps(value, default=repr)
 
 
-def _parsed(text: str) -> Any:
-    """Return the JSON value of a text: its bytes, as they were typed, where Python would write a number otherwise."""
+def _parsed(text: str, before: bytes) -> Any:
+    """Return the JSON value of a text: its bytes, as they were typed, where Python would write a number otherwise.
+
+    NaN and infinities, which only some handlers read, are taken where the value ``before`` has them.
+    """
+    constants: list[_Number] = []
+
+    def constant(name: str) -> _Number:
+        if name.encode() not in before:
+            raise ValueError(f"{name} is no JSON")
+        constants.append(_Number(name))
+        return constants[-1]
+
+    whole = text.removeprefix("\ufeff")
     try:
-        value = json.loads(text, parse_constant=_refused, object_pairs_hook=_distinct)
-        literal = json.loads(text, parse_float=_Number, parse_int=_Number)
-        again = json.loads(json.dumps(value), parse_float=_Number, parse_int=_Number)
+        literal = json.loads(whole, **_LITERAL, parse_constant=constant, object_pairs_hook=_distinct)
+        value = read(whole)
+        again = None if constants else _written_again(value)
     except RecursionError as error:
         raise ArgumentError("this is JSON that is nested too deeply.") from error
     except ValueError as error:
         raise ArgumentError(f"this is no JSON, and the key's value is: {error}.") from error
     return value if literal == again else text.strip().encode()
+
+
+def _written_again(value: Any) -> Any:
+    """Return a value as ``set_state`` would write it, its numbers as text; None where it could not."""
+    try:
+        return json.loads(json.dumps(value, allow_nan=False), **_LITERAL)
+    except (TypeError, ValueError):  # an integer that Python cannot write, or a number beyond its floats
+        return None
 
 
 class _Number(str):
@@ -187,8 +209,7 @@ class _Number(str):
     __hash__ = str.__hash__
 
 
-def _refused(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+_LITERAL: dict[str, Any] = {"parse_float": _Number, "parse_int": _Number}
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -68,6 +68,10 @@ def test_what_json_cannot_hold_is_refused(value: Any, words: str) -> None:
     ("before", "value", "written"),
     [
         (b'{"a":1}', "text", b'"text"'),
+        (b"NaN", "text", b'"text"'),
+        (b'{"a":Infinity}', 5, b"5"),
+        (b"9" * 5000, "text", b'"text"'),
+        (b'\xef\xbb\xbf{"a":1}', "text", b'"text"'),
         (b"plain text", "12", b"12"),
         (b"plain text", b"12", b"12"),
         (b"12", b"", b""),
@@ -119,6 +123,32 @@ def test_what_is_shown_is_text_cut_and_masked() -> None:
     assert len(html) < 5_000
     assert state.frame().set_index("key")["value"]["deep"] == [{"password": MASK, "user": "ann"}]
     assert "and 5 more keys" in made(**{f"k{n}": b"1" for n in range(25)})._repr_html_()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"api_key": "hush", "score": NaN}',
+        b'{"api_key": "hush", "n": ' + b"9" * 5000 + b"}",
+        rb'{"api_key": "hush", "text": "\ud83d"}',
+        b'\xef\xbb\xbf{"api_key": "hush"}',
+        b'{"api_key": "hush"}\n{"api_key": "hush"}\n',
+        b'{"api_key": "hush", "text": "a\nb"}',
+        b'{"api_key": "hush"',
+        b'{"api_key": "hush", "latin": "\xe9"}',
+        b'{"a": ' * 5000 + b'{"api_key": "hush"}' + b"}" * 5000,
+        json.dumps({"arguments": json.dumps({"api_key": "hush"})}).encode(),
+        json.dumps({"response": {"headers": [["set-cookie", "hush"]]}}).encode(),
+    ],
+    ids=lambda raw: str(raw[:40]),
+)
+def test_no_form_of_json_shows_a_secret(raw: bytes) -> None:
+    """Cards, frames and messages mask a secret field, whatever stands beside it."""
+    state = made(k=raw)
+    assert "hush" not in state._repr_html_()
+    assert "hush" not in str(state.frame().to_dict("records"))
+    assert b"hush".hex() not in value_words("k", raw, 10_000)
+    assert "hush" not in value_words("k", raw, 10_000)
 
 
 @given(st.text(), st.none() | st.binary(max_size=400), st.integers(10, 80))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -30,16 +31,39 @@ def test_json_comes_back_as_it_was_sent(value: Any) -> None:
         (b"", None),
         (b"null", None),
         (b"plain text", "plain text"),
-        (b"NaN", "NaN"),
         (b"\x00\xff", b"\x00\xff"),
         ("é✓".encode(), "é✓"),
-        (b"9" * 5000, "9" * 5000),
         (b"[" * 100_000, "[" * 100_000),
     ],
 )
 def test_what_is_no_json_is_text_or_bytes(value: bytes, expected: object) -> None:
-    """Text stays text, bytes stay bytes, and what Python's parser would refuse or make up is text."""
+    """Text stays text, bytes stay bytes, and what Python's parser refuses is text."""
     assert decode(value) == expected
+
+
+def test_what_python_takes_for_json_is_a_value() -> None:
+    """NaN, infinities, a byte order mark, half a character, and integers of any length are values and no text."""
+    assert str(decode(b"NaN")) == "nan"
+    assert decode(b'{"a": Infinity, "b": -Infinity}') == {"a": float("inf"), "b": float("-inf")}
+    assert decode(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
+    assert decode(rb'{"a": "\ud83d"}') == {"a": "\ud83d"}
+    assert decode(b'{"a": ' + b"9" * 5000 + b', "b": -12}') == {"a": Decimal("9" * 5000), "b": -12}
+
+
+def test_headers_in_a_payload_are_masked() -> None:
+    """What a provider's response had in its headers is masked in a journal's values; all else is as it was."""
+    headers = {"set-cookie": "swordfish", "openai-organization": "swordfish", "x-request-id": "req_1"}
+    payload = json.dumps({"json": {"response": {"headers": headers, "id": "resp_1"}, "score": float("nan")}})
+    shapes = [
+        {"Notification": {"Completion": {"Run": {"result": {"Success": list(payload.encode())}}}}},
+        {"Command": {"Call": {"request": {"parameter": list(payload.encode())}}}},
+    ]
+    found = [carried(json.dumps(shape)) for shape in shapes]
+    for value in (found[0].payload, found[1].argument):
+        assert value["json"]["response"] == {
+            "headers": {"set-cookie": MASK, "openai-organization": MASK, "x-request-id": "req_1"},
+            "id": "resp_1",
+        }
 
 
 @given(st.binary())

@@ -58,6 +58,8 @@ def test_a_value_that_is_opened_and_left_alone_is_not_changed(value: Any, spaces
         (b"1", "12345678901234567890", b"12345678901234567890"),
         (b"1", "0.1000000000000000055511151231257827", b"0.1000000000000000055511151231257827"),
         (b"1", "1e400", b"1e400"),
+        (b"1", "9" * 5000, b"9" * 5000),
+        (b'{"a": NaN}', '{"a": NaN, "b": 2}', b'{"a": NaN, "b": 2}'),
         (b"", '"set"', b'"set"'),
         (b"plain text", "12", b"12"),
         (b"plain text", "", b""),
@@ -105,6 +107,31 @@ def test_half_a_character_stays_escaped() -> None:
     assert edit.text is not None
     edit.text.encode()
     assert not edit.is_changed
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"a": NaN, "b": [Infinity]}\n',
+        b'{"a": 1' + b"0" * 5000 + b"}",
+        b'\xef\xbb\xbf{"a": 1}',
+        b'{"a": 1.10, "b": 1e400}',
+    ],
+    ids=lambda raw: str(raw[:20]),
+)
+def test_odd_json_can_be_edited(raw: bytes) -> None:
+    """What Python's handlers read as JSON is opened, left as it is, and written as it was typed."""
+    edit = begin_edit(made(raw), "k")
+    assert edit.encoding == "json"
+    assert not edit.is_changed
+    changed = Edit(edit.before, "k", (edit.text or "").replace('"a"', '"c"'))
+    assert changed.is_changed
+    assert b'"c"' in written(changed)
+
+
+def test_json_in_another_encoding_is_not_edited_here() -> None:
+    """Python reads JSON in UTF-16, which a text field would turn into UTF-8."""
+    assert "another encoding" in why_not_here(made('{"a": 1}'.encode("utf-16")), "k")
 
 
 def test_the_code_does_what_the_panel_does() -> None:
