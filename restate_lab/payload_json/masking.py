@@ -24,7 +24,8 @@ Edit = tuple[int, int, str]
 """A place in a text, ``text[start:end]``, and what replaces it."""
 
 _ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
-_UNICODE_ESCAPE = re.compile(r"\\++u([0-9a-fA-F]{4})")
+_CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_MOST_LEVELS = 8  # of escapes within escapes, in a text that cannot be read
 _NOT_IN_TEXT = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 # A field in JSON or code that stands in the middle of a text: "name": or 'name':
 _FIELD = re.compile(r"""["']([\w .$@/-]{1,100}+)\\*+["']\s*+:""")
@@ -147,13 +148,13 @@ class Walk:
         try:
             inner = string_at(text, node.start)
         except Unreadable:
-            return self._whole(whole) if any(rule.is_mentioned(_plain(raw)) for rule in likely) else ()
+            return self._whole(whole) if any(_is_mentioned(rule, raw) for rule in likely) else ()
         if not begins_like_json(inner):
             return self._whole(whole) if any(rule.is_within(inner) for rule in likely) else ()
         try:
             edits = self.edits(inner, scan(inner), likely)
         except Unreadable:
-            return self._whole(whole) if any(rule.is_mentioned(_plain(inner)) for rule in likely) else ()
+            return self._whole(whole) if any(_is_mentioned(rule, inner) for rule in likely) else ()
         return _outer(edits, raw, node.start + 1)
 
     def _whole(self, edits: list[Edit]) -> list[Edit]:
@@ -180,15 +181,27 @@ def _may_hold(rule: Rule, text: str) -> bool:
     """Return whether a text that is not JSON could hold what a rule means."""
     if rule.strict and _NOT_IN_TEXT.search(text):
         return True
-    plain = _plain(text)
-    if rule.strict or begins_like_json(text):
-        return rule.is_mentioned(plain)
-    return rule.is_within(plain)
+    return _is_mentioned(rule, text) if rule.strict or begins_like_json(text) else rule.is_within(text)
 
 
-def _plain(text: str) -> str:
-    """Return the text with its unicode escapes as the characters that they mean, however often they are escaped."""
-    return _UNICODE_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+def _is_mentioned(rule: Rule, text: str) -> bool:
+    """Return whether a text could hold what a rule means, however its characters are escaped; in doubt True."""
+    for _ in range(_MOST_LEVELS):
+        if rule.is_mentioned(text):
+            return True
+        plain = _ESCAPE.sub(_unescaped, text)
+        if plain == text:
+            return False
+        text = plain
+    return True
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    code = escape[0][1:]
+    if code[0] != "u" or len(code) == 1:
+        return _CONTROLS.get(code, code)
+    units = bytes.fromhex(code.replace("\\", "").replace("u", ""))
+    return units.decode("utf-16-be", "surrogatepass")
 
 
 def _decoded(value: bytes) -> tuple[str, str, str]:
