@@ -6,7 +6,17 @@ import re
 from collections.abc import Mapping
 from typing import NoReturn
 
-__all__ = ["HIDDEN_NAMES", "MASK", "Secret", "has_secret_name", "is_secret_name", "masked_headers", "sealed"]
+__all__ = [
+    "HIDDEN_NAMES",
+    "MASK",
+    "USER_INFO",
+    "Secret",
+    "has_secret_name",
+    "is_secret_name",
+    "masked_headers",
+    "sealed",
+    "without_user_info",
+]
 
 MASK = "•••"
 HIDDEN_NAMES = (
@@ -15,6 +25,9 @@ HIDDEN_NAMES = (
     r"|-organi[sz]ation|organi[sz]ation-|-project\b|-org\b"  # as LLM providers name headers of the account
 )
 """A regular expression, whatever the case, of the names whose values are never shown."""
+
+USER_INFO = r"://[^/?#\s]+@"
+"""A regular expression of name and password in an address, up to the last @ of the host: a password may hold one."""
 
 _SECRET_NAME = re.compile(HIDDEN_NAMES, re.IGNORECASE)
 _SECRET_NAME_WITHIN = re.compile(HIDDEN_NAMES.replace("$", ""), re.IGNORECASE)
@@ -60,6 +73,11 @@ def is_secret_name(name: str) -> bool:
 def has_secret_name(text: str) -> bool:
     """Return whether the name of such a header or field occurs in a text."""
     return _SECRET_NAME_WITHIN.search(text) is not None
+
+
+def without_user_info(address: str) -> str:
+    """Return an address with name and password masked."""
+    return re.sub(USER_INFO, f"://{MASK}@", address)
 
 
 def masked_headers(headers: Mapping[str, str]) -> dict[str, str]:

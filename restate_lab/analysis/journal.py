@@ -53,7 +53,8 @@ def journal(
       the notification; ``from`` of a restart as new counts these, too)
     - ``caller`` (the invocation a callee's row belongs below), ``children`` (rows brought in below; None if not asked)
     - with ``payloads``: ``payload`` (what came of it, or what was written), ``argument`` (of a call), each parsed as
-      JSON, else as text, else bytes, None where empty; ``headers`` (a dict, secret ones masked)
+      JSON (as Python's ``json.loads`` does), else as text, else bytes, None where empty; ``headers`` (a dict). Secret
+      headers are masked, also those of a response that a payload repeats; other parts of payloads are not.
 
     ``frame.attrs`` has ``id, target, status, source, version, read_at, depth``, ``failed_attempts`` (in vain since the
     invocation last went on; None where the server does not say), ``asked`` (the statements that were sent, with ``sql,

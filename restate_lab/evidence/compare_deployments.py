@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
 from restate_lab.evidence.compare_sides import Note, Side, Sides
-from restate_lab.redact import MASK
+from restate_lab.redact import without_user_info
 
 __all__ = ["COLUMNS", "NEEDS", "compare_deployments"]
 
 NEEDS = ("sys_deployment.id", "sys_service.name", "sys_service.deployment_id")
 COLUMNS = ("kind", "name", "change", "what", "before", "after")
-_USER_INFO = re.compile(r"://[^/?#\s@]+@")
 _KINDS = {
     "deployment": (
         *("sys_deployment", "id"),
@@ -57,4 +55,4 @@ def _differences(
 
 def _text(value: Any) -> str:
     # as evidence has it: what a user gave as user and password of an address is shown nowhere
-    return "" if pd.isna(value) else _USER_INFO.sub(f"://{MASK}@", str(value))
+    return "" if pd.isna(value) else without_user_info(str(value))

@@ -18,13 +18,12 @@ import pyarrow.compute as pc
 from restate_lab.evidence.redaction import PAYLOADS, Pattern
 from restate_lab.evidence.suspects import suspects, with_headers
 from restate_lab.payload_json import HEADERS, MASKED, Edit, Node, Rule, Unreadable, Walk, mask, mask_bytes, scan, splice
-from restate_lab.redact import MASK
+from restate_lab.redact import MASK, USER_INFO
 
 __all__ = ["Masks"]
 
 _ENTRIES = ("sys_journal", "entry_json")
 _DEPLOYMENTS = ("sys_deployment", "endpoint")
-_USER_INFO = r"://[^/?#\s]+@"  # up to the last @: a password may have one
 _BYTES = tuple(map(str, range(256)))
 
 
@@ -53,7 +52,7 @@ class Masks:
             self.counts[whole.text] += len(values) - values.null_count
             return _hidden(values)
         if (table, name) == _DEPLOYMENTS:
-            return pc.replace_substring_regex(values, _USER_INFO, f"://{MASK}@")
+            return pc.replace_substring_regex(values, USER_INFO, f"://{MASK}@")
         change: Callable[[Any], Any]
         if (table, name) == _ENTRIES:
             where, change = suspects(values, found), _Entries(found, self._count(table, name)).masked

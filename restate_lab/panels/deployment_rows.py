@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from restate_lab.analysis.questions import answer
 from restate_lab.durations import friendly
 from restate_lab.panels.blocks import Block
 from restate_lab.panels.quiet_source import is_live
-from restate_lab.redact import MASK
+from restate_lab.redact import without_user_info
 from restate_lab.source import Source
 
 __all__ = ["CAN_GO", "Served", "deployment_blocks", "deployment_table", "read_pins", "read_served", "summary"]
@@ -39,8 +38,6 @@ lab.admin.delete_deployment({id!r}, force=True, reason="…")"""
 _MOVE = """pinned = {found_by}
 plan = rl.move_to(lab, pinned, deployment="latest")
 plan  # look at it; then plan.execute(reason="…")"""
-
-_USER_INFO = re.compile(r"://[^/?#\s@]+@")
 
 CAN_GO = "can go"
 
@@ -137,7 +134,7 @@ def _rows(source: Source, statement: str) -> list[dict[Any, Any]]:
 
 def _address(endpoint: object) -> str:
     """Return the address without a user's name and password, which some put into it."""
-    return _USER_INFO.sub(f"://{MASK}@", str(endpoint))
+    return without_user_info(str(endpoint))
 
 
 def _named(service: str, revision: int | None) -> str:

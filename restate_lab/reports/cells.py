@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from restate_lab.payload_json import write_for_display
 from restate_lab.reports.parts import Cell, Column, Kind
 from restate_lab.status import STATUSES
 
@@ -119,7 +119,7 @@ def _words_of_parts(value: Any, zone: tzinfo) -> str:
         more = f" and {len(items) - _ITEMS:,} more" if len(items) > _ITEMS else ""
         return f"{', '.join(items[:_ITEMS])}{more}" if items else "none"
     if isinstance(value, Mapping):
-        return json.dumps(value, ensure_ascii=False, default=str)
+        return write_for_display(value)
     return str(value)
 
 

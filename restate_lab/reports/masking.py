@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from restate_lab.payload_json import HEADERS, mask
 from restate_lab.redact import MASK, Secret, is_secret_name
 
 __all__ = ["Masker", "masker_for"]
@@ -31,7 +32,7 @@ _LOOKS_SECRET = (
     (re.compile(r"(?i)\b(bearer\s+)(?=[\w.~+/=-]*\d)[\w.~+/=-]{8,}"), rf"\1{MASK}"),
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), MASK),  # a JSON web token
     (re.compile(r"\bkey_[0-9A-Za-z]{8,}\.[\w.-]{8,}"), MASK),  # Restate Cloud's API keys
-    (re.compile(r"(://)[^/?#\s@\"'<>]+@"), rf"\1{MASK}@"),
+    (re.compile(r"(://)[^/?#\s\"'<>]+@"), rf"\1{MASK}@"),
 )
 
 
@@ -47,11 +48,13 @@ class Masker:
         """Return the text without secrets."""
         for secret in self.__known:
             text = text.replace(secret, MASK)
+        payload = mask(text, [HEADERS])
+        text = text if payload.unread else payload.value  # code and prose are for the patterns
         text = _PAIR.sub(_named, text)
         text = _NAMED.sub(_named, text)
         text = _HEADER.sub(rf"\g<before>{MASK}", text)
-        for pattern, mask in _LOOKS_SECRET:
-            text = pattern.sub(mask, text)
+        for pattern, replacement in _LOOKS_SECRET:
+            text = pattern.sub(replacement, text)
         return text
 
     def value(self, value: Any, name: str = "") -> Any:

@@ -22,7 +22,7 @@ import restate_lab as rl
 from restate_lab.client.lab import Lab
 from restate_lab.demo.cluster import RestateServer
 from restate_lab.demo.embedded import start_services
-from restate_lab.errors import EvidenceBroken, RestateLabError
+from restate_lab.errors import EvidenceBroken, EvidenceWarning, RestateLabError
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence
 from restate_lab.redact import MASK
@@ -137,6 +137,49 @@ def test_what_is_redacted_is_nowhere(vault: Vault, tmp_path: Path) -> None:
         assert set(failures["completion_failure"]) == {MASK}
         assert set(evidence.manifest.redaction.masked) == set(redact)
         assert all(evidence.manifest.redaction.masked.values())
+
+
+HUNTER = "canary-hunter2"
+READABLE = (
+    f'{{"password":"{HUNTER}","score":NaN,"amount":12345678901234567.89}}'.encode(),
+    f'{{"n":{"9" * 5000},"password":"{HUNTER}","rate":1.10}}'.encode(),
+    f'{{"text":"cut \\ud83d","password":"{HUNTER}"}}'.encode(),
+    f'\ufeff{{"password":"{HUNTER}","raw":"a\nb\x01"}}\0'.encode(),
+    f'{{"password":"{HUNTER}"}}\n{{"password":"{HUNTER}","k":1e2}}\n'.encode(),
+    json.dumps({"arguments": json.dumps({"password": HUNTER, "city": "Bonn"})}).encode(),
+    f'{{"password":"{HUNTER}"}}'.encode("utf-16-le"),
+)
+DAMAGED = (f'{{"password":"{HUNTER}",'.encode(), f"password={HUNTER}".encode(), b"\x0a\x0e" + HUNTER.encode() + b"\xff")
+PROVIDER = {"set-cookie": HUNTER, "openai-organization": HUNTER, "x-request-id": "req_1"}
+RESPONSE = json.dumps({"json": {"response": {"headers": PROVIDER}}, "score": float("nan")}).encode()
+
+
+def test_no_form_of_a_payload_keeps_a_secret(vault: Vault, tmp_path: Path) -> None:
+    """In journals, state and promises, with every odd form of JSON: masked and nothing beside it, or masked whole."""
+    payloads = {f"p{at}": value for at, value in enumerate([*READABLE, *DAMAGED, RESPONSE])}
+    for key, value in payloads.items():
+        vault.lab.ingress.send("Parcel", "pack", value, key=key)
+    ended = "SELECT id FROM sys_invocation_status WHERE target_service_name = 'Parcel' AND status = 'completed'"
+    wait_for(lambda: vault.lab.arrow(ended).num_rows, lambda rows: rows == len(payloads))
+    freeze(vault.lab, tmp_path / "all", payloads=True, service="Parcel")
+    assert HUNTER in words(tmp_path / "all")
+    with pytest.warns(EvidenceWarning, match="could not be read as JSON and were masked whole"):
+        freeze(vault.lab, tmp_path / "redacted", payloads=True, redact="$..password")
+    text = words(tmp_path / "redacted")
+    assert HUNTER not in text
+    assert "\0".join(HUNTER) not in text
+    with open_evidence(tmp_path / "redacted") as evidence:
+        unread = evidence.manifest.redaction.unread
+        assert unread["state.value"] == len(DAMAGED)
+        assert unread["sys_journal.entry_json"] >= 4 * len(DAMAGED)
+        rows = evidence.arrow("SELECT service_key, value FROM state WHERE service_name = 'Parcel'").to_pylist()
+        kept = {row["service_key"]: row["value"] for row in rows}
+        for at, value in enumerate(READABLE):
+            encoding = "utf-16-le" if b'\0"' in value else "utf-8"
+            assert kept[f"p{at}"] == value.replace(HUNTER.encode(encoding), MASK.encode(encoding))
+        response = kept[f"p{len(payloads) - 1}"]
+        assert response == RESPONSE.replace(HUNTER.encode(), MASK.encode())
+        assert isinstance(rl.state(evidence, "Parcel", "p0")["content"], dict)
 
 
 FREEZES = """

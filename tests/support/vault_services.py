@@ -7,6 +7,7 @@ from typing import Any
 
 import restate
 from restate import Context, InvocationRetryPolicy, ObjectContext, TerminalError, WorkflowContext
+from restate.serde import BytesSerde
 
 from restate_lab.demo.host import serve_inherited
 
@@ -16,6 +17,7 @@ RARELY = InvocationRetryPolicy(initial_interval=timedelta(hours=1), max_interval
 vault = restate.VirtualObject("Vault", inactivity_timeout=SOON)
 till = restate.Service("Till", inactivity_timeout=SOON)
 order = restate.Workflow("Order", inactivity_timeout=SOON)
+parcel = restate.Workflow("Parcel", inactivity_timeout=SOON)
 
 
 @vault.handler()
@@ -49,5 +51,13 @@ async def run(ctx: WorkflowContext, secret: dict[str, Any]) -> None:
     await ctx.promise("paid").resolve(secret)
 
 
+@parcel.main(accept="*/*", content_type="application/octet-stream", input_serde=BytesSerde(), output_serde=BytesSerde())
+async def pack(ctx: WorkflowContext, content: bytes) -> bytes:
+    """Keep bytes, whatever they are, in state, in a promise, in a step, and in the output."""
+    ctx.set("content", content, serde=BytesSerde())
+    await ctx.promise("content", serde=BytesSerde()).resolve(content)
+    return await ctx.run_typed("wrap", lambda: content, restate.RunOptions(serde=BytesSerde()))
+
+
 if __name__ == "__main__":
-    serve_inherited(restate.app(services=[vault, till, order]))
+    serve_inherited(restate.app(services=[vault, till, order, parcel]))

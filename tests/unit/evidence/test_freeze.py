@@ -267,6 +267,37 @@ def test_a_path_that_hits_nothing_is_warned_of(tmp_path: Path) -> None:
     assert manifest.redaction.masked == {"$.card": 2, "$.crad": 0}
 
 
+def test_values_that_could_not_be_read_are_warned_of(tmp_path: Path) -> None:
+    """What was masked whole is counted by column in the manifest and on the card, also beside what was masked well."""
+    lone = rb'{"card":1,"text":"cut \ud83d"}'
+    state = [
+        {"service_name": "Svc", "key": "x", "value": lone, "value_utf8": lone.decode()},
+        {"service_name": "Svc", "key": "y", "value": b'{"card":2,', "value_utf8": '{"card":2,'},
+        {"service_name": "Svc", "key": "z", "value": b"\x00\xff\x01"},
+    ]
+    payload = ",".join(map(str, b'{"card":2,'))
+    entry = f'{{"Command":{{"Input":{{"headers":[],"payload":[{payload}],"name":""}}}}}}'
+    journal = [{"id": made_id(1), "index": 0, "entry_json": entry}]
+    with pytest.warns(EvidenceWarning, match=r"4 values could not be read as JSON and were masked whole.*sys_journal"):
+        manifest = frozen(tmp_path / "a", Freezable(state=state, sys_journal=journal), payloads=True, redact=["$.card"])
+    unread = {"state.value": 2, "state.value_utf8": 1, "sys_journal.entry_json": 1}
+    assert (manifest.redaction.unread, manifest.redaction.masked) == (unread, {"$.card": 2})
+    with open_evidence(tmp_path / "a") as evidence:
+        assert "masked whole" in evidence._repr_html_()
+        assert "".join(evidence.sql("SELECT value_utf8 FROM state ORDER BY key")["value_utf8"].dropna()) == (
+            '{"card":"•••","text":"cut \\ud83d"}"•••"'
+        )
+
+
+def test_evidence_of_earlier_versions_opens(tmp_path: Path) -> None:
+    """A manifest without the count of values that could not be read is one in which they were left as they were."""
+    manifest = frozen(tmp_path / "a", Freezable())
+    plain = json.loads(manifest.to_json())
+    plain["redaction"] = {"patterns": ["$.card"], "masked": {"$.card": 0}, "not_json": {"state.value": 3}}
+    old = Manifest.from_json(json.dumps(plain).encode(), where="")
+    assert (dict(old.redaction.not_json), dict(old.redaction.unread)) == ({"state.value": 3}, {})
+
+
 def test_evidence_can_be_frozen_again(tmp_path: Path) -> None:
     """Evidence is a source like any other: a part of it, or all of it with more masked, for somebody else."""
     freeze(Freezable(**FAMILY), tmp_path / "all")

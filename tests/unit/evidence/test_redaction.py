@@ -13,7 +13,7 @@ from restate_lab.evidence.json_path import PathRule, parse_path
 from restate_lab.evidence.masking import Masks
 from restate_lab.evidence.redaction import parse_patterns
 from restate_lab.payload_json import mask as mask_text
-from restate_lab.redact import MASK
+from restate_lab.redact import MASK, without_user_info
 from support.freezable import TABLES, TEXT
 
 COLUMNS = {table: list(columns) for table, columns in TABLES.items()} | {
@@ -281,6 +281,7 @@ def test_all_of_the_user_info_is_masked() -> None:
         f"https://{MASK}@host:8080/x@y?z=@",
         "http://host/a@b",
     ]
+    assert without_user_info(urls[0]) == f"http://{MASK}@host"
 
 
 def test_it_counts_what_it_masks() -> None:

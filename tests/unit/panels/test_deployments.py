@@ -17,7 +17,7 @@ from support.made_tables import NOW, LiveTables, MadeTables, invocation
 ATTACK = "http://svc/<img src=x onerror=alert(1)>\u202e"
 DEPLOYMENTS = [
     {"id": "dp_idle", "endpoint": ATTACK, "services": ["Svc"]},
-    {"id": "dp_old", "endpoint": "http://user:hush@old", "services": ["Svc"]},
+    {"id": "dp_old", "endpoint": "http://user:p@hush@old", "services": ["Svc"]},
     {"id": "dp_new", "endpoint": "http://new", "services": ["Svc", "Cart"]},
 ]
 TABLES: dict[str, list[dict[str, Any]]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, timedelta
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -40,6 +41,7 @@ MOMENT = pd.Timestamp("2026-11-25T04:22:10.123Z")
         (np.array(["a", "b", "c", "d", "e"]), "a, b, c and 2 more"),
         ([], "none"),
         ({"é": None}, '{"é": null}'),
+        ({"a": float("nan"), "n": Decimal("9" * 5)}, '{"a": NaN, "n": 99999}'),
         (b"text", "text"),
         (b"\xff\x00", "2 bytes: ff 00"),
     ],

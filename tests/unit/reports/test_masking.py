@@ -25,6 +25,11 @@ CLOUD = "key_10ACQj9ugk5ELb5lI2.xQ9vZkqQ2XLtc5fQ"
         "Cookie: session=SECRET12; path=/",
         "bearer SECRET12.3456",
         "https://user:SECRET12@host/path",
+        "https://user:p@SECRET12@host/path",
+        '{"openai-organization": "SECRET12"}',
+        '{"headers": {"set-cookie": ["SECRET12"]}, "score": NaN}',
+        '{"response_headers": [["anthropic-organization-id", "SECRET12"]]}',
+        '{"body": "{\\"headers\\": [[\\"openai-project\\", \\"SECRET12\\"]]}"}',
         "{&quot;password&quot;: &quot;SECRET12&quot;}",
         "{&#34;client_secret&#34;:&#34;SECRET12&#34;}",
         '{\\"access_token\\": \\"SECRET12\\"}',
@@ -54,6 +59,7 @@ def test_tokens_are_known_by_their_form(token: str) -> None:
         "inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9",
         "bearer of bad news",
         "key_1 = 5",
+        "{'headers': {'x-request-id': 'req_1'}, 'tokens': 5",
     ],
 )
 def test_other_text_stays(text: str) -> None:
