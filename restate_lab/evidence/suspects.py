@@ -28,7 +28,7 @@ _PLAIN_NAME = re.compile(r"[\w -]+", re.ASCII)
 _QUOTES = "(?:34|39|92)"  # the bytes of " and ', and of the \\ before a quote within a string
 # Bytes that no text in ASCII has: such a payload may be binary, where a name can be spelled in any way.
 _NOT_PLAIN_TEXT = r"[\[,](?:[0-8]|1[124-9]|2\d|3[01]|12[7-9]|1[3-9]\d|2\d\d)[,\]]"
-_HEADERS_BYTES = r"\s*,\s*".join(map(str, b"eaders"))
+_HEADERS_BYTES = "|".join(r"\s*,\s*".join(map(str, name)) for name in (b"eaders", b"EADERS"))
 _HEADERS_TEXT = "(?i)eaders"
 
 

@@ -11,10 +11,12 @@ checks no token at all.
 no repr, error, log, pickle, audit record, report or frozen file. An address with a user name and password in it is
 refused, and so is a redirect: a token goes to the host that was named, and nowhere else.
 
-**What is masked.** Values of headers whose names speak of authorization, cookies, tokens, secrets, passwords, keys or
-signatures are masked in models, journals, panels, reports and evidence. What `lab.sql`, `lab.arrow` and `lab.stream`
+**What is masked.** Values of headers whose names speak of authorization, cookies, tokens, secrets, passwords, keys,
+signatures or a provider's organization are masked in models, journals, panels, reports and evidence. This includes the
+headers of a response that a payload repeats. What `lab.sql`, `lab.arrow` and `lab.stream`
 return is what the server sent: `sys_journal` keeps the headers of every call. Payloads are shown where you ask for
-them (`payloads=True`, a button). `rl.freeze(…, redact=[…])` takes more out, by column or by path into the JSON.
+them (`payloads=True`, a button). `rl.freeze(…, redact=[…])` takes more out, by column or by path into the JSON. A
+payload that cannot be read as JSON and could hold what the path means is masked whole, counted, and warned of.
 
 **Text stays text.** Keys, targets and failures come from outside. Panels, cards, reports and exports treat them as
 text: no HTML of theirs is rendered, and a cell that a spreadsheet would run as a formula is defused in CSV and xlsx.

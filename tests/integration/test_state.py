@@ -367,3 +367,14 @@ def test_state_of_the_demo(healthy: Cluster) -> None:
         read = state(lab, "Inventory", "mug")
         assert read
         assert json.dumps(dict(read))
+
+
+def test_a_value_that_only_python_reads_stays_json(drawers: Drawers) -> None:
+    """Over a NaN, which Python's serializer writes, a text is written as JSON, and the handler reads it."""
+    raw = {"n": b"NaN", "score": b'{"api_key": "hush", "score": NaN}', "kept": b"[1.10, Infinity]"}
+    values = {name: value.hex() for name, value in raw.items()}
+    drawers.lab.ingress.call("Drawer", "put_hex", values, key="nan")
+    assert "hush" not in state(drawers.lab, "Drawer", "nan")._repr_html_()
+    drawers.set("nan", {"n": "abc"})
+    assert drawers.raw("nan") == raw | {"n": b'"abc"'}
+    assert drawers.lab.ingress.call("Drawer", "look", "n", key="nan") == "abc"

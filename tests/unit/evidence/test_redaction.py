@@ -258,7 +258,7 @@ HEADERS: tuple[Any, ...] = (
 )
 
 
-@pytest.mark.parametrize("name", ["headers", "responseHeaders", "response_headers", "Headers"])
+@pytest.mark.parametrize("name", ["headers", "responseHeaders", "response_headers", "HEADERS"])
 @pytest.mark.parametrize("headers", HEADERS, ids=lambda value: str(value)[:30])
 def test_headers_that_a_payload_repeats_are_masked(name: str, headers: Any) -> None:
     """A provider's response headers lose what is secret without any pattern, in journals, state and promises."""
