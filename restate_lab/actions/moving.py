@@ -104,7 +104,8 @@ class Move(Pursuit):
 
     def _check(self, id_: str, reading: Reading) -> None:
         # One that was asked to pause may be ready for a moment between two attempts.
-        if id_ not in self._paused or reading.status not in _ON_THE_WAY:
+        is_new = self._is_new_run(reading, self._order.created.get(id_))
+        if is_new or id_ not in self._paused or reading.status not in _ON_THE_WAY:
             super()._check(id_, reading)
 
     def look(self) -> None:

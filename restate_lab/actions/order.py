@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from restate_lab.actions.table import ACTIONS
 from restate_lab.client.arguments import check_count, check_deployment_choice, check_id
@@ -17,6 +19,8 @@ class Order:
     """What is to be done to which invocations, and why; ``deployment`` and ``from_`` are as the action takes them.
 
     ``unrestarted`` are those of which it was read, when this was planned, that nobody had restarted them.
+    ``created`` has the creation time of each run that was reviewed, where it is known: another run of the id is not
+    acted on.
 
     Raises:
         ArgumentError: an id is malformed or there twice (a restart would happen twice), or there is no reason.
@@ -28,6 +32,7 @@ class Order:
     deployment: str | None = None
     from_: int | None = None
     unrestarted: frozenset[str] = frozenset()
+    created: Mapping[str, datetime] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         twice = [id_ for id_, n in Counter(self.ids).items() if n > 1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,9 +12,9 @@ from restate_lab.actions.goes_with import find_callees, goes_with
 from restate_lab.actions.planned import Family, Plan
 from restate_lab.actions.prefixes import prefix_frame, read_prefixes
 from restate_lab.actions.preview import preview
-from restate_lab.actions.reading import SCAN_WITHIN
+from restate_lab.actions.reading import SCAN_WITHIN, read_any_restarts
 from restate_lab.actions.table import ACTIONS, NOT_BEGUN
-from restate_lab.actions.targets import read_ids
+from restate_lab.actions.targets import read_created, read_ids
 from restate_lab.client.arguments import check_count, check_deployment_choice
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, NotOnThisServer, TimedOut
@@ -26,7 +26,6 @@ _PREFIXES = 20  # journals whose beginnings are listed
 _MOST_CALLEES = 100_000
 _WITH_CALLEES = {ACTIONS.CANCEL, ACTIONS.KILL, ACTIONS.PAUSE, ACTIONS.RESUME}
 _RESTARTS = 10_000  # targets that are looked for
-_RESTARTED = "SELECT DISTINCT restarted_from AS id FROM sys_invocation_status WHERE restarted_from IN :ids"
 _DEPLOYMENT = "SELECT id FROM sys_deployment WHERE id = :id"
 
 
@@ -58,14 +57,17 @@ def plan(
 
     ``restate_lab.actions.table.effects()`` says what each does in each status, on servers with vqueues and without.
     ``targets``: one id, a list or Series of ids, or a frame with a column ``id`` or ``invocation_id``; what is there
-    twice is joined. ``deployment`` ("latest", "keep" or an id; resume and restart_as_new) says where it goes on.
-    ``from_`` (restart_as_new) is the index in sys_journal of the last entry that is kept. ``include_callees`` (cancel,
-    kill, pause, resume) makes whoever they have called and who has not ended a target, too.
+    twice is joined. A frame with a column ``created_at`` means the runs that were created then: where a workflow, or a
+    call with an idempotency key, has a new run with the same id, it is left out. Ids alone mean the runs that exist
+    now; so does ``frame["id"]``.
+    ``deployment`` ("latest", "keep" or an id; resume and restart_as_new) says where it goes on. ``from_``
+    (restart_as_new) is the index in sys_journal of the last entry that is kept. ``include_callees`` (cancel, kill,
+    pause, resume) makes whoever they have called and who has not ended a target, too.
 
     The plan has:
 
-    - ``frame``: one row per target, in order: ``id, target, service, status, age, unmoved_for``; ``effect`` (what will
-      happen) or ``left_out`` (why nothing will), one of them None; ``callee_of`` (the target that called it)
+    - ``frame``: one row per target, in order: ``id, target, service, status, created_at, age, unmoved_for``; ``effect``
+      (what will happen) or ``left_out`` (why nothing will), one of them None; ``callee_of`` (the target that called it)
     - ``targets, counts, left_out``: who would be acted on, how many by service and status, and who would not
     - ``goes_with``: for kill and cancel what goes with them: ``kind`` ("call", "one-way call", "key", "waiter"), ``id,
       target, status, of`` (which target it goes with), ``what``; ``not_seen`` says what this does not show. A kill
@@ -96,15 +98,16 @@ def make_plan(
     """Plan any action, move_to too; ``plan()`` says the rest."""
     chosen = _checked(lab, action, deployment, from_, include_callees=include_callees)
     made_at, family = datetime.now(UTC), Family()
-    ids, twice = read_ids(targets)
-    rows = preview(lab, chosen, ids, deployment=deployment, from_=from_)
+    (ids, twice), meant = read_ids(targets), read_created(targets)
+    rows = preview(lab, chosen, ids, deployment=deployment, from_=from_, created=meant)
     if include_callees:
         rows = _with_callees(lab, chosen, rows, deployment)
     rows.attrs = _attrs(lab, chosen, made_at, twice)
     kept = rows[rows["left_out"].isna()]
     going = goes_with(lab, chosen, kept)
+    created = {id_: time.to_pydatetime() for id_, time in zip(kept["id"], kept["created_at"], strict=True)}
     again = list(kept["id"]) if chosen is ACTIONS.RESTART_AS_NEW else []
-    restarted, read, unread = _restarted(lab, again)
+    restarted, read, unread = _restarted(lab, again, created)
     return Plan(
         action=chosen,
         frame=rows,
@@ -120,6 +123,7 @@ def make_plan(
         server=f"restate {lab.version}, {'with' if lab.features.get('vqueues', False) else 'without'} vqueues",
         _kept=tuple(kept["id"]),
         _unrestarted=read - restarted,
+        _created=created,
         _lab=lab,
         _family=family,
     )
@@ -175,15 +179,17 @@ def _with_callees(lab: Lab, action: ACTIONS, rows: pd.DataFrame, deployment: str
     return pd.concat([rows, more], ignore_index=True)
 
 
-def _restarted(lab: Lab, ids: list[str]) -> tuple[frozenset[str], frozenset[str], tuple[str, ...]]:
+def _restarted(
+    lab: Lab, ids: list[str], created: Mapping[str, datetime]
+) -> tuple[frozenset[str], frozenset[str], tuple[str, ...]]:
     """Return those that were restarted before, of whom it was read, and what could not be read: it takes a scan."""
     first = ids[:_RESTARTS]
     if not first:
         return frozenset(), frozenset(), ()
     try:
-        rows = lab.arrow(_RESTARTED, ids=first, timeout=SCAN_WITHIN, progress=False)
+        found = read_any_restarts(lab, first, created)
     except TimedOut:
         unread = f"whether they were restarted before was not read: it takes over {SCAN_WITHIN:g} s here"
         return frozenset(), frozenset(), (unread,)
     said = (f"of the first {len(first):,} alone it was read whether they were restarted before",)
-    return frozenset(map(str, rows["id"].to_pylist())), frozenset(first), said if len(ids) > len(first) else ()
+    return frozenset(found), frozenset(first), said if len(ids) > len(first) else ()

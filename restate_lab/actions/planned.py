@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +17,8 @@ from restate_lab.actions.outcomes import frame as outcome_frame
 from restate_lab.actions.plan_card import plan_card
 from restate_lab.actions.plan_words import plan_text, warnings_for
 from restate_lab.actions.table import ACTIONS
-from restate_lab.actions.targets import read_ids
+from restate_lab.actions.targets import read_created, read_ids
+from restate_lab.analysis.runs import is_other_run
 from restate_lab.client.arguments import check_count
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, AuditFailed, Interrupted, PlanExpired, ReadOnly
@@ -72,6 +73,7 @@ class Plan:
     _kept: tuple[str, ...]
     _lab: Lab
     _unrestarted: frozenset[str] = frozenset()
+    _created: Mapping[str, datetime] = field(default_factory=dict)
     _family: Family = field(default_factory=Family)
     _execution: _Execution = field(default_factory=_Execution)
 
@@ -130,13 +132,21 @@ class Plan:
     def only(self, ids: Any) -> Plan:
         """Return a smaller plan, of these ids alone (given as ``plan()`` takes them); nothing is read again.
 
+        A frame with a column ``created_at`` means the runs that were created then.
+
         Raises:
-            ArgumentError: some are not in this plan.
+            ArgumentError: some are not in this plan, or another run of the id is.
         """
-        wanted, _ = read_ids(ids)
+        (wanted, _), created = read_ids(ids), read_created(ids)
         strange = [id_ for id_ in wanted if id_ not in set(self.frame["id"])]
         if strange:
             raise ArgumentError(f"{len(strange):,} of these ids are not in the plan, such as {strange[0]!r}.")
+        others = [id_ for id_ in wanted if id_ in self._created and is_other_run(self._created[id_], created, id_)]
+        if others:
+            raise ArgumentError(
+                f"{len(others):,} of these rows are another run of the id than the plan's, such as {others[0]!r}: "
+                f"their created_at differs. Make a plan of the rows that are meant."
+            )
         return self._of(wanted)
 
     def first(self, n: int) -> Plan:
@@ -153,7 +163,11 @@ class Plan:
     ) -> pd.DataFrame:
         """Do it, and return one row per target with what came of it; ``restate_lab.actions.outcomes`` has the words.
 
-        Each status is read again just before, and who changed meanwhile is skipped. ``reason`` goes to the audit log.
+        Each status is read again just before, and who changed meanwhile is skipped. So is a new run with the same id: a
+        workflow, or a call with an idempotency key, that was purged and called again since the plan was made. The API
+        takes no precondition: a run that begins between that read and the request is acted on. That time is half a
+        second and the request; where the batch endpoint is closed, it includes the requests for up to 1,000 others.
+        ``reason`` goes to the audit log.
         ``expect`` is the exact number of targets: needed above 100, and above 10 for kill and purge. A plan without
         targets does nothing and returns no row. ``progress`` is told how many of how many are dealt with; when ``stop``
         says True, the rest is not sent. Columns: ``id, outcome, error, new_id, status, milliseconds,
@@ -243,7 +257,8 @@ class Plan:
         if not targets:
             return outcome_frame([])
         unrestarted = self._unrestarted.intersection(targets)
-        order = Order(self.action, targets, reason, self.deployment, self.from_, unrestarted)
+        created = {id_: self._created[id_] for id_ in targets if id_ in self._created}
+        order = Order(self.action, targets, reason, self.deployment, self.from_, unrestarted, created)
         return execute(self._lab, order, progress=progress, stop=stop)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -12,12 +13,13 @@ from restate_lab.actions.prefixes import Prefix, read_prefixes
 from restate_lab.actions.reading import Reading
 from restate_lab.actions.table import ACTIONS, Effect, Rule
 from restate_lab.actions.targets import is_invocation_id, read_states
+from restate_lab.analysis.runs import is_other_run, new_run_words
 from restate_lab.client.lab import Lab
 
 __all__ = ["COLUMNS", "preview"]
 
 COLUMNS = (
-    "id", "target", "service", "status", "age", "unmoved_for", "effect", "left_out", "callee_of",
+    "id", "target", "service", "status", "created_at", "age", "unmoved_for", "effect", "left_out", "callee_of",
 )  # fmt: skip
 _MALFORMED = "malformed: no invocation has such an id"
 _GONE = "gone: there is no such invocation (any more)"
@@ -33,17 +35,22 @@ def preview(
     deployment: str | None,
     from_: int | None,
     callee_of: Mapping[str, str] | None = None,
+    created: Mapping[str, frozenset[datetime]] | None = None,
 ) -> pd.DataFrame:
     """Read each target and return one row per id, in order, with ``effect`` or ``left_out``; sends nothing.
 
-    ``callee_of`` has, for targets that come with others, the id that they come with.
+    ``callee_of`` has, for targets that come with others, the id that they come with. ``created`` has the creation times
+    of the runs that are meant, for ids where that is known: another run of the id is left out.
     """
     known = {id_: is_invocation_id(id_) for id_ in ids}
     states = read_states(lab, [id_ for id_ in ids if known[id_]]).reindex(pd.Index(list(ids), name="id"))
+    others = _other_runs(states, created or {})
+    states.loc[others.index, ["status", "created_at", "modified_at"]] = None  # the run that is meant is gone
     effects = _effects(action.rule, states["status"], lab, deployment)
     why = states["status"].map({word: None if effect.acts else effect.words for word, effect in effects.items()})
     why = why.astype("object").where(why.notna(), _more(lab, action, states[why.isna()], deployment, from_))
     why[states["status"].isna()] = _GONE
+    why[others.index] = others["why"]
     why[[id_ for id_ in ids if not known[id_]]] = _MALFORMED
     words = states["status"].map({word: effect.words for word, effect in effects.items()}).astype("object")
     now = pd.Timestamp(lab.now)
@@ -52,6 +59,7 @@ def preview(
             "target": states["target"],
             "service": states["target_service_name"],
             "status": states["status"],
+            "created_at": pd.to_datetime(states["created_at"], utc=True),
             "age": now - pd.to_datetime(states["created_at"], utc=True),
             "unmoved_for": now - pd.to_datetime(states["modified_at"], utc=True),
             "effect": words.where(why.isna(), None),
@@ -59,9 +67,19 @@ def preview(
             "callee_of": pd.Series([(callee_of or {}).get(id_) for id_ in ids], index=states.index, dtype="object"),
         }
     )
-    texts = [name for name in COLUMNS if name not in {"id", "age", "unmoved_for"}]
+    frame.loc[others.index, "created_at"] = others["created_at"]
+    texts = [name for name in COLUMNS if name not in {"id", "created_at", "age", "unmoved_for"}]
     frame[texts] = frame[texts].astype("object").where(frame[texts].notna(), None)
     return frame.reset_index()[list(COLUMNS)]
+
+
+def _other_runs(states: pd.DataFrame, created: Mapping[str, frozenset[datetime]]) -> pd.DataFrame:
+    """Return one row per id that has another run than the one that is meant: its ``created_at``, and ``why``."""
+    there = {str(id_): time for id_, time in states.loc[states["status"].notna(), "created_at"].items()}
+    meant = {id_: max(created[id_]) for id_, time in there.items() if is_other_run(time, created, id_)}
+    why = [new_run_words(there[id_], time) for id_, time in meant.items()]
+    times = pd.to_datetime(pd.Series(meant, dtype="object"), utc=True)
+    return pd.DataFrame({"created_at": times, "why": pd.Series(why, index=times.index, dtype="object")})
 
 
 def _effects(rule: Rule, statuses: pd.Series[Any], lab: Lab, deployment: str | None) -> dict[str, Effect]:

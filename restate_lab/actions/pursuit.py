@@ -24,6 +24,7 @@ from restate_lab.actions.reading import (
     read_restarts,
 )
 from restate_lab.actions.table import ACTIONS
+from restate_lab.analysis.runs import new_run_words
 from restate_lab.client.lab import Lab
 from restate_lab.client.transport import Record
 from restate_lab.errors import RestateLabError, TimedOut
@@ -69,6 +70,7 @@ class Pursuit(ABC):
         self._skipped: dict[str, str] = {}
         self._before: dict[str, Reading] = {}
         self._after: dict[str, Reading] = {}
+        self._new_runs: dict[str, Reading] = {}  # of ids whose run ended and that have another one afterwards
         self._stop: Callable[[], bool] = _never
         self._sender = Sender(record, lab.transport.closed, self._stops)
         self._unsure: dict[str, _Unsure] = {}
@@ -101,7 +103,12 @@ class Pursuit(ABC):
             return Outcome(id_, "skipped", self._skipped[id_], status=before.status)
         if answer is None:
             return Outcome(id_, "not sent", self.halt, status=before.status)
-        return judge(self._order.action, id_, answer, before, self._after.get(id_))
+        outcome = judge(self._order.action, id_, answer, before, self._after.get(id_))
+        new = self._new_runs.get(id_)
+        if new is None:
+            return outcome
+        said = f"{new_run_words(new.created_at, before.created_at)}. The new one is {new.status}"
+        return replace(outcome, error="; ".join(filter(None, (outcome.error, said))))
 
     def _look_at(self, ids: Sequence[str]) -> bool:
         """Read these afterwards; return whether that was possible."""
@@ -113,7 +120,15 @@ class Pursuit(ABC):
         return True
 
     def _read_afterwards(self, ids: Sequence[str]) -> None:
-        self._after.update(read_now(self._lab, ids))
+        for id_, reading in read_now(self._lab, ids).items():
+            is_new = self._is_new_run(reading, self._before.get(id_, GONE).created_at)
+            self._after[id_] = GONE if is_new else reading
+            if is_new:
+                self._new_runs[id_] = reading
+
+    def _is_new_run(self, reading: Reading, created_at: datetime | None) -> bool:
+        """Tell whether there is a run of the id, and not the one that was created then (None: which one is meant)."""
+        return reading.status is not None and created_at is not None and reading.created_at != created_at
 
     def _read(self, ids: Sequence[str]) -> dict[str, Reading]:
         """Read these just before acting, or take what was read ahead of them a moment ago."""
@@ -132,9 +147,13 @@ class Pursuit(ABC):
             self._sender.answers.pop(id_, None)
 
     def _check(self, id_: str, reading: Reading) -> None:
-        """Leave out one that is gone, or whose status does not allow the action on this server."""
+        """Leave out one that is gone, is not the run that was reviewed, or whose status does not allow the action."""
+        reviewed = self._order.created.get(id_)
         if reading.status is None:
             self._leave_out(id_, "it is gone")
+            return
+        if self._is_new_run(reading, reviewed):
+            self._leave_out(id_, new_run_words(reading.created_at, reviewed))
             return
         effect = self._order.action.rule.effect(
             reading.status,
@@ -256,7 +275,7 @@ class Single(Pursuit):
     def _leave_out_restarted(self) -> None:
         """Leave out whom somebody else has restarted since the plan was made: their status tells nothing of it."""
         try:
-            found = read_any_restarts(self._lab, sorted(self._order.unrestarted))
+            found = read_any_restarts(self._lab, sorted(self._order.unrestarted), self._order.created)
         except TimedOut:
             say(f"{self._order}: whether somebody has restarted them meanwhile could not be read in time.")
             return

@@ -36,17 +36,17 @@ _PAUSE = 0.3
 
 _BASE = """
 SELECT id, status, completion_result, completion_failure, journal_size, pinned_deployment_id,
-       pinned_service_protocol_version, target_service_name
+       pinned_service_protocol_version, target_service_name, created_at
 FROM sys_invocation_status WHERE id IN :ids"""
 # Whether one that is invoked runs, backs off, or waits for a slot.
-_INVOKED = "SELECT id, status, completion_result, completion_failure FROM sys_invocation WHERE id IN :ids"
+_INVOKED = "SELECT id, status, completion_result, completion_failure, created_at FROM sys_invocation WHERE id IN :ids"
 # With vqueues a long back-off shows as ready in sys_invocation.
 _BACKING_OFF = "SELECT entry_id AS id FROM sys_vqueue_entry_status WHERE entry_id IN :ids AND status = 'backing-off'"
 # A restart keeps no other trace of where it came from. A scan.
 _RESTARTS = """
 SELECT restarted_from, id, created_at FROM sys_invocation_status
 WHERE restarted_from IN :ids AND created_at >= :since ORDER BY created_at, id"""
-_ANY_RESTARTS = "SELECT restarted_from, id FROM sys_invocation_status WHERE restarted_from IN :ids"
+_ANY_RESTARTS = "SELECT restarted_from, id, created_at FROM sys_invocation_status WHERE restarted_from IN :ids"
 # Signal 1 asks an invocation to end; it is recorded before anything comes of it.
 _CANCEL_SIGNALS = """
 SELECT DISTINCT id FROM sys_journal WHERE id IN :ids AND entry_type = 'Notification: Signal'
@@ -58,7 +58,8 @@ _RAW = {"inboxed": "pending"}
 class Reading:
     """An invocation as it was read: its status word, and what tells whether an action has happened.
 
-    ``status`` None means that there is no row, which all the rest then follows.
+    ``status`` None means that there is no row, which all the rest then follows. ``created_at`` tells which run of the
+    id it is.
     """
 
     status: str | None = None
@@ -66,6 +67,7 @@ class Reading:
     deployment: str | None = None
     protocol: int | None = None
     service: str | None = None
+    created_at: datetime | None = None
 
 
 GONE = Reading()
@@ -84,7 +86,9 @@ def read_now(lab: Lab, ids: Sequence[str]) -> dict[str, Reading]:
     invoked = [id_ for id_, status in words.items() if status == "invoked"]
     for id_ in invoked:
         del words[id_]  # gone, unless the second statement still sees it
-    words.update({row["id"]: _word(row) for row in _rows(lab, _INVOKED, invoked)})
+    for row in _rows(lab, _INVOKED, invoked):
+        if row["created_at"] == rows[row["id"]]["created_at"]:  # else a new run with the same id began in between
+            words[row["id"]] = _word(row)
     if lab.features.get("vqueues", False):
         ready = [id_ for id_ in invoked if words.get(id_) == "ready"]
         words.update({row["id"]: "backing-off" for row in _rows(lab, _BACKING_OFF, ready)})
@@ -105,9 +109,18 @@ def read_restarts(
     return restarts
 
 
-def read_any_restarts(lab: Lab, ids: Iterable[str]) -> dict[str, str]:
-    """Return a restart of each id that has one, whenever that was."""
-    return {row["restarted_from"]: row["id"] for row in _rows(lab, _ANY_RESTARTS, ids, timeout=SCAN_WITHIN)}
+def read_any_restarts(lab: Lab, ids: Iterable[str], created: Mapping[str, datetime]) -> dict[str, str]:
+    """Return a restart of each id that has one, whenever that was.
+
+    ``created`` has the creation times of the runs, where they are known: a restart that is older was one of an earlier
+    run with the same id.
+    """
+    rows = _rows(lab, _ANY_RESTARTS, ids, timeout=SCAN_WITHIN)
+    return {
+        row["restarted_from"]: row["id"]
+        for row in rows
+        if row["restarted_from"] not in created or row["created_at"] >= created[row["restarted_from"]]
+    }
 
 
 def read_cancel_signals(lab: Lab, ids: Sequence[str]) -> set[str]:
@@ -150,4 +163,5 @@ def _reading(row: dict[str, Any], status: str) -> Reading:
         deployment=row["pinned_deployment_id"],
         protocol=row["pinned_service_protocol_version"],
         service=row["target_service_name"],
+        created_at=row["created_at"],
     )

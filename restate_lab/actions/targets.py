@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
 from restate_lab.analysis.ids import check_invocation_id
+from restate_lab.analysis.runs import created_by_id
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError
 from restate_lab.status import STATUS_SQL
 
-__all__ = ["CHUNK", "chunks", "is_invocation_id", "read_ids", "read_states"]
+__all__ = ["CHUNK", "chunks", "is_invocation_id", "read_created", "read_ids", "read_states"]
 
 CHUNK = 10_000  # ids in a statement; a body of 2 MB has room for four times as many
 _ID_COLUMNS = ("id", "invocation_id")
@@ -38,6 +40,22 @@ def read_ids(targets: Any) -> tuple[list[str], int]:
     values = list(_values(targets))
     unique = list(dict.fromkeys(value if isinstance(value, str) else repr(value) for value in values))
     return unique, len(values) - len(unique)
+
+
+def read_created(targets: Any) -> dict[str, frozenset[datetime]]:
+    """Return which runs are meant: for each id the ``created_at`` that a frame or table has beside it.
+
+    Empty where ``targets`` has no such column: the ids then mean the runs that exist now.
+
+    Raises:
+        ArgumentError: a value is not a timestamp, or the column is there more than once.
+    """
+    names = _column_names(targets)
+    if names is None or "created_at" not in names:
+        return {}
+    if names.count("created_at") > 1:
+        raise ArgumentError("the frame has more than one column created_at: keep the one that tells the runs apart.")
+    return created_by_id(_values(targets), _listed(targets["created_at"]), name="the frame")
 
 
 def read_states(lab: Lab, ids: Sequence[str]) -> pd.DataFrame:
@@ -78,16 +96,28 @@ def is_invocation_id(value: Any) -> bool:
 def _values(targets: Any) -> Iterable[Any]:
     if isinstance(targets, str):
         return [targets]
-    names = getattr(targets, "column_names", None) or getattr(targets, "columns", None)
+    names = _column_names(targets)
     if names is not None:
-        targets = targets[_id_column([str(name) for name in names])]
+        targets = targets[_id_column(names)]
     if isinstance(targets, Mapping | bytes) or not hasattr(targets, "__iter__"):
         raise ArgumentError(
             f"targets is a {type(targets).__name__}: give one invocation id, a list or Series of them, or a frame with "
             f"a column id."
         )
-    values: Iterable[Any] = targets.to_pylist() if hasattr(targets, "to_pylist") else targets
+    return _listed(targets)
+
+
+def _listed(column: Any) -> Iterable[Any]:
+    values: Iterable[Any] = column.to_pylist() if hasattr(column, "to_pylist") else column
     return values
+
+
+def _column_names(targets: Any) -> list[str] | None:
+    """Return the names of a frame's or table's columns; None for what has no columns."""
+    if isinstance(targets, str):
+        return None
+    names = getattr(targets, "column_names", None) or getattr(targets, "columns", None)
+    return None if names is None else [str(name) for name in names]
 
 
 def _id_column(names: list[str]) -> str:

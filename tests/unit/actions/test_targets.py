@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -9,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from restate_lab.actions.targets import CHUNK, chunks, is_invocation_id, read_ids
+from restate_lab.actions.targets import CHUNK, chunks, is_invocation_id, read_created, read_ids
 from restate_lab.errors import ArgumentError
 
 A, B = "inv_1" + "0" * 32 + "1", "inv_1" + "0" * 32 + "2"
@@ -81,6 +82,36 @@ def test_a_lower_case_id_is_another_id_and_a_too_large_one_is_none() -> None:
     assert is_invocation_id("inv_1" + "0" * 33)
     assert not is_invocation_id("inv_1" + "Z" * 33)
     assert not is_invocation_id("INV_1" + "0" * 33)
+
+
+EARLY, LATE = (datetime(2026, 11, 26, hour, 0, 0, 518_000, tzinfo=UTC) for hour in (9, 10))
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [EARLY, LATE],
+        [EARLY.isoformat(), LATE.isoformat()],
+        pd.to_datetime([EARLY, LATE]).tz_convert("Asia/Tokyo"),
+        pd.to_datetime([EARLY, LATE]).tz_localize(None) + pd.Timedelta(microseconds=9),
+    ],
+    ids=["UTC", "text", "another zone", "no zone and finer"],
+)
+def test_created_at_tells_the_runs(times: Any) -> None:
+    """A frame's created_at says which runs are meant, in whatever form a frame or table has it."""
+    frame = pd.DataFrame({"id": [A, B], "created_at": times})
+    for rows in (frame, pa.Table.from_pandas(frame), pl.from_pandas(frame)):
+        assert read_created(rows) == {A: frozenset({EARLY}), B: frozenset({LATE})}
+
+
+def test_ids_without_times_mean_the_runs_that_exist() -> None:
+    """Ids alone name no run, nor does an id with a missing time beside it; an id with two times means both runs."""
+    assert read_created([A]) == read_created(A) == read_created(pd.DataFrame({"id": [A]})) == {}
+    rows = pd.DataFrame({"id": [A, A, B, B, None], "created_at": [EARLY, LATE, EARLY, None, EARLY]})
+    assert read_created(rows) == {A: frozenset({EARLY, LATE})}
+    for wrong in ([1, 2], ["soon", "now"]):
+        with pytest.raises(ArgumentError, match="created_at of the frame is not a timestamp"):
+            read_created(pd.DataFrame({"id": [A, B], "created_at": wrong}))
 
 
 def test_many_ids_are_read_in_parts() -> None:

@@ -1,0 +1,149 @@
+"""Reused ids on real servers: a workflow or an idempotent call that runs again after a purge is another run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import pytest
+
+from restate_lab import errors
+from restate_lab.actions.move import move_to
+from restate_lab.actions.plan import plan
+from restate_lab.analysis.runs import NEW_RUN
+from restate_lab.client.lab import Lab
+from support.bench import wait_for
+from support.clusters import KINDS, server_binary
+from support.every_status import status_server
+from support.gate import Gate, is_batch, lab_behind
+
+pytestmark = pytest.mark.server
+
+WHY = "INC-42: a test"
+SELECT = "SELECT id, status, created_at FROM sys_invocation_status WHERE id = :id"
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    try:
+        server_binary(request.param)
+    except errors.RestateLabError as error:
+        pytest.skip(f"no restate-server {request.param}: {str(error).splitlines()[0]}")
+    with status_server(request.param, tmp_path_factory.mktemp("reused")) as lab:
+        yield lab
+
+
+def run_of(lab: Lab, id_: str) -> dict[str, Any]:
+    """Return the row of an id's run; empty where there is none."""
+    rows = lab.arrow(SELECT, id=id_, progress=False).to_pylist()
+    return dict(rows[0]) if rows else {}
+
+
+def begin(lab: Lab, target: str, status: str, **options: Any) -> str:
+    """Start an invocation of "service/handler" and wait for its raw status."""
+    service, _, handler = target.partition("/")
+    id_ = str(lab.ingress.send(service, handler, "x", **options).invocation_id)
+    wait_for(lambda: run_of(lab, id_).get("status"), lambda seen: seen == status)
+    return id_
+
+
+def run_again(lab: Lab, id_: str, target: str, status: str, **options: Any) -> None:
+    """Remove the run of an id and start another one, which gets the same id."""
+    first = run_of(lab, id_)
+    if first["status"] != "completed":
+        lab.admin.kill_invocation(id_)
+        wait_for(lambda: run_of(lab, id_).get("status"), lambda seen: seen == "completed")
+    lab.admin.purge_invocation(id_)
+    wait_for(lambda: run_of(lab, id_), lambda seen: not seen)
+    assert begin(lab, target, status, **options) == id_
+    assert run_of(lab, id_)["created_at"] > first["created_at"]
+
+
+CASES = {
+    "purge, workflow": ("purge", "Flow/run", "completed", {"key": "purged"}),
+    "purge, idempotent": ("purge", "Every/greet", "completed", {"idempotency_key": "purged"}),
+    "purge_journal": ("purge_journal", "Every/greet", "completed", {"idempotency_key": "journal"}),
+    "restart_as_new": ("restart_as_new", "Every/greet", "completed", {"idempotency_key": "restarted"}),
+    "kill": ("kill", "Every/waits", "suspended", {"idempotency_key": "killed"}),
+    "cancel": ("cancel", "Every/waits", "suspended", {"idempotency_key": "cancelled"}),
+    "resume": ("resume", "Every/pauses", "paused", {"idempotency_key": "resumed"}),
+    "move_to": ("move_to", "Every/pauses", "paused", {"idempotency_key": "moved"}),
+}
+
+
+def test_a_new_run_with_the_same_id_is_not_acted_on(lab: Lab) -> None:
+    """Each plan of a run that was purged and runs again under its id is skipped with both times, and sends nothing."""
+    (deployment,) = lab.admin.list_deployments()
+    other = lab.admin.create_deployment(uri=f"{deployment.uri}again").id  # the same services at another address
+    for name, (action, target, status, options) in CASES.items():
+        id_ = begin(lab, target, status, **options)
+        reviewed = run_of(lab, id_)["created_at"]
+        is_move = action == "move_to"
+        made = move_to(lab, [id_], deployment=deployment.id) if is_move else plan(lab, action, [id_])
+        assert made.targets == (id_,), name
+        run_again(lab, id_, target, status, **options)
+        before = run_of(lab, id_)
+        (row,) = made.execute(reason=WHY).to_dict("records")
+        assert row["outcome"] == "skipped", name
+        assert row["error"].startswith(f"{NEW_RUN}: created {before['created_at']:%Y-%m-%d %H:%M:%S}"), name
+        assert f"{reviewed:%Y-%m-%d %H:%M:%S}.{reviewed.microsecond // 1000:03} UTC" in row["error"], name
+        assert run_of(lab, id_) == before, name
+        assert lab.sql("SELECT id FROM sys_invocation_status WHERE restarted_from = :id", id=id_).empty, name
+    lab.admin.delete_deployment(other, force=True)
+
+
+@pytest.mark.parametrize("is_lost", [False, True], ids=["answered", "lost"])
+def test_a_new_run_is_not_taken_for_the_purged_one(lab: Lab, tmp_path: Path, is_lost: bool) -> None:
+    """A purged workflow that runs again before the result is read was purged, and the outcome names the new run."""
+    key = f"purged again {is_lost}"
+    id_ = begin(lab, "Flow/run", "completed", key=key)
+
+    def after(request: httpx.Request) -> None:
+        if is_batch(request):
+            wait_for(lambda: run_of(lab, id_), lambda seen: not seen)
+            assert begin(lab, "Flow/run", "completed", key=key) == id_
+            if is_lost:
+                raise httpx.ReadError("cut")
+
+    with lab_behind(Gate(after=after), lab.settings.admin_url, tmp_path) as behind:
+        (row,) = plan(behind, "purge", [id_]).execute(reason=WHY).to_dict("records")
+    assert (row["outcome"], row["status"]) == ("done", None)
+    assert row["error"].startswith(NEW_RUN)
+    assert row["error"].endswith("The new one is succeeded")
+
+
+def test_a_frame_means_its_runs(lab: Lab) -> None:
+    """Rows with created_at mean those runs at planning, ids the runs that exist; a plan's frame is such rows."""
+    options = {"idempotency_key": "framed"}
+    id_ = begin(lab, "Every/greet", "completed", **options)
+    rows = lab.sql(SELECT, id=id_)
+    first = plan(lab, "purge", rows)
+    assert first.targets == (id_,)
+    run_again(lab, id_, "Every/greet", "completed", **options)
+    for old in (rows, lab.arrow(SELECT, id=id_).to_pandas().assign(created_at=rows["created_at"]), first.frame):
+        stale = plan(lab, "purge", old)
+        assert stale.targets == ()
+        assert stale.left_out["why"][0].startswith(NEW_RUN)
+        assert stale.frame["created_at"][0] == rows["created_at"][0], "planned again, it is still that run"
+        assert plan(lab, "purge", stale.frame).targets == ()
+    both = pd.concat([rows, lab.sql(SELECT, id=id_)])
+    now = plan(lab, "purge", both)
+    assert now.targets == plan(lab, "purge", rows["id"]).targets == now.only(both).targets == (id_,)
+    with pytest.raises(errors.ArgumentError, match="another run of the id"):
+        now.only(rows)
+    assert list(now.first(1).execute(reason=WHY)["outcome"]) == ["done"]
+
+
+def test_a_restart_of_an_earlier_run_is_not_one_of_this_run(lab: Lab) -> None:
+    """A run whose id was restarted in an earlier run was not restarted itself: no warning, and it is restarted."""
+    options = {"idempotency_key": "twice"}
+    id_ = begin(lab, "Every/greet", "completed", **options)
+    lab.admin.restart_as_new_invocation(id_)
+    run_again(lab, id_, "Every/greet", "completed", **options)
+    made = plan(lab, "restart_as_new", [id_])
+    assert made.restarted == frozenset()
+    assert list(made.execute(reason=WHY)["outcome"]) == ["done"]
+    assert plan(lab, "restart_as_new", [id_]).restarted == {id_}
