@@ -69,7 +69,9 @@ class Comparison:
 def compare(before: Source, after: Source, /, *, limit: int | None = LIMIT, timeout: float | None = None) -> Comparison:
     """Compare two sources of one cluster, two frozen ones or a frozen and a live one, the earlier one first.
 
-    - ``invocations``: one row per invocation that differs. ``id, target``; ``change``, the first that is true of:
+    - ``invocations``: one row per run of an invocation that differs. A workflow, or a call with an idempotency key,
+      gets the same id again after a purge or expiry: the run before is then gone and the new one born, in two rows
+      with one id, and ``created_at`` tells them apart. ``id, target``; ``change``, the first that is true of:
       born, gone, status (it has another), retries (more attempts), journal (more or fewer entries), deployment
       (pinned to another); ``status_before, status_after, retry_count_before, retry_count_after``; ``more_retries``,
       a lower bound where ``retries_at_least`` says so; ``journal_size_before, journal_size_after, more_entries,

@@ -1,8 +1,12 @@
-"""Which invocations were born, are gone, or moved on between two sources."""
+"""Which invocations were born, are gone, or moved on between two sources.
+
+Workflows and calls with an idempotency key get the same id again after a purge or expiry, so what is compared is a run:
+(id, created_at). Another run of the same id is not the one before that moved on: that one is gone, and this one born.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -55,7 +59,7 @@ def compare_invocations(sides: Sides) -> tuple[pd.DataFrame, list[Note]]:
     frame.attrs = {
         "in_before": len(before),
         "in_after": len(after),
-        "in_both": int(before["id"].isin(after["id"]).sum()),
+        "in_both": int(before["run"].isin(after["run"]).sum()),
     }
     return frame, [*notes, *_blurred(sides)]
 
@@ -74,18 +78,19 @@ def _read(sides: Sides) -> tuple[pd.DataFrame, pd.DataFrame, list[Note]]:
         last = busier.rows(_FIRST, timeout=sides.timeout, limit=sides.limit)["id"].max()
         notes.append(_only_first(most, sides.limit))
     where, values = (_OPEN, {}) if last is None else (_SLICE, {"last": last})
-    frames = [side.rows(_statement(sides, side, where), timeout=sides.timeout, **values) for side in sides]
-    before = _with(sides, sides.before, frames[0], frames[1]["id"])
-    return before, _with(sides, sides.after, frames[1], frames[0]["id"]), notes
+    frames = [_runs(side.rows(_statement(sides, side, where), timeout=sides.timeout, **values)) for side in sides]
+    before = _with(sides, sides.before, frames[0], frames[1])
+    return before, _with(sides, sides.after, frames[1], before), notes
 
 
 def _read_parts(sides: Sides) -> tuple[pd.DataFrame, pd.DataFrame, list[Note]]:
     """Compare what a part of a cluster has with the same invocations of the other side."""
     first, other = (sides.before, sides.after) if sides.before.part else (sides.after, sides.before)
     mine = _all(sides, first)
-    theirs = _with(sides, other, mine.iloc[:0], mine["id"])
+    theirs = _with(sides, other, mine.iloc[:0], mine)
     if first.part and other.part:
-        mine, only = mine[mine["id"].isin(theirs["id"])], len(mine) - len(theirs)
+        everything, mine = len(mine), mine[mine["id"].isin(theirs["id"])]
+        only = everything - len(mine)
         told = (
             f"both sides hold only a part ({first.part}; {other.part}): what was born or is gone; "
             f"{counted(only, 'invocation')}"
@@ -98,16 +103,35 @@ def _read_parts(sides: Sides) -> tuple[pd.DataFrame, pd.DataFrame, list[Note]]:
 
 
 def _all(sides: Sides, side: Side) -> pd.DataFrame:
-    return side.rows(_statement(sides, side, "TRUE"), timeout=sides.timeout)
+    return _runs(side.rows(_statement(sides, side, "TRUE"), timeout=sides.timeout))
 
 
-def _with(sides: Sides, side: Side, frame: pd.DataFrame, ids: Iterable[str]) -> pd.DataFrame:
-    """Return the rows, and those of other ids as far as they are there."""
-    known = set(frame["id"])
-    missing = [id_ for id_ in ids if id_ not in known]
-    found = side.rows_of(_statement(sides, side, _IDS), missing, timeout=sides.timeout)
-    frames = [each for each in (frame, *found) if len(each)]
-    return pd.concat(frames, ignore_index=True) if frames else frame
+def _runs(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with the column ``run``, which is unique: the id, and the milliseconds of ``created_at``.
+
+    Where ``created_at`` is not known, an id is one run.
+    """
+    created = _times(rows["created_at"])
+    run = rows["id"].astype("object") + "@" + created.astype("int64").astype(str).astype("object")
+    runs = rows.assign(created_at=created, run=run).drop_duplicates("run", keep="last", ignore_index=True)
+    if runs["id"].duplicated().any():  # attempts stand by id alone, and are those of the newest run
+        newest = runs.sort_values("created_at", kind="stable").drop_duplicates("id", keep="last").index
+        runs["retry_count"] = runs["retry_count"].where(runs.index.isin(newest))
+    return runs
+
+
+def _with(sides: Sides, side: Side, frame: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows, and those of the runs of ``others``; of a run that is not there, the newest one of its id."""
+    missing = others[~others["run"].isin(frame["run"])]
+    parts = list(side.rows_of(_statement(sides, side, _IDS), missing["id"].unique(), timeout=sides.timeout))
+    if not parts:
+        return frame
+    found = _runs(pd.concat(parts, ignore_index=True)).sort_values("created_at", kind="stable")
+    same = found[found["run"].isin(missing["run"])]
+    newest = found.drop_duplicates("id", keep="last")
+    more = pd.concat([same, newest[~newest["id"].isin(same["id"])]])
+    frames = [each for each in (frame, more) if len(each)]
+    return pd.concat(frames).drop_duplicates("run", ignore_index=True) if frames else frame
 
 
 def _statement(sides: Sides, side: Side, where: str) -> str:
@@ -152,6 +176,7 @@ def _blurred(sides: Sides) -> list[Note]:
         (_RETRYING, "retries; running, backing-off and ready are not told apart"),
         ((f"{_S}.journal_size",), "journals"),
         ((f"{_S}.pinned_deployment_id",), "pinned deployments"),
+        ((f"{_S}.created_at",), "runs with the same id are not told apart"),
     )
     notes = [Note(f"{what}: {lacking}") for needs, what in blurred if (lacking := sides.lack(*needs))]
     return notes + [
@@ -162,7 +187,8 @@ def _blurred(sides: Sides) -> list[Note]:
 
 
 def _differences(before: pd.DataFrame, after: pd.DataFrame, later: Side) -> pd.DataFrame:
-    both = merged(before, after, ["id"])
+    both = merged(before, after, ["run"])
+    both["id"] = both["id_after"].fillna(both["id_before"])
     both["target"] = both["target_after"].fillna(both["target_before"])
     both["created_at"] = _times(both["created_at_after"]).fillna(_times(both["created_at_before"]))
     for name in ("retry_count", "journal_size"):
@@ -186,7 +212,7 @@ def _differences(before: pd.DataFrame, after: pd.DataFrame, later: Side) -> pd.D
     both["change"] = np.select([each.to_numpy(dtype=bool) for each in changes.values()], list(changes), default="")
     changed = both[both["change"] != ""]
     order = pd.Categorical(changed["change"], list(changes), ordered=True)
-    return changed.assign(order=order).sort_values(["order", "id"])[list(COLUMNS)].reset_index(drop=True)
+    return changed.assign(order=order).sort_values(["order", "id", "created_at"])[list(COLUMNS)].reset_index(drop=True)
 
 
 def _more_entries(both: pd.DataFrame, born: pd.Series) -> pd.Series:

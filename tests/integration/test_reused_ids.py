@@ -15,6 +15,9 @@ from restate_lab.actions.move import move_to
 from restate_lab.actions.plan import plan
 from restate_lab.analysis.runs import NEW_RUN
 from restate_lab.client.lab import Lab
+from restate_lab.evidence.compare import compare
+from restate_lab.evidence.freeze import freeze
+from restate_lab.evidence.store import open_evidence
 from support.bench import wait_for
 from support.clusters import KINDS, server_binary
 from support.every_status import status_server
@@ -147,3 +150,13 @@ def test_a_restart_of_an_earlier_run_is_not_one_of_this_run(lab: Lab) -> None:
     assert made.restarted == frozenset()
     assert list(made.execute(reason=WHY)["outcome"]) == ["done"]
     assert plan(lab, "restart_as_new", [id_]).restarted == {id_}
+
+
+def test_a_comparison_tells_runs_apart(lab: Lab, tmp_path: Path) -> None:
+    """A workflow that was purged and called again is gone and born, and did not move on."""
+    id_ = begin(lab, "Flow/run", "completed", key="compared")
+    freeze(lab, tmp_path / "before", progress=False)
+    run_again(lab, id_, "Flow/run", "completed", key="compared")
+    with open_evidence(tmp_path / "before") as before:
+        found = compare(before, lab).invocations
+    assert sorted(found.loc[found["id"] == id_, "change"]) == ["born", "gone"]

@@ -345,6 +345,70 @@ def test_two_parts_are_compared_where_both_are(tmp_path: Path) -> None:
     assert "1 invocation in before's part alone" in str(found)
 
 
+def test_another_run_of_an_id_is_not_the_one_before() -> None:
+    """A run that is gone and one that was born in its place are two rows with one id, whatever their statuses are."""
+    again = {"created_at": START + HOUR / 4}
+    before = Changing(sys_invocation_status=[invocation(1, "succeeded"), invocation(2), invocation(3)])
+    after = later(
+        sys_invocation_status=[invocation(1, "succeeded", **again), invocation(2, "paused", **again), invocation(3)],
+        sys_invocation_state=[{"id": id_of(2), "retry_count": 4}],
+    )
+    frame = compare(before, after).invocations
+    assert rows(frame, "id", "change", "status_before", "status_after") == [
+        (id_of(1), "born", None, "succeeded"),
+        (id_of(2), "born", None, "paused"),
+        (id_of(1), "gone", "succeeded", None),
+        (id_of(2), "gone", "suspended", None),
+    ]
+    assert frame["created_at"].tolist() == [START + HOUR / 4] * 2 + [START - HOUR] * 2
+    assert frame.attrs["in_both"] == 1
+    assert "2 born" in repr(compare(before, after))
+    assert "moved on" not in repr(compare(before, after))
+
+
+@pytest.mark.parametrize("limit", [None, 3], ids=["all", "cut"])
+@pytest.mark.filterwarnings("ignore::restate_lab.errors.Truncated")
+def test_a_source_with_several_runs_of_an_id(limit: int | None) -> None:
+    """A source that keeps ended runs has an id more than once; each run is compared with itself."""
+    again, first = {"created_at": START + HOUR / 4}, {"created_at": START - 5 * HOUR}
+    ended = invocation(1, "succeeded", **first)
+    before = Changing(
+        sys_invocation_status=[ended, invocation(1, "invoked"), invocation(2)],
+        sys_invocation_state=[{"id": id_of(1), "in_flight": True, "retry_count": 3}],
+    )
+    after = later(
+        sys_invocation_status=[ended, invocation(1, "failed"), invocation(1, "invoked", **again), invocation(2)],
+        sys_invocation_state=[{"id": id_of(1), "in_flight": True, "retry_count": 2}],
+    )
+    frame = compare(before, after, limit=limit).invocations
+    assert rows(frame, "id", "change", "status_before", "status_after", "retry_count_before", "retry_count_after") == [
+        (id_of(1), "born", None, "running", None, 2),
+        (id_of(1), "status", "running", "failed", 3, None),
+    ]
+    assert frame["created_at"].tolist() == [START + HOUR / 4, START - HOUR]
+
+
+def test_a_part_with_a_run_that_came_again(tmp_path: Path) -> None:
+    """Of what is in a part, the run is gone and the new one was born; so it is of two parts that have the id."""
+    again = {"created_at": START + HOUR / 4}
+    before = Changing(sys_invocation_status=[invocation(1, "succeeded"), invocation(2)])
+    after = later(sys_invocation_status=[invocation(1, "succeeded", **again), invocation(2), invocation(3)])
+    changes = [(id_of(1), "born"), (id_of(1), "gone")]
+    one, other = frozen(before, tmp_path / "a", ids=[id_of(1)]), frozen(after, tmp_path / "b", ids=[id_of(1)])
+    with open_evidence(one) as first, open_evidence(other) as second:
+        for found in (compare(first, after), compare(before, second), compare(first, second)):
+            assert rows(found.invocations, "id", "change") == changes
+
+
+def test_without_created_at_an_id_is_one_run() -> None:
+    """Where a side does not tell created_at, runs of one id are not told apart, and that is said."""
+    two = [invocation(1, "succeeded"), invocation(1, "failed", created_at=START), invocation(2)]
+    after = later(sys_invocation_status=[invocation(1, "failed"), invocation(2, "paused")])
+    found = compare(Changing(sys_invocation_status=two, without=("sys_invocation_status.created_at",)), after)
+    assert (id_of(2), "status") in rows(found.invocations, "id", "change")
+    assert "runs with the same id are not told apart: before has no sys_invocation_status.created_at" in str(found)
+
+
 def test_what_was_masked_is_not_compared(tmp_path: Path) -> None:
     """A masked column is as good as none: all masked values look alike."""
     tables = both({"state": [state("x", b"1")]}, waiting("a", 1))
