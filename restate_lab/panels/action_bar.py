@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import ipywidgets as widgets
+import pandas as pd
 
 from restate_lab.actions.plan import make_plan
 from restate_lab.actions.planned import Plan
@@ -48,7 +49,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._handled = handled
         self._say = say
         self._acted = acted
-        self._ids: list[str] = []
+        self._targets: Sequence[str] | pd.DataFrame = []
         self._apart = Apart()
         self.plan: Plan | None = None
         self._label, self._waiting = widgets.Label(), widgets.Label()
@@ -68,13 +69,16 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._tell("")
         self.offer([], [])
 
-    def offer(self, ids: Sequence[str], statuses: Sequence[str]) -> None:
-        """Offer what can be done to these, which are in these statuses."""
+    def offer(self, targets: Sequence[str] | pd.DataFrame, statuses: Sequence[str]) -> None:
+        """Offer what can be done to these, which are in these statuses.
+
+        ``targets`` are ids, or rows with ``id`` and ``created_at``: a plan then leaves out a new run with the same id.
+        """
         if self.is_absent:
             return
-        self._ids = list(ids)
+        self._targets = targets
         has_vqueues = self._source.features.get("vqueues", False)
-        self._label.value = self._words(len(ids))
+        self._label.value = self._words(len(targets))
         for action, button in self.buttons.items():
             where = "latest" if action is ACTIONS.MOVE_TO else None
             acts = any(action.rule.effect(word, has_vqueues=has_vqueues, deployment=where).acts for word in statuses)
@@ -102,16 +106,16 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def _button(self, action: ACTIONS) -> Any:
         button = widgets.Button(description=f"{name_of(action)}…", disabled=True)
-        button.on_click(self._handled(lambda _: self._plan(action, self._ids)))
+        button.on_click(self._handled(lambda _: self._plan(action, self._targets)))
         return button
 
-    def _plan(self, action: ACTIONS, ids: Sequence[str], **options: Any) -> None:
+    def _plan(self, action: ACTIONS, targets: Sequence[str] | pd.DataFrame, **options: Any) -> None:
         if action is ACTIONS.MOVE_TO:
             options.setdefault("deployment", "latest")
 
         def work() -> None:
             try:
-                made = make_plan(self._source, action, ids, **options)  # type: ignore[arg-type] # checked by make_plan
+                made = make_plan(self._source, action, targets, **options)  # type: ignore[arg-type] # checked by make_plan
                 self.plan = made
                 self._show(self._form)
                 self._form.show(made)
@@ -122,7 +126,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             finally:
                 self._tell("")
 
-        self._tell(f"Reading {len(ids):,} invocations for the plan …")
+        self._tell(f"Reading {len(targets):,} invocations for the plan …")
         try:
             self._apart.run(self._handled(work))
         except Busy:
@@ -135,7 +139,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def _plan_again(self) -> None:
         if self.plan is not None:
-            self._plan(self.plan.action, list(self.plan.frame["id"]), **self._form.options)
+            self._plan(self.plan.action, self.plan.frame, **self._form.options)
 
     def _confirm(self) -> None:
         plan = self.plan

@@ -30,8 +30,9 @@ class Grid(anywidget.AnyWidget):
     ``key`` names the column with the ids: texts or integers, no nulls, none twice. ``noun`` is what the rows are,
     ``one`` what one of them is where the noun ends in more than an s, ``columns`` which ones are shown, ``height`` how
     high it grows, in pixels, ``tz`` the zone of the times (tooltips have UTC). Without ``is_read`` it says that it was
-    not read yet, until the first ``refresh``. It may be used from any thread. A frame is shown as it is: mask what is
-    secret before.
+    not read yet, until the first ``refresh``. ``run`` names a column that tells which run of its id a row is, where an
+    id can be given again: a selected row is deselected when a refresh brings another run of its id. It may be used from
+    any thread. A frame is shown as it is: mask what is secret before.
 
     Raises:
         ArgumentError: the frame has no such column, a null or a repeated id in it, or a column without a usable name.
@@ -60,9 +61,10 @@ class Grid(anywidget.AnyWidget):
         height: int = 420,
         tz: str = "UTC",
         is_read: bool = True,
+        run: str | None = None,
     ) -> None:
         first = pd.DataFrame({key: pd.Series([], dtype="str")}) if frame is None else frame
-        model = GridModel(first, key, _zone(tz))
+        model = GridModel(first, key, _zone(tz), run=run)
         if columns is not None:
             model.choose(columns)
         face = Face(noun, height, tz, note=cut_off(first), one=one or noun.removesuffix("s"), is_read=is_read)
@@ -114,6 +116,12 @@ class Grid(anywidget.AnyWidget):
     def selected(self, ids: Iterable[Any]) -> None:
         wanted = list(ids)
         self._talk.change(lambda: self._talk.model.select(wanted))
+
+    @property
+    def selected_rows(self) -> pd.DataFrame:
+        """The selected rows with all columns, in the order of the frame."""
+        with self._talk.lock:
+            return self._talk.model.table.frame.iloc[self._talk.model.selection.positions()]
 
     @property
     def total(self) -> int | None:

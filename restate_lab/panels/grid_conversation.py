@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
+from restate_lab.analysis.runs import NEW_RUN
 from restate_lab.errors import ArgumentError
 from restate_lab.panels import grid_messages as said
 from restate_lab.panels.grid_cells import visible
@@ -160,11 +161,12 @@ class Conversation:
         selection = self.model.selection
         number = len(selection)
         hidden = number - selection.within(self.model.order)
-        if not number and not selection.gone:
+        if not number and not selection.gone and not selection.replaced:
             return ""
         words = [f"{number:,} selected"]
         words += [f"{hidden:,} hidden by the filter"] if hidden else []
         words += [f"{selection.gone:,} gone from the table and left out"] if selection.gone else []
+        words += [f"{selection.replaced:,} deselected: {NEW_RUN}"] if selection.replaced else []
         return ", ".join(words)
 
     def above(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from restate_lab.analysis.runs import NEW_RUN
 from restate_lab.errors import ArgumentError
 from restate_lab.panels.grid_cells import Cell, cell, full_text, visible
 from restate_lab.panels.grid_selection import Selection
@@ -29,19 +30,21 @@ class GridModel:
         ArgumentError: a frame without usable ids, or a column or id that is not there; nothing has changed then.
     """
 
-    def __init__(self, frame: pd.DataFrame, key: str, zone: tzinfo = UTC) -> None:
+    def __init__(self, frame: pd.DataFrame, key: str, zone: tzinfo = UTC, *, run: str | None = None) -> None:
         self.key = key
+        self.run = run
         self.zone = zone
-        self.table = Table(frame, key)
+        self.table = Table(frame, key, run)
         self.arrangement = Arrangement()
         self.selection = Selection(self.table)
         self.revision = 0
         self._chosen: list[str] | None = None
         self._widths: dict[str, int] = {}
         self._started_wide: dict[str, int] = {}
-        # A view names a row by a number given here: ids can be long, and a view can only name what it was shown.
-        self._numbers: dict[Any, int] = {}
-        self._numbered: list[Any] = []
+        # A view names a row by a number given here: ids can be long, and a view can only name what it was shown. Each
+        # run of an id has a number of its own.
+        self._numbers: dict[tuple[Any, Any], int] = {}
+        self._numbered: list[tuple[Any, Any]] = []
         self.order: Positions = self.table.order(self.arrangement, self.shown)
 
     @property
@@ -51,7 +54,7 @@ class GridModel:
 
     def replace(self, frame: pd.DataFrame) -> None:
         """Take another frame; order, filter, columns and selection stay, as far as it has their columns and ids."""
-        table = Table(frame, self.key)
+        table = Table(frame, self.key, self.run)
         selection = self.selection.over(table)
         sort, within = self.arrangement.sort, self.arrangement.within
         arrangement = replace(
@@ -115,7 +118,7 @@ class GridModel:
 
     def number(self, position: int) -> int:
         """Return the number by which views name the row."""
-        each = self.table.id_at(position)
+        each = self.table.id_at(position), self.table.run_at(position)
         if each not in self._numbers:
             self._numbers[each] = len(self._numbered)
             self._numbered.append(each)
@@ -125,15 +128,18 @@ class GridModel:
         """Return where the row with this number stands in the frame."""
         if number >= len(self._numbered):
             raise ArgumentError("the view names a row that it was never shown. Reload the page.")
-        found = int(self.table.positions([self._numbered[number]])[0])
+        id_, run = self._numbered[number]
+        found = int(self.table.positions([id_])[0])
         if found < 0:
-            raise ArgumentError(f"{str(self._numbered[number])[:80]} is not in the table any more.")
+            raise ArgumentError(f"{str(id_)[:80]} is not in the table any more.")
+        if self.table.run_at(found) != run:
+            raise ArgumentError(f"{str(id_)[:80]} has {NEW_RUN} in the table by now: look at it and repeat.")
         return found
 
     def id_of(self, number: int) -> Any:
         """Return the id of the row with this number."""
         self.position(number)
-        return self._numbered[number]
+        return self._numbered[number][0]
 
     def place(self, number: int) -> int | None:
         """Return in which line a row stands now, None where it is filtered out or gone."""
@@ -194,7 +200,7 @@ class GridModel:
     def _line(self, number: int) -> int:
         found = np.flatnonzero(self.order == self.position(number))
         if not len(found):
-            raise ArgumentError(f"the filter hides {str(self._numbered[number])[:80]}.")
+            raise ArgumentError(f"the filter hides {str(self._numbered[number][0])[:80]}.")
         return int(found[0])
 
     def _reorder(self, order: Positions) -> None:

@@ -39,15 +39,18 @@ class Arrangement:
 class Table:
     """A frame with an id in every row; the frame itself is never changed.
 
+    ``run`` names a column that tells which run of its id a row is, where an id can be given again.
+
     Raises:
         ArgumentError: the key column is missing, has nulls or repeats an id, or a column has no usable name.
     """
 
-    def __init__(self, frame: pd.DataFrame, key: str) -> None:
+    def __init__(self, frame: pd.DataFrame, key: str, run: str | None = None) -> None:
         _check_names(frame.columns, key)
         self.frame = frame.copy(deep=False)
         self.key = key
         self.names: list[str] = list(frame.columns)
+        self.run = run if run in self.names else None
         self.kinds: dict[str, Kind] = {name: kind_of(name, frame[name]) for name in self.names}
         self._values = {name: frame[name].array for name in self.names}
         self._ids = _checked_ids(frame[key])
@@ -64,6 +67,20 @@ class Table:
     def id_at(self, position: int) -> Any:
         """Return the id of a row as it stands in the frame."""
         return _plain(self._values[self.key][position])
+
+    def run_at(self, position: int) -> Any:
+        """Return which run of its id a row is; None where that is not told."""
+        value = None if self.run is None else self.value(position, self.run)
+        return None if pd.isna(value) else _plain(value)
+
+    def has_other_runs(self, positions: Positions, table: Table, theirs: Positions) -> Flags:
+        """Tell of which rows another table has another run of the id; ``theirs`` are the places there, -1 for none."""
+        if self.run is None or table.run is None:
+            return np.zeros(len(positions), dtype=np.bool_)
+        here = pd.Series(self._values[self.run].take(positions))
+        there = pd.Series(table._values[table.run].take(theirs, allow_fill=True))
+        is_same = (here == there).fillna(value=False).to_numpy(dtype=np.bool_) | (here.isna() & there.isna()).to_numpy()
+        return (theirs >= 0) & ~is_same
 
     def ids(self, positions: Positions) -> list[Any]:
         """Return the ids of rows, in the order of ``positions``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -38,7 +39,9 @@ class InvocationPanel(Panel):
     Callers, callees and what it waits for open in the same panel. ``refresh`` and ``tz`` are as in InvocationsPanel.
 
     ``frame`` is its journal, ``why`` the explanation, ``plan`` the last plan, ``sql`` and ``params`` what gave the
-    facts. ``on_close`` puts a button there that calls it; ``wait=False`` reads in the background.
+    facts. ``on_close`` puts a button there that calls it; ``wait=False`` reads in the background. ``created_at`` is the
+    run that is meant; None means the one that exists. A workflow, or a call with an idempotency key, that was purged
+    and called again has a new run with the same id: the panel shows it, and says that it is not the one before.
 
     Raises:
         ArgumentError: this is no invocation id.
@@ -50,6 +53,7 @@ class InvocationPanel(Panel):
         invocation_id: str,
         /,
         *,
+        created_at: datetime | None = None,
         refresh: float | str | None = 5.0,
         tz: str = "UTC",
         on_close: Callable[[], object] | None = None,
@@ -59,7 +63,8 @@ class InvocationPanel(Panel):
         self.on_acted: Callable[[], object] = _nothing
         self._zone, self._tz = ZoneInfo(tz), tz
         self._found: Found | None = None
-        self._before: list[str] = []
+        self._created = created_at
+        self._before: list[tuple[str, datetime | None]] = []
         self._wants_payloads = False
         self._linked: list[str] | None = None
         super().__init__(source, title="invocation", refresh=refresh)
@@ -74,11 +79,13 @@ class InvocationPanel(Panel):
         else:
             self.ask()
 
-    def show_invocation(self, invocation_id: str) -> None:
-        """Show another invocation in this panel."""
+    def show_invocation(self, invocation_id: str, *, created_at: datetime | None = None) -> None:
+        """Show another invocation in this panel; ``created_at`` is the run that is meant."""
         if check_invocation_id(invocation_id) != self.id:
-            self._before.append(self.id)
-            self._turn_to(invocation_id)
+            self._before.append((self.id, self._created))
+            self._turn_to(invocation_id, created_at)
+        elif created_at is not None and created_at != self._created:
+            self._turn_to(invocation_id, created_at)
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -128,7 +135,7 @@ class InvocationPanel(Panel):
     # Its widgets
 
     def _make(self, tz: str) -> None:
-        self._title, self._failure, self._why, self._facts = (widgets.HTML() for _ in range(4))
+        self._title, self._run, self._failure, self._why, self._facts = (widgets.HTML() for _ in range(5))
         self._links = widgets.Box()
         self._links.add_class("rl-fields")
         self._journal = Grid(key="entry", noun="journal entries", one="journal entry", height=260, tz=tz, is_read=False)
@@ -155,7 +162,7 @@ class InvocationPanel(Panel):
         top = widgets.Box([self._title, widgets.Box(tools)])
         top.add_class("rl-top")
         self.add_class("rl-invocation")
-        self.body = (top, self._failure, self._why, self._links, self._actions, self._facts, self._tab)
+        self.body = (top, self._run, self._failure, self._why, self._links, self._actions, self._facts, self._tab)
 
     # Reading and showing
 
@@ -176,13 +183,16 @@ class InvocationPanel(Panel):
         self._found = found
         address = getattr(getattr(self.source, "settings", None), "admin_url", None)
         self._title.value = html.title_html(found, address)
+        created = found.row["created_at"]
+        self._created = self._created or created
+        self._run.value = html.run_html(created, self._created)
         self._failure.value = html.failure_html(found)
         self._why.value = html.why_html(found)
         self._facts.value = html.facts_html(found, self._zone)
         self._payloads.value = html.payloads_html(found)
         self._show_journal(found)
         self._errors.refresh(found.errors.frame.assign(number=range(len(found.errors.frame), 0, -1)))
-        self._actions.offer([self.id], [str(found.row["status"])])
+        self._actions.offer(pd.DataFrame({"id": [self.id], "created_at": [created]}), [str(found.row["status"])])
         self._back.layout.display = "" if self._before else "none"
         if [each.id for each in found.related] != self._linked:
             self._link(found.related)
@@ -211,7 +221,9 @@ class InvocationPanel(Panel):
         return button
 
     def _static(self) -> Iterator[str]:
-        yield html.static_html(*(part.value for part in (self._title, self._failure, self._why, self._facts)))
+        yield html.static_html(
+            *(part.value for part in (self._title, self._run, self._failure, self._why, self._facts))
+        )
         yield self._journal._repr_mimebundle_()[0]["text/html"]
 
     # What a reader does
@@ -232,10 +244,10 @@ class InvocationPanel(Panel):
 
     def _go_back(self) -> None:
         if self._before:
-            self._turn_to(self._before.pop())
+            self._turn_to(*self._before.pop())
 
-    def _turn_to(self, invocation_id: str) -> None:
-        self.id = invocation_id
+    def _turn_to(self, invocation_id: str, created_at: datetime | None) -> None:
+        self.id, self._created = invocation_id, created_at
         self._wants_payloads = False
         self._picture.value = ""
         self.ask()

@@ -11,13 +11,23 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from restate_lab.analysis.error_codes import code_words
+from restate_lab.analysis.runs import new_run_words
 from restate_lab.panels.grid_cells import cell, is_missing, visible
 from restate_lab.panels.invocation_reading import Found
 from restate_lab.panels.invocation_rows import without_prefix
 from restate_lab.panels.payload_text import carried_text
 from restate_lab.status import STATUSES, Status
 
-__all__ = ["facts_html", "failure_html", "payloads_html", "picture_html", "static_html", "title_html", "why_html"]
+__all__ = [
+    "facts_html",
+    "failure_html",
+    "payloads_html",
+    "picture_html",
+    "run_html",
+    "static_html",
+    "title_html",
+    "why_html",
+]
 
 _GOING = Status("", "")
 _LONGEST = 60_000  # characters of a failure
@@ -70,6 +80,14 @@ def title_html(found: Found, address: str | None) -> str:
         f'<div class="rl-under"><span class="rl-word" style="--rl-dot:{colour}">{_shown(status)}</span>'
         f"<code>{_shown(str(found.row['id']))}</code>{link}</div>"
     )
+
+
+def run_html(created_at: datetime | None, reviewed: datetime | None) -> str:
+    """Return that this is another run of the id than the one that was shown or opened; "" where it is that one."""
+    if created_at == reviewed:
+        return ""
+    words = f"This is {new_run_words(created_at, reviewed)}. That one is gone."
+    return f'<div class="rl-failure"><div class="rl-first">{_shown(words)}</div></div>'
 
 
 def failure_html(found: Found) -> str:

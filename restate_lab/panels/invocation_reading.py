@@ -26,7 +26,8 @@ FACTS = """SELECT s.id, s.target_service_ty, s.created_at, s.modified_at, s.runn
   CASE WHEN s.status = 'invoked' THEN r.last_failure END AS last_failure,
   CASE WHEN s.status = 'invoked' THEN r.last_failure_related_command_name END AS failed_step
 FROM (SELECT * FROM sys_invocation_status WHERE id = :id) s
-LEFT JOIN (SELECT * FROM sys_invocation_state WHERE id = :id) r ON r.id = s.id"""
+LEFT JOIN (SELECT * FROM sys_invocation_state WHERE id = :id) r ON r.id = s.id
+ORDER BY s.created_at DESC"""
 _EVENTS = """SELECT id, event_type, appended_at, after_journal_entry_index, event_json FROM sys_journal_events
 WHERE id = :id AND event_type IN ('TransientError', 'Paused')"""
 _MOST_EVENTS = 50

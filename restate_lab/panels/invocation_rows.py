@@ -42,8 +42,19 @@ def read_rows(source: Source, filters: Filters) -> Rows:
         counted, note = _count(source, statement)
     going = ~frame["status"].isin([word for word, status in STATUSES.items() if status.ended])
     frame.loc[going, "failure"] = frame.loc[going, "failure"].str.replace(_PREFIX, "", regex=True)
-    note = " ".join(filter(None, (note, _add_reasons(source, frame))))
+    frame, older = _newest_runs(frame)
+    counted = None if counted is None else counted - (total - len(frame))
+    note = " ".join(filter(None, (note, older, _add_reasons(source, frame))))
     return Rows(frame, statement, counted, note)
+
+
+def _newest_runs(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return the newest run of each id, and what is left out: a source that keeps ended runs may have more of one."""
+    older = frame["id"].duplicated()  # the newest stands first
+    if not older.any():
+        return frame, ""
+    words = f"{int(older.sum()):,} older runs with the same id as a newer one are not shown."
+    return frame[~older].reset_index(drop=True), words
 
 
 def without_prefix(failure: str) -> str:

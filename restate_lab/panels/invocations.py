@@ -94,7 +94,7 @@ class InvocationsPanel(Panel):
         self._services: tuple[str, ...] | None = None
         self._tz = tz
         self.opened: InvocationPanel | None = None
-        self.grid = Grid(noun="invocations", tz=tz, height=height, is_read=False)
+        self.grid = Grid(noun="invocations", tz=tz, height=height, is_read=False, run="created_at")
         super().__init__(source, title="invocations", refresh=refresh)
         self._bar = FilterBar(self._filters, self.handled(self._apply))
         self._actions = ActionBar(source, handled=self.handled, say=self.say, acted=self._acted, label=_selected_words)
@@ -126,11 +126,19 @@ class InvocationsPanel(Panel):
 
     def open_invocation(self, invocation_id: str) -> InvocationPanel:
         """Show one invocation beside the table, and return its panel."""
+        rows = self.grid.frame
+        created = next(iter(rows.loc[rows["id"] == invocation_id, "created_at"].dropna()), None)
         if self.opened is not None:
-            self.opened.show_invocation(invocation_id)
+            self.opened.show_invocation(invocation_id, created_at=created)
             return self.opened
         panel = InvocationPanel(
-            self.source, invocation_id, refresh=self._every, tz=self._tz, on_close=self._close_opened, wait=False
+            self.source,
+            invocation_id,
+            created_at=created,
+            refresh=self._every,
+            tz=self._tz,
+            on_close=self._close_opened,
+            wait=False,
         )
         panel.on_acted = self.ask
         self.ends_with(panel)
@@ -151,7 +159,10 @@ class InvocationsPanel(Panel):
 
     @property
     def selected(self) -> list[str]:
-        """Return the selected ids, in the order of the frame; set it to select."""
+        """Return the selected ids, in the order of the frame; set it to select.
+
+        A selected row is deselected when a read brings a new run with the same id, and the table says so.
+        """
         return self.grid.selected
 
     @selected.setter
@@ -207,9 +218,9 @@ class InvocationsPanel(Panel):
         self.ask()
 
     def _offer(self) -> None:
-        ids = self.selected
-        statuses = self.grid.frame.set_index("id")["status"].reindex(ids) if ids else pd.Series(dtype=object)
-        self._actions.offer(ids, sorted(set(statuses.dropna())))
+        if self._rows is not None:
+            rows = self.grid.selected_rows
+            self._actions.offer(rows[["id", "created_at"]], sorted(set(rows["status"].dropna())))
 
     def _acted(self) -> None:
         self.ask()

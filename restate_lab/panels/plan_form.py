@@ -172,7 +172,13 @@ def _is_renewed(before: Plan | None, plan: Plan) -> bool:
     """Tell whether it is the plan before with other options."""
     if before is None or before.is_executed or before.action is not plan.action:
         return False
-    return set(before.frame["id"]) == set(plan.frame["id"])
+    return _runs(before) == _runs(plan)
+
+
+def _runs(plan: Plan) -> set[tuple[str, str]]:
+    """Return of which runs a plan is; where it does not tell them, of which ids."""
+    created = plan.frame.get("created_at", plan.frame["id"])
+    return set(zip(plan.frame["id"], created.astype(str), strict=True))
 
 
 def _row(parts: list[Any]) -> Any:

@@ -13,11 +13,13 @@ import pytest
 from restate_lab import errors
 from restate_lab.actions.move import move_to
 from restate_lab.actions.plan import plan
+from restate_lab.actions.table import ACTIONS
 from restate_lab.analysis.runs import NEW_RUN
 from restate_lab.client.lab import Lab
 from restate_lab.evidence.compare import compare
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence
+from restate_lab.panels.invocations import InvocationsPanel
 from support.bench import wait_for
 from support.clusters import KINDS, server_binary
 from support.every_status import status_server
@@ -160,3 +162,36 @@ def test_a_comparison_tells_runs_apart(lab: Lab, tmp_path: Path) -> None:
     with open_evidence(tmp_path / "before") as before:
         found = compare(before, lab).invocations
     assert sorted(found.loc[found["id"] == id_, "change"]) == ["born", "gone"]
+
+
+def test_a_panel_tells_runs_apart(lab: Lab) -> None:
+    """A selected run that came again is deselected, the opened detail says so, and a plan made before is skipped."""
+    options = {"idempotency_key": "in a panel"}
+    id_ = begin(lab, "Every/waits", "suspended", **options)
+    first = run_of(lab, id_)["created_at"]
+    panel = InvocationsPanel(lab, status="all", refresh=None)
+    panel.selected = [id_]
+    detail = panel.open_invocation(id_)
+    assert detail.wait(30)
+    assert detail._run.value == ""
+    panel._actions.buttons[ACTIONS.KILL].click()
+    assert panel._actions.wait(30)
+    made = panel.plan
+    assert made is not None
+    assert made.targets == (id_,)
+    run_again(lab, id_, "Every/waits", "suspended", **options)
+    panel.refresh()
+    detail.refresh()
+    assert panel.selected == []
+    assert "1 deselected: a new run with the same id" in panel.grid.static_html()
+    assert f"{first:%H:%M:%S}.{first.microsecond // 1000:03} UTC. That one is gone." in detail._run.value
+    panel._actions._plan_again()
+    assert panel._actions.wait(30)
+    assert panel.plan is not None
+    assert panel.plan.targets == (), "other options are for the same runs"
+    assert list(made.execute(reason=WHY)["outcome"]) == ["skipped"]
+    panel.selected = [id_]
+    assert panel.open_invocation(id_) is detail
+    assert detail.wait(30)
+    assert detail._run.value == "", "opened from the row of the new run"
+    panel.close()

@@ -14,6 +14,7 @@ import pytest
 from restate_lab.actions.outcomes import COLUMNS
 from restate_lab.actions.planned import Plan
 from restate_lab.actions.table import ACTIONS
+from restate_lab.actions.targets import read_created, read_ids
 from restate_lab.errors import PlanExpired
 from restate_lab.panels import action_bar
 from restate_lab.panels.invocations import InvocationsPanel
@@ -32,8 +33,10 @@ class Plans:
     fails: Exception | None = None
     go_on: threading.Event = field(default_factory=threading.Event)
 
-    def make(self, source: Any, action: ACTIONS, ids: list[str], **options: Any) -> Plan:
-        frame = pd.DataFrame({"id": ids})
+    def make(self, source: Any, action: ACTIONS, targets: Any, **options: Any) -> Plan:
+        ids, _ = read_ids(targets)
+        created = read_created(targets)
+        frame = pd.DataFrame({"id": ids, "created_at": [max(created[id_]) for id_ in ids]})
         columns = ("target", "service", "status", "age", "unmoved_for", "effect", "left_out", "callee_of")
         frame = frame.assign(**dict.fromkeys(columns, None))
         frame["target"], frame["service"], frame["status"], frame["effect"] = "<b>t</b>", "s", "backing-off", "tried"
@@ -133,6 +136,40 @@ def test_nothing_acts_on_one_click(panel: InvocationsPanel, plans: Plans) -> Non
     assert len(panel.source.asked) > asked  # type: ignore[attr-defined]
     form.confirm.click()
     assert len(plans.executed) == 1
+
+
+def test_a_plan_is_of_the_runs_that_were_selected(panel: InvocationsPanel, plans: Plans) -> None:
+    """A plan names the runs; a selected row with another run after a refresh is deselected, and the table says so."""
+    form = press(panel, "resume", 3)
+    assert list(plans.made[0].frame["created_at"]) == list(ROWS["created_at"][:3])
+    form.why.value = "INC-42"
+    later = ROWS.assign(created_at=ROWS["created_at"].where(ROWS.index != 1, pd.Timestamp("2026-11-25T03Z")))
+    panel.source.frame = later  # type: ignore[attr-defined]
+    panel.refresh()
+    assert panel.selected == [ROWS["id"][0], ROWS["id"][2]]
+    assert "1 deselected: a new run with the same id" in panel.grid.static_html()
+    assert panel._actions._label.value == "2 selected:"
+    panel.refresh()
+    assert "1 deselected" in panel.grid.static_html(), "until the reader selects"
+    again = press(panel, "resume", 3)
+    assert "deselected" not in panel.grid.static_html()
+    assert plans.made[-1].frame["created_at"][1] == later["created_at"][1]
+    assert again.why.value == "", "a reason is for one plan, and this one is of another run"
+    panel.source.frame = ROWS  # type: ignore[attr-defined]
+    panel.refresh()
+    again.deployment.value = "latest"
+    assert panel._actions.wait(10)
+    assert plans.made[-1].frame["created_at"][1] == later["created_at"][1], "other options, and still the same runs"
+
+
+def test_older_runs_of_an_id_are_left_out_and_counted() -> None:
+    """Of a source that keeps ended runs, the newest run of each id is shown, and the panel says how many are not."""
+    older = ROWS.head(2).assign(created_at=pd.Timestamp("2026-11-20T00Z"))
+    panel = InvocationsPanel(LiveSource(pd.concat([ROWS, older], ignore_index=True)), status="all", refresh=None)
+    assert panel.error == ""
+    assert list(panel.frame["id"]) == list(ROWS["id"])
+    assert panel.grid.note == "2 older runs with the same id as a newer one are not shown."
+    panel.close()
 
 
 def test_many_want_the_exact_number(panel: InvocationsPanel, plans: Plans) -> None:

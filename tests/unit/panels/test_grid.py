@@ -117,6 +117,31 @@ def test_a_number_means_one_id_for_ever(front: Front) -> None:
     assert "inv_c is not in the table any more" in front.state["error"]
 
 
+def test_another_run_of_an_id_is_another_row(sent: list[dict[str, Any]]) -> None:
+    """A selected row is deselected when its id has another run, also after it was gone; a stale click says so."""
+    early, late = pd.Timestamp("2026-11-26T09Z"), pd.Timestamp("2026-11-26T10Z")
+    frame = pd.DataFrame({"id": ["a", "b", "c", "d"], "created_at": [early, early, early, pd.NaT]})
+    front = Front(Grid(frame, run="created_at"), sent)
+    numbers = [row[0] for row in front.page()["rows"]]
+    front.grid.selected = ["a", "b", "c", "d"]
+    changed: list[list[str]] = []
+    front.grid.on_select(lambda grid: changed.append(grid.selected))
+    front.grid.refresh(frame.assign(created_at=[late, early, early, pd.NaT]).iloc[[0, 1, 3]])
+    assert front.grid.selected == ["b", "d"]
+    assert front.state["chosen"] == (
+        "2 selected, 1 gone from the table and left out, 1 deselected: a new run with the same id"
+    )
+    front.say("select", row=numbers[0], on=True)
+    assert front.state["error"] == "a has a new run with the same id in the table by now: look at it and repeat."
+    front.grid.refresh(frame.assign(created_at=[late, early.as_unit("ms"), late, pd.NaT]))
+    assert front.grid.selected == ["b", "d"], "c is back, as another run"
+    assert front.state["chosen"] == "2 selected, 2 deselected: a new run with the same id"
+    assert changed == [["b", "d"]] * 2
+    assert list(front.grid.selected_rows["created_at"]) == [early, pd.NaT]
+    front.say("select", row=front.page()["rows"][0][0], on=True)
+    assert front.state["chosen"] == "3 selected"
+
+
 def test_a_range_follows_the_order_shown(front: Front) -> None:
     """A range is what stands between two rows on the screen; a shorter one from the same row takes its place."""
     numbers = front.numbers()
