@@ -32,11 +32,12 @@ class Thing(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """At which attempt an invocation is, the first being one."""
+    """At which attempt an invocation is, the first being one; ``created_at`` tells which run of its id it is."""
 
     service: str
     handler: str
     number: int
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,9 @@ def take(source: Source, *, service: str | None, limit: int, timeout: float | No
             counts[Thing("deployment", None, row["deployment_id"])] += row["n"]
     retrying, backlog = read("retrying", limit=limit + 1), read("backlog", limit=limit + 1)
     attempts = {
-        row["id"]: Attempt(row["target_service_name"], row["target_handler_name"], int(row["retry_count"]))
+        row["id"]: Attempt(
+            row["target_service_name"], row["target_handler_name"], int(row["retry_count"]), row["created_at"]
+        )
         for row in retrying[:limit]
     }
     for row in retrying[:limit]:
@@ -152,7 +155,7 @@ def _retries(before: Look, look: Look) -> dict[Thing, int]:
         was = before.attempts.get(id_)
         if was is None and "retries" in before.cut:
             continue  # it may have been there, beyond the limit
-        anew = was is None or now.number < was.number
+        anew = was is None or now.created_at != was.created_at or now.number < was.number
         found[_handler(now)] += now.number - (1 if anew or was is None else was.number)
     return dict(found)
 

@@ -10,6 +10,7 @@ SELECT
   r.id,
   s.target_service_name,
   s.target_handler_name,
+  s.created_at,
   CAST(r.retry_count AS BIGINT) AS retry_count,
   count(*) OVER (PARTITION BY s.target_service_name, s.target_handler_name) AS n
 FROM sys_invocation_state r

@@ -21,6 +21,7 @@ SELECT
   r.id,
   s.target_service_name,
   s.target_handler_name,
+  s.created_at,
   r.retry_count,
   count(*) OVER (PARTITION BY s.target_service_name, s.target_handler_name) AS n
 FROM retrying r

@@ -101,6 +101,14 @@ def test_retries_per_minute(pauses: list[float]) -> None:
     assert frame[frame["what"] == "retries"]["target_service_name"].unique().tolist() == ["Svc"]
 
 
+def test_a_new_run_of_an_id_is_counted_anew(pauses: list[float]) -> None:
+    """An id that is given again between two looks is a new invocation: all its retries began since."""
+    source = Changing(**trying((1, 5)))
+    again = trying((1, 6))
+    again["sys_invocation_status"][0]["created_at"] = START + MINUTE / 2
+    assert of(looks(source, lambda s: s.put(**again)), "retries", "do", "per_minute") == [None, 5.0]
+
+
 def test_rates_are_per_minute_whatever_passed(pauses: list[float]) -> None:
     """Between looks that are further apart the rate is a minute's all the same."""
     source = Changing(**trying((1, 1)))
