@@ -50,7 +50,9 @@ def rows_at_once(file: pq.ParquetFile) -> int:
         largest = max(largest, told, _WIDTH * each_has)
         if largest < _BYTES_AT_ONCE:
             # One row brings the whole dictionary, and nothing else is decoded.
-            first = next(file.iter_batches(batch_size=1, row_groups=[at]))
+            first = next(file.iter_batches(batch_size=1, row_groups=[at]), None)
+            if first is None:
+                raise pa.ArrowInvalid(f"row group {at} says that it has {rows:,} rows, and no row can be read")
             largest = max([largest, *(each_has * _longest(each) for each in first.columns)])
         if largest > _MOST_BYTES:
             raise pa.ArrowInvalid(f"a value has {largest:,} bytes, and {_MOST_BYTES:,} are the most")
