@@ -20,6 +20,7 @@ from restate_lab.client.parquet import arrow_bytes, row_groups, writable
 from restate_lab.errors import EvidenceWarning
 from restate_lab.evidence import manifest as written
 from restate_lab.evidence.masking import Masks
+from restate_lab.evidence.new_runs import without_new_runs
 from restate_lab.evidence.place import Folder, locate_folder, new_folder
 from restate_lab.evidence.reading import Reading, cannot_reduce, reading_of
 from restate_lab.evidence.redaction import parse_patterns
@@ -64,6 +65,7 @@ def freeze(
       list, a Series or a frame with a column ``id``. ``since`` and ``until`` are those that lived between the two:
       created before its end, and not completed before its beginning. Who called them comes with them, and what they
       wait for: callees, and holders of the keys that they queue for; in tables of keys the rows of their keys.
+      A frame with a column ``created_at`` means the runs that were created then.
     - ``tables``: only these. Asking for ``sys_invocation`` means the tables that it is a view of.
     - ``payloads=True`` adds what handlers were given and gave back: ``entry_json`` and the values of state and
       promises, with secret headers masked, also those of a response that a payload repeats. Without it failure texts,
@@ -73,11 +75,15 @@ def freeze(
       A path replaces what it leads to, also in JSON within strings, and no other byte. A payload that is not JSON is
       masked whole where it is binary, or a text in which the names of the path occur; any other text is left.
 
+    Where an invocation is purged and called again meanwhile, the same id has a new run, and the rows of some tables
+    would be of the old one. Of such ids only the row in ``sys_invocation_status`` is kept, and the manifest's
+    ``new_runs`` names them.
+
     ``timeout`` is in seconds, for each table. Memory stays the same however large the tables are.
 
     Warns:
-        EvidenceWarning: callers or callees were not followed to their end, an id is not there, a path of
-            ``redact`` hit nothing, or values could not be read and were masked whole.
+        EvidenceWarning: callers or callees were not followed to their end, an id is not there or has a new run, a path
+            of ``redact`` hit nothing, or values could not be read and were masked whole.
 
     Raises:
         ArgumentError: the path is taken, an argument is malformed, or a pattern covers no column.
@@ -102,11 +108,12 @@ def freeze(
             payloads=payloads,
             scope=_scope_words(scope),
             redaction=_redaction(masks),
-            files=tuple(files),
+            **without_new_runs(source, folder, files, scope, since=started, timeout=timeout),
             **_views(offer, plans, left_out),
         )
         folder.write(written.NAME, manifest.to_json())
     _warn_of_masking(manifest)
+    _warn_of_new_runs(manifest)
     return target.shown
 
 
@@ -235,6 +242,25 @@ def _warn_of_masking(manifest: written.Manifest) -> None:
     if nothing := [text for text in paths if not manifest.redaction.masked[text]]:
         warnings.warn(
             f"redact: {', '.join(nothing)} hit nothing in what was frozen. Look into it before you hand it on.",
+            EvidenceWarning,
+            stacklevel=3,
+        )
+
+
+def _warn_of_new_runs(manifest: written.Manifest) -> None:
+    ids = manifest.new_runs
+    if ids is None and any(file.table == _INVOCATIONS for file in manifest.files):
+        warnings.warn(
+            "Whether an invocation was purged and called again while it was frozen is not known: the source did not "
+            "tell it. The rows of such an id would be of two runs.",
+            EvidenceWarning,
+            stacklevel=3,
+        )
+    if ids:
+        warnings.warn(
+            f"{len(ids):,} invocations were purged and called again while they were frozen, so that the same id has a "
+            f"new run: {', '.join(ids[:3])}. Of these only the row in {_INVOCATIONS} is kept. Freeze them again to "
+            f"have all of the new run.",
             EvidenceWarning,
             stacklevel=3,
         )

@@ -115,7 +115,11 @@ class Redaction:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All that evidence says about itself; times are the server's clock, UTC."""
+    """All that evidence says about itself; times are the server's clock, UTC.
+
+    ``new_runs`` are the ids that got a new run while they were frozen: of these only the row of sys_invocation_status
+    is here. None means that it is not known which they are.
+    """
 
     format: int
     server: Server
@@ -130,6 +134,7 @@ class Manifest:
     files: tuple[File, ...]
     views: tuple[ViewOf, ...]
     left_out: tuple[LeftOut, ...]
+    new_runs: tuple[str, ...] | None = None
 
     def to_json(self) -> bytes:
         """Return the manifest as canonical JSON: keys sorted, UTF-8, one line feed at the end."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import pandas as pd
 
 from restate_lab.analysis.ids import check_invocation_id
+from restate_lab.analysis.runs import NEW_RUN, created_by_id, is_other_run
 from restate_lab.analysis.times import TimeInput, moment
 from restate_lab.errors import ArgumentError, EvidenceWarning, NotFound
 from restate_lab.source import Source
@@ -33,7 +34,7 @@ _FILTERS = {
     "since": "(completed_at IS NULL OR completed_at >= :since)",
     "until": "created_at <= :until",
 }
-_MEANT = "SELECT id FROM sys_invocation_status WHERE {filters} LIMIT :limit"
+_MEANT = "SELECT id{run} FROM sys_invocation_status WHERE {filters} LIMIT :limit"
 _CALLERS = (
     "SELECT DISTINCT invoked_by_id AS id FROM sys_invocation_status WHERE id IN :ids AND invoked_by_id IS NOT NULL"
 )
@@ -60,13 +61,17 @@ _KEYS = "SELECT DISTINCT target_service_name, target_service_key{queue} FROM sys
 
 @dataclass(frozen=True, slots=True)
 class Meant:
-    """What a freeze was asked to be about, parsed; all None for the whole cluster."""
+    """What a freeze was asked to be about, parsed; all None for the whole cluster.
+
+    ``created`` has the creation times of the runs that are meant, for ids where that was given.
+    """
 
     ids: tuple[str, ...] | None = None
     service: tuple[str, ...] | None = None
     handler: tuple[str, ...] | None = None
     since: datetime | None = None
     until: datetime | None = None
+    created: Mapping[str, frozenset[datetime]] = field(default_factory=dict)
 
     @property
     def given(self) -> dict[str, Any]:
@@ -112,6 +117,7 @@ def meant(
         _texts(handler, "handler"),
         None if since is None else moment(since, now=now, name="since"),
         None if until is None else moment(until, now=now, name="until"),
+        _created(ids),
     )
     if found.since is not None and found.until is not None and found.since > found.until:
         raise ArgumentError(f"since ({found.since.isoformat()}) is later than until ({found.until.isoformat()}).")
@@ -125,9 +131,11 @@ def scope_of(source: Source, asked: Meant, columns: Mapping[str, Sequence[str]])
         NotFound: there is no such invocation.
         ArgumentError: there are more than ``MOST``.
     """
-    named = _named(source, asked)
+    named, others = _named(source, asked)
     notes: list[str] = []
-    if asked.ids is not None and (missing := sorted(set(asked.ids) - named)) and len(asked.given) == 1:
+    if others:
+        notes.append(f"{len(others):,} of {len(asked.ids or ()):,} ids have {NEW_RUN} by now: {', '.join(others[:3])}")
+    if asked.ids is not None and (missing := sorted(set(asked.ids) - named - set(others))) and len(asked.given) == 1:
         notes.append(f"{len(missing)} of {len(asked.ids)} ids are not there (any more): {', '.join(missing[:3])}")
     down = [_CALLED, *([_CALLEES] if "sys_journal" in columns else [])]
     down += [
@@ -167,12 +175,17 @@ def chunks(values: Iterable[str]) -> Iterator[list[str]]:
         yield chunk
 
 
-def _named(source: Source, asked: Meant) -> set[str]:
+def _named(source: Source, asked: Meant) -> tuple[set[str], list[str]]:
+    """Return the ids that are meant, and those of which only another run than the one that is meant exists."""
     found: set[str] = set()
-    statement = _MEANT.format(filters=" AND ".join(_FILTERS[name] for name in asked.given))
+    filters = " AND ".join(_FILTERS[name] for name in asked.given)
+    statement = _MEANT.format(run=", created_at" if asked.created else "", filters=filters)
+    seen: set[str] = set()
     for ids in chunks(asked.ids) if asked.ids is not None else [None]:
         values = {**asked.given, **({"ids": ids} if ids is not None else {}), "limit": MOST + 1}
-        found.update(row["id"] for row in source.arrow(statement, params=values).to_pylist())
+        rows = source.arrow(statement, params=values).to_pylist()
+        seen.update(row["id"] for row in rows)
+        found.update(row["id"] for row in rows if not is_other_run(row.get("created_at"), asked.created, row["id"]))
     if not found:
         raise NotFound(
             f"{source.name} has no invocation of which this is true: {_words(asked)}. Nothing was frozen.", status=404
@@ -182,7 +195,7 @@ def _named(source: Source, asked: Meant) -> set[str]:
             f"there are more than {MOST:,} invocations of which this is true: {_words(asked)}. Narrow it, or freeze "
             f"the whole cluster. Nothing was frozen."
         )
-    return found
+    return found, sorted(seen - found)
 
 
 def _followed(source: Source, start: set[str], ways: Sequence[str], notes: list[str], what: str) -> set[str]:
@@ -202,6 +215,13 @@ def _followed(source: Source, start: set[str], ways: Sequence[str], notes: list[
 def _rows(source: Source, statement: str, ids: Iterable[str]) -> Iterator[dict[str, Any]]:
     for chunk in chunks(ids):
         yield from source.arrow(statement, params={"ids": chunk}).to_pylist()
+
+
+def _created(given: Any) -> dict[str, frozenset[datetime]]:
+    """Return which runs a frame means by its created_at."""
+    if not isinstance(given, pd.DataFrame) or "created_at" not in given.columns:
+        return {}
+    return created_by_id(given["id"], given["created_at"], name="ids")
 
 
 def _ids(given: Any) -> tuple[str, ...]:

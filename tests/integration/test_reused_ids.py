@@ -195,3 +195,25 @@ def test_a_panel_tells_runs_apart(lab: Lab) -> None:
     assert detail.wait(30)
     assert detail._run.value == "", "opened from the row of the new run"
     panel.close()
+
+
+def test_a_freeze_does_not_mix_two_runs(lab: Lab, tmp_path: Path) -> None:
+    """A workflow that is called again while it is frozen has no journal of the other run in the evidence."""
+    id_, stays = (begin(lab, "Flow/run", "completed", key=f"frozen {n}") for n in range(2))
+    first = run_of(lab, id_)
+    left = [id_]
+
+    def before(request: httpx.Request) -> None:
+        if left and b'FROM \\"sys_journal\\"' in request.content:
+            run_again(lab, left.pop(), "Flow/run", "completed", key="frozen 0")
+
+    with (
+        lab_behind(Gate(before=before), lab.settings.admin_url, tmp_path) as behind,
+        pytest.warns(errors.EvidenceWarning, match=id_),
+    ):
+        freeze(behind, tmp_path / "mixed", ids=[id_, stays], progress=False)
+    with open_evidence(tmp_path / "mixed") as evidence:
+        assert evidence.manifest.new_runs == (id_,)
+        rows = evidence.sql("SELECT id, created_at FROM sys_invocation_status")
+        assert dict(zip(rows["id"], rows["created_at"], strict=True))[id_] == first["created_at"]
+        assert set(evidence.sql("SELECT id FROM sys_journal")["id"]) == {stays}

@@ -16,7 +16,9 @@ from restate_lab.evidence.engine import read, session
 
 START = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 TEXT = pa.large_string()
-STATUS = {"id": TEXT, "status": TEXT, "target_service_name": TEXT, "target_service_key": TEXT, "invoked_by_id": TEXT}
+STATUS = dict.fromkeys(
+    ("id", "status", "target_service_name", "target_service_key", "target_service_ty", "invoked_by_id"), TEXT
+)
 TIMES = {"created_at": pa.timestamp("ms", "+00:00"), "completed_at": pa.timestamp("ms", "+00:00")}
 TABLES: dict[str, dict[str, pa.DataType]] = {
     "sys_invocation_status": STATUS | TIMES | {"waits_for": pa.list_(pa.uint32()), "kept": pa.duration("ms")},

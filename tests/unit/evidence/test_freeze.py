@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from restate_lab.errors import ArgumentError, EvidenceWarning, NotFound, QueryInterrupted
+from restate_lab.errors import ArgumentError, EvidenceWarning, NotFound, QueryInterrupted, TimedOut
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.manifest import Manifest
 from restate_lab.evidence.store import open_evidence
@@ -62,6 +65,7 @@ def test_the_order_in_which_tables_are_read(tmp_path: Path) -> None:
     assert source.read == [
         *("sys_keyed_service_status", "sys_invocation_state", "sys_invocation_status"),
         *("state", "sys_journal", "sys_deployment"),
+        "sys_invocation_status",  # again, for new runs with the same id
     ]
     read_at = {each.table: each.read_at for each in manifest.files}
     assert read_at["sys_invocation_status"] < manifest.now < read_at["state"]
@@ -146,11 +150,100 @@ def test_other_places_have_the_manifest_last(tmp_path: Path) -> None:
 
     source = Watched(sys_invocation_status=[invocation(1)])
     assert freeze(source, "made", filesystem=store) == "made"
-    assert seen == [False] * len(TABLES)
+    assert seen == [False] * (len(TABLES) + 1)
     evidence = open_evidence("made", filesystem=store)
     assert evidence.sql("SELECT id, status FROM sys_invocation")["id"].tolist() == [made_id(1)]
     uri = (tmp_path / "made").as_uri()
     assert open_evidence(uri).sql("SELECT id FROM sys_invocation_status")["id"].tolist() == [made_id(1)]
+
+
+class CalledAgain(Freezable):
+    """Invocations 1 and 2, of which the first has a new run from the reading of a table on."""
+
+    def __init__(self, table: str, **options: Any) -> None:
+        self._table = table
+        super().__init__(**options, **self._rows("old", START - timedelta(hours=1)))
+
+    @contextmanager
+    def stream(self, statement: str, /, **options: Any) -> Iterator[pa.RecordBatchReader]:
+        if f'FROM "{self._table}"' in statement and self._table:
+            self._table = ""
+            for name, rows in self._rows("new", START + timedelta(seconds=self._asked, milliseconds=500)).items():
+                self._context.deregister_table(name)
+                made = pa.Table.from_pylist([dict.fromkeys(TABLES[name]) | row for row in rows], schema=schema_of(name))
+                self._context.register_record_batches(name, [made.to_batches()])
+        with super().stream(statement, **options) as reader:
+            yield reader
+
+    def _rows(self, run: str, created_at: datetime) -> dict[str, list[dict[str, Any]]]:
+        first = invocation(1, status=run, created_at=created_at, target_service_key="k", target_service_ty="workflow")
+        return {
+            "sys_invocation_status": [first, invocation(2)],
+            "sys_keyed_service_status": [{"invocation_id": made_id(n), "service_key": run} for n in (1, 2)],
+            "sys_invocation_state": [{"id": made_id(n), "last_failure": run} for n in (1, 2)],
+            "sys_journal": [{"id": made_id(n), "index": 0, "entry_type": run} for n in (1, 2)],
+            "state": [{"service_name": "Svc", "service_key": key, "key": run} for key in ("k", "other")],
+        }
+
+
+def schema_of(table: str) -> pa.Schema:
+    return pa.schema(list(TABLES[table].items()))
+
+
+@pytest.mark.parametrize("options", [{}, {"ids": [made_id(1), made_id(2)]}], ids=["whole", "by ids"])
+@pytest.mark.parametrize("table", ["sys_invocation_state", "sys_invocation_status", "state", "sys_journal"])
+def test_rows_of_two_runs_are_not_mixed(tmp_path: Path, table: str, options: dict[str, Any]) -> None:
+    """An id that is given again meanwhile keeps the row of its status alone, with a warning and in the manifest."""
+    with pytest.warns(EvidenceWarning, match=f"1 invocations were purged and called again.*{made_id(1)}"):
+        freeze(CalledAgain(table), tmp_path / "a", progress=False, **options)
+    with open_evidence(tmp_path / "a") as evidence:
+        assert evidence.manifest.new_runs == (made_id(1),)
+        status = evidence.sql("SELECT id, status FROM sys_invocation_status ORDER BY id")
+        is_new = table in {"sys_invocation_state", "sys_invocation_status"}
+        assert status["status"].tolist() == ["new" if is_new else "old", "suspended"]
+        for name, column in (
+            ("sys_keyed_service_status", "invocation_id"),
+            ("sys_invocation_state", "id"),
+            ("sys_journal", "id"),
+        ):
+            rows = evidence.sql(f"SELECT {column} AS id FROM {name}")
+            assert set(rows["id"]) <= {made_id(2)}, name
+        assert "k" not in set(evidence.sql("SELECT service_key FROM state")["service_key"])
+        with pytest.warns(EvidenceWarning, match="called again"):
+            assert frozen(tmp_path / "b", evidence).new_runs == (made_id(1),)  # type: ignore[arg-type] # any Source
+
+
+def test_new_invocations_are_no_new_runs(tmp_path: Path) -> None:
+    """What begins while it is frozen, and had no run before, stays whole; what cannot be read is not called none."""
+    young = {"created_at": START + timedelta(hours=1)}
+    source = Freezable(
+        sys_invocation_status=[invocation(1, **young), invocation(2)],
+        sys_journal=[{"id": made_id(1), "index": 0}, {"id": made_id(2), "index": 0}],
+    )
+    assert frozen(tmp_path / "a", source).new_runs == ()
+
+    class Fails(Freezable):
+        def stream(self, statement: str, /, **options: Any) -> Any:
+            if ":since" in statement:
+                raise TimedOut("too long")
+            return super().stream(statement, **options)
+
+    with pytest.warns(EvidenceWarning, match="is not known"):
+        assert frozen(tmp_path / "b", Fails(sys_invocation_status=[invocation(1)])).new_runs is None
+
+
+def test_a_frame_of_ids_means_its_runs(tmp_path: Path) -> None:
+    """Rows with created_at are of those runs: an id that has a new run by now is left out, and that is said."""
+    source = Freezable(sys_invocation_status=[invocation(1), invocation(2, created_at=START)])
+    times = [START - timedelta(hours=1)] * 2
+    rows = pd.DataFrame({"id": [made_id(1), made_id(2)], "created_at": times})
+    with pytest.warns(EvidenceWarning, match="1 of 2 ids have a new run with the same id by now"):
+        freeze(source, tmp_path / "a", ids=rows, progress=False)
+    with open_evidence(tmp_path / "a") as evidence:
+        assert evidence.sql("SELECT id FROM sys_invocation_status")["id"].tolist() == [made_id(1)]
+    freeze(source, tmp_path / "b", ids=rows["id"], progress=False)
+    with open_evidence(tmp_path / "b") as evidence:
+        assert len(evidence.sql("SELECT id FROM sys_invocation_status")) == 2
 
 
 def call(caller: int, callee: int, kind: str = "Call") -> dict[str, Any]:
