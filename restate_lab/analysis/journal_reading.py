@@ -22,10 +22,10 @@ from restate_lab.status import STATUS_SQL
 __all__ = ["Invocation", "Reader"]
 
 _HEAD = f"""
-SELECT id, target, status = 'completed' AS ended, {STATUS_SQL} AS word, journal_size, retry_count, completed_at,
-  journal_retention, completion_failure, pinned_deployment_id, suspended_waiting_for_signals AS signals,
+SELECT id, created_at, target, status = 'completed' AS ended, {STATUS_SQL} AS word, journal_size, retry_count,
+  completed_at, journal_retention, completion_failure, pinned_deployment_id, suspended_waiting_for_signals AS signals,
   {{future}} AS future
-FROM sys_invocation WHERE id IN :ids"""  # noqa: S608 - constants
+FROM sys_invocation WHERE id IN :ids ORDER BY created_at"""  # noqa: S608 - constants
 _QUEUED = """
 SELECT entry_id AS id, retry_count_since_last_stored_command AS attempts
 FROM sys_vqueue_entry_status WHERE entry_id IN :ids AND status = 'backing-off'"""
@@ -80,7 +80,7 @@ class Reader:
     def rows(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """Return id → what ``sys_invocation`` says, for those that exist, in the order of ``ids``."""
         statement = _HEAD.format(future=self._first(_FUTURES))
-        found = {row["id"]: row for row in self._ask(statement, ids)}
+        found = {row["id"]: row for row in self._ask(statement, ids)}  # of several runs of an id the newest
         return {id_: found[id_] for id_ in ids if id_ in found}
 
     def journals(self, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Invocation]:

@@ -171,11 +171,14 @@ def _restarts(look: Look, row: Row) -> tuple[tuple[str, ...], tuple[str, ...]]:
     here: Row | None = row
     while here and here["restarted_from"] and len(before) < RESTARTS:
         before.append(here["restarted_from"])
-        here = look.rows([before[-1]]).get(before[-1])
+        earlier = look.rows([before[-1]]).get(before[-1])
+        # else it has a new run with the same id by now, which was not restarted as this one
+        here = earlier if earlier and earlier["created_at"] <= here["created_at"] else None
     if not has_ended(row):
         return tuple(before), ()
     frame = run(look.source, "why", "restarts", id=row["id"], partition=int(row["partition_key"]))
-    return tuple(before), tuple(frame.sort_values("created_at")["id"])
+    mine = frame[frame["created_at"] >= row["created_at"]]  # older ones are of a run before with the same id
+    return tuple(before), tuple(mine.sort_values("created_at")["id"])
 
 
 def _moment(event: Event) -> float:

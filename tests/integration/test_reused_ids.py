@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from restate_lab import errors
 from restate_lab.actions.move import move_to
 from restate_lab.actions.plan import plan
 from restate_lab.actions.table import ACTIONS
+from restate_lab.analysis.journal import journal
+from restate_lab.analysis.questions import ask
 from restate_lab.analysis.runs import NEW_RUN
+from restate_lab.analysis.why import why
 from restate_lab.client.lab import Lab
 from restate_lab.evidence.compare import compare
 from restate_lab.evidence.freeze import freeze
+from restate_lab.evidence.manifest import NAME, Manifest
 from restate_lab.evidence.store import open_evidence
 from restate_lab.panels.invocations import InvocationsPanel
 from support.bench import wait_for
@@ -146,8 +154,13 @@ def test_a_restart_of_an_earlier_run_is_not_one_of_this_run(lab: Lab) -> None:
     """A run whose id was restarted in an earlier run was not restarted itself: no warning, and it is restarted."""
     options = {"idempotency_key": "twice"}
     id_ = begin(lab, "Every/greet", "completed", **options)
-    lab.admin.restart_as_new_invocation(id_)
+    restart = lab.admin.restart_as_new_invocation(id_).new_invocation_id
+    wait_for(lambda: run_of(lab, restart).get("status"), lambda seen: seen == "completed")
     run_again(lab, id_, "Every/greet", "completed", **options)
+    assert restart not in str(why(lab, id_))
+    restarts = ask(lab, "restarts").set_index("id")
+    assert restarts.loc[restart, "restarted_from"] == id_
+    assert pd.isna(restarts.loc[restart, "before_created_at"]), "the run that was restarted is gone"
     made = plan(lab, "restart_as_new", [id_])
     assert made.restarted == frozenset()
     assert list(made.execute(reason=WHY)["outcome"]) == ["done"]
@@ -217,3 +230,41 @@ def test_a_freeze_does_not_mix_two_runs(lab: Lab, tmp_path: Path) -> None:
         rows = evidence.sql("SELECT id, created_at FROM sys_invocation_status")
         assert dict(zip(rows["id"], rows["created_at"], strict=True))[id_] == first["created_at"]
         assert set(evidence.sql("SELECT id FROM sys_journal")["id"]) == {stays}
+
+
+def add_rows(folder: Path, other: Path, table: str) -> None:
+    """Add to a table of evidence the rows of other evidence, as a source has them that keeps ended runs."""
+    file = folder / f"{table}.parquet"
+    parts = [pq.read_table(each) for each in (other / file.name, file)]
+    pq.write_table(pa.concat_tables(parts), file)
+    content = file.read_bytes()
+    facts = {"rows": sum(map(len, parts)), "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    manifest = Manifest.from_json((folder / NAME).read_bytes(), where="")
+    files = tuple(dataclasses.replace(each, **facts) if each.table == table else each for each in manifest.files)
+    (folder / NAME).write_bytes(dataclasses.replace(manifest, files=files).to_json())
+
+
+def test_a_source_that_holds_both_runs(lab: Lab, tmp_path: Path) -> None:
+    """Of an id with two runs, comparisons have both, and explanation, journal and panel the newest."""
+    options = {"idempotency_key": "both"}
+    id_ = begin(lab, "Every/waits", "suspended", **options)
+    lab.admin.kill_invocation(id_)
+    wait_for(lambda: run_of(lab, id_).get("status"), lambda seen: seen == "completed")
+    freeze(lab, tmp_path / "first", ids=[id_], progress=False)
+    run_again(lab, id_, "Every/waits", "suspended", **options)
+    for name in ("both", "reversed"):
+        freeze(lab, tmp_path / name, ids=[id_], progress=False)
+    freeze(lab, tmp_path / "second", ids=[id_], progress=False)
+    add_rows(tmp_path / "both", tmp_path / "first", "sys_invocation_status")
+    add_rows(tmp_path / "first", tmp_path / "reversed", "sys_invocation_status")  # the newest row stands first
+    with open_evidence(tmp_path / "both") as source, open_evidence(tmp_path / "first") as turned:
+        assert len(source.sql("SELECT id FROM sys_invocation_status")) == 2
+        found = compare(source, lab).invocations
+        assert list(found["change"]) == ["gone"]
+        assert list(found["status_before"]) == ["killed"]
+        for each in (source, turned):
+            assert why(each, id_).status == "suspended"
+            assert not journal(each, id_).empty
+        panel = InvocationsPanel(source, status="all", refresh=None)
+        assert (panel.error, list(panel.frame["status"])) == ("", ["suspended"])
+        panel.close()

@@ -22,8 +22,8 @@ _SCHEMAS: dict[str, dict[str, pa.DataType]] = {
     "sys_invocation_status": {
         **dict.fromkeys(("id", "target", "status", "completion_result", "completion_failure"), _TEXT),
         **dict.fromkeys(("target_service_name", "target_handler_name", "target_service_key", "scope"), _TEXT),
-        **dict.fromkeys(("pinned_deployment_id", "invoked_by_id"), _TEXT),
-        **dict.fromkeys(("created_at", "inboxed_at", "completed_at"), _TIME),
+        **dict.fromkeys(("pinned_deployment_id", "invoked_by", "invoked_by_id"), _TEXT),
+        **dict.fromkeys(("created_at", "modified_at", "inboxed_at", "completed_at"), _TIME),
         "completion_retention": _LENGTH,
         "journal_size": pa.uint32(),
     },

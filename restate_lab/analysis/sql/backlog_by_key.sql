@@ -13,7 +13,7 @@ SELECT
   :now - min(s.inboxed_at) AS oldest_wait,
   first_value(s.id ORDER BY s.inboxed_at, s.id) AS oldest_id
 FROM sys_inbox i
-JOIN sys_invocation_status s ON s.id = i.id
+JOIN sys_invocation_status s ON s.id = i.id AND s.status <> 'completed'
 WHERE :service IS NULL OR i.service_name = :service
 GROUP BY 1, 2
 ORDER BY waiting DESC, 1, 2

@@ -17,7 +17,7 @@ SELECT
   first_value(s.id ORDER BY s.inboxed_at, s.id) AS oldest_id
 FROM sys_vqueue_meta m
 JOIN sys_vqueues q ON q.id = m.id
-JOIN sys_invocation_status s ON s.id = q.entry_id
+JOIN sys_invocation_status s ON s.id = q.entry_id AND s.status <> 'completed'
 WHERE m.lock_name IS NOT NULL AND m.num_inbox > 0 AND (:service IS NULL OR m.service_name = :service)
   AND q.stage = 'inbox' AND q.status <> 'scheduled' AND NOT q.has_lock
 GROUP BY 1, 2, 3

@@ -7,6 +7,7 @@
 -- :limit = 10000 (number) this many rows at most
 --
 -- depth is 0 for the invocations themselves; of_id is the one of them that a caller's row belongs to.
+-- A caller that began later than the call is a new run with the same id, and not the caller; clocks may differ a second.
 -- The few that were found stand first in the join, and bring all columns along: so each step upward is one scan, and
 -- none where nobody has a caller.
 WITH RECURSIVE up AS (
@@ -19,7 +20,7 @@ WITH RECURSIVE up AS (
     p.target_service_key, p.status, p.completion_result, p.completion_failure, p.created_at, p.modified_at,
     p.invoked_by_id, p.invoked_by
   FROM up
-  JOIN sys_invocation_status p ON p.id = up.invoked_by_id
+  JOIN sys_invocation_status p ON p.id = up.invoked_by_id AND p.created_at <= up.created_at + INTERVAL '1 second'
   WHERE up.depth < :depth AND up.invoked_by_id IS NOT NULL)
 SELECT
   up.id,

@@ -5,7 +5,7 @@
 -- :service = none (text) only this service
 -- :limit = 10000 (number) this many rows at most
 --
--- restarted_from is the one before, which may have expired: then its columns are null. Chains are read by following it.
+-- restarted_from is the one before, which may have expired, or have a new run with the same id: then its columns are null. Chains are read by following it.
 SELECT
   s.id,
   s.restarted_from,
@@ -29,7 +29,7 @@ SELECT
   b.created_at AS before_created_at,
   b.restarted_from AS before_restarted_from
 FROM sys_invocation_status s
-LEFT JOIN sys_invocation_status b ON b.id = s.restarted_from
+LEFT JOIN sys_invocation_status b ON b.id = s.restarted_from AND b.created_at <= s.created_at
 LEFT JOIN sys_invocation_state r ON r.id = s.id
 LEFT JOIN (SELECT entry_id FROM sys_vqueue_entry_status WHERE status = 'backing-off') q ON q.entry_id = s.id
 WHERE s.restarted_from IS NOT NULL AND (:service IS NULL OR s.target_service_name = :service)

@@ -15,6 +15,7 @@ import pytest
 from restate_lab.analysis.question_files import names, read
 from restate_lab.analysis.questions import NOBODY, answer, ask, questions
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
+from support.changing import START, Changing, id_of, invocation
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 OLD = ("sys_invocation_status", "sys_invocation_state", "sys_journal", "sys_journal_events", "state.key", "sys_promise")
@@ -222,3 +223,11 @@ def test_now_can_be_moved() -> None:
     frame = ask(asked, "terminal_failures", now="2026-11-24T12:00:00+01:00", since="1h")
     assert asked.asked[0]["since"] == datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
     assert frame.attrs["now"] == "2026-11-24T11:00:00+00:00"
+
+
+def test_a_new_run_of_a_caller_is_not_the_caller() -> None:
+    """Upward go the runs that called: one that began after the call has the caller's id, and did not call."""
+    rows = [invocation(1), invocation(2, invoked_by_id=id_of(1)), invocation(3, invoked_by_id=id_of(4))]
+    rows.append(invocation(4, created_at=START))
+    frame = ask(Changing(sys_invocation_status=rows), "callers", ids=[id_of(2), id_of(3)])
+    assert list(frame["id"]) == [id_of(2), id_of(1), id_of(3)]

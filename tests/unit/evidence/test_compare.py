@@ -388,6 +388,14 @@ def test_a_source_with_several_runs_of_an_id(limit: int | None) -> None:
     assert frame["created_at"].tolist() == [START + HOUR / 4, START - HOUR]
 
 
+def test_a_call_that_waits_is_counted_once() -> None:
+    """A call that waits for a key, and has ended in an earlier run of its id, is one that waits."""
+    tables = waiting("hot", 1)
+    tables["sys_invocation_status"].append(invocation(1, "succeeded", created_at=START - 5 * HOUR))
+    found = compare(Changing(**tables), later(**both(waiting("hot", 1), waiting("hot", 2))))
+    assert rows(found.backlog, "target_service_key", "waiting_before", "waiting_after") == [("hot", 1, 2)]
+
+
 def test_a_part_with_a_run_that_came_again(tmp_path: Path) -> None:
     """Of what is in a part, the run is gone and the new one was born; so it is of two parts that have the id."""
     again = {"created_at": START + HOUR / 4}

@@ -3,6 +3,8 @@
 -- cost: point (the status of these invocations)
 -- needs: sys_invocation_status, sys_invocation_state
 -- :ids = required (ids) the invocations
+--
+-- Of a source with several runs of one id, the newest is the last row.
 SELECT
   s.id,
   s.target,
@@ -20,3 +22,4 @@ SELECT
 FROM sys_invocation_status s
 LEFT JOIN sys_invocation_state r ON r.id = s.id
 WHERE s.id IN :ids
+ORDER BY s.created_at

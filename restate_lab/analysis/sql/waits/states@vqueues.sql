@@ -4,6 +4,7 @@
 -- needs: feature vqueues, sys_invocation_status, sys_invocation_state, sys_vqueues
 -- :ids = required (ids) the invocations
 --
+-- Of a source with several runs of one id, the newest is the last row.
 -- A long back-off shows as ready everywhere but in sys_vqueues.
 SELECT
   s.id,
@@ -23,3 +24,4 @@ FROM sys_invocation_status s
 LEFT JOIN sys_invocation_state r ON r.id = s.id
 LEFT JOIN sys_vqueues q ON q.entry_id = s.id
 WHERE s.id IN :ids
+ORDER BY s.created_at

@@ -3,6 +3,8 @@
 -- cost: point (the status of these invocations)
 -- needs: sys_invocation_status, sys_invocation_state
 -- :ids = required (ids) the invocations
+--
+-- Of a source with several runs of one id, the newest is the last row.
 SELECT
   s.id,
   s.partition_key,
@@ -44,3 +46,4 @@ SELECT
   CAST(r.retry_count AS BIGINT) - CASE WHEN r.in_flight THEN 1 ELSE 0 END AS failed_attempts
 FROM (SELECT * FROM sys_invocation_status WHERE id IN :ids) s
 LEFT JOIN (SELECT * FROM sys_invocation_state WHERE id IN :ids) r ON r.id = s.id
+ORDER BY s.created_at

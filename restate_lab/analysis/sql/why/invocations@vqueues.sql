@@ -4,6 +4,7 @@
 -- needs: feature vqueues, sys_invocation_status, sys_invocation_state, sys_vqueue_entry_status
 -- :ids = required (ids) the invocations
 --
+-- Of a source with several runs of one id, the newest is the last row.
 -- A long back-off shows as ready everywhere but in sys_vqueue_entry_status.
 SELECT
   s.id,
@@ -49,3 +50,4 @@ SELECT
 FROM (SELECT * FROM sys_invocation_status WHERE id IN :ids) s
 LEFT JOIN (SELECT * FROM sys_invocation_state WHERE id IN :ids) r ON r.id = s.id
 LEFT JOIN (SELECT * FROM sys_vqueue_entry_status WHERE entry_id IN :ids) q ON q.entry_id = s.id
+ORDER BY s.created_at
