@@ -34,10 +34,9 @@ The tree::
 Beside the tree stands ``Interrupted``, a KeyboardInterrupt: an execution was interrupted, and its outcome is complete.
 
 Warnings: ``Truncated`` (a result was cut, and says so), ``SettingsWarning`` (a file that the CLI would
-obey is not obeyed, or a variable leads away from the environment that was named), ``DuplicateColumns`` (two result
-columns had one name), ``AuditIncomplete`` (a change was sent, and its result could not be written down),
-``EvidenceWarning`` (evidence is less, or less sure, than was meant), ``UntriedServer`` (a server older
-than any on which restate_lab was tried).
+obey is not obeyed), ``DuplicateColumns`` (two result columns had one name), ``AuditIncomplete`` (a change was sent, and
+its result could not be written down), ``EvidenceWarning`` (evidence is less, or less sure, than was meant),
+``UntriedServer`` (a server older than any on which restate_lab was tried).
 
 Messages hold what was asked, what came back, the Restate code where there is one, and what to do next.
 """

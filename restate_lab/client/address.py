@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 from urllib.parse import urlsplit
 
-from restate_lab.client.cli_config import AUTH_TOKEN, Found
+from restate_lab.client.cli_config import (
+    ADMIN_URL,
+    AUTH_TOKEN,
+    HOST,
+    HOST_SCHEME,
+    INGRESS_URL,
+    Found,
+    Section,
+    Variables,
+    last,
+)
 from restate_lab.errors import SettingsError
+from restate_lab.redact import Secret
 
-__all__ = ["PORTS", "address", "is_address"]
+__all__ = ["ADMIN", "INGRESS", "address", "from_layers", "from_variable", "is_address", "is_own"]
 
-PORTS = {"admin_base_url": 9070, "ingress_base_url": 8080}
-_WORDS = {"admin_base_url": "admin", "ingress_base_url": "ingress"}
+ADMIN, INGRESS = "admin_base_url", "ingress_base_url"
+"""The two addresses of a cluster, by their names in config.toml."""
+
+_PORTS = {ADMIN: 9070, INGRESS: 8080}
+_WORDS = {ADMIN: "admin", INGRESS: "ingress"}
+_VARIABLES = {ADMIN: ADMIN_URL, INGRESS: INGRESS_URL}
 
 Place = Literal["argument", "variable", "file"]
 # What the CLI takes without a scheme, by where it stands: config.toml may hold a bare host or port, a variable only
@@ -36,9 +52,54 @@ def address(found: Found, key: str, place: Place) -> str:
     """
     clean, problem = ("", "must be text") if found.value is None else _examined(found.value.reveal(), key, place)
     if problem:
-        example = f"http://127.0.0.1:{PORTS[key]}"
+        example = f"http://127.0.0.1:{_PORTS[key]}"
         raise SettingsError(f"{found.where}, the {_WORDS[key]} address, {problem}. A valid one looks like {example}.")
     return clean
+
+
+def from_variable(key: str, variables: Variables) -> Found | None:
+    """Return the address that RESTATE_ADMIN_URL, RESTATE_INGRESS_URL or RESTATE_HOST sets; None where none is set."""
+    variable = _VARIABLES[key]
+    if variable in variables:
+        return Found(variables[variable], variable)
+    return Found(_host_url(variables, _PORTS[key]), HOST) if HOST in variables else None
+
+
+def _host_url(variables: Variables, port: int) -> Secret:
+    scheme = variables.get(HOST_SCHEME, Secret("http"))
+    if scheme.reveal().lower() not in {"http", "https"}:
+        raise SettingsError(f"{HOST_SCHEME} must be http or https; unset it for http")
+    if re.fullmatch(r"[\w.-]+|\[[0-9A-Fa-f:.]+\]", variables[HOST].reveal()) is None:
+        raise SettingsError(
+            f"{HOST} must be a host name or an address and nothing else (IPv6 in brackets); it stands for the "
+            f"ports 9070 and 8080. For anything else set {ADMIN_URL} and {INGRESS_URL}, and unset {HOST}."
+        )
+    return Secret(f"{scheme.reveal()}://{variables[HOST].reveal()}:{port}")
+
+
+def from_layers(key: str, layers: Sequence[Section]) -> Found | None:
+    """Return the address that config.toml has for an environment; None where it has none."""
+    found = last(layers, key)
+    return found and Found(found.value, f"{key} of {found.where}")
+
+
+def is_own(override: Found | None, key: str, layers: Sequence[Section]) -> bool:
+    """Tell whether a variable names the address that config.toml has for the environment anyway."""
+    own = from_layers(key, layers)
+    if override is None or own is None:
+        return False
+    try:
+        return _whole(address(override, key, "variable")) == _whole(address(own, key, "file"))
+    except SettingsError:
+        return False
+
+
+def _whole(clean: str) -> str:
+    """Return a clean address with its port, also where that is the scheme's default."""
+    parts = urlsplit(clean)
+    if clean.startswith("unix:") or parts.port is not None:
+        return clean
+    return f"{parts.scheme}://{parts.netloc}:{443 if parts.scheme == 'https' else 80}{parts.path}"
 
 
 def _examined(text: str, key: str, place: Place) -> tuple[str, str]:
@@ -54,7 +115,7 @@ def _examined(text: str, key: str, place: Place) -> tuple[str, str]:
     if "://" not in text:
         if _BARE[place].fullmatch(text) is None:
             return "", "does not begin with http://, https:// or unix:"
-        text = f"http://{_with_port(text, PORTS[key])}"
+        text = f"http://{_with_port(text, _PORTS[key])}"
     return _examined_url(text)
 
 

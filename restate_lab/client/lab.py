@@ -90,7 +90,7 @@ class Lab:
 
     @property
     def name(self) -> str:
-        """Return the environment's name, as the restate CLI has it, or host and port."""
+        """Return the name of the environment at whose own address this is, as the CLI has it; else host and port."""
         return self.settings.environment
 
     @property
@@ -226,7 +226,7 @@ class Lab:
             if not address:
                 raise ServerFailed("the server does not name its ingress: connect(ingress_url=…)", status=200)
             self._ingress = IngressTransport(
-                self.settings,
+                self.settings.of_ingress,
                 str(address).rstrip("/"),
                 read_only=self.read_only,
                 timeout=self.transport.timeout,
@@ -331,8 +331,9 @@ def connect(
         lab = rl.connect("http://127.0.0.1:9070")
 
     ``cluster`` is an admin URL, the name of an environment of the restate CLI, or nothing: then the CLI's own
-    environment is taken. RESTATE_ADMIN_URL goes before the address of any environment, also of one that is named here,
-    as it does for the CLI; a warning tells. ``token`` comes best from the environment or ``getpass.getpass()``, never
+    environment is taken, or the address in RESTATE_ADMIN_URL or RESTATE_HOST. An environment that is named here is used
+    with its own address and token: where RESTATE_ADMIN_URL, RESTATE_HOST, RESTATE_INGRESS_URL or RESTATE_AUTH_TOKEN has
+    another value, SettingsError is raised. ``token`` comes best from the environment or ``getpass.getpass()``, never
     from a literal.
     ``read_only=True`` refuses every change; ``RESTATE_LAB_READ_ONLY=1`` does so whatever is said here.
     ``timeout`` is the total limit of a call in seconds (120), ``max_bytes`` that of a result. ``audit`` is the folder
@@ -341,7 +342,7 @@ def connect(
     than 1.6.1, the oldest that restate_lab is tried on, is warned of (UntriedServer).
 
     Raises:
-        SettingsError: no cluster can be told from arguments, environment and files.
+        SettingsError: the environment does not exist, a variable contradicts it, or a configuration file is broken.
         Unreachable, AccessDenied, ServerFailed: there is no Restate Admin API at that address, for this token.
     """
     asked = (sealed(cluster), sealed(ingress_url), sealed(token))

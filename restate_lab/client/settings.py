@@ -7,8 +7,14 @@ The order is that of the CLI 1.7.12, held by tests/integration/test_settings_cli
   RESTATE_ADMIN_URL and RESTATE_INGRESS_URL, RESTATE_AUTH_TOKEN. The CLI's own "local" counts as written in [local]
   and sets every value, so that for it [default] is good for a login token only.
 
-Stricter than the CLI: an address with a user name, a password, a query or a fragment is refused (the CLI drops the
-first two without a word), and so is a token that no header can carry.
+Stricter than the CLI:
+
+- An address with a user name, a password, a query or a fragment is refused (the CLI drops the first two without a
+  word), and so is a token that no header can carry.
+- The name of an environment must exist: [default] and [global] give no address to a name that has no table.
+- An environment that the caller names is used, or SettingsError is raised: no variable replaces its values.
+- An address from RESTATE_ADMIN_URL or RESTATE_HOST that is not the environment's own is another cluster. It is named
+  by its host and port, and gets neither the token nor the ingress of the environment.
 """
 
 from __future__ import annotations
@@ -19,14 +25,14 @@ import difflib
 import json
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from restate_lab.client import cli_config as cli
-from restate_lab.client.address import PORTS, address, is_address
+from restate_lab.client.address import ADMIN, INGRESS, address, from_layers, from_variable, is_address, is_own
 from restate_lab.client.cli_config import CliConfig, Found, Section, Variables
 from restate_lab.errors import SettingsError, SettingsWarning
 from restate_lab.redact import Secret, sealed
@@ -36,9 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings", "load_settings"]
 
-_ADMIN = "admin_base_url"
-_INGRESS = "ingress_base_url"
-_URL_VARIABLES = {_ADMIN: cli.ADMIN_URL, _INGRESS: cli.INGRESS_URL}
 _LOGIN = "`restate cloud login`"
 _LATEST_TIME = 8_210_266_876_799  # seconds; the CLI calls a token invalid that ends after the year 262142
 
@@ -49,8 +52,9 @@ class Settings:
 
     ``admin_url`` and ``ingress_url`` have no trailing slash and keep a base path; ``unix:<path>`` is a socket.
     ``ingress_url`` None means that nothing names it: the server itself may. ``environment`` is the name of the CLI's
-    environment, or host and port of a URL argument. ``token_source`` ("" without a token) and ``chosen_by`` are words
-    for messages. No repr, pickle or error shows the token.
+    environment where ``admin_url`` is that environment's own, and otherwise host and port of ``admin_url``.
+    ``token_source`` ("" without a token) and ``chosen_by`` are words for messages. ``token_for_ingress`` is False where
+    the token belongs to an environment and ``ingress_url`` does not. No repr, pickle or error shows the token.
     """
 
     environment: str
@@ -59,6 +63,12 @@ class Settings:
     token: Secret | None
     token_source: str
     chosen_by: str
+    token_for_ingress: bool = True
+
+    @property
+    def of_ingress(self) -> Settings:
+        """Return the settings for requests to ``ingress_url``: without the token where it is not meant for it."""
+        return self if self.token_for_ingress else replace(self, token=None, token_source="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +94,17 @@ def load_settings(
 ) -> Settings:
     """Find the cluster as the restate CLI does.
 
-    ``cluster`` is an admin URL (``http://…``, ``https://…``, ``unix:/path``), the name of an environment of the CLI
-    (what ``-e`` is for the CLI: RESTATE_ADMIN_URL and the like still go before that environment's own values), or None
-    for the environment that the CLI would take. ``ingress_url`` and ``token`` go before everything else. ``env`` None
-    means the variables of this process, ``cwd`` None its working folder.
+    ``cluster`` is an admin URL (``http://…``, ``https://…``, ``unix:/path``), the name of an environment of the CLI, or
+    None for the environment that the CLI would take. ``ingress_url`` and ``token`` go before everything else. ``env``
+    None means the variables of this process, ``cwd`` None its working folder.
 
     With a URL nothing is taken from the CLI's configuration: a token of one environment must not reach another's
     address. RESTATE_AUTH_TOKEN does go along, for it is bound to no environment: whoever set it for this process
     meant the cluster that the process is told to use, and the CLI sends it to any address, too.
 
-    Warns SettingsWarning for a .env file that the CLI would obey, and where a variable leads away from the environment
-    that is named here. Raises SettingsError for an unknown environment, a missing or unusable address, a broken
-    config.toml, and a login token that is missing, invalid or expired.
+    Warns SettingsWarning for a .env file that the CLI would obey. Raises SettingsError for an unknown environment, for
+    a variable that would replace a value of the environment named in ``cluster``, for a missing or unusable address, a
+    broken config.toml, and a login token that is missing, invalid or expired.
     """
     asked = _Asked(sealed(cluster), sealed(ingress_url), sealed(token))
     variables = cli.read_variables(env)
@@ -116,26 +125,24 @@ def _check_text(asked: _Asked) -> None:
 
 
 def _at_address(asked: _Asked, variables: Variables) -> Settings:
-    admin_url = address(Found(asked.cluster, "the cluster argument"), _ADMIN, "argument")
-    ingress_url = None
-    if asked.ingress_url is not None:
-        ingress_url = address(Found(asked.ingress_url, "the ingress_url argument"), _INGRESS, "argument")
+    admin_url = address(Found(asked.cluster, "the cluster argument"), ADMIN, "argument")
     token, source = _token(asked, variables, [])
-    netloc = admin_url if admin_url.startswith("unix:") else urlsplit(admin_url).netloc
-    return Settings(netloc, admin_url, ingress_url, token, source, "the argument")
+    return Settings(_host_and_port(admin_url), admin_url, _asked_ingress(asked), token, source, "the argument")
 
 
 def _of_environment(asked: _Asked, variables: Variables, cwd: Path) -> Settings:
     config = cli.read_config(variables, cwd)
     name, chosen_by = _chosen(asked, variables, cwd)
     layers = config.layers(name)
-    admin_url, override = _admin_url(layers, variables)
-    if admin_url is None:
-        raise SettingsError(_no_address(name, chosen_by, config))
+    override = from_variable(ADMIN, variables)
+    is_used = asked.cluster is not None or (_exists(name, config) and is_own(override, ADMIN, layers))
+    if override is not None and not is_used:
+        return _at_override(asked, variables, override)
+    admin_url = _own_admin_url(name, chosen_by, config)
     section = config.sections.get(cli.folded(name))
     environment = section.name if section else name or "default"  # no name at all: [default] and [global] alone
-    if override and asked.cluster is not None:
-        _warn_about_another_address(environment, admin_url, override, layers)
+    if asked.cluster is not None:
+        _check_not_overridden(environment, asked, variables, layers)
     token, source = _token(asked, variables, layers)
     return Settings(
         environment,
@@ -143,8 +150,21 @@ def _of_environment(asked: _Asked, variables: Variables, cwd: Path) -> Settings:
         _ingress_url(asked, layers, variables),
         token,
         source,
-        f"{chosen_by}, its address by {override}" if override else chosen_by,
+        chosen_by,
+        token_for_ingress=_reaches_ingress(source, asked, layers, variables),
     )
+
+
+def _at_override(asked: _Asked, variables: Variables, override: Found) -> Settings:
+    """Return the settings for an address from a variable: like those for an address that is an argument."""
+    admin_url = address(override, ADMIN, "variable")
+    token, source = _token(asked, variables, [])
+    ingress_url = _ingress_url(asked, [], variables)
+    return Settings(_host_and_port(admin_url), admin_url, ingress_url, token, source, override.where)
+
+
+def _host_and_port(admin_url: str) -> str:
+    return admin_url if admin_url.startswith("unix:") else urlsplit(admin_url).netloc
 
 
 def _chosen(asked: _Asked, variables: Variables, cwd: Path) -> tuple[str, str]:
@@ -171,53 +191,89 @@ def _named(asked: _Asked, variables: Variables, cwd: Path) -> tuple[Secret, str]
         raise SettingsError(f"{path}, which names the environment, cannot be read: {error}") from error
 
 
-def _admin_url(layers: Sequence[Section], variables: Variables) -> tuple[str | None, str]:
-    """Return the address, None where there is none, and the variable that set it ("" for the environment's own)."""
-    found, override = _configured(_ADMIN, layers, variables)
-    if found is None:
-        return None, ""
-    return address(found, _ADMIN, "variable" if override else "file"), override
+def _exists(name: str, config: CliConfig) -> bool:
+    """Tell whether an environment exists; without any name, [default] and [global] are one."""
+    return not name or cli.folded(name) == cli.LOCAL or cli.folded(name) in config.sections
+
+
+def _own_admin_url(name: str, chosen_by: str, config: CliConfig) -> str:
+    """Return the address that the configuration has for an environment.
+
+    Raises SettingsError where there is no such environment, or it has no address.
+    """
+    own = from_layers(ADMIN, config.layers(name)) if _exists(name, config) else None
+    if own is None:
+        raise SettingsError(_no_address(name, chosen_by, config))
+    return address(own, ADMIN, "file")
+
+
+def _check_not_overridden(environment: str, asked: _Asked, variables: Variables, layers: Sequence[Section]) -> None:
+    """Raise SettingsError where a variable would replace a value of the environment that the caller named."""
+    for key in (ADMIN, INGRESS):
+        override = from_variable(key, variables)
+        if override is None or (key == INGRESS and asked.ingress_url is not None):
+            continue
+        if not is_own(override, key, layers):
+            raise SettingsError(
+                f"{override.where} is set and points to {address(override, key, 'variable')}; you asked for "
+                f"{environment!r}. Unset it, or connect to the address."
+            )
+    own = _own_token(layers)
+    if asked.token is None and own is not None and not _is_same(variables.get(cli.AUTH_TOKEN, own), own):
+        raise SettingsError(
+            f"{cli.AUTH_TOKEN} is set and differs from the token of {environment!r}; you asked for {environment!r}. "
+            f"Unset it, or connect to the address."
+        )
+
+
+def _is_same(one: Secret, other: Secret) -> bool:
+    return one.reveal().strip() == other.reveal().strip()
+
+
+def _own_token(layers: Sequence[Section]) -> Secret | None:
+    """Return the token that the configuration has for an environment, of whatever kind; None where it has none."""
+    found = cli.last(layers, "bearer_token")
+    if found is not None:
+        return found.value
+    return _login(layers)[1] if _is_cloud(layers) else None
+
+
+def _asked_ingress(asked: _Asked) -> str | None:
+    if asked.ingress_url is None:
+        return None
+    return address(Found(asked.ingress_url, "the ingress_url argument"), INGRESS, "argument")
 
 
 def _ingress_url(asked: _Asked, layers: Sequence[Section], variables: Variables) -> str | None:
     if asked.ingress_url is not None:
-        return address(Found(asked.ingress_url, "the ingress_url argument"), _INGRESS, "argument")
-    found, override = _configured(_INGRESS, layers, variables)
-    return None if found is None else address(found, _INGRESS, "variable" if override else "file")
+        return _asked_ingress(asked)
+    override = from_variable(INGRESS, variables)
+    if override is not None:
+        return address(override, INGRESS, "variable")
+    own = from_layers(INGRESS, layers)
+    return None if own is None else address(own, INGRESS, "file")
 
 
-def _configured(key: str, layers: Sequence[Section], variables: Variables) -> tuple[Found | None, str]:
-    variable = _URL_VARIABLES[key]
-    if variable in variables:
-        return Found(variables[variable], variable), variable
-    if cli.HOST in variables:
-        return Found(_host_url(variables, PORTS[key]), cli.HOST), cli.HOST
-    found = cli.last(layers, key)
-    return found and Found(found.value, f"{key} of {found.where}"), ""
-
-
-def _host_url(variables: Variables, port: int) -> Secret:
-    scheme = variables.get(cli.HOST_SCHEME, Secret("http"))
-    if scheme.reveal().lower() not in {"http", "https"}:
-        raise SettingsError(f"{cli.HOST_SCHEME} must be http or https; unset it for http")
-    if re.fullmatch(r"[\w.-]+|\[[0-9A-Fa-f:.]+\]", variables[cli.HOST].reveal()) is None:
-        raise SettingsError(
-            f"{cli.HOST} must be a host name or an address and nothing else (IPv6 in brackets); it stands for the "
-            f"ports 9070 and 8080. For anything else set {cli.ADMIN_URL} and {cli.INGRESS_URL}, and unset {cli.HOST}."
-        )
-    return Secret(f"{scheme.reveal()}://{variables[cli.HOST].reveal()}:{port}")
+def _reaches_ingress(source: str, asked: _Asked, layers: Sequence[Section], variables: Variables) -> bool:
+    """Tell whether the token may be sent to the ingress: one of config.toml goes to no address of a variable."""
+    override = from_variable(INGRESS, variables)
+    if override is None or asked.ingress_url is not None or asked.token is not None or source == cli.AUTH_TOKEN:
+        return True
+    return is_own(override, INGRESS, layers)
 
 
 def _no_address(name: str, chosen_by: str, config: CliConfig) -> str:
-    remedy = f"with `restate config edit`, or set {cli.ADMIN_URL} or {cli.HOST}."
+    is_asked = chosen_by == "the argument"
+    other = "give an address (http://…)" if is_asked else f"set {cli.ADMIN_URL} or {cli.HOST}"
+    remedy = f"with `restate config edit`, or {other}."
     if section := config.sections.get(cli.folded(name)):
         return f"The environment {section.name!r} has no address: add admin_base_url to {section.where} {remedy}"
     spelled = {cli.folded(known): known for known in config.names}
-    near = difflib.get_close_matches(cli.folded(name.strip()), spelled, n=1)
-    hint = f"Did you mean {spelled[near[0]]!r}? " if near else ""
+    near = difflib.get_close_matches(cli.folded(name.strip()), spelled, n=3)
+    hint = f"Did you mean {' or '.join(repr(spelled[each]) for each in near)}? " if near else ""
     if re.fullmatch(r"[\w.-]+:\d+(/.*)?", name):
         hint = "An address begins with http:// or https://. "
-    asked_by = "asked for" if chosen_by == "the argument" else f"chosen by {chosen_by}"
+    asked_by = "asked for" if is_asked else f"chosen by {chosen_by}"
     seen = f"{config.file} has" if config.exists else f"{config.file} does not exist, so that there is only"
     return (
         f"There is no environment {name!r} ({asked_by}): {seen} {', '.join(config.names)}. {hint}"
@@ -274,10 +330,15 @@ def _is_cloud(layers: Sequence[Section]) -> bool:
     return kind == "cloud"
 
 
+def _login(layers: Sequence[Section]) -> tuple[Section | None, Secret | None]:
+    """Return what `restate cloud login` stored, and the section that holds it."""
+    holder = next((layer for layer in reversed(layers) if "access_token" in (layer.cloud or {})), None)
+    return holder, holder.cloud["access_token"] if holder is not None and holder.cloud else None
+
+
 def _login_token(layers: Sequence[Section]) -> tuple[Secret | None, str]:
     """Return what `restate cloud login` stored, unless it has expired."""
-    holder = next((layer for layer in reversed(layers) if "access_token" in (layer.cloud or {})), None)
-    token = holder and holder.cloud and holder.cloud["access_token"]
+    holder, token = _login(layers)
     if holder is None or not token:
         raise SettingsError(f"There is no login token for this Restate Cloud environment: run {_LOGIN} first.")
     where = f"the login token of [{holder.name}.cloud] in {holder.file}"
@@ -315,19 +376,6 @@ def _warn_about_dotenv(settings: Settings, asked: _Asked, variables: Variables, 
             SettingsWarning,
             stacklevel=4,  # the line that called connect()
         )
-
-
-def _warn_about_another_address(environment: str, admin_url: str, override: str, layers: Sequence[Section]) -> None:
-    """Warn where an environment was named in code, and a variable of the process leads somewhere else."""
-    own = cli.last(layers, _ADMIN)
-    if own and own.value and own.value.reveal().rstrip("/") == admin_url:
-        return
-    warnings.warn(
-        f"{override} goes before the address of the environment {environment!r}, as for the restate CLI: this is "
-        f"{admin_url}. Unset {override} to reach that environment, or give an address instead of its name.",
-        SettingsWarning,
-        stacklevel=5,  # the line that called connect()
-    )
 
 
 def _matters(name: str, asked: _Asked, known: set[str]) -> bool:

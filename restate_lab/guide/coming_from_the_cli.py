@@ -2,6 +2,10 @@
 
 `rl.connect()` reads the CLI's `config.toml`, its environments and its `RESTATE_*` variables by the CLI's rules, so
 that a notebook on your machine reaches the cluster that `restate` reaches: `rl.connect("prod")` is `restate -e prod`.
+There is one difference. With `RESTATE_ADMIN_URL` set, `restate -e prod` goes to that address, with the token of `prod`.
+Here an environment that you name is used as it is configured, or `SettingsError` tells which variable to unset.
+Without a name, `rl.connect()` uses the address in the variable, shows host and port as the name of the cluster, and
+sends no token but `RESTATE_AUTH_TOKEN`.
 
 | with the CLI | here |
 |---|---|

@@ -9,7 +9,9 @@ checks no token at all.
 
 **Tokens.** From `RESTATE_AUTH_TOKEN`, the CLI's `config.toml`, or `rl.connect(token=getpass.getpass())`. They appear in
 no repr, error, log, pickle, audit record, report or frozen file. An address with a user name and password in it is
-refused, and so is a redirect: a token goes to the host that was named, and nowhere else.
+refused, and so is a redirect: a token goes to the host that was named, and nowhere else. The token of an environment
+of the CLI is sent to the addresses of that environment and to `ingress_url=`. An address in `RESTATE_ADMIN_URL`,
+`RESTATE_HOST` or `RESTATE_INGRESS_URL` that is not the environment's own does not get it.
 
 **What is masked.** Values of headers whose names speak of authorization, cookies, tokens, secrets, passwords, keys,
 signatures or a provider's organization are masked in models, journals, panels, reports and evidence. This includes the

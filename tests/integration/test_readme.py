@@ -22,7 +22,7 @@ def test_the_lines_of_python_run(newest: Cluster, monkeypatch: pytest.MonkeyPatc
     (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict[str, object] = {}
     exec(block, names)  # noqa: S102 - our own text
-    assert repr(names["lab"]).startswith("<Lab local at")
+    assert repr(names["lab"]).startswith(f"<Lab {newest.admin_url.removeprefix('http://')} at")
 
 
 def test_the_two_commands_are_the_whole_set_up() -> None:

@@ -40,6 +40,7 @@ VERSION = {
     "ingress_endpoint": "http://127.0.0.1:8080/",
     "features": {},
 }
+OVERRIDES = {"RESTATE_ADMIN_URL", "RESTATE_HOST"}
 SOURCES = {"argument": "the argument", "$RESTATE_ENVIRONMENT": "RESTATE_ENVIRONMENT", "file": "the file"}
 
 
@@ -212,14 +213,13 @@ SAME: dict[str, World] = {
     "name in capitals": World({"RESTATE_ENVIRONMENT": "PROD"}, {CONFIG: at("prod")}),
     "section in capitals": World({}, {CONFIG: at("PROD")}, "prod"),
     "built-in name in capitals": World({"RESTATE_ENVIRONMENT": "LOCAL"}),
-    "built-in section in capitals": World({"RESTATE_ADMIN_URL": "{url}"}, {CONFIG: section("Local", bearer_token="t")}),
+    "built-in section in capitals": World({}, {CONFIG: at("Local", bearer_token="t")}),
     "case beyond ASCII": World({"RESTATE_ENVIRONMENT": "ÄB"}, {CONFIG: at('"äb"', "x")}),
     "two spellings, the later is taken": World(PROD, {CONFIG: at("prod") + at("PROD")}),
     "two spellings, not merged": World(PROD, {CONFIG: at("PROD") + section("prod", bearer_token="t")}),
     "unknown": World({"RESTATE_ENVIRONMENT": "prdo"}, {CONFIG: at("prod")}),
     "unknown argument": World({}, {CONFIG: at("prod")}, "prdo"),
     "unknown with RESTATE_ADMIN_URL": World({"RESTATE_ENVIRONMENT": "x", "RESTATE_ADMIN_URL": "{url}"}),
-    "unknown with [default]": World({"RESTATE_ENVIRONMENT": "x"}, {CONFIG: at("default")}),
     "named default": World({"RESTATE_ENVIRONMENT": "default"}, THREE),
     "named default, no file": World({"RESTATE_ENVIRONMENT": "default"}),
     "named global": World({"RESTATE_ENVIRONMENT": "global"}, {CONFIG: at("default") + at("global")}),
@@ -227,15 +227,19 @@ SAME: dict[str, World] = {
     # precedence of values
     "[local] before the built-in": World({}, LOCAL),
     "[default] not before the built-in": World({}, {CONFIG: at("default", bearer_token="t")}),
-    "[default] for others": World(PROD, {CONFIG: at("default", bearer_token="t")}),
+    "[default] for others": World(PROD, {CONFIG: at("default", bearer_token="t") + "[prod]\n"}),
     "[prod] before [default]": World(PROD, {CONFIG: at("prod") + at("default", bearer_token="t")}),
     "[global] before [prod]": World(PROD, THREE),
-    "[GLOBAL] and [DEFAULT]": World(PROD, {CONFIG: at("DEFAULT") + section("GLOBAL", bearer_token="t")}),
+    "[GLOBAL] and [DEFAULT]": World(PROD, {CONFIG: at("DEFAULT") + section("GLOBAL", bearer_token="t") + "[prod]\n"}),
     "[global] before the built-in": World({}, {CONFIG: at("global")}),
     "RESTATE_HOST before [global]": World({"RESTATE_HOST": "127.0.0.1"}, {CONFIG: at("global")}),
     "RESTATE_ADMIN_URL before [global]": World({**PROD, "RESTATE_ADMIN_URL": "{url}/v"}, THREE),
     "RESTATE_ADMIN_URL before RESTATE_HOST": World({"RESTATE_HOST": "127.0.0.2", "RESTATE_ADMIN_URL": "{url}/v"}),
-    "RESTATE_ADMIN_URL before the argument's": World({"RESTATE_ADMIN_URL": "{url}/v"}, THREE, "prod"),
+    "RESTATE_ADMIN_URL, the argument's own": World({"RESTATE_ADMIN_URL": "{url}/global/"}, THREE, "prod"),
+    "RESTATE_ADMIN_URL, the environment's own": World(
+        {**PROD, "RESTATE_ADMIN_URL": "{url}/prod/"}, {CONFIG: at("prod", bearer_token="t")}
+    ),
+    "RESTATE_AUTH_TOKEN, the argument has none": World({"RESTATE_AUTH_TOKEN": "v"}, {CONFIG: at("prod")}, "prod"),
     "RESTATE_INGRESS_URL": World(
         {"RESTATE_HOST": "127.0.0.1", "RESTATE_INGRESS_URL": "http://127.0.0.1:1/i/"},
         {CONFIG: section("global", ingress_base_url="http://127.0.0.1:2")},
@@ -265,9 +269,6 @@ SAME: dict[str, World] = {
         {"RESTATE_AUTH_TOKEN": "v"}, {CONFIG: at("local", bearer_token="t") + section("global", bearer_token="g")}
     ),
     "[default]'s token not for local": World({}, {CONFIG: at("local") + section("default", bearer_token="t")}),
-    "token with another address": World(
-        {**PROD, "RESTATE_ADMIN_URL": "{url}/v"}, {CONFIG: at("prod", bearer_token="t")}
-    ),
     "token is a number": World({}, {CONFIG: at("local", bearer_token=5)}),
     "token of another is a number": World({}, {CONFIG: at("local") + section("x", bearer_token=5)}),
     # Restate Cloud
@@ -379,13 +380,21 @@ def test_takes_what_the_cli_takes(case: str, tmp_path: Path, recorder: Recorder,
     world = build(SAME[case], tmp_path, recorder)
     with warnings.catch_warnings():
         warnings.simplefilter("error", SettingsWarning)
-        warnings.filterwarnings("ignore", "RESTATE_ADMIN_URL goes before the address of the environment 'prod'")
         ours, settings = ask_ours(world)
     theirs, source = ask_cli(restate_cli, world, recorder)
     assert bool(ours.error) == bool(theirs.error), (ours, theirs)
-    if settings is not None:
-        assert _comparable(ours) == _comparable(theirs)
-        assert not source or settings.chosen_by.startswith(SOURCES.get(source, "the default"))
+    if settings is None:
+        return
+    is_elsewhere = settings.chosen_by in OVERRIDES
+    if is_elsewhere and not {"RESTATE_INGRESS_URL", "RESTATE_HOST"} & set(world.env):
+        theirs = theirs._replace(ingress="")  # the CLI pairs the address with the ingress of the environment
+    assert _comparable(ours) == _comparable(theirs)
+    assert is_elsewhere or not source or settings.chosen_by.startswith(SOURCES.get(source, "the default"))
+    assert not is_elsewhere or settings.environment == _host_and_port(settings.admin_url)
+
+
+def _host_and_port(address: str) -> str:
+    return address if address.startswith("unix:") else urlsplit(address).netloc
 
 
 def _comparable(outcome: Outcome) -> Outcome:
@@ -420,6 +429,31 @@ DIFFERENT: dict[str, Different] = {
         Request("127.0.0.1:{port}", "/prod/version", "Bearer "),
         "RESTATE_AUTH_TOKEN is empty",
     ),
+    "an unknown name, and [default] has an address": Different(
+        World({"RESTATE_ENVIRONMENT": "x"}, {CONFIG: at("default")}),
+        Request("127.0.0.1:{port}", "/default/version", None),
+        "no environment 'x' (chosen by RESTATE_ENVIRONMENT)",
+    ),
+    "an unknown argument, and RESTATE_ADMIN_URL": Different(
+        World({"RESTATE_ADMIN_URL": "{url}/v"}, {CONFIG: at("prod")}, "prodd"),
+        Request("127.0.0.1:{port}", "/v/version", None),
+        "no environment 'prodd' (asked for)",
+    ),
+    "an argument, and RESTATE_ADMIN_URL": Different(
+        World({"RESTATE_ADMIN_URL": "{url}/v"}, {CONFIG: at("prod", bearer_token="t")}, "prod"),
+        Request("127.0.0.1:{port}", "/v/version", "Bearer t"),
+        "/v; you asked for 'prod'. Unset it, or connect to the address.",
+    ),
+    "an argument, and RESTATE_AUTH_TOKEN": Different(
+        World({"RESTATE_AUTH_TOKEN": "v"}, {CONFIG: at("prod", bearer_token="t")}, "prod"),
+        Request("127.0.0.1:{port}", "/prod/version", "Bearer v"),
+        "RESTATE_AUTH_TOKEN is set and differs from the token of 'prod'",
+    ),
+    "an argument, and RESTATE_AUTH_TOKEN before its login": Different(
+        World({"RESTATE_AUTH_TOKEN": "v"}, cloud(token=VALID), "prod"),
+        Request("127.0.0.1:{port}", "/prod/version", "Bearer v"),
+        "RESTATE_AUTH_TOKEN is set and differs from the token of 'prod'",
+    ),
     "line end in the token": Different(World({"RESTATE_AUTH_TOKEN": "a\nb"}, LOCAL), None, "control character"),
     "the word Bearer in the token": Different(
         World({"RESTATE_AUTH_TOKEN": "Bearer t"}, LOCAL),
@@ -440,6 +474,21 @@ def test_is_stricter_than_the_cli(case: str, tmp_path: Path, recorder: Recorder,
     ours, _ = ask_ours(world)
     assert different.said in ours.error
     assert "hunter2" not in ours.error
+
+
+@pytest.mark.parametrize("choice", [PROD, {}])
+def test_a_token_stays_with_its_environment(
+    choice: dict[str, str], tmp_path: Path, recorder: Recorder, restate_cli: Path
+) -> None:
+    """The CLI sends the token of an environment to the address in RESTATE_ADMIN_URL; we send none there."""
+    files = {CONFIG: at("prod", bearer_token="t") + at("local", bearer_token="t")}
+    world = build(World({**choice, "RESTATE_ADMIN_URL": "{url}/v"}, files), tmp_path, recorder)
+    theirs, _ = ask_cli(restate_cli, world, recorder)
+    ours, settings = ask_ours(world)
+    assert ours.admin == theirs.admin == f"http://127.0.0.1:{recorder.server_port}/v"
+    assert (theirs.authorization, ours.authorization) == ("Bearer t", None)
+    assert settings is not None
+    assert settings.environment == f"127.0.0.1:{recorder.server_port}"
 
 
 def test_an_empty_token_is_no_token(tmp_path: Path, recorder: Recorder, restate_cli: Path) -> None:

@@ -10,9 +10,12 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 import restate_lab as rl
+from restate_lab.audit import AuditLog
+from restate_lab.client.lab import Lab
 from restate_lab.client.settings import Settings, load_settings
 from restate_lab.errors import SettingsError, SettingsWarning
 from restate_lab.redact import Secret
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HIDDEN = "hunter2"
+PROD = "[prod]\nadmin_base_url='http://p:9070'\ningress_base_url='http://p'\nbearer_token='t'\n"
 
 
 @pytest.fixture
@@ -143,18 +147,122 @@ class TestEnvironments:
         """Whatever the case in which it was asked for, one environment has one name."""
         assert load("PROD", config="[Prod]\nadmin_base_url = 'http://p'").environment == "Prod"
 
-    def test_an_address_from_a_variable_is_told(self, load: Callable[..., Settings]) -> None:
-        """RESTATE_ADMIN_URL goes before the named environment's address, as for the CLI; a warning says so."""
-        config = "[prod]\nadmin_base_url='http://p/'"
-        for name in ("prod", "nowhere"):
-            with pytest.raises(SettingsWarning, match=f"'{name}', as for the restate CLI: this is http://v"):
-                load(name, config=config, env={"RESTATE_ADMIN_URL": "http://v"})
-        assert load(config=config, env={"RESTATE_ADMIN_URL": "http://v", "RESTATE_ENVIRONMENT": "prod"}).token is None
-        settings = load("prod", config=config, env={"RESTATE_ADMIN_URL": "http://p"})
-        assert (settings.admin_url, settings.chosen_by) == (
-            "http://p",
-            "the argument, its address by RESTATE_ADMIN_URL",
-        )
+    @pytest.mark.parametrize(
+        ("env", "said"),
+        [
+            ({"RESTATE_ADMIN_URL": "http://v:1"}, "RESTATE_ADMIN_URL is set and points to http://v:1; you asked for"),
+            ({"RESTATE_HOST": "v"}, "RESTATE_HOST is set and points to http://v:9070; you asked for"),
+            ({"RESTATE_INGRESS_URL": "http://v:2"}, "RESTATE_INGRESS_URL is set and points to http://v:2; you asked"),
+            ({"RESTATE_HOST": "p"}, "RESTATE_HOST is set and points to http://p:8080; you asked for"),
+            ({"RESTATE_AUTH_TOKEN": HIDDEN}, "RESTATE_AUTH_TOKEN is set and differs from the token of"),
+            ({"RESTATE_AUTH_TOKEN": ""}, "RESTATE_AUTH_TOKEN is set and differs from the token of"),
+        ],
+    )
+    def test_a_variable_does_not_replace_what_was_asked_for(
+        self, load: Callable[..., Settings], env: dict[str, str], said: str
+    ) -> None:
+        """An environment named by the caller is used with its own values, or it is an error that says what to do."""
+        with pytest.raises(SettingsError) as caught:
+            load("PROD", config=PROD, env=env)
+        assert said in str(caught.value)
+        assert str(caught.value).endswith("you asked for 'prod'. Unset it, or connect to the address.")
+        assert HIDDEN not in shown(caught.value)
+
+    @pytest.mark.parametrize(
+        ("env", "arguments"),
+        [
+            ({"RESTATE_ADMIN_URL": "http://P:9070/"}, {}),
+            ({"RESTATE_ADMIN_URL": "http://p:9070", "RESTATE_INGRESS_URL": "http://p/"}, {}),
+            ({"RESTATE_AUTH_TOKEN": " t "}, {}),
+            ({"RESTATE_INGRESS_URL": "http://v"}, {"ingress_url": "http://p"}),
+            ({"RESTATE_AUTH_TOKEN": HIDDEN}, {"token": "t"}),
+        ],
+    )
+    def test_a_variable_with_the_same_value_is_no_conflict(
+        self, load: Callable[..., Settings], env: dict[str, str], arguments: dict[str, str]
+    ) -> None:
+        """The same address in another spelling, the same token, or an argument that decides anyway: all is as asked."""
+        settings = load("prod", config=PROD, env=env, **arguments)
+        assert (settings.environment, settings.admin_url, settings.ingress_url) == ("prod", "http://p:9070", "http://p")
+        assert settings.token is not None
+        assert settings.token.reveal() == "t"
+        assert settings.chosen_by == "the argument"
+
+    @pytest.mark.parametrize("choice", [{}, {"RESTATE_ENVIRONMENT": "prod"}, {"RESTATE_ENVIRONMENT": "nowhere"}])
+    @pytest.mark.parametrize(
+        ("variable", "value", "name", "ingress"),
+        [
+            ("RESTATE_ADMIN_URL", "http://v:9070/base", "v:9070", None),
+            ("RESTATE_ADMIN_URL", "unix:/run/a.sock", "unix:/run/a.sock", None),
+            ("RESTATE_HOST", "v", "v:9070", "http://v:8080"),
+        ],
+    )
+    def test_an_address_from_a_variable_is_its_own_name(
+        self, load: Callable[..., Settings], choice: dict[str, str], variable: str, value: str, name: str, ingress: str
+    ) -> None:
+        """Another address than the environment's is another cluster: it gets neither name, token nor ingress of it."""
+        config = f"{PROD}[local]\nbearer_token='t'\n[global]\nbearer_token='g'\n"
+        settings = load(config=config, env={**choice, variable: value})
+        assert (settings.environment, settings.chosen_by, settings.token) == (name, variable, None)
+        assert settings.ingress_url == ingress
+        settings = load(config=config, env={**choice, variable: value, "RESTATE_AUTH_TOKEN": "mine"})
+        assert settings.token is not None
+        assert settings.token.reveal() == "mine"
+
+    def test_an_environment_at_its_own_address_keeps_its_name(self, load: Callable[..., Settings]) -> None:
+        """RESTATE_ADMIN_URL with the address of the chosen environment changes nothing, as in the demo."""
+        env = {"RESTATE_ENVIRONMENT": "prod", "RESTATE_ADMIN_URL": "http://p:9070/"}
+        settings = load(config=PROD, env=env)
+        assert (settings.environment, settings.chosen_by, settings.ingress_url) == (
+            "prod", "RESTATE_ENVIRONMENT", "http://p",
+        )  # fmt: skip
+        assert settings.token is not None
+
+    @pytest.mark.parametrize(
+        ("env", "arguments", "token"),
+        [
+            ({}, {}, "t"),
+            ({"RESTATE_INGRESS_URL": "http://p:80"}, {}, "t"),
+            ({"RESTATE_INGRESS_URL": "http://v"}, {}, None),
+            ({"RESTATE_INGRESS_URL": "http://v", "RESTATE_AUTH_TOKEN": "mine"}, {}, "mine"),
+            ({"RESTATE_INGRESS_URL": "http://v"}, {"token": "given"}, "given"),
+            ({}, {"ingress_url": "http://v"}, "t"),
+        ],
+    )
+    def test_a_configured_token_reaches_no_ingress_of_a_variable(
+        self, load: Callable[..., Settings], env: dict[str, str], arguments: dict[str, str], token: str | None
+    ) -> None:
+        """The token of an environment is sent to its own ingress and to one given by argument, to no other."""
+        settings = load(config=PROD, env={"RESTATE_ENVIRONMENT": "prod", **env}, **arguments)
+        assert settings.token is not None
+        sent = settings.of_ingress.token
+        assert (None if sent is None else sent.reveal()) == token
+
+    def test_requests_to_that_ingress_carry_no_token(self, load: Callable[..., Settings], tmp_path: Path) -> None:
+        """The Admin API of the environment gets its token, and the ingress of the variable does not."""
+        settings = load(config=PROD, env={"RESTATE_ENVIRONMENT": "prod", "RESTATE_INGRESS_URL": "http://v"})
+        sent: list[tuple[str, str | None]] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            sent.append((request.url.host, request.headers.get("authorization")))
+            return httpx.Response(200, json={"version": "1.7.12"})
+
+        with Lab(settings, audit=AuditLog(tmp_path), network=httpx.MockTransport(answer)) as lab:
+            lab.check().ingress.call("Greeter", "greet")
+        assert sent == [("p", "Bearer t"), ("v", None)]
+
+    @pytest.mark.parametrize("env", [{}, {"RESTATE_ADMIN_URL": "http://v"}, {"RESTATE_HOST": "v"}])
+    def test_an_unknown_name_is_an_error_always(self, load: Callable[..., Settings], env: dict[str, str]) -> None:
+        """Neither a variable nor [default] nor [global] gives an address to a name that does not exist."""
+        config = f"{PROD}[default]\nadmin_base_url='http://d'\n[global]\nbearer_token='t'\n"
+        with pytest.raises(SettingsError, match=r"no environment 'prodd' \(asked for\): .* Did you mean 'prod'\?"):
+            load("prodd", config=config, env=env)
+
+    def test_an_unknown_choice_is_an_error(self, load: Callable[..., Settings]) -> None:
+        """The same for a name in RESTATE_ENVIRONMENT, unless a variable gives the address and the name is not used."""
+        config = "[default]\nadmin_base_url='http://d'\n"
+        with pytest.raises(SettingsError, match=r"no environment 'prod' \(chosen by RESTATE_ENV"):
+            load(config=config, env={"RESTATE_ENVIRONMENT": "prod"})
 
     def test_an_unknown_name_lists_the_known(self, load: Callable[..., Settings], tmp_path: Path) -> None:
         """The message names the file, the environments in it, the nearest one and what to do."""
