@@ -7,6 +7,7 @@ connection, written to the audit log before they are sent, and never repeated he
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import platform
 import time
@@ -82,6 +83,7 @@ class Transport:
         self.timeout = check_seconds("timeout", timeout)
         self.audit = audit
         self._comeback = Comeback()
+        self.answered_at = -math.inf  # time.monotonic() of the last success of a read
         self.closed: set[str] = set()
         """Ways that this connection has found closed, by who asked; kept so that each is tried once."""
         self._ca = ca
@@ -193,6 +195,10 @@ class Transport:
             where = f"{self.settings.environment} ({self.address})"
             raise ArgumentError(f"the connection to {where} was closed, and nothing was sent: connect() again.")
 
+    def note_return(self) -> None:
+        """Take that the server was away until now: queries let it catch up for some seconds."""
+        self._comeback.note()
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
@@ -298,6 +304,7 @@ class Transport:
                 wait, reason = pause, str(error)
             else:
                 if response.is_success:
+                    self.answered_at = time.monotonic()
                     wait, reason = self._comeback.left, "it was away until now, and may not have all its rows yet"
                     if not may_settle or not 0 < wait < deadline - time.monotonic():
                         return response

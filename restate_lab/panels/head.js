@@ -18,6 +18,8 @@ class HeadView {
     this.busySince = null;
     this.askedSince = null; // when the kernel was asked what it has not answered
     this.saidLast = null; // what the kernel said last
+    this.skew = 0; // seconds by which the clock of this browser is ahead of the kernel's
+    this.isTrying = false; // "Try now" was clicked, and nothing was heard of it yet
     this.build();
     this.listen();
     this.draw();
@@ -34,15 +36,29 @@ class HeadView {
     const tools = make("div", "rl-tools", {}, this.cost, this.live, this.refresh, this.copy);
     const bar = make("div", "rl-headbar", {}, make("div", "rl-where", {}, this.heading, this.place), tools);
     this.kernel = make("div", "rl-kernel", { role: "status" });
-    this.banner = make("div", "rl-banner", { role: "alert" });
+    this.banner = make("div", "rl-banner", { role: "status" });
+    this.buildTrouble();
     this.error = make("div", "rl-error", { role: "alert" });
     this.said = make("div", "rl-happened", { role: "status", "aria-live": "polite" });
     this.brief = make("span", "rl-brief");
     this.whole = make("pre", "rl-sql");
     const summary = make("summary", "", {}, make("b", "", {}, "SQL"), " ", this.brief);
     this.sql = make("details", "rl-sqlbox", {}, summary, this.whole);
-    this.root = make("div", "rl-panelhead", {}, bar, this.kernel, this.banner, this.error, this.said, this.sql);
+    this.root = make("div", "rl-panelhead", {}, bar, this.kernel, this.trouble, this.spoken, this.banner, this.error, this.said, this.sql);
     this.el.append(this.root);
+  }
+
+  /** Make the banner for a server that does not answer. What counts is seen; a screen reader is told once, in `spoken`. */
+  buildTrouble() {
+    this.lead = make("span", "rl-lead", { "aria-hidden": "true" });
+    this.next = make("span", "rl-next", { "aria-hidden": "true" });
+    this.tryNow = make("button", "rl-button", { type: "button" }, "Try now");
+    this.advice = make("div", "rl-advice");
+    this.detail = make("div", "rl-detail");
+    this.details = make("details", "rl-details", {}, make("summary", "", {}, "Details"), this.detail);
+    const line = make("div", "rl-troubleline", {}, this.lead, this.next, this.tryNow, this.details);
+    this.trouble = make("div", "rl-banner rl-trouble", { hidden: "" }, line, this.advice);
+    this.spoken = make("div", "rl-spoken", { role: "status", "aria-live": "polite" });
   }
 
   listen() {
@@ -53,10 +69,11 @@ class HeadView {
     on(window, "keydown", this.keepShortcuts, { capture: true });
     on(document, "visibilitychange", this.look);
     on(this.refresh, "click", () => this.send({ type: "refresh" }));
+    on(this.tryNow, "click", this.tryAgain);
     on(this.liveBox, "change", () => this.send({ type: "live", on: this.liveBox.checked }));
     on(this.copy, "click", this.copyCode);
     this.beat = setInterval(() => this.look(true), BEAT);
-    this.watch = setInterval(() => { this.sayKernel(); this.sayWaiting(); }, 500);
+    this.watch = setInterval(() => { this.sayKernel(); this.sayWaiting(); this.countDown(); }, 500);
     this.observer = new IntersectionObserver((entries) => {
       this.inWindow = entries.some((entry) => entry.isIntersecting);
       this.look();
@@ -72,6 +89,7 @@ class HeadView {
     this.panel.addEventListener("keydown", (event) => this.stopKeys(event), { signal });
     this.panel.addEventListener("click", () => this.inSight && this.sayAlive(), { signal });
     this.observer.observe(this.panel);
+    this.drawTrouble();
   }
 
   stop() {
@@ -107,6 +125,7 @@ class HeadView {
   hear(message) {
     if (message.type !== "heard" || message.view !== this.id) return;
     this.askedSince = null;
+    this.skew = Date.now() / 1000 - message.now;
     this.sayKernel();
   }
 
@@ -128,6 +147,8 @@ class HeadView {
     for (const name of ["banner", "error"]) {
       if (this[name].textContent !== get(name)) this[name].textContent = get(name);
     }
+    if (!get("busy")) this.isTrying = false;
+    this.drawTrouble();
     // What the view says by itself ("Copied: …") stays until the kernel says something else.
     if (this.saidLast !== get("said")) this.said.textContent = this.saidLast = get("said");
     this.live.hidden = get("live") === null;
@@ -152,6 +173,54 @@ class HeadView {
     this.cost.textContent = `${before && `${before} · `}reading, ${Math.round(waited / 1000)} s so far …`;
   }
 
+  /** Show why the panel cannot read, or take that away. */
+  drawTrouble() {
+    const trouble = this.model.get("trouble");
+    const isLost = Boolean(trouble.kind);
+    this.panel?.toggleAttribute("data-stale", isLost && trouble.stale);
+    if (this.panel) this.panel.dataset.trouble = trouble.kind ?? (this.model.get("banner") ? "waiting" : "");
+    const hadFocus = this.tryNow === document.activeElement;
+    const wasLost = !this.trouble.hidden;
+    this.trouble.hidden = !isLost;
+    if (!isLost) {
+      if (wasLost) this.speak("The data is up to date again.");
+      if (hadFocus) this.refresh.focus();
+      return;
+    }
+    this.setText(this.advice, trouble.advice);
+    this.setText(this.detail, trouble.detail);
+    this.details.hidden = !trouble.detail;
+    this.speak(`${trouble.lead}, since ${trouble.since_text}. ${trouble.showing} ${trouble.advice}`.trim());
+    this.countDown();
+  }
+
+  /** Write how long the server has been away, and in how many seconds it is asked again. */
+  countDown() {
+    const trouble = this.model.get("trouble");
+    if (!trouble.kind) return;
+    const now = Date.now() / 1000 - this.skew;
+    const gone = trouble.kind === "away" ? ` for ${lasting(now - trouble.since)}` : "";
+    this.setText(this.lead, `${trouble.lead}${gone}. ${trouble.showing}`);
+    const left = trouble.next_at - now;
+    const isTrying = this.isTrying || this.model.get("busy") || left <= 0;
+    this.setText(this.next, isTrying ? "Trying now …" : `Next try in ${lasting(Math.ceil(left))}`);
+  }
+
+  tryAgain() {
+    this.isTrying = true;
+    this.countDown();
+    this.send({ type: "refresh" });
+  }
+
+  /** Tell a screen reader something, once. */
+  speak(text) {
+    this.setText(this.spoken, text);
+  }
+
+  setText(element, text) {
+    if (element.textContent !== text) element.textContent = text;
+  }
+
   async copyCode() {
     const code = this.model.get("code");
     const isCopied = await navigator.clipboard?.writeText(code).then(() => true, () => false) || copyOldWay(code);
@@ -173,6 +242,13 @@ class HeadView {
     if (!this.panel?.contains(event.target) || event.target.closest(".rl-grid")) return;
     event.target.toggleAttribute("data-lm-suppress-shortcuts", this.isOurs(event));
   }
+}
+
+/** Return a length of time for a person, as trouble.py does. */
+function lasting(seconds) {
+  const length = Math.max(0, seconds);
+  if (length < 120) return `${Math.round(length)} s`;
+  return length < 7200 ? `${Math.round(length / 60)} min` : `${Math.round(length / 3600)} h`;
 }
 
 /** Return what a statement asks for, on one line: its conditions and all from there on, or all where it has parts. */

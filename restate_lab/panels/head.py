@@ -7,6 +7,7 @@ to that, keeps the notebook's shortcuts away from the panel's keys, and shows ev
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from restate_lab.panels.browser_files import joined
 from restate_lab.panels.grid_cells import FULL, visible
 from restate_lab.panels.grid_views import Views
+from restate_lab.panels.trouble import Trouble
 
 __all__ = ["Head"]
 
@@ -54,9 +56,10 @@ _ADAPTER: TypeAdapter[_Said] = TypeAdapter(Annotated[_Said, Field(discriminator=
 class Head(anywidget.AnyWidget):
     """The first line of a panel and what stands below it; texts are shown as text, and may be set from any thread.
 
-    ``banner`` is what is wrong with the server, ``error`` what went wrong last, ``said`` what happened last, ``cost``
-    what reading costs, ``sql`` the statement, ``code`` the line that "Copy as code" copies. ``on_refresh``, ``on_live``
-    (with a bool) and ``on_shown`` (with a bool) are called in the kernel's main thread and must not raise.
+    ``trouble`` is why the panel cannot read, as ``Trouble.for_view`` returns it ({} while it can), ``banner`` what a
+    read says while it waits, ``error`` what went wrong last, ``said`` what happened last, ``cost`` what reading costs,
+    ``sql`` the statement, ``code`` the line that "Copy as code" copies. ``on_refresh``, ``on_live`` (with a bool) and
+    ``on_shown`` (with a bool) are called in the kernel's main thread and must not raise.
     """
 
     _esm = joined("elements.js", "head.js")
@@ -64,6 +67,7 @@ class Head(anywidget.AnyWidget):
 
     heading = traitlets.Unicode("").tag(sync=True)
     place = traitlets.Unicode("").tag(sync=True)
+    trouble = traitlets.Dict().tag(sync=True)
     banner = traitlets.Unicode("").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
     said = traitlets.Unicode("").tag(sync=True)
@@ -97,6 +101,14 @@ class Head(anywidget.AnyWidget):
         """Set one of the texts; what cannot be seen in it is made visible."""
         setattr(self, name, visible(text[:FULL], lines=True))
 
+    def show_trouble(self, trouble: Trouble | None) -> None:
+        """Show why the panel cannot read, with a countdown to the next try; None takes it away."""
+        fields = {} if trouble is None else trouble.for_view()
+        self.trouble = {
+            name: visible(value[:FULL], lines=True) if isinstance(value, str) else value
+            for name, value in fields.items()
+        }
+
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Refuse: a view says in messages what it wants, and sets nothing."""
         self.error = f"A view tried to set {', '.join(map(str, sync_data))[:200]}: nothing was set. Reload the page."
@@ -125,7 +137,7 @@ class Head(anywidget.AnyWidget):
             else:
                 self._views.forget(message.view)
         if isinstance(message, _Alive):
-            self.send({"type": "heard", "view": message.view})
+            self.send({"type": "heard", "view": message.view, "now": time.time()})
         _ = self.is_shown
 
 

@@ -20,10 +20,12 @@ import ipywidgets as widgets
 import pandas as pd
 
 from restate_lab.durations import parse_duration
-from restate_lab.errors import ArgumentError
+from restate_lab.errors import ArgumentError, RestateLabError
+from restate_lab.panels.grid_cells import visible
 from restate_lab.panels.head import Head
 from restate_lab.panels.quiet_source import Closed, QuietSource, is_live
 from restate_lab.panels.refresher import LOST, Pace, Refresher
+from restate_lab.panels.trouble import Trouble, kind_of
 from restate_lab.progress import heard_by
 from restate_lab.source import Source, check_tried
 
@@ -36,7 +38,11 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     """One panel over a source; use a subclass.
 
     ``title`` is what it shows. ``refresh`` is how often it reads again while somebody sees it: seconds, a length such
-    as "10s", or None for only when asked. It never reads more often than ten times what the last read took.
+    as "10s", or None for only when asked. It never reads more often than ten times what the last read took. A query may
+    take 30 s, or less where ``connect(timeout=…)`` of the source says so.
+
+    A read that fails is tried again after 2 s, 4 s, 8 s … up to 30 s. Each try begins with a request that costs the
+    server nothing, and the panel reads at once when that is answered, or when another read on the same connection is.
 
     A subclass makes its widgets, calls ``super().__init__``, sets ``self.body`` and then calls ``self.refresh()``.
     Handlers go through ``self.handled(…)``; those that want another read call ``self.ask()``, which does not block.
@@ -54,13 +60,16 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._wrong: dict[str, str] = {}
         self._read_at: datetime | None = None
         self._took = 0.0
-        self._lost_since: datetime | None = None
+        self._trouble: Trouble | None = None
+        self._failed_at = 0.0
         self._every = _seconds(refresh)
         frozen = not is_live(source)
         live = None if frozen else self._every is not None
         self._head = Head(f"{source.name} · {title}", _place(source), live=live)
         pace = Pace(None if frozen else self._every)
-        self._refresher = Refresher(self._round, pace=pace, is_wanted=lambda: self._head.is_shown)
+        self._refresher = Refresher(
+            self._round, pace=pace, is_wanted=lambda: self._head.is_shown, is_back=self._is_back
+        )
         self._head.on_refresh = self.handled(self.ask)
         self._head.on_live = self.handled(self._set_live)
         self._head.on_shown = self.handled(lambda shown: self._refresher.wake() if shown else None, by_reader=False)
@@ -107,7 +116,7 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     @property
     def error(self) -> str:
         """Return what the panel says is wrong; "" where nothing is."""
-        return "\n".join(filter(None, (self._head.banner, self._head.error)))
+        return "\n".join(filter(None, (self._trouble_text(), self._head.banner, self._head.error)))
 
     @property
     def body(self) -> tuple[widgets.Widget, ...]:
@@ -184,7 +193,8 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         """Return the widget and, for where there is none, what it holds now as a static page."""
         data = dict(super()._repr_mimebundle_(**kwargs) or {})
         head = f"<b>{escape(self._head.heading)}</b> {escape(self._head.place)}"
-        lines = [escape(text) for text in (self._head.cost, self._head.banner, self._head.error) if text]
+        texts = (self._head.cost, visible(self._trouble_text(), lines=True), self._head.banner, self._head.error)
+        lines = [escape(text) for text in texts if text]
         top = "".join(f'<div style="{_LINE}">{line}</div>' for line in (head, *lines))
         return {**data, "text/html": f"<div>{top}{''.join(self._static())}</div>"}
 
@@ -198,7 +208,7 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             started = time.monotonic()
             try:
                 with heard_by(self._say_while_reading):
-                    self._read_and_show(started)
+                    self._try_to_read(started)
             except Exception as error:  # noqa: BLE001 - a panel's thread: it is shown in the panel
                 self._note_failure(error, time.monotonic() - started)
             finally:
@@ -206,14 +216,27 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
                 self._head.cost = self._cost()
                 self._head.busy = False
 
+    def _try_to_read(self, started: float) -> None:
+        """Read, but not while a server that was lost does not answer a cheap request either."""
+        if self._trouble is not None:
+            unreached = self.reads.unreached(was_away=self._trouble.kind == "away")
+            if unreached is not None:
+                self._note_trouble(unreached, unreached, time.monotonic() - started)
+                return
+        try:
+            self._read_and_show(started)
+        except LOST as error:
+            took = time.monotonic() - started
+            self._note_trouble(error, self.reads.unreached(error), took)
+
     def _read_and_show(self, started: float) -> None:
         generation = self._generation
         check_tried(self.source, "a panel")
         found = self._read()
         self._took = time.monotonic() - started
         self._refresher.pace.succeeded(self._took)
-        self._read_at, self._lost_since = datetime.now(UTC), None
-        self._head.banner = ""
+        self._read_at = datetime.now(UTC)
+        self._set_trouble(None)
         if generation == self._generation:
             self._tell_error("read", "")
             self._show(found)
@@ -221,29 +244,51 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._head.code = self.code
 
     def _note_failure(self, error: Exception, took: float) -> None:
+        """Show an error that does not pass by itself."""
         self._refresher.pace.failed(error, took)
-        if isinstance(error, Closed):
-            return
-        if not isinstance(error, LOST):
-            self._head.banner = ""
+        if not isinstance(error, Closed):
+            self._set_trouble(None)
             self._tell_error("read", _words(error))
-            return
-        now = datetime.now(UTC)
-        self._lost_since = self._lost_since or now - timedelta(seconds=took)
-        wait = self._refresher.pace.wait or 0.0
-        self._head.show(
-            "banner",
-            f"No answer from {self.source.name} since {self._lost_since:%H:%M:%S} UTC.{self._age()} It is asked again "
-            f"{wait:.0f} s after {now:%H:%M:%S}, as long as this panel is in sight.\n{_words(error)}",
+
+    def _note_trouble(self, error: RestateLabError, unreached: RestateLabError | None, took: float) -> None:
+        """Show that the panel cannot read at present, and when it tries again."""
+        kind = kind_of(error, unreached)
+        pace = self._refresher.pace
+        pace.failed(unreached if isinstance(unreached, LOST) else error, took, is_slow=kind == "slow")
+        now, before = datetime.now(UTC), self._trouble
+        self._failed_at = time.monotonic()
+        self._set_trouble(
+            Trouble(
+                kind=kind,
+                name=self.source.name,
+                since=before.since if before and before.kind == kind else now - timedelta(seconds=took),
+                shown_at=self._read_at,
+                next_at=now + timedelta(seconds=pace.wait or 0.0),
+                limit=self.reads.allowed,
+                detail=_words(error),
+            )
         )
+
+    def _set_trouble(self, trouble: Trouble | None) -> None:
+        self._trouble = trouble
+        self._head.show_trouble(trouble)
+        self._head.banner = ""
+
+    def _trouble_text(self) -> str:
+        trouble = self._trouble
+        return "" if trouble is None else trouble.text(datetime.now(UTC))
+
+    def _is_back(self) -> bool:
+        """Tell whether the server has answered another read of the connection since this panel lost it."""
+        return self._trouble is not None and self._trouble.kind == "away" and self.reads.answered_since(self._failed_at)
 
     def _say_while_reading(self, text: str) -> None:
         """Show what a read says while it waits, until it has ended."""
-        if self._lost_since is None:
+        if self._trouble is None:
             self._head.show("banner", f"{text}.{self._age()}")
 
     def _age(self) -> str:
-        return f" What is shown is of {self._read_at:%H:%M:%S}." if self._read_at else ""
+        return f" Showing {self._read_at:%H:%M:%S}." if self._read_at else ""
 
     def _cost(self) -> str:
         if self._read_at is None:

@@ -10,12 +10,15 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab.errors import RestateLabError
+from restate_lab.client.transport import Transport
+from restate_lab.errors import RequestRefused, RestateLabError, Unreachable
+from restate_lab.panels.refresher import LOST
 from restate_lab.source import Around, DtypeBackend, Source
 
 __all__ = ["Closed", "QuietSource", "is_live"]
 
-LIMIT = 30.0  # seconds for one read of a panel
+LIMIT = 30.0  # seconds for one read of a panel, where the connection allows more
+_REACH_WITHIN = 5.0  # seconds for the cheap request that tells whether the server answers at all
 
 
 class Closed(RestateLabError):
@@ -30,14 +33,50 @@ def is_live(source: Source) -> bool:
 class QuietSource(Around):
     """The same source, for a panel's threads: what it reads shows no progress and ends when ``closed`` is set.
 
-    ``timeout`` is in seconds for each read, unless the reader gives one. A query that sends rows ends at once; one that
-    sends nothing ends at its limit.
+    A read may take ``LIMIT`` seconds, or what its caller allows, and never longer than ``connect(timeout=…)`` of the
+    source. ``allowed`` is the limit of the last read, in seconds. A read ends within a second when ``closed`` is set.
     """
 
-    def __init__(self, source: Source, closed: Event, *, timeout: float = LIMIT) -> None:
+    def __init__(self, source: Source, closed: Event) -> None:
         super().__init__(source)
-        self._timeout = timeout
-        self._progress: Any = _UntilClosed(closed) if is_live(source) else False
+        transport = getattr(source, "transport", None)
+        self._transport = transport if isinstance(transport, Transport) else None
+        self._closed = _UntilClosed(closed)
+        self._progress: Any = self._closed if is_live(source) else False
+        self.allowed = self._within(None)
+
+    def unreached(self, error: RestateLabError | None = None, *, was_away: bool = False) -> RestateLabError | None:
+        """Return what a cheap request (GET /version, sent once) raises, or None where the server answers it.
+
+        ``error`` is what a read raised; it decides alone for a source that has no connection of its own. With
+        ``was_away`` the server has just come back: the connection then lets it catch up before it trusts its rows.
+
+        Raises:
+            Closed: the panel was closed meanwhile.
+            ArgumentError: the connection was closed.
+        """
+        if self._transport is None:
+            return error if isinstance(error, Unreachable) else None
+        within = min(_REACH_WITHIN, self._transport.timeout)
+        try:
+            with self._transport.reading("GET", "/version", timeout=within, retry_for=0, tick=self._closed.check):
+                pass
+        except LOST as refused:
+            return refused
+        except RequestRefused as refused:  # something else answers at this address
+            return Unreachable(str(refused))
+        if was_away:
+            self._transport.note_return()
+        return None
+
+    def answered_since(self, moment: float) -> bool:
+        """Tell whether the server has answered any request of this connection since a time.monotonic()."""
+        return self._transport is not None and self._transport.answered_at > moment
+
+    def _within(self, timeout: float | None) -> float:
+        wanted = LIMIT if timeout is None else timeout
+        self.allowed = wanted if self._transport is None else min(wanted, self._transport.timeout)
+        return self.allowed
 
     def sql(
         self,
@@ -55,7 +94,7 @@ class QuietSource(Around):
         return self._source.sql(
             statement,
             params=params,
-            timeout=timeout or self._timeout,
+            timeout=self._within(timeout),
             max_bytes=max_bytes,
             dtype_backend=dtype_backend,
             progress=self._progress,
@@ -77,7 +116,7 @@ class QuietSource(Around):
         return self._source.arrow(
             statement,
             params=params,
-            timeout=timeout or self._timeout,
+            timeout=self._within(timeout),
             max_bytes=max_bytes,
             progress=self._progress,
             **named,
@@ -93,7 +132,7 @@ class QuietSource(Around):
         **named: Any,
     ) -> AbstractContextManager[pa.RecordBatchReader]:
         """Return a reader that holds one batch at a time."""
-        return self._source.stream(statement, params=params, timeout=timeout or self._timeout, **named)
+        return self._source.stream(statement, params=params, timeout=self._within(timeout), **named)
 
 
 class _UntilClosed:
@@ -103,6 +142,9 @@ class _UntilClosed:
         self._closed = closed
 
     def update(self, rows: int, size: int) -> None:  # noqa: ARG002 - Progress's signature
+        self.check()
+
+    def check(self) -> None:
         if self._closed.is_set():
             raise Closed("the panel was closed while it read.")
 

@@ -20,10 +20,10 @@ from restate_lab.errors import (
 __all__ = ["LOST", "Pace", "Refresher"]
 
 SHARE = 10  # a refresh may cost a tenth of the time
-_FIRST_RETRY, _LONGEST = 2.0, 60.0  # seconds
+_FIRST_RETRY, _LONGEST = 2.0, 30.0  # seconds
 _LONGEST_LIMITED = 300.0
 _LOOK = 1.0  # seconds between two looks at whether anybody still looks
-_END_WITHIN = 5.0  # seconds that close() waits for a thread
+_END_WITHIN = 1.0  # seconds that close() waits for a thread
 
 LOST: tuple[type[RestateLabError], ...] = (
     Unreachable, TimedOut, ServerFailed, RateLimited, QueryInterrupted, AccessDenied,
@@ -45,16 +45,22 @@ class Pace:
         self.took, self.failures = took, 0
         self.wait = None if self.every is None else max(self.every, SHARE * took)
 
-    def failed(self, error: Exception, took: float) -> None:
-        """Take that a read failed; what passes by itself is tried again, later each time."""
+    def failed(self, error: Exception, took: float, *, is_slow: bool = False) -> None:
+        """Take that a read failed; what passes by itself is tried again, after 2 s, 4 s, 8 s … up to 30 s.
+
+        ``is_slow`` says that the server answers, and that the query alone took too long. Such a query costs the server
+        its whole limit each time, so that its wait goes on growing up to ten times of what it took.
+        """
         self.took = took
         if not isinstance(error, LOST):
             self.wait = None
             return
         self.failures += 1
-        longest = _LONGEST_LIMITED if isinstance(error, RateLimited) else _LONGEST
+        longest = max(_LONGEST, SHARE * took) if is_slow else _LONGEST
+        if isinstance(error, RateLimited):
+            longest = _LONGEST_LIMITED
         wait = min(_FIRST_RETRY * 2.0 ** min(self.failures - 1, 10), longest)
-        self.wait = max(wait, SHARE * took if isinstance(error, TimedOut) else 0.0, self._asked_for(error))
+        self.wait = max(wait, self._asked_for(error))
 
     def _asked_for(self, error: Exception) -> float:
         asked = getattr(error, "retry_after", None) or 0.0
@@ -65,15 +71,23 @@ class Refresher:
     """Calls ``work`` in a thread of its own when asked to, and at its pace while ``is_wanted`` says so.
 
     There is a thread only while there is something to do; ``work`` must not raise. ``is_wanted`` is asked at each
-    look: whether the panel is in sight.
+    look: whether the panel is in sight. ``is_back`` is asked at each look after a failure: whether the server answers
+    others again, so that the next read is due at once.
     """
 
     def __init__(
-        self, work: Callable[[], None], *, pace: Pace, is_wanted: Callable[[], bool], name: str = "restate-lab panel"
+        self,
+        work: Callable[[], None],
+        *,
+        pace: Pace,
+        is_wanted: Callable[[], bool],
+        is_back: Callable[[], bool] = lambda: False,
+        name: str = "restate-lab panel",
     ) -> None:
         self.pace = pace
         self._work = work
         self._is_wanted = is_wanted
+        self._is_back = is_back
         self._name = name
         self._changed = threading.Condition()
         self._asked = 0
@@ -158,7 +172,7 @@ class Refresher:
             if self._due is None or not self._is_wanted():
                 return None
             left = self._due - time.monotonic()
-            if left <= 0:
+            if left <= 0 or (self.pace.failures and self._is_back()):
                 return self._asked
             self._changed.wait(min(left, _LOOK))
         return None

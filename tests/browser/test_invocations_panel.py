@@ -19,7 +19,6 @@ from restate_lab.panels.invocations import InvocationsPanel
 from support import parrot_services
 from support.bench import wait_for
 from support.jupyter import LabPage, write_notebook
-from support.line import Line
 from support.looks import faint, sticks_out, unnamed
 from support.panels import PanelOnPage, panel_cell
 
@@ -207,25 +206,6 @@ def _ends(page: LabPage) -> None:
     assert page.value("[first.close(), second.close()]") == [None, None]
     alive = "[t.name for t in __import__('threading').enumerate() if t.name.startswith('restate-lab')]"
     page.wait_for_value(alive, [])
-
-
-def test_a_lost_server_comes_back(page: LabPage, own: Embedded, notebooks: Path, screenshots: Path) -> None:
-    """While the server is away the panel says so and keeps its rows; when it is back the banner goes by itself."""
-    with Line(own.server.admin_url) as line:
-        write_notebook(notebooks / "lost.ipynb", panel_cell(line.address, options=", refresh=1"))
-        page.open("lost.ipynb")
-        page.run_all()
-        panel = PanelOnPage(page.page)
-        panel.wait()
-        rows = page.value("len(panel.frame)")
-        line.down()
-        banner = panel.root.locator(".rl-banner").first
-        expect(banner).to_contain_text("No answer from", timeout=60_000)
-        assert page.value("len(panel.frame)") == rows
-        panel.picture(screenshots / "invocations-lost.png")
-        line.up()
-        expect(banner).to_be_empty(timeout=60_000)
-        assert page.value("panel.error") == ""
 
 
 def test_exported_without_a_kernel(browser: Browser, own: Embedded, tmp_path: Path, screenshots: Path) -> None:

@@ -16,7 +16,9 @@ from restate_lab.demo.embedded import start_services
 from restate_lab.demo.nodes import Node
 from support.bench import wait_for
 from support.bulk import SERVICES, Bulk
+from support.clusters import Cluster
 from support.jupyter import LabPage, write_notebook
+from support.line import Line
 from support.panels import PanelOnPage, panel_cell
 from support.restartable import is_served, restartable, wait_until_ready
 
@@ -37,6 +39,74 @@ def node(server: Path, tmp_path: Path) -> Iterator[tuple[Node, Lab]]:
         yield running, lab
 
 
+SPOKEN = "e => [...e.querySelectorAll('[role=status]')].map(each => each.textContent).join('|')"
+OPACITY = "e => getComputedStyle(e).opacity"
+
+
+def test_a_lost_server_comes_back(page: LabPage, newest: Cluster, notebooks: Path, screenshots: Path) -> None:
+    """One banner says what is wrong, counts down and has a button that works; it goes when the server is back."""
+    with Line(newest.admin_url) as line:
+        write_notebook(notebooks / "lost.ipynb", panel_cell(line.address, options=", refresh=1"))
+        page.open("lost.ipynb")
+        page.run_all()
+        panel = PanelOnPage(page.page)
+        panel.wait()
+        panel.grid.cell(0, "target").click()
+        expect(panel.opened.locator(".rl-target")).not_to_be_empty()
+        rows = page.value("len(panel.frame)")
+        line.down()
+        _says_one_thing(page, panel, rows)
+        _pictures(page, panel, screenshots, "lost")
+        _counts_down(panel)
+        _tries_by_the_keyboard(page, panel)
+        line.up()
+        panel.root.get_by_role("button", name="Try now").first.press("Enter")
+        banner = panel.root.locator(".rl-trouble").first
+        expect(banner).to_be_hidden(timeout=60_000)
+        expect(panel.root.locator(".rl-trouble:visible")).to_have_count(0, timeout=60_000)
+        assert page.page.evaluate("document.activeElement.textContent") == "Refresh"
+        expect(panel.root.locator(".rl-spoken").first).to_have_text("The data is up to date again.")
+        assert panel.grid.root.evaluate(OPACITY) == "1"
+        assert page.value("panel.error") == ""
+    assert page.console_errors == []
+
+
+def _says_one_thing(page: LabPage, panel: PanelOnPage, rows: int) -> None:
+    """Expect one banner for the table and the invocation beside it, over greyed data that is all still there."""
+    banner = panel.root.locator(".rl-trouble").first
+    expect(banner).to_contain_text("Cannot reach ", timeout=60_000)
+    expect(panel.opened.locator(".rl-trouble")).to_contain_text("Cannot reach ", timeout=60_000)
+    expect(panel.root.locator(".rl-banner:visible")).to_have_count(1)
+    said = re.compile(
+        r"Cannot reach \S+ for \d+ s\. Showing \d\d:\d\d:\d\d\.\s*(Next try in \d+ s|Trying now …)\s*Try now"
+    )
+    expect(banner.locator(".rl-troubleline")).to_have_text(said)
+    assert page.value("len(panel.frame)") == rows
+    for data in (panel.grid.root, panel.opened.locator(".widget-html").first):
+        assert data.evaluate(OPACITY) == "0.6"
+
+
+def _counts_down(panel: PanelOnPage) -> None:
+    """Expect the seconds to change in view, and a screen reader not to be told of each."""
+    lead, head = panel.root.locator(".rl-lead").first, panel.root.locator(".rl-panelhead").first
+    before, spoken = lead.inner_text(), head.evaluate(SPOKEN)
+    assert re.search(r"Cannot reach \S+, since \d\d:\d\d:\d\d UTC\. Showing", spoken)
+    expect(lead).not_to_have_text(before)
+    assert head.evaluate(SPOKEN) == spoken
+
+
+def _tries_by_the_keyboard(page: LabPage, panel: PanelOnPage) -> None:
+    """Expect "Try now" to be reached with Tab, to try, and to keep the focus while the server stays away."""
+    failures = page.value("panel._refresher.pace.failures")
+    button = panel.root.get_by_role("button", name="Try now").first
+    panel.root.get_by_role("button", name="Copy as code").first.focus()
+    page.page.keyboard.press("Tab")
+    expect(button).to_be_focused()
+    page.page.keyboard.press("Enter")
+    page.wait_for_value(f"panel._refresher.pace.failures > {failures}", expected=True)
+    expect(button).to_be_focused()
+
+
 @pytest.mark.long
 def test_a_server_restarts_under_an_open_plan(
     page: LabPage, node: tuple[Node, Lab], notebooks: Path, screenshots: Path
@@ -52,12 +122,11 @@ def test_a_server_restarts_under_an_open_plan(
     panel.button("Cancel…", within=panel.opened).click()
     panel.says("cancel 1 of 1 invocations", within=panel.opened)
     server.kill()
-    banner, opened = (within.locator(".rl-banner").first for within in (panel.root, panel.opened))
-    expect(banner).to_contain_text("asked again", timeout=60_000)
-    expect(banner).to_contain_text("What is shown is of")
-    _pictures(page, panel, screenshots, "asking")
-    expect(banner).to_contain_text("No answer from", timeout=60_000)
-    expect(opened).to_contain_text("No answer from", timeout=60_000)
+    banner, opened = (within.locator(".rl-trouble").first for within in (panel.root, panel.opened))
+    expect(banner).to_contain_text("Cannot reach ", timeout=60_000)
+    expect(banner).to_contain_text("Showing ")
+    expect(opened).to_contain_text("Cannot reach ", timeout=60_000)
+    expect(opened).to_be_hidden()
     panel.grid.says("count", f"{COUNT} invocations")
     panel.button("Kill…", within=panel.opened).click()
     assert page.value("1 + 1") == 2
@@ -66,7 +135,7 @@ def test_a_server_restarts_under_an_open_plan(
     server.start()
     wait_until_ready(server)
     for each in (banner, opened):
-        expect(each).to_be_empty(timeout=90_000)
+        expect(each).to_be_hidden(timeout=90_000)
     assert page.value("[panel.error, len(panel.frame)]") == ["", COUNT]
     panel.opened.get_by_label("reason").fill("INC-42: after the restart")
     panel.button("Cancel 1 invocation", within=panel.opened).click()
@@ -80,7 +149,8 @@ def test_a_server_restarts_under_an_open_plan(
 
 
 def _pictures(page: LabPage, panel: PanelOnPage, screenshots: Path, name: str) -> None:
-    for theme in ("Light", "Dark"):
+    for theme, width in (("Dark", 900), ("Light", 1600)):
         page.theme(f"JupyterLab {theme}")
+        page.page.set_viewport_size({"width": width, "height": 1000})
         panel.root.evaluate("e => e.scrollIntoView()")
-        panel.picture(screenshots / f"restart-{name}-{theme.lower()}.png")
+        panel.picture(screenshots / f"{name}-{theme.lower()}-{width}.png")

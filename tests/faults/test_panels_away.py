@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,14 +89,14 @@ def test_five_panels_outlive_a_restart(ground: Killable) -> None:
         assert all(len(frame) for frame in before)
         ground.server.kill()
         for panel in panels:
-            wait_for(lambda panel=panel: panel.error, lambda error: "asked again" in error)
-            assert "What is shown is of" in panel.error
+            wait_for(lambda panel=panel: panel.error)
+            assert "Showing " in panel.error
         for panel, frame in zip(panels, before, strict=True):
-            wait_for(lambda panel=panel: panel.error, lambda error: error.startswith("No answer from"))
-            assert "What is shown is of" in panel.error
+            wait_for(lambda panel=panel: panel.error, lambda error: error.startswith("Cannot reach "))
+            assert re.match(r"Cannot reach \S+ for \d+ s\. Showing \S+\. Next try in \d s\.\n", panel.error)
             assert panel._head.cost.startswith("read at ")
             assert ids(panel.frame) == ids(frame)
-            assert "No answer from" in panel._repr_mimebundle_()["text/html"]
+            assert "Cannot reach " in panel._repr_mimebundle_()["text/html"]
         assert len(panel_threads()) <= len(panels)
         in_sight(*panels)
         ground.server.start()
@@ -129,7 +130,49 @@ def test_closing_does_not_wait_for_the_server(ground: Killable, monkeypatch: pyt
     with closing(panel):
         ground.server.kill()
         panel.ask()
-        wait_for(lambda: panel.error, lambda error: "asked again" in error)
+        wait_for(lambda: panel.error)
+
+
+LOST = {
+    "a gateway": (Fault(said=b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"), "Cannot reach "),
+    "silence": (Fault(passes=0, end="silence"), "Cannot reach "),
+    "resets": (Fault(passes=0, end="reset"), "Cannot reach "),
+    "silent queries": (Fault(where=b"/query", passes=0, end="silence"), "The query took longer than 1 s. "),
+}
+
+
+@pytest.mark.parametrize("kind", LOST)
+def test_a_hiccup_is_over_when_the_server_answers(ground: Killable, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever stands between panel and server: it says what, tries within seconds, and is right when that has gone."""
+    reads_give_up_after(0.0, monkeypatch)
+    fault, said = LOST[kind]
+    fault.times, fault.armed = math.inf, False
+    with relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, timeout=1.0) as lab:
+        panel = rl.InvocationsPanel(lab, refresh=0.3)
+        with closing(panel):
+            assert panel.error == ""
+            fault.armed = True
+            wait_for(lambda: (in_sight(panel), panel.error)[1], lambda error: error.startswith(said))
+            assert panel._refresher.pace.wait is not None
+            assert panel._refresher.pace.wait < 3.0
+            assert len(panel.frame) == len(ground.later)
+            fault.armed = False
+            wait_for(lambda: (in_sight(panel), panel.error)[1], lambda error: error == "")
+            assert len(panel.frame) == len(ground.later)
+
+
+def test_closing_does_not_wait_for_the_cheap_request(ground: Killable) -> None:
+    """A panel that asks whether a silent server is back ends when it is closed, before that request's limit."""
+    fault = Fault(said=b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n", times=math.inf, armed=False)
+    with relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url) as lab:
+        panel = rl.InvocationsPanel(lab, refresh=None)
+        with closing(panel):
+            fault.armed = True
+            panel.refresh()
+            assert " denied access. " in panel.error
+            fault.said, fault.passes, fault.end, fault.happened = None, 0, "silence", 0
+            panel.ask()
+            wait_for(lambda: fault.happened)
 
 
 def test_nothing_is_done_by_a_click_while_nobody_is_there(ground: Killable) -> None:

@@ -28,13 +28,13 @@ def test_a_refresh_costs_a_tenth_at_most(every: float | None, took: float, wait:
 
 
 def test_a_server_that_is_lost_is_asked_more_and_more_rarely() -> None:
-    """Failures double the wait up to a minute, and a success forgets them; a live panel or not."""
+    """Failures double the wait up to 30 s, and a success forgets them; a live panel or not."""
     pace = Pace(None)
     waits = []
     for _ in range(8):
         pace.failed(Unreachable("gone"), 0.1)
         waits.append(pace.wait)
-    assert waits == [2, 4, 8, 16, 32, 60, 60, 60]
+    assert waits == [2, 4, 8, 16, 30, 30, 30, 30]
     pace.succeeded(0.1)
     assert (pace.wait, pace.failures) == (None, 0)
 
@@ -50,12 +50,22 @@ def test_429_is_obeyed() -> None:
 
 
 def test_what_does_not_pass_is_not_tried_again() -> None:
-    """A refused statement is not sent again by itself; one that took too long is, after ten times as long."""
+    """A refused statement is not sent again by itself."""
     pace = Pace(5.0)
     pace.failed(QueryRefused("no", status=400), 0.1)
     assert pace.wait is None
-    pace.failed(TimedOut("slow"), 30.0)
-    assert pace.wait == 300.0
+
+
+@pytest.mark.parametrize("is_slow", [True, False])
+def test_one_timeout_costs_seconds(*, is_slow: bool) -> None:
+    """After a timeout the panel reads again in 2 s, however long that took; a slow query waits longer each time."""
+    pace = Pace(5.0)
+    waits = []
+    for _ in range(10):
+        pace.failed(TimedOut("slow"), 30.0, is_slow=is_slow)
+        waits.append(pace.wait)
+    assert waits[:4] == [2, 4, 8, 16]
+    assert waits[-1] == (300.0 if is_slow else 30.0)
 
 
 class Reads:
@@ -141,4 +151,29 @@ def test_one_action_at_a_time_and_none_after_close() -> None:
     assert ended.is_set()
     assert threads() == []
     apart.run(work)
+    assert threads() == []
+
+
+def test_a_read_is_due_as_soon_as_the_server_is_back() -> None:
+    """The wait after a failure ends when somebody else has an answer; that after a success does not."""
+    count, is_back = 0, threading.Event()
+
+    def read() -> None:
+        nonlocal count
+        count += 1
+        if count == 1:
+            refresher.pace.failed(Unreachable("gone"), 0.1)
+            refresher.pace.wait = 600.0
+        else:
+            refresher.pace.succeeded(0.1)
+        refresher.done()
+
+    refresher = Refresher(read, pace=Pace(600.0), is_wanted=lambda: True, is_back=is_back.is_set)
+    refresher.ask()
+    assert refresher.wait(10)
+    is_back.set()
+    until(lambda: count == 2)
+    time.sleep(0.05)
+    assert count == 2
+    refresher.stop()
     assert threads() == []

@@ -1,0 +1,108 @@
+"""Why a panel cannot read at present: what kind of trouble it is, and the sentences that say so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from restate_lab.errors import AccessDenied, RateLimited, RestateLabError, TimedOut
+from restate_lab.panels.quiet_source import LIMIT
+
+__all__ = ["Kind", "Trouble", "kind_of", "lasting"]
+
+Kind = Literal["away", "slow", "denied", "limited", "failed"]
+
+_LEADS: dict[Kind, str] = {
+    "away": "Cannot reach {name}",
+    "slow": "The query took longer than {limit}",
+    "denied": "{name} denied access",
+    "limited": "{name} limits the number of requests",
+    "failed": "{name} answers, but the last read failed",
+}
+_SLOW_ADVICE = (
+    "{name} answers other requests. Use narrower filters, or run the statement once with more time: "
+    "lab.sql(panel.sql, params=panel.params, timeout=300)."
+)
+_SHORT_ADVICE = (
+    "{name} answers other requests. Use narrower filters, or allow more time with connect(timeout=…); this connection "
+    "allows {limit}."
+)
+
+
+def kind_of(error: RestateLabError, unreached: RestateLabError | None) -> Kind:
+    """Return the kind of trouble that made a read fail with ``error``.
+
+    ``unreached`` is what a cheap request raised just after that; None where the server answered it.
+    """
+    latest = unreached or error
+    if isinstance(latest, AccessDenied):
+        return "denied"
+    if isinstance(latest, RateLimited):
+        return "limited"
+    if unreached is not None:
+        return "away"
+    return "slow" if isinstance(error, TimedOut) else "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What keeps a panel from reading: ``since`` when, and ``next_at`` when it reads again by itself.
+
+    ``name`` is the source's name, ``shown_at`` when the data that is still shown was read (None: nothing was read yet).
+    ``limit`` is the time that the last read was allowed, in seconds, ``detail`` the error in words. Times are UTC.
+    """
+
+    kind: Kind
+    name: str
+    since: datetime
+    shown_at: datetime | None
+    next_at: datetime
+    limit: float
+    detail: str
+
+    @property
+    def lead(self) -> str:
+        """Return the first words of the sentence, without a length of time and without a full stop."""
+        return _LEADS[self.kind].format(name=self.name, limit=f"{self.limit:.3g} s")
+
+    @property
+    def showing(self) -> str:
+        """Return the sentence about the data that is still shown."""
+        return f"Showing {self.shown_at:%H:%M:%S}." if self.shown_at else "Nothing was read yet."
+
+    @property
+    def advice(self) -> str:
+        """Return what to do or to know; "" where the first sentence says all."""
+        if self.kind == "slow":
+            advice = _SLOW_ADVICE if self.limit >= LIMIT else _SHORT_ADVICE
+            return advice.format(name=self.name, limit=f"{self.limit:.3g} s")
+        return "" if self.kind == "away" else self.detail
+
+    def text(self, now: datetime) -> str:
+        """Return all of it as text, with lengths of time that count from ``now``."""
+        gone = f" for {lasting((now - self.since).total_seconds())}" if self.kind == "away" else ""
+        left = max(0.0, (self.next_at - now).total_seconds())
+        first = f"{self.lead}{gone}. {self.showing} Next try in {lasting(left)}."
+        return "\n".join(filter(None, (first, self.advice or self.detail)))
+
+    def for_view(self) -> dict[str, Any]:
+        """Return what ``head.js`` needs to show it and to count down; times are in seconds since 1970."""
+        return {
+            "kind": self.kind,
+            "lead": self.lead,
+            "since": self.since.timestamp(),
+            "since_text": f"{self.since:%H:%M:%S} UTC",
+            "showing": self.showing,
+            "next_at": self.next_at.timestamp(),
+            "advice": self.advice,
+            "detail": self.detail if self.kind in {"away", "slow"} else "",
+            "stale": self.shown_at is not None,
+        }
+
+
+def lasting(seconds: float) -> str:
+    """Return a length of time for a person: "34 s", "3 min", "5 h"; ``head.js`` writes it in the same way."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
