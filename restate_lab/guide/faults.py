@@ -239,7 +239,7 @@ _RESTARTS = """## A server that is killed, and comes back
 | a plan is executed | each row is *done* or *unknown*, nothing happens twice |
 | evidence is frozen | whole evidence, or `QueryInterrupted` and no folder |
 | the doctor looks, and the server stays away | `Unreachable`, or the verdict "incomplete"; never healthy |
-| a panel is open | a banner says so, and how old the rows are, which stay; it is right again by itself |
+| a panel is open | a banner counts down to the next try; old rows stay, grey; it reads again when the server answers |
 | a button of it is clicked | an error, or "not sent"; what was written, and a plan, stay |
 | a panel executes a plan | each row is *done* or *unknown* |
 
@@ -258,7 +258,7 @@ something is gone.
 | a plan is made | whole, or an error, and nothing was sent |
 | a plan is executed | each row is *done* or *unknown*, nothing happens twice |
 | evidence is frozen | whole evidence, or `QueryInterrupted` and no folder |
-| a panel is open | all its rows, or a banner |
+| a panel is open | a banner counts down to the next try; old rows stay, grey; it reads again when the server answers |
 
 """
 _OPEN = """## Evidence whose folder was damaged
