@@ -213,7 +213,8 @@ class UnknownName(QueryRefused):
 class ServerFailed(RestateLabError):
     """Look at the server's log, or at what stands between you and it.
 
-    ``status`` is the HTTP status, ``code`` the Restate code or None, ``reason`` what was said.
+    ``status`` is the HTTP status, or 0 where the server closed the connection without one; ``code`` is the Restate code
+    or None, ``reason`` what was said.
     """
 
     def __init__(self, message: str, *, status: int, code: str | None = None, reason: str = "") -> None:

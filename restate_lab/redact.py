@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import re
-from collections.abc import Mapping
+import urllib.parse
+from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
 __all__ = [
-    "HIDDEN_NAMES",
-    "MASK",
-    "USER_INFO",
-    "Secret",
-    "has_secret_name",
-    "is_secret_name",
-    "masked_headers",
-    "sealed",
-    "without_user_info",
-]
+    "HIDDEN_NAMES", "MASK", "USER_INFO", "Secret", "has_secret_name", "is_secret_name", "masked_headers", "sealed",
+    "secrets_in", "without_secrets", "without_user_info",
+]  # fmt: skip
 
 MASK = "•••"
 HIDDEN_NAMES = (
@@ -29,6 +24,9 @@ HIDDEN_NAMES = (
 USER_INFO = r"://[^/?#\s]+@"
 """A regular expression of name and password in an address, up to the last @ of the host: a password may hold one."""
 
+_SHORTEST = 6  # characters of a secret header
+_DEEPEST = 5  # how often a text may have been escaped
+_JSON_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([^\sux]))")
 _SECRET_NAME = re.compile(HIDDEN_NAMES, re.IGNORECASE)
 _SECRET_NAME_WITHIN = re.compile(HIDDEN_NAMES.replace("$", ""), re.IGNORECASE)
 
@@ -83,3 +81,45 @@ def without_user_info(address: str) -> str:
 def masked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers in their order, the secret ones masked."""
     return {name: MASK if is_secret_name(name) else value for name, value in headers.items()}
+
+
+def secrets_in(headers: Mapping[str, str]) -> list[str]:
+    """Return the values of the secret headers, the longest first; of an authorization without its scheme.
+
+    Short values of other headers are omitted, because they are parts of too many words.
+    """
+    values = {
+        value.rpartition(" ")[2] if "authoriz" in name.lower() else value
+        for name, value in headers.items()
+        if is_secret_name(name) and (len(value) >= _SHORTEST or "authoriz" in name.lower())
+    }
+    return sorted(filter(None, values), key=len, reverse=True)
+
+
+def without_secrets(text: str, secrets: Iterable[str]) -> str:
+    """Return the text with ``MASK`` for each secret.
+
+    A text that holds a secret in an escaped form (for JSON, a URL or HTML, also repeatedly) is returned unescaped.
+    """
+    for secret in secrets:
+        text = text.replace(secret, MASK)
+        plain = text
+        for _ in range(_DEEPEST):
+            before = plain
+            for unescaped in (_json_unescaped, urllib.parse.unquote, html.unescape):
+                plain = unescaped(plain)
+                if secret in plain:
+                    text = plain = plain.replace(secret, MASK)
+            if plain == before:
+                break
+    return text
+
+
+def _json_unescaped(text: str) -> str:
+    return _JSON_ESCAPE.sub(_json_letter, text)
+
+
+def _json_letter(found: re.Match[str]) -> str:
+    if found[3]:
+        return " " if found[3] in "bfnrt" else found[3]
+    return chr(int(found[1] or found[2], 16))

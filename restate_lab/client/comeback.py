@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable
 
 import httpx
 
 from restate_lab.client.failures import Refusal, nodes_change
 
-__all__ = ["Comeback", "was_away"]
+__all__ = ["Comeback", "broke_at_work", "was_away"]
 
 _SETTLES_WITHIN = 3.0  # seconds after the last sign that it was away
 
@@ -23,18 +24,27 @@ class Comeback:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._trusted_from = 0.0
+        self._signs: dict[object, float] = {}
 
-    def note(self) -> None:
-        """Take that it is away at this moment."""
+    def note(self) -> object:
+        """Take that it is away at this moment; what this returns is for ``withdraw``."""
+        now, sign = time.monotonic(), object()
         with self._lock:
-            self._trusted_from = time.monotonic() + _SETTLES_WITHIN
+            self._signs = {each: until for each, until in self._signs.items() if until > now}
+            self._signs[sign] = now + _SETTLES_WITHIN
+        return sign
+
+    def withdraw(self, signs: Iterable[object]) -> None:
+        """Forget signs that turned out to have another cause."""
+        with self._lock:
+            for sign in signs:
+                self._signs.pop(sign, None)
 
     @property
     def left(self) -> float:
         """Return for how many seconds what it answers to a query may be less than there is."""
         with self._lock:
-            return max(0.0, self._trusted_from - time.monotonic())
+            return max(0.0, max(self._signs.values(), default=0.0) - time.monotonic())
 
 
 def was_away(said: httpx.TransportError | Refusal) -> bool:
@@ -43,3 +53,8 @@ def was_away(said: httpx.TransportError | Refusal) -> bool:
         return said.status in {502, 503} or nodes_change(said)
     # Behind a tunnel or a load balancer nobody refuses: the line is reset, or closed without a word.
     return isinstance(said, httpx.NetworkError | httpx.RemoteProtocolError)
+
+
+def broke_at_work(said: httpx.TransportError) -> bool:
+    """Tell whether the connection broke after the request was sent: it may have done so because of the request."""
+    return was_away(said) and not isinstance(said, httpx.ConnectError)

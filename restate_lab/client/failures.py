@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import httpx
 
@@ -22,10 +22,11 @@ from restate_lab.errors import (
     TimedOut,
     Unreachable,
 )
-from restate_lab.redact import MASK
+from restate_lab.redact import secrets_in, without_secrets
 
 __all__ = [
-    "Refusal", "failure", "no_answer", "nodes_change", "passes_by_itself", "read_refusal", "retry_after", "routing",
+    "Refusal", "closed_by", "failure", "masked", "no_answer", "nodes_change", "passes_by_itself", "read_refusal",
+    "retry_after", "routing",
 ]  # fmt: skip
 
 _REFUSALS: dict[int, type[RequestRefused]] = {404: NotFound, 409: Conflict, 410: Conflict, 425: Conflict}
@@ -50,7 +51,9 @@ _NOT_PASSED_ON = (
     "cannot find node for partition",
 )
 _REFUSED_QUERY = ("Datafusion error: ", "datafusion failed: ")  # the latter with 500, before 1.6
+_TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
 _LONGEST_REASON = 600
+_LONGEST_TEXT = 64_000  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,27 +73,35 @@ class Refusal:
 
 
 def read_refusal(response: httpx.Response) -> Refusal:
-    """Read an answer's reason: JSON with a message, plain text, an HTML page, or nothing."""
-    text = _without_token(response.text.strip(), response)
+    """Read an answer's reason: JSON with a message, plain text, an HTML page, or nothing.
+
+    Secrets of the request are masked in it: some gateways repeat the headers that they refuse.
+    """
+    text = response.text.strip()
     kind = response.headers.get("content-type", "")
-    if "json" in kind:
-        try:
-            body = json.loads(text)
-        except ValueError:
-            body = None
-        if isinstance(body, dict):
-            code = body.get("restate_code")
-            return Refusal(response.status_code, code if isinstance(code, str) else None, str(body.get("message", "")))
-    if "html" in kind or text[:1] == "<":
-        title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
-        return Refusal(response.status_code, None, f"an HTML page ({title.group(1).strip() if title else 'no title'})")
-    return Refusal(response.status_code, None, text)
+    code = None
+    if "json" in kind and (body := _json_object(text)) is not None:
+        code, text = body.get("restate_code"), str(body.get("message", ""))
+    elif "html" in kind or text[:1] == "<":
+        title = _TITLE.search(text)
+        text = f"an HTML page ({title.group(1).strip() if title else 'no title'})"
+    return Refusal(
+        response.status_code, masked(code, response) if isinstance(code, str) else None, masked(text, response)
+    )
 
 
-def _without_token(text: str, response: httpx.Response) -> str:
-    """Return the text without our token: there are gateways that repeat the headers that they do not like."""
-    token = response.request.headers.get("authorization", "").removeprefix("Bearer ")
-    return text.replace(token, MASK) if token else text
+def _json_object(text: str) -> dict[str, Any] | None:
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def masked(text: str, response: httpx.Response) -> str:
+    """Return a text of a response for display: cut, and without the secrets among the headers of its request."""
+    # Masked before it is cut: the part of a secret that a cut leaves over would not be recognized.
+    return without_secrets(text, secrets_in(response.request.headers))[:_LONGEST_TEXT]
 
 
 def retry_after(response: httpx.Response) -> float | None:
@@ -134,7 +145,7 @@ def failure(response: httpx.Response, *, asked: str, settings: Settings, address
     if status == 429:
         return _limited(refusal, where, retry_after(response))
     if 300 <= status < 400:
-        target = _without_token(response.headers.get("location", "nowhere"), response)
+        target = masked(response.headers.get("location", "nowhere"), response)
         return ServerFailed(
             f"{where}: redirected to {target}. A login page or a proxy stands before the Admin API; "
             f"use the API's own address and a token.",
@@ -203,6 +214,17 @@ def _connecting_advice(error: str, settings: Settings) -> str:
     return advice
 
 
+def closed_by(error: httpx.TransportError, *, asked: str, settings: Settings, address: str) -> ServerFailed:
+    """Return the exception for a request at which a server that answers others closed the connection, twice."""
+    what = "this statement" if asked.endswith("/query") else "this request"
+    return ServerFailed(
+        f"{asked} on {settings.environment} ({address}): the server closed the connection twice while it worked on "
+        f"{what} ({error}), and it answers other requests. {what[0].upper()}{what[1:]} probably makes a worker of the "
+        f"server fail: do not send it again unchanged. The server's log has the reason.",
+        status=0,
+    )
+
+
 def no_answer(error: httpx.RequestError, *, asked: str, settings: Settings, address: str) -> RestateLabError:
     """Return the exception for a call that ended without an answer, or with one that cannot be read."""
     where = f"{asked} on {settings.environment} ({address}, chosen by {settings.chosen_by})"
@@ -214,7 +236,7 @@ def no_answer(error: httpx.RequestError, *, asked: str, settings: Settings, addr
         return Unreachable(f"{where}: {error}. {_connecting_advice(str(error), settings)}")
     if isinstance(error, httpx.DecodingError):
         return ServerFailed(
-            f"{where}: the answer is not packed as it says ({error}). What stands before the server damages it.",
+            f"{where}: {error}. A Restate server does not send this: check the address, and what stands before it.",
             status=200,
         )
     return Unreachable(f"{where}: {error}. The connection broke before an answer came.")

@@ -24,7 +24,7 @@ from restate_lab.client.arguments import (
     segment,
     shown,
 )
-from restate_lab.client.failures import read_refusal
+from restate_lab.client.failures import masked, read_refusal
 from restate_lab.client.responses import SUCCESS, Success
 from restate_lab.client.transport import Transport
 from restate_lab.errors import (
@@ -89,7 +89,7 @@ class IngressTransport(Transport):
                 words = "A virtual object and a workflow want a key=, and a service takes none."
                 return RequestRefused(f"{asked}: 400 {refusal.reason}. {words}", status=400, reason=refusal.reason)
             return super()._failure(response, asked)
-        id_ = response.headers.get("x-restate-id", "")
+        id_ = masked(response.headers.get("x-restate-id", ""), response)
         if refusal.status == 409 and refusal.reason == _SECOND_RUN:
             return Conflict(
                 f"{asked}: a workflow runs once per key, and this one has begun before as {id_}: attach to it.",
