@@ -12,10 +12,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import pyarrow as pa
 
+from restate_lab.client.arrow_messages import Frames, Refused
+from restate_lab.client.failures import masked
 from restate_lab.client.frames import distinct
 from restate_lab.client.transport import Transport
 from restate_lab.errors import QueryInterrupted, ResultTooLarge, ServerFailed, TimedOut
@@ -25,6 +28,7 @@ __all__ = ["Answer", "ask"]
 
 ARROW = "application/vnd.apache.arrow.stream"
 _END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+_VALUE = 8  # bytes; what pandas takes for a value at least
 _MERGE = 64  # the server's batches hold 128 rows; so small, they make every later pandas step slower
 
 
@@ -70,8 +74,8 @@ class Answer:
         kind = response.headers.get("content-type", "nothing")
         if kind.split(";")[0].strip() != ARROW:
             raise ServerFailed(
-                f"the answer to the query is {kind}, not Arrow: this address is not a Restate Admin API, "
-                f"or something stands before it.",
+                f"the answer to the query is {masked(kind, response)}, not Arrow: this address is not a Restate "
+                f"Admin API, or something stands before it.",
                 status=response.status_code,
             )
         self._meter = meter
@@ -115,7 +119,7 @@ class Answer:
     def _sent(self) -> Iterator[pa.RecordBatch]:
         with self._translated():
             for batch in self._reader:
-                self._meter.add(batch.num_rows)
+                self._meter.add(batch)
                 if batch.num_rows:
                     yield batch
         if not self._feed.ended_well:
@@ -143,6 +147,8 @@ class Answer:
             ) from error
         except httpx.TransportError as error:
             raise self._interrupted(str(error)) from error
+        except Refused as error:
+            raise ServerFailed(f"the answer is not a valid Arrow stream: {error}.", status=200) from error
         except (httpx.DecodingError, pa.ArrowException, OSError, UnicodeDecodeError) as error:
             if self._feed.exhausted:
                 raise self._interrupted("the last rows came incomplete") from error
@@ -158,43 +164,65 @@ class Answer:
 
 
 class _Meter:
-    """Counts rows and bytes against the limits, and shows them."""
+    """Counts rows and bytes against the limits, and shows them.
+
+    ``max_bytes`` holds for the bytes that arrive and for those that the record batches take in memory: several columns
+    may share one buffer, and a column of nulls arrives without any.
+    """
 
     def __init__(self, deadline: float, limit: float, max_bytes: float | None, progress: Progress) -> None:
         self.rows = 0
         self.bytes = 0
+        self._decoded = 0
         self.limit = limit
         self._deadline = deadline
         self._max_bytes = max_bytes
         self._progress = progress
 
-    def add(self, rows: int) -> None:
-        self.rows += rows
+    def add(self, batch: pa.RecordBatch) -> None:
+        self.rows += batch.num_rows
+        self._decoded += sum(map(_size, batch.columns))
+        self._check_size(self._decoded)
 
     def received(self, size: int) -> None:
         self.bytes += size
         self.show()
         if time.monotonic() > self._deadline:
             raise httpx.ReadTimeout("the time for this call has passed")
-        if self._max_bytes is not None and self.bytes > self._max_bytes:
+        self._check_size(self.bytes)
+
+    def show(self) -> None:
+        self._progress.update(self.rows, self.bytes)
+
+    def _check_size(self, size: int) -> None:
+        if self._max_bytes is not None and size > self._max_bytes:
             raise ResultTooLarge(
                 f"the result passed {self._max_bytes / 1e6:,.0f} MB after {self.rows:,} rows and was stopped. "
                 f"Take fewer columns or rows, write it with to_parquet(), read it in pieces with stream(), "
                 f"or allow more with max_bytes=….",
                 rows=self.rows,
-                size=self.bytes,
+                size=size,
             )
 
-    def show(self) -> None:
-        self._progress.update(self.rows, self.bytes)
+
+def _size(column: pa.Array[Any]) -> int:
+    """Return the bytes that a column takes once it is decoded, but for the values of its dictionary.
+
+    Only the sizes of buffers are read: the values are not validated.
+    """
+    if isinstance(column, pa.DictionaryArray):
+        column = column.indices  # the dictionary came once, and belongs to all batches
+    size = int(column.get_total_buffer_size())
+    is_implied = pa.types.is_null(column.type) or pa.types.is_run_end_encoded(column.type)
+    return max(size, _VALUE * len(column)) if is_implied else size
 
 
 class _Feed(io.RawIOBase):
     """The answer's body as the file that pyarrow reads."""
 
     def __init__(self, response: httpx.Response, meter: _Meter) -> None:
-        is_plain = response.headers.get("content-encoding", "identity") == "identity"
-        self._blocks = response.iter_raw() if is_plain else response.iter_bytes()
+        self._blocks = response.iter_raw()
+        self._frames = Frames()
         self._meter = meter
         self._block = b""
         self._at = 0
@@ -215,6 +243,7 @@ class _Feed(io.RawIOBase):
                 pieces.append(self._piece(size))
             data = b"".join(pieces)
         self._tail = (self._tail + data[-8:])[-8:]
+        self._frames.check(data)
         return data
 
     def drain(self) -> bool:

@@ -6,43 +6,41 @@ connection, written to the audit log before they are sent, and never repeated he
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from restate_lab.audit import AuditLog
+from restate_lab.client import repeating
 from restate_lab.client.arguments import check_seconds
-from restate_lab.client.comeback import Comeback, was_away
+from restate_lab.client.bodies import BODY_LIMIT, Bounded
+from restate_lab.client.comeback import Comeback, broke_at_work, was_away
 from restate_lab.client.failures import (
     Refusal,
+    closed_by,
     failure,
     no_answer,
     passes_by_itself,
     read_refusal,
     retry_after,
 )
-from restate_lab.client.network import is_loopback, way_to
+from restate_lab.client.network import headers_for, is_loopback, way_to
 from restate_lab.client.responses import Success, is_lost, says_never_forwarded
 from restate_lab.client.settings import Settings
 from restate_lab.client.wire import CONNECT_LIMIT
 from restate_lab.errors import ArgumentError, OutcomeUnknown, ReadOnly, RestateLabError
-from restate_lab.progress import say
 
 __all__ = ["Record", "Transport"]
 
 RETRY_FOR = 10.0  # seconds, for reads
-_QUIET_WAIT = 2.0  # seconds; a longer one is shown
-_SLICE = 0.25  # seconds between two ticks
+_AT_ONCE = 2.0  # seconds
 _BROKEN = (httpx.TransportError, httpx.DecodingError)  # what reading an answer's body raises
 
 
@@ -208,8 +206,8 @@ class Transport:
         self._where = f"{self.address}{way.words}"
         return httpx.Client(
             base_url=way.base,
-            transport=self._network or way.network,
-            headers=_headers(self.settings, is_loopback=is_loopback(way.base)),
+            transport=Bounded(self._network or way.network),
+            headers=headers_for(self.settings, is_loopback=is_loopback(way.base)),
             follow_redirects=False,
             trust_env=False,
         )
@@ -294,13 +292,16 @@ class Transport:
         started = time.monotonic()
         give_up = min(deadline, started + retry_for)
         pause, may_settle = 0.1, is_query
+        breaks: list[object] = []
+        body_limit = None if is_query else BODY_LIMIT
         while True:
             try:
-                response = self._send(method, path, deadline=deadline, tick=tick, request=request)
+                response = self._send(
+                    method, path, deadline=deadline, tick=tick, request=request, body_limit=body_limit
+                )
             except httpx.TransportError as error:
-                self._note(error)
-                if not _broke_before_answer(error) or time.monotonic() + pause > give_up:
-                    raise self._no_answer(error, asked) from error
+                may_pass = _broke_before_answer(error) and time.monotonic() + pause <= give_up
+                self._check_break(error, asked, breaks, deadline=deadline, may_pass=may_pass)
                 wait, reason = pause, str(error)
             else:
                 if response.is_success:
@@ -312,9 +313,37 @@ class Transport:
                     may_settle = False
                 else:
                     wait, reason = self._repeats(response, asked, pause, give_up)
-            _tell(wait, asked, reason, waited=time.monotonic() - started)
-            _wait(wait, tick)
+            repeating.tell(wait, asked, reason, waited=time.monotonic() - started)
+            repeating.wait(wait, tick)
             pause = min(pause * 2, 2.0)
+
+    def _check_break(
+        self, error: httpx.TransportError, asked: str, breaks: list[object], *, deadline: float, may_pass: bool
+    ) -> None:
+        """Raise where a broken connection does not pass by repeating the request.
+
+        ``breaks`` collects the signs of absence for connections that broke in succession, each while the server
+        answered another request at once. The second one has its cause in the request: the server is not away.
+        """
+        sign = self._note(error)
+        if not may_pass:
+            raise self._no_answer(error, asked) from error
+        if sign is None or not broke_at_work(error) or not self._answers_others(deadline):
+            breaks.clear()
+            return
+        breaks.append(sign)
+        if len(breaks) > 1:
+            self._comeback.withdraw(breaks)
+            raise closed_by(error, asked=asked, settings=self.settings, address=self._where) from error
+
+    def _answers_others(self, deadline: float) -> bool:
+        """Tell whether the server answers a simple request at once."""
+        within = min(deadline, time.monotonic() + _AT_ONCE)
+        try:
+            with closing(self._send("GET", "/health", deadline=within, tick=None, request={})) as response:
+                return response.is_success
+        except httpx.TransportError:
+            return False
 
     def _repeats(self, response: httpx.Response, asked: str, pause: float, give_up: float) -> tuple[float, str]:
         """Return in how many seconds to ask again after a refusal, and why; raise where that does not help."""
@@ -326,12 +355,18 @@ class Transport:
             raise self._failure(response, asked)
         return wait, refusal.words
 
-    def _note(self, said: httpx.TransportError | Refusal) -> None:
-        if was_away(said):
-            self._comeback.note()
+    def _note(self, said: httpx.TransportError | Refusal) -> object | None:
+        return self._comeback.note() if was_away(said) else None
 
     def _send(
-        self, method: str, path: str, *, deadline: float, tick: Callable[[], None] | None, request: Mapping[str, Any]
+        self,
+        method: str,
+        path: str,
+        *,
+        deadline: float,
+        tick: Callable[[], None] | None,
+        request: Mapping[str, Any],
+        body_limit: int | None = BODY_LIMIT,
     ) -> httpx.Response:
         client, left = self._own_client(), max(0.01, deadline - time.monotonic())
         try:
@@ -339,7 +374,7 @@ class Transport:
                 method,
                 path,
                 timeout=httpx.Timeout(left, connect=min(left, CONNECT_LIMIT)),
-                extensions={"deadline": deadline, "tick": tick},
+                extensions={"deadline": deadline, "tick": tick, "body_limit": body_limit},
                 **request,
             )
         except httpx.InvalidURL as error:
@@ -367,32 +402,3 @@ def _broke_before_answer(error: httpx.TransportError) -> bool:
     if isinstance(error, httpx.ConnectError):
         return isinstance(error.__cause__, ConnectionError) or "refused" in str(error)
     return isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
-
-
-def _tell(seconds: float, asked: str, reason: str, *, waited: float) -> None:
-    """Say to who waits why, once that takes long."""
-    if seconds > _QUIET_WAIT:
-        say(f"{asked}: waiting {seconds:.0f} s ({reason})")
-    elif waited <= _QUIET_WAIT < waited + seconds:
-        say(f"{asked}: no answer yet, and it is asked again ({reason})")
-
-
-def _wait(seconds: float, tick: Callable[[], None] | None) -> None:
-    """Let some seconds pass; who has gone meanwhile says so in ``tick``."""
-    if tick is None:
-        time.sleep(seconds)
-        return
-    while seconds > 0:
-        time.sleep(min(seconds, _SLICE))
-        tick()
-        seconds -= _SLICE
-
-
-def _headers(settings: Settings, *, is_loopback: bool) -> dict[str, str]:
-    headers = {
-        "user-agent": f"restate-lab/{metadata.version('restate-lab')} python/{platform.python_version()}",
-        "accept-encoding": "identity" if is_loopback or importlib.util.find_spec("zstandard") is None else "zstd",
-    }
-    if settings.token is not None:
-        headers["authorization"] = f"Bearer {settings.token.reveal()}"
-    return headers

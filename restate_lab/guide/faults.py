@@ -129,7 +129,7 @@ FAULTS = (
     _stays("a redirect", "limits and logins", "a redirect to a login page (302)", "ServerFailed"),
     _stays("another type", "damaged answers", "a real answer that says it is text", "ServerFailed", connect="right"),
     _stays("no gzip", "damaged answers", "a real answer that says it is gzip and is not", "ServerFailed"),
-    _stays("cut gzip", "damaged answers", "half of a real answer, as gzip", "QueryInterrupted", connect="right"),
+    _stays("cut gzip", "damaged answers", "half of a real answer, as gzip", "ServerFailed", connect="right"),
     _stays("junk", "damaged answers", "bytes without a sense, as Arrow", "ServerFailed"),
     _stays(
         "end lost",

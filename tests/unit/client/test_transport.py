@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import traceback
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import pytest
 import restate_lab as rl
 from restate_lab import errors
 from restate_lab.audit import AuditLog, audit_log
-from restate_lab.client import comeback, network, transport as transport_module
+from restate_lab.client import bodies, comeback, network, repeating, transport as transport_module
 from restate_lab.client.responses import SUCCESS
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
@@ -30,10 +31,17 @@ Handler = Callable[[httpx.Request], httpx.Response]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., Transport]:
-    def make(*answers: httpx.Response | Exception | Handler, read_only: bool = False, **settings: Any) -> Transport:
+    def make(
+        *answers: httpx.Response | Exception | Handler,
+        read_only: bool = False,
+        handles_health: bool = False,
+        **settings: Any,
+    ) -> Transport:
         left = list(answers)
 
         def handle(request: httpx.Request) -> httpx.Response:
+            if request.url.path.endswith("/health") and not handles_health:  # whether it is away: it is
+                raise httpx.ConnectError("[Errno 111] Connection refused")
             answer = left.pop(0) if len(left) > 1 else left[0]
             if isinstance(answer, Exception):
                 raise answer
@@ -157,7 +165,7 @@ def test_a_server_that_was_just_away_is_asked_once_more(
     """A server that has just started answers queries with fewer rows for a moment: that answer is not taken."""
     moment = [0.0]
     clock = SimpleNamespace(monotonic=lambda: moment[0], sleep=lambda seconds: moment.append(moment.pop() + seconds))
-    for module in (comeback, transport_module):
+    for module in (bodies, comeback, repeating, transport_module):
         monkeypatch.setattr(module, "time", clock)
     transport = make(away, httpx.Response(200, text="few"), httpx.Response(200, text="all"))
     with transport.reading("POST", "/query", is_query=True) as answer:
@@ -166,6 +174,45 @@ def test_a_server_that_was_just_away_is_asked_once_more(
         assert answer.read() == b"all"
     transport = make(away, httpx.Response(200, text="the only one"), httpx.Response(500))
     assert transport.read("GET", "/version").text == "the only one"
+
+
+def closes_at(path: str, *, times: float = math.inf, away: float = 0) -> tuple[Handler, list[str]]:
+    """Return a server that closes the connection at one path, ``away`` times at any, and the list of its requests."""
+    asked: list[str] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path.removeprefix("/base"))
+        if len(asked) <= away or (asked[-1] == path and asked.count(path) <= times):
+            raise httpx.RemoteProtocolError("the server closed the connection without an answer")
+        return httpx.Response(200)
+
+    return handle, asked
+
+
+def test_a_request_that_breaks_its_connection_is_not_repeated_for_long(
+    make: Callable[..., Transport], no_waiting: list[float]
+) -> None:
+    """A server that closes the connection twice, and answers others, is not away: later queries do not wait."""
+    handle, asked = closes_at("/query")
+    transport = make(handle, handles_health=True)
+    with pytest.raises(errors.ServerFailed, match="closed the connection twice while it worked on this statement"):
+        transport.reading("POST", "/query", is_query=True).__enter__()
+    assert asked == ["/query", "/health"] * 2
+    with transport.reading("POST", "/other", is_query=True):
+        assert asked[4:] == ["/other"]
+    assert no_waiting == [0.1]
+
+
+def test_a_server_that_is_away_is_not_taken_for_one_that_breaks(
+    make: Callable[..., Transport], no_waiting: list[float]
+) -> None:
+    """While nothing is answered the request is repeated, and its answer is not trusted for a moment."""
+    for away, times in ((6, 0), (5, 3)):
+        handle, asked = closes_at("/query", times=times, away=away)
+        transport = make(handle, handles_health=True)
+        with transport.reading("POST", "/query", is_query=True):
+            assert asked[-2:] == ["/query", "/query"]
+        assert 2 < no_waiting[-1] <= 3
 
 
 @pytest.mark.parametrize(

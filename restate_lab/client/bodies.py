@@ -1,0 +1,142 @@
+"""Response bodies: unpacked in small steps and bounded, so that no response can exhaust the memory.
+
+httpx unpacks a received block whole, and reads a body to its end: 64 kB of zstd can become 4 GB, and an error page
+may never end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import cast
+
+import httpx
+
+from restate_lab.redact import secrets_in, without_secrets
+
+__all__ = ["BODY_LIMIT", "ERROR_LIMIT", "Bounded", "TooLarge"]
+
+BODY_LIMIT = 64 << 20  # bytes, of a successful response
+ERROR_LIMIT = 1 << 20  # bytes, of any other response; the rest is not read
+_STEP = 256  # bytes; four bytes of zstd can become 128 KiB, so that a step gives 8 MiB at most
+_BLOCK = 256 << 10  # bytes
+_WINDOW = 8 << 20  # bytes; RFC 9659 allows no more where zstd is a content encoding
+
+
+class TooLarge(httpx.DecodingError):
+    """A successful response has more bytes than its limit."""
+
+
+class Bounded(httpx.BaseTransport):
+    """Passes requests on to another transport, and bounds and unpacks the bodies of its responses.
+
+    The request extension ``body_limit`` is the number of bytes that a successful response may have after
+    decompression; None means no limit, and without the extension it is BODY_LIMIT. The extension ``deadline``
+    (time.monotonic seconds) holds while a body is read. No error shows the secrets among the request's headers.
+    """
+
+    def __init__(self, network: httpx.BaseTransport) -> None:
+        self._network = network
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the response; its body is still to be read."""
+        try:
+            response = self._network.handle_request(request)
+        except httpx.TransportError as error:
+            masked = without_secrets(str(error), secrets_in(request.headers))
+            if masked == str(error):
+                raise
+            raise type(error)(masked) from None  # what caused it has the text, too
+        headers = [(name, value) for name, value in response.headers.raw if name.lower() != b"content-encoding"]
+        return httpx.Response(
+            response.status_code, headers=headers, stream=_Body(request, response), extensions=response.extensions
+        )
+
+    def close(self) -> None:
+        """Close the other transport."""
+        self._network.close()
+
+
+class _Body(httpx.SyncByteStream):
+    """The unpacked body of one response.
+
+    Iterating raises httpx.DecodingError for the body of a successful response that cannot be read. The body of an
+    error says so instead: its status counts more than its text.
+    """
+
+    def __init__(self, request: httpx.Request, response: httpx.Response) -> None:
+        self._stream = cast("httpx.SyncByteStream", response.stream)
+        self._is_success = response.is_success
+        self._packing = response.headers.get("content-encoding", "identity").strip().lower() or "identity"
+        self._requested = request.headers.get("accept-encoding", "identity")
+        self._deadline = request.extensions.get("deadline")
+        self._limit = request.extensions.get("body_limit", BODY_LIMIT) if self._is_success else ERROR_LIMIT
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._is_success:
+            yield from self._bounded()
+            return
+        try:
+            yield from self._bounded()
+        except TooLarge:
+            return
+        except httpx.DecodingError as error:
+            yield f"({error})".encode()
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def _bounded(self) -> Iterator[bytes]:
+        left = self._limit
+        for block in self._unpacked():
+            if left is None:
+                yield block
+                continue
+            yield block[:left]
+            left -= len(block)
+            if left < 0:
+                raise TooLarge(f"the response body has more than {self._limit >> 20} MiB, and the rest was not read")
+
+    def _unpacked(self) -> Iterator[bytes]:
+        if self._packing == "identity":
+            return self._received()
+        if self._packing == "zstd" and self._requested == "zstd":
+            return _unzstd(self._received())
+        raise httpx.DecodingError(
+            f"the response body has the content-encoding {self._packing[:40]!r}, and {self._requested!r} was requested"
+        )
+
+    def _received(self) -> Iterator[bytes]:
+        for block in self._stream:
+            if self._deadline is not None and time.monotonic() > self._deadline:
+                raise httpx.ReadTimeout("the time for this call has passed")
+            yield block
+
+
+def _unzstd(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Unpack zstd frames in bounded steps, and give what each received block holds, in blocks of about _BLOCK bytes.
+
+    Raises:
+        httpx.DecodingError: the data is damaged, or ends within a frame.
+    """
+    import zstandard  # noqa: PLC0415 - only needed away from loopback
+
+    frames = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
+    frame = None
+    try:
+        for block in blocks:
+            joined = bytearray()
+            for start in range(0, len(block), _STEP):
+                rest = block[start : start + _STEP]
+                while rest:
+                    frame = frames.decompressobj() if frame is None or frame.eof else frame
+                    joined += frame.decompress(rest)
+                    rest = frame.unused_data if frame.eof else b""
+                if len(joined) >= _BLOCK:
+                    yield bytes(joined)
+                    joined = bytearray()
+            yield bytes(joined)
+    except zstandard.ZstdError as error:
+        raise httpx.DecodingError(f"the response body is not the zstd data that it says it is: {error}") from error
+    if frame is not None and not frame.eof:
+        raise httpx.DecodingError("the zstd data of the response body ends too early")

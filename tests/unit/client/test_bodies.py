@@ -1,0 +1,150 @@
+"""Bodies of responses: no size, no compression and no slowness of one exhausts memory or time."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pyarrow as pa
+import pytest
+import zstandard
+
+from restate_lab import errors
+from restate_lab.audit import AuditLog, audit_log
+from restate_lab.client.arrow_messages import Frames, Refused
+from restate_lab.client.query import ARROW, ask
+from restate_lab.client.settings import Settings
+from restate_lab.client.transport import Transport
+from restate_lab.progress import Quiet
+from support import bombs
+
+TABLE = pa.table({"id": [f"inv_{n}" for n in range(5000)]})
+CALLS = {"query": bombs.query, "read": bombs.read, "change": bombs.change}
+
+
+class Slow(httpx.SyncByteStream):
+    """A body that trickles and does not end."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            time.sleep(0.02)
+            yield b"x"
+
+
+def transport_to(tmp_path: Path, response: httpx.Response, timeout: float = 10) -> Transport:
+    return Transport(
+        Settings("test", bombs.ADDRESS, None, None, "", "the argument"),
+        bombs.ADDRESS,
+        read_only=False,
+        timeout=timeout,
+        audit=AuditLog(tmp_path),
+        transport=httpx.MockTransport(lambda _: response),
+    )
+
+
+def rows_of(tmp_path: Path, body: bytes, encoding: str, max_bytes: int | None = None) -> pa.Table:
+    response = bombs.answer(200, {"content-type": ARROW, "content-encoding": encoding}, body)
+    with ask(transport_to(tmp_path, response), "SELECT 1", timeout=10, max_bytes=max_bytes, progress=Quiet()) as rows:
+        return rows.table()
+
+
+def test_small_and_endless_bodies_do_not_fill_the_memory() -> None:
+    """Each is stopped with an error of ours, and the process grows by the limits at most, not by what was sent."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*Path(__file__).parents[2:4]]))}
+    program = [sys.executable, str(bombs.__file__)]
+    done = subprocess.run(program, env=env, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = json.loads(done.stdout)
+    assert said["outcomes"] == {
+        "query: compressed batch": "ServerFailed",
+        "query: compressed dictionary": "ServerFailed",
+        "query: nulls": "ResultTooLarge",
+        "query: zstd": "ResultTooLarge",
+        "query: endless": "ResultTooLarge",
+        "query: endless error": "RequestRefused",
+        "read: zstd": "ServerFailed",
+        "read: endless": "ServerFailed",
+        "read: endless error": "ServerFailed",
+        "read: zstd error": "NotFound",
+        "change: zstd": "OutcomeUnknown",
+        "change: endless": "OutcomeUnknown",
+        "change: endless error": "Conflict",
+    }
+    assert said["grown"] < 200 << 20
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("status", [200, 400])
+def test_the_time_limit_holds_while_a_body_is_read(tmp_path: Path, call: str, status: int) -> None:
+    """Also on a network that does not keep the deadline itself, such as a proxy's."""
+    headers = {"content-type": ARROW} if call == "query" and status == 200 else bombs.JSON
+    transport = transport_to(tmp_path, bombs.answer(status, headers, Slow()), timeout=0.3)
+    kind = errors.OutcomeUnknown if call == "change" else errors.TimedOut
+    with pytest.raises(kind):
+        if call == "query":
+            with ask(transport, "SELECT 1", timeout=0.3, max_bytes=None, progress=Quiet()) as rows:
+                rows.table()
+        else:
+            CALLS[call](transport)
+
+
+def test_zstd_is_unpacked_wherever_it_is_cut_into_frames(tmp_path: Path) -> None:
+    """The rows are those that were packed, in one frame or in several."""
+    body = bombs.stream_of(TABLE)
+    pack = zstandard.ZstdCompressor().compress
+    for packed in (pack(body), b"".join(pack(body[at : at + 1000]) for at in range(0, len(body), 1000))):
+        assert rows_of(tmp_path, packed, "zstd").equals(TABLE)
+        for cut in (0, 1, len(packed) // 2, len(packed) - 1):
+            with pytest.raises((errors.QueryInterrupted, errors.ServerFailed)):
+                rows_of(tmp_path, packed[:cut], "zstd")
+
+
+def test_the_byte_limit_counts_what_was_unpacked(tmp_path: Path) -> None:
+    """A result that fits is returned, and one that does not is refused, however small it was on the way."""
+    body = bombs.stream_of(TABLE)
+    packed = zstandard.ZstdCompressor().compress(body)
+    assert len(packed) < len(body) // 2
+    assert rows_of(tmp_path, packed, "zstd", max_bytes=len(body)).equals(TABLE)
+    with pytest.raises(errors.ResultTooLarge):
+        rows_of(tmp_path, packed, "zstd", max_bytes=len(body) // 2)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "zstd, gzip", "gzip, zstd", "x-unknown"])
+def test_an_encoding_that_was_not_requested_is_refused(tmp_path: Path, encoding: str) -> None:
+    """A successful response is not unpacked; of an error the status counts, and the text says what is wrong."""
+    packed = gzip.compress(b'{"message": "no"}')
+    headers = {"content-type": "application/json", "content-encoding": encoding}
+    with pytest.raises(errors.ServerFailed, match="content-encoding"):
+        bombs.read(transport_to(tmp_path, bombs.answer(200, headers, packed)))
+    with pytest.raises(errors.NotFound, match="content-encoding"):
+        bombs.read(transport_to(tmp_path, bombs.answer(404, headers, packed)))
+    with pytest.raises(errors.OutcomeUnknown, match="content-encoding"):
+        bombs.change(transport_to(tmp_path, bombs.answer(200, headers, packed)))
+    assert audit_log(tmp_path)["outcome"].tolist() == ["unknown"]
+    with pytest.raises(errors.ServerFailed, match="content-encoding"):
+        rows_of(tmp_path, gzip.compress(bombs.stream_of(TABLE)), encoding)
+
+
+def test_frames_are_followed_wherever_the_stream_is_cut() -> None:
+    """Pieces of any size give the same judgement as the whole."""
+    good = bombs.stream_of(TABLE)
+    bad = bombs.stream_of(TABLE, compression="lz4")
+    for size in (1, 3, 7, 8, 64, len(good)):
+        for body, is_good in ((good, True), (bad, False)):
+            frames, pieces = Frames(), io.BytesIO(body)
+            try:
+                while piece := pieces.read(size):
+                    frames.check(piece)
+            except Refused as error:
+                assert not is_good
+                assert "compressed" in str(error)  # noqa: PT017
+            else:
+                assert is_good
