@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Sequence
 from typing import Literal
@@ -21,7 +22,9 @@ from restate_lab.client.cli_config import (
 from restate_lab.errors import SettingsError
 from restate_lab.redact import Secret
 
-__all__ = ["ADMIN", "INGRESS", "address", "from_layers", "from_variable", "is_address", "is_own"]
+__all__ = [
+    "ADMIN", "INGRESS", "address", "from_layers", "from_variable", "is_address", "is_covered", "is_loopback", "is_own",
+]  # fmt: skip
 
 ADMIN, INGRESS = "admin_base_url", "ingress_base_url"
 """The two addresses of a cluster, by their names in config.toml."""
@@ -100,6 +103,27 @@ def _whole(clean: str) -> str:
     if clean.startswith("unix:") or parts.port is not None:
         return clean
     return f"{parts.scheme}://{parts.netloc}:{443 if parts.scheme == 'https' else 80}{parts.path}"
+
+
+def is_covered(other: str, *, by: str) -> bool:
+    """Tell whether what may be sent to the address ``by`` may be sent to the ``other`` one, too.
+
+    The port may differ. The host must be the same, or both must be this machine, as behind a unix socket. The scheme
+    must be the same or https.
+    """
+    first, second = urlsplit(by), urlsplit(other)
+    if first.scheme == "unix":
+        return is_loopback(second.hostname)
+    is_same = first.hostname == second.hostname or (is_loopback(first.hostname) and is_loopback(second.hostname))
+    return is_same and second.scheme in {first.scheme, "https"}
+
+
+def is_loopback(host: str | None) -> bool:
+    """Tell whether a host is this machine."""
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return host == "localhost" or (host or "").endswith(".localhost")
 
 
 def _examined(text: str, key: str, place: Place) -> tuple[str, str]:

@@ -28,7 +28,7 @@ from restate_lab.client.server import Server
 from restate_lab.client.settings import Settings, load_settings
 from restate_lab.client.statement import bind
 from restate_lab.client.transport import Transport
-from restate_lab.errors import QueryRefused, ServerFailed, UntriedServer
+from restate_lab.errors import QueryRefused, UntriedServer
 from restate_lab.progress import Progress, Quiet, RowsLine
 from restate_lab.redact import Secret, sealed
 from restate_lab.source import OLDEST, DtypeBackend, is_older
@@ -217,17 +217,19 @@ class Lab:
 
     @property
     def ingress(self) -> IngressClient:
-        """Return the client of the cluster's ingress: as configured, or where the server itself says that it is."""
+        """Return the client of the cluster's ingress: as configured, or where the server itself says that it is.
+
+        Raises:
+            SettingsError: the server names another host than that of the Admin API, or one without encryption, and the
+                token would go there: give ``ingress_url`` yourself.
+        """
         from restate_lab.client.ingress import IngressClient, IngressTransport  # noqa: PLC0415 - rarely needed
 
         self.transport.check_open()
         if self._ingress is None:
-            address = self.settings.ingress_url or self._server.about().ingress_endpoint
-            if not address:
-                raise ServerFailed("the server does not name its ingress: connect(ingress_url=…)", status=200)
             self._ingress = IngressTransport(
                 self.settings.of_ingress,
-                str(address).rstrip("/"),
+                self.settings.ingress_url or self._server.ingress(),
                 read_only=self.read_only,
                 timeout=self.transport.timeout,
                 audit=self.transport.audit,

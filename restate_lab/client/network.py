@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import ipaddress
 import platform
 import ssl
 import urllib.request
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from restate_lab.client.address import is_loopback as is_loopback_host
 from restate_lab.client.settings import Settings
 from restate_lab.client.wire import Wire
 from restate_lab.errors import SettingsError
@@ -48,11 +48,7 @@ def way_to(address: str, ca: str | Path | None) -> Way:
 
 def is_loopback(address: str) -> bool:
     """Tell whether an address is on this machine."""
-    host = httpx.URL(address).host
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+    return is_loopback_host(httpx.URL(address).host)
 
 
 def headers_for(settings: Settings, *, is_loopback: bool) -> dict[str, str]:

@@ -6,8 +6,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from restate_lab.client.address import address as address_of, is_covered
+from restate_lab.client.cli_config import Found
 from restate_lab.client.transport import RETRY_FOR, Transport
-from restate_lab.errors import RequestRefused, RestateLabError, ServerFailed
+from restate_lab.errors import RequestRefused, RestateLabError, ServerFailed, SettingsError
+from restate_lab.redact import Secret
 
 __all__ = ["KNOWN_FOR", "About", "Server"]
 
@@ -48,6 +51,34 @@ class Server:
             # Whoever asks goes on with what it was, and hears from the read that follows.
             self.last = about = replace(known, read_at=time.monotonic())
         return about
+
+    def ingress(self) -> str:
+        """Return the address of the ingress that the server names.
+
+        Whoever answers for the Admin API chooses this address, so the token goes there only where it would go anyway:
+        to the same host, and never without the encryption that the Admin API has.
+
+        Raises:
+            ServerFailed: the server does not name its ingress, or names none that can be used.
+            SettingsError: there is a token, and it would go to another host or over plain HTTP.
+        """
+        settings = self._transport.settings
+        named = self.about().ingress_endpoint
+        if not named:
+            raise ServerFailed("the server does not name its ingress: connect(ingress_url=…)", status=200)
+        try:
+            address = address_of(
+                Found(Secret(str(named)), "the /version of the server"), "ingress_base_url", "argument"
+            )
+        except SettingsError as error:
+            raise ServerFailed(f"{error} Give it yourself: connect(ingress_url=…).", status=200) from None
+        if settings.token is not None and not is_covered(address, by=settings.admin_url):
+            raise SettingsError(
+                f"the token for {settings.environment} is not sent to {address}. The server itself named this ingress "
+                f"address; it is on another host than {settings.admin_url}, or not encrypted. If the address is right, "
+                f"give it yourself: connect(ingress_url=…), or RESTATE_INGRESS_URL."
+            )
+        return address
 
 
 def _read(transport: Transport, retry_for: float, within: float) -> About:
