@@ -31,6 +31,7 @@ def run_report(
     timeout: float,
     paper: Literal["A4", "Letter"],
     overwrite: bool,
+    pass_env: Sequence[str],
 ) -> int:
     """Execute a notebook, write its report, print the path, and return the exit code: 1 where a cell failed."""
     made = notebook_report(
@@ -42,6 +43,7 @@ def run_report(
         timeout=timeout,
         overwrite=overwrite,
         paper=paper,
+        pass_env=pass_env,
     )
     print_text(str(made.path))
     if made.failure is None:

@@ -68,6 +68,15 @@ AllowChanges = Annotated[
 CellSeconds = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long one cell may take.")
 ]
+PassEnv = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pass-env",
+        metavar="NAME",
+        help="An environment variable that the notebook needs, or a pattern such as `AWS_*`; may be given several "
+        "times. Without it the notebook sees RESTATE_*, and no other secrets of this process.",
+    ),
+]
 Paper = Annotated[PaperName, typer.Option("--paper", help="The paper of a PDF.")]
 Before = Annotated[Path, typer.Argument(metavar="BEFORE", help="The evidence that was frozen first.")]
 After = Annotated[
@@ -86,6 +95,7 @@ def report(
     allow_changes: AllowChanges = False,
     timeout: CellSeconds = 600.0,
     paper: Paper = PaperName.A4,
+    pass_env: PassEnv = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Execute a notebook, read-only, and write it as one file that opens anywhere.
@@ -104,6 +114,7 @@ def report(
             timeout=timeout,
             paper=paper.value,
             overwrite=overwrite,
+            pass_env=pass_env or [],
         )
     raise typer.Exit(code)
 

@@ -76,7 +76,7 @@ class Server:
             raise SettingsError(
                 f"the token for {settings.environment} is not sent to {address}. The server itself named this ingress "
                 f"address; it is on another host than {settings.admin_url}, or not encrypted. If the address is right, "
-                f"give it yourself: connect(ingress_url=…), or RESTATE_INGRESS_URL."
+                f"give it yourself: connect(ingress_url=…)."
             )
         return address
 

@@ -127,7 +127,9 @@ class RestateServer:
 
 @functools.cache
 def _partitions(binary: Path) -> dict[str, str]:
-    told = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout
+    told = subprocess.run(
+        [binary, "--version"], env=clean_environment(), capture_output=True, text=True, check=False
+    ).stdout
     # 1.6 plans filters on partition_key wrongly where partitions are few.
     return {} if " 1.6." in told else {"RESTATE_DEFAULT_NUM_PARTITIONS": "4"}
 

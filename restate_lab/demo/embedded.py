@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from restate_lab.demo.process import Process
 from restate_lab.demo.script import play
 from restate_lab.demo.story import FIRST_LOOK, Step
 from restate_lab.demo.switch import FOLDER_VARIABLE
+from restate_lab.environment import python_environment
 from restate_lab.errors import RestateLabError
 
 __all__ = ["Embedded", "start_services"]
@@ -102,11 +102,10 @@ def start_services(folder: Path, *program: str) -> tuple[Process, str]:
 
     Their socket listens already when they start, so that nobody can take the port or come early.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RESTATE_")}
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
         services = Process(
             [sys.executable, *(program or SAMPLES), "--fd", str(listening.fileno())],
-            env=environment | {FOLDER_VARIABLE: str(folder)},
+            env=python_environment(**{FOLDER_VARIABLE: str(folder)}),
             log=folder / "services.log",
             pass_fds=(listening.fileno(),),
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import platformdirs
 
+from restate_lab.environment import npm_environment
 from restate_lab.errors import RestateLabError
 
 __all__ = ["PINNED", "SERVER_VARIABLE", "find_server", "install_cli", "install_server"]
@@ -134,4 +135,11 @@ def _npm(*arguments: str) -> subprocess.CompletedProcess[str | bytes]:
         raise RestateLabError(
             f"no restate-server was found, and installing one takes: pip install 'restate-lab[demo]' ({error})"
         ) from error
-    return npm(arguments, return_completed_process=True, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return npm(
+        arguments,
+        return_completed_process=True,
+        env=npm_environment(),
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )

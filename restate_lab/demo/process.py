@@ -11,16 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from restate_lab.environment import clean_environment
+
 __all__ = ["Process", "clean_environment"]
 
 GUARD = Path(__file__).with_name("guard.py")
 GRACE = 10.0  # seconds from SIGTERM to SIGKILL
-KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "USER")
-
-
-def clean_environment(**settings: str) -> dict[str, str]:
-    """Return what a program needs to run, without the user's own RESTATE_ variables and proxies, and ``settings``."""
-    return {name: os.environ[name] for name in KEPT if name in os.environ} | settings
 
 
 class Process:

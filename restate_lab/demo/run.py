@@ -18,6 +18,7 @@ from restate_lab.demo.jupyter import JupyterLab
 from restate_lab.demo.notebooks import FIRST_NOTEBOOK, NOTEBOOK_OF, copy_notebooks
 from restate_lab.demo.stories import STORIES
 from restate_lab.demo.switch import FOLDER_VARIABLE
+from restate_lab.environment import kernel_environment
 from restate_lab.errors import RestateLabError
 from restate_lab.reports.runner import run_notebook
 
@@ -63,7 +64,7 @@ def notebook_environment(folder: Path, admin_url: str, ingress_url: str) -> dict
     config = folder / "restate"
     config.mkdir(exist_ok=True)
     (config / "config.toml").write_text(f'[demo]\nadmin_base_url = "{admin_url}"\ningress_base_url = "{ingress_url}"\n')
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RESTATE_")}
+    inherited = {name: value for name, value in kernel_environment().items() if not name.startswith("RESTATE_")}
     return inherited | {
         FOLDER_VARIABLE: str(folder),
         "RESTATE_ADMIN_URL": admin_url,

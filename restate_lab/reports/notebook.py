@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,6 +16,7 @@ from typing import Any
 import nbformat
 
 from restate_lab.client.settings import load_settings
+from restate_lab.environment import kernel_environment
 from restate_lab.errors import ArgumentError, SettingsError
 from restate_lab.redact import is_secret_name
 from restate_lab.reports.cells import moment_text, visible
@@ -71,6 +72,7 @@ def notebook_report(
     timeout: float | None = 600.0,
     overwrite: bool = False,
     paper: Paper = "A4",
+    pass_env: Sequence[str] = (),
 ) -> NotebookReport:
     """Execute a notebook and write it as a report to ``path``, ``.html`` or ``.pdf``.
 
@@ -79,6 +81,9 @@ def notebook_report(
     ``parameters`` go into a new cell after the one tagged ``parameters``. ``evidence`` is the path of frozen evidence:
     it is checked, and becomes the notebook's parameter ``evidence``, which its tagged cell must have. ``timeout`` is in
     seconds per cell, None sets no limit.
+
+    The notebook sees the environment variables of Python, Jupyter, proxies and certificates, and RESTATE_*, but no
+    other secrets of this process. ``pass_env`` names further variables that it needs, such as "AWS_*".
 
     Secrets that are known here (variables named like one, the token of the cluster that ``connect()`` would take,
     parameters named like one), and what looks like a token, are masked in both files; pictures are not looked into.
@@ -95,7 +100,7 @@ def notebook_report(
         raise ArgumentError(f"{executed} is there already: give another name, or overwrite=True.")
     values = {**(parameters or {}), **({EVIDENCE: _evidence(source, evidence)} if evidence is not None else {})}
     masker = _masker(values)
-    told = _run(source, executed, values, masker, allow_changes=allow_changes, timeout=timeout)
+    told = _run(source, executed, values, masker, allow_changes=allow_changes, timeout=timeout, pass_env=pass_env)
     content = nbformat.read(executed, as_version=4)
     sections = (*_failed(told.run.failure, masker), *sections_of(content, masker), *_changes(told, masker))
     front = _front(told, masker.text(title_of(content)) or source.stem, masker)
@@ -151,6 +156,7 @@ def _run(
     *,
     allow_changes: bool,
     timeout: float | None,
+    pass_env: Sequence[str],
 ) -> _Told:
     begun = datetime.now(UTC)
     with tempfile.TemporaryDirectory(prefix="restate-lab-") as folder:
@@ -161,7 +167,7 @@ def _run(
                 executed,
                 parameters=values,
                 read_only=not allow_changes,
-                env={**os.environ, VARIABLE: str(seen)},
+                env=kernel_environment(pass_env, **{VARIABLE: str(seen)}),
                 timeout=timeout,
                 kernel_arguments=_KERNEL,
                 masker=masker,

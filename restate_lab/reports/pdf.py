@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from restate_lab.environment import clean_environment
 from restate_lab.errors import MissingProgram, RestateLabError, TimedOut
 
 __all__ = ["find_chromium", "write_pdf"]
@@ -75,7 +76,12 @@ def _run(command: list[str], log: Path) -> str:
     """Run it in a process group of its own, which is gone when this returns, also when it is interrupted."""
     with log.open("wb") as said:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            env=clean_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
             process.wait(_SECONDS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
-import os
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from nbclient.exceptions import CellControlSignal, CellExecutionError
 from nbformat import NotebookNode
 from traitlets import default
 
+from restate_lab.environment import kernel_environment
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.notebook_masking import mask_notebook
 from restate_lab.reports.terminal import as_printed
@@ -91,7 +91,7 @@ def run_notebook(
     """Execute a notebook with this Python and write the executed copy, also when a cell fails.
 
     ``parameters`` are set in a new cell after the one tagged ``parameters``, or at the top. ``read_only`` makes every
-    connection of the notebook refuse changes. ``env`` is its whole environment; None takes this process's.
+    connection of the notebook refuse changes. ``env`` is its whole environment; None means ``kernel_environment()``.
     ``timeout`` is in seconds per cell; None sets no limit. The notebook's folder is its working directory.
     ``masker`` takes secrets out of what the cells gave, before anything is written.
 
@@ -113,7 +113,7 @@ def run_notebook(
     )
     started = time.monotonic()
     try:
-        failure = _execute(client, _environment(os.environ if env is None else env, read_only=read_only))
+        failure = _execute(client, _environment(kernel_environment() if env is None else env, read_only=read_only))
     finally:
         if masker is not None:
             mask_notebook(content, masker)

@@ -55,7 +55,7 @@ def test_a_notebook_becomes_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         code("city, len(token)"),
     )
     values = {"city": "O'Hare </script>", "token": "a-parameter-token"}
-    done = notebook_report(notebook, tmp_path / "out.html", parameters=values)
+    done = notebook_report(notebook, tmp_path / "out.html", parameters=values, pass_env=["MY_API_TOKEN"])
     assert (done.failure, done.path, done.executed) == (None, tmp_path / "out.html", tmp_path / "out.executed.ipynb")
     page = Page(done.path.read_text("utf-8"))
     executed = done.executed.read_text("utf-8")

@@ -1,0 +1,63 @@
+"""The environments of child processes: the variables that each kind of program needs, and nothing else.
+
+A variable is passed because its name is listed here, so that a secret of another program is never inherited.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+
+from restate_lab.redact import is_secret_name
+
+__all__ = ["clean_environment", "kernel_environment", "npm_environment", "python_environment"]
+
+_PROGRAM = (
+    *("HOME", "USER", "LOGNAME", "PATH", "TMPDIR", "TZ", "LANG", "LANGUAGE", "LC_*", "XDG_*", "FONTCONFIG_*"),
+    *("LD_LIBRARY_PATH", "DYLD_*", "DBUS_SESSION_BUS_ADDRESS"),
+    *("SYSTEMROOT", "COMSPEC", "PATHEXT", "TEMP", "TMP", "APPDATA", "LOCALAPPDATA", "USERPROFILE"),  # Windows
+)
+_PYTHON = ("PYTHON*", "VIRTUAL_ENV", "CONDA_*")
+_NETWORK = (
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+)
+_NOTEBOOK = ("RESTATE_*", "JUPYTER*", "IPYTHON*", "MPL*", "CHROMIUM", "COLUMNS", "LINES", "TERM")
+_NPM = ("npm_config_*", "NPM_*", "NODE_*")
+_TOKEN = "RESTATE_AUTH_TOKEN"  # noqa: S105 - the name of a variable
+
+
+def clean_environment(**settings: str) -> dict[str, str]:
+    """Return what any program needs to run (Chromium, restate-server), and ``settings``."""
+    return _listed(_PROGRAM) | settings
+
+
+def python_environment(**settings: str) -> dict[str, str]:
+    """Return what a Python program needs to run with the packages of this one, and ``settings``."""
+    return _listed((*_PROGRAM, *_PYTHON)) | settings
+
+
+def npm_environment() -> dict[str, str]:
+    """Return what npm needs to reach its registry; its own tokens are meant for it."""
+    return _listed((*_PROGRAM, *_NETWORK)) | _matching(os.environ, _NPM)
+
+
+def kernel_environment(pass_env: Iterable[str] = (), **settings: str) -> dict[str, str]:
+    """Return what the kernel of a notebook needs, and ``settings``.
+
+    These are the variables of Python, of proxies and certificates, of Jupyter and matplotlib, and RESTATE_*, with which
+    the notebook connects. Of the variables that are named like a secret only RESTATE_AUTH_TOKEN is passed. ``pass_env``
+    adds further ones by name, or by a pattern such as "AWS_*".
+    """
+    listed = _listed((*_PROGRAM, *_PYTHON, *_NETWORK, *_NOTEBOOK))
+    return listed | _matching(os.environ, (_TOKEN, *pass_env)) | settings
+
+
+def _listed(patterns: Iterable[str]) -> dict[str, str]:
+    return {name: value for name, value in _matching(os.environ, patterns).items() if not is_secret_name(name)}
+
+
+def _matching(variables: Mapping[str, str], patterns: Iterable[str]) -> dict[str, str]:
+    wanted = tuple(patterns)
+    return {name: value for name, value in variables.items() if any(fnmatchcase(name, each) for each in wanted)}
