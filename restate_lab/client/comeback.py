@@ -16,6 +16,7 @@ from restate_lab.client.failures import Refusal, nodes_change
 
 __all__ = ["Comeback", "broke_at_work", "was_away"]
 
+_NO_BYTE = "without"  # an answer, says our wire; "sending a response", says httpcore
 _SETTLES_WITHIN = 3.0  # seconds after the last sign that it was away
 
 
@@ -56,5 +57,8 @@ def was_away(said: httpx.TransportError | Refusal) -> bool:
 
 
 def broke_at_work(said: httpx.TransportError) -> bool:
-    """Tell whether the connection broke after the request was sent: it may have done so because of the request."""
-    return was_away(said) and not isinstance(said, httpx.ConnectError)
+    """Tell whether the server closed the connection in order, without a byte of an answer to the request.
+
+    A panic of the worker that has the request does this. A line that breaks mostly resets it, or cuts an answer.
+    """
+    return isinstance(said, httpx.RemoteProtocolError) and _NO_BYTE in str(said)
