@@ -15,10 +15,11 @@ from restate_lab.analysis.journal_reading import Invocation
 __all__ = ["Mismatch", "mismatch_of"]
 
 _CODE = "RT0016"
-_RECORDED = re.compile(r"recorded[^\n']*'(?P<what>[^'\n]+)'")
-_ATTEMPTED = re.compile(r"attempts to perform[^\n']*'(?P<what>[^'\n]+)'")
+# Messages come from handlers: each pattern reads a line once, however long it is.
+_RECORDED = re.compile(r"recorded(?:(?!recorded)[^\n'])*+'(?P<what>[^'\n]+)'")
+_ATTEMPTED = re.compile(r"attempts to perform(?:(?!attempts to perform)[^\n'])*+'(?P<what>[^'\n]+)'")
 _INDEX = re.compile(r"\(index '?(?P<index>\d{1,9})'?\)")
-_DIFFERS = re.compile(r"^\s*(?P<field>[\w .]+): (?P<was>.*) != (?P<now>.*)$", re.MULTILINE)
+_DIFFERS = re.compile(r"^[^\S\n]*+(?P<field>[\w .]++): (?P<was>.*) != (?P<now>.*)$", re.MULTILINE)
 # what messages call commands, where that is not their type in small letters
 _WORDS = {"handler return": "Output", "one way call": "OneWayCall", "send": "OneWayCall", "awakeable": "Signal"}
 

@@ -54,7 +54,7 @@ LOCAL = "local"
 _SHARED = ("default", "global")
 _KEYS = ("admin_base_url", "ingress_base_url", "bearer_token", "environment_type")
 _ASCII_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
-_ASSIGNMENT = re.compile(rf"^\s*(?:export\s+)?({'|'.join(VARIABLES)})\s*=", re.MULTILINE)
+_ASSIGNMENT = re.compile(rf"^[^\S\n]*+(?:export[^\S\n]+)?({'|'.join(VARIABLES)})[^\S\n]*=", re.MULTILINE)
 _POSITION = re.compile(r"at (line \d+, column \d+|end of document)")
 
 Variables = Mapping[str, Secret]

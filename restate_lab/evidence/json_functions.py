@@ -30,7 +30,7 @@ _blank = re.compile(r"[ \t\n\r]*").match
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,17}")
 _INTEGER_TEXT = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_NUMBER_TEXT = re.compile(r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|inf|infinity|nan)", re.IGNORECASE)
+_NUMBER_TEXT = re.compile(r"[+-]?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?|inf|infinity|nan)", re.IGNORECASE)
 _LONGEST = 100  # digits; Python takes its time for very long ones
 _BOOLEANS = {"true": True, "false": False}
 

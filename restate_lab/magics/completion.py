@@ -23,7 +23,7 @@ from restate_lab.magics.sql_cursor import KEYWORDS, cursor_in, tables_in
 __all__ = ["Completion", "Offer"]
 
 _ASK = re.compile(r"\bask\(\s*[\w.]+\s*,\s*(?:name\s*=\s*)?([\"'])(?P<typed>\w*)\Z")
-_LINE = re.compile(r"\s*(?:[^%\"'#]*=\s*)?%restate\s")
+_LINE = re.compile(r"\s*+(?:[^%\"'#]*=\s*+)?%restate\s")
 _CELL = re.compile(r"\s*%%restate\b")
 _OPTIONS = re.compile(r"\s*(?:(?:-o|--out|--timeout)[\s=]+[^\s-]\S*\s+)*")
 _VERBS = ("connect", "use")
@@ -126,7 +126,7 @@ class _Wanted:
 _WANTED = (
     _Wanted(re.compile(r"(?:.*\s)?--ask[\s=]+(?P<typed>\w*)\Z"), "question", lambda _, __: question_names()),
     _Wanted(
-        re.compile(r"(?:.*\s)?--ask[\s=]+(?P<question>\w+)\s(?:.*\s)?(?P<typed>\w*)\Z", re.DOTALL),
+        re.compile(r"(?=(?:.*\s)?(?P<typed>\w*)\Z)(?:.*\s)?--ask[\s=]+(?P<question>\w+)\s", re.DOTALL),
         "parameter",
         lambda _, found: [f"{parameter.name}=" for parameter in parameters_of(found["question"])],
     ),

@@ -24,12 +24,12 @@ _CLAUSES = {"SELECT", "FROM", "JOIN", "WHERE", "ON", "BY", "HAVING", "LIMIT", "D
 _NO_ALIAS = {word for keyword in KEYWORDS for word in keyword.split()} | {
     "RIGHT", "CROSS", "NATURAL", "OUTER", "ANTI", "SEMI", "UNION", "EXCEPT", "INTERSECT", "WINDOW", "FETCH", "FOR",
 }  # fmt: skip
-_QUIET = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
+_QUIET = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 _ALIAS = rf"(?P<alias>(?!(?:{'|'.join(sorted(_NO_ALIAS - {'COUNT(*)'}))})\b)[^\W\d]\w*)"
 _ITEM = rf'"?(?:\w+"?\."?)*(?P<table>\w+)"?(?:\s+(?:AS\s+)?{_ALIAS})?'
 _TABLE = re.compile(rf"(?:\b(?P<word>FROM|JOIN)\s+|(?P<comma>,)\s*){_ITEM}", re.IGNORECASE)
 _CTE = re.compile(r"(?:\bWITH\s+(?:RECURSIVE\s+)?|,\s*)(\w+)\s+AS\s*\(", re.IGNORECASE)
-_TYPED = re.compile(r"\w*\Z")
+_TYPED = re.compile(r"(?<!\w)\w*\Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from restate_lab.status import STATUSES
 __all__ = ["Rows", "read_rows", "without_prefix"]
 
 _COUNT_WITHIN = 5.0  # seconds; a count is worth no more
-_PREFIX = r"^\[\d+[^\]]*\] "  # of a failure that is tried again: "[500 Internal] "
+_PREFIX = r"^\[\d[^\]]*\] "  # of a failure that is tried again: "[500 Internal] "
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ _STYLES = (
 # Their content is no text to be read: without this it would stand on the page.
 _UNREAD = re.compile(r"(?is)<(style|script|template|noscript|iframe|object)\b.*?(?:</\1\s*>|\Z)")
 _LOADS = re.compile(r"(?i)url\s*\(|image-set|expression|@import|\\")
-_NO_PICTURE = re.compile(r"<img(?![^>]*\ssrc=)[^>]*>")
+_NO_PICTURE = re.compile(r"<img(?![^<>]*\ssrc=)[^<>]*>")
 _SAID = '<span class="quiet">[a picture that is not in this file]</span>'
 _PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=\s]+")
 _LINK = re.compile(r"(?i)(?:https?://|mailto:|#)")

@@ -20,8 +20,8 @@ from restate_lab.reports.terminal import as_printed
 
 __all__ = ["sections_of", "title_of"]
 
-_HEADING = re.compile(r"\s*#{1,2}[ \t]+(?P<title>[^\n]+?)[ \t#]*(?:\n|\Z)")
-_MARKS = re.compile(r"[`*]|(?<!\w)_|_(?!\w)|\[([^\]]*)\]\([^)]*\)")
+_HEADING = re.compile(r"\s*#{1,2}[ \t]+(?P<title>[^\n]+)(?:\n|\Z)")
+_MARKS = re.compile(r"[`*]|(?<!\w)_|_(?!\w)|\[([^\[\]]*)\]\([^)\[]*\)")
 _FIRST = ("text/html", "image/svg+xml", "image/png", "image/jpeg", "text/markdown", "text/latex", "text/plain")
 _DRAWN = "a picture that a cell of the notebook drew"
 
@@ -123,4 +123,6 @@ def _png_width(content: str) -> int | None:
 
 
 def _plain(heading: str) -> str:
+    """Return a heading without its marks, such as the "#" with which it may end."""
+    heading = heading.rstrip(" \t#") or heading
     return visible(_MARKS.sub(r"\1", heading).strip())

@@ -12,13 +12,13 @@ __all__ = ["common", "normalised", "said"]
 
 _LONGEST = 200
 _SHOWN = 2  # kinds of messages in a sentence
-_CODE = re.compile(r"^\[\d+[^\]]*\] ")
+_CODE = re.compile(r"^\[\d[^\]]*\] ")
 # In this order: what is quoted without a space, ids, hexadecimal numbers, names made of digits, addresses, numbers.
 _VARYING = re.compile(
     r"""(?P<quoted>(?<!\w)(?P<mark>["'`“‘«])[^\s"'`”’»]{1,80}["'`”’»](?!\w))"""
     r"|\b(?:inv|dp|sign|prom)_1\w{20,}"
     r"|\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F-]{22}\b"
-    r"|(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}"
+    r"|(?=[a-fA-F]{0,64}\d)[0-9a-fA-F]{8,}"
     r"|\b(?=(?:[A-Za-z]*\d){4})[A-Za-z\d]{8,}\b"
     r"|\d+(?:[.,:]\d+)+"
     # Three digits alone are mostly a code that tells kinds apart; behind a name they are a number like any other.

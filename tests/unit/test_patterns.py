@@ -1,0 +1,95 @@
+"""No regular expression takes more than linear time, whatever text it is applied to."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from support.patterns import Use, hard_texts, uses
+
+SIZE = 6_000  # characters
+STEP = 4  # between the two sizes that are compared
+LARGEST_RATIO = 9.0  # linear is STEP, quadratic STEP squared
+WORTH_MEASURING = 0.001  # seconds; of less, the ratio is noise, and a superlinear one takes more
+LONGEST = 2.0  # seconds of processor time for one text: only what never ends takes them
+APPLIED_BY = {
+    # the method of patterns that are not applied by name, but out of a table or a dataclass
+    "restate_lab.client.address": "fullmatch",
+    "restate_lab.magics.completion": "match",
+}
+OUR_OWN_TEXT = {"restate_lab.guide.__main__": "the pages of our own guide, when it is built"}
+
+
+class TooLong(Exception):
+    """The text took longer than LONGEST."""
+
+
+@pytest.fixture(autouse=True)
+def alarm() -> Iterator[None]:
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise TooLong
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    yield
+    signal.signal(signal.SIGVTALRM, before)
+
+
+def seconds(use: Use, text: str) -> float:
+    """Return the processor time that one application takes; infinity where it is ended."""
+    signal.setitimer(signal.ITIMER_VIRTUAL, LONGEST)
+    started = time.thread_time()
+    try:
+        use.apply(text)
+    except TooLong:
+        return float("inf")
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    return time.thread_time() - started
+
+
+def is_superlinear(use: Use, text: str) -> bool:
+    first = seconds(use, text)
+    if first < WORTH_MEASURING or first == float("inf"):
+        return first == float("inf")
+    small = min(seconds(use, text[: len(text) // STEP]) for _ in range(5))
+    return min(seconds(use, text) for _ in range(3)) > LARGEST_RATIO * small
+
+
+def hard_for(use: Use) -> str:
+    """Return a text on which a pattern is superlinear, or nothing."""
+    return next((text for text in hard_texts(use.pattern, SIZE) if is_superlinear(use, text)), "")
+
+
+def test_every_pattern_is_linear() -> None:
+    """Four times the text takes about four times as long, for every pattern as it is used in the package."""
+    found, unknown = uses()
+    assert unknown == []
+    assert len(found) > 100
+    slow = {}
+    for use in found:
+        if use.module in OUR_OWN_TEXT:
+            continue
+        how = Use(use.module, use.line, use.pattern, APPLIED_BY.get(use.module, use.method))
+        if text := hard_for(how):
+            slow[f"{use.where} {how.method} {use.pattern.pattern[:60]}"] = ascii(text[:60])
+    assert slow == {}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "method"),
+    [
+        (r"<title[^>]*>(.*?)</title>", "search"),
+        (r"\w+@", "search"),
+        (r"(a+)+b", "search"),
+        (r"[0-9]+\.?[0-9]*x", "fullmatch"),
+    ],
+)
+def test_the_texts_are_hard_enough(pattern: Any, method: str) -> None:
+    """Patterns that are known to be superlinear are found."""
+    assert hard_for(Use("a test", 1, re.compile(pattern, re.MULTILINE), method))
