@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -160,12 +161,20 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     if name == "errors":
-        return importlib.import_module("restate_lab.errors")
+        return _loaded("restate_lab.errors")
     if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
+        return getattr(_loaded(_HOME[name]), name)
     near = [] if name.startswith("_") else difflib.get_close_matches(name, __all__, n=3)
     hint = f": is {' or '.join(near)} meant?" if near else ""
     raise AttributeError(f"module 'restate_lab' has no attribute {name!r}{hint}")
+
+
+def _loaded(module: str) -> ModuleType:
+    """Return a module that is loaded completely: Ctrl-C meanwhile would leave pandas or matplotlib unusable."""
+    from restate_lab.interrupts import Shield
+
+    with Shield():
+        return importlib.import_module(module)
 
 
 def __dir__() -> list[str]:

@@ -14,7 +14,7 @@ import socket
 import threading
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from restate_lab.errors import ArgumentError, AuditFailed, AuditIncomplete, Truncated
+from restate_lab.interrupts import Shield
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +34,7 @@ _COLUMNS = [
     "time", "action", "targets", "outcome", "counts", "reason", "error", "environment", "address", "request", "status",
     "ended", "user", "host", "pid", "change", "file",
 ]  # fmt: skip
+_MOST_SHOWN = 20  # places of unreadable lines that the warning names
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class AuditLog:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or default_folder()
-        self._lock = threading.Lock()
+        self._locks: dict[int, threading.Lock] = {}
         self._pid = 0
         self._path: Path | None = None
 
@@ -120,7 +122,8 @@ class AuditLog:
 
     def _write(self, record: Mapping[str, Any]) -> None:
         line = json.dumps({"time": datetime.now(UTC).isoformat(), **record}, ensure_ascii=False, default=str) + "\n"
-        with self._lock:
+        # One lock per process: a fork copies a lock that another thread holds, and nothing ever releases the copy.
+        with self._locks.setdefault(os.getpid(), threading.Lock()):
             try:
                 descriptor = os.open(self._file(), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
                 try:
@@ -167,40 +170,149 @@ def audit_log(folder: str | os.PathLike[str] | None = None, *, change: str | Non
     there is one row per target of that change instead, in order: ``id, outcome, error, new_id, other_new_ids`` (the
     ids beside ``new_id`` where there are more than one, in one text with commas; None elsewhere).
 
-    ``folder`` None means ``default_folder()``. Lines that cannot be read (a process died while writing) are left out,
-    counted in ``attrs["truncated"]`` and said in a Truncated warning.
+    ``folder`` None means ``default_folder()``. Lines and files that cannot be read are left out, counted in
+    ``attrs["truncated"]`` and reported in a Truncated warning: a process ended while it wrote, or another program wrote
+    there.
 
     Raises:
         ArgumentError: there is no such change in this folder.
     """
-    intents, results, torn = _records(Path(folder or default_folder()))
+    found = _Found()
+    found.read(Path(folder or default_folder()))
+    intents, results = found.intents, found.checked_results()
     if change is None:
         frame = _changes(intents, results)
     elif change in intents:
         frame = _targets(intents[change], results.get(change, {}))
     else:
         raise ArgumentError(f"change {change!r} is not in the audit log; the column change of audit_log() has the ids.")
-    if torn:
-        frame.attrs["truncated"] = f"unreadable lines left out: {', '.join(torn)}"
-        warnings.warn(f"the audit log has {frame.attrs['truncated']}", Truncated, stacklevel=2)
+    if found.unreadable:
+        frame.attrs["truncated"] = _unreadable_text(found.unreadable)
+        warnings.warn(f"the audit log is incomplete: {frame.attrs['truncated']}", Truncated, stacklevel=2)
     return frame
 
 
-def _records(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]], list[str]]:
-    """Return intents and results by change, and the lines that cannot be read."""
-    intents: dict[str, dict[str, Any]] = {}
-    results: dict[str, dict[str, Any]] = {}
-    torn = []
-    for file in sorted(folder.glob("*.jsonl")):
-        for number, line in enumerate(file.read_bytes().splitlines(), 1):
-            try:
-                record = json.loads(line)
-                if b"\\ud" in line.lower():
-                    record = _without_surrogates(record)
-                (intents if record["kind"] == "intent" else results)[record["change"]] = {**record, "file": file.name}
-            except (ValueError, KeyError, TypeError):
-                torn.append(f"{file.name}:{number}")
-    return intents, results, torn
+def _unreadable_text(places: Sequence[str]) -> str:
+    shown = ", ".join(places[:_MOST_SHOWN]) + (", …" if len(places) > _MOST_SHOWN else "")
+    return f"{len(places):,} unreadable lines or files left out: {shown}"
+
+
+class _Found:
+    """The intents and results of a folder by their change, and the places of what cannot be read."""
+
+    def __init__(self) -> None:
+        self.intents: dict[str, dict[str, Any]] = {}
+        self.unreadable: list[str] = []
+        self._results: dict[str, dict[str, Any]] = {}
+
+    def read(self, folder: Path) -> None:
+        """Read every file of the folder."""
+        for file in sorted(folder.glob("*.jsonl")):
+            name = _without_surrogates(file.name)
+            try:  # of a folder or a pipe nothing is read: a pipe would never end
+                lines = file.read_bytes().splitlines() if file.is_file() else None
+            except OSError:
+                lines = None
+            if lines is None:
+                self.unreadable.append(name)
+            for number, line in enumerate(lines or (), 1):
+                self._read_line(line, name, f"{name}:{number}")
+
+    def checked_results(self) -> dict[str, dict[str, Any]]:
+        """Return the results by their change; one whose places are not those of its intent's targets is unreadable."""
+        results = {}
+        for change, result in self._results.items():
+            if change in self.intents and not _fits(result, len(self.intents[change]["targets"])):
+                self.unreadable.append(result["at"])
+            else:
+                results[change] = result
+        return results
+
+    def _read_line(self, line: bytes, file: str, at: str) -> None:
+        try:
+            record = json.loads(line)
+            if b"\\ud" in line.lower():
+                record = _without_surrogates(record)
+            fields = _FIELDS[record["kind"]]
+            checked = {name: check(record.get(name)) for name, check in fields.items()}
+        except (ValueError, KeyError, TypeError, RecursionError):  # RecursionError: a line of very many brackets
+            self.unreadable.append(at)
+        else:
+            into = self.intents if record["kind"] == "intent" else self._results
+            into[checked["change"]] = {**checked, "file": file, "at": at}
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"not a text: {type(value).__name__}")
+    return value
+
+
+def _optional_text(value: Any) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _optional_number(value: Any) -> int | None:
+    if value is not None and (type(value) is not int or not 0 <= value < 2**63):
+        raise TypeError("not a number of this size")
+    return value
+
+
+def _texts(value: Any) -> list[str]:
+    if not isinstance(value, list):
+        raise TypeError(f"not a list: {type(value).__name__}")
+    return [_text(each) for each in value]
+
+
+def _time(value: Any) -> datetime:
+    moment = datetime.fromisoformat(_text(value))
+    if moment.tzinfo is None or not 1970 <= moment.year <= 2200:  # pandas before 3 counts nanoseconds until 2262
+        raise ValueError(f"not a time of a record: {value[:40]}")
+    return moment.astimezone(UTC)
+
+
+def _optional_spans(value: Any) -> dict[str, list[list[int]]] | None:
+    """Return the spans of many targets: for each text a list of pairs of places."""
+    if value is None:
+        return None
+    for pairs in value.values() if isinstance(value, dict) else (None,):
+        if not isinstance(pairs, list):
+            raise TypeError("not spans")
+        if any(not isinstance(pair, list) or [type(place) for place in pair] != [int, int] for pair in pairs):
+            raise TypeError("not pairs of places")
+    return dict(value)
+
+
+def _optional_texts_by_place(value: Any) -> dict[str, str] | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise TypeError("not a mapping")
+    return {place: _text(text) for place, text in value.items()}
+
+
+_FIELDS: dict[str, dict[str, Callable[[Any], Any]]] = {
+    "intent": {
+        "change": _text, "time": _time, "action": _text, "targets": _texts, "pid": _optional_number,
+        **dict.fromkeys(("reason", "environment", "address", "request", "user", "host"), _optional_text),
+    },
+    "result": {
+        "change": _text, "time": _time, "outcome": _text, "error": _optional_text, "status": _optional_number,
+        "outcomes": _optional_spans, "errors": _optional_spans, "new_ids": _optional_texts_by_place,
+        "other_new_ids": _optional_texts_by_place,
+    },
+}  # fmt: skip
+"""The fields of each kind of record, and the check of each."""
+
+
+def _fits(result: Mapping[str, Any], targets: int) -> bool:
+    """Return whether the spans of a result name every target at most once, and nothing else."""
+    for name in ("outcomes", "errors"):
+        pairs = sorted(pair for pairs in (result[name] or {}).values() for pair in pairs)
+        ends = [-1, *(last for _, last in pairs)]
+        if any(not end < first <= last < targets for end, (first, last) in zip(ends, pairs, strict=False)):
+            return False
+    return True
 
 
 def _without_surrogates(value: Any) -> Any:
@@ -215,19 +327,22 @@ def _without_surrogates(value: Any) -> Any:
 
 
 def _changes(intents: Mapping[str, Mapping[str, Any]], results: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    import pandas as pd  # noqa: PLC0415 - writing the log must not load it
+    with Shield():
+        import pandas as pd  # noqa: PLC0415 - writing the log must not load it
+
+        pd.Series(["text"])  # loads what pandas and pyarrow load for their first text
 
     rows = [_row(intent, results.get(change, {})) for change, intent in intents.items()]
     frame = pd.DataFrame(rows, columns=_COLUMNS).sort_values("time", ignore_index=True)
     for column in ("time", "ended"):
-        frame[column] = pd.to_datetime(frame[column], utc=True, format="ISO8601")
+        frame[column] = pd.to_datetime(frame[column], utc=True)
     frame["status"] = frame["status"].astype("Int64")
     return frame
 
 
 def _row(intent: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     ended = {"ended": result.get("time"), **{key: result.get(key) for key in ("outcome", "error", "status")}}
-    counts = {word: sum(b - a + 1 for a, b in spans) for word, spans in result.get("outcomes", {}).items()}
+    counts = {word: sum(b - a + 1 for a, b in spans) for word, spans in (result.get("outcomes") or {}).items()}
     return {
         **{key: intent.get(key) for key in _COLUMNS},
         **ended,
@@ -236,12 +351,15 @@ def _row(intent: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _targets(intent: Mapping[str, Any], result: Mapping[str, Any]) -> pd.DataFrame:
-    import pandas as pd  # noqa: PLC0415 - writing the log must not load it
+    with Shield():
+        import pandas as pd  # noqa: PLC0415 - writing the log must not load it
 
-    whole = {result["outcome"]: [[0, len(intent["targets"]) - 1]]} if "outcome" in result else {}
-    outcomes = dict(_places(result.get("outcomes", whole)))
-    errors = dict(_places(result.get("errors", {})))
-    new_ids, others = result.get("new_ids", {}), result.get("other_new_ids", {})
+        pd.Series(["text"])  # loads what pandas and pyarrow load for their first text
+
+    whole = {result["outcome"]: [[0, len(intent["targets"]) - 1]]} if result else {}
+    outcomes = dict(_places(result.get("outcomes") or whole))
+    errors = dict(_places(result.get("errors") or {}))
+    new_ids, others = result.get("new_ids") or {}, result.get("other_new_ids") or {}
     rows = [
         (id_, outcomes.get(n), errors.get(n, result.get("error")), new_ids.get(str(n)), others.get(str(n)))
         for n, id_ in enumerate(intent["targets"])

@@ -15,6 +15,8 @@ from contextvars import ContextVar
 from html import escape
 from typing import Any, Protocol
 
+from restate_lab.interrupts import Shield
+
 __all__ = ["DoneLine", "Progress", "Quiet", "RowsLine", "heard_by", "say"]
 
 DELAY = 1.0  # seconds before anything is shown
@@ -112,10 +114,11 @@ def _bar(what: str, layout: str, started: float) -> _Bar:
     if display is not None:
         bar = _NotebookBar(what, layout, display)
     else:
-        from tqdm.std import tqdm  # noqa: PLC0415 - only a slow read pays for it
+        with Shield():
+            from tqdm.std import tqdm  # noqa: PLC0415 - only a slow read pays for it
 
-        # disable=None is tqdm's word for: unless this is a terminal.
-        bar = tqdm(desc=what, bar_format=layout, leave=False, file=sys.stderr, delay=1e-9, disable=None)
+            # Made here, because the first one loads multiprocessing. disable=None: unless this is a terminal.
+            bar = tqdm(desc=what, bar_format=layout, leave=False, file=sys.stderr, delay=1e-9, disable=None)
     bar.start_t = time.time() - (time.monotonic() - started)
     return bar
 

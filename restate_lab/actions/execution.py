@@ -17,6 +17,7 @@ from restate_lab.actions.table import ACTIONS
 from restate_lab.audit import Fate, many
 from restate_lab.client.lab import Lab
 from restate_lab.errors import Interrupted
+from restate_lab.interrupts import Shield
 from restate_lab.progress import DoneLine, Progress, say
 
 __all__ = ["Order", "execute"]
@@ -52,12 +53,13 @@ def execute(
     ):
         pursuit = (Move if order.action is ACTIONS.MOVE_TO else Single)(lab, order, record)
         try:
-            interrupt = _carry_out(pursuit, line, stop)
+            interrupt = _carry_out(pursuit, line, stop, record.shield)
         finally:  # also after a defect: what is known of each id goes into the audit log
             outcomes = pursuit.outcomes()
-            record.result.clear()
             fates = [Fate(each.outcome, each.error, each.new_id, each.other_new_ids) for each in outcomes]
-            record.result.update(many(fates))
+            result = many(fates)
+            record.result.clear()
+            record.result.update(result)
     table = frame(outcomes)
     table.attrs = {
         "action": order.action.value,
@@ -79,16 +81,18 @@ def execute(
     return table
 
 
-def _carry_out(pursuit: Pursuit, line: Progress, stop: Callable[[], bool] | None) -> KeyboardInterrupt | None:
+def _carry_out(
+    pursuit: Pursuit, line: Progress, stop: Callable[[], bool] | None, shield: Shield
+) -> KeyboardInterrupt | None:
     """Act and read what came of it; the first interrupt ends what it meets and is returned, a second one ends all."""
     interrupt = None
     try:
-        pursuit.act(line, stop)
+        shield.let_through(lambda: pursuit.act(line, stop))
     except KeyboardInterrupt as error:
         interrupt = error
         pursuit.halt = "interrupted"
     try:
-        pursuit.look()
+        shield.let_through(pursuit.look)
     except KeyboardInterrupt as error:
         if interrupt is not None:
             raise

@@ -22,6 +22,7 @@ from restate_lab.analysis.runs import is_other_run
 from restate_lab.client.arguments import check_count
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, AuditFailed, Interrupted, PlanExpired, ReadOnly
+from restate_lab.interrupts import Shield
 from restate_lab.progress import Progress
 
 __all__ = ["Family", "Plan"]
@@ -184,17 +185,21 @@ class Plan:
             raise ReadOnly(f"{self.action} was not sent: this connection to {self.environment} may only read.")
         _check_reason(reason)
         self._check_frame()
-        targets = self._take(expect)
-        try:
-            outcome = self._carry_out(targets, reason, progress, stop)
-        except (ReadOnly, AuditFailed, ArgumentError):  # nothing was sent
-            self._give_back(targets)
-            raise
-        except Interrupted as error:
-            self._execution.outcome = error.outcome
-            raise
-        self._execution.outcome = outcome
-        return outcome
+        with Shield() as shield:  # what was done is never without an outcome
+            targets = self._take(expect)
+            try:
+                outcome = self._carry_out(targets, reason, progress, stop)
+            except (ReadOnly, AuditFailed, ArgumentError):  # nothing was sent
+                self._give_back(targets)
+                raise
+            except Interrupted as error:
+                self._execution.outcome = error.outcome
+                shield.take()  # a second interrupt tells nothing new
+                raise
+            self._execution.outcome = outcome
+            if shield.take():
+                raise Interrupted(f"{self.action} was interrupted at its end; outcome has what was done.", outcome)
+            return outcome
 
     def __repr__(self) -> str:
         done = "executed" if self.is_executed else "nothing sent yet"

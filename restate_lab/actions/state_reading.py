@@ -15,6 +15,7 @@ from restate_lab.analysis.payloads import decode
 from restate_lab.client.arguments import check_name, shown
 from restate_lab.client.state_version import state_version
 from restate_lab.errors import ArgumentError, NotFound, NotOnThisServer
+from restate_lab.interrupts import Shield
 from restate_lab.source import Source, check_tried
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class State(Mapping[str, Any]):
 
         Columns: ``key``, ``value`` (decoded), ``encoding`` ("json", "text", "bytes", or "empty") and ``size`` (bytes).
         """
-        import pandas as pd  # noqa: PLC0415 - a State is made without it
+        with Shield():
+            import pandas as pd  # noqa: PLC0415 - a State is made without it
 
         rows = [(key, masked(key, value), encoding_of(value), len(value)) for key, value in self._raw.items()]
         frame = pd.DataFrame(rows, columns=["key", "value", "encoding", "size"])

@@ -132,6 +132,13 @@ def _is_naive(kind: pa.DataType) -> bool:
     return pa.types.is_timestamp(kind) and kind.tz is None
 
 
+def _use_once() -> None:
+    """Use what pyarrow and pandas load at their first use, so that it is loaded with this module, under its Shield."""
+    frame = to_frame(pa.table({"text": ["a", None], "number": [1, None], "other": [1, 2]}))
+    frame.to_dict("records")
+    frame.set_index(["number", "other"])["text"].unstack()
+
+
 def _numbered(names: Sequence[str]) -> list[str]:
     taken, given = set(names), list[str]()
     for name in names:
@@ -140,3 +147,6 @@ def _numbered(names: Sequence[str]) -> list[str]:
             new, number = f"{name}_{number}", number + 1
         given.append(new)
     return given
+
+
+_use_once()

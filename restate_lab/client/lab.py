@@ -29,6 +29,7 @@ from restate_lab.client.settings import Settings, load_settings
 from restate_lab.client.statement import bind
 from restate_lab.client.transport import Transport
 from restate_lab.errors import QueryRefused, UntriedServer
+from restate_lab.interrupts import Shield
 from restate_lab.progress import Progress, Quiet, RowsLine
 from restate_lab.redact import Secret, sealed
 from restate_lab.source import OLDEST, DtypeBackend, is_older
@@ -211,7 +212,8 @@ class Lab:
     @functools.cached_property
     def admin(self) -> AdminClient:
         """Return the whole Admin API, one method per operation."""
-        from restate_lab.client.admin import AdminClient  # noqa: PLC0415 - pydantic is loaded when it is needed
+        with Shield():
+            from restate_lab.client.admin import AdminClient  # noqa: PLC0415 - pydantic is loaded when it is needed
 
         return AdminClient(self.transport, arrow=self.arrow)
 
@@ -223,7 +225,8 @@ class Lab:
             SettingsError: the server names another host than that of the Admin API, or one without encryption, and the
                 token would go there: give ``ingress_url`` yourself.
         """
-        from restate_lab.client.ingress import IngressClient, IngressTransport  # noqa: PLC0415 - rarely needed
+        with Shield():
+            from restate_lab.client.ingress import IngressClient, IngressTransport  # noqa: PLC0415 - rarely needed
 
         self.transport.check_open()
         if self._ingress is None:

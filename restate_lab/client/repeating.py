@@ -1,16 +1,27 @@
-"""The wait before a read is sent again, and what a person is told of it."""
+"""Reads that are sent again: after which errors, the wait before it, and what a person is told of it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
+import httpx
+
 from restate_lab.progress import say
 
-__all__ = ["tell", "wait"]
+__all__ = ["broke_before_answer", "tell", "wait"]
 
 _QUIET_WAIT = 2.0  # seconds; a longer one is shown
 _SLICE = 0.25  # seconds between two ticks
+
+
+def broke_before_answer(error: httpx.TransportError) -> bool:
+    """Tell whether a read may be sent again: refused and reset lines pass, a wrong name or certificate does not."""
+    if isinstance(error, httpx.TimeoutException):
+        return False
+    if isinstance(error, httpx.ConnectError):
+        return isinstance(error.__cause__, ConnectionError) or "refused" in str(error)
+    return isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
 
 
 def tell(seconds: float, asked: str, reason: str, *, waited: float) -> None:

@@ -10,8 +10,8 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,30 +32,18 @@ from restate_lab.client.failures import (
     retry_after,
 )
 from restate_lab.client.network import headers_for, is_loopback, way_to
+from restate_lab.client.recording import Record, recorded, waiting_for
 from restate_lab.client.responses import Success, is_lost, says_never_forwarded
 from restate_lab.client.settings import Settings
-from restate_lab.client.wire import CONNECT_LIMIT
+from restate_lab.client.wire import CONNECT_LIMIT, Wire
 from restate_lab.errors import ArgumentError, OutcomeUnknown, ReadOnly, RestateLabError
+from restate_lab.interrupts import Shield
 
 __all__ = ["Record", "Transport"]
 
 RETRY_FOR = 10.0  # seconds, for reads
 _AT_ONCE = 2.0  # seconds
 _BROKEN = (httpx.TransportError, httpx.DecodingError)  # what reading an answer's body raises
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One change in the audit log, of one request or of many.
-
-    ``change`` is its id there. ``send(method, path, *, success, timeout=None, **request)`` sends a request once and
-    raises as ``Transport.change`` does. ``result`` is what will be written when the block ends: what came of the last
-    request, unless the caller replaces it.
-    """
-
-    change: str
-    send: Callable[..., httpx.Response]
-    result: dict[str, Any]
 
 
 class Transport:
@@ -156,7 +144,8 @@ class Transport:
     def recording(self, action: str, targets: Sequence[str], *, reason: str | None, request: str) -> Iterator[Record]:
         """Write one intent for all requests of a block, and one result when it ends, whatever ends it.
 
-        ``request`` says in a few words what is going to be sent.
+        ``request`` says in a few words what is going to be sent. An interrupt outside of a request is held back until
+        the result is written.
 
         Raises:
             ReadOnly: this connection may only read; nothing was sent.
@@ -164,24 +153,10 @@ class Transport:
         """
         if self.read_only:
             raise ReadOnly(f"{action} was not sent: this connection to {self.settings.environment} may only read.")
-        change = self.audit.intent(
-            action, targets, reason=reason, environment=self.settings.environment, address=self.address, request=request
-        )
-        result: dict[str, Any] = {"outcome": "not sent"}
-
-        def send(
-            method: str, path: str, *, success: Success, timeout: float | None = None, **details: Any
-        ) -> httpx.Response:
-            response = self._change(action, method, path, timeout, details, result)
-            return self._judged(response, action, f"{method} {path}", success, result)
-
-        try:
-            yield Record(change, send, result)
-        except BaseException as error:
-            result.setdefault("error", repr(error))
-            raise
-        finally:
-            self.audit.result(change, **result)
+        where = {"environment": self.settings.environment, "address": self.address}
+        send = partial(self._change, action)
+        with recorded(self.audit, action, targets, send, reason=reason, **where, request=request) as record:
+            yield record
 
     def limit(self, timeout: float | None) -> float:
         """Return the seconds that a call may take; None means the connection's own limit."""
@@ -204,9 +179,11 @@ class Transport:
     def _made(self) -> httpx.Client:
         way = way_to(self.address, self._ca)
         self._where = f"{self.address}{way.words}"
+        network = self._network or way.network
+        self._is_wire = isinstance(network, Wire)
         return httpx.Client(
             base_url=way.base,
-            transport=Bounded(self._network or way.network),
+            transport=Bounded(network),
             headers=headers_for(self.settings, is_loopback=is_loopback(way.base)),
             follow_redirects=False,
             trust_env=False,
@@ -224,19 +201,38 @@ class Transport:
         action: str,
         method: str,
         path: str,
-        timeout: float | None,
-        request: Mapping[str, Any],
+        *,
+        success: Success,
         result: dict[str, Any],
+        shield: Shield,
+        timeout: float | None = None,
+        **request: Any,
     ) -> httpx.Response:
         """Send a change once; ``result`` has what is known of it by then, also when this raises."""
         asked = f"{method} {path}"
         deadline = time.monotonic() + self.limit(timeout)
         result.clear()
-        result["outcome"] = "unknown"  # until the answer is there, and if something else ends the wait for it
-        try:
-            response = self._send(method, path, deadline=deadline, tick=None, request=request)
+        result["outcome"] = "not sent"
+        answers: list[httpx.Response] = []
+
+        def sending() -> None:
+            result["outcome"] = "unknown"  # until the answer is there, and if something else ends the wait for it
+
+        def exchange() -> None:
+            response = self._send(
+                method, path, deadline=deadline, tick=waiting_for(shield), request=request, sending=sending
+            )
             with closing(response):
                 response.read()
+            answers.append(response)
+
+        try:
+            shield.let_through(exchange)
+        except KeyboardInterrupt:
+            if answers:  # it came at the very end
+                with suppress(RestateLabError):
+                    self._judged(answers[0], action, asked, success, result)
+            raise
         except ArgumentError as error:
             result.update(outcome="not sent", error=str(error))
             raise
@@ -244,9 +240,9 @@ class Transport:
             result.update(outcome="not sent", error=str(error))
             raise self._no_answer(error, asked) from error
         except _BROKEN as error:
-            result["error"] = str(error)
+            result.update(outcome="unknown", error=str(error))
             raise self._lost(action, str(error)) from error
-        return response
+        return self._judged(answers[0], action, asked, success, result)
 
     def _judged(
         self, response: httpx.Response, action: str, asked: str, success: Success, result: dict[str, Any]
@@ -300,7 +296,7 @@ class Transport:
                     method, path, deadline=deadline, tick=tick, request=request, body_limit=body_limit
                 )
             except httpx.TransportError as error:
-                may_pass = _broke_before_answer(error) and time.monotonic() + pause <= give_up
+                may_pass = repeating.broke_before_answer(error) and time.monotonic() + pause <= give_up
                 self._check_break(error, asked, breaks, deadline=deadline, may_pass=may_pass)
                 wait, reason = pause, str(error)
             else:
@@ -367,18 +363,22 @@ class Transport:
         tick: Callable[[], None] | None,
         request: Mapping[str, Any],
         body_limit: int | None = BODY_LIMIT,
+        sending: Callable[[], None] | None = None,
     ) -> httpx.Response:
+        """Send a request; ``sending`` is called before the first byte goes out."""
         client, left = self._own_client(), max(0.01, deadline - time.monotonic())
         try:
             built = client.build_request(
                 method,
                 path,
                 timeout=httpx.Timeout(left, connect=min(left, CONNECT_LIMIT)),
-                extensions={"deadline": deadline, "tick": tick, "body_limit": body_limit},
+                extensions={"deadline": deadline, "tick": tick, "sending": sending, "body_limit": body_limit},
                 **request,
             )
         except httpx.InvalidURL as error:
             raise ArgumentError(f"{method} {path[:60]}… was not sent: a name in it is no address ({error}).") from error
+        if sending is not None and not self._is_wire:  # httpx's own transports do not tell when
+            sending()
         return client.send(built, stream=True)
 
     @contextmanager
@@ -393,12 +393,3 @@ class Transport:
 
     def _no_answer(self, error: httpx.RequestError, asked: str) -> RestateLabError:
         return no_answer(error, asked=asked, settings=self.settings, address=self._where)
-
-
-def _broke_before_answer(error: httpx.TransportError) -> bool:
-    """Tell whether a read may be sent again: refused and reset lines pass, a wrong name or certificate does not."""
-    if isinstance(error, httpx.TimeoutException):
-        return False
-    if isinstance(error, httpx.ConnectError):
-        return isinstance(error.__cause__, ConnectionError) or "refused" in str(error)
-    return isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)

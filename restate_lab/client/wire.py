@@ -4,13 +4,14 @@ Why not httpx's own: the server leaves Nagle on and sends one small chunk for 12
 delayed-ACK mode then waits 40 ms at the end of an answer. TCP_QUICKACK before every recv ends that, and is not
 within reach of httpcore. Errors are httpx's, so that nothing above knows the difference.
 
-Two request extensions steer it: ``deadline`` (time.monotonic seconds, the end of the whole call) and ``tick``
-(called about four times a second while nothing arrives).
+Three request extensions steer it: ``deadline`` (time.monotonic seconds, the end of the whole call), ``tick`` (called
+about four times a second while nothing arrives) and ``sending`` (called once, just before the first byte goes out).
 """
 
 from __future__ import annotations
 
 import contextlib
+import encodings.idna  # noqa: F401 - the first connection loads it, where an interrupt reaches it
 import http.client
 import io
 import os
@@ -225,6 +226,8 @@ class Wire(httpx.BaseTransport):
         with _httpx_errors():
             connection = self._borrow(request.url)
             try:
+                if sending := request.extensions.get("sending"):
+                    sending()
                 answer = connection.send(request)
             except BaseException:
                 connection.close()

@@ -23,6 +23,7 @@ from restate_lab.evidence.json_functions import FUNCTIONS
 from restate_lab.evidence.manifest import Manifest, ViewOf
 from restate_lab.evidence.place import Folder
 from restate_lab.evidence.tables import quoted
+from restate_lab.interrupts import Shield
 
 if TYPE_CHECKING:
     from datafusion import DataFrame, SessionContext
@@ -144,7 +145,8 @@ def _make(context: SessionContext, view: ViewOf) -> None:
 
 def _datafusion() -> Any:
     try:
-        return importlib.import_module("datafusion")
+        with Shield():
+            return importlib.import_module("datafusion")
     except ImportError as error:
         raise MissingExtra(
             "evidence is opened with DataFusion, which is not installed: pip install 'restate-lab[evidence]'. "

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from restate_lab.errors import ArgumentError
 from restate_lab.export.columns import json_text
 from restate_lab.export.values import Column, flat, is_nested, is_text, iso, seconds
+from restate_lab.interrupts import Shield
 
 __all__ = ["write_xlsx"]
 
@@ -63,7 +64,8 @@ def write_xlsx(table: pa.Table, path: Path) -> None:
 
 def _library() -> Any:
     try:
-        return importlib.import_module("xlsxwriter")
+        with Shield():
+            return importlib.import_module("xlsxwriter")
     except ImportError as error:
         raise ArgumentError(
             "xlsx files need xlsxwriter: pip install 'restate-lab[xlsx]', or save as .csv or .parquet."

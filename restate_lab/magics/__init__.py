@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from restate_lab.interrupts import Shield
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -15,13 +17,15 @@ __all__ = ["load_ipython_extension", "unload_ipython_extension"]
 
 def load_ipython_extension(ip: InteractiveShell) -> None:
     """Add ``%restate``, ``%%restate`` and their completion to a shell; ``%load_ext restate_lab`` calls this."""
-    from restate_lab.magics.restate import add  # noqa: PLC0415 - the command line uses this package without IPython
+    with Shield():
+        from restate_lab.magics.restate import add  # noqa: PLC0415 - the command line uses this package without IPython
 
     add(ip)
 
 
 def unload_ipython_extension(ip: InteractiveShell) -> None:
     """Take away what ``load_ipython_extension`` added; ``%unload_ext restate_lab`` calls this."""
-    from restate_lab.magics.restate import remove  # noqa: PLC0415 - as above
+    with Shield():
+        from restate_lab.magics.restate import remove  # noqa: PLC0415 - as above
 
     remove(ip)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
+from restate_lab.interrupts import Shield
 from restate_lab.source import Source
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class Below:
         if self.panel is not None:
             self.panel.look_for(**filters)
             return self.panel
-        from restate_lab.panels.invocations import InvocationsPanel  # noqa: PLC0415 - only a click needs it
+        with Shield():
+            from restate_lab.panels.invocations import InvocationsPanel  # noqa: PLC0415 - only a click needs it
 
         self.panel = InvocationsPanel(self._source, **filters, tz=self._tz, wait=False)
         self.box.children = (self.panel,)

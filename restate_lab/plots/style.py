@@ -16,6 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation
 
 from restate_lab.errors import ArgumentError
+from restate_lab.interrupts import Shield
 from restate_lab.plots.typeface import Typeface, typeface
 from restate_lab.plots.units import moment
 from restate_lab.status import STATUSES
@@ -201,9 +202,10 @@ def canvas(ax: Axes | None, *, width: float = 9.0, height: float = 4.0) -> Canva
     """
     if ax is None:
         # Late, and only here: pyplot keeps figures and chooses a backend, which panels must not touch.
-        from matplotlib import pyplot as plt  # noqa: PLC0415
+        with Shield():
+            from matplotlib import pyplot as plt  # noqa: PLC0415
 
-        figure, ax = plt.subplots(figsize=(width, height), layout="constrained")
+            figure, ax = plt.subplots(figsize=(width, height), layout="constrained")  # the first one loads the backend
         # An own ground, whatever page it comes to stand on.
         figure.set_facecolor(_ground(figure))
     elif not isinstance(ax, Axes):

@@ -18,6 +18,7 @@ import nbformat
 from restate_lab.client.settings import load_settings
 from restate_lab.environment import kernel_environment
 from restate_lab.errors import ArgumentError, SettingsError
+from restate_lab.interrupts import Shield
 from restate_lab.redact import is_secret_name
 from restate_lab.reports.cells import moment_text, visible
 from restate_lab.reports.changes import changes_by
@@ -126,7 +127,8 @@ def _checked(notebook: Path) -> Path:
 
 def _evidence(notebook: Path, path: str | os.PathLike[str]) -> str:
     """Return the evidence's whole path after checking it, and that the notebook takes it."""
-    from restate_lab.evidence.store import open_evidence  # noqa: PLC0415 - DataFusion is an extra
+    with Shield():
+        from restate_lab.evidence.store import open_evidence  # noqa: PLC0415 - DataFusion is an extra
 
     cells = nbformat.read(notebook, as_version=4).cells
     tagged = [each.source for each in cells if "parameters" in each.metadata.get("tags", ())]

@@ -7,6 +7,8 @@ import io
 from collections.abc import Iterator
 
 import matplotlib as mpl
+import matplotlib.backends.backend_agg
+import matplotlib.backends.backend_svg  # these two are loaded by the first picture, where an interrupt reaches them
 from matplotlib.axes import Axes
 from matplotlib.collections import Collection
 from matplotlib.figure import Figure

@@ -8,6 +8,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union, get_args, get_origin
 
 from restate_lab.client.models.base import Model, html_table, label, text_of
+from restate_lab.interrupts import Shield
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +40,8 @@ class ModelList(list[M], Generic[M]):
         Durations are timedelta64, times UTC; a list of models within is the list of their names. Secret values are
         masked. Unknown fields are left out: they are in each model's ``extra``.
         """
-        import pandas as pd  # noqa: PLC0415 - printing a model must not load it
+        with Shield():
+            import pandas as pd  # noqa: PLC0415 - printing a model must not load it
 
         rows = [_row(model) for model in self]
         columns = {

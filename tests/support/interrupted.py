@@ -1,0 +1,202 @@
+"""Runs sessions that are interrupted (`support.interrupts`) on a real server, and checks the audit log at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import restate_lab as rl
+from restate_lab.demo.embedded import start_services
+from support import state_services, wait_services
+from support.bench import wait_for
+from support.bulk import running_bulk
+from support.clusters import NEWEST
+from support.fault_verbs import sent_to_depot
+from support.interrupts import VERBS, WHY, Ground, Order, Report
+
+TESTS = Path(__file__).parents[1]
+RESTARTS = "SELECT restarted_from FROM sys_invocation_status WHERE restarted_from IN :ids"
+STATES = "SELECT service_key FROM state WHERE service_name = 'Drawer' AND key = 'n'"
+SESSION_LIMIT = 300.0  # seconds, for a session of one interrupt; only detects a hang
+
+
+@dataclass
+class Field:
+    """A server for sessions, and the ids that are still to be restarted."""
+
+    ground: Ground
+    ended: list[str]
+    env: dict[str, str] = field(default_factory=dict)
+
+    def take(self, count: int) -> tuple[str, ...]:
+        taken, self.ended[:] = self.ended[:count], self.ended[count:]
+        assert len(taken) == count, "not enough ended invocations"
+        return tuple(taken)
+
+    def order(self, kind: str, verbs: Sequence[str], interrupts: int, seed: int, **known: object) -> Order:
+        """Return an order with ids enough for each time that it may restart some."""
+        restarts = {"learn": 1, "trace": 1, "fresh": 2, "warm": 2}[kind]
+        changing = "execute" in verbs
+        ids = self.take(2 * (restarts + (2 * interrupts if kind == "warm" else 0))) if changing else ()
+        return Order(self.ground, kind, tuple(verbs), interrupts, seed, ids, **known)  # type: ignore[arg-type]
+
+    def session(self, order: Order) -> Report:
+        """Run a session in a process of its own."""
+        limit = SESSION_LIMIT + 10 * order.interrupts
+        done = subprocess.run(
+            [sys.executable, "-m", "support.interrupts"],
+            input=json.dumps(asdict(order)),
+            cwd=TESTS,
+            env={**os.environ, **self.env},
+            capture_output=True,
+            text=True,
+            timeout=limit,
+            check=False,
+        )
+        if done.returncode != 0:
+            what = f"{order.kind} {order.verbs} {order.seed}"
+            return Report(failures=[f"{what} ended with {done.returncode}: {done.stderr}"])
+        return Report(**json.loads(done.stdout))
+
+    def sessions(self, orders: Sequence[Order], *, at_once: int) -> Iterator[Report]:
+        with ThreadPoolExecutor(at_once) as pool:
+            yield from pool.map(self.session, orders)
+
+    def learned(self) -> tuple[dict[str, float], dict[str, object]]:
+        """Return what the first use of each verb takes, and what it gives."""
+        orders = [self.order("learn", [verb], 0, 0) for verb in VERBS]
+        reports = list(self.sessions(orders, at_once=2))
+        failures = [failure for report in reports for failure in report.failures]
+        assert not failures, failures
+        seconds = {verb: each for report in reports for verb, each in report.seconds.items()}
+        return seconds, {verb: each for report in reports for verb, each in report.right.items()}
+
+    def fresh(self, count: int, *, seed: int = 0, at_once: int = 2) -> Iterator[tuple[str, Report]]:
+        """Interrupt so many fresh sessions at the first use of each verb in turn.
+
+        A session whose call ended before its interrupt is reported too, and another one takes its place.
+        """
+        seconds, right = self.learned()
+        verbs, number = itertools.cycle(VERBS), 0
+        while count > 0:
+            some = list(itertools.islice(verbs, min(count, 20)))
+            orders = [
+                self.order("fresh", [verb], 1, seed + number + at, seconds=seconds, right=right)
+                for at, verb in enumerate(some)
+            ]
+            number += len(some)
+            for verb, report in zip(some, self.sessions(orders, at_once=at_once), strict=True):
+                count -= report.sent
+                yield verb, report
+
+    def warm(self, count: int, *, seed: int = 0, verbs: Sequence[str] = tuple(VERBS)) -> Report:
+        """Interrupt one session so many times, after it has used every verb."""
+        return self.session(self.order("warm", verbs, count, seed))
+
+    def audit_failures(self) -> tuple[int, list[str]]:
+        """Return how many changes the audit log has, and where it is incomplete or differs from the server."""
+        time.sleep(1)  # what the server has accepted shows within milliseconds
+        log = rl.audit_log(self.ground.audit)
+        ours = log[log["reason"].eq(WHY)]
+        failures = [f"no result: {row}" for row in log[log["outcome"].isna()].to_dict("records")]
+        if "truncated" in log.attrs:
+            failures.append(log.attrs["truncated"])
+        with rl.connect(self.ground.url, read_only=True) as lab:
+            for row in ours[ours["action"].eq("restart_as_new")].to_dict("records"):
+                each = rl.audit_log(self.ground.audit, change=row["change"])
+                there = lab.sql(RESTARTS, ids=row["targets"], progress=False)["restarted_from"].tolist()
+                failures += [
+                    f"{outcome} and {there.count(id_)} restarts of {id_}: {row}"
+                    for id_, outcome in zip(each["id"], each["outcome"], strict=True)
+                    if not _agrees(outcome, there.count(id_))
+                ]
+            keys = set(lab.sql(STATES, progress=False)["service_key"])
+            for row in ours[ours["action"].eq("modify_service_state")].to_dict("records"):
+                is_there = row["targets"][0].partition("/")[2] in keys
+                if not _agrees(row["outcome"], int(is_there)):
+                    failures.append(f"{row['outcome']}, and the state is {'there' if is_there else 'not there'}: {row}")
+        return len(log), failures
+
+
+def _agrees(outcome: str | None, times: int) -> bool:
+    if outcome in {"done", "accepted"}:
+        return times == 1
+    return times <= 1 if outcome == "unknown" else times == 0
+
+
+@contextlib.contextmanager
+def interrupted_ground(folder: Path, *, ended: int) -> Iterator[Field]:
+    """Start a server with held keys, waiters, delayed and ended invocations, and state."""
+    with contextlib.ExitStack() as stack:
+        bulk = stack.enter_context(running_bulk(NEWEST, folder / "bulk"))
+        for services in (wait_services, state_services):
+            place = folder / Path(str(services.__file__)).stem
+            place.mkdir()
+            process, uri = start_services(place, str(services.__file__))
+            stack.enter_context(process)
+            bulk.lab.admin.create_deployment(uri=uri)
+        ids, waiting = bulk.fill("answer", ended), bulk.fill("wait", 4)
+        bulk.fill("later", 50)
+        holder = wait_for(lambda: sent_to_depot(bulk.lab, "hold", "north"))
+        wait_for(lambda: bulk.status(holder) == "suspended")
+        waiter = bulk.lab.ingress.send("Depot", "take", key="north").invocation_id
+        wait_for(lambda: bulk.status(waiter) == "pending")
+        bulk.lab.ingress.call("Drawer", "put", {"n": 0}, key="first")
+        ground = Ground(bulk.url, str(folder), waiting, holder, waiter)
+        rl.freeze(bulk.lab, ground.evidence, service="Depot", progress=False)
+        home = folder / "home"
+        home.mkdir()
+        path = os.pathsep.join([str(TESTS.parent), str(TESTS)])
+        env = {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_CACHE_HOME": str(home), "PYTHONPATH": path}
+        yield Field(ground, list(ids), env)
+
+
+def main(fresh: int, warm: int, *, seed: int, at_once: int) -> None:
+    """Send so many interrupts, write what came of them, and end with an error where something failed."""
+    failures: list[str] = []
+    with tempfile.TemporaryDirectory() as name, interrupted_ground(Path(name), ended=600 + warm) as place:
+        total = Report()
+        for number, (verb, report) in enumerate(place.fresh(fresh, seed=seed, at_once=at_once), 1):
+            _add(total, report)
+            failures += report.failures
+            if report.failures or number % 25 == 0:
+                _say(f"{number} fresh sessions, {len(failures)} failures", *[f"{verb}: {f}" for f in report.failures])
+        _say(f"fresh sessions: {_text(total)}")
+        rest, part, total = warm, 0, Report()
+        while rest > 0:
+            part += 1
+            report = place.warm(min(rest, 175), seed=seed + part)
+            rest -= max(report.sent, 1)
+            _add(total, report)
+            failures += report.failures
+            _say(f"{warm - rest} interrupts of warm sessions, {len(failures)} failures", *report.failures)
+        _say(f"warm sessions: {part}; {_text(total)}")
+        changes, audit = place.audit_failures()
+        failures += audit
+        _say(f"audit log: {changes} changes, {len(audit)} without a result or unlike the server", *audit)
+    sys.exit(f"{len(failures)} failures" if failures else None)
+
+
+def _add(total: Report, report: Report) -> None:
+    total.sent, total.raised, total.late = (
+        total.sent + report.sent, total.raised + report.raised, total.late + report.late,
+    )  # fmt: skip
+
+
+def _text(report: Report) -> str:
+    return f"{report.sent} interrupts sent, {report.raised} raised, {report.late} calls ended before theirs"
+
+
+def _say(*lines: str) -> None:
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
