@@ -21,8 +21,8 @@ class Record:
 
     ``change`` is its id there. ``send(method, path, *, success, timeout=None, **request)`` sends a request once and
     raises as ``Transport.change`` does. ``result`` is what will be written when the block ends: what came of the last
-    request, unless the caller replaces it. Within the block an interrupt arrives only while a request is sent and in what
-    ``shield.let_through`` calls.
+    request, unless the caller replaces it. Within the block an interrupt arrives only while a request is sent and in
+    what ``shield.let_through`` calls.
     """
 
     change: str

@@ -215,13 +215,9 @@ class Transport:
         result["outcome"] = "not sent"
         answers: list[httpx.Response] = []
 
-        def sending() -> None:
-            result["outcome"] = "unknown"  # until the answer is there, and if something else ends the wait for it
-
         def exchange() -> None:
-            response = self._send(
-                method, path, deadline=deadline, tick=waiting_for(shield), request=request, sending=sending
-            )
+            tick, sending = waiting_for(shield), partial(result.update, outcome="unknown")
+            response = self._send(method, path, deadline=deadline, tick=tick, request=request, sending=sending)
             with closing(response):
                 response.read()
             answers.append(response)
@@ -229,9 +225,8 @@ class Transport:
         try:
             shield.let_through(exchange)
         except KeyboardInterrupt:
-            if answers:  # it came at the very end
-                with suppress(RestateLabError):
-                    self._judged(answers[0], action, asked, success, result)
+            with suppress(RestateLabError, IndexError):  # the answer is there if the interrupt came at the very end
+                self._judged(answers[0], action, asked, success, result)
             raise
         except ArgumentError as error:
             result.update(outcome="not sent", error=str(error))

@@ -45,9 +45,9 @@ class Field:
 
     def order(self, kind: str, verbs: Sequence[str], interrupts: int, seed: int, **known: object) -> Order:
         """Return an order with ids enough for each time that it may restart some."""
-        restarts = {"learn": 1, "trace": 1, "fresh": 2, "warm": 2}[kind]
-        changing = "execute" in verbs
-        ids = self.take(2 * (restarts + (2 * interrupts if kind == "warm" else 0))) if changing else ()
+        times = 3 * interrupts // len(verbs) + 5  # that a warm session chooses one verb, at most
+        restarts = {"learn": 1, "trace": 1, "fresh": 2, "warm": 2 + 2 * times}[kind]
+        ids = self.take(2 * restarts) if "execute" in verbs else ()
         return Order(self.ground, kind, tuple(verbs), interrupts, seed, ids, **known)  # type: ignore[arg-type]
 
     def session(self, order: Order) -> Report:

@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 import traceback
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,6 +28,8 @@ from typing import Any
 WHY = "a test of interrupts"
 AGAIN = ("sql", "doctor", "plot_status", "waits", "set_state")
 """The verbs that are used after each interrupt of a fresh session, beside the interrupted one."""
+NOT_OURS = (".ttf", ".so", "tqdm_monitor")
+"""What libraries keep open for the whole process once they were used: tqdm has one thread for all of its bars."""
 SETTLED = 5.0  # seconds within which threads and sockets of an interrupted call have ended
 
 
@@ -88,7 +91,7 @@ class Session:
 
         self.rl = rl
         self.ground = order.ground
-        self.folder = Path(order.ground.folder) / f"session-{os.getpid()}"
+        self.folder = Path(order.ground.folder) / f"session-{uuid.uuid4().hex}"
         self.folder.mkdir()
         self._numbers = itertools.count()
         self._ended = iter(order.ended)
@@ -104,7 +107,7 @@ class Session:
         return self.folder / f"{next(self._numbers)}.{suffix}"
 
     def key(self) -> str:
-        return f"{os.getpid()}-{next(self._numbers)}"
+        return f"{self.folder.name}-{next(self._numbers)}"
 
     def ended(self) -> list[str]:
         return [next(self._ended), next(self._ended)]
@@ -435,7 +438,7 @@ def _check_nothing_is_left(before: set[str], verb: str, report: Report) -> None:
     ends = time.monotonic() + SETTLED
     while True:
         gc.collect()
-        left = {each for each in _open_things() - before if not each.endswith((".ttf", ".so", ".jsonl"))}
+        left = {each for each in _open_things() - before if not each.endswith(NOT_OURS)}
         if not left:
             return
         if time.monotonic() > ends:

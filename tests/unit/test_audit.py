@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import stat
 import threading
+import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from restate_lab.audit import AuditLog, Fate, audit_log, default_folder, many
 from restate_lab.errors import ArgumentError, AuditFailed, AuditIncomplete, Truncated
@@ -170,3 +174,120 @@ def test_half_a_character_does_not_end_the_log(tmp_path: Path) -> None:
     assert frame["error"].tolist() == ["\\udc00"] * 2
     assert audit_log(tmp_path, change=frame["change"][0])["id"].tolist() == ["inv_1\\udfff"]
     assert "truncated" not in frame.attrs
+
+
+def test_a_process_forked_while_the_log_is_written_writes_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child must not wait for a lock that a thread of its parent held at the fork: there nothing releases it."""
+    log = AuditLog(tmp_path)
+    writing, go_on = threading.Event(), threading.Event()
+    fsync = os.fsync
+
+    def slow(descriptor: int) -> None:
+        if threading.current_thread() is writer:
+            writing.set()
+            go_on.wait(60)
+        fsync(descriptor)
+
+    monkeypatch.setattr("os.fsync", slow)
+    writer = threading.Thread(target=log.intent, args=("parent", []))
+    writer.start()
+    writing.wait(60)
+    child = multiprocessing.get_context("fork").Process(target=log.intent, args=("child", []), daemon=True)
+    child.start()
+    child.join(20)
+    is_stuck = child.is_alive()
+    child.kill()
+    child.join()
+    go_on.set()
+    writer.join()
+    assert not is_stuck
+    assert sorted(line["action"] for line in lines(tmp_path)) == ["child", "parent"]
+
+
+WHEN = "2026-11-26T10:00:00+00:00"
+INTENT = {"kind": "intent", "change": "c", "time": WHEN, "action": "kill", "targets": ["inv_1", "inv_2"]}
+RESULT = {"kind": "result", "change": "c", "time": WHEN, "outcome": "done"}
+ODD_INTENTS: list[dict[str, Any]] = [
+    {"time": 5}, {"time": "yesterday"}, {"time": "2026-11-26T10:00:00"}, {"time": "9999-01-01T00:00:00+00:00"},
+    {"action": None}, {"action": ["kill"]}, {"targets": "inv_1"}, {"targets": 7}, {"targets": [7]}, {"targets": None},
+    {"change": ["c"]}, {"change": {}}, {"pid": "x"}, {"pid": 10**30}, {"reason": {"a": 1}}, {"kind": "other"},
+    {"kind": []},
+]  # fmt: skip
+ODD_RESULTS: list[dict[str, Any]] = [
+    {"time": 5}, {"time": None}, {"outcome": 5}, {"outcome": None}, {"status": "x"}, {"status": 1.5}, {"status": True},
+    {"status": 10**400}, {"status": float("nan")}, {"error": ["x"]}, {"outcomes": 7}, {"outcomes": {"done": 7}},
+    {"outcomes": {"done": [[0]]}}, {"outcomes": {"done": [["a", "b"]]}}, {"outcomes": {"done": [[0, 10**12]]}},
+    {"outcomes": {"done": [[1, 0]]}}, {"outcomes": {"done": [[-1, 0]]}},
+    {"outcomes": {"done": [[0, 1]], "x": [[1, 1]]}},
+    {"errors": [1]}, {"errors": {"x": [[0, 5]]}}, {"new_ids": 5}, {"new_ids": {"0": 5}},
+]  # fmt: skip
+
+
+def written(folder: Path, *records: dict[str, Any] | bytes) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    encoded = [each if isinstance(each, bytes) else json.dumps(each).encode() for each in records]
+    (folder / "x.jsonl").write_bytes(b"\n".join(encoded) + b"\n")
+    return folder
+
+
+@pytest.mark.parametrize("odd", ODD_INTENTS, ids=str)
+def test_an_intent_of_another_shape_is_left_out(tmp_path: Path, odd: dict[str, Any]) -> None:
+    """A field of another type or out of range costs its own line only, which the warning names."""
+    folder = written(tmp_path, {**INTENT, **odd}, {**INTENT, "change": "d"}, {**RESULT, "change": "d"})
+    with pytest.warns(Truncated, match=r"1 unreadable .*x\.jsonl:1"):
+        frame = audit_log(folder)
+    assert frame[["change", "outcome"]].values.tolist() == [["d", "done"]]
+    assert "x.jsonl:1" in frame.attrs["truncated"]
+
+
+@pytest.mark.parametrize("odd", ODD_RESULTS, ids=lambda odd: str(odd)[:40])
+def test_a_result_of_another_shape_is_left_out(tmp_path: Path, odd: dict[str, Any]) -> None:
+    """The change then has no outcome, in both forms of the frame; places that the intent does not have count as odd."""
+    folder = written(tmp_path, INTENT, {**RESULT, **odd})
+    with pytest.warns(Truncated, match=r"x\.jsonl:2"):
+        assert audit_log(folder)["outcome"].isna().tolist() == [True]
+    with pytest.warns(Truncated):
+        assert audit_log(folder, change="c")["outcome"].tolist() == [None, None]
+
+
+def test_what_is_no_file_of_records_is_left_out(tmp_path: Path) -> None:
+    """A folder, a pipe and a broken link of such a name, deep nesting, and bytes that are no text."""
+    written(tmp_path, INTENT, b"[" * 100_000, b'{"kind": ' * 50_000, b"\xff\xfe", b"9" * 10_000)
+    (tmp_path / "folder.jsonl").mkdir()
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "nothing")
+    with pytest.warns(Truncated, match=r"7 unreadable .*folder\.jsonl, link\.jsonl, pipe\.jsonl, x\.jsonl:2"):
+        assert len(audit_log(tmp_path)) == 1
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from([WHEN, "c", "done"]),
+    lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text(max_size=3) | st.just("done"), each, max_size=3),
+    max_leaves=8,
+)
+CHANGED = st.tuples(
+    st.sampled_from([INTENT, RESULT]),
+    st.dictionaries(
+        st.sampled_from([*INTENT, *RESULT, "outcomes", "errors", "new_ids", "status", "error", "pid", "reason"]), JSON
+    ),
+).map(lambda pair: {**pair[0], **pair[1]})
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.binary(max_size=30) | CHANGED, max_size=5))
+def test_any_bytes_give_a_frame(tmp_path: Path, records: list[dict[str, Any] | bytes]) -> None:
+    """Whatever is in the files, the log is read: no other error than an unknown change, and only the one warning."""
+    folder = written(tmp_path, *records)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Truncated)
+        frame = audit_log(folder)
+        assert str(frame["time"].dt.tz) == str(frame["ended"].dt.tz) == "UTC"
+        for change in frame["change"]:
+            audit_log(folder, change=change)

@@ -1,0 +1,51 @@
+"""Random interrupts of real sessions; ``tests/faults/interrupts.py`` sends a thousand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.fault_verbs import Ground as Faulty
+from support.interrupted import Field
+from support.interrupts import VERBS, Ground
+
+pytestmark = pytest.mark.server
+
+WARM = ("sql", "set_state", "execute", "doctor", "plot_status")
+LIBRARIES = {"pandas", "numpy", "pyarrow", "matplotlib", "networkx", "datafusion", "jinja2", "nbconvert", "bleach",
+             "ipywidgets", "anywidget", "pydantic", "httpx", "tqdm", "restate_lab"}  # fmt: skip
+OURS = {"restate_lab.interrupts"}  # what holds interrupts back has to be loaded first; it is one small module
+
+
+@pytest.fixture
+def place(ground: Faulty, tmp_path: Path) -> Iterator[Field]:
+    tests = Path(__file__).parents[1]
+    waiting = ground.bulk.fill("wait", 2)
+    ended = [next(ground.ended) for _ in range(100)]
+    here = Ground(ground.lab.settings.admin_url, str(tmp_path), waiting, ground.holder, ground.waiter)
+    ground.lab.ingress.call("Drawer", "put", {"n": 0}, key="first")
+    return Field(here, ended, {"PYTHONPATH": f"{tests.parent}:{tests}", "MPLBACKEND": "agg"})
+
+
+def test_interrupts_of_a_warm_session_leave_it_usable_and_the_audit_log_complete(place: Field) -> None:
+    """After each interrupt the verb gives the right result, nothing is left open, and every change has its outcome."""
+    report = place.warm(30, verbs=WARM)
+    assert report.failures == []
+    assert report.raised > 10
+    changes, failures = place.audit_failures()
+    assert failures == []
+    assert changes > 10
+
+
+def test_no_verb_loads_a_library_where_an_interrupt_reaches_it(place: Field) -> None:
+    """All verbs at their first use, one after the other: what they load of our libraries is loaded under a Shield."""
+    import restate_lab as rl
+
+    rl.freeze(rl.connect(place.ground.url), place.ground.evidence, service="Depot", progress=False)
+    verbs = [verb for verb in VERBS if verb not in {"watch", "plot_watch"}]
+    report = place.session(place.order("trace", verbs, 0, 0))
+    assert report.failures == []
+    for verb, names in report.loaded.items():
+        assert {name for name in names if name.partition(".")[0] in LIBRARIES} <= OURS, verb
