@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
+from restate_lab.client.intervals import INTERVAL, durations, offset_or_timedelta
 from restate_lab.errors import DuplicateColumns, QueryRefused
 from restate_lab.source import DtypeBackend
 
-__all__ = ["distinct", "to_frame"]
+__all__ = ["distinct", "repeated_field", "to_frame"]
 
 # pandas would make floats of integers with nulls (2**53 + 1 loses its last digit) and objects of booleans.
 _NULLABLE: dict[pa.DataType, Any] = {
@@ -65,11 +67,20 @@ def to_frame(table: pa.Table, dtype_backend: DtypeBackend | None = None) -> pd.D
     pandas' default strings, UTC times, durations, Python objects for lists, bytes and JSON values.
     ``"numpy_nullable"`` and ``"pyarrow"`` mean what pandas means by them.
 
+    A column of intervals without months is a column of timedeltas, in nanoseconds where they fit (292 years), for
+    every ``dtype_backend``. Where one interval of a column has months, all of the column are ``pd.DateOffset``.
+
+    Structs, maps and lists that hold times become Python dicts, lists of pairs (so that repeated keys of a map are
+    kept) and lists. Times in them are aware datetimes in UTC: ``pd.Timestamp`` (a datetime) where the server sent
+    nanoseconds, since a plain datetime holds microseconds. ``"pyarrow"`` keeps Arrow's own types.
+
     Raises:
-        QueryRefused: there are values that pandas or Python cannot hold, such as a date in the year 20,000.
+        QueryRefused: there are values that pandas or Python cannot hold, such as a date in the year 20,000, or a
+            struct with two fields of one name.
     """
     if dtype_backend not in _MAPPERS:
         raise ValueError(f"dtype_backend is None, 'numpy_nullable' or 'pyarrow', not {dtype_backend!r}")
+    _check_fields(table.schema)
     try:
         return _to_frame(table, dtype_backend)
     except (pa.ArrowException, ValueError, OverflowError) as error:
@@ -82,6 +93,7 @@ def to_frame(table: pa.Table, dtype_backend: DtypeBackend | None = None) -> pd.D
 
 
 def _to_frame(table: pa.Table, dtype_backend: DtypeBackend | None) -> pd.DataFrame:
+    table = _plain_times(table, dtype_backend)
     mapper = _MAPPERS[dtype_backend] or _nullable(table).get
     apart = [at for at, column in enumerate(table.columns) if _is_apart(column, dtype_backend, mapper)]
     together = table.drop_columns([table.column_names[at] for at in apart])
@@ -106,15 +118,80 @@ def _nullable(table: pa.Table) -> dict[pa.DataType, Any]:
 
 def _is_apart(column: pa.ChunkedArray[Any], dtype_backend: DtypeBackend | None, mapper: Callable[..., Any]) -> bool:
     """Tell whether the column cannot be read together with the others."""
-    if pa.types.is_union(column.type):
+    if column.type == INTERVAL:
+        return True
+    if pa.types.is_union(column.type) or _holds_times(column.type):
         return dtype_backend != "pyarrow"
     return bool(column.null_count) and column.type in _NULLABLE and mapper(column.type) is None
 
 
 def _series(column: pa.ChunkedArray[Any]) -> pd.Series[Any]:
-    if pa.types.is_union(column.type):
-        return pd.Series(column.to_pylist(), dtype=object)
+    if column.type.num_fields:
+        return pd.Series([_value(each) for each in column.to_pylist()], dtype=object)
     return column.to_pandas(types_mapper=_NULLABLE.get)
+
+
+def _holds_times(kind: pa.DataType) -> bool:
+    """Tell whether a nested type holds times, dates or durations: to_pandas() makes integers of some of them."""
+    parts = list(_parts(kind))
+    return any(pa.types.is_temporal(part) or _holds_times(part) for part in parts)
+
+
+def _parts(kind: pa.DataType) -> Iterator[pa.DataType]:
+    if pa.types.is_dictionary(kind):
+        yield kind.value_type
+    for at in range(kind.num_fields):
+        yield kind.field(at).type
+
+
+def _value(value: Any) -> Any:
+    """Return a value of ``to_pylist()`` with every time in UTC, and every interval as a timedelta or DateOffset."""
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if isinstance(value, pa.MonthDayNano):
+        return offset_or_timedelta(value)
+    if isinstance(value, dict):
+        return {name: _value(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_value(each) for each in value)
+    return value
+
+
+def _plain_times(table: pa.Table, dtype_backend: DtypeBackend | None) -> pa.Table:
+    """Return the table with intervals as durations, and dictionaries of times as times.
+
+    A column in which one interval has months stays as it is. ``"pyarrow"`` keeps dictionaries.
+    """
+    for at, field in enumerate(table.schema):
+        made: Any = None
+        if field.type == INTERVAL:
+            made = durations(table.column(at))
+        elif pa.types.is_dictionary(field.type) and _holds_times(field.type) and dtype_backend != "pyarrow":
+            made = table.column(at).cast(field.type.value_type)
+        if made is not None:
+            table = table.set_column(at, field.with_type(made.type), made)
+    return table
+
+
+def repeated_field(kind: pa.DataType) -> str | None:
+    """Return the name of a field that a struct within this type has twice, which no dict can hold; or None."""
+    if pa.types.is_struct(kind):
+        twice = [name for name, times in Counter(field.name for field in kind).items() if times > 1]
+        if twice:
+            return twice[0]
+    return next((name for part in _parts(kind) if (name := repeated_field(part)) is not None), None)
+
+
+def _check_fields(schema: pa.Schema) -> None:
+    for field in schema:
+        name = repeated_field(field.type)
+        if name is not None:
+            raise QueryRefused(
+                f"column {field.name!r} holds a struct with two fields named {name!r}, and a frame can hold only one "
+                f"of them. Give the fields different names in the statement, or take the rows with arrow().",
+                status=200,
+                reason=f"two fields named {name!r} in one struct",
+            )
 
 
 def _in_utc(table: pa.Table, dtype_backend: DtypeBackend | None) -> pa.Table:

@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from restate_lab.errors import ArgumentError
+from restate_lab.client.frames import repeated_field
+from restate_lab.client.intervals import INTERVAL, durations, holds_intervals
+from restate_lab.errors import ArgumentError, QueryRefused
 
-__all__ = ["arrow_bytes", "locate", "row_groups", "writable", "write_parquet"]
+__all__ = ["arrow_bytes", "converted", "locate", "row_groups", "writable", "write_parquet"]
 
 _GROUP_BYTES = 24 << 20
 _WITHOUT_VIEWS: dict[pa.DataType, Any] = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
@@ -25,7 +27,12 @@ def write_parquet(
 ) -> Path | str:
     """Write the batches (zstd) and return the path, or the URI as it was given.
 
-    The file appears under its name only when it is whole; one that was there is replaced then.
+    The file appears under its name only when it is whole; one that was there is replaced then. Intervals without
+    months are written as durations in nanoseconds.
+
+    Raises:
+        ArgumentError: the folder does not exist.
+        QueryRefused: Parquet has no exact type for a column; the message names it.
     """
     location, target, name = locate(path, filesystem)
     if isinstance(location, fs.LocalFileSystem) and not Path(name).parent.is_dir():
@@ -35,13 +42,39 @@ def write_parquet(
     try:
         with location.open_output_stream(unfinished) as sink, pq.ParquetWriter(sink, kept, compression="zstd") as out:
             for table in row_groups(batches, schema):
-                out.write_table(table.cast(kept))
+                out.write_table(converted(table, kept))
         location.move(unfinished, name)
+    except pa.ArrowException as error:
+        _remove(location, unfinished)
+        raise _refused(f"the rows cannot be written as Parquet: {error}. Cast the column in the statement.") from error
     except BaseException:
-        if location.get_file_info(unfinished).type != fs.FileType.NotFound:
-            location.delete_file(unfinished)
+        _remove(location, unfinished)
         raise
     return target
+
+
+def _remove(location: fs.FileSystem, name: str) -> None:
+    if location.get_file_info(name).type != fs.FileType.NotFound:
+        location.delete_file(name)
+
+
+def converted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return the table with the types of ``schema``, which ``writable`` made of its own.
+
+    Raises:
+        QueryRefused: a column has an interval that is not exact as a duration in nanoseconds.
+    """
+    for at, field in enumerate(table.schema):
+        if field.type != INTERVAL:
+            continue
+        exact = durations(table.column(at), units=("ns",))
+        if exact is None:
+            raise _refused(
+                f"column {field.name!r} has an interval with months, or one longer than 292 years, and Parquet has no "
+                f"exact type for it. Cast it to text in the statement: CAST({field.name} AS VARCHAR)."
+            )
+        table = table.set_column(at, schema.field(at), exact)
+    return table.cast(schema)
 
 
 def locate(path: str | os.PathLike[str], filesystem: fs.FileSystem | None) -> tuple[fs.FileSystem, Path | str, str]:
@@ -87,20 +120,41 @@ def _column_bytes(column: pa.Array[Any]) -> int:
 
 
 def writable(schema: pa.Schema) -> pa.Schema:
-    """Return the schema with the types that Parquet writers lack replaced; a union is refused by name."""
-    fields = []
+    """Return the schema with the types that Parquet writers lack replaced.
+
+    Raises:
+        QueryRefused: Parquet has no exact type for a column; the message names it.
+    """
     for field in schema:
-        if pa.types.is_union(field.type):
-            raise TypeError(
-                f"column {field.name} is a JSON value of several types, which Parquet cannot hold: "
-                f"use ->> or json_get_str."
-            )
-        fields.append(field.with_type(_PARQUET_TYPES.get(field.type, field.type)))
-    return pa.schema(fields)
+        _check_writable(field)
+    return pa.schema([field.with_type(_PARQUET_TYPES.get(field.type, field.type)) for field in schema])
+
+
+def _check_writable(field: pa.Field[Any]) -> None:
+    if pa.types.is_union(field.type):
+        raise _refused(
+            f"column {field.name!r} holds JSON values of several types, which Parquet cannot hold: "
+            f"use ->> or json_get_str."
+        )
+    if field.type != INTERVAL and holds_intervals(field.type):
+        raise _refused(
+            f"column {field.name!r} holds intervals within a nested value, which Parquet cannot hold: select their "
+            f"parts, or cast them to text in the statement."
+        )
+    name = repeated_field(field.type)
+    if name is not None:
+        raise _refused(
+            f"column {field.name!r} holds a struct with two fields named {name!r}, which Parquet readers cannot tell "
+            f"apart: give the fields different names in the statement."
+        )
+
+
+def _refused(message: str) -> QueryRefused:
+    return QueryRefused(message, status=200, reason="no exact Parquet type")
 
 
 _PARQUET_TYPES: dict[pa.DataType, pa.DataType] = {
     kind(): plain()
     for kind, plain in ((getattr(pa, "string_view", None), pa.string), (getattr(pa, "binary_view", None), pa.binary))
     if kind is not None
-}
+} | {INTERVAL: pa.duration("ns")}

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from restate_lab.analysis.times import TimeInput
-from restate_lab.client.parquet import arrow_bytes, row_groups, writable
+from restate_lab.client.parquet import arrow_bytes, converted, row_groups, writable
 from restate_lab.errors import EvidenceWarning
 from restate_lab.evidence import manifest as written
 from restate_lab.evidence.masking import Masks
@@ -150,7 +150,7 @@ class _Writer:
             kept = writable(schema)
             with pq.ParquetWriter(cast("IO[bytes]", file), kept, compression="zstd") as out:
                 for table in row_groups(self._masked(plan.name, batches), schema):
-                    out.write_table(table.cast(kept))
+                    out.write_table(converted(table, kept))
         stored = [
             written.Stored(field.name, column.type or str(field.type), column.nullable, written.type_name(field.type))
             for field, column in zip(kept, plan.columns, strict=True)

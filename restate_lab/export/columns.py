@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from restate_lab.client.frames import repeated_field
+from restate_lab.client.intervals import INTERVAL, durations, holds_intervals
 from restate_lab.errors import ArgumentError
-from restate_lab.export.values import Column, json_ready
+from restate_lab.export.values import Column, interval_text, json_ready
 
 __all__ = ["is_json", "json_text", "to_table"]
 
@@ -144,6 +146,9 @@ def _array(series: pd.Series[Any]) -> Any:
         is_pandas_own = isinstance(made.type, pa.ExtensionType)  # periods and intervals
         return pa.array(series.astype(str), pa.string()) if is_pandas_own else made
     values = list(series)
+    there = [each for each in values if not _is_missing(each)]
+    if there and all(type(each) is pd.DateOffset for each in there):
+        return pa.array([None if _is_missing(each) else interval_text(each) for each in values], pa.string())
     if not _is_of_one_kind(values):
         return None
     return pa.array([None if _is_missing(each) else each for each in values])
@@ -152,12 +157,22 @@ def _array(series: pd.Series[Any]) -> Any:
 def _simple(name: str, column: Column) -> _Made:
     """Return a column without the types that few readers have."""
     kind = column.type
+    if kind == INTERVAL:
+        exact = durations(column)
+        texts = [None if each is None else interval_text(each) for each in column.to_pylist()] if exact is None else []
+        return _Made(pa.chunked_array([pa.array(texts, pa.string())]) if exact is None else exact)
+    twice = repeated_field(kind)
+    if twice is not None:
+        raise ArgumentError(
+            f"the column {name!r} holds a struct with two fields named {twice!r}, and a file can hold only one of "
+            f"them: give the fields different names."
+        )
     if isinstance(kind, pa.BaseExtensionType):
         kept: Any = kind.storage_type
         return _simple(name, pa.chunked_array([chunk.storage for chunk in column.chunks], type=kept))
     if pa.types.is_dictionary(kind):
         return _simple(name, column.cast(kind.value_type))
-    if pa.types.is_union(kind) or _has_mappings(kind):
+    if pa.types.is_union(kind) or _has_mappings(kind) or holds_intervals(kind):
         return _Made(pa.chunked_array([json_text(name, column.to_pylist())]), is_json=True)
     return _Made(column.cast(_PLAIN[kind]) if kind in _PLAIN else column)
 

@@ -13,7 +13,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["Column", "flat", "is_nested", "is_text", "iso", "json_ready", "seconds"]
+from restate_lab.client import intervals
+
+__all__ = ["Column", "flat", "interval_text", "is_nested", "is_text", "iso", "json_ready", "seconds"]
 
 Column: TypeAlias = Any
 """A pyarrow.ChunkedArray: its stubs know fewer of its types than it does."""
@@ -73,6 +75,27 @@ def is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
+def interval_text(value: pa.MonthDayNano | pd.DateOffset) -> str:
+    """Return an interval as an ISO 8601 duration; another DateOffset as pandas writes it."""
+    if isinstance(value, pa.MonthDayNano):
+        return intervals.iso(*value)
+    parts: dict[str, int] = value.kwds
+    if value.n != 1 or not set(parts) <= {"months", "days", "nanoseconds"}:
+        return str(value)
+    return intervals.iso(parts.get("months", 0), parts.get("days", 0), parts.get("nanoseconds", 0))
+
+
+def _interval(value: pa.MonthDayNano) -> str | float:
+    return interval_text(value) if value.months else json_ready(intervals.offset_or_timedelta(value))
+
+
+def _numpy(value: np.generic) -> Any:
+    """Return numpy's scalar as Python has it; its times in nanoseconds would be integers there."""
+    if isinstance(value, np.datetime64):
+        return json_ready(pd.Timestamp(value))
+    return json_ready(pd.Timedelta(value) if isinstance(value, np.timedelta64) else value.item())
+
+
 def _number(value: float) -> float | str:
     return value if math.isfinite(value) else str(value).replace("inf", "Infinity").replace("nan", "NaN")
 
@@ -90,10 +113,12 @@ _READY: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     ((bool, int, str), lambda value: value),
     (float, _number),
     ((bytes, bytearray, memoryview), lambda value: base64.b64encode(value).decode()),
+    (pa.MonthDayNano, _interval),  # a tuple, too
+    (pd.DateOffset, interval_text),
     (Mapping, lambda value: {str(name): json_ready(each) for name, each in value.items()}),
     ((list, tuple, np.ndarray), _items),
     ((set, frozenset), lambda values: sorted(_items(values), key=str)),
-    (np.generic, lambda value: json_ready(value.item())),
+    (np.generic, _numpy),
     (timedelta, lambda value: value / timedelta(seconds=1)),
     (datetime, _moment),
     ((date, time), lambda value: value.isoformat()),

@@ -28,6 +28,7 @@ from restate_lab.client.card import StatusCard
 from restate_lab.client.lab import Lab
 from restate_lab.client.responses import SUCCESS
 from support.bench import wait_for
+from support.changing import Changing
 from support.clusters import Cluster
 
 BREAKS_HALF_WAY = (
@@ -119,6 +120,36 @@ def test_types_are_exact(lab: Lab) -> None:
     assert first.d == pd.Timedelta("1.5s")
     assert (list(first.l), first.x) == ([1, 2], b"\x00\xff")
     assert second.isna().all()
+
+
+def test_a_timedelta_comes_back_as_a_timedelta(lab: Lab, tmp_path: Path) -> None:
+    """Of every kind of server and of evidence's engine: as a frame, within nested values, and as Parquet."""
+    day = timedelta(days=1, microseconds=5)
+    exact = pd.Timedelta(day) + pd.Timedelta(7, "ns")
+    statement = "SELECT :d AS d, :e AS e, INTERVAL '1 month' AS m, make_array(:d) AS l, CAST(:d AS VARCHAR) AS t"
+    for frame in (lab.sql(statement, d=day, e=exact), Changing().sql(statement, params={"d": day, "e": exact})):
+        assert str(frame["d"].dtype) == str(frame["e"].dtype) == "timedelta64[ns]"
+        assert frame.loc[0, ["d", "e", "m"]].tolist() == [day, exact, pd.DateOffset(months=1, days=0, nanoseconds=0)]
+        assert list(frame["l"][0]) == [day]
+        assert isinstance(frame["t"][0], str), "what the advice for Parquet names works"
+    path = lab.to_parquet("SELECT :d AS d", tmp_path / "d.parquet", d=day)
+    assert pq.read_table(path)["d"].to_pylist() == [day]
+    with pytest.raises(errors.QueryRefused, match="column 'm'"):
+        lab.to_parquet("SELECT INTERVAL '1 month' AS m", tmp_path / "m.parquet")
+
+
+def test_times_within_nested_values_are_the_servers(lab: Lab) -> None:
+    """now() within structs, lists and maps is exact and UTC; two fields of one name are refused."""
+    frame = lab.sql(
+        "SELECT now() AS t, arrow_cast(now(), 'Int64') AS ns, named_struct('t', now()) AS s, make_array(now()) AS l, "
+        "map(['k'], [now()]) AS m, named_struct('d', arrow_cast(5, 'Duration(Nanosecond)')) AS d"
+    )
+    moment = pd.Timestamp(int(frame["ns"][0]), tz="UTC")
+    assert frame["t"][0] == moment
+    assert (frame["s"][0], list(frame["l"][0]), frame["m"][0]) == ({"t": moment}, [moment], [("k", moment)])
+    assert frame["d"][0] == {"d": pd.Timedelta(5, "ns")}
+    with pytest.raises(errors.QueryRefused, match="two fields named 'a'"):
+        lab.sql("SELECT named_struct('a', 1, 'a', 2) AS s")
 
 
 def test_empty_results_keep_their_columns(lab: Lab) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
@@ -23,6 +24,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from restate_lab import errors
+from restate_lab.client.frames import to_frame
 from restate_lab.export import save, xlsx
 
 FORMATS = (".csv", ".csv.gz", ".jsonl", ".ndjson", ".parquet", ".xlsx")
@@ -377,3 +379,54 @@ def test_without_xlsxwriter_the_error_says_what_to_install(tmp_path: Path, monke
     with pytest.raises(errors.ArgumentError, match=r"restate-lab\[xlsx\].*\.csv"):
         save(pd.DataFrame({"a": [1]}), tmp_path / "a.xlsx")
     assert list(tmp_path.iterdir()) == []
+
+
+INTERVALS = pa.table(
+    {
+        "plain": pa.array([(0, 1, 5_000), None], pa.month_day_nano_interval()),
+        "months": pa.array([(1, -2, -3_000_000_000), None], pa.month_day_nano_interval()),
+        "list": pa.array([[(0, 1, 5_000), (1, 0, 0)], None], pa.list_(pa.month_day_nano_interval())),
+    }
+)
+SECONDS = 86_400.000005
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("is_frame", [True, False])
+def test_intervals_are_durations_or_iso_texts(tmp_path: Path, suffix: str, is_frame: bool) -> None:
+    """An interval without months is written as a duration; one with months as an ISO 8601 duration, in each format."""
+    path = save(to_frame(INTERVALS) if is_frame else INTERVALS, tmp_path / f"rows{suffix}")
+    if suffix == ".parquet":
+        first = pq.read_table(path).to_pylist()[0]
+        assert first["plain"] == pd.Timedelta(1, "D") + pd.Timedelta(5, "us")
+    elif suffix == ".xlsx":
+        first = next(row for row in sheet(path))
+        assert SECONDS in first.values()
+    elif suffix.startswith(".csv"):
+        text = gzip.decompress(path.read_bytes()) if suffix.endswith("gz") else path.read_bytes()
+        first = next(csv.DictReader(io.StringIO(text.decode())))
+        assert float(first["plain"]) == SECONDS
+    else:
+        first = json.loads(path.read_text().partition("\n")[0])
+        assert first["plain"] == SECONDS
+    assert first["months"] == "P1M-2DT-3S"
+    parts = first["list"] if isinstance(first["list"], list) else json.loads(first["list"])
+    assert parts == [SECONDS, "P1M0DT0S"]
+
+
+def test_times_within_nested_values_are_written_exactly(tmp_path: Path) -> None:
+    """Nanoseconds within structs, lists and numpy arrays keep every digit in JSON."""
+    stamp = pd.Timestamp(1_795_661_848_748_094_834, tz="UTC")
+    array = np.array([stamp.to_datetime64()])
+    frame = pd.DataFrame({"s": [{"t": stamp}], "a": [array], "d": [np.array([np.timedelta64(5, "ns")])]})
+    row = json.loads(save(frame, tmp_path / "rows.jsonl").read_text())
+    assert row == {"s": {"t": "2026-11-26T02:57:28.748094834Z"}, "a": ["2026-11-26T02:57:28.748094834"], "d": [5e-9]}
+
+
+def test_a_struct_with_two_fields_of_one_name_is_refused(tmp_path: Path) -> None:
+    """A file could hold only one of them, so nothing is written."""
+    struct = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
+    for suffix in FORMATS:
+        with pytest.raises(errors.ArgumentError, match=r"column 'c'.*two fields named 'a'"):
+            save(pa.table({"c": struct}), tmp_path / f"rows{suffix}")
+    assert not list(tmp_path.iterdir())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given, strategies as st
 
 from restate_lab.client.frames import to_frame
+from restate_lab.errors import QueryRefused
 
 BIG = 2**53 + 1
 
@@ -112,3 +115,131 @@ def test_text_without_any_value_is_text() -> None:
 def test_a_result_without_columns_keeps_its_rows() -> None:
     """A table with no columns is a frame with no columns."""
     assert to_frame(pa.table({})).shape == (0, 0)
+
+
+INTERVAL = pa.month_day_nano_interval()
+DAY = 86_400 * 10**9
+MOMENT = 1_795_661_848_748_094_834  # nanoseconds since 1970, with a digit in each place
+PER_UNIT = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+Backend = Literal["numpy_nullable"] | None
+
+
+def nested(value: Any, kind: pa.DataType) -> dict[str, pa.Array]:
+    """Return a value, and a null, within each kind of nested type."""
+    inner = pa.struct([("t", kind)])
+    return {
+        "struct": pa.array([{"t": value}, {"t": None}], inner),
+        "map": pa.array([[("k", value), ("k", None)], None], pa.map_(pa.string(), kind)),
+        "list": pa.array([[value, None], None], pa.list_(kind)),
+        "large": pa.array([[value, None], None], pa.large_list(kind)),
+        "fixed": pa.array([[value, None], None], pa.list_(kind, 2)),
+        "structs": pa.array([[{"t": value}, None], None], pa.list_(inner)),
+        "deep": pa.array(
+            [{"m": [("k", [{"t": value}])]}, None], pa.struct([("m", pa.map_(pa.string(), pa.list_(inner)))])
+        ),
+    }
+
+
+def expected(value: Any) -> dict[str, list[Any]]:
+    return {
+        "struct": [{"t": value}, {"t": None}],
+        "map": [[("k", value), ("k", None)], None],
+        **{name: [[value, None], None] for name in ("list", "large", "fixed")},
+        "structs": [[{"t": value}, None], None],
+        "deep": [{"m": [("k", [{"t": value}])]}, None],
+    }
+
+
+@pytest.mark.parametrize("backend", [None, "numpy_nullable"])
+@pytest.mark.parametrize("zone", [None, "UTC", "+00:00", "Europe/Berlin"])
+@pytest.mark.parametrize("unit", PER_UNIT)
+def test_times_within_nested_values_are_exact_and_utc(backend: Backend, zone: str | None, unit: str) -> None:
+    """A time in a struct, map or list is the same moment to its last digit, in UTC, in every unit and zone."""
+    count = MOMENT // PER_UNIT[unit]
+    frame = to_frame(pa.table(nested(count, pa.timestamp(unit, zone))), backend)
+    value = frame["struct"][0]["t"]
+    assert {name: list(frame[name]) for name in frame} == expected(pd.Timestamp(count, unit=unit, tz="UTC"))
+    assert pd.Timestamp(value).as_unit("ns").value == count * PER_UNIT[unit]
+    assert value.utcoffset() == timedelta(0)
+    assert isinstance(value, pd.Timestamp) is (unit == "ns"), "a datetime has microseconds"
+
+
+@pytest.mark.parametrize("unit", PER_UNIT)
+def test_durations_within_nested_values_are_exact(unit: str) -> None:
+    """A duration in a struct, map or list is a timedelta of the same length, in every unit."""
+    frame = to_frame(pa.table(nested(5, pa.duration(unit))))
+    assert {name: list(frame[name]) for name in frame} == expected(pd.Timedelta(5, unit=unit))
+
+
+def test_pyarrows_backend_keeps_nested_times_as_arrow_has_them() -> None:
+    """``pyarrow`` is pandas' own backend: types and values are Arrow's."""
+    table = pa.table(nested(MOMENT, pa.timestamp("ns", "UTC")))
+    frame = to_frame(table, "pyarrow")
+    assert pa.Table.from_pandas(frame).cast(table.schema).equals(table)
+
+
+def test_fields_of_one_name_in_a_struct_are_refused() -> None:
+    """A dict has one value per name, so a struct with two fields ``a`` is an error that names column and field."""
+    struct = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
+    lists = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), struct)
+    for column in (struct, lists):
+        for backend in (None, "numpy_nullable", "pyarrow"):
+            with pytest.raises(QueryRefused, match=r"column 'c'.*two fields named 'a'.*arrow\(\)"):
+                to_frame(pa.table({"c": column}), backend)  # type: ignore[arg-type]
+
+
+DAYS, NANOSECONDS = st.integers(-(2**31), 2**31 - 1), st.integers(-(2**63), 2**63 - 1)
+
+
+@given(st.lists(st.none() | st.tuples(st.just(0), DAYS, NANOSECONDS), max_size=5), st.integers(0, 3))
+def test_intervals_without_months_are_timedeltas_of_the_same_length(rows: list[Any], skipped: int) -> None:
+    """Days of 24 hours and nanoseconds add up exactly; the unit is nanoseconds where they fit, else a coarser one."""
+    column = pa.chunked_array([pa.array([(9, 9, 9)] * skipped + rows, INTERVAL).slice(skipped)], INTERVAL)
+    made = to_frame(pa.table({"d": column}))["d"]
+    lengths = [row and row[1] * DAY + row[2] for row in rows]
+    unit = next((unit for unit in ("ns", "us", "ms", "s") if all(fits(each, unit) for each in lengths)), None)
+    assert str(made.dtype) == (f"timedelta64[{unit}]" if unit else "object")
+    if unit:
+        counts = [None if value is pd.NaT else count for value, count in zip(made, made.astype("int64"), strict=True)]
+        assert [count and int(count) * PER_UNIT[unit] for count in counts] == lengths
+
+
+def fits(length: int | None, unit: str) -> bool:
+    """Tell whether a length in nanoseconds is a whole number of units within 64 bits, the NaT left out."""
+    return length is None or (length % PER_UNIT[unit] == 0 and abs(length // PER_UNIT[unit]) < 2**63)
+
+
+@pytest.mark.parametrize("backend", [None, "numpy_nullable", "pyarrow"])
+def test_one_interval_with_months_makes_offsets_of_its_column(backend: Backend) -> None:
+    """A month has no fixed length, so the whole column stays exact as DateOffset, and can be shown."""
+    frame = to_frame(pa.table({"d": pa.array([(1, 2, 3), (0, 1, 5), None], INTERVAL)}), backend)
+    assert list(frame["d"][:2]) == [
+        pd.DateOffset(months=1, days=2, nanoseconds=3),
+        pd.DateOffset(months=0, days=1, nanoseconds=5),
+    ]
+    assert frame["d"][2] is None
+    assert "DateOffset" in repr(frame)
+
+
+@pytest.mark.parametrize("backend", [None, "numpy_nullable", "pyarrow"])
+def test_an_interval_column_without_values_is_one_of_timedeltas(backend: Backend) -> None:
+    """No rows, and nothing but nulls, have the type that values have."""
+    for values in ([], [None]):
+        dtype = to_frame(pa.table({"d": pa.array(values, INTERVAL)}), backend)["d"].dtype
+        assert str(dtype) in {"timedelta64[ns]", "duration[ns][pyarrow]"}
+
+
+def test_intervals_within_nested_values() -> None:
+    """In lists and structs each interval is a timedelta, or a DateOffset where it has months."""
+    frame = to_frame(pa.table({"d": pa.array([[(0, 1, 5), (1, 0, 0), None]], pa.list_(INTERVAL))}))
+    assert frame["d"][0] == [pd.Timedelta(DAY + 5, "ns"), pd.DateOffset(months=1, days=0, nanoseconds=0), None]
+    with pytest.raises(QueryRefused, match="292 years"):
+        to_frame(pa.table({"d": pa.array([[(0, 110_000, 0)]], pa.list_(INTERVAL))}))
+
+
+def test_dictionaries_of_times_are_times_in_utc() -> None:
+    """A dictionary-encoded column of times without a zone is a column of UTC times."""
+    times = pa.array([MOMENT, None, MOMENT], pa.timestamp("ns")).dictionary_encode()
+    made = to_frame(pa.table({"t": times}))["t"]
+    assert str(made.dtype) == "datetime64[ns, UTC]"
+    assert made[0].value == MOMENT

@@ -11,6 +11,7 @@ import pytest
 from pyarrow import fs
 
 from restate_lab.client.parquet import arrow_bytes, write_parquet
+from restate_lab.errors import QueryRefused
 
 TABLE = pa.table({"id": ["a", "b"], "n": [1, 2]})
 
@@ -59,7 +60,7 @@ def test_views_are_written_and_unions_refused_by_name(tmp_path: Path) -> None:
     write_parquet(views.to_batches(), views.schema, tmp_path / "v.parquet", None)
     assert pq.read_table(tmp_path / "v.parquet")["id"].to_pylist() == ["a", "b"]
     union = pa.table({"u": pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])])})
-    with pytest.raises(TypeError, match="column u"):
+    with pytest.raises(QueryRefused, match="column 'u'"):
         write_parquet(union.to_batches(), union.schema, tmp_path / "u.parquet", None)
     assert not (tmp_path / "u.parquet").exists()
 
@@ -68,3 +69,37 @@ def test_an_empty_result_is_a_file_with_columns(tmp_path: Path) -> None:
     """No rows still make a file that has the columns."""
     write_parquet([], TABLE.schema, tmp_path / "e.parquet", None)
     assert pq.read_table(tmp_path / "e.parquet").schema.equals(TABLE.schema)
+
+
+INTERVAL = pa.month_day_nano_interval()
+STRUCT = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
+
+
+def test_intervals_without_months_are_written_as_durations(tmp_path: Path) -> None:
+    """Each interval is read back exact to the nanosecond; a null stays a null."""
+    table = pa.table({"d": pa.array([(0, 1, 5), None, (0, -1, -5), (0, 0, 2**63 - 1)], INTERVAL).slice(0)})
+    write_parquet(table.to_batches(max_chunksize=3), table.schema, tmp_path / "i.parquet", None)
+    back = pq.read_table(tmp_path / "i.parquet")["d"]
+    day = 86_400 * 10**9
+    assert back.type == pa.duration("ns")
+    assert back.cast(pa.int64()).to_pylist() == [day + 5, None, -day - 5, 2**63 - 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "advice"),
+    [
+        (pa.array([(0, 1, 5), (1, 0, 0)], INTERVAL), r"months.*CAST\(d AS VARCHAR\)"),
+        (pa.array([(0, 110_000, 0)], INTERVAL), r"292 years.*CAST\(d AS VARCHAR\)"),
+        (pa.array([[(0, 1, 5)]], pa.list_(INTERVAL)), "nested"),
+        (STRUCT, "two fields named 'a'"),
+        (pa.array([{}], pa.struct([])), "Cast the column"),
+    ],
+)
+def test_what_parquet_cannot_hold_is_one_error_that_names_the_column(
+    tmp_path: Path, values: pa.Array, advice: str
+) -> None:
+    """A type without an exact form in Parquet is refused with advice, and no file is left."""
+    table = pa.table({"d": values})
+    with pytest.raises(QueryRefused, match=advice):
+        write_parquet(table.to_batches(), table.schema, tmp_path / "d.parquet", None)
+    assert list(tmp_path.iterdir()) == []
