@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from restate_lab.actions.reading import Reading
 from restate_lab.client.lab import Lab
+from restate_lab.client.schema import checked
 
 __all__ = ["Destination", "Destinations", "read_destinations"]
 
@@ -57,11 +58,11 @@ class Destinations:
 def read_destinations(lab: Lab, deployment: str) -> Destinations:
     """Return where each service would go; a deployment that does not exist has none."""
     if deployment == "latest":
-        rows = lab.arrow(_LATEST, progress=False).to_pylist()
+        rows = checked(lab.arrow(_LATEST, progress=False), _LATEST, lab).to_pylist()
         return Destinations(
             deployment, {row["service"]: Destination(row["id"], row["oldest"], row["newest"]) for row in rows}
         )
-    rows = lab.arrow(_NAMED, id=deployment, progress=False).to_pylist()
+    rows = checked(lab.arrow(_NAMED, id=deployment, progress=False), _NAMED, lab).to_pylist()
     return Destinations(
         deployment,
         {service: Destination(row["id"], row["oldest"], row["newest"]) for row in rows for service in row["services"]},

@@ -15,6 +15,7 @@ import pandas as pd
 from restate_lab.actions.table import ACTIONS, ENDED, NOT_BEGUN
 from restate_lab.actions.targets import chunks, read_states
 from restate_lab.client.lab import Lab
+from restate_lab.client.schema import checked
 
 __all__ = ["COLUMNS", "GoesWith", "find_callees", "goes_with"]
 
@@ -138,7 +139,8 @@ def find_callees(lab: Lab, ids: Sequence[str], targets: set[str], *, follow_sent
 
 def _calls(lab: Lab, ids: Sequence[str], most: int, found: Callees) -> Iterator[tuple[str, str, bool]]:
     for chunk in chunks(ids):
-        rows = lab.arrow(_CALLS, ids=chunk, limit=10 * most, progress=False).to_pylist()
+        answer = lab.arrow(_CALLS, ids=chunk, limit=10 * most, progress=False)
+        rows = checked(answer, _CALLS, lab).to_pylist()
         if len(rows) == 10 * most:
             found.left_out.append(f"only {len(rows):,} calls in their journals were read")
         yield from ((row["id"], row["callee_id"], bool(row["sent"])) for row in rows if row["callee_id"])
@@ -182,7 +184,8 @@ def _keys(lab: Lab, holders: dict[str, str], taken: set[str]) -> tuple[list[dict
 
 
 def _read(lab: Lab, statement: str, ids: Sequence[str]) -> list[dict[str, Any]]:
-    return [row for chunk in chunks(ids) for row in lab.arrow(statement, ids=chunk, progress=False).to_pylist()]
+    tables = (lab.arrow(statement, ids=chunk, progress=False) for chunk in chunks(ids))
+    return [row for table in tables for row in checked(table, statement, lab).to_pylist()]
 
 
 def _key_words(waiting: int) -> str:

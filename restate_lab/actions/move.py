@@ -7,10 +7,12 @@ from typing import Any
 from restate_lab.actions.plan import Plan, make_plan
 from restate_lab.actions.table import ACTIONS
 from restate_lab.client.lab import Lab
+from restate_lab.client.schema import translated
 
 __all__ = ["move_to"]
 
 
+@translated
 def move_to(lab: Lab, targets: Any, /, *, deployment: str) -> Plan:
     """Plan to move invocations to another deployment; look at the plan, then ``execute`` it.
 

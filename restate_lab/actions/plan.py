@@ -17,6 +17,7 @@ from restate_lab.actions.table import ACTIONS, NOT_BEGUN
 from restate_lab.actions.targets import read_created, read_ids
 from restate_lab.client.arguments import check_count, check_deployment_choice
 from restate_lab.client.lab import Lab
+from restate_lab.client.schema import checked, translated
 from restate_lab.errors import ArgumentError, NotOnThisServer, TimedOut
 from restate_lab.source import is_older
 
@@ -29,6 +30,7 @@ _RESTARTS = 10_000  # targets that are looked for
 _DEPLOYMENT = "SELECT id FROM sys_deployment WHERE id = :id"
 
 
+@translated
 def plan(
     lab: Lab,
     action: str,
@@ -163,7 +165,7 @@ def _check_deployment(lab: Lab, action: ACTIONS, deployment: str | None) -> None
         raise ArgumentError("move_to needs deployment=: 'latest', or the id of one.")
     if deployment is None or check_deployment_choice("deployment", deployment) in {"latest", "keep"}:
         return
-    if not lab.arrow(_DEPLOYMENT, id=deployment, progress=False).num_rows:
+    if not checked(lab.arrow(_DEPLOYMENT, id=deployment, progress=False), _DEPLOYMENT, lab).num_rows:
         raise ArgumentError(f"there is no deployment {deployment!r} on {lab.name}: list_deployments() has them.")
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from restate_lab.analysis.journal_entries import ABANDONED, OPEN, Entry, pair
 from restate_lab.client.lab import Lab
+from restate_lab.client.schema import checked
 
 __all__ = ["Prefix", "prefix_frame", "read_prefixes"]
 
@@ -76,4 +77,5 @@ def _is_command(entry: Entry) -> bool:
 
 def _rows(lab: Lab, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
     for at in range(0, len(ids), _CHUNK):
-        yield from lab.arrow(_ENTRIES, ids=list(ids[at : at + _CHUNK]), progress=False).to_pylist()
+        answer = lab.arrow(_ENTRIES, ids=list(ids[at : at + _CHUNK]), progress=False)
+        yield from checked(answer, _ENTRIES, lab).to_pylist()

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from restate_lab.client.lab import Lab
+from restate_lab.client.schema import checked, translated
 from restate_lab.errors import QueryInterrupted, RateLimited, Unreachable
 from restate_lab.status import word
 
@@ -79,6 +80,7 @@ def chunks(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
         yield ids[start : start + size]
 
 
+@translated
 def read_now(lab: Lab, ids: Sequence[str]) -> dict[str, Reading]:
     """Return every id's Reading, in the order of ``ids``."""
     rows = {row["id"]: row for row in _rows(lab, _BASE, ids)}
@@ -95,6 +97,7 @@ def read_now(lab: Lab, ids: Sequence[str]) -> dict[str, Reading]:
     return {id_: _reading(rows[id_], words[id_]) if id_ in words else GONE for id_ in ids}
 
 
+@translated
 def read_restarts(
     lab: Lab, since: Mapping[str, datetime], *, timeout: float | None = None
 ) -> dict[str, tuple[str, ...]]:
@@ -109,6 +112,7 @@ def read_restarts(
     return restarts
 
 
+@translated
 def read_any_restarts(lab: Lab, ids: Iterable[str], created: Mapping[str, datetime]) -> dict[str, str]:
     """Return a restart of each id that has one, whenever that was.
 
@@ -123,6 +127,7 @@ def read_any_restarts(lab: Lab, ids: Iterable[str], created: Mapping[str, dateti
     }
 
 
+@translated
 def read_cancel_signals(lab: Lab, ids: Sequence[str]) -> set[str]:
     """Return those that have been asked to end."""
     return {row["id"] for row in _rows(lab, _CANCEL_SIGNALS, ids)}
@@ -134,7 +139,8 @@ def _rows(lab: Lab, sql: str, ids: Iterable[str], **parameters: Any) -> Iterator
 
 
 def _ask(lab: Lab, sql: str, **parameters: Any) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = patiently(lambda: lab.arrow(sql, progress=False, **parameters)).to_pylist()
+    answer = patiently(lambda: lab.arrow(sql, progress=False, **parameters))
+    rows: list[dict[str, Any]] = checked(answer, sql, lab).to_pylist()
     return rows
 
 

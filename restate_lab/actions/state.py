@@ -12,12 +12,14 @@ from restate_lab.actions.state_values import encode
 from restate_lab.analysis.times import length
 from restate_lab.client.arguments import shown
 from restate_lab.client.lab import Lab
+from restate_lab.client.schema import translated
 from restate_lab.errors import ArgumentError, ReadOnly
 from restate_lab.source import Source
 
 __all__ = ["State", "set_state", "state"]
 
 
+@translated
 def state(source: Source, service: str, key: str, *, scope: str | None = None) -> State:
     """Return the state of one virtual object or workflow as a mapping, from a live cluster or a frozen one.
 
@@ -32,6 +34,7 @@ def state(source: Source, service: str, key: str, *, scope: str | None = None) -
     return StateReader(source, service, key, scope).state()
 
 
+@translated
 def set_state(
     lab: Lab,
     service: str,

@@ -12,6 +12,7 @@ from restate_lab.actions.state_values import value_words
 from restate_lab.analysis.payloads import decode
 from restate_lab.client.admin.door import read_back
 from restate_lab.client.lab import Lab
+from restate_lab.client.schema import checked
 from restate_lab.errors import ArgumentError, Conflict, OutcomeUnknown, StateConflict
 from restate_lab.progress import say
 
@@ -177,10 +178,11 @@ class _Waiting:
         before = self.change.before
         if self.lab.features.get("vqueues", False):
             named = {"lock": f"{before.service}/{before.key}", "scope": before.scope}
-            rows = self.lab.arrow(_IN_FRONT_VQUEUES, params=named, progress=False).to_pylist()
+            statement = _IN_FRONT_VQUEUES
         else:
             named = {"service": before.service, "key": before.key}
-            rows = self.lab.arrow(_IN_FRONT, params=named, progress=False).to_pylist()
+            statement = _IN_FRONT
+        rows = checked(self.lab.arrow(statement, params=named, progress=False), statement, self.lab).to_pylist()
         here = {row["id"] for row in rows}
         # What comes after the change does not hold it up.
         settling = time.monotonic() - self.since < _SETTLED

@@ -13,6 +13,7 @@ from restate_lab.actions.state_card import state_card
 from restate_lab.actions.state_values import encoding_of, masked
 from restate_lab.analysis.payloads import decode
 from restate_lab.client.arguments import check_name, shown
+from restate_lab.client.schema import checked, tables_of
 from restate_lab.client.state_version import state_version
 from restate_lab.errors import ArgumentError, NotFound, NotOnThisServer
 from restate_lab.interrupts import Shield
@@ -102,7 +103,7 @@ class StateReader:
             "scope": None if scope is None else check_name("scope", scope),
         }
         check_tried(source, "state()")
-        tables = source.tables()
+        tables = tables_of(source)
         has_scope = bool((tables["table"].eq("state") & tables["column"].eq("scope")).any())
         if scope is not None and not has_scope:
             raise NotOnThisServer(
@@ -122,13 +123,15 @@ class StateReader:
     def raw(self) -> dict[str, bytes]:
         """Return the bytes of each key, in the keys' order."""
         named = {name: value for name, value in self._object.items() if value is not None}
-        rows = self._source.arrow(self._statement, params=named, progress=False).to_pylist()
+        answer = self._source.arrow(self._statement, params=named, progress=False)
+        rows = checked(answer, self._statement, self._source).to_pylist()
         return {row["key"]: row["value"] for row in sorted(rows, key=lambda row: str(row["key"]))}
 
 
 def _check_service(source: Source, service: str) -> None:
     """Tell an object that has no state from a service that cannot have any, or that is not there."""
-    kinds = {row["name"]: row["ty"] for row in source.arrow(_SERVICES, progress=False).to_pylist()}
+    services = checked(source.arrow(_SERVICES, progress=False), _SERVICES, source)
+    kinds = {row["name"]: row["ty"] for row in services.to_pylist()}
     if kinds.get(service) == "service":
         raise ArgumentError(
             f"service {shown(service)} is a plain service, which has no state: virtual objects and workflows have it."

@@ -12,6 +12,7 @@ import pyarrow as pa
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.runs import created_by_id
 from restate_lab.client.lab import Lab
+from restate_lab.client.schema import checked, translated
 from restate_lab.errors import ArgumentError
 from restate_lab.status import STATUS_SQL
 
@@ -58,6 +59,7 @@ def read_created(targets: Any) -> dict[str, frozenset[datetime]]:
     return created_by_id(_values(targets), _listed(targets["created_at"]), name="the frame")
 
 
+@translated
 def read_states(lab: Lab, ids: Sequence[str]) -> pd.DataFrame:
     """Read what each of these invocations does now: one row per id, in the order of ``ids``, which is the index.
 
@@ -70,13 +72,14 @@ def read_states(lab: Lab, ids: Sequence[str]) -> pd.DataFrame:
     Raises:
         RestateLabError: what ``lab.sql`` raises; an id that is none is refused by the server.
     """
-    tables = [lab.arrow(_STATES, ids=chunk, progress=False) for chunk in chunks(ids)]
+    tables = [checked(lab.arrow(_STATES, ids=chunk, progress=False), _STATES, lab) for chunk in chunks(ids)]
     if not tables:
-        tables = [lab.arrow(_STATES, ids=[_NOBODY], progress=False)]
+        tables = [checked(lab.arrow(_STATES, ids=[_NOBODY], progress=False), _STATES, lab)]
     frame = _frame(pa.concat_tables(tables))
     if lab.features.get("vqueues", False):
         ready = list(frame.index[frame["status"] == "ready"])
-        found = [lab.arrow(_BACKING_OFF, ids=chunk, progress=False)["id"].to_pylist() for chunk in chunks(ready)]
+        answers = (lab.arrow(_BACKING_OFF, ids=chunk, progress=False) for chunk in chunks(ready))
+        found = [checked(answer, _BACKING_OFF, lab)["id"].to_pylist() for answer in answers]
         frame.loc[[id_ for part in found for id_ in part], "status"] = "backing-off"
     return frame.reindex(pd.Index(ids, name="id"))
 

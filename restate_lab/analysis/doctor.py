@@ -19,6 +19,7 @@ from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.doctor_diagnosis import Checked, Diagnosis, NotChecked, diagnosis
 from restate_lab.analysis.times import length, moment
 from restate_lab.asked import Recorder
+from restate_lab.client.schema import translated
 from restate_lab.durations import friendly
 from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
 from restate_lab.source import Source, check_tried
@@ -26,6 +27,7 @@ from restate_lab.source import Source, check_tried
 __all__ = ["Diagnosis", "doctor"]
 
 
+@translated
 def doctor(
     source: Source,
     /,

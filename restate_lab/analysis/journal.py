@@ -13,6 +13,7 @@ from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.journal_frame import CALLS, Tree, to_frame
 from restate_lab.analysis.journal_reading import Invocation, Reader
 from restate_lab.asked import Recorder
+from restate_lab.client.schema import translated
 from restate_lab.errors import ArgumentError, NotFound, Truncated
 from restate_lab.source import Source, check_tried
 
@@ -21,6 +22,7 @@ __all__ = ["journal", "read_journal"]
 _MOST_ENTRIES = 100_000  # of one level's callees, by what sys_invocation says
 
 
+@translated
 def journal(
     source: Source, invocation_id: str, /, *, depth: int = 1, payloads: bool = False, limit: int = 500
 ) -> pd.DataFrame:
@@ -75,7 +77,9 @@ def journal(
             raise ArgumentError(f"{name} is {value!r}: give a whole number, 1 or more.")
     frame, _ = read_journal(source, invocation_id, depth=depth, payloads=payloads, limit=limit)
     if "truncated" in frame.attrs:
-        warnings.warn(frame.attrs["truncated"]["message"], Truncated, stacklevel=2)
+        warnings.warn(
+            frame.attrs["truncated"]["message"], Truncated, stacklevel=3
+        )  # of the caller of the decorated function
     return frame
 
 

@@ -13,6 +13,7 @@ from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.journal_mismatch import Mismatch, mismatch_of
 from restate_lab.analysis.journal_words import compared, explained
 from restate_lab.asked import Recorder
+from restate_lab.client.schema import translated
 from restate_lab.errors import ArgumentError
 from restate_lab.source import Source
 
@@ -40,6 +41,7 @@ _REPLAYED, _NOT_REACHED, _NOW = "replayed", "not reached", "now"
 _Record: TypeAlias = Mapping[str, Any]
 
 
+@translated
 def journal_diff(source: Source, a: str, b: str | None = None, /, *, payloads: bool = False) -> pd.DataFrame:
     """Compare the journals of two invocations, or one journal with what its code does now (RT0016).
 

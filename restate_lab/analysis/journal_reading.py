@@ -16,6 +16,7 @@ from typing import Any
 from restate_lab.analysis.journal_entries import FAILED, Entry, pair, waits
 from restate_lab.analysis.journal_errors import Event, event_of
 from restate_lab.analysis.payloads import Carried, carried
+from restate_lab.client.schema import checked, tables_of
 from restate_lab.source import Source
 from restate_lab.status import STATUS_SQL
 
@@ -132,7 +133,8 @@ class Reader:
         is_there = self._has("sys_journal.entry_json")  # not in evidence that was frozen without payloads
         if not indexes or not is_there or sum(each["size"] or 0 for each in read) > _MOST_BYTES:
             return outputs
-        rows = self.source.arrow(_SOME, id=row["id"], indexes=indexes, progress=False).to_pylist()
+        answer = self.source.arrow(_SOME, id=row["id"], indexes=indexes, progress=False)
+        rows = checked(answer, _SOME, self.source).to_pylist()
         return outputs | {each["index"]: carried(each["entry_json"]) for each in rows}
 
     def _queued(self, ids: Sequence[str]) -> dict[str, int]:
@@ -148,14 +150,17 @@ class Reader:
         return groups
 
     def _ask(self, statement: str, ids: Sequence[str]) -> list[dict[str, Any]]:
-        return self.source.arrow(statement, ids=list(ids), progress=False).to_pylist() if ids else []
+        if not ids:
+            return []
+        answer = self.source.arrow(statement, ids=list(ids), progress=False)
+        return checked(answer, statement, self.source).to_pylist()
 
     def _first(self, choices: Iterable[tuple[str, str]]) -> str:
         return next(expression for column, expression in choices if not column or self._has(column))
 
     def _has(self, column: str) -> bool:
         if not self._columns:
-            tables = self.source.tables()
+            tables = tables_of(self.source)
             self._columns.update(tables["table"] + "." + tables["column"])
         return column in self._columns
 

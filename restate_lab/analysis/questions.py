@@ -21,6 +21,7 @@ from restate_lab.analysis.question_files import Question, Variant, names, read
 from restate_lab.analysis.question_values import check_names, shown, values_for
 from restate_lab.analysis.retry_patterns import CANDIDATES, by_pattern
 from restate_lab.analysis.times import moment
+from restate_lab.client.schema import checked, tables_of, translated
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from restate_lab.progress import say
 from restate_lab.source import Source, check_tried
@@ -33,6 +34,7 @@ SUMMED_UP: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {"retry_storm"
 NOBODY = "inv_1" + "0" * 33  # well-formed, and no invocation's: IN () is not SQL
 
 
+@translated
 def ask(source: Source, name: str, /, *, timeout: float | None = None, **params: Any) -> pd.DataFrame:
     """Ask a source a named question and return its rows.
 
@@ -55,10 +57,13 @@ def ask(source: Source, name: str, /, *, timeout: float | None = None, **params:
     """
     frame = answer(source, name, timeout=timeout, **params)
     if "truncated" in frame.attrs:
-        warnings.warn(frame.attrs["truncated"]["message"], Truncated, stacklevel=2)
+        warnings.warn(
+            frame.attrs["truncated"]["message"], Truncated, stacklevel=3
+        )  # of the caller of the decorated function
     return frame
 
 
+@translated
 def answer(source: Source, name: str, /, *, timeout: float | None = None, **params: Any) -> pd.DataFrame:
     """Return what ``ask`` returns, and warn nobody: ``attrs["truncated"]`` is there where rows were cut off.
 
@@ -110,9 +115,10 @@ def _read(
     """Return the rows up to the limit, and what was cut; a limit counts rows after they were summed up."""
     summed_up = SUMMED_UP.get(name)
     if summed_up is None:
-        frame = source.sql(variant.sql, params=_one_row_more(values), timeout=timeout)
+        frame = checked(source.sql(variant.sql, params=_one_row_more(values), timeout=timeout), variant.sql, source)
         return _cut(frame, values.get("limit"), name)
-    frame = source.sql(variant.sql, params={**values, "limit": CANDIDATES + 1}, timeout=timeout)
+    more = {**values, "limit": CANDIDATES + 1}
+    frame = checked(source.sql(variant.sql, params=more, timeout=timeout), variant.sql, source)
     frame, unread = _cut(frame, CANDIDATES, name)
     frame, truncated = _cut(summed_up(frame), values["limit"], name)
     said = f"{name} sums up {CANDIDATES:,} rows at most, and there are more; ask for one service=."
@@ -189,7 +195,7 @@ class _Offer:
         if need.startswith("feature "):
             return bool(self.source.features.get(need.removeprefix("feature "), False))
         if not self._has:
-            tables = self.source.tables()
+            tables = tables_of(self.source)
             self._has = {*tables["table"], *(tables["table"] + "." + tables["column"])}
         return need in self._has
 

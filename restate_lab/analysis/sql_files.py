@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab.client.schema import checked
 from restate_lab.source import Source
 
 __all__ = ["run"]
@@ -20,4 +21,5 @@ def run(source: Source, folder: str, name: str, **params: Any) -> pd.DataFrame:
     is_special = source.features.get("vqueues", False) and special.is_file()
     statement = (special if is_special else where.joinpath(f"{name}.sql")).read_text("utf-8")
     named = set(re.findall(r"(?<!:):([a-z]\w*)", re.sub(r"--.*", "", statement)))
-    return source.sql(statement, params={key: value for key, value in params.items() if key in named})
+    rows = source.sql(statement, params={key: value for key, value in params.items() if key in named})
+    return checked(rows, statement, source)

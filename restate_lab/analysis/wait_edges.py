@@ -17,6 +17,7 @@ from restate_lab.analysis.questions import answer
 from restate_lab.analysis.sql_files import run
 from restate_lab.analysis.wait_rows import Edge, Person, called, error_words, given, needs_all, person, queued
 from restate_lab.analysis.wait_things import Command, Sleeper, awaited, edges_of, sleepers
+from restate_lab.client.schema import tables_of
 from restate_lab.source import Source
 
 __all__ = ["Known", "Reading", "open_calls", "read_errors", "read_waits", "suspended_edges", "suspended_of"]
@@ -98,7 +99,7 @@ def _needing_all(source: Source, several: list[str]) -> set[str]:
     """Return those who say that they need everything that they wait for."""
     if not several:
         return set()
-    tables = source.tables()
+    tables = tables_of(source)
     known = tables.loc[tables["table"] == "sys_invocation_status", "column"]
     if "suspended_waiting_future_json" not in set(known):
         return set()

@@ -18,6 +18,7 @@ from restate_lab.analysis.wait_graph import STEPS, Circle, Root, build, circles,
 from restate_lab.analysis.wait_rows import Edge, Person, edge_frame
 from restate_lab.analysis.wait_words import describe, root_words
 from restate_lab.asked import Recorder
+from restate_lab.client.schema import translated
 from restate_lab.errors import ArgumentError, Truncated
 from restate_lab.source import Source, check_tried
 
@@ -101,6 +102,7 @@ class Waits:
         return self.edges[self.edges["kind"] == kind].sort_values([order, "waiter"]).reset_index(drop=True)
 
 
+@translated
 def waits(source: Source, *, limit: int = 20_000) -> Waits:
     """Find out who waits for whom, who everybody waits for, and who waits in a circle.
 
@@ -135,7 +137,7 @@ def waits(source: Source, *, limit: int = 20_000) -> Waits:
     """
     made = find_waits(source, limit=limit)
     if made.left_out:
-        warnings.warn("; ".join(made.left_out), Truncated, stacklevel=2)
+        warnings.warn("; ".join(made.left_out), Truncated, stacklevel=3)  # of the caller of the decorated function
     return made
 
 

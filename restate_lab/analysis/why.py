@@ -19,6 +19,7 @@ from restate_lab.analysis.why_options import Option, option_frame, options
 from restate_lab.analysis.why_reading import Look, Row, has_ended
 from restate_lab.analysis.why_words import alive, ended, waiting
 from restate_lab.asked import Recorder
+from restate_lab.client.schema import translated
 from restate_lab.errors import ArgumentError, visible
 from restate_lab.source import Source, check_tried
 
@@ -124,6 +125,7 @@ class Explanation(str):
         return why_card(self)
 
 
+@translated
 def why(source: Source, invocation_id: str, /, *, timeout: float = 10) -> Explanation:
     """Explain one invocation: what it is, why it does not go on, who waits for it, and what one can do.
 

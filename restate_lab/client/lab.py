@@ -24,6 +24,7 @@ from restate_lab.client.frames import to_frame
 from restate_lab.client.names import with_suggestions
 from restate_lab.client.parquet import write_parquet
 from restate_lab.client.query import Answer, ask
+from restate_lab.client.schema import check_rows, checked
 from restate_lab.client.server import Server
 from restate_lab.client.settings import Settings, load_settings
 from restate_lab.client.statement import bind
@@ -52,6 +53,7 @@ _UNTRIED = (
     f"lab.admin and lab.ingress work as far as this server has what they ask for; doctor() is incomplete, and all else "
     f"that reads a meaning into its tables, plans or changes state refuses to."
 )
+_NOW = "SELECT now() AS now"
 _FUNCTIONS = "SELECT DISTINCT routine_name AS name FROM information_schema.routines"
 
 
@@ -107,7 +109,9 @@ class Lab:
     @property
     def now(self) -> datetime:
         """Return the server's clock, UTC."""
-        moment = self.arrow("SELECT now() AS now", progress=False)["now"][0]
+        rows = checked(self.arrow(_NOW, progress=False), _NOW, self)
+        check_rows(rows, _NOW, self)
+        moment = rows["now"][0]
         # The server gives nanoseconds, with a zone or without (as UTC); a datetime holds microseconds.
         now: datetime = moment.cast(pa.timestamp("us", "UTC"), safe=False).as_py()
         return now.replace(tzinfo=UTC)
@@ -122,7 +126,7 @@ class Lab:
 
         Columns: ``table, column, type`` (as Arrow names it) and ``nullable``.
         """
-        return self.sql(_TABLES, progress=False)
+        return checked(self.sql(_TABLES, progress=False), _TABLES, self)
 
     def sql(
         self,
@@ -283,7 +287,8 @@ class Lab:
     def _count_statuses(self) -> pa.Table:
         is_known = self._server.last is not None
         has_vqueues = is_known and self._server.about(within=COUNT_LIMIT).features.get("vqueues", False)
-        return self.arrow(counts_sql(has_vqueues=has_vqueues), timeout=COUNT_LIMIT, progress=False)
+        statement = counts_sql(has_vqueues=has_vqueues)
+        return checked(self.arrow(statement, timeout=COUNT_LIMIT, progress=False), statement, self)
 
     def _limit(self, max_bytes: int | None) -> float:
         return self.max_bytes if max_bytes is None else check_size("max_bytes", max_bytes)
@@ -313,7 +318,7 @@ class Lab:
         return list(dict.fromkeys(self.tables()["table"]))
 
     def _function_names(self) -> list[str]:
-        return list(self.sql(_FUNCTIONS, progress=False)["name"])
+        return list(checked(self.sql(_FUNCTIONS, progress=False), _FUNCTIONS, self)["name"])
 
 
 def connect(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab.client.schema import translated
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from restate_lab.evidence import compare_backlog, compare_deployments, compare_invocations, compare_state
 from restate_lab.evidence.compare_card import comparison_card
@@ -66,6 +67,7 @@ class Comparison:
         return comparison_card(self)
 
 
+@translated
 def compare(before: Source, after: Source, /, *, limit: int | None = LIMIT, timeout: float | None = None) -> Comparison:
     """Compare two sources of one cluster, two frozen ones or a frozen and a live one, the earlier one first.
 
@@ -111,7 +113,9 @@ def compare(before: Source, after: Source, /, *, limit: int | None = LIMIT, time
     comparison = _comparison(sides, made)
     cut = comparison.not_compared[comparison.not_compared["cut"]]
     if len(cut):
-        warnings.warn("; ".join(f"{row.part}: not {row.reason}" for row in cut.itertuples()), Truncated, stacklevel=2)
+        warnings.warn(
+            "; ".join(f"{row.part}: not {row.reason}" for row in cut.itertuples()), Truncated, stacklevel=3
+        )  # of the caller of the decorated function
     return comparison
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.client.arguments import check_count
+from restate_lab.client.schema import checked, tables_of
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.manifest import Manifest
 from restate_lab.evidence.redaction import Pattern, parse_patterns
@@ -57,7 +58,8 @@ class Side:
 
     def rows(self, statement: str, *, timeout: float | None, **values: Any) -> pd.DataFrame:
         """Return the rows of a statement."""
-        return self.source.sql(statement, params=values, timeout=timeout, progress=False)
+        rows = self.source.sql(statement, params=values, timeout=timeout, progress=False)
+        return checked(rows, statement, self.source)
 
     def rows_of(self, statement: str, ids: Iterable[str], *, timeout: float | None) -> Iterator[pd.DataFrame]:
         """Give the rows of a statement with ``:ids``, in as many reads as they need."""
@@ -116,7 +118,7 @@ def merged(before: pd.DataFrame, after: pd.DataFrame, on: list[str]) -> pd.DataF
 
 
 def _side(role: str, source: Source) -> Side:
-    tables = source.tables()
+    tables = tables_of(source)
     names = [(row["table"], row["column"]) for row in tables[["table", "column"]].to_dict("records")]
     manifest = getattr(source, "manifest", None)
     if not isinstance(manifest, Manifest):

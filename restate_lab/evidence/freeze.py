@@ -17,6 +17,7 @@ from pyarrow import fs
 
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.parquet import arrow_bytes, converted, row_groups, writable
+from restate_lab.client.schema import translated
 from restate_lab.errors import EvidenceWarning
 from restate_lab.evidence import manifest as written
 from restate_lab.evidence.masking import Masks
@@ -35,6 +36,7 @@ _INVOCATIONS = "sys_invocation_status"
 _UNKNOWN = "this version of restate_lab does not know which of its rows belong to some invocations"
 
 
+@translated
 def freeze(
     source: Source,
     path: str | os.PathLike[str],
@@ -243,7 +245,7 @@ def _warn_of_masking(manifest: written.Manifest) -> None:
         warnings.warn(
             f"redact: {', '.join(nothing)} hit nothing in what was frozen. Look into it before you hand it on.",
             EvidenceWarning,
-            stacklevel=3,
+            stacklevel=4,  # of the caller of the decorated function
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from restate_lab.client.schema import checked_types
 from restate_lab.errors import RestateLabError
 from restate_lab.evidence.scope import Scope, chunks
 from restate_lab.evidence.tables import TablePlan, quoted, select_all
@@ -59,7 +60,8 @@ class Reading:
         for values in self.values:
             with source.stream(self.sql, params=values, timeout=timeout) as reader:
                 if schema is None:
-                    schema = reader.schema
+                    types = {column.name: column.type for column in self.plan.columns}
+                    schema = checked_types(reader.schema, types, self.sql, source)
                     yield pa.RecordBatch.from_pylist([], schema=schema)
                 for batch in reader:
                     yield batch if self.keep is None else self.keep(batch)

@@ -18,6 +18,7 @@ import pandas as pd
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.runs import NEW_RUN, created_by_id, is_other_run
 from restate_lab.analysis.times import TimeInput, moment
+from restate_lab.client.schema import checked
 from restate_lab.errors import ArgumentError, EvidenceWarning, NotFound
 from restate_lab.source import Source
 
@@ -144,7 +145,7 @@ def scope_of(source: Source, asked: Meant, columns: Mapping[str, Sequence[str]])
     up = _followed(source, named, [_CALLERS], notes, "callers")
     ids = tuple(sorted(up | _followed(source, named, down, notes, "callees")))
     for note in notes:
-        warnings.warn(note, EvidenceWarning, stacklevel=3)
+        warnings.warn(note, EvidenceWarning, stacklevel=4)
     has_queues = "vqueue_id" in columns.get("sys_invocation_status", ())
     rows = list(_rows(source, _KEYS.format(queue=", vqueue_id" if has_queues else ""), ids))
     return Scope(
@@ -183,7 +184,7 @@ def _named(source: Source, asked: Meant) -> tuple[set[str], list[str]]:
     seen: set[str] = set()
     for ids in chunks(asked.ids) if asked.ids is not None else [None]:
         values = {**asked.given, **({"ids": ids} if ids is not None else {}), "limit": MOST + 1}
-        rows = source.arrow(statement, params=values).to_pylist()
+        rows = checked(source.arrow(statement, params=values), statement, source).to_pylist()
         seen.update(row["id"] for row in rows)
         found.update(row["id"] for row in rows if not is_other_run(row.get("created_at"), asked.created, row["id"]))
     if not found:
@@ -214,7 +215,7 @@ def _followed(source: Source, start: set[str], ways: Sequence[str], notes: list[
 
 def _rows(source: Source, statement: str, ids: Iterable[str]) -> Iterator[dict[str, Any]]:
     for chunk in chunks(ids):
-        yield from source.arrow(statement, params={"ids": chunk}).to_pylist()
+        yield from checked(source.arrow(statement, params={"ids": chunk}), statement, source).to_pylist()
 
 
 def _created(given: Any) -> dict[str, frozenset[datetime]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from restate_lab.client.schema import checked, tables_of
 from restate_lab.errors import ArgumentError, QueryRefused
 from restate_lab.evidence.redaction import PAYLOADS
 from restate_lab.source import Source
@@ -88,11 +89,12 @@ class Offer:
 def offer_of(source: Source) -> Offer:
     """Ask a source what it has; a view whose definition it does not tell is a table like any other."""
     found: dict[str, list[Column]] = {}
-    for row in source.tables().to_dict("records"):
+    for row in tables_of(source).to_dict("records"):
         column = Column(row["column"], _text(row.get("type")), bool(row.get("nullable", True)))
         found.setdefault(row["table"], []).append(column)
     try:
-        definitions = {row["table_name"]: row["definition"] for row in source.arrow(_VIEWS).to_pylist()}
+        answer = checked(source.arrow(_VIEWS), _VIEWS, source)
+        definitions = {row["table_name"]: row["definition"] for row in answer.to_pylist()}
     except QueryRefused:
         definitions = {}
     views = {name: definitions[name] for name in found if name in definitions}

@@ -14,6 +14,7 @@ import pandas as pd
 from restate_lab.analysis.checks.words import counted
 from restate_lab.analysis.times import TimeInput, length, moment
 from restate_lab.client.arguments import check_count
+from restate_lab.client.schema import translated
 from restate_lab.durations import friendly
 from restate_lab.errors import (
     ArgumentError,
@@ -38,6 +39,7 @@ _PASSING = (Unreachable, TimedOut, RateLimited, ServerFailed, QueryInterrupted)
 _SHARE = 10  # a look takes a tenth of the time at most
 
 
+@translated
 def watch(
     source: Source,
     /,
@@ -89,7 +91,9 @@ def watch(
     watching = _Watch(source, apart, until, end, service, check_limit, timeout, _progress(progress, until))
     frame = watching.run()
     if "truncated" in frame.attrs:
-        warnings.warn(frame.attrs["truncated"]["message"], Truncated, stacklevel=2)
+        warnings.warn(
+            frame.attrs["truncated"]["message"], Truncated, stacklevel=3
+        )  # of the caller of the decorated function
     return frame
 
 

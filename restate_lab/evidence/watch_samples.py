@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from restate_lab.client.schema import checked
 from restate_lab.source import Source
 
 __all__ = ["COLUMNS", "WHAT", "Look", "Sample", "Thing", "frame_of", "take"]
@@ -70,7 +71,9 @@ def take(source: Source, *, service: str | None, limit: int, timeout: float | No
 
     def read(name: str, **values: Any) -> list[dict[Any, Any]]:
         params = {"service": service, **values}
-        return source.sql(_text(source, name), params=params, timeout=timeout, progress=False).to_dict("records")
+        statement = _text(source, name)
+        rows = source.sql(statement, params=params, timeout=timeout, progress=False)
+        return checked(rows, statement, source).to_dict("records")
 
     at = source.now
     counts: Counter[Thing] = Counter()

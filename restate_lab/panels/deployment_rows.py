@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.analysis.questions import answer
+from restate_lab.client.schema import checked, translated
 from restate_lab.durations import friendly
 from restate_lab.panels.blocks import Block
 from restate_lab.panels.quiet_source import is_live
@@ -56,6 +57,7 @@ def read_pins(source: Source) -> pd.DataFrame:
     return answer(source, "deployment_pins")
 
 
+@translated
 def read_served(reads: Source, source: Source) -> dict[str, Served]:
     """Return what each deployment serves, by id: from the Admin API of a live cluster, else from the tables.
 
@@ -129,7 +131,7 @@ def _of_row(row: Mapping[Any, Any], latest: Mapping[tuple[str, str], int]) -> Se
 
 
 def _rows(source: Source, statement: str) -> list[dict[Any, Any]]:
-    return source.sql(statement, progress=False).to_dict("records")
+    return checked(source.sql(statement, progress=False), statement, source).to_dict("records")
 
 
 def _address(endpoint: object) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.why import Explanation, why
+from restate_lab.client.schema import checked, translated
 from restate_lab.errors import NotFound
 from restate_lab.panels.filters import ALL, Filters
 from restate_lab.panels.invocation_rows import read_rows
@@ -76,6 +77,7 @@ class Found:
         return None
 
 
+@translated
 def read_invocation(source: Source, invocation_id: str, *, payloads: bool = False) -> Found:
     """Read one invocation by its id: point reads alone.
 
@@ -83,7 +85,7 @@ def read_invocation(source: Source, invocation_id: str, *, payloads: bool = Fals
         NotFound: there is no such invocation (any more).
     """
     rows = read_rows(source, Filters(status=(ALL,), id=(invocation_id,), limit=1)).frame.to_dict("records")
-    facts = source.sql(FACTS, params={"id": invocation_id}).to_dict("records")
+    facts = checked(source.sql(FACTS, params={"id": invocation_id}), FACTS, source).to_dict("records")
     if not rows or not facts:
         raise NotFound(str(why(source, invocation_id, timeout=_WITHIN)), status=404)
     told = why(source, invocation_id, timeout=_WITHIN)
@@ -100,7 +102,7 @@ def read_invocation(source: Source, invocation_id: str, *, payloads: bool = Fals
 
 
 def _read_errors(source: Source, invocation_id: str) -> Errors:
-    events = source.sql(_EVENTS, params={"id": invocation_id})
+    events = checked(source.sql(_EVENTS, params={"id": invocation_id}), _EVENTS, source)
     events = events.sort_values(["appended_at", "after_journal_entry_index"], ascending=False)
     rows, whole = [], None
     for event in events.head(_MOST_EVENTS).to_dict("records"):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
+from restate_lab.client.schema import check_rows, checked, translated
 from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.panels.filters import Filters, Statement
 from restate_lab.panels.invocation_sql import errors_sql
@@ -30,12 +31,13 @@ class Rows:
     note: str = ""
 
 
+@translated
 def read_rows(source: Source, filters: Filters) -> Rows:
     """Read what the filters leave, newest first; one that has gone on between two statements is as the first saw it."""
     has_vqueues = source.features.get("vqueues", False)
     now = source.now if filters.needs_now else datetime.now(UTC)
     statement = filters.statement(now=now, has_vqueues=has_vqueues)
-    frame = source.sql(statement.sql, params=statement.params)
+    frame = checked(source.sql(statement.sql, params=statement.params), statement.sql, source)
     total, note = len(frame), ""
     counted: int | None = total
     if total >= filters.limit:
@@ -65,10 +67,11 @@ def without_prefix(failure: str) -> str:
 def _count(source: Source, statement: Statement) -> tuple[int | None, str]:
     counting = statement.counting
     try:
-        rows = source.sql(counting.sql, params=counting.params, timeout=_COUNT_WITHIN)
+        rows = checked(source.sql(counting.sql, params=counting.params, timeout=_COUNT_WITHIN), counting.sql, source)
     except TimedOut:
         limit = statement.params["limit"]
         return None, f"These are the newest {limit:,}; how many there are was not counted within {_COUNT_WITHIN:g} s."
+    check_rows(rows, counting.sql, source)
     return int(rows["n"].iloc[0]), ""
 
 
@@ -78,7 +81,8 @@ def _add_reasons(source: Source, frame: pd.DataFrame) -> str:
     if not lacking.any():
         return ""
     try:
-        found = source.sql(errors_sql(), ids=list(frame.loc[lacking, "id"])).set_index("id")
+        rows = source.sql(errors_sql(), ids=list(frame.loc[lacking, "id"]))
+        found = checked(rows, errors_sql(), source).set_index("id")
     except RestateLabError as error:
         return f"Why {int(lacking.sum()):,} of them failed could not be read: {error}"
     for name in ("failure", "error_code"):

@@ -11,6 +11,7 @@ import pandas as pd
 
 from restate_lab.actions.planned import Plan
 from restate_lab.analysis.times import TimeInput
+from restate_lab.client.schema import checked
 from restate_lab.panels.action_bar import ActionBar
 from restate_lab.panels.filter_bar import FilterBar
 from restate_lab.panels.filters import MOST, Filters, Statement
@@ -196,7 +197,7 @@ class InvocationsPanel(Panel):
 
     def _read(self) -> Rows:
         if self._services is None:
-            self._services = tuple(self.reads.sql(_SERVICES)["name"])
+            self._services = tuple(checked(self.reads.sql(_SERVICES), _SERVICES, self.reads)["name"])
         return read_rows(self.reads, self._filters)
 
     def _show(self, found: Rows) -> None:

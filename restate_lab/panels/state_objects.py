@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab.client.schema import checked, tables_of, translated
 from restate_lab.source import Source
 
 __all__ = ["Objects", "Search", "find_objects", "stateful_services"]
@@ -47,17 +48,20 @@ class Objects:
         return ""
 
 
+@translated
 def stateful_services(source: Source) -> list[str]:
     """Return the virtual objects and workflows that are registered, sorted."""
-    return sorted(str(name) for name in source.arrow(_SERVICES, progress=False)["name"].to_pylist())
+    services = checked(source.arrow(_SERVICES, progress=False), _SERVICES, source)
+    return sorted(str(name) for name in services["name"].to_pylist())
 
 
+@translated
 def find_objects(source: Source, search: Search, *, limit: int = LIMIT) -> Objects:
     """Return the objects that have state and meet the search, at most ``limit``, sorted by service and key.
 
     A scan of the keys of every state, which ends as soon as there are enough.
     """
-    tables = source.tables()
+    tables = tables_of(source)
     has_scope = bool((tables["table"].eq("state") & tables["column"].eq("scope")).any())
     params: dict[str, Any] = {}
     conditions = []
@@ -70,6 +74,6 @@ def find_objects(source: Source, search: Search, *, limit: int = LIMIT) -> Objec
     where = f"\nWHERE {' AND '.join(conditions)}" if conditions else ""
     sql = f"{_SCOPED if has_scope else _UNSCOPED}{where}\nLIMIT :limit"
     params["limit"] = limit + 1  # whether one more comes tells a whole answer from a cut one
-    rows = source.sql(sql, params=params, progress=False)
+    rows = checked(source.sql(sql, params=params, progress=False), sql, source)
     frame = rows.iloc[:limit].sort_values(_NAMES, ignore_index=True)
     return Objects(frame, sql, params, is_cut=len(rows) > limit)

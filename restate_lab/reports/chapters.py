@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.why import why
+from restate_lab.client.schema import checked
 from restate_lab.errors import RestateLabError
 from restate_lab.plots import (
     plot_journal,
@@ -259,7 +260,9 @@ def _explained(looking: Looking, id_: str, asked: list[Any]) -> Iterator[Part]:
 
 def _deployed(looking: Looking) -> Iterator[events.Event]:
     try:
-        yield from events.deployed(looking.source.sql(_DEPLOYMENTS, timeout=60.0))
+        yield from events.deployed(
+            checked(looking.source.sql(_DEPLOYMENTS, timeout=60.0), _DEPLOYMENTS, looking.source)
+        )
     except RestateLabError as error:
         looking.left_out.append(f"deployments: {looking.maker.masker.text(str(error))}")
 

@@ -23,6 +23,7 @@ from restate_lab.analysis.questions import answer
 from restate_lab.analysis.records import records
 from restate_lab.analysis.wait_rows import given
 from restate_lab.analysis.waits import Known, Waits, find_waits
+from restate_lab.client.schema import checked, tables_of
 from restate_lab.errors import NotOnThisServer, RestateLabError
 
 __all__ = ["MOST", "Deployment", "Look", "Row", "moment"]
@@ -81,7 +82,8 @@ class Look:
 
     def frame(self, name: str, **params: Any) -> pd.DataFrame:
         """Return what ``sql`` returns, as a frame."""
-        return self.source.sql(self._variant(name).sql, params=params)
+        statement = self._variant(name).sql
+        return checked(self.source.sql(statement, params=params), statement, self.source)
 
     def by_id(self, name: str, ids: Sequence[str]) -> Iterator[Row]:
         """Return the rows of a file of ``sql/doctor`` about these ids."""
@@ -261,7 +263,7 @@ class Look:
 
     @functools.cached_property
     def _names(self) -> set[str]:
-        tables = self.source.tables()
+        tables = tables_of(self.source)
         return {*tables["table"], *(tables["table"] + "." + tables["column"])}
 
 

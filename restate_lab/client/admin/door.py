@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from restate_lab.client.admin.served import Served
 from restate_lab.client.models import Model
 from restate_lab.client.responses import SUCCESS
+from restate_lab.client.schema import checked
 from restate_lab.client.transport import Transport
 from restate_lab.errors import OutcomeUnknown, RestateLabError, ServerFailed
 
@@ -50,7 +51,7 @@ class Door:
             )
 
     def _rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self._arrow(sql, progress=False, **parameters).to_pylist()
+        rows: list[dict[str, Any]] = checked(self._arrow(sql, progress=False, **parameters), sql, None).to_pylist()
         return rows
 
     def _model(self, model: type[M], operation: str, answer: Any, **known: Any) -> M:

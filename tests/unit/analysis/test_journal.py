@@ -17,6 +17,7 @@ from restate_lab.analysis.journal_diff import _against, journal_diff
 from restate_lab.analysis.journal_errors import Event
 from restate_lab.analysis.journal_mismatch import mismatch_of
 from restate_lab.errors import ArgumentError, NotFound, Truncated
+from support.shaped import shaped
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 COLUMNS = [
@@ -61,6 +62,9 @@ class Made:
 
     def arrow(self, statement: str, /, **named: Any) -> pa.Table:
         self.asked.append(statement)
+        return shaped(self._table(statement, **named), statement)
+
+    def _table(self, statement: str, /, **named: Any) -> pa.Table:
         wanted = [id_ for id_ in named.get("ids", [named.get("id")]) if id_ in self.journals]
         if "FROM sys_invocation WHERE" in statement:
             return pa.Table.from_pylist([self._head(id_) for id_ in wanted])

@@ -16,6 +16,7 @@ from restate_lab.analysis.question_files import names, read
 from restate_lab.analysis.questions import NOBODY, answer, ask, questions
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from support.changing import START, Changing, id_of, invocation
+from support.shaped import shaped
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 OLD = ("sys_invocation_status", "sys_invocation_state", "sys_journal", "sys_journal_events", "state.key", "sys_promise")
@@ -40,7 +41,7 @@ class Told:
 
     def sql(self, statement: str, /, *, params: dict[str, Any], timeout: float | None = None) -> pd.DataFrame:
         self.asked.append({"sql": statement, "timeout": timeout, **params})
-        return self.rows.copy()
+        return shaped(self.rows.copy(), statement)
 
 
 def source(count: int = 1, **kinds: Any) -> Any:

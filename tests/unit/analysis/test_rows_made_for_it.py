@@ -39,6 +39,7 @@ JOURNAL = pa.schema(
 
 FLAGS = {
     **dict.fromkeys(("has_lock", "in_flight", "queue_is_paused"), pa.bool_()),
+    "transitioned_at": pa.timestamp("ms", "+00:00"),
     **dict.fromkeys(("num_inbox", "retry_count", "retry_attempts"), pa.uint64()),
 }
 DURATIONS = tuple(
@@ -211,8 +212,8 @@ def test_what_began_while_it_was_read_does_not_wait() -> None:
         ),
         sys_vqueues=table(
             "id entry_id stage status run_at sequence_number transitioned_at",
-            ("vq_1", "inv_began", "running", "started", "1", "1", "1"),
-            ("vq_2", "inv_waits", "inbox", "backing-off", "1", "1", "1"),
+            ("vq_1", "inv_began", "running", "started", "1", "1", NOW),
+            ("vq_2", "inv_waits", "inbox", "backing-off", "1", "1", NOW),
         ),
         sys_vqueue_entry_status=table(
             "entry_id status stage retry_attempts",

@@ -22,6 +22,7 @@ from restate_lab.analysis.wait_words import age
 from restate_lab.analysis.waits import Waits, waits
 from restate_lab.errors import ArgumentError, Truncated
 from support.awaited_rows import command_rows, suspended_rows
+from support.shaped import shaped
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 HOUR_AGO = pd.Timestamp(NOW - timedelta(hours=1))
@@ -102,7 +103,8 @@ class World:
         if "ids" in given:
             wanted = set(given["ids"])
             rows = [row for row in rows if row["id"] in wanted]
-        return pd.DataFrame(rows[: given.get("limit")], columns=QUESTION_COLUMNS[name].split())
+        frame = pd.DataFrame(rows[: given.get("limit")], columns=QUESTION_COLUMNS[name].split())
+        return shaped(frame, statement)
 
     def _made(self, name: str) -> list[dict[str, Any]]:
         if name == "commands":

@@ -20,9 +20,10 @@ from restate_lab.analysis.error_codes import code_words
 from restate_lab.analysis.sql_files import run
 from restate_lab.analysis.why import why
 from restate_lab.analysis.why_options import RULES
-from restate_lab.errors import ArgumentError, NotOnThisServer, TimedOut
+from restate_lab.errors import ArgumentError, NotOnThisServer, ServerFailed, TimedOut
 from restate_lab.status import STATUSES
 from support.awaited_rows import command_rows, suspended_rows
+from support.shaped import shaped
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 HOUR_AGO = pd.Timestamp(NOW - timedelta(hours=1))
@@ -118,14 +119,16 @@ class World:
         if name == "queues":
             rows = [row for row in rows if row["key"] in {f"Svc/{key}" for key in params["keys"]}]
         columns = list(rows[0]) if rows else [*COLUMNS.get(name, "id").split()]
-        return pd.DataFrame(rows, columns=columns)
+        return shaped(pd.DataFrame(rows, columns=columns), statement)
 
     def arrow(self, statement: str, /, *, ids: list[str], timeout: float | None = None, **_: Any) -> pa.Table:
         self.timeouts.append(timeout)
         if "sys_journal_events" in statement:
-            return pa.Table.from_pylist([{"id": id_, **row} for id_ in ids for row in self.events.get(id_, ())])
+            events = [{"id": id_, **row} for id_ in ids for row in self.events.get(id_, ())]
+            return shaped(pa.Table.from_pylist(events), statement)
         if "sys_journal " in statement:
-            return pa.Table.from_pylist([{"id": id_, **row} for id_ in ids for row in self.journals.get(id_, ())])
+            entries = [{"id": id_, **row} for id_ in ids for row in self.journals.get(id_, ())]
+            return shaped(pa.Table.from_pylist(entries), statement)
         rows = [row for row in self.rows["invocations"] if row["id"] in ids]
         names = ("id", "target", "journal_size", "completed_at", "completion_failure", "pinned_deployment_id")
         more = {
@@ -136,9 +139,10 @@ class World:
             "signals": [],
             "future": "",
         }
-        return pa.Table.from_pylist(
+        table = pa.Table.from_pylist(
             [more | {each: row[each] for each in names} | {"word": row["status"]} for row in rows]
         )
+        return shaped(table, statement)
 
     stream = arrow
 
@@ -258,9 +262,10 @@ def test_what_cannot_be_looked_up_is_left_out_and_said() -> None:
 
 
 def test_a_program_error_is_not_swallowed() -> None:
-    """Only what a source refuses is left out."""
-    with pytest.raises(KeyError):
+    """Only what a source refuses is left out; another error is told as unreadable, with itself as the cause."""
+    with pytest.raises(ServerFailed, match="or this is a bug of restate_lab") as told:
         explained(World().suspend("a", "Sleep").fail("deployments", KeyError("x")), "a")
+    assert isinstance(told.value.__cause__, KeyError)
 
 
 def test_all_together_has_the_time_given() -> None:
@@ -343,7 +348,7 @@ def test_a_statement_takes_of_the_parameters_what_it_names() -> None:
     class Named(World):
         def sql(self, statement: str, /, *, params: Mapping[str, Any], **_: Any) -> Any:
             seen.append(set(params))
-            return pd.DataFrame()
+            return shaped(pd.DataFrame(), statement)
 
     everything = {"services": ["S"], "keys": ["k"], "locks": ["S/k"], "partitions": [7]}
     for vqueues in (False, True):

@@ -23,6 +23,7 @@ from restate_lab.client.admin import AdminClient, notes
 from restate_lab.client.models import DeleteRule, GoogleIdTokenAuth, UpsertRule
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
+from support.shaped import shaped
 
 CANARY = "canary-77aa"
 INV = "inv_1gAaZyCx2a2b3ZBGB0x5Xx5wTjfHW9cI0x"
@@ -68,7 +69,8 @@ class Server:
         return answer if isinstance(answer, httpx.Response) else httpx.Response(200, json=answer)
 
     def _arrow(self, sql: str, **_: Any) -> pa.Table:
-        return pa.Table.from_pylist(self._rows.pop(0) if len(self._rows) > 1 else self._rows[0])
+        rows = self._rows.pop(0) if len(self._rows) > 1 else self._rows[0]
+        return shaped(pa.Table.from_pylist(rows), sql)
 
 
 @pytest.fixture

@@ -1,0 +1,320 @@
+"""Check that a response has the columns that our own SQL asked for, and report another shape as one clear error.
+
+A proxy or a later server can drop, rename, retype or null a column. ``checked`` compares a response with the select
+list of its statement, right where it is read. ``translated`` covers what no check foresees, at the public functions.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from restate_lab.errors import RestateLabError, ServerFailed
+from restate_lab.source import Source
+
+__all__ = ["FAMILIES", "Selected", "check_rows", "checked", "checked_types", "selected", "tables_of", "translated"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Answer = TypeVar("Answer", pd.DataFrame, pa.Table, pa.Schema)
+
+_FAMILY_NAMES = {
+    "text": """id target target_service_name target_handler_name target_service_key target_service_ty service_name
+        service_key service_type service key scope status raw_status holder_status word ending completion_result
+        completion_failure failure message code error_code example_message step name what waits_for entry_type
+        event_type event_json entry_json entry_lite_json future future_json body sdk endpoint ty type table column
+        table_name definition invoked_by invoked_by_id invoked_by_target restarted_from deployment_id
+        pinned_deployment_id last_attempt_deployment_id of_id oldest_id example_id holder_id lock_holder_id
+        callee_id first_id last_id one_id other_id entry_id vqueue_id lock_name limit_key stage blocked_on
+        blocked_on_json promise holder_handler_name holder_invoked_by_id holder_invoked_by_target first_target
+        last_target idempotency_key largest_value_name before_completion_result before_completion_failure
+        before_restarted_from command_type command_name holder sha256 last_failure last_failure_error_code""",
+    "number": """n attempted waiting num_inbox depth pinned pinned_running pinned_backing_off pinned_suspended
+        pinned_paused would_land recent overdue expiring slow keyed restarted journal_entries longest_journal
+        busy bytes entries median_ms ms new_invocations attempts retry_count failed_attempts worst http_code
+        journal_size journal_commands_size size index entry_index command_index after_journal_entry_index
+        completion_id signal open_invocations largest_entry_bytes largest_value_bytes service_bytes service_keys
+        targets p50_ms p90_ms p99_ms max_ms queued_p50_ms queued_p90_ms queued_p99_ms running_p50_ms
+        running_p90_ms running_p99_ms blocked_on_lock_ms blocked_on_concurrency_rules_ms
+        blocked_on_deployment_concurrency_ms blocked_on_invoker_concurrency_ms blocked_on_invoker_throttling_ms
+        blocked_on_invoker_memory_ms blocked_on_throttling_rules_ms completed succeeded failed cancelled killed
+        sequence_number partition_key min_service_protocol_version max_service_protocol_version
+        pinned_service_protocol_version protocol oldest newest revision open""",
+    "flag": """is_known can_be_removed is_latest is_paused in_flight completed ended sent holds nullable""",
+    "time": """now created_at modified_at completed_at inboxed_at running_at scheduled_at scheduled_start_at
+        next_retry_at last_start_at appended_at deployed_at paused_at waiting_since since wakes_at expires_at
+        journal_expires_at starts_first expires_first first_at last_at first_created_at last_created_at
+        first_completed_at last_completed_at oldest_created_at oldest_inboxed_at before_created_at span_start
+        holder_running_at holder_modified_at""",
+    "duration": """oldest_age oldest_wait waiting_for wakes_in unmoved_for paused_for expires_in
+        completion_retention journal_retention lock_block_duration concurrency_rules_block_duration
+        deployment_concurrency_block_duration invoker_concurrency_block_duration invoker_throttling_block_duration
+        invoker_memory_block_duration throttling_rules_block_duration""",
+    "list": """services latest_of signals completions""",
+    "bytes": "value",
+}
+FAMILIES: dict[str, tuple[str, ...]] = {
+    name: tuple(family for family, names in _FAMILY_NAMES.items() if name in names.split())
+    for name in " ".join(_FAMILY_NAMES.values()).split()
+}
+"""What kind of values a column of our own statements has, by its name, which means the same in nearly all of them."""
+
+_SKIPPED = re.compile(r"--[^\n]*|'(?:[^']|'')*'")
+_PIECE = re.compile(r'"(?:[^"]|"")*"|\w+|\s+|.', re.DOTALL)
+_NAME = re.compile(r'(?:^|[\s.])(?P<name>"(?:[^"]|"")+"|[A-Za-z_]\w*)$')
+# What the server never gives as null: an id as a table has it, a count, and a status that a CASE makes.
+_NEVER_NULL = re.compile(
+    r"(?:\w\.)?(?:id|word)|now\(\) AS now|count\(.*\) AS \w+|CASE\b.*\bELSE .*END AS (?:status|word)", re.DOTALL
+)
+_ADVICE = (
+    "Look for a proxy that changes responses, or update restate_lab if the server is newer than it; lab.arrow() shows "
+    "a response as it came."
+)
+_UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, OverflowError, pa.ArrowException)
+
+
+class Selected(NamedTuple):
+    """One column that a statement selects; ``name`` is None where the server makes it up."""
+
+    name: str | None
+    is_never_null: bool
+
+
+@functools.lru_cache(maxsize=512)
+def selected(statement: str) -> tuple[Selected, ...]:
+    """Return the columns of a statement's outermost SELECT (of a UNION, the first), in order."""
+    return tuple(_selected(item) for item in _items(_SKIPPED.sub("''", statement)))
+
+
+def checked(answer: Answer, statement: str, source: Source | None) -> Answer:
+    """Return an answer to one of our own statements if it has the columns that the statement selects.
+
+    Raises:
+        ServerFailed: a column is missing, has another kind of values, or is null where it never is.
+    """
+    faults = [fault for column in selected(statement) for fault in _faults(column, answer)]
+    if faults:
+        raise _another_shape(f"the response to `{_short(statement)}`", "; ".join(faults), source)
+    return answer
+
+
+def checked_types(schema: pa.Schema, types: Mapping[str, str | None], statement: str, source: Source) -> pa.Schema:
+    """Return the schema of a whole table if its columns have the types that the server itself names for them.
+
+    ``types`` has the server's type names by column, as in information_schema, such as "LargeUtf8"; None is not known.
+
+    Raises:
+        ServerFailed: a column is missing, or has another kind of values.
+    """
+    faults: list[str] = []
+    for name, declared in types.items():
+        families = tuple(family for family, begins in _DECLARED if (declared or "").startswith(begins))
+        faults += _faults_of(schema, name, families)
+    if faults:
+        raise _another_shape(f"the response to `{_short(statement)}`", "; ".join(faults), source)
+    return schema
+
+
+def check_rows(answer: pa.Table | pd.DataFrame, statement: str, source: Source, *, rows: int = 1) -> None:
+    """Refuse an answer that has not exactly as many rows as the statement always gives.
+
+    Raises:
+        ServerFailed: it has more or fewer.
+    """
+    if len(answer) != rows:
+        fault = f"it has {len(answer):,} rows instead of {rows}"
+        raise _another_shape(f"the response to `{_short(statement)}`", fault, source)
+
+
+def tables_of(source: Source) -> pd.DataFrame:
+    """Return ``source.tables()`` if it has the columns ``table`` and ``column`` with a text in every row.
+
+    Raises:
+        ServerFailed: it has not.
+    """
+    tables = source.tables()
+    columns = (Selected("table", is_never_null=True), Selected("column", is_never_null=True))
+    faults = [fault for column in columns for fault in _faults(column, tables)]
+    if faults:
+        raise _another_shape("the list of tables and columns", "; ".join(faults), source)
+    return tables
+
+
+def translated(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a public function, whose first argument is a source, report an unreadable response as ServerFailed.
+
+    The original error is its ``__cause__``: it may be a bug of restate_lab, and the message says so.
+    """
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except RestateLabError:
+            raise
+        except _UNREADABLE as error:
+            if error.__traceback__ is None or error.__traceback__.tb_next is None:
+                raise  # the call itself is wrong: a missing or unknown argument
+            source: Any = args[0] if args else None
+            raise _unreadable(function.__name__, error, source) from error
+
+    return wrapper
+
+
+def _items(statement: str) -> Iterator[str]:
+    """Give the expressions of the outermost select list."""
+    depth, item, is_within = 0, "", False
+    for piece in _PIECE.findall(statement):
+        depth += (piece in "([") - (piece in ")]")
+        word = piece.upper() if depth == 0 else ""
+        if not is_within:
+            is_within = word == "SELECT"
+        elif word in {"FROM", "UNION", "LIMIT", "ORDER"}:
+            break
+        elif word == "," or (word == "DISTINCT" and not item.strip()):
+            if word == ",":
+                yield item
+            item = ""
+        else:
+            item += " " if piece.isspace() else piece
+    yield item
+
+
+def _selected(item: str) -> Selected:
+    text = item.strip()
+    found = _NAME.search(text)
+    name = found["name"].strip('"').replace('""', '"') if found else None
+    return Selected(name, is_never_null=_NEVER_NULL.fullmatch(text) is not None)
+
+
+def _faults(column: Selected, answer: pd.DataFrame | pa.Table | pa.Schema) -> Iterator[str]:
+    """Say what is wrong with one column of an answer."""
+    if column.name is None:
+        return
+    yield from _faults_of(answer, column.name, FAMILIES.get(column.name, ()))
+    if column.is_never_null and _has_nulls(answer, column.name):
+        yield f"column {column.name!r} has nulls"
+
+
+def _faults_of(answer: pd.DataFrame | pa.Table | pa.Schema, name: str, families: tuple[str, ...]) -> Iterator[str]:
+    if name not in (list(answer) if isinstance(answer, pd.DataFrame) else _schema(answer).names):
+        yield f"column {name!r} is missing"
+        return
+    kind = _family(answer, name)
+    if families and kind not in {*families, "nothing"}:
+        wanted = " or ".join(_WORDS[family] for family in families)
+        yield f"column {name!r} holds {_WORDS.get(kind, kind)} instead of {wanted}"
+
+
+_WORDS = {
+    "text": "texts",
+    "number": "numbers",
+    "flag": "booleans",
+    "time": "timestamps",
+    "duration": "durations",
+    "list": "lists",
+    "bytes": "bytes",
+}
+
+
+def _schema(answer: pa.Table | pa.Schema) -> pa.Schema:
+    return answer.schema if isinstance(answer, pa.Table) else answer
+
+
+def _has_nulls(answer: Any, name: str) -> bool:
+    if isinstance(answer, pd.DataFrame):
+        return name in answer and bool(answer[name].isna().any())
+    return isinstance(answer, pa.Table) and name in answer.column_names and answer.column(name).null_count > 0
+
+
+def _family(answer: pd.DataFrame | pa.Table | pa.Schema, name: str) -> str:
+    if isinstance(answer, pd.DataFrame):
+        return _frame_family(answer[name])
+    kind = _schema(answer).field(name).type
+    is_empty = isinstance(answer, pa.Table) and answer.column(name).null_count == answer.num_rows
+    if is_empty or pa.types.is_null(kind):
+        return "nothing"
+    return next((family for family, fits in _ARROW if fits(kind)), str(kind))
+
+
+def _frame_family(column: pd.Series[Any]) -> str:
+    """Return the family of a frame's column; of Python objects that of the first that is there."""
+    if column.isna().all():
+        return "nothing"
+    for family, fits in _PANDAS:
+        if fits(column.dtype):
+            return family
+    first = column.dropna().iloc[0]
+    return next((family for family, types in _PYTHON if isinstance(first, types)), type(first).__name__)
+
+
+_ARROW: tuple[tuple[str, Callable[[Any], bool]], ...] = (
+    ("text", lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)),
+    ("number", lambda kind: pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)),
+    ("flag", pa.types.is_boolean),
+    ("time", pa.types.is_timestamp),
+    ("duration", lambda kind: pa.types.is_duration(kind) or pa.types.is_interval(kind)),
+    ("list", lambda kind: pa.types.is_list(kind) or pa.types.is_large_list(kind)),
+    ("bytes", lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)),
+)
+_DECLARED: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("text", ("Utf8", "LargeUtf8")),
+    ("number", ("Int8", "Int16", "Int32", "Int64", "UInt", "Float", "Decimal")),
+    ("flag", ("Boolean",)),
+    ("time", ("Timestamp",)),
+    ("duration", ("Duration", "Interval")),
+    ("list", ("List", "LargeList")),
+    ("bytes", ("Binary", "LargeBinary")),
+)
+_PYTHON: tuple[tuple[str, Any], ...] = (
+    ("text", str),
+    ("flag", bool),
+    ("number", (int, float, Decimal)),
+    ("time", datetime),
+    ("duration", timedelta),
+    ("list", (list, tuple, np.ndarray)),
+    ("bytes", bytes),
+)
+_PANDAS: tuple[tuple[str, Callable[[Any], bool]], ...] = (
+    ("flag", pd.api.types.is_bool_dtype),
+    ("number", pd.api.types.is_numeric_dtype),
+    ("time", pd.api.types.is_datetime64_any_dtype),
+    ("duration", pd.api.types.is_timedelta64_dtype),
+    ("text", lambda dtype: isinstance(dtype, pd.StringDtype)),
+)
+
+
+def _another_shape(what: str, faults: str, source: Any) -> ServerFailed:
+    return ServerFailed(f"{what} has another shape: {faults}. {_server(source)} {_ADVICE}", status=200, reason=faults)
+
+
+def _unreadable(function: str, error: Exception, source: Any) -> ServerFailed:
+    said = f"{type(error).__name__}: {error}"
+    return ServerFailed(
+        f"{function}() could not read a response: {said}. Either a response has another shape than expected, or this "
+        f"is a bug of restate_lab: the original error is the cause of this one. {_server(source)} {_ADVICE}",
+        status=200,
+        reason=said,
+    )
+
+
+def _server(source: Any) -> str:
+    with suppress(RestateLabError):
+        name, version = getattr(source, "name", None), getattr(source, "version", None)
+        if name and version:
+            return f"{name} runs restate {version}."
+    return "The server's version is not known."
+
+
+def _short(statement: str) -> str:
+    text = " ".join(re.sub(r"--[^\n]*", "", statement).split())
+    return text if len(text) <= 120 else f"{text[:119]}…"

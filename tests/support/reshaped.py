@@ -1,0 +1,225 @@
+"""A proxy before a real server that gives one column of one response another shape, and the verbs that meet it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+import pandas as pd
+import pyarrow as pa
+
+import restate_lab as rl
+from restate_lab.actions.table import ACTIONS
+from restate_lab.actions.targets import read_states
+from restate_lab.audit import AuditLog
+from restate_lab.client.lab import Lab
+from restate_lab.client.query import ARROW
+from restate_lab.client.settings import load_settings
+from restate_lab.client.wire import Wire
+from restate_lab.panels.deployment_rows import read_pins, read_served
+from restate_lab.panels.filters import ALL, Filters
+from restate_lab.panels.invocation_reading import read_invocation
+from restate_lab.panels.invocation_rows import read_rows
+from restate_lab.panels.state_objects import Search, find_objects, stateful_services
+
+__all__ = ["KINDS", "VERBS", "Case", "Proxy", "Way", "problem"]
+
+Way = Literal["drop", "rename", "retype", "dictionary", "null", "no rows"]
+KINDS: tuple[Way, ...] = ("drop", "rename", "retype", "dictionary", "null", "no rows")
+_NEW_SHAPE = {"drop", "rename", "retype", "dictionary"}
+_TOLD = re.compile("another shape|could not read a response")
+_TIME = re.compile(r"arrow_cast\('[^']*', 'Timestamp[^']*'\)")
+_LITERAL = re.compile(r"'(?:[^']|'')*'|\b\d+\b")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One column (None: all rows) of the responses to one statement, and what becomes of it."""
+
+    statement: str
+    column: str | None
+    way: Way
+
+    def applied(self, table: pa.Table) -> pa.Table:
+        """Return the table in another shape."""
+        if self.column is None:
+            return table.slice(0, 0)
+        at = table.column_names.index(self.column)
+        values = table.column(at)
+        if self.way == "drop":
+            return table.remove_column(at)
+        if self.way == "rename":
+            return table.rename_columns([f"{each}_2" if each == self.column else each for each in table.column_names])
+        made = {"null": _nulls, "retype": _retyped, "dictionary": _dictionary}[self.way](values)
+        return table.set_column(at, pa.field(self.column, made.type), made)
+
+
+def _nulls(values: Any) -> Any:
+    return pa.chunked_array([pa.nulls(len(values), values.type)])
+
+
+def _dictionary(values: Any) -> Any:
+    return values.dictionary_encode()
+
+
+def _retyped(values: Any) -> Any:
+    """Return texts as numbers and everything else as text."""
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        return pa.chunked_array([pa.array([None if each is None else 7 for each in values.to_pylist()], pa.int64())])
+    texts = [None if each is None else str(each) for each in values.to_pylist()]
+    return pa.chunked_array([pa.array(texts, pa.large_string())])
+
+
+@dataclass
+class Proxy(httpx.BaseTransport):
+    """Passes on to a server and gives one response another shape; with ``remembers`` each query is sent once.
+
+    ``seen`` has the statements, without their values, with their last response that had rows.
+    """
+
+    case: Case | None = None
+    remembers: bool = True
+    seen: dict[str, pa.Table] = field(default_factory=dict)
+    _known: dict[str, pa.Table] = field(default_factory=dict)
+    _wire: Wire = field(default_factory=Wire)
+
+    def lab(self, url: str, folder: Path) -> Lab:
+        return Lab(load_settings(url), audit=AuditLog(folder / "audit"), network=self)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path != "/query":
+            return self._wire.handle_request(request)
+        query = json.loads(request.read())["query"]
+        known = _TIME.sub("T", query)
+        if known not in self._known or not self.remembers:
+            response = self._wire.handle_request(request)
+            if response.status_code != 200:
+                return response
+            self._known[known] = pa.ipc.open_stream(b"".join(response.iter_raw())).read_all()
+            response.close()
+        return httpx.Response(200, headers={"content-type": ARROW}, stream=httpx.ByteStream(self._body(query, known)))
+
+    def _body(self, query: str, known: str) -> bytes:
+        table = self._known[known]
+        statement = " ".join(_LITERAL.sub("?", _TIME.sub("T", query)).split())
+        if table.num_rows:
+            self.seen[statement] = table
+        if self.case is not None and self.case.statement == statement and table.num_rows:
+            table = self.case.applied(table)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        return sink.getvalue().to_pybytes()
+
+    def close(self) -> None:
+        """Stay open: many labs use it in turn."""
+
+    def cases(self, kinds: tuple[Way, ...] = KINDS) -> Iterator[Case]:
+        """Give every case of the statements that were seen since ``seen`` was cleared."""
+        for statement, table in list(self.seen.items()):
+            if "no rows" in kinds:
+                yield Case(statement, None, "no rows")
+            for name, values in zip(table.column_names, table.columns, strict=True):
+                is_text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+                ways = {"drop", "rename"}
+                if values.null_count < len(values):  # nulls of another type mean the same
+                    ways |= {"null", "retype", *(["dictionary"] if is_text else [])}
+                yield from (Case(statement, name, way) for way in kinds if way in ways)
+
+
+Verb = Callable[[Lab, dict[str, Any], Path], Any]
+
+
+def _plans(lab: Lab, ids: dict[str, Any], _: Path) -> Any:
+    return [
+        (each.frame, each.goes_with, each.prefixes, sorted(each.restarted))
+        for action in ACTIONS
+        for each in [
+            rl.move_to(lab, ids["open"], deployment="latest")
+            if action is ACTIONS.MOVE_TO
+            else rl.plan(lab, action, ids["open"] + ids["ended"])
+        ]
+    ]
+
+
+def _frozen(lab: Lab, _: dict[str, Any], folder: Path) -> Any:
+    folder = folder / f"{len(list(folder.iterdir()))}.evidence"
+    with rl.open_evidence(rl.freeze(lab, folder, redact="$..password", payloads=True, progress=False)) as evidence:
+        return [(each.table, each.rows) for each in evidence.manifest.files], rl.doctor(evidence).findings
+
+
+def _compared(lab: Lab, _: dict[str, Any], __: Path) -> Any:
+    found = rl.compare(lab, lab)
+    return str(found), found.invocations, found.deployments, found.not_compared
+
+
+def _watched(lab: Lab, _: dict[str, Any], __: Path) -> Any:
+    frame = rl.watch(lab, every="1s", until="0s", progress=False)
+    return frame.drop(columns=[name for name in frame if name == "at"])
+
+
+def _asked(name: str) -> Verb:
+    return lambda lab, ids, _: rl.ask(lab, name, **{"callers": {"ids": ids["open"]}, **_NEEDS}.get(name, {}))
+
+
+_NEEDS: dict[str, dict[str, Any]] = {"ids_by_status": {"status": "completed"}}
+
+
+def _diagnosed(lab: Lab, _: dict[str, Any], __: Path) -> Any:
+    found = rl.doctor(lab)
+    return str(found), found.findings
+
+
+def _waits(lab: Lab, _: dict[str, Any], __: Path) -> Any:
+    found = rl.waits(lab)
+    return str(found), found.edges
+
+
+VERBS: dict[str, Verb] = {
+    "doctor": _diagnosed,
+    "why": lambda lab, ids, _: [str(rl.why(lab, each)) for each in ids["open"]],
+    "waits": _waits,
+    "journal": lambda lab, ids, _: [rl.journal(lab, each) for each in ids["open"]],
+    "journal_diff": lambda lab, ids, _: rl.journal_diff(lab, ids["ended"][0], ids["ended"][1]),
+    "state": lambda lab, ids, _: dict(rl.state(lab, *ids["object"])),
+    "plan": _plans,
+    "states": lambda lab, ids, _: read_states(lab, ids["open"]),
+    "freeze": _frozen,
+    "compare": _compared,
+    "watch": _watched,
+    "clock": lambda lab, _, __: lab.now,
+    "tables": lambda lab, _, __: lab.tables(),
+    "card": lambda lab, _, __: re.sub(r"\d\d:\d\d:\d\d", "", lab._repr_html_()),
+    "panel: invocations": lambda lab, _, __: read_rows(lab, Filters(status=(ALL,), limit=5)).frame,
+    "panel: invocation": lambda lab, ids, _: [str(read_invocation(lab, each).facts) for each in ids["open"][:2]],
+    "panel: objects": lambda lab, _, __: (find_objects(lab, Search()).frame, stateful_services(lab)),
+    "panel: deployments": lambda lab, _, __: (read_pins(lab), read_served(lab, lab)),
+} | {f"ask: {name}": _asked(name) for name in rl.questions()["name"]}
+
+
+def problem(run: Callable[[], Any], case: Case, good: str) -> str | None:
+    """Return what is wrong with how a verb takes another shape; None where it is right or one clear error."""
+    try:
+        came = shown(run())
+    except rl.errors.RestateLabError as error:
+        is_told = case.way not in _NEW_SHAPE or _TOLD.search(str(error))
+        return None if is_told else f"{type(error).__name__} does not name the shape: {str(error)[:300]}"
+    except Exception as error:  # noqa: BLE001 - any other one is the fault that is looked for
+        return f"{type(error).__name__}: {error}"
+    if case.way not in _NEW_SHAPE or came == good or _TOLD.search(came):
+        return None
+    return f"something else is shown as right: {came[:300]} instead of {good[:300]}"
+
+
+def shown(value: Any) -> str:
+    """Return a result as text, its frames to the last cell."""
+    if isinstance(value, pd.DataFrame):
+        return str(value.to_csv())
+    if isinstance(value, list | tuple):
+        return "\n".join(map(shown, value))
+    return re.sub(r"in \d+(\.\d+)? s\b", "", str(value))  # how long it took

@@ -1,0 +1,167 @@
+"""Responses compared with what our own SQL selects."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from restate_lab.client.frames import to_frame
+from restate_lab.client.schema import FAMILIES, check_rows, checked, checked_types, selected, tables_of, translated
+from restate_lab.errors import ArgumentError, ServerFailed
+
+STATEMENT = """
+-- row: one, of FROM nowhere
+WITH s AS (SELECT x, (SELECT 1) FROM y)
+SELECT DISTINCT s.id, count(*) AS n, 'a, b' || max(s.name) AS name, coalesce(t.at, now()) AS created_at,
+  CASE WHEN s.x IN ('FROM', 'b') THEN 'c' ELSE 'd' END AS status, now() - at AS unmoved_for, sent, services, "value"
+FROM s JOIN (SELECT z FROM w) t ON true LIMIT :limit"""
+NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
+GOOD = pa.table(
+    {
+        "id": ["inv_1"], "n": [1], "name": ["a"], "created_at": pa.array([NOON], pa.timestamp("ms", "+00:00")),
+        "status": ["d"], "unmoved_for": [timedelta(1)], "sent": [True], "services": [["a"]], "value": [b"v"],
+    }
+)  # fmt: skip
+OTHER = {"id": 1, "n": "1", "name": 5, "created_at": "x", "status": 1.5, "unmoved_for": 1, "sent": "x", "services": 1}
+
+
+class Source:
+    """What a check says of a source."""
+
+    name, version = "prod", "1.9.0"
+
+    def __init__(self, tables: Any = None) -> None:
+        self._tables = tables
+
+    def tables(self) -> Any:
+        return self._tables
+
+
+SOURCE: Any = Source()
+
+
+def both(table: pa.Table) -> list[Any]:
+    return [table, to_frame(table)]
+
+
+def sql_files(folder: Traversable) -> list[Traversable]:
+    found = [each for each in folder.iterdir() if each.name.endswith(".sql")]
+    return found + [file for each in folder.iterdir() if each.is_dir() for file in sql_files(each)]
+
+
+def test_the_select_list_is_read() -> None:
+    """Names are those of the outermost SELECT; ids, counts and a CASE with ELSE are never null."""
+    assert [name for name, _ in selected(STATEMENT)] == GOOD.column_names
+    assert [name for name, is_never_null in selected(STATEMENT) if is_never_null] == ["id", "n", "status"]
+
+
+def test_the_kind_of_every_column_of_our_statements_is_known() -> None:
+    """Each file of SQL names all its columns, and each of them has a kind."""
+    found = sql_files(files("restate_lab"))
+    assert len(found) > 80
+    columns = {(file.name, column.name) for file in found for column in selected(file.read_text("utf-8"))}
+    assert {(file, name) for file, name in columns if name not in FAMILIES} == set()
+
+
+def test_the_shape_that_was_asked_for_passes() -> None:
+    """Also with more columns, without rows, and with nulls where they may be."""
+    for answer in (*both(GOOD), *both(GOOD.slice(0, 0)), *both(GOOD.append_column("more", [[1]]))):
+        assert checked(answer, STATEMENT, SOURCE) is answer
+    nulls = GOOD.set_column(2, "name", pa.nulls(1))
+    for answer in both(nulls):
+        checked(answer, STATEMENT, SOURCE)
+
+
+@pytest.mark.parametrize("name", GOOD.column_names)
+def test_a_column_that_is_missing_or_renamed_is_named(name: str) -> None:
+    """The error names the column, the server's version, and what to do."""
+    renamed = GOOD.rename_columns([f"{each}_2" if each == name else each for each in GOOD.column_names])
+    for answer in (*both(GOOD.drop_columns([name])), *both(renamed), GOOD.drop_columns([name]).schema):
+        with pytest.raises(
+            ServerFailed, match=f"column '{name}' is missing. prod runs restate 1.9.0. Look for a proxy"
+        ):
+            checked(answer, STATEMENT, SOURCE)
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_a_column_of_another_type_is_named(name: str) -> None:
+    """Numbers for texts and texts for all others, as tables and as frames; a dictionary is no text."""
+    at = GOOD.column_names.index(name)
+    for answer in both(GOOD.set_column(at, name, [[OTHER[name]]])):
+        with pytest.raises(ServerFailed, match=f"column '{name}' holds .* instead of "):
+            checked(answer, STATEMENT, SOURCE)
+    with pytest.raises(ServerFailed, match="column 'id' holds dictionary"):
+        checked(GOOD.set_column(0, "id", GOOD["id"].dictionary_encode()), STATEMENT, SOURCE)
+
+
+@pytest.mark.parametrize("name", ["id", "n", "status"])
+def test_a_null_where_there_never_is_one_is_named(name: str) -> None:
+    """An id, a count and a status that is not there would be shown as another invocation, zero or nothing."""
+    at = GOOD.column_names.index(name)
+    for answer in both(GOOD.set_column(at, name, pa.nulls(1, GOOD.schema.field(name).type))):
+        with pytest.raises(ServerFailed, match=f"column '{name}' has nulls"):
+            checked(answer, STATEMENT, SOURCE)
+
+
+def test_the_number_of_rows_can_be_checked() -> None:
+    """A statement that always gives one row has an error of its own where none came."""
+    check_rows(GOOD, STATEMENT, SOURCE)
+    with pytest.raises(ServerFailed, match="0 rows instead of 1"):
+        check_rows(GOOD.slice(0, 0), STATEMENT, SOURCE)
+
+
+def test_a_table_has_the_types_that_the_server_names() -> None:
+    """What is frozen is compared with the server's own list of columns."""
+    statement, types = 'SELECT "id", "n" FROM "t"', {"id": "LargeUtf8", "n": "UInt64"}
+    assert checked_types(GOOD.schema, types, statement, SOURCE) == GOOD.schema
+    for wrong in ({"id": "UInt64"}, {"n": 'Timestamp(Millisecond, Some("+00:00"))'}, {"gone": None}):
+        with pytest.raises(ServerFailed, match=f"column '{next(iter(wrong))}'"):
+            checked_types(GOOD.schema, wrong, statement, SOURCE)
+
+
+def test_the_list_of_tables_is_checked() -> None:
+    """A source's tables() has table and column, in every row."""
+    good = pd.DataFrame({"table": ["t"], "column": ["c"]})
+    assert tables_of(Source(good)) is good  # type: ignore[arg-type]
+    for bad in (good[["table"]], good.assign(column=[None]), good.assign(table=[1])):
+        with pytest.raises(ServerFailed, match="the list of tables and columns has another shape"):
+            tables_of(Source(bad))  # type: ignore[arg-type]
+
+
+@translated
+def verb(source: Any, error: Exception | None = None) -> str:
+    """Do what it says."""
+    if error is not None:
+        raise error
+    return "done"
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("id"), TypeError("x"), IndexError("x"), AttributeError("x"), pa.ArrowInvalid("x")]
+)
+def test_what_slips_through_is_translated_and_not_hidden(error: Exception) -> None:
+    """The error says that it may be a bug of restate_lab, names the server, and has the original as its cause."""
+    with pytest.raises(
+        ServerFailed, match=r"verb\(\) could not read.*bug of restate_lab.*prod runs restate 1\.9"
+    ) as told:
+        verb(SOURCE, error)
+    assert told.value.__cause__ is error
+
+
+def test_errors_that_say_what_they_mean_pass() -> None:
+    """Our own errors, defects of another kind, interrupts, and wrong calls are as they were."""
+    for error in (ArgumentError("x"), ZeroDivisionError("x"), OSError("x"), RuntimeError("x")):
+        with pytest.raises(type(error)) as told:
+            verb(SOURCE, error)
+        assert told.value is error
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        verb(SOURCE, unknown=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="missing 1 required"):
+        verb()  # type: ignore[call-arg]
+    assert (verb(SOURCE), verb.__name__, verb.__doc__) == ("done", "verb", "Do what it says.")
