@@ -56,8 +56,7 @@ def execute(
             interrupt = _carry_out(pursuit, line, stop, record.shield)
         finally:  # also after a defect: what is known of each id goes into the audit log
             outcomes = pursuit.outcomes()
-            fates = [Fate(each.outcome, each.error, each.new_id, each.other_new_ids) for each in outcomes]
-            result = many(fates)
+            result = many([Fate(each.outcome, each.error, each.new_id, each.other_new_ids) for each in outcomes])
             record.result.clear()
             record.result.update(result)
     table = frame(outcomes)

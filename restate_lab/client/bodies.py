@@ -12,6 +12,7 @@ from typing import cast
 
 import httpx
 
+from restate_lab.interrupts import Shield
 from restate_lab.redact import secrets_in, without_secrets
 
 __all__ = ["BODY_LIMIT", "ERROR_LIMIT", "Bounded", "TooLarge"]
@@ -119,7 +120,8 @@ def _unzstd(blocks: Iterator[bytes]) -> Iterator[bytes]:
     Raises:
         httpx.DecodingError: the data is damaged, or ends within a frame.
     """
-    import zstandard  # noqa: PLC0415 - only needed away from loopback
+    with Shield():
+        import zstandard  # noqa: PLC0415 - only needed away from loopback
 
     frames = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
     frame = None

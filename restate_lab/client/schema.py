@@ -30,15 +30,15 @@ Answer = TypeVar("Answer", pd.DataFrame, pa.Table, pa.Schema)
 _FAMILY_NAMES = {
     "text": """id target target_service_name target_handler_name target_service_key target_service_ty service_name
         service_key service_type service key scope status raw_status holder_status word ending completion_result
-        completion_failure failure message code error_code example_message step name what waits_for entry_type
-        event_type event_json entry_json entry_lite_json future future_json body sdk endpoint ty type table column
-        table_name definition invoked_by invoked_by_id invoked_by_target restarted_from deployment_id
+        completion_failure failure message code error_code example_message example_step step name what waits_for
+        entry_type event_type event_json entry_json entry_lite_json future future_json body sdk endpoint ty type table
+        column table_name definition invoked_by invoked_by_id invoked_by_target restarted_from deployment_id
         pinned_deployment_id last_attempt_deployment_id of_id oldest_id example_id holder_id lock_holder_id
         callee_id first_id last_id one_id other_id entry_id vqueue_id lock_name limit_key stage blocked_on
         blocked_on_json promise holder_handler_name holder_invoked_by_id holder_invoked_by_target first_target
         last_target idempotency_key largest_value_name before_completion_result before_completion_failure
         before_restarted_from command_type command_name holder sha256 last_failure last_failure_error_code""",
-    "number": """n attempted waiting num_inbox depth pinned pinned_running pinned_backing_off pinned_suspended
+    "number": """n steps attempted waiting num_inbox depth pinned pinned_running pinned_backing_off pinned_suspended
         pinned_paused would_land recent overdue expiring slow keyed restarted journal_entries longest_journal
         busy bytes entries median_ms ms new_invocations attempts retry_count failed_attempts worst http_code
         journal_size journal_commands_size size index entry_index command_index after_journal_entry_index

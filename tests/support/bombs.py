@@ -21,6 +21,7 @@ import zstandard
 
 from restate_lab.audit import AuditLog
 from restate_lab.client.query import ARROW, ask
+from restate_lab.client.responses import SUCCESS
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
 from restate_lab.errors import RestateLabError
@@ -29,6 +30,7 @@ from restate_lab.progress import Quiet
 ADDRESS = "http://restate.example:9070"  # not on loopback, so that zstd is requested
 MEBIBYTE = bytes(1 << 20)
 JSON = {"content-type": "application/json"}
+KILLED = SUCCESS["kill_invocation"]
 
 
 class Endless(httpx.SyncByteStream):
@@ -76,7 +78,7 @@ def read(transport: Transport) -> object:
 
 
 def change(transport: Transport) -> object:
-    return len(transport.change("PATCH", "/x", action="kill", targets=["inv_1"]).content)
+    return len(transport.change("PATCH", "/x", action="kill", targets=["inv_1"], success=KILLED).content)
 
 
 def cases() -> dict[str, tuple[Callable[[Transport], object], Callable[[], httpx.Response]]]:

@@ -84,7 +84,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], F
 
         monkeypatch.setattr(pursuit, "read_now", read_now)
         monkeypatch.setattr(pursuit, "read_restarts", read_restarts)
-        monkeypatch.setattr(pursuit, "read_any_restarts", lambda lab, ids: {})
+        monkeypatch.setattr(pursuit, "read_any_restarts", lambda lab, ids, created: {})
         monkeypatch.setattr(pursuit, "SEEN_WITHIN", 0.0)
         return server
 

@@ -245,7 +245,7 @@ class TestEnvironments:
 
         def answer(request: httpx.Request) -> httpx.Response:
             sent.append((request.url.host, request.headers.get("authorization")))
-            return httpx.Response(200, json={"version": "1.7.12"})
+            return httpx.Response(200, json={"version": "1.7.12"}, headers={"x-restate-id": "inv_1"})
 
         with Lab(settings, audit=AuditLog(tmp_path), network=httpx.MockTransport(answer)) as lab:
             lab.check().ingress.call("Greeter", "greet")

@@ -21,6 +21,7 @@ from hypothesis import given, settings, strategies as st
 from restate_lab.audit import AuditLog
 from restate_lab.client.ingress import IngressClient, IngressTransport
 from restate_lab.client.query import ask
+from restate_lab.client.responses import SUCCESS
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
 from restate_lab.errors import RestateLabError
@@ -30,6 +31,7 @@ from support.faults import reads_give_up_after
 from support.raw_server import raw_server, says
 
 ADDRESS = "http://127.0.0.1:9070"
+KILLED = SUCCESS["kill_invocation"]
 TOKENS = st.text(string.ascii_letters + string.digits + "/+=._-", min_size=8, max_size=60)
 NAMED = {value: f"&{name}" for name, value in html.entities.html5.items() if name.endswith(";")}
 LETTERS: dict[str, Callable[[str], str]] = {
@@ -93,7 +95,7 @@ def calls(tmp: Path, address: str, token: str, network: httpx.BaseTransport | No
     return {
         "read": lambda: transport.read("GET", "/x", retry_for=0),
         "query": query,
-        "change": lambda: transport.change("PATCH", "/x", action="kill", targets=["inv_1"]),
+        "change": lambda: transport.change("PATCH", "/x", action="kill", targets=["inv_1"], success=KILLED),
         "call": lambda: ingress.call("S", "h", 1),
         "output": lambda: ingress.output(workflow="W", key="k"),
     }
