@@ -93,6 +93,40 @@ TRIED: dict[str, dict[str, str]] = {
             "gives what the server has"
         ),
     },
+    "An attack by a hostile tester": {
+        (
+            "every change behind Envoy, Istio, Cloudflare, nginx, AWS and Kubernetes, with an error of theirs before "
+            "and after the server acted"
+        ): (
+            'broke, mended: a plan restarted invocations twice, and the audit log had "refused" for changes that '
+            "happened. **Still:** an empty 200 of a proxy in place of a lifecycle call cannot be told from Restate's "
+            "own; a gateway that removes the header `x-restate-id` makes `ingress.call` raise `OutcomeUnknown`"
+        ),
+        (
+            "a purged workflow or call that runs again under the same id while a plan is reviewed, evidence is "
+            "frozen or a panel is open"
+        ): (
+            "broke, mended: plans acted on a run that nobody had reviewed. **Still:** the API takes no precondition: a "
+            "run that begins between the last read and the request is acted on"
+        ),
+        "payloads with NaN, long integers, half characters, a byte order mark, JSON within strings, JSON lines": (
+            "broke, mended: `redact=` left secrets in them, or rounded their numbers. **Still:** a text that is not "
+            "JSON is left as it is unless all names of the path occur in it"
+        ),
+        "a response of 64 kB that unpacks to gigabytes, or never ends; text on which regular expressions are slow": (
+            "broke, mended: each is stopped at its limit of bytes or seconds"
+        ),
+        "1,000 interrupts at random moments: while libraries load, and during every verb": (
+            "broke, mended: one while a library was loading left the session unusable"
+        ),
+        "every column of every response dropped, renamed, without values, or of another type": (
+            "broke, mended: errors of pandas and Python escaped as they were; now it is one `ServerFailed`"
+        ),
+        "a statement that makes a worker of the server fail": (
+            "broke, mended: it was sent again for ten seconds. **Still:** behind a gateway that answers 502 it cannot "
+            "be told from an absence"
+        ),
+    },
     "Text and files of somebody who means ill": {
         (
             "markup, scripts, control characters, terminal sequences, marks that turn text around, words of a million "
