@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from dataclasses import replace
@@ -202,6 +203,22 @@ def test_an_interrupted_plan_keeps_its_outcome(monkeypatch: pytest.MonkeyPatch) 
         plan_.execute(reason=WHY)
     assert plan_.outcome is not None
     assert len(plan_.outcome) == 1
+
+
+def test_an_interrupt_after_the_last_read_keeps_the_outcome_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything was done when the interrupt arrived: it is raised as Interrupted, with the whole outcome."""
+    plan_ = made()
+    outcome = frame([Outcome(an_id(0), "done")])
+
+    def execute(*_: Any, **__: Any) -> pd.DataFrame:
+        signal.raise_signal(signal.SIGINT)
+        return outcome
+
+    monkeypatch.setattr(planned, "execute", execute)
+    with pytest.raises(Interrupted) as caught:
+        plan_.execute(reason=WHY)
+    assert caught.value.outcome is outcome
+    assert plan_.outcome is outcome
 
 
 def test_smaller_plans() -> None:
