@@ -209,6 +209,7 @@ class Lab:
 
         ``path`` is local, a URI that ``pyarrow.fs`` knows ("s3://bucket/x.parquet"), or a path on ``filesystem``.
         The file appears when it is whole, and then replaces one of that name; after a failure nothing is left.
+        Intervals without months are written as durations. What Parquet has no exact type for raises QueryRefused.
         """
         with self._answer(statement, params, named, timeout, None, progress) as answer:
             return write_parquet(answer.batches(), answer.schema, path, filesystem)

@@ -82,20 +82,23 @@ def test_a_response_of_another_shape_is_one_clear_error(newest_try: Try, name: s
     assert newest_try.problems(name, each=one_of_each_way) == []
 
 
+@pytest.fixture(scope="module")
+def incident_try(incident: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Try:
+    return tried(incident, tmp_path_factory.mktemp("schema"))
+
+
 @pytest.mark.long
-def test_every_column_of_every_response_in_every_way(incident: Cluster, tmp_path: Path) -> None:
-    """The same for each column of each response of each verb and question, on every kind of server."""
-    all_of_it = tried(incident, tmp_path)
-    problems, unknown = [], set()
-    for name in VERBS:
-        try:
-            problems += all_of_it.problems(name, each=list)
-        except rl.errors.NotOnThisServer:
-            continue
-        columns = {column.name for each in all_of_it.proxy.seen if '"' not in each for column in selected(each)}
-        unknown |= {column for column in columns if column not in FAMILIES}
-    assert problems == []
-    assert unknown <= {None}
+@pytest.mark.parametrize("name", VERBS)
+def test_every_column_of_every_response_in_every_way(incident_try: Try, name: str) -> None:
+    """The same for each column of each response, on every kind of server; the kind of each column is known."""
+    try:
+        assert incident_try.problems(name, each=list) == []
+    except rl.errors.NotOnThisServer:
+        return
+    # A freeze reads whole tables, whose columns have the types that the server names.
+    statements = [each for each in incident_try.proxy.seen if not each.startswith('SELECT "')]
+    names = {column.name for each in statements for column in selected(each)}
+    assert {each for each in names if each not in FAMILIES} == set()
 
 
 READ_NOW = "pinned_service_protocol_version"

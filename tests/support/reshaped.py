@@ -34,6 +34,7 @@ KINDS: tuple[Way, ...] = ("drop", "rename", "retype", "dictionary", "null", "no 
 _NEW_SHAPE = {"drop", "rename", "retype", "dictionary"}
 _TOLD = re.compile("another shape|could not read a response")
 _TIME = re.compile(r"arrow_cast\('[^']*', 'Timestamp[^']*'\)")
+_COMMENT = re.compile(r"--[^\n]*")
 _LITERAL = re.compile(r"'(?:[^']|'')*'|\b\d+\b")
 
 
@@ -106,7 +107,7 @@ class Proxy(httpx.BaseTransport):
 
     def _body(self, query: str, known: str) -> bytes:
         table = self._known[known]
-        statement = " ".join(_LITERAL.sub("?", _TIME.sub("T", query)).split())
+        statement = " ".join(_LITERAL.sub("?", _TIME.sub("T", _COMMENT.sub("", query))).split())
         if table.num_rows:
             self.seen[statement] = table
         if self.case is not None and self.case.statement == statement and table.num_rows:
