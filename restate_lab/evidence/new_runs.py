@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from restate_lab.errors import RestateLabError
+from restate_lab.errors import TimedOut
 from restate_lab.evidence.manifest import File
 from restate_lab.evidence.place import Folder
 from restate_lab.evidence.scope import Scope, chunks
@@ -70,7 +70,7 @@ def _find_new_runs(
 
     The source is asked once more, for the runs that began since ``since``; of these, the files tell whether there was a
     run before. Not seen are a run that began and vanished again in between, and one that began while the table with
-    the run before was being read. None: that is not known, because the source did not answer, or the statuses were not
+    the run before was being read. None: that is not known, because the scan takes too long, or the statuses were not
     frozen with ``id`` and ``created_at``.
     """
     places = {file.table: place for place, file in enumerate(files)}
@@ -80,7 +80,7 @@ def _find_new_runs(
     statement = _BORN.format(columns=", ".join(name for name in _COLUMNS if name in there))
     try:
         born = _born(source, statement, scope, since - _CLOCKS, timeout)
-    except RestateLabError:
+    except TimedOut:
         return None
     if not born:
         return _NewRuns()

@@ -118,7 +118,7 @@ def _close(text: str, at: int, is_open: list[Node]) -> int:
     while is_open:
         top = is_open[-1]
         if top.kind == "object":
-            found = (_NEXT_FIELD if top.parts else _FIRST_FIELD).match(text, at)
+            found = _NEXT_FIELD.match(text, at) if top.parts else _FIRST_FIELD.match(text, at)
         elif top.parts:
             found = _NEXT_ELEMENT.match(text, at)
         else:

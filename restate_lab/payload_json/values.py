@@ -11,6 +11,7 @@ from uuid import uuid4
 __all__ = ["read", "write", "write_for_display"]
 
 _HALF = re.compile("[\ud800-\udfff]")
+_MARKED = re.compile(r'"([0-9a-f]{32})(-?[0-9]+)"')
 
 
 def read(value: str | bytes) -> Any:
@@ -43,7 +44,7 @@ def write(value: Any, *, indent: int | None = None) -> str:
     text = json.dumps(value, ensure_ascii=False, indent=indent, default=other)
     if not text.isascii() and _HALF.search(text):
         text = json.dumps(value, indent=indent, default=other)
-    return re.sub(rf'"{mark}(-?[0-9]+)"', r"\1", text) if mark in text else text
+    return _MARKED.sub(lambda found: found[2] if found[1] == mark else found[0], text) if mark in text else text
 
 
 def write_for_display(value: Any, *, indent: int | None = None) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import restate_lab as rl
 from support.fault_verbs import Ground as Faulty
 from support.interrupted import Field
 from support.interrupts import VERBS, Ground
@@ -26,7 +27,8 @@ def place(ground: Faulty, tmp_path: Path) -> Iterator[Field]:
     ended = [next(ground.ended) for _ in range(100)]
     here = Ground(ground.lab.settings.admin_url, str(tmp_path), waiting, ground.holder, ground.waiter)
     ground.lab.ingress.call("Drawer", "put", {"n": 0}, key="first")
-    return Field(here, ended, {"PYTHONPATH": f"{tests.parent}:{tests}", "MPLBACKEND": "agg"})
+    yield Field(here, ended, {"PYTHONPATH": f"{tests.parent}:{tests}", "MPLBACKEND": "agg"})
+    rl.plan(ground.lab, "kill", waiting).execute(reason="the ground is shared")
 
 
 def test_interrupts_of_a_warm_session_leave_it_usable_and_the_audit_log_complete(place: Field) -> None:
@@ -41,8 +43,6 @@ def test_interrupts_of_a_warm_session_leave_it_usable_and_the_audit_log_complete
 
 def test_no_verb_loads_a_library_where_an_interrupt_reaches_it(place: Field) -> None:
     """All verbs at their first use, one after the other: what they load of our libraries is loaded under a Shield."""
-    import restate_lab as rl
-
     rl.freeze(rl.connect(place.ground.url), place.ground.evidence, service="Depot", progress=False)
     verbs = [verb for verb in VERBS if verb not in {"watch", "plot_watch"}]
     report = place.session(place.order("trace", verbs, 0, 0))

@@ -181,12 +181,11 @@ def test_a_paused_queue_is_a_blocked_head(lab: Lab, incident: Cluster) -> None:
     if not incident.vqueues:
         return  # that there are no queues is tested above
     queue = lab.sql("SELECT id FROM sys_vqueue_meta WHERE lock_name = 'Account/acme-retail'")["id"][0]
-    change = lab.transport.change
-    change("POST", f"/vqueues/{queue}/pause", action="pause_vqueue", targets=[queue])
+    lab.admin.pause_vqueue(queue)
     try:
         frame = settled(lambda: ask(lab, "blocked_heads"), lambda frame: "queue paused" in set(frame["blocked_on"]))
     finally:
-        change("POST", f"/vqueues/{queue}/resume", action="resume_vqueue", targets=[queue])
+        lab.admin.resume_vqueue(queue)
     held = frame[frame["blocked_on"] == "queue paused"]
     assert rows(held, "vqueue_id", "id", "lock_holder_id", "num_inbox") == [
         (queue, incident.ids("hot_key_queue")[0], incident.roles["hot_key_holder"], 12)

@@ -66,7 +66,7 @@ def values(strings: st.SearchStrategy[str]) -> st.SearchStrategy[Value]:
             | st.lists(st.tuples(st.sampled_from(NAMES), inner), min_size=1, max_size=4).map(
                 lambda parts: Value(parts=parts)
             )
-            | inner.filter(lambda value: value.parts is not None).map(lambda value: Value(nested=value))
+            | inner.map(lambda value: Value(nested=value if value.parts else Value(parts=[(0, value)])))
         ),
         max_leaves=15,
     )
