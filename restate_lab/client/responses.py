@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import httpx
 
-from restate_lab.client.failures import Refusal, nodes_change, read_refusal, routing
+from restate_lab.client.failures import Refusal, masked, nodes_change, read_refusal, routing
 
 __all__ = ["SUCCESS", "Success", "is_lost", "says_never_forwarded"]
 
@@ -49,7 +49,11 @@ class Success:
     new_id: str | None = None
 
     def mismatch(self, response: httpx.Response) -> str | None:
-        """Return why a response is not this success, or None if it is; its body must have been read."""
+        """Return why a response is not this success, without our token; None if it is. Its body must have been read."""
+        reason = self._mismatch(response)
+        return None if reason is None else masked(reason, response)
+
+    def _mismatch(self, response: httpx.Response) -> str | None:
         words = read_refusal(response).words if _is_page(response) else f"{response.status_code} {_kind(response)}"
         if response.status_code not in self.statuses:
             return f"{words}; success has status {' or '.join(map(str, self.statuses))}"
