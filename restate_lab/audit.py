@@ -326,16 +326,21 @@ def _without_surrogates(value: Any) -> Any:
     return value
 
 
-def _changes(intents: Mapping[str, Mapping[str, Any]], results: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+def _load_pandas() -> Any:
+    """Return pandas, loaded completely: writing the log must not load it."""
     with Shield():
-        import pandas as pd  # noqa: PLC0415 - writing the log must not load it
+        import pandas as pd  # noqa: PLC0415 - see above
 
         pd.Series(["text"])  # loads what pandas and pyarrow load for their first text
+    return pd
 
+
+def _changes(intents: Mapping[str, Mapping[str, Any]], results: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    pandas = _load_pandas()
     rows = [_row(intent, results.get(change, {})) for change, intent in intents.items()]
-    frame = pd.DataFrame(rows, columns=_COLUMNS).sort_values("time", ignore_index=True)
+    frame: pd.DataFrame = pandas.DataFrame(rows, columns=_COLUMNS).sort_values("time", ignore_index=True)
     for column in ("time", "ended"):
-        frame[column] = pd.to_datetime(frame[column], utc=True)
+        frame[column] = pandas.to_datetime(frame[column], utc=True)
     frame["status"] = frame["status"].astype("Int64")
     return frame
 
@@ -351,11 +356,7 @@ def _row(intent: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _targets(intent: Mapping[str, Any], result: Mapping[str, Any]) -> pd.DataFrame:
-    with Shield():
-        import pandas as pd  # noqa: PLC0415 - writing the log must not load it
-
-        pd.Series(["text"])  # loads what pandas and pyarrow load for their first text
-
+    pandas = _load_pandas()
     whole = {result["outcome"]: [[0, len(intent["targets"]) - 1]]} if result else {}
     outcomes = dict(_places(result.get("outcomes") or whole))
     errors = dict(_places(result.get("errors") or {}))
@@ -364,7 +365,9 @@ def _targets(intent: Mapping[str, Any], result: Mapping[str, Any]) -> pd.DataFra
         (id_, outcomes.get(n), errors.get(n, result.get("error")), new_ids.get(str(n)), others.get(str(n)))
         for n, id_ in enumerate(intent["targets"])
     ]
-    return pd.DataFrame(rows, columns=["id", "outcome", "error", "new_id", "other_new_ids"], dtype=object)
+    columns = ["id", "outcome", "error", "new_id", "other_new_ids"]
+    frame: pd.DataFrame = pandas.DataFrame(rows, columns=columns, dtype=object)
+    return frame
 
 
 def _places(spans: Mapping[str, Sequence[Sequence[int]]]) -> Iterator[tuple[int, str]]:
