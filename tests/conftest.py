@@ -36,6 +36,11 @@ def pytest_configure() -> None:
             signal.signal(number, handler)
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return one worker for each of two cores; none for single files, which are done before workers have started."""
+    return 0 if config.args and all(".py" in argument for argument in config.args) else 2
+
+
 @pytest.fixture(scope="session", autouse=True)
 def isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Give the session a home folder of its own; no test reads the developer's settings or reaches the network."""

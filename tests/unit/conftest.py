@@ -1,0 +1,15 @@
+"""Unit tests start no server and no process that could outlive them: they need no session for either."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_left() -> None:
+    """Replace the fixture of the suite that searches for processes of servers."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def idle_clusters_end() -> None:
+    """Replace the fixture of the suite that ends servers."""
