@@ -5,8 +5,15 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from fractions import Fraction
+from numbers import Real
+from typing import TypeAlias
 
-__all__ = ["friendly", "iso", "parse_duration"]
+from restate_lab.errors import ArgumentError
+
+__all__ = ["DurationInput", "friendly", "iso", "parse_duration", "to_timedelta"]
+
+DurationInput: TypeAlias = float | str | timedelta
+"""A duration as users pass it: seconds, text such as "30s" or "2h 30min", or a timedelta."""
 
 _MICROSECONDS: dict[str, int | Fraction] = {
     "w": 604_800_000_000,
@@ -52,6 +59,49 @@ def parse_duration(text: str) -> timedelta:
         return timedelta(microseconds=int(microseconds))
     except OverflowError:
         return timedelta.max
+
+
+def to_timedelta(value: DurationInput, *, name: str = "duration") -> timedelta:
+    """Return a duration that a user passed: seconds, "30s", "2h 30min", "1.5 days", ISO 8601's "PT2H", or a timedelta.
+
+    ``name`` is the parameter's name, for messages. What is longer than a timedelta can be becomes its maximum.
+
+    Raises:
+        ArgumentError: the value is not a duration, or it is negative.
+    """
+    duration = _to_timedelta(value)
+    if duration is None:
+        raise ArgumentError(
+            f"{name} is {value!r}: give seconds, a text such as '30s', '2h' or '1d 12h', or a timedelta."
+        )
+    if duration < timedelta(0):
+        raise ArgumentError(f"{name} is {value!r}: a duration is not negative.")
+    return duration
+
+
+def _to_timedelta(value: object) -> timedelta | None:
+    if isinstance(value, timedelta):
+        is_missing = value != value  # noqa: PLR0124 (pandas' NaT is not equal to itself)
+        return (
+            None if is_missing else timedelta(days=value.days, seconds=value.seconds, microseconds=value.microseconds)
+        )
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, Real):
+        return _seconds(float(value))
+    try:
+        return parse_duration(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _seconds(value: float) -> timedelta | None:
+    try:
+        return timedelta(seconds=value)
+    except OverflowError:
+        return timedelta.max if value > 0 else timedelta.min
+    except ValueError:  # not a number
+        return None
 
 
 def iso(duration: timedelta) -> str:

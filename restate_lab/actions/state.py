@@ -9,10 +9,10 @@ from typing import Any
 from restate_lab.actions.state_change import Change, change_state, conflict
 from restate_lab.actions.state_reading import State, StateReader
 from restate_lab.actions.state_values import encode
-from restate_lab.analysis.times import length
 from restate_lab.client.arguments import shown
 from restate_lab.client.lab import Lab
 from restate_lab.client.schema import translated
+from restate_lab.durations import to_timedelta
 from restate_lab.errors import ArgumentError, ReadOnly
 from restate_lab.source import Source
 
@@ -74,7 +74,7 @@ def set_state(
         ArgumentError, ReadOnly, NotFound, NotOnThisServer, AuditFailed: nothing was sent.
     """
     _check_request(values, delete, reason, clear=clear)
-    limit = length(wait, name="wait").total_seconds()
+    limit = to_timedelta(wait, name="wait").total_seconds()
     if not isinstance(lab, Lab):
         raise ArgumentError(f"set_state needs a live cluster, made by connect(); {shown(lab)} can only be read.")
     if state is not None:

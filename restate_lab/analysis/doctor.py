@@ -17,10 +17,10 @@ from restate_lab.analysis.checks.table import CHECKS
 from restate_lab.analysis.checks.thresholds import thresholds_of
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.doctor_diagnosis import Checked, Diagnosis, NotChecked, diagnosis
-from restate_lab.analysis.times import length, moment
+from restate_lab.analysis.times import moment
 from restate_lab.asked import Recorder
 from restate_lab.client.schema import translated
-from restate_lab.durations import friendly
+from restate_lab.durations import friendly, to_timedelta
 from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
 from restate_lab.source import Source, check_tried
 
@@ -65,7 +65,7 @@ def doctor(
     clock = _plain(source.now)
     at = clock if now is None else _plain(moment(now, now=clock, name="now"))
     started = time.monotonic()
-    seconds = length(budget, name="budget")
+    seconds = to_timedelta(budget, name="budget")
     used_up = f"the budget of {friendly(seconds)} was used up"
     recorder = Recorder(source)
     within = Deadline(recorder, seconds.total_seconds(), over=used_up, now=at)

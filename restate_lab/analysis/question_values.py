@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.analysis.question_files import Parameter, Variant
-from restate_lab.analysis.times import length, moment
+from restate_lab.analysis.times import moment
+from restate_lab.durations import to_timedelta
 from restate_lab.errors import ArgumentError
 
 __all__ = ["check_names", "shown", "values_for"]
@@ -84,7 +85,7 @@ def _flag(value: Any, name: str, now: datetime) -> bool:  # noqa: ARG001
 
 
 def _duration(value: Any, name: str, now: datetime) -> timedelta:  # noqa: ARG001
-    return length(value, name=name)
+    return to_timedelta(value, name=name)
 
 
 def _time(value: Any, name: str, now: datetime) -> datetime:

@@ -1,4 +1,4 @@
-"""The one parser of times that people give: an age, a moment, or a length."""
+"""The one parser of times that people give: an age, or a moment."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from restate_lab.durations import parse_duration
+from restate_lab.durations import to_timedelta
 from restate_lab.errors import ArgumentError
 
-__all__ = ["TimeInput", "length", "moment"]
+__all__ = ["TimeInput", "moment"]
 
 TimeInput: TypeAlias = str | datetime | timedelta
 
@@ -32,7 +32,7 @@ def moment(value: TimeInput, *, now: datetime, ahead: bool = False, name: str = 
             return _in_utc(value, name)
         if isinstance(value, str) and _looks_like_a_moment(value):
             return _in_utc(datetime.fromisoformat(value.strip()), name)
-        distance = length(value, name=name)
+        distance = _distance(value)
         return _in_utc(now + distance if ahead else now - distance, name)
     except (OverflowError, ValueError) as error:
         if isinstance(error, ArgumentError):
@@ -40,18 +40,14 @@ def moment(value: TimeInput, *, now: datetime, ahead: bool = False, name: str = 
         raise ArgumentError(f"{name} is {value!r}: give {_WAYS}.") from error
 
 
-def length(value: str | timedelta, *, name: str = "length") -> timedelta:
-    """Return how long that is: a timedelta, "30s", "2h 30min", "1.5 days", or ISO 8601's "PT2H".
-
-    Raises:
-        ArgumentError: it is no length, or a negative one.
-    """
-    found = _length(value.strip()) if isinstance(value, str) else value
-    if not isinstance(found, timedelta) or pd.isna(found):
-        raise ArgumentError(f"{name} is {value!r}: give {_WAYS if name != 'length' else 'a length such as 30s or 2h'}.")
-    if found < timedelta(0):
-        raise ArgumentError(f"{name} is {value!r}: a length is not negative; the parameter says in which direction.")
-    return timedelta(days=found.days, seconds=found.seconds, microseconds=found.microseconds)
+def _distance(value: object) -> timedelta:
+    """Return a distance in time; a bare number is not one, as it could be a timestamp."""
+    try:
+        if isinstance(value, str | timedelta):
+            return to_timedelta(value)
+    except ArgumentError as error:
+        raise ValueError(str(error)) from error
+    raise ValueError
 
 
 def _looks_like_a_moment(text: str) -> bool:
@@ -66,10 +62,3 @@ def _in_utc(value: datetime, name: str) -> datetime:
             f"{name} is {value.isoformat()}, without a zone: end it with Z, or with +01:00 and the like."
         )
     return value.astimezone(UTC)
-
-
-def _length(text: str) -> timedelta | None:
-    try:
-        return parse_duration(text)
-    except ValueError:
-        return None

@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from restate_lab.analysis.checks.words import counted
-from restate_lab.analysis.times import TimeInput, length, moment
+from restate_lab.analysis.times import TimeInput, moment
 from restate_lab.client.arguments import check_count
 from restate_lab.client.schema import translated
-from restate_lab.durations import friendly
+from restate_lab.durations import friendly, to_timedelta
 from restate_lab.errors import (
     ArgumentError,
     QueryInterrupted,
@@ -83,7 +83,7 @@ def watch(
     """
     if isinstance(source, Evidence):
         raise ArgumentError(f"{source!r} is frozen and never changes: watch a live source, or rl.compare() two.")
-    apart, check_limit = length(every, name="every"), check_count("limit", limit, least=1)
+    apart, check_limit = to_timedelta(every, name="every"), check_count("limit", limit, least=1)
     if not apart:
         raise ArgumentError(f"every is {every!r}: give the time between two looks, such as '30s'.")
     check_tried(source, "watch()")

@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from restate_lab.analysis.ids import check_invocation_id
-from restate_lab.analysis.times import TimeInput, length, moment
+from restate_lab.analysis.times import TimeInput, moment
+from restate_lab.durations import to_timedelta
 from restate_lab.errors import ArgumentError
 from restate_lab.panels.invocation_sql import count_sql, selection_sql
 from restate_lab.status import STATUSES
@@ -87,7 +88,7 @@ class Filters:
         for name, value in self._times().items():
             moment(value, now=_ANY_TIME, name=name)
         if self.age is not None:
-            length(self.age, name="age")
+            to_timedelta(self.age, name="age")
 
     @property
     def given(self) -> dict[str, Any]:
@@ -139,7 +140,7 @@ class Filters:
             params["until"] = moment(self.until, now=now, name="until")
         if self.age is not None:
             conditions.append("s.created_at <= :created_before")
-            params["created_before"] = moment(length(self.age, name="age"), now=now, name="age")
+            params["created_before"] = moment(to_timedelta(self.age, name="age"), now=now, name="age")
         return conditions
 
     def _outer(self, params: dict[str, Any]) -> list[str]:

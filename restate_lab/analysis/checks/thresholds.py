@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any
 
-from restate_lab.analysis.times import length
+from restate_lab.durations import to_timedelta
 from restate_lab.errors import ArgumentError
 
 __all__ = ["Thresholds", "thresholds_of"]
@@ -82,7 +82,7 @@ def thresholds_of(given: Mapping[str, Any] | None) -> Thresholds:
 
 def _value(name: str, value: Any, usual: Any) -> Any:
     if isinstance(usual, timedelta):
-        return length(value, name=name)
+        return to_timedelta(value, name=name)
     kinds = (int,) if isinstance(usual, int) else (int, float)
     if not isinstance(value, kinds) or isinstance(value, bool) or not value >= 0:
         raise ArgumentError(f"{name} is {value!r}: give a number such as {usual!r}, zero or more.")

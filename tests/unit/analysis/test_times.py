@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta, timezone
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from restate_lab.analysis.times import length, moment
+from restate_lab.analysis.times import moment
+from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
@@ -28,18 +31,29 @@ NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
         (timedelta(minutes=5), 300),
         (pd.Timedelta("5min"), 300),
         ("0s", 0),
+        (30, 30),
+        (1.5, 1.5),
+        (np.int64(2), 2),
     ],
 )
-def test_lengths(given: str | timedelta, seconds: float) -> None:
-    """Lengths are taken as people, ISO 8601 and Python write them."""
-    assert length(given).total_seconds() == seconds
+def test_durations(given: DurationInput, seconds: float) -> None:
+    """Durations are seconds, or as people, ISO 8601 and Python write them."""
+    assert to_timedelta(given).total_seconds() == seconds
 
 
-@pytest.mark.parametrize("odd", ["", "h", "30", "1M", "2 fortnights", "-5m", "5m ago", "P", "PT", "1e400s", 30, None])
-def test_what_is_no_length_is_refused(odd: object) -> None:
-    """A number without unit, a capital M, a negative or unknown length is an error that shows how to write one."""
-    with pytest.raises(ArgumentError, match=r"since is .*(30s|2h|negative)"):
-        length(odd, name="since")  # type: ignore[arg-type]
+@pytest.mark.parametrize("huge", [math.inf, 1e300, "9000000000000 days"])
+def test_what_is_longer_than_a_timedelta_is_its_maximum(huge: DurationInput) -> None:
+    """Infinity and what does not fit become the longest timedelta."""
+    assert to_timedelta(huge) == timedelta.max
+
+
+@pytest.mark.parametrize(
+    "odd", ["", "h", "30", "1M", "2 fortnights", "-5m", "5m ago", "P", "PT", "1e400s", -1, True, math.nan, pd.NaT, None]
+)
+def test_what_is_no_duration_is_refused(odd: object) -> None:
+    """A text without unit, a capital M, a negative or unknown duration is an error that shows how to write one."""
+    with pytest.raises(ArgumentError, match=r"timeout is .*(30s|2h|negative)"):
+        to_timedelta(odd, name="timeout")  # type: ignore[arg-type]
 
 
 def test_ages_count_back_or_ahead_from_now() -> None:
@@ -72,7 +86,7 @@ def test_a_moment_without_zone_is_refused(naive: str | datetime) -> None:
         moment(naive, now=NOW, name="since")
 
 
-@pytest.mark.parametrize("odd", ["2026-13-01T00:00:00Z", "yesterday", pd.NaT, "9000000 days"])
+@pytest.mark.parametrize("odd", ["2026-13-01T00:00:00Z", "yesterday", pd.NaT, "9000000 days", 30, "-5m"])
 def test_what_is_no_time_is_refused(odd: object) -> None:
     """A month 13, a word, a missing value and a moment before the year 1 are errors that name the parameter."""
     with pytest.raises(ArgumentError, match="since is"):
