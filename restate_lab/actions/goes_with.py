@@ -17,9 +17,9 @@ from restate_lab.actions.targets import chunks, read_states
 from restate_lab.client.lab import Lab
 from restate_lab.client.schema import checked
 
-__all__ = ["COLUMNS", "GoesWith", "find_callees", "goes_with"]
+__all__ = ["COLUMNS", "Impact", "find_callees", "find_impact"]
 
-COLUMNS = ("kind", "id", "target", "status", "of", "what")
+COLUMNS = ("kind", "id", "target", "status", "caused_by", "what")
 JOURNALS = 2_000  # targets whose journals are read
 CALLEES = 10_000  # invocations found through them
 WAITERS = 1_000
@@ -50,43 +50,43 @@ WHERE l.acquired_by IN :ids AND q.stage = 'inbox' AND q.status <> 'scheduled' AN
 
 
 @dataclass(frozen=True, slots=True)
-class GoesWith:
+class Impact:
     """One row per thing that goes with the targets, and what was not looked at, in words.
 
     Columns: ``kind`` ("call" or "one-way call": an invocation that is taken along; "key": it becomes free; "waiter":
-    it then gets the key), ``id`` (None for keys), ``target`` (of a key its name), ``status``, ``of`` (the target that
-    it goes with) and ``what`` (in words).
+    it then gets the key), ``id`` (None for keys), ``target`` (of a key its name), ``status``, ``caused_by`` (the
+    target that it goes with) and ``what`` (in words).
     """
 
     frame: pd.DataFrame
-    not_seen: tuple[str, ...] = ()
+    limitations: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class Callees:
     """Who would be taken along: id → the target it comes with, who was sent one-way, and their states."""
 
-    of: dict[str, str] = field(default_factory=dict)
+    caused_by: dict[str, str] = field(default_factory=dict)
     sent: set[str] = field(default_factory=set)
     states: list[pd.DataFrame] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
+    excluded: list[str] = field(default_factory=list)
 
     def all_states(self) -> pd.DataFrame:
         """Return the rows of everyone found, as ``read_states`` has them."""
         return pd.concat(self.states) if self.states else pd.DataFrame(columns=["status", "target"], dtype="object")
 
 
-def goes_with(lab: Lab, action: ACTIONS, targets: pd.DataFrame) -> GoesWith:
+def find_impact(lab: Lab, action: ACTIONS, targets: pd.DataFrame) -> Impact:
     """Find what goes with these targets; ``targets`` are the rows of a plan that are acted on.
 
     The journals of at most JOURNALS targets are read; what was left out is said. Only kill and cancel take something
     along.
     """
     if action not in {ACTIONS.KILL, ACTIONS.CANCEL}:
-        return GoesWith(_frame([]))
+        return Impact(_frame([]))
     begun = list(targets.loc[~targets["status"].isin(NOT_BEGUN), "id"])
     if not begun:
-        return GoesWith(_frame([]))
+        return Impact(_frame([]))
     mine = set(targets["id"])
     callees = find_callees(lab, begun[:JOURNALS], mine, follow_sent=action is ACTIONS.KILL)
     states = callees.all_states()
@@ -96,15 +96,15 @@ def goes_with(lab: Lab, action: ACTIONS, targets: pd.DataFrame) -> GoesWith:
             "id": id_,
             "target": state["target"],
             "status": state["status"],
-            "of": callees.of[id_],
+            "caused_by": callees.caused_by[id_],
             "what": _taken_along(action, str(state["status"])),
         }
         for id_, state in zip(map(str, states.index), states.to_dict("records"), strict=True)
     ]
-    holders = {**{id_: id_ for id_ in begun}, **callees.of}
-    keys, left_out = _keys(lab, holders, mine | set(callees.of))
-    not_seen = [*callees.left_out, *left_out, *_not_seen(action, len(begun))]
-    return GoesWith(_frame([*rows, *keys]), tuple(not_seen))
+    holders = {**{id_: id_ for id_ in begun}, **callees.caused_by}
+    keys, excluded = _keys(lab, holders, mine | set(callees.caused_by))
+    limitations = [*callees.excluded, *excluded, *_limitations(action, len(begun))]
+    return Impact(_frame([*rows, *keys]), tuple(limitations))
 
 
 def find_callees(lab: Lab, ids: Sequence[str], targets: set[str], *, follow_sent: bool, most: int = CALLEES) -> Callees:
@@ -118,20 +118,20 @@ def find_callees(lab: Lab, ids: Sequence[str], targets: set[str], *, follow_sent
         calls = _calls(lab, list(roots), most, found)
         new: dict[str, str] = {}
         for caller, callee, is_sent in calls:
-            if callee in targets or callee in found.of or callee in new or (is_sent and not follow_sent):
+            if callee in targets or callee in found.caused_by or callee in new or (is_sent and not follow_sent):
                 continue
             new[callee] = roots[caller]
             if is_sent:
                 found.sent.add(callee)
-        if len(found.of) + len(new) > most:
-            found.left_out = [f"only the first {most:,} invocations that they called were followed"]
-            new = dict(list(new.items())[: most - len(found.of)])
+        if len(found.caused_by) + len(new) > most:
+            found.excluded = [f"only the first {most:,} invocations that they called were followed"]
+            new = dict(list(new.items())[: most - len(found.caused_by)])
         if not new:
             break
         states = read_states(lab, list(new))
         states = states[states["status"].notna() & ~states["status"].isin(ENDED)]
         found.states.append(states)
-        found.of |= {id_: new[id_] for id_ in states.index}
+        found.caused_by |= {id_: new[id_] for id_ in states.index}
         has_journal = states.index[~states["status"].isin(NOT_BEGUN)]
         roots = {id_: new[id_] for id_ in has_journal}
     return found
@@ -142,7 +142,7 @@ def _calls(lab: Lab, ids: Sequence[str], most: int, found: Callees) -> Iterator[
         answer = lab.arrow(_CALLS, ids=chunk, limit=10 * most, progress=False)
         rows = checked(answer, _CALLS, lab).to_pylist()
         if len(rows) == 10 * most:
-            found.left_out.append(f"only {len(rows):,} calls in their journals were read")
+            found.excluded.append(f"only {len(rows):,} calls in their journals were read")
         yield from ((row["id"], row["callee_id"], bool(row["sent"])) for row in rows if row["callee_id"])
 
 
@@ -163,7 +163,7 @@ def _keys(lab: Lab, holders: dict[str, str], taken: set[str]) -> tuple[list[dict
             "id": None,
             "target": row["key"],
             "status": None,
-            "of": holders[row["holder"]],
+            "caused_by": holders[row["holder"]],
             "what": _key_words(int(counts.get(row["key"], 0))),
         }
         for row in held
@@ -174,7 +174,7 @@ def _keys(lab: Lab, holders: dict[str, str], taken: set[str]) -> tuple[list[dict
             "id": row["id"],
             "target": states[row["id"]]["target"],
             "status": states[row["id"]]["status"],
-            "of": holders[row["holder"]],
+            "caused_by": holders[row["holder"]],
             "what": f"gets {row['key']} in its turn",
         }
         for row in shown
@@ -198,7 +198,7 @@ def _taken_along(action: ACTIONS, status: str) -> str:
     return "killed with it" if action is ACTIONS.KILL else "cancelled with it, once it is told"
 
 
-def _not_seen(action: ACTIONS, begun: int) -> list[str]:
+def _limitations(action: ACTIONS, begun: int) -> list[str]:
     said = []
     if begun > JOURNALS:
         said.append(f"only the journals of the first {JOURNALS:,} of {begun:,} targets were read")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab.actions.goes_with import find_callees, goes_with
+from restate_lab.actions.goes_with import find_callees, find_impact
 from restate_lab.actions.planned import Family, Plan
 from restate_lab.actions.prefixes import prefix_frame, read_prefixes
 from restate_lab.actions.preview import preview
@@ -57,23 +57,24 @@ def plan(
     - ``purge_journal``: it has ended, and its journal is there
     - ``restart_as_new``: it has ended, its journal is there, and it is no workflow
 
-    ``restate_lab.actions.table.effects()`` says what each does in each status, on servers with vqueues and without.
+    ``help("restate_lab.guide.actions")`` says what each does in each status, on servers with vqueues and without.
     ``targets``: one id, a list or Series of ids, or a frame with a column ``id`` or ``invocation_id``; what is there
-    twice is joined. A frame with a column ``created_at`` means the runs that were created then: where a workflow, or a
-    call with an idempotency key, has a new run with the same id, it is left out. Ids alone mean the runs that exist
-    now; so does ``frame["id"]``.
+    twice is joined, and ``frame.attrs["duplicates"]`` counts these. A frame with a column ``created_at`` means the runs
+    that were created then: where a workflow, or a call with an idempotency key, has a new run with the same id, it is
+    left out. Ids alone mean the runs that exist now; so does ``frame["id"]``.
     ``deployment`` ("latest", "keep" or an id; resume and restart_as_new) says where it goes on. ``from_``
     (restart_as_new) is the index in sys_journal of the last entry that is kept. ``include_callees`` (cancel, kill,
     pause, resume) makes whoever they have called and who has not ended a target, too.
 
     The plan has:
 
-    - ``frame``: one row per target, in order: ``id, target, service, status, created_at, age, unmoved_for``; ``effect``
-      (what will happen) or ``left_out`` (why nothing will), one of them None; ``callee_of`` (the target that called it)
-    - ``targets, counts, left_out``: who would be acted on, how many by service and status, and who would not
-    - ``goes_with``: for kill and cancel what goes with them: ``kind`` ("call", "one-way call", "key", "waiter"), ``id,
-      target, status, of`` (which target it goes with), ``what``; ``not_seen`` says what this does not show. A kill
-      takes along what they have called or sent one-way and has not ended, all the way down; a cancel what they called
+    - ``frame``: one row per target, in order: ``id, target, service, status, created_at, age, idle_for``; ``effect``
+      (what will happen) or ``excluded`` (why nothing will), one of them None; ``callee_of`` (the target that called it)
+    - ``targets, counts, excluded``: who would be acted on, how many by service and status, and who would not
+    - ``impact``: for kill and cancel what goes with them: ``kind`` ("call", "one-way call", "key", "waiter"), ``id,
+      target, status, caused_by`` (the target that it goes with), ``what``; ``limitations`` says what this does not
+      show. A kill takes along what they have called or sent one-way and has not ended, all the way down; a cancel what
+      they called
     - ``prefixes``: for restart_as_new, of up to 20 targets, the entries that ``from_`` may name; ``restarted``: the
       targets that were restarted before, which is warned of
     - ``execute(reason=…)``, ``only(ids)``, ``first(n)``, ``outcome``
@@ -100,23 +101,23 @@ def make_plan(
     """Plan any action, move_to too; ``plan()`` says the rest."""
     chosen = _checked(lab, action, deployment, from_, include_callees=include_callees)
     made_at, family = datetime.now(UTC), Family()
-    (ids, twice), meant = read_ids(targets), read_created(targets)
+    (ids, duplicates), meant = read_ids(targets), read_created(targets)
     rows = preview(lab, chosen, ids, deployment=deployment, from_=from_, created=meant)
     if include_callees:
         rows = _with_callees(lab, chosen, rows, deployment)
-    rows.attrs = _attrs(lab, chosen, made_at, twice)
-    kept = rows[rows["left_out"].isna()]
-    going = goes_with(lab, chosen, kept)
+    rows.attrs = _attrs(lab, chosen, made_at, duplicates)
+    kept = rows[rows["excluded"].isna()]
+    found = find_impact(lab, chosen, kept)
     created = {id_: time.to_pydatetime() for id_, time in zip(kept["id"], kept["created_at"], strict=True)}
     again = list(kept["id"]) if chosen is ACTIONS.RESTART_AS_NEW else []
     restarted, read, unread = _restarted(lab, again, created)
     return Plan(
         action=chosen,
         frame=rows,
-        goes_with=going.frame,
+        impact=found.frame,
         prefixes=prefix_frame(read_prefixes(lab, again[:_PREFIXES])),
         restarted=restarted,
-        not_seen=(*going.not_seen, *unread),
+        limitations=(*found.limitations, *unread),
         deployment=deployment,
         from_=from_,
         made_at=made_at,
@@ -131,9 +132,14 @@ def make_plan(
     )
 
 
-def _attrs(lab: Lab, action: ACTIONS, made_at: datetime, joined: int) -> dict[Hashable, Any]:
-    made = made_at.isoformat()
-    return {"action": action.value, "source": lab.name, "version": lab.version, "made_at": made, "joined": joined}
+def _attrs(lab: Lab, action: ACTIONS, made_at: datetime, duplicates: int) -> dict[Hashable, Any]:
+    return {
+        "action": action.value,
+        "source": lab.name,
+        "version": lab.version,
+        "made_at": made_at.isoformat(),
+        "duplicates": duplicates,
+    }
 
 
 def _checked(lab: Lab, action: str, deployment: str | None, from_: int | None, *, include_callees: bool) -> ACTIONS:
@@ -171,13 +177,13 @@ def _check_deployment(lab: Lab, action: ACTIONS, deployment: str | None) -> None
 
 def _with_callees(lab: Lab, action: ACTIONS, rows: pd.DataFrame, deployment: str | None) -> pd.DataFrame:
     """Return the rows with one for each invocation that a target has called and that has not ended."""
-    kept = rows[rows["left_out"].isna() & ~rows["status"].isin(NOT_BEGUN)]
+    kept = rows[rows["excluded"].isna() & ~rows["status"].isin(NOT_BEGUN)]
     found = find_callees(lab, list(kept["id"]), set(rows["id"]), follow_sent=False, most=_MOST_CALLEES)
-    if found.left_out:
-        raise ArgumentError(f"include_callees finds too many: {'; '.join(found.left_out)}. Plan fewer at a time.")
-    if not found.of:
+    if found.excluded:
+        raise ArgumentError(f"include_callees finds too many: {'; '.join(found.excluded)}. Plan fewer at a time.")
+    if not found.caused_by:
         return rows
-    more = preview(lab, action, list(found.of), deployment=deployment, from_=None, callee_of=found.of)
+    more = preview(lab, action, list(found.caused_by), deployment=deployment, from_=None, callee_of=found.caused_by)
     return pd.concat([rows, more], ignore_index=True)
 
 

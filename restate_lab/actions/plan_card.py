@@ -38,7 +38,7 @@ def plan_card(plan: Plan) -> str:
             _table(title, [(f"{n:,}", status, words) for n, status, words in found], len(found))
             for title, found in (
                 ("What will happen", groups(rows, "effect")),
-                ("Left out", groups(plan.frame, "left_out")),
+                ("Left out", groups(plan.frame, "excluded")),
             )
         ),
         _table(
@@ -49,8 +49,8 @@ def plan_card(plan: Plan) -> str:
         _table("Invocations", [(_who(row), row["status"], age(row["age"])) for row in _first(rows)], len(rows)),
         _table(
             "Goes with them",
-            [(row["kind"], _who(row), row["what"]) for row in _first(plan.goes_with)],
-            len(plan.goes_with),
+            [(row["kind"], _who(row), row["what"]) for row in _first(plan.impact)],
+            len(plan.impact),
         ),
         _table(
             "May be kept in a restart",

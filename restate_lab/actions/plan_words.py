@@ -35,11 +35,11 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 def headline(plan: Plan) -> str:
     """Return what would be done to how many."""
-    number, left_out = len(plan.targets), len(plan.left_out)
+    number, excluded = len(plan.targets), len(plan.excluded)
     options = {"deployment": plan.deployment, "from_": plan.from_}
     given = "".join(f", {name}={value}" for name, value in options.items() if value is not None)
-    acted = len(plan.frame) - left_out - number
-    rest = [f"{left_out:,} left out"] if left_out else []
+    acted = len(plan.frame) - excluded - number
+    rest = [f"{excluded:,} left out"] if excluded else []
     rest += [f"{acted:,} acted on through a related plan"] if acted else []
     return f"{plan.action} {number:,} of {len(plan.frame):,} invocations{given}" + (
         f" ({', '.join(rest)})" if rest else ""
@@ -50,12 +50,12 @@ def warnings_for(plan: Plan) -> tuple[str, ...]:
     """Return what should be read before a plan is executed."""
     action, counts = plan.action, plan.counts
     said = [_LOSSES[action]] if action in _LOSSES and len(counts) else []
-    kinds = plan.goes_with["kind"].value_counts()
+    kinds = plan.impact["kind"].value_counts()
     sent, called = int(kinds.get("one-way call", 0)), int(kinds.get("call", 0))
     if action is ACTIONS.KILL and sent + called:
-        said.append(f"{sent + called:,} more are killed with them, {sent:,} of which were sent one-way: see goes_with.")
+        said.append(f"{sent + called:,} more are killed with them, {sent:,} of which were sent one-way: see impact.")
     if action is ACTIONS.CANCEL and called:
-        said.append(f"{called:,} more that they have called are cancelled with them: see goes_with.")
+        said.append(f"{called:,} more that they have called are cancelled with them: see impact.")
     vanish = int(counts.loc[counts["status"].isin(NOT_BEGUN), "n"].sum())
     if vanish and action in {ACTIONS.CANCEL, ACTIONS.KILL}:
         said.append(f"{vanish:,} have not begun: these vanish, and no completed record of them stays.")
@@ -74,9 +74,9 @@ def groups(rows: pd.DataFrame, column: str) -> list[tuple[int, str, str]]:
 
 def notes(plan: Plan) -> list[str]:
     """Return what else is to be known: duplicates, what was not looked at, how long the plan lasts."""
-    twice = plan.frame.attrs.get("joined", 0)
-    said = [f"ids that were there more than once are joined: {twice:,} fewer"] if twice else []
-    return [*said, *plan.not_seen]
+    duplicates = plan.frame.attrs.get("duplicates", 0)
+    said = [f"ids that were there more than once are joined: {duplicates:,} fewer"] if duplicates else []
+    return [*said, *plan.limitations]
 
 
 def next_step(plan: Plan) -> str:
@@ -114,13 +114,13 @@ def _lines(plan: Plan) -> Iterator[str]:
     rows = plan.rows
     for title, groups_of in (
         ("What will happen", groups(rows, "effect")),
-        ("Left out", groups(plan.frame, "left_out")),
+        ("Left out", groups(plan.frame, "excluded")),
     ):
         yield from _list(title, [f"{n:>9,}  {status:<11}  {words}" for n, status, words in groups_of], len(groups_of))
     for title, frame, layout in (
         ("By service", plan.counts, "{n:>9,}  {status:<11}  {service}"),
         ("Invocations", rows, "  {id}  {status:<11}  {age:>9}  {target}"),
-        ("Goes with them", plan.goes_with, "  {kind:<12}  {target}  {what}"),
+        ("Goes with them", plan.impact, "  {kind:<12}  {target}  {what}"),
         ("May be kept in a restart", plan.prefixes, "  {id}  from_={from_}  {entry}"),
     ):
         yield from _list(title, [_line(layout, row) for row in frame.head(_MOST).to_dict("records")], len(frame))

@@ -61,10 +61,10 @@ class Plan:
 
     action: ACTIONS
     frame: pd.DataFrame
-    goes_with: pd.DataFrame
+    impact: pd.DataFrame
     prefixes: pd.DataFrame
     restarted: frozenset[str]
-    not_seen: tuple[str, ...]
+    limitations: tuple[str, ...]
     deployment: str | None
     from_: int | None
     made_at: datetime
@@ -110,10 +110,10 @@ class Plan:
         return counts.sort_values(["n", "service", "status"], ascending=[False, True, True], ignore_index=True)
 
     @property
-    def left_out(self) -> pd.DataFrame:
+    def excluded(self) -> pd.DataFrame:
         """Return who is left out and why: one row each (``id, target, status, why``)."""
-        rows = self.frame.loc[self.frame["left_out"].notna(), ["id", "target", "status", "left_out"]]
-        return rows.rename(columns={"left_out": "why"}).reset_index(drop=True)
+        rows = self.frame.loc[self.frame["excluded"].notna(), ["id", "target", "status", "excluded"]]
+        return rows.rename(columns={"excluded": "why"}).reset_index(drop=True)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -216,7 +216,7 @@ class Plan:
         return replace(
             self,
             frame=_rows_of(self.frame, "id", wanted),
-            goes_with=_rows_of(self.goes_with, "of", wanted),
+            impact=_rows_of(self.impact, "caused_by", wanted),
             prefixes=_rows_of(self.prefixes, "id", wanted),
             _kept=tuple(id_ for id_ in self._kept if id_ in wanted),
             _execution=_Execution(),
@@ -225,7 +225,7 @@ class Plan:
     def _check_frame(self) -> None:
         """Refuse a plan whose frame was edited: who drops a row there means to leave somebody out."""
         rows = self.frame
-        shown = set(rows["id"][rows["left_out"].isna()]) if {"id", "left_out"} <= set(rows) else set()
+        shown = set(rows["id"][rows["excluded"].isna()]) if {"id", "excluded"} <= set(rows) else set()
         if shown != set(self._kept):
             raise ArgumentError(
                 "plan.frame was changed, which does not change the plan, and nothing was sent: plan.only(ids) gives a "

@@ -19,7 +19,7 @@ from restate_lab.client.lab import Lab
 __all__ = ["COLUMNS", "preview"]
 
 COLUMNS = (
-    "id", "target", "service", "status", "created_at", "age", "unmoved_for", "effect", "left_out", "callee_of",
+    "id", "target", "service", "status", "created_at", "age", "idle_for", "effect", "excluded", "callee_of",
 )  # fmt: skip
 _MALFORMED = "malformed: no invocation has such an id"
 _GONE = "gone: there is no such invocation (any more)"
@@ -37,7 +37,7 @@ def preview(
     callee_of: Mapping[str, str] | None = None,
     created: Mapping[str, frozenset[datetime]] | None = None,
 ) -> pd.DataFrame:
-    """Read each target and return one row per id, in order, with ``effect`` or ``left_out``; sends nothing.
+    """Read each target and return one row per id, in order, with ``effect`` or ``excluded``; sends nothing.
 
     ``callee_of`` has, for targets that come with others, the id that they come with. ``created`` has the creation times
     of the runs that are meant, for ids where that is known: another run of the id is left out.
@@ -61,14 +61,14 @@ def preview(
             "status": states["status"],
             "created_at": pd.to_datetime(states["created_at"], utc=True),
             "age": now - pd.to_datetime(states["created_at"], utc=True),
-            "unmoved_for": now - pd.to_datetime(states["modified_at"], utc=True),
+            "idle_for": now - pd.to_datetime(states["modified_at"], utc=True),
             "effect": words.where(why.isna(), None),
-            "left_out": why.where(why.notna(), None),
+            "excluded": why.where(why.notna(), None),
             "callee_of": pd.Series([(callee_of or {}).get(id_) for id_ in ids], index=states.index, dtype="object"),
         }
     )
     frame.loc[others.index, "created_at"] = others["created_at"]
-    texts = [name for name in COLUMNS if name not in {"id", "created_at", "age", "unmoved_for"}]
+    texts = [name for name in COLUMNS if name not in {"id", "created_at", "age", "idle_for"}]
     frame[texts] = frame[texts].astype("object").where(frame[texts].notna(), None)
     return frame.reset_index()[list(COLUMNS)]
 

@@ -97,7 +97,7 @@ def _outcome(check: Check, look: Look, within: Deadline) -> _Outcome:
     """Run one check: what it found, that it ran, and what of it was not checked."""
     if check.is_for_vqueues and not look.has_vqueues:
         return (), None, [_missing(check, "there are no vqueues on this server", applies=False)]
-    look.left_out.clear()
+    look.excluded.clear()
     before, started = len(within.reads), time.monotonic()
     try:
         check_tried(within, "this check")
@@ -113,8 +113,8 @@ def _outcome(check: Check, look: Look, within: Deadline) -> _Outcome:
         time.monotonic() - started,
         sum(read.rows for read in reads),
     )
-    left_out = "; ".join(dict.fromkeys(look.left_out))
-    return found, ran, [_missing(check, f"in part: {left_out}")] if left_out else []
+    excluded = "; ".join(dict.fromkeys(look.excluded))
+    return found, ran, [_missing(check, f"in part: {excluded}")] if excluded else []
 
 
 def _missing(check: Check, reason: str, *, applies: bool = True) -> NotChecked:

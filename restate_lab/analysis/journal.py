@@ -106,8 +106,8 @@ def read_journal(
     }
     if not root.entries:
         frame.attrs["note"] = _why_empty(root, now)
-    if tree.left_out:
-        frame.attrs["truncated"] = {"left_out": tree.left_out, "message": _said(tree)}
+    if tree.excluded:
+        frame.attrs["truncated"] = {"excluded": tree.excluded, "message": _said(tree)}
     return frame, root
 
 
@@ -128,10 +128,10 @@ def _read_tree(reader: Reader, root: str, *, depth: int, limit: int) -> Tree:
         wanted = [id_ for id_ in callees if id_ not in tree.invocations]
         if level == depth or not wanted:
             break
-        rows, left_out = _within_bounds(reader.rows(wanted[:limit]))
-        left_out += len(wanted[limit:])
-        if left_out:
-            tree.left_out[f"depth {level + 1}"] = left_out
+        rows, excluded = _within_bounds(reader.rows(wanted[:limit]))
+        excluded += len(wanted[limit:])
+        if excluded:
+            tree.excluded[f"depth {level + 1}"] = excluded
     return tree
 
 
@@ -164,7 +164,7 @@ def _why_empty(invocation: Invocation, now: datetime) -> str:
 
 
 def _said(tree: Tree) -> str:
-    parts = ", ".join(f"{count:,} callees at {level}" for level, count in tree.left_out.items())
+    parts = ", ".join(f"{count:,} callees at {level}" for level, count in tree.excluded.items())
     return (
         f"{parts} were left out of the journal of {tree.root}; read more with limit=, up to {_MOST_ENTRIES:,} entries "
         f"per level, or read the journal of one of them."

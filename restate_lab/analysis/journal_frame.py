@@ -62,7 +62,7 @@ class Tree:
     root: str
     depth: int
     invocations: dict[str, Invocation] = field(default_factory=dict)
-    left_out: dict[str, int] = field(default_factory=dict)
+    excluded: dict[str, int] = field(default_factory=dict)
 
 
 def to_frame(tree: Tree, *, payloads: bool) -> pd.DataFrame:

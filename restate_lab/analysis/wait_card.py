@@ -36,7 +36,7 @@ def waits_card(waits: Waits) -> str:
     for name, frame in (("Awakeables", waits.open_awakeables), ("Promises", waits.open_promises)):
         body += [_unresolved(name, frame, waits.at)]
     colour = _RED if deadlocks["certain"].any() else _AMBER if len(blockers) or len(deadlocks) else _GREEN
-    return card(waits.verdict, waits.where, [*_sleeps(waits), *waits.left_out], accent=colour, body="".join(body))
+    return card(waits.verdict, waits.where, [*_sleeps(waits), *waits.excluded], accent=colour, body="".join(body))
 
 
 def _deadlock(row: dict[Any, Any], now: datetime) -> str:
@@ -46,15 +46,15 @@ def _deadlock(row: dict[Any, Any], now: datetime) -> str:
     head += ", others wait for it" if pd.isna(behind) else f", {behind:,} more wait for it" if behind else ""
     return (
         f'<div style="margin:8px 0;border-left:3px solid {colour};padding-left:8px">'
-        f"<b>{escape(head)}</b><div>{escape(row['words'])}</div>"
-        f'<div style="{_CODE}">{escape(row["way_out"])}</div></div>'
+        f"<b>{escape(head)}</b><div>{escape(row['description'])}</div>"
+        f'<div style="{_CODE}">{escape(row["resolution_code"])}</div></div>'
     )
 
 
 def _blockers(frame: pd.DataFrame, now: datetime) -> str:
     rows = [
         (
-            f"{row['in_all']:,}" if pd.notna(row["in_all"]) else f"{row['direct']:,} or more",
+            f"{row['total_waiting']:,}" if pd.notna(row["total_waiting"]) else f"{row['direct_waiting']:,} or more",
             f"{row['target'] or 'unknown'}\n{row['id']}",
             row["status"] or "gone",
             row["waits_for"],

@@ -40,7 +40,7 @@ class Reading:
     edges: tuple[Edge, ...]
     people: Mapping[str, Person]
     unread: Mapping[str, int] = field(default_factory=dict)
-    left_out: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def read_waits(source: Source, *, limit: int, now: datetime, known: Known) -> Re
     suspended = reader.suspended(around={id_ for edge in pending for id_ in (edge.caller, edge.blocker) if id_})
     callers = {edge.caller for edge in (*suspended, *pending) if edge.caller} - {edge.waiter for edge in suspended}
     edges = (*suspended, *pending, *reader.running(sorted(callers)))
-    return Reading(edges, reader.people(edges), unread, tuple(reader.left_out))
+    return Reading(edges, reader.people(edges), unread, tuple(reader.excluded))
 
 
 def read_errors(source: Source, ids: Sequence[str]) -> dict[str, str]:
@@ -115,7 +115,7 @@ class _Reader:
         self._limit = limit
         self._now = now
         self._known = known
-        self.left_out: list[str] = []
+        self.excluded: list[str] = []
 
     def suspended(self, around: set[str]) -> list[Edge]:
         """Read those suspended for longest; where these are not all, also whoever may be suspended ``around`` keys."""
@@ -124,7 +124,7 @@ class _Reader:
             rows = run(self._source, "waits", "suspended", limit=self._limit + 1)
         found = sleepers(rows.iloc[: self._limit])
         if len(rows) > self._limit:
-            self.left_out.append(
+            self.excluded.append(
                 f"only the {self._limit:,} invocations that are suspended for longest were read, and those who hold a "
                 "key or call somebody that queues for one"
             )
@@ -132,7 +132,7 @@ class _Reader:
             found += self._around(around, {each.id for each in found})
         edges, is_cut = suspended_edges(self._source, found)
         if is_cut:
-            self.left_out.append(f"of the journals of {CHUNK:,} invocations at a time, only {ROWS:,} entries were read")
+            self.excluded.append(f"of the journals of {CHUNK:,} invocations at a time, only {ROWS:,} entries were read")
         return edges
 
     def _around(self, around: set[str], read: set[str]) -> list[Sleeper]:
@@ -168,7 +168,7 @@ class _Reader:
         waiting = {row["holder_id"]: row["waiting"] for row in keys.to_dict("records") if given(row["holder_id"])}
         unread = {id_: int(count) - read[id_] for id_, count in waiting.items() if count > read[id_]}
         counted = f" of the {KEYS:,} longest queues" if "truncated" in keys.attrs else ""
-        self.left_out.append(
+        self.excluded.append(
             f"only {self._limit:,} calls that queue for a key were read, first those that somebody waits for; "
             f"{sum(unread.values()):,} more{counted} are counted and not in the edges"
         )

@@ -36,11 +36,11 @@ class Circle:
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """An invocation that waits for no other one while others wait for it; ``in_all`` is None where not counted."""
+    """An invocation that waits for no other one while others wait for it; ``total_waiting`` is None if not counted."""
 
     id: str
-    direct: int
-    in_all: int | None
+    direct_waiting: int
+    total_waiting: int | None
     examples: tuple[str, ...]
 
 
@@ -106,10 +106,10 @@ def roots(
     ends = [id_ for id_, degree in graph.out_degree() if not degree and id_ not in apart]
     direct = {id_: graph.in_degree(id_) + unread.get(id_, 0) for id_ in ends}
     for id_ in sorted((id_ for id_ in ends if direct[id_]), key=lambda id_: (-direct[id_], id_)):
-        in_all, steps = count_waiters(graph, [id_], unread, steps)
+        total_waiting, steps = count_waiters(graph, [id_], unread, steps)
         waiters = tuple(sorted(graph.predecessors(id_)))[:examples]
-        found.append(Root(id_, direct[id_], in_all, waiters))
-    return sorted(found, key=lambda root: (-(root.in_all or 0), -root.direct, root.id))
+        found.append(Root(id_, direct[id_], total_waiting, waiters))
+    return sorted(found, key=lambda root: (-(root.total_waiting or 0), -root.direct_waiting, root.id))
 
 
 def _has_ended(people: Mapping[str, Person], id_: str) -> bool:

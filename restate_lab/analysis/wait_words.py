@@ -35,10 +35,10 @@ class Deadlock:
     holders: tuple[str, ...]
     keys: tuple[str, ...]
     since: pd.Timestamp | None
-    words: str
+    description: str
     cancel: str
     why: str
-    way_out: str
+    resolution_code: str
 
 
 def describe(
@@ -58,10 +58,10 @@ def describe(
         holders=holders,
         keys=tuple(held[id_] for id_ in holders),
         since=max(moments, default=None),
-        words=_holding(circle.way, held, people) if holders else _following(circle.way, people),
+        description=_holding(circle.way, held, people) if holders else _following(circle.way, people),
         cancel=cancel,
         why=_one_line(why),
-        way_out=f'rl.plan(lab, "cancel", ["{cancel}"]).execute(reason="break a deadlock")  # {_one_line(why)}',
+        resolution_code=f'rl.plan(lab, "cancel", ["{cancel}"]).execute(reason="break a deadlock")  # {_one_line(why)}',
     )
 
 

@@ -26,7 +26,7 @@ __all__ = ["Known", "Waits", "find_waits", "waits"]
 
 _ERRORS = 1_000  # root blockers whose last error is read
 _MAY_HAVE_FAILED = {"backing-off", "paused", "ready", "running"}
-_BLOCKER_TYPES = {"direct": "int64", "in_all": "Int64"}
+_BLOCKER_TYPES = {"direct_waiting": "int64", "total_waiting": "Int64"}
 _DEADLOCK_TYPES = {"certain": "bool", "length": "int64", "waiting": "Int64"}
 Awaited = Mapping[str, list[Edge]]
 
@@ -41,7 +41,7 @@ class Waits:
     source: str
     version: str
     at: datetime
-    left_out: tuple[str, ...]
+    excluded: tuple[str, ...]
     _graph: nx.DiGraph
     asked: tuple[Mapping[str, Any], ...] = ()
     """Each statement that was sent: ``sql``, ``params`` as JSON has them, ``times``."""
@@ -74,7 +74,7 @@ class Waits:
             _count(len(self.sleeps), "sleep"),
         ]
         said = ", ".join(part for part in parts if part) or "nobody waits for anything"
-        return said + (" (not everything was read)" if self.left_out else "")
+        return said + (" (not everything was read)" if self.excluded else "")
 
     @property
     def where(self) -> str:
@@ -109,7 +109,7 @@ def waits(source: Source, *, limit: int = 20_000) -> Waits:
     ``limit`` bounds how many suspended and how many pending invocations are read, those that wait for longest first;
     pending ones that an invocation called come before others, and with them always who called them or holds their
     key, so that sleepers hide no deadlock. Queues beyond it are counted on the server. What was left out stands in
-    ``left_out``, in the repr, and is warned of (Truncated). The tables are read one after the other, so on a busy
+    ``excluded``, in the repr, and is warned of (Truncated). The tables are read one after the other, so on a busy
     cluster an edge may be over by the time that another is read.
 
     - ``edges``: one row per thing awaited. ``waiter, waiter_target``; ``kind`` (call, attach, key, awakeable,
@@ -118,14 +118,14 @@ def waits(source: Source, *, limit: int = 20_000) -> Waits:
       blocker_target`` (an invocation, or None); ``what`` (service/key, promise, awakeable's id, wake-up time, step);
       ``wakes_at`` (UTC, of sleeps); ``alternative`` (it may go on without this one); ``since`` (UTC).
     - ``blockers``: one row per invocation that waits for no other while others wait for it, most waited for first.
-      ``id, target, status, waits_for`` (in words, with its last error), ``direct`` (waiting for it, or for the key
-      that it holds), ``in_all`` (with those who wait for these; at least so many where something was left out, None
-      past a bound on the work), ``since`` (UTC, its last movement), ``examples`` (ids). Who is in a circle, or behind
-      one alone, stands with the deadlocks.
+      ``id, target, status, waits_for`` (in words, with its last error), ``direct_waiting`` (waiting for it, or for
+      the key that it holds), ``total_waiting`` (with those who wait for these; at least so many where something was
+      left out, None past a bound on the work), ``since`` (UTC, its last movement), ``examples`` (ids). Who is in a
+      circle, or behind one alone, stands with the deadlocks.
     - ``deadlocks``: one row per circle, certain ones first. ``certain, length`` (keys, or invocations where there is
       no key), ``members`` (ids in order, each waits for the next), ``targets, keys``, ``waiting`` (others behind it;
-      None as ``in_all``), ``since`` (UTC), ``words``, ``cancel`` (the id whose end breaks it), ``way_out`` (a line to
-      paste, with its reason; nothing is done here).
+      None as ``total_waiting``), ``since`` (UTC), ``description``, ``cancel`` (the id whose end breaks it),
+      ``resolution_code`` (a line to paste, with its reason; nothing is done here).
 
     A deadlock is certain when nobody in it can go on. Who awaits several things at once may need only one of them:
     SDKs before protocol 7 do not tell, so a circle through such a one is certain only where all that it awaits is
@@ -136,13 +136,13 @@ def waits(source: Source, *, limit: int = 20_000) -> Waits:
         NotOnThisServer: the source lacks tables that it takes, or is too old.
     """
     made = find_waits(source, limit=limit)
-    if made.left_out:
-        warnings.warn("; ".join(made.left_out), Truncated, stacklevel=3)  # of the caller of the decorated function
+    if made.excluded:
+        warnings.warn("; ".join(made.excluded), Truncated, stacklevel=3)  # of the caller of the decorated function
     return made
 
 
 def find_waits(source: Source, *, limit: int = 20_000, known: Known | None = None) -> Waits:
-    """Return what ``waits`` returns, and warn nobody: ``left_out`` says what was not read.
+    """Return what ``waits`` returns, and warn nobody: ``excluded`` says what was not read.
 
     ``known`` has what need not be read again.
 
@@ -161,7 +161,7 @@ def _made(source: Recorder, reading: Reading, at: datetime) -> Waits:
     graph = build(reading.edges, reading.people)
     found = circles(graph, reading.edges, reading.people)
     blocking = roots(graph, {id_ for circle in found for id_ in circle.members}, reading.unread, steps=STEPS)
-    left_out = list(reading.left_out)
+    excluded = list(reading.excluded)
     awaited: Awaited = defaultdict(list)
     for edge in reading.edges:
         awaited[edge.waiter].append(edge)
@@ -170,16 +170,16 @@ def _made(source: Recorder, reading: Reading, at: datetime) -> Waits:
         "blockers": _blockers(source, blocking, reading, awaited),
         "deadlocks": _deadlocks(found, graph, reading, awaited),
     }
-    if uncounted := int(frames["blockers"]["in_all"].isna().sum() + frames["deadlocks"]["waiting"].isna().sum()):
-        left_out.append(f"for {uncounted:,} root blockers or deadlocks not everybody behind them was counted")
+    if uncounted := int(frames["blockers"]["total_waiting"].isna().sum() + frames["deadlocks"]["waiting"].isna().sum()):
+        excluded.append(f"for {uncounted:,} root blockers or deadlocks not everybody behind them was counted")
     for frame in frames.values():
-        frame.attrs = {"source": source.name, "version": source.version, "now": at.isoformat(), "left_out": left_out}
+        frame.attrs = {"source": source.name, "version": source.version, "now": at.isoformat(), "excluded": excluded}
     return Waits(
         **frames,
         source=source.name,
         version=source.version,
         at=at,
-        left_out=tuple(left_out),
+        excluded=tuple(excluded),
         _graph=graph,
         asked=tuple(source.asked),
     )
@@ -195,14 +195,14 @@ def _blockers(source: Source, found: list[Root], reading: Reading, awaited: Awai
             "target": people[root.id].target,
             "status": people[root.id].status,
             "waits_for": root_words(people[root.id], awaited.get(root.id, []), errors.get(root.id)),
-            "direct": root.direct,
-            "in_all": root.in_all,
+            "direct_waiting": root.direct_waiting,
+            "total_waiting": root.total_waiting,
             "since": people[root.id].since,
             "examples": list(root.examples),
         }
         for root in found
     ]
-    columns = ("id", "target", "status", "waits_for", "direct", "in_all", "since", "examples")
+    columns = ("id", "target", "status", "waits_for", "direct_waiting", "total_waiting", "since", "examples")
     return _frame(rows, columns, _BLOCKER_TYPES)
 
 
@@ -221,12 +221,15 @@ def _deadlocks(found: list[Circle], graph: nx.DiGraph, reading: Reading, awaited
                 "keys": list(told.keys),
                 "waiting": waiting,
                 "since": told.since,
-                "words": told.words,
+                "description": told.description,
                 "cancel": told.cancel,
-                "way_out": told.way_out,
+                "resolution_code": told.resolution_code,
             }
         )
-    columns = ("certain", "length", "members", "targets", "keys", "waiting", "since", "words", "cancel", "way_out")
+    columns = (
+        *("certain", "length", "members", "targets", "keys"),
+        *("waiting", "since", "description", "cancel", "resolution_code"),
+    )
     return _frame(rows, columns, _DEADLOCK_TYPES)
 
 

@@ -42,7 +42,7 @@ class _Parts:
     summary: str
     chain: pd.DataFrame
     choices: tuple[Option, ...]
-    left_out: tuple[str, ...]
+    excluded: tuple[str, ...]
     source: str
     version: str
     at: datetime
@@ -95,9 +95,9 @@ class Explanation(str):
         return option_frame(self._parts.choices)
 
     @property
-    def left_out(self) -> tuple[str, ...]:
+    def excluded(self) -> tuple[str, ...]:
         """Return what could not be looked up, in words."""
-        return self._parts.left_out
+        return self._parts.excluded
 
     @property
     def where(self) -> str:
@@ -140,10 +140,10 @@ def why(source: Source, invocation_id: str, /, *, timeout: float = 10) -> Explan
     - ``options``: one row per thing to do, what helps most first: ``action, id, target, what`` (what comes of it),
       ``code`` (a line to paste, which sends nothing before its ``execute(reason=…)``; "" where there is nothing to
       do). First about the root blocker, then about this invocation alone.
-    - ``left_out``: what could not be looked up, and why; ``asked``: the statements that were sent.
+    - ``excluded``: what could not be looked up, and why; ``asked``: the statements that were sent.
 
     Everything is read by ids and keys, hop by hop, in ``timeout`` seconds at most (past the first read, which raises,
-    what no longer fits stands in ``left_out``). Of several things awaited the chain follows the worst: a deadlock, then
+    what no longer fits stands in ``excluded``). Of several things awaited the chain follows the worst: a deadlock, then
     who needs help, then who goes on alone. Those who wait are its callers upward and the queues of the keys that these
     hold; who attached to it shows only in ``waits``. An invocation that is not there is said to be so.
 
@@ -198,7 +198,7 @@ def _made(
         summary=summary,
         chain=chain,
         choices=tuple(choices),
-        left_out=tuple(dict.fromkeys(look.left_out)),
+        excluded=tuple(dict.fromkeys(look.excluded)),
         source=source.name,
         version=source.version,
         at=source.now,
@@ -222,4 +222,4 @@ def _lines(parts: _Parts) -> list[str]:
         about = "" if option.id == parts.id else f" {option.target}"
         lines.append(f"- {option.action}{about}: {option.what}")
         lines += [f"      {line}" for line in option.code.splitlines()]
-    return lines + ([""] if parts.left_out else []) + [f"Not looked up: {each}." for each in parts.left_out]
+    return lines + ([""] if parts.excluded else []) + [f"Not looked up: {each}." for each in parts.excluded]

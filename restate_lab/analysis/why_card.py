@@ -34,7 +34,7 @@ def why_card(told: Explanation) -> str:
     if len(told.options):
         head = "What you can do (a plan sends nothing before its .execute(reason=…))"
         body.append(_section(head, [_option(row, told) for row in _rows(told.options)]))
-    lines = [*(f"Not looked up: {each}." for each in told.left_out), told.where]
+    lines = [*(f"Not looked up: {each}." for each in told.excluded), told.where]
     return card(title, told.id, lines, accent=status.colour if status else _GREY, body="".join(body))
 
 

@@ -147,7 +147,7 @@ def examine(look: Look, row: Row, edges: Sequence[Edge]) -> Case:
 
 def _journal(look: Look, row: Row) -> tuple[pd.DataFrame | None, Invocation | None]:
     if (size := row["journal_size"] or 0) > ENTRIES:
-        look.left_out.append(f"its journal has {size:,} entries and was not read")
+        look.excluded.append(f"its journal has {size:,} entries and was not read")
         return None, None
     return read_journal(look.source, row["id"])
 

@@ -58,7 +58,7 @@ class Above:
     is_cut: bool = False
 
     @property
-    def in_all(self) -> int:
+    def total_waiting(self) -> int:
         """Return how many wait, directly or through others."""
         return len(self.ids) + self.unread
 
@@ -69,7 +69,7 @@ class Look:
 
     source: Source
     asked: Callable[[], Iterable[Mapping[str, Any]]] = tuple
-    left_out: list[str] = field(default_factory=list)
+    excluded: list[str] = field(default_factory=list)
     _rows: dict[str, Row] = field(default_factory=dict)
     _edges: dict[str, list[Edge]] = field(default_factory=dict)
 
@@ -88,7 +88,7 @@ class Look:
             return read()
         except (TimedOut, NotFound, NotOnThisServer, QueryRefused, ResultTooLarge) as error:
             reason = "the time was over" if isinstance(error, TimedOut) else str(error).partition("\n")[0]
-            self.left_out.append(f"{what} could not be looked up: {reason}")
+            self.excluded.append(f"{what} could not be looked up: {reason}")
             return None
 
     def below(self, start: Row) -> Below:
@@ -102,13 +102,13 @@ class Look:
             wanted = list(dict.fromkeys(edge.blocker for edge in found if edge.blocker and edge.blocker not in rows))
             new = wanted[: max(MOST - len(rows), 0)]
             if len(new) < len(wanted):
-                self.left_out.append(f"only {MOST:,} of those it waits for were looked at")
+                self.excluded.append(f"only {MOST:,} of those it waits for were looked at")
             read = self.attempt("the next ones that it waits for", partial(self.rows, new)) or {}
             rows |= read
             frontier = list(read.values())
             if not frontier:
                 return Below(tuple(edges), rows)
-        self.left_out.append(f"only {HOPS:,} steps were followed")
+        self.excluded.append(f"only {HOPS:,} steps were followed")
         return Below(tuple(edges), rows)
 
     def above(self, start: Row) -> Above:

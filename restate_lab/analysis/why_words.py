@@ -54,7 +54,7 @@ def waiting(above: Above, chain: Chain) -> str:
     """Return who waits for it; in a deadlock, who waits besides those in it."""
     if chain.is_inside:
         return _besides(above, chain)
-    if not above.in_all:
+    if not above.total_waiting:
         return "No invocation waits for it."
     told = [f"its caller {row['target']} ({row['id']})" for row in above.callers[:_FEW]]
     if above.waiting:
@@ -62,8 +62,8 @@ def waiting(above: Above, chain: Chain) -> str:
         told.append(f"{above.waiting:,} {calls} in the queue of its key {above.key}")
     rest = len(above.ids) + above.unread - len(above.callers[:_FEW]) - above.waiting
     told += [f"{rest:,} behind these"] if rest > 0 else []
-    wait = "invocation waits" if above.in_all == 1 else "invocations wait"
-    return f"{'At least ' if above.is_cut else ''}{above.in_all:,} {wait} for it: {', '.join(told)}."
+    wait = "invocation waits" if above.total_waiting == 1 else "invocations wait"
+    return f"{'At least ' if above.is_cut else ''}{above.total_waiting:,} {wait} for it: {', '.join(told)}."
 
 
 def _besides(above: Above, chain: Chain) -> str:
@@ -110,7 +110,7 @@ def _step(edge: Edge, rows: Mapping[str, Row], known: set[str]) -> str:
 
 
 def _deadlock(chain: Chain) -> str:
-    told = chain.deadlock.words if chain.deadlock else ""
+    told = chain.deadlock.description if chain.deadlock else ""
     behind = "It is in" if chain.is_inside else "It stands behind"
     if chain.is_certain:
         return f"{behind} a deadlock: {told}. Nobody in it can go on by themselves."

@@ -86,6 +86,6 @@ def _explanation(explanation: Explanation) -> dict[str, Any]:
         "summary": explanation.summary,
         "chain": rows_of(explanation.chain),
         "options": rows_of(explanation.options),
-        "left_out": list(explanation.left_out),
+        "excluded": list(explanation.excluded),
         "at": explanation.at.isoformat(),
     }

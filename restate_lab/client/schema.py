@@ -56,7 +56,7 @@ _FAMILY_NAMES = {
         journal_expires_at starts_first expires_first first_at last_at first_created_at last_created_at
         first_completed_at last_completed_at oldest_created_at oldest_inboxed_at before_created_at span_start
         holder_running_at holder_modified_at""",
-    "duration": """oldest_age oldest_wait waiting_for wakes_in unmoved_for paused_for expires_in
+    "duration": """oldest_age oldest_wait waiting_for wakes_in idle_for paused_for expires_in
         completion_retention journal_retention lock_block_duration concurrency_rules_block_duration
         deployment_concurrency_block_duration invoker_concurrency_block_duration invoker_throttling_block_duration
         invoker_memory_block_duration throttling_rules_block_duration""",

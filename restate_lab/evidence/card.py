@@ -51,7 +51,7 @@ def _lines(manifest: Manifest, digest: str, *, verified: bool) -> Iterator[str]:
     yield f"{len(manifest.files)} tables: {_listed([f'{each.table} {each.rows:,}' for each in full])}"
     if manifest.scope is not None:
         yield f"only a part of the cluster: {_scope(manifest)}"
-    if manifest.left_out:
+    if manifest.excluded:
         yield f"left out: {_left_out(manifest)}"
     if manifest.redaction.patterns:
         yield f"masked: {', '.join(f'{text} ({n:,})' for text, n in manifest.redaction.masked.items())}"
@@ -72,7 +72,7 @@ def _scope(manifest: Manifest) -> str:
 
 def _left_out(manifest: Manifest) -> str:
     by_reason: dict[str, list[str]] = {}
-    for each in manifest.left_out:
+    for each in manifest.excluded:
         by_reason.setdefault(each.reason, []).append(f"{each.table}.{each.column}" if each.column else each.table)
     return "; ".join(f"{_listed(names)} ({reason})" for reason, names in by_reason.items())
 

@@ -1,4 +1,4 @@
-"""Compare two sources: what was born, is gone, or has changed between two moments of one cluster."""
+"""Compare two sources: what was created, removed or changed between two moments of one cluster."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ def compare(before: Source, after: Source, /, *, limit: int | None = LIMIT, time
     """Compare two sources of one cluster, two frozen ones or a frozen and a live one, the earlier one first.
 
     - ``invocations``: one row per run of an invocation that differs. A workflow, or a call with an idempotency key,
-      gets the same id again after a purge or expiry: the run before is then gone and the new one born, in two rows
-      with one id, and ``created_at`` tells them apart. ``id, target``; ``change``, the first that is true of:
-      born, gone, status (it has another), retries (more attempts), journal (more or fewer entries), deployment
+      gets the same id again after a purge or expiry: the run before is then removed and the new one created, in
+      two rows with one id, and ``created_at`` tells them apart. ``id, target``; ``change``, the first that is true of:
+      created, removed, status (it has another), retries (more attempts), journal (more or fewer entries), deployment
       (pinned to another); ``status_before, status_after, retry_count_before, retry_count_after``; ``more_retries``,
       a lower bound where ``retries_at_least`` says so; ``journal_size_before, journal_size_after, more_entries,
-      pinned_deployment_id_before, pinned_deployment_id_after, created_at``; ``past_retention`` (of those that are
-      gone: whether their time was over, None where that is not known). ``attrs`` has how many are ``in_before``,
+      pinned_deployment_id_before, pinned_deployment_id_after, created_at``; ``past_retention`` (of those that were
+      removed: whether their time was over, None where that is not known). ``attrs`` has how many are ``in_before``,
       ``in_after`` and ``in_both``.
     - ``state``: one row per value of a virtual object or workflow that differs. ``service_name, service_key, scope,
       key``; ``change`` (added, removed, changed); ``bytes_before, bytes_after, sha256_before, sha256_after``. Values

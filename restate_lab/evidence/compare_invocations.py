@@ -1,7 +1,8 @@
-"""Which invocations were born, are gone, or moved on between two sources.
+"""Which invocations were created, were removed, or moved on between two sources.
 
 Workflows and calls with an idempotency key get the same id again after a purge or expiry, so what is compared is a run:
-(id, created_at). Another run of the same id is not the one before that moved on: that one is gone, and this one born.
+(id, created_at). Another run of the same id is not the one before that moved on: that one is removed, and this one
+created.
 """
 
 from __future__ import annotations
@@ -92,14 +93,14 @@ def _read_parts(sides: Sides) -> tuple[pd.DataFrame, pd.DataFrame, list[Note]]:
         everything, mine = len(mine), mine[mine["id"].isin(theirs["id"])]
         only = everything - len(mine)
         told = (
-            f"both sides hold only a part ({first.part}; {other.part}): what was born or is gone; "
+            f"both sides hold only a part ({first.part}; {other.part}): what was created or removed; "
             f"{counted(only, 'invocation')}"
         )
         return mine, theirs, [Note(f"{told} in before's part alone")]
     if first is sides.before:
-        born = Note(f"before holds only a part ({first.part}): what was born, and all that is not in it")
-        return mine, theirs, [born]
-    return theirs, mine, [Note(f"after holds only a part ({first.part}): what is gone, and all that is not in it")]
+        note = Note(f"before holds only a part ({first.part}): what was created, and all that is not in it")
+        return mine, theirs, [note]
+    return theirs, mine, [Note(f"after holds only a part ({first.part}): what was removed, and all that is not in it")]
 
 
 def _all(sides: Sides, side: Side) -> pd.DataFrame:
@@ -158,7 +159,7 @@ def _left_out_completed(sides: Sides, totals: Sequence[int]) -> Note:
     if not sides.has(f"{_S}.created_at"):
         return Note(said, cut=True)
     passed = sides.after.rows(_PASSED, timeout=sides.timeout, then=sides.before.now)["n"].iloc[0]
-    return Note(f"{said}; {passed:,} of them were born and ended in between", cut=True)
+    return Note(f"{said}; {passed:,} of them were created and ended in between", cut=True)
 
 
 def _only_first(count: int, limit: int | None) -> Note:
@@ -194,16 +195,16 @@ def _differences(before: pd.DataFrame, after: pd.DataFrame, later: Side) -> pd.D
     for name in ("retry_count", "journal_size"):
         for side in ("before", "after"):
             both[f"{name}_{side}"] = pd.to_numeric(both[f"{name}_{side}"]).astype("Int64")
-    born, gone = both["found"] == "right_only", both["found"] == "left_only"
-    both["more_entries"] = _more_entries(both, born).mask(gone)
-    both["more_retries"], both["retries_at_least"] = _more_retries(both, born)
+    is_created, is_removed = both["found"] == "right_only", both["found"] == "left_only"
+    both["more_entries"] = _more_entries(both, is_created).mask(is_removed)
+    both["more_retries"], both["retries_at_least"] = _more_retries(both, is_created)
     expires = _times(both["expires_at_before"])
-    both["past_retention"] = (expires <= later.now).astype("boolean").mask(~gone | expires.isna())
+    both["past_retention"] = (expires <= later.now).astype("boolean").mask(~is_removed | expires.isna())
     moved = both["pinned_deployment_id_before"].notna() & both["pinned_deployment_id_after"].notna()
     moved &= both["pinned_deployment_id_before"] != both["pinned_deployment_id_after"]
     changes = {
-        "born": born,
-        "gone": gone,
+        "created": is_created,
+        "removed": is_removed,
         "status": both["status_before"] != both["status_after"],
         "retries": _true(both["more_retries"] > 0),
         "journal": _true(both["more_entries"] != 0),
@@ -215,23 +216,23 @@ def _differences(before: pd.DataFrame, after: pd.DataFrame, later: Side) -> pd.D
     return changed.assign(order=order).sort_values(["order", "id", "created_at"])[list(COLUMNS)].reset_index(drop=True)
 
 
-def _more_entries(both: pd.DataFrame, born: pd.Series) -> pd.Series:
+def _more_entries(both: pd.DataFrame, is_created: pd.Series) -> pd.Series:
     """Return how many entries came to each journal; what has not begun has none."""
     begun = {side: ~both[f"status_{side}"].isin(_NOT_BEGUN) for side in ("before", "after")}
     sizes = {
         side: both[f"journal_size_{side}"].mask(both[f"journal_size_{side}"].isna() & ~begun[side], 0) for side in begun
     }
-    return sizes["after"] - sizes["before"].mask(born, 0)
+    return sizes["after"] - sizes["before"].mask(is_created, 0)
 
 
-def _more_retries(both: pd.DataFrame, born: pd.Series) -> tuple[pd.Series, pd.Series]:
+def _more_retries(both: pd.DataFrame, is_created: pd.Series) -> tuple[pd.Series, pd.Series]:
     """Return how often each was tried again, as far as it shows, and whether that is a lower bound.
 
     The first attempt counts as one. The server counts anew after progress, a suspension, or a move of the partition,
     and forgets the count where nothing is tried.
     """
     count_before, count_after = both["retry_count_before"], both["retry_count_after"]
-    fresh = (born | both["status_before"].isin(_NOT_BEGUN)) & count_before.isna()
+    fresh = (is_created | both["status_before"].isin(_NOT_BEGUN)) & count_before.isna()
     anew = count_before.isna() | _true(count_after < count_before)
     more = (count_after - count_before.mask(anew, 1)).clip(lower=0)
     at_least = (anew & ~fresh) | _true(both["more_entries"] > 0) | more.isna()

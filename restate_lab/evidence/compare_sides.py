@@ -124,7 +124,7 @@ def _side(role: str, source: Source) -> Side:
     if not isinstance(manifest, Manifest):
         return Side(role, source, source.now, frozenset(f"{t}.{c}" for t, c in names), {}, "")
     masked = set(_masked(manifest, names))
-    reasons = {f"{each.table}.{each.column}" if each.column else each.table: each.reason for each in manifest.left_out}
+    reasons = {f"{each.table}.{each.column}" if each.column else each.table: each.reason for each in manifest.excluded}
     return Side(
         role,
         source,

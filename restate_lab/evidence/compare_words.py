@@ -31,10 +31,10 @@ def where_of(made: Comparison) -> str:
 def headline(made: Comparison) -> str:
     """Return how much changed, in a line."""
     rows = made.invocations["change"].value_counts()
-    changed = int(rows.sum()) - int(rows.get("born", 0)) - int(rows.get("gone", 0))
+    changed = int(rows.sum()) - int(rows.get("created", 0)) - int(rows.get("removed", 0))
     parts = [
-        f"{rows['born']:,} born" if "born" in rows else "",
-        f"{rows['gone']:,} gone" if "gone" in rows else "",
+        f"{rows['created']:,} created" if "created" in rows else "",
+        f"{rows['removed']:,} removed" if "removed" in rows else "",
         f"{changed:,} moved on" if changed else "",
         counted(len(made.state), "value of state", "values of state") if len(made.state) else "",
         counted(made.deployments["name"].nunique(), "deployment or service", "deployments and services")
@@ -67,13 +67,13 @@ def _invocations(frame: pd.DataFrame) -> str:
 
 
 def _of_invocations(frame: pd.DataFrame) -> Iterator[str]:
-    born, gone = (int((frame["change"] == word).sum()) for word in ("born", "gone"))
-    stayed = frame[~frame["change"].isin(["born", "gone"])]
-    if born:
-        yield f"{born:,} born ({_top(frame.loc[frame['change'] == 'born', 'status_after'])})"
-    if gone:
+    created, removed = (int((frame["change"] == word).sum()) for word in ("created", "removed"))
+    stayed = frame[~frame["change"].isin(["created", "removed"])]
+    if created:
+        yield f"{created:,} created ({_top(frame.loc[frame['change'] == 'created', 'status_after'])})"
+    if removed:
         over = int(frame["past_retention"].eq(other=True).fillna(value=False).sum())
-        yield f"{gone:,} gone" + (f", {over:,} of them past their retention" if over else "")
+        yield f"{removed:,} removed" + (f", {over:,} of them past their retention" if over else "")
     moved = stayed[stayed["status_before"] != stayed["status_after"]]
     if len(moved):
         yield f"{len(moved):,} changed status ({_top(moved['status_before'] + ' → ' + moved['status_after'])})"

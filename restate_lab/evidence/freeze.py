@@ -207,7 +207,7 @@ def _views(offer: Offer, plans: list[TablePlan], left_out: list[LeftOut]) -> dic
             )
             for view in made
         ),
-        "left_out": tuple(written.LeftOut(each.table, each.column, each.reason) for each in [*left_out, *missing]),
+        "excluded": tuple(written.LeftOut(each.table, each.column, each.reason) for each in [*left_out, *missing]),
     }
 
 

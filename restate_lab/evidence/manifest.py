@@ -133,7 +133,7 @@ class Manifest:
     redaction: Redaction
     files: tuple[File, ...]
     views: tuple[ViewOf, ...]
-    left_out: tuple[LeftOut, ...]
+    excluded: tuple[LeftOut, ...]
     new_runs: tuple[str, ...] | None = None
 
     def to_json(self) -> bytes:

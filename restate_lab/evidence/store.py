@@ -228,7 +228,7 @@ class Evidence:
         """Say that something was left out, and why, where that is the trouble; else name what is near."""
         for pattern, attribute in ((_MISSING_TABLE, "table"), (_MISSING_COLUMN, "column")):
             missing = pattern.search(error.reason)
-            for each in self.manifest.left_out if missing else ():
+            for each in self.manifest.excluded if missing else ():
                 if missing and getattr(each, attribute) == missing[1] and (attribute == "column" or not each.column):
                     what = f"{each.table}.{each.column}" if each.column else each.table
                     return NotOnThisServer(f"{what} was left out of {self.name}: {each.reason}.")

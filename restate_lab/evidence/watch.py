@@ -68,7 +68,7 @@ def watch(
     - ``n``: how many; null for a key that was not among those read.
     - ``per_minute``: for retries, the attempts that began since the look before, a minute; for all others by how much
       ``n`` grew. Null at the first look. Retries of what has ended since, or made progress, are not all seen.
-    - ``drains_in``: of backlog and deployments, until nothing is left, at the rate of the last five looks; null where
+    - ``eta``: of backlog and deployments, until nothing is left, at the rate of the last five looks; null where
       it does not shrink.
 
     ``limit`` bounds the invocations whose retries are followed and the keys; what it cut is warned of (Truncated). A

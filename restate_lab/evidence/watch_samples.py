@@ -16,7 +16,7 @@ from restate_lab.source import Source
 
 __all__ = ["COLUMNS", "WHAT", "Look", "Sample", "Thing", "frame_of", "take"]
 
-COLUMNS = ("at", "what", "target_service_name", "name", "scope", "n", "per_minute", "drains_in")
+COLUMNS = ("at", "what", "target_service_name", "name", "scope", "n", "per_minute", "eta")
 WHAT = ("status", "retries", "backlog", "deployment")
 _DRAINING = ("backlog", "deployment")
 _WINDOW = 5  # samples back from which the rate of a drain is reckoned
@@ -103,16 +103,16 @@ def frame_of(samples: Sequence[Sample]) -> pd.DataFrame:
     rows = [_row(samples, at, thing) for at in range(len(samples)) for thing in things]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame["at"] = pd.to_datetime(frame["at"], utc=True).dt.as_unit("ms")
-    frame["drains_in"] = pd.to_timedelta(frame["drains_in"]).dt.as_unit("ms")
+    frame["eta"] = pd.to_timedelta(frame["eta"]).dt.as_unit("ms")
     texts = dict.fromkeys(("what", "target_service_name", "name", "scope"), "object")
     return frame.astype({**texts, "n": "Int64", "per_minute": "float64"})
 
 
 def _row(samples: Sequence[Sample], at: int, thing: Thing) -> tuple[Any, ...]:
     sample, n = samples[at], _count(samples[at], thing)
-    drains_in = _drains_in(samples, at, thing) if thing.what in _DRAINING else None
+    eta = _eta(samples, at, thing) if thing.what in _DRAINING else None
     per_minute = None if at == 0 else _per_minute(samples[at - 1], sample, thing)
-    return (sample.at, thing.what, thing.service, thing.name, thing.scope, n, per_minute, drains_in)
+    return (sample.at, thing.what, thing.service, thing.name, thing.scope, n, per_minute, eta)
 
 
 def _per_minute(before: Sample, sample: Sample, thing: Thing) -> float | None:
@@ -124,7 +124,7 @@ def _per_minute(before: Sample, sample: Sample, thing: Thing) -> float | None:
     return more / (passed / _MINUTE) if more is not None and passed else None
 
 
-def _drains_in(samples: Sequence[Sample], at: int, thing: Thing) -> timedelta | None:
+def _eta(samples: Sequence[Sample], at: int, thing: Thing) -> timedelta | None:
     """Return how long it takes until nothing is left, if it goes on as it did in the last samples; None if never."""
     n = _count(samples[at], thing)
     if not n:

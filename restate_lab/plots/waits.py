@@ -79,7 +79,7 @@ def _most(ax: Axes | None) -> int:
 
 
 def _left_out(shown: Canvas, waits: Waits, layout: Layout) -> list[str]:
-    said = [shown.text(words, 110) for words in waits.left_out]
+    said = [shown.text(words, 110) for words in waits.excluded]
     if layout.alone:
         said.append(f"{layout.alone:,} more wait for no invocation")
     if layout.trees_left_out:
@@ -207,7 +207,8 @@ class _Drawing:
         ax.add_patch(Rectangle((left, top), 0.045, _HIGH, zorder=3, **self.shown.patch_options(of)))
         lines = [self._fitting(node.get("target") or "unknown"), self._who(place.key, status)]
         if row is not None:
-            lines += [f"at least {row['direct']:,} wait" if pd.isna(row["in_all"]) else f"{row['in_all']:,} wait"]
+            total, direct = row["total_waiting"], row["direct_waiting"]
+            lines += [f"at least {direct:,} wait" if pd.isna(total) else f"{total:,} wait"]
             words = "\n".join(wrap(face.text(f"waits for {row['waits_for']}", 140), 44)) if _words(self.shown) else ""
             ax.text(left + _WIDE + 0.06, place.y, words, va="center", zorder=4, linespacing=1.15, **self._text())
         ax.text(left + 0.07, place.y, "\n".join(lines), va="center", zorder=4, linespacing=1.15, **self._text())

@@ -25,7 +25,7 @@ Watched: TypeAlias = Literal["status", "retries", "backlog", "deployment"]
 _READS = Reads(
     "plot_watch",
     "rl.watch(lab)",
-    ("at", "what", "target_service_name", "name", "scope", "n", "per_minute", "drains_in"),
+    ("at", "what", "target_service_name", "name", "scope", "n", "per_minute", "eta"),
 )
 _MOST = 6  # lines
 _MARKERS = ("o", "s", "^", "D", "v", "P", "x")
@@ -62,7 +62,7 @@ def plot_watch(
     per minute, a line per handler), "backlog" (calls that wait, a line per key) or "deployment" (what is pinned to
     each, with the time in which it drains). None takes the only kind that the frame has, or else the status, so that
     a part of the frame can be drawn. Beyond 6 lines the rest is one, "others". Reads ``at, what, target_service_name,
-    name, scope, n, per_minute, drains_in``. ``tz`` is the zone of the axis.
+    name, scope, n, per_minute, eta``. ``tz`` is the zone of the axis.
 
     Raises:
         ArgumentError: the frame lacks a column, there is no such kind, ``ax`` is no Axes, or ``tz`` no zone.
@@ -154,6 +154,6 @@ def _last(rows: pd.DataFrame, kind: str) -> str:
         return "?"
     if kind == "retries":
         return f"{last['height']:,.1f} a minute"
-    drains_in = last["drains_in"]
-    drained = pd.isna(drains_in) or not drains_in
-    return f"{last['height']:,.0f}" + ("" if drained else f", drains in {duration(drains_in / pd.Timedelta('1ms'))}")
+    eta = last["eta"]
+    drained = pd.isna(eta) or not eta
+    return f"{last['height']:,.0f}" + ("" if drained else f", drains in {duration(eta / pd.Timedelta('1ms'))}")

@@ -97,7 +97,7 @@ def statuses(looking: Looking) -> Section:
     oldest = looking.try_to_ask("oldest_unmoved")
     table = None
     if oldest is not None:
-        columns = ("id", "target", "status", "unmoved_for", "created_at")
+        columns = ("id", "target", "status", "idle_for", "created_at")
         table = looking.maker.table(oldest, title="Longest unmoved", columns=columns, rows=15, file="oldest_unmoved")
     shown = drawn(plot_status, frame, looking.maker.zone, "Invocations by service and status, completed ones left out")
     return looking.section("Invocations", shown, table, *_gaps(looking), of=(frame, oldest))
@@ -108,19 +108,19 @@ def waiting(looking: Looking) -> Section:
     found, maker = looking.waits, looking.maker
     picture = drawn(plot_waits, found, maker.zone, f"Who waits for whom: {found.verdict}")
     deadlocks = maker.table(
-        found.deadlocks.rename(columns={"words": "who", "waiting": "others_behind"}),
+        found.deadlocks.rename(columns={"waiting": "others_behind"}),
         title="Deadlocks",
-        columns=("who", "certain", "others_behind", "since", "cancel"),
+        columns=("description", "certain", "others_behind", "since", "cancel"),
         file="deadlocks",
     )
     blockers = maker.table(
-        found.blockers.rename(columns={"in_all": "waiting_in_all"}),
+        found.blockers,
         title="Root blockers",
-        columns=("target", "status", "waits_for", "direct", "waiting_in_all", "since", "id"),
+        columns=("target", "status", "waits_for", "direct_waiting", "total_waiting", "since", "id"),
         rows=20,
         file="root_blockers",
     )
-    gaps = [Notice(f"Not read: {each}.") for each in found.left_out]
+    gaps = [Notice(f"Not read: {each}.") for each in found.excluded]
     title, caption = "Who waits for whom", f"{found.verdict}."
     return looking.section(title, picture, deadlocks, blockers, *gaps, of=(found,), caption=caption)
 
@@ -264,7 +264,7 @@ def _deployed(looking: Looking) -> Iterator[events.Event]:
             checked(looking.source.sql(_DEPLOYMENTS, timeout=60.0), _DEPLOYMENTS, looking.source)
         )
     except RestateLabError as error:
-        looking.left_out.append(f"deployments: {looking.maker.masker.text(str(error))}")
+        looking.excluded.append(f"deployments: {looking.maker.masker.text(str(error))}")
 
 
 def _handlers(frame: pd.DataFrame) -> pd.DataFrame:
@@ -275,4 +275,4 @@ def _handlers(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _gaps(looking: Looking) -> list[Notice]:
-    return [Notice(f"This could not be read: {each}") for each in looking.left_out]
+    return [Notice(f"This could not be read: {each}") for each in looking.excluded]

@@ -27,13 +27,13 @@ _SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Looking:
-    """Reads each thing once; ``left_out`` collects what could not be read on the way, in words."""
+    """Reads each thing once; ``excluded`` collects what could not be read on the way, in words."""
 
     source: Source
     report: Report
     budget: str | timedelta
     maker: Maker = field(init=False)
-    left_out: list[str] = field(default_factory=list)
+    excluded: list[str] = field(default_factory=list)
     _read: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -41,7 +41,7 @@ class Looking:
 
     def with_room(self, report: Report) -> Looking:
         """Return the same with the room that is left in the report as it is now; what was read stays read."""
-        return replace(self, report=report, _read=self._read, left_out=[])
+        return replace(self, report=report, _read=self._read, excluded=[])
 
     @property
     def diagnosis(self) -> Diagnosis:
@@ -72,11 +72,11 @@ class Looking:
         return found
 
     def try_to_ask(self, name: str, **params: Any) -> pd.DataFrame | None:
-        """Return the answer, or None after noting in ``left_out`` why there is none."""
+        """Return the answer, or None after noting in ``excluded`` why there is none."""
         try:
             return self.ask(name, **params)
         except RestateLabError as error:
-            self.left_out.append(f"{name}: {self.maker.masker.text(' '.join(str(error).split()))}")
+            self.excluded.append(f"{name}: {self.maker.masker.text(' '.join(str(error).split()))}")
             return None
 
     def section(self, title: str, *parts: Any, of: Sequence[Any] = (), caption: str = "") -> Section:

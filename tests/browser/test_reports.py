@@ -159,6 +159,6 @@ def test_the_fifth_notebook_as_a_report(
         assert not code.is_visible()
         page.locator("details.code", has_text="rl.freeze(lab").first.locator("summary").click()
         assert code.is_visible()
-        for text in ("Ask the frozen copy", "Changes", "were allowed", "7 gone"):
+        for text in ("Ask the frozen copy", "Changes", "were allowed", "7 removed"):
             assert page.get_by_text(text).first.is_visible(), text
     assert os.fspath(done.executed).endswith("notebook.executed.ipynb")

@@ -143,20 +143,20 @@ def test_what_changed_between_two_moments(cluster: Cluster, tmp_path: Path) -> N
     before, after = str(tmp_path / "before"), str(tmp_path / "after")
     call(cluster, "freeze", before)
     with rl.connect(cluster.admin_url) as lab:
-        born = lab.ingress.send("agent", "run", "What is the weather in Oslo?").invocation_id
+        new = lab.ingress.send("agent", "run", "What is the weather in Oslo?").invocation_id
     told = call(cluster, "compare", before)
     assert told.exit_code == 0, told.stderr
     assert [line.partition(":")[0] for line in told.stdout.splitlines()[1:5]] == list(PARTS)
-    assert "1 born" in told.stdout
+    assert "1 created" in told.stdout
     call(cluster, "freeze", after)
     runner = CliRunner()
     frozen = runner.invoke(app, ["compare", before, after, "--json"])
     found = json.loads(frozen.stdout)
-    assert [each["id"] for each in found["invocations"] if each["change"] == "born"] == [born]
+    assert [each["id"] for each in found["invocations"] if each["change"] == "created"] == [new]
     assert found["after"]["at"] > found["before"]["at"]
     written = call(cluster, "compare", before, "--csv", str(tmp_path / "changed.csv"))
     assert written.exit_code == 0, written.stderr
-    assert born in list(pd.read_csv(tmp_path / "changed.csv")["id"])
+    assert new in list(pd.read_csv(tmp_path / "changed.csv")["id"])
     part = runner.invoke(app, ["compare", before, after, "--part", "deployments", "--csv", "-"])
     assert part.stdout.splitlines()[0].startswith('"kind","name","change"')
     assert call(cluster, "compare", before, after).exit_code == 2

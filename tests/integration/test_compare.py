@@ -80,8 +80,8 @@ def _go_on(bench: Bench, ids: dict[str, str], folder: Path, stack: contextlib.Ex
     bench.ingress.call("Counter", "add", 5, key="new")
     for number in range(3):
         sent = bench.ingress.send("Counter", "add", number, key="hot")
-        ids[f"born_{number}"] = str(sent.invocation_id)
-        bench.until(ids[f"born_{number}"], "pending")
+        ids[f"new_{number}"] = str(sent.invocation_id)
+        bench.until(ids[f"new_{number}"], "pending")
     tried = _attempts(bench, ids["storm"])
     wait_for(lambda: _attempts(bench, ids["storm"]), lambda n: n > tried + 1)
     services, uri = start_services(folder, str(SERVICES))
@@ -108,10 +108,10 @@ def test_what_was_done_is_found(story: Story, live: bool) -> None:
         found = compare(before, story.bench.lab if live else frozen)
     told = changes(found.invocations, story.ids)
     assert told["cancelled"] == ("status", "suspended", "cancelled")
-    assert told["purged"] == ("gone", "succeeded", None)
+    assert told["purged"] == ("removed", "succeeded", None)
     assert told["resumed"][:2] == ("status", "paused")
     assert told["resumed"][2] in {"running", "backing-off", "ready"}
-    assert [told[f"born_{number}"] for number in range(3)] == [("born", None, "pending")] * 3
+    assert [told[f"new_{number}"] for number in range(3)] == [("created", None, "pending")] * 3
     assert not {"waits", "holder", "queued"} & told.keys()
     about = found.invocations.set_index("id")
     assert about.loc[story.ids["storm"], "more_retries"] >= 2
@@ -146,7 +146,7 @@ def test_two_frozen_and_frozen_and_live_say_the_same(story: Story) -> None:
 
 
 def test_a_part_against_the_cluster(story: Story, tmp_path: Path) -> None:
-    """A scoped freeze tells of its invocations only; what was born elsewhere is not called new."""
+    """A scoped freeze tells of its invocations only; what was created elsewhere is not called new."""
     with open_evidence(story.before) as whole:
         freeze(whole, tmp_path / "part", ids=[story.ids["cancelled"]])
     with open_evidence(tmp_path / "part") as part:

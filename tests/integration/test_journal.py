@@ -259,7 +259,7 @@ def test_callees_that_are_left_out_are_said(stage: Stage) -> None:
     """A limit per level that cuts warns, and says how many callees of which level are missing."""
     with pytest.warns(Truncated, match="3 callees at depth 2"):
         frame = of(stage, "fan", depth=2, limit=2)
-    assert frame.attrs["truncated"]["left_out"] == {"depth 2": 3}
+    assert frame.attrs["truncated"]["excluded"] == {"depth 2": 3}
     assert (frame["depth"] == 2).sum() == 4
     assert "truncated" not in of(stage, "fan", depth=2).attrs
 

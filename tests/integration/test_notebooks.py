@@ -175,7 +175,7 @@ def test_evidence_knows_what_the_cluster_has_forgotten(
     assert purged
     assert "Empty DataFrame" in output["gone"][-1].data["text/plain"]
     assert purged[0] in output["still-there"][-1].data["text/html"]
-    assert f"{len(purged)} gone" in output["compare"][-1].text
+    assert f"{len(purged)} removed" in output["compare"][-1].text
     assert "image/png" in output["journal"][-1].data
     streams = [(id_, each.text) for id_, all_ in output.items() for each in all_ if each.output_type == "stream"]
     assert [id_ for id_, _ in streams] == ["compare"], streams

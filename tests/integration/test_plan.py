@@ -92,7 +92,7 @@ def test_a_plan_shows_what_is_and_changes_nothing(incident: Cluster) -> None:
         assert set(states["status"]) >= {"backing-off", "suspended", "paused"}
         made = plan(lab, "kill", states.reset_index())
         assert len(made.frame) == len(truth)
-        assert made.frame["effect"].isna().equals(made.frame["left_out"].notna())
+        assert made.frame["effect"].isna().equals(made.frame["excluded"].notna())
         assert int(made.counts["n"].sum()) == len(made.targets)
         assert str(made).splitlines()[0].startswith(f"{lab.name} at {incident.admin_url} (restate {incident.version}")
         with pytest.raises(errors.ReadOnly):
@@ -108,7 +108,7 @@ def test_why_some_are_left_out(lab: Lab) -> None:
     flow = send(lab, "Flow/run", "succeeded", key=f"w-{ended}")
     waiting = send(lab, "Every/waits", "suspended")
     made = plan(lab, "restart_as_new", [ended, "inv_short", waiting, ended, NOBODY, flow, purged, None])
-    why = dict(zip(made.left_out["id"], made.left_out["why"], strict=True))
+    why = dict(zip(made.excluded["id"], made.excluded["why"], strict=True))
     assert made.targets == (ended,)
     assert why[waiting] == "it has not ended: cancel or kill it first"
     assert why[NOBODY].startswith("gone")
@@ -116,7 +116,7 @@ def test_why_some_are_left_out(lab: Lab) -> None:
     assert why["None"].startswith("malformed")
     assert why[flow] == "a workflow cannot be restarted"
     assert why[purged] == "its journal was purged, or not kept"
-    assert made.frame.attrs["joined"] == 1
+    assert made.frame.attrs["duplicates"] == 1
     assert plan(lab, "purge_journal", [purged]).targets == ()
     # the server agrees
     for id_ in (waiting, flow, purged):
@@ -129,14 +129,14 @@ def test_a_kill_takes_along_what_the_plan_says(lab: Lab) -> None:
     caller, below = family(lab)
     bystander = send(lab, "Every/waits", "suspended")
     made = plan(lab, "kill", caller)
-    assert set(made.goes_with["id"]) == set(below.values())
-    kinds = dict(zip(made.goes_with["id"], made.goes_with["kind"], strict=True))
+    assert set(made.impact["id"]) == set(below.values())
+    kinds = dict(zip(made.impact["id"], made.impact["kind"], strict=True))
     assert sorted(kinds.values()) == ["call", "call", "call", "one-way call", "one-way call"]
     assert kinds[below["below"]] == "call"
-    assert set(made.goes_with["of"]) == {caller}
-    assert "5 more are killed with them, 2 of which were sent one-way: see goes_with." in made.warnings
+    assert set(made.impact["caused_by"]) == {caller}
+    assert "5 more are killed with them, 2 of which were sent one-way: see impact." in made.warnings
     few = find_callees(lab, [caller], {caller}, follow_sent=True, most=2)
-    assert (len(few.of), few.left_out) == (2, ["only the first 2 invocations that they called were followed"])
+    assert (len(few.caused_by), few.excluded) == (2, ["only the first 2 invocations that they called were followed"])
     assert outcomes(made.execute(reason=WHY)) == {caller: "done"}
     expected = dict.fromkeys(below.values(), "killed")
     expected |= {id_: GONE for name, id_ in below.items() if "greet" in name}
@@ -148,10 +148,10 @@ def test_a_cancel_takes_along_calls_alone(lab: Lab) -> None:
     """What was sent one-way is neither in the plan nor touched, and what was called is both."""
     caller, below = family(lab)
     made = plan(lab, "cancel", [caller])
-    called = set(made.goes_with["id"])
+    called = set(made.impact["id"])
     assert len(called) == 3
     assert below["below"] in called
-    assert any("one-way calls are not touched" in said for said in made.not_seen)
+    assert any("one-way calls are not touched" in said for said in made.limitations)
     made.execute(reason=WHY)
     wait_for(lambda: {words(lab)[id_] for id_ in called}, lambda seen: seen == {"cancelled"})
     sent = {id_: words(lab)[id_] for id_ in below.values() if id_ not in called}
@@ -166,7 +166,7 @@ def test_callees_can_be_targets(lab: Lab) -> None:
     assert len(made.targets) == 4
     assert below["below"] in made.targets
     assert list(made.frame["callee_of"]) == [None, caller, caller, caller]
-    assert made.goes_with.empty
+    assert made.impact.empty
     assert set(made.execute(reason=WHY)["id"]) == {caller, *made.targets}
     with pytest.raises(errors.ArgumentError, match="include_callees"):
         plan(lab, "purge", [caller], include_callees=True)
@@ -178,9 +178,13 @@ def test_keys_become_free(lab: Lab) -> None:
     holder = send(lab, "Held/hold_and_call", "suspended", key=key)
     waiters = [send(lab, "Held/take", "pending", key=key) for _ in range(3)]
     made = plan(lab, "kill", [holder, waiters[2]])
-    rows = made.goes_with.groupby("kind")["id"].apply(list).to_dict()
-    (freed,) = made.goes_with[made.goes_with["kind"] == "key"].to_dict("records")
-    assert (freed["target"], freed["of"], freed["what"]) == (f"Held/{key}", holder, "becomes free, and 2 wait for it")
+    rows = made.impact.groupby("kind")["id"].apply(list).to_dict()
+    (freed,) = made.impact[made.impact["kind"] == "key"].to_dict("records")
+    assert (freed["target"], freed["caused_by"], freed["what"]) == (
+        f"Held/{key}",
+        holder,
+        "becomes free, and 2 wait for it",
+    )
     assert set(rows["waiter"]) == set(waiters[:2])
     assert len(rows["call"]) == 1
     assert "a/&quot;b&#x27;é✓" in made._repr_html_()
@@ -202,7 +206,7 @@ def test_the_prefixes_are_those_that_the_server_takes(lab: Lab) -> None:
         listed = plan(lab, "restart_as_new", [id_]).prefixes["from_"]
         assert set(listed) <= set(taken)
         assert plan(lab, "restart_as_new", [id_], from_=taken[-1]).targets == (id_,)
-        (why,) = plan(lab, "restart_as_new", [id_], from_=taken[-1] + 1).left_out["why"]
+        (why,) = plan(lab, "restart_as_new", [id_], from_=taken[-1] + 1).excluded["why"]
         assert "has no completion" in why or "has no entry" in why
 
 
@@ -279,7 +283,7 @@ def test_nothing_is_sent_without_what_it_needs(lab: Lab) -> None:
     with pytest.raises(errors.PlanExpired, match="15 minutes"):
         old.execute(reason=WHY, expect=11)
     shorter = plan(lab, "kill", ids)
-    shorter.frame.loc[1:, "left_out"] = "not these"
+    shorter.frame.loc[1:, "excluded"] = "not these"
     for wrong in (shorter, dataclasses.replace(shorter, frame=pd.DataFrame())):
         with pytest.raises(errors.ArgumentError, match=r"plan\.only"):
             wrong.execute(reason=WHY, expect=11)
@@ -308,7 +312,7 @@ def test_a_deployment_has_to_exist(lab: Lab) -> None:
         plan(lab, "resume", [paused], deployment="dp_1" + "0" * 22)
     with pytest.raises(errors.ArgumentError, match="deployment="):
         make_plan(lab, "move_to", [paused])
-    assert "is on" in make_plan(lab, "move_to", [paused], deployment=deployment).left_out["why"][0]
+    assert "is on" in make_plan(lab, "move_to", [paused], deployment=deployment).excluded["why"][0]
     assert plan(lab, "resume", [paused], deployment=deployment).targets == (paused,)
 
 

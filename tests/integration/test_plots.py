@@ -142,5 +142,5 @@ def test_waits_of_the_incident(incident: Cluster, lab: Lab) -> None:
         assert [id_ for id_ in incident.ids(role) if f"{id_[:9]}…{id_[-6:]}" not in words] == []
     holder = found.blockers.set_index("id").loc[incident.ids("hot_key_holder")[0]]
     assert f"{holder['target']}\n" in words
-    assert f"{holder['in_all']} wait" in words
+    assert f"{holder['total_waiting']} wait" in words
     assert found.verdict in words

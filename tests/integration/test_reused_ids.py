@@ -140,7 +140,7 @@ def test_a_frame_means_its_runs(lab: Lab) -> None:
     for old in (rows, lab.arrow(SELECT, id=id_).to_pandas().assign(created_at=rows["created_at"]), first.frame):
         stale = plan(lab, "purge", old)
         assert stale.targets == ()
-        assert stale.left_out["why"][0].startswith(NEW_RUN)
+        assert stale.excluded["why"][0].startswith(NEW_RUN)
         assert stale.frame["created_at"][0] == rows["created_at"][0], "planned again, it is still that run"
         assert plan(lab, "purge", stale.frame).targets == ()
     both = pd.concat([rows, lab.sql(SELECT, id=id_)])
@@ -170,13 +170,13 @@ def test_a_restart_of_an_earlier_run_is_not_one_of_this_run(lab: Lab) -> None:
 
 @ONE_KIND
 def test_a_comparison_tells_runs_apart(lab: Lab, tmp_path: Path) -> None:
-    """A workflow that was purged and called again is gone and born, and did not move on."""
+    """A workflow that was purged and called again is removed and created, and did not move on."""
     id_ = begin(lab, "Flow/run", "completed", key="compared")
     freeze(lab, tmp_path / "before", progress=False)
     run_again(lab, id_, "Flow/run", "completed", key="compared")
     with open_evidence(tmp_path / "before") as before:
         found = compare(before, lab).invocations
-    assert sorted(found.loc[found["id"] == id_, "change"]) == ["born", "gone"]
+    assert sorted(found.loc[found["id"] == id_, "change"]) == ["created", "removed"]
 
 
 @ONE_KIND
@@ -265,7 +265,7 @@ def test_a_source_that_holds_both_runs(lab: Lab, tmp_path: Path) -> None:
     with open_evidence(tmp_path / "both") as source, open_evidence(tmp_path / "first") as turned:
         assert len(source.sql("SELECT id FROM sys_invocation_status")) == 2
         found = compare(source, lab).invocations
-        assert list(found["change"]) == ["gone"]
+        assert list(found["change"]) == ["removed"]
         assert list(found["status_before"]) == ["killed"]
         for each in (source, turned):
             assert why(each, id_).status == "suspended"

@@ -131,7 +131,7 @@ def test_a_circle_of_keys_is_a_deadlock(world: Planted, names: list[str], keys: 
     start = holders.index(names[0])
     assert [*holders[start:], *holders[:start]] == names
     assert row["cancel"] in {world.ids[name] for name in names}
-    assert row["cancel"] in row["way_out"]
+    assert row["cancel"] in row["resolution_code"]
 
 
 def test_a_circle_may_lead_through_a_service(world: Planted) -> None:
@@ -144,10 +144,10 @@ def test_a_circle_may_lead_through_a_service(world: Planted) -> None:
 def test_who_may_go_on_is_not_stuck_for_certain(world: Planted) -> None:
     """A time-out beside the call, and callers that run, make it a question: this SDK does not say what it needs."""
     assert not world.deadlock("any")["certain"]
-    assert "Depot/any/visit_or_give_up also waits for a sleep until" in world.deadlock("any")["way_out"]
+    assert "Depot/any/visit_or_give_up also waits for a sleep until" in world.deadlock("any")["resolution_code"]
     assert not world.deadlock("both")["certain"]
     assert not world.deadlock("e1")["certain"]
-    assert "Eager/e1/visit runs" in world.deadlock("e1")["way_out"]
+    assert "Eager/e1/visit runs" in world.deadlock("e1")["resolution_code"]
     assert len(world.found.deadlocks) == 7
 
 
@@ -155,7 +155,7 @@ def test_the_holder_of_a_key_is_the_root(world: Planted) -> None:
     """Its queue, their callers up to the top, and who follows it wait for the holder; it waits for an awakeable."""
     row = world.blocker("held")
     # directly: four in the queue, three calls in it, one that follows; then look, fetch, delegate, fetch_all
-    assert (row["status"], row["direct"], row["in_all"]) == ("suspended", 8, 12)
+    assert (row["status"], row["direct_waiting"], row["total_waiting"]) == ("suspended", 8, 12)
     assert row["waits_for"].startswith("the awakeable sign_1")
     assert set(row["examples"]) <= set(world.found.edges["waiter"])
 
@@ -163,7 +163,7 @@ def test_the_holder_of_a_key_is_the_root(world: Planted) -> None:
 def test_a_root_that_fails_says_with_what(world: Planted) -> None:
     """A holder that backs off is a root on either kind of server, with code, step and message of its last error."""
     row = world.blocker("spoilt")
-    assert (row["status"], row["direct"], row["in_all"]) == ("backing-off", 2, 3)
+    assert (row["status"], row["direct_waiting"], row["total_waiting"]) == ("backing-off", 2, 3)
     assert "[RT0007] in step “count crates”: ValueError('the crates are wet" in row["waits_for"]
     assert list(world.found.blockers["id"]) == [world.ids["held"], world.ids["spoilt"]]
 
@@ -202,7 +202,7 @@ def test_the_card_and_the_line_say_it(world: Planted) -> None:
     html = world.found._repr_html_()
     assert "a/&quot;b&#x27;é✓" in html
     assert html.index("Deadlock for") < html.index("Who everybody waits for")
-    assert world.found.left_out == ()
+    assert world.found.excluded == ()
 
 
 def test_a_small_limit_still_counts_the_queues(world: Planted) -> None:
@@ -211,7 +211,7 @@ def test_a_small_limit_still_counts_the_queues(world: Planted) -> None:
         found = waits(world.lab, limit=10)
     (row,) = found.blockers[found.blockers["id"] == world.ids["held"]].to_dict("records")
     keys = found.edges[(found.edges["kind"] == "key") & (found.edges["blocker"] == world.ids["held"])]
-    assert len(keys) < 7 <= row["direct"]
+    assert len(keys) < 7 <= row["direct_waiting"]
     assert "not everything was read" in repr(found)
 
 
@@ -244,7 +244,7 @@ def test_the_planted_incident(incident: Cluster) -> None:
     (holder,) = incident.ids("hot_key_holder")
     top = found.blockers.iloc[0]
     behind = {*incident.ids("hot_key_queue"), *incident.ids("hot_key_caller"), *incident.ids("hot_key_opener")}
-    assert (top["id"], top["in_all"]) == (holder, len(behind))
+    assert (top["id"], top["total_waiting"]) == (holder, len(behind))
     assert top["waits_for"].startswith("the awakeable sign_1")
     assert set(incident.ids("forgotten_awakeable")) <= set(found.open_awakeables["waiter"])
     assert set(incident.ids("forgotten_promise")) <= set(found.open_promises["waiter"])

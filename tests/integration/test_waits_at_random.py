@@ -122,7 +122,7 @@ def test_roots_and_their_waiters_are_counted(world: World) -> None:
     graph = world.graph
     roots = {node for node in graph if not graph.out_degree(node)}
     expected = {node: (graph.in_degree(node), len(nx.ancestors(graph, node))) for node in roots}
-    assert {row.id: (row.direct, row.in_all) for row in world.found.blockers.itertuples()} == expected
+    assert {row.id: (row.direct_waiting, row.total_waiting) for row in world.found.blockers.itertuples()} == expected
     components = [set(each) for each in nx.strongly_connected_components(graph)]
     for row in world.found.deadlocks.itertuples():
         (circle,) = [each for each in components if set(row.members) & each]

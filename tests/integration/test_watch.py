@@ -77,8 +77,8 @@ def test_a_queue_that_drains(bench: Bench) -> None:
     assert backlog["n"].tolist() == [6, 5, 4, 3, 2, 1, 0, 0]
     assert backlog["target_service_name"].unique().tolist() == ["Counter"]
     assert (backlog["per_minute"][1:7] < 0).all()
-    assert (backlog["drains_in"][1:6] > timedelta(0)).all()
-    assert backlog["drains_in"].iloc[-1] == timedelta(0)
+    assert (backlog["eta"][1:6] > timedelta(0)).all()
+    assert backlog["eta"].iloc[-1] == timedelta(0)
     assert of(frame, "status", "suspended")["n"].tolist() == [1] * 7 + [0]
     assert of(frame, "status", "pending")["n"].tolist() == backlog["n"].tolist()
     assert of(frame, "deployment", bench.deployment)["n"].iloc[-1] == 0

@@ -101,7 +101,7 @@ def test_each_fault_and_victim_has_its_cause(told: dict[str, Explanation], incid
     assert what in {None, last["what"]}
     for words in (*named, found.id, incident.roles[root]):
         assert words in found.summary, found.summary
-    assert found.left_out == ()
+    assert found.excluded == ()
 
 
 def test_the_chain_goes_link_by_link(told: dict[str, Explanation], incident: Cluster) -> None:

@@ -111,13 +111,13 @@ def journal(call: Call) -> Any:
 def waits(call: Call) -> Any:
     with call.lab() as lab:
         found = rl.waits(lab)
-    return None if found.left_out else (rows(found.edges), rows(found.blockers))
+    return None if found.excluded else (rows(found.edges), rows(found.blockers))
 
 
 def why(call: Call) -> Any:
     with call.lab() as lab:
         found = rl.why(lab, call.ground.waiter)
-    return None if found.left_out else (found.status, rows(found.chain))
+    return None if found.excluded else (found.status, rows(found.chain))
 
 
 def doctor(call: Call) -> Any:
@@ -139,7 +139,7 @@ def doctor(call: Call) -> Any:
 def plan(call: Call) -> Any:
     with call.lab() as lab:
         made = rl.plan(lab, "cancel", list(call.ground.later[:5]))
-        return rows(made.frame), made.targets, rows(made.goes_with), made.not_seen
+        return rows(made.frame), made.targets, rows(made.impact), made.limitations
 
 
 def freeze(call: Call) -> Any:
@@ -154,7 +154,7 @@ def opened(path: Path) -> Any:
     with rl.open_evidence(path) as evidence:
         held = {each.table: each.rows for each in evidence.manifest.files}
         found = evidence.sql("SELECT id, status, target, created_at FROM sys_invocation ORDER BY id")
-    return held, rows(found), [(each.table, each.column) for each in evidence.manifest.left_out]
+    return held, rows(found), [(each.table, each.column) for each in evidence.manifest.excluded]
 
 
 def execute(call: Call) -> Any:

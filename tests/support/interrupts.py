@@ -200,7 +200,7 @@ def execute(s: Session) -> Any:
 
 
 def move_to(s: Session) -> Any:
-    return _frame(s.rl.move_to(s.lab, list(s.ground.waiting), deployment="latest").frame[["id", "left_out"]])
+    return _frame(s.rl.move_to(s.lab, list(s.ground.waiting), deployment="latest").frame[["id", "excluded"]])
 
 
 def state(s: Session) -> Any:

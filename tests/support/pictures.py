@@ -155,8 +155,8 @@ def waits(
         {
             "id": roots,
             "waits_for": [targets[-1]] * len(roots),
-            "direct": [graph.in_degree(id_) for id_ in roots],
-            "in_all": pd.array([len(nx.ancestors(graph, id_)) for id_ in roots], dtype="Int64"),
+            "direct_waiting": [graph.in_degree(id_) for id_ in roots],
+            "total_waiting": pd.array([len(nx.ancestors(graph, id_)) for id_ in roots], dtype="Int64"),
         }
     )
     found = pd.DataFrame(
@@ -179,7 +179,7 @@ def watched(names: Sequence[str], what: str = "status") -> pd.DataFrame:
             "scope": None,
             "n": pd.array([30 - 5 * at + n for at in looks for n in range(count)], dtype="Int64"),
             "per_minute": [float("nan") if at == 0 else 2.5 * at + n for at in looks for n in range(count)],
-            "drains_in": pd.to_timedelta([None if at == 0 else 300.0 for at in looks for _ in names], unit="s"),
+            "eta": pd.to_timedelta([None if at == 0 else 300.0 for at in looks for _ in names], unit="s"),
         },
         looks=3,
         every="1m",

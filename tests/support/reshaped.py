@@ -138,7 +138,7 @@ Verb = Callable[[Lab, dict[str, Any], Path], Any]
 
 def _plans(lab: Lab, ids: dict[str, Any], _: Path) -> Any:
     return [
-        (each.frame, each.goes_with, each.prefixes, sorted(each.restarted))
+        (each.frame, each.impact, each.prefixes, sorted(each.restarted))
         for action in ACTIONS
         for each in [
             rl.move_to(lab, ids["open"], deployment="latest")

@@ -76,7 +76,7 @@ def _failing(look: Look, reason: Reason) -> list[Retrier]:
         return each.deployment is None or each.deployment in look.deployments
 
     if len(look.retriers) >= MOST:
-        look.left_out.append(f"only the {MOST:,} invocations with most attempts were told apart")
+        look.excluded.append(f"only the {MOST:,} invocations with most attempts were told apart")
     return [each for each in look.retriers if reason_of(each.code, is_deployed=is_deployed(each)) is reason]
 
 

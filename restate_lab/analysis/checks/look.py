@@ -53,7 +53,7 @@ class Look:
         self.now = source.now
         self.clock = clock
         """The source's own time, also where ``now`` looks ahead."""
-        self.left_out: list[str] = []
+        self.excluded: list[str] = []
         """What the present check did not read, in words."""
 
     @property
@@ -65,7 +65,7 @@ class Look:
         """Return the rows of a named question; what its limit cut is noted."""
         frame = answer(self.source, name, now=self.now, **params)
         if "truncated" in frame.attrs:
-            self.left_out.append(str(frame.attrs["truncated"]["message"]))
+            self.excluded.append(str(frame.attrs["truncated"]["message"]))
         return records(frame)
 
     def ask_quietly(self, name: str, **params: Any) -> list[Row]:
@@ -126,7 +126,7 @@ class Look:
         if rows is None:
             rows = self.sql("failed", since=self.now - DAY, limit=MOST + 1)
         if len(rows) > MOST:
-            self.left_out.append(f"of the terminal failures of a day, only {MOST:,} were read")
+            self.excluded.append(f"of the terminal failures of a day, only {MOST:,} were read")
         return rows[:MOST]
 
     def paused(self) -> list[Row]:
@@ -237,10 +237,10 @@ class Look:
     @functools.cached_property
     def _unread(self) -> Mapping[str, int]:
         """Return, for root blockers, how many wait behind them beyond those that were read."""
-        if self.waits is None or not self.waits.left_out:
+        if self.waits is None or not self.waits.excluded:
             return {}
         blockers = self.waits.blockers
-        counted = {id_: n for id_, n in zip(blockers["id"], blockers["in_all"], strict=True) if pd.notna(n)}
+        counted = {id_: n for id_, n in zip(blockers["id"], blockers["total_waiting"], strict=True) if pd.notna(n)}
         return {id_: max(0, int(n) - len(self._waiting({id_}))) for id_, n in counted.items()}
 
     def _variant(self, name: str) -> Variant:

@@ -90,7 +90,7 @@ def _promise_of(row: Row) -> tuple[str, str]:
 def _all_waits(look: Look, name: str) -> list[Row]:
     if look.waits is None:
         return []
-    look.left_out += look.waits.left_out
+    look.excluded += look.waits.excluded
     return look.edges if name == "edges" else records(getattr(look.waits, name))
 
 
@@ -113,7 +113,7 @@ def _deadlock(look: Look, rows: Sequence[Row]) -> Finding:
     others = f" (and {counted(len(rows) - 1, 'more like it', 'more like it')})" if len(rows) > 1 else ""
     return Finding(
         severity=Severity.CRITICAL if is_certain else Severity.NOTE if is_young else Severity.WARNING,
-        what=f"{counted(len(rows), kind)}: {cut(first['words'], 240)}{others}{more}",
+        what=f"{counted(len(rows), kind)}: {cut(first['description'], 240)}{others}{more}",
         where=listed(key for row in rows for key in (row["keys"] or row["targets"])),
         count=len(ids),
         ids=tuple(ids[:IDS]),

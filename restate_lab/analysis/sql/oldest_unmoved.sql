@@ -21,7 +21,7 @@ SELECT
     WHEN r.retry_count > 0 THEN 'backing-off'
     ELSE 'ready' END AS status,
   s.modified_at,
-  :now - s.modified_at AS unmoved_for,
+  :now - s.modified_at AS idle_for,
   s.created_at,
   s.invoked_by_id
 FROM sys_invocation_status s

@@ -22,7 +22,7 @@ SELECT
     WHEN r.retry_count > 0 OR q.entry_id IS NOT NULL THEN 'backing-off'
     ELSE 'ready' END AS status,
   s.modified_at,
-  :now - s.modified_at AS unmoved_for,
+  :now - s.modified_at AS idle_for,
   s.created_at,
   s.invoked_by_id
 FROM (SELECT entry_id FROM sys_vqueue_entry_status WHERE status = 'backing-off') q

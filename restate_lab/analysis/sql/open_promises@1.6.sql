@@ -18,7 +18,7 @@ SELECT
   s.oldest_status AS raw_status,
   s.oldest_created_at AS created_at,
   s.modified_at,
-  :now - s.modified_at AS unmoved_for
+  :now - s.modified_at AS idle_for
 FROM sys_promise p
 LEFT JOIN (
   SELECT target_service_name, target_service_key, count(*) AS n,

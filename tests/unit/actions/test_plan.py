@@ -36,17 +36,17 @@ def made(
     """Return a plan of so many running invocations, and one that is left out."""
     ids = [an_id(each) for each in range(number + 1)]
     rows = pd.DataFrame({"id": ids, "target": target, "service": "Cart", "status": "running"})
-    rows["age"] = rows["unmoved_for"] = pd.Timedelta(hours=2, minutes=13)
+    rows["age"] = rows["idle_for"] = pd.Timedelta(hours=2, minutes=13)
     rows["effect"] = ["told"] * number + [None]
-    rows["left_out"] = [None] * number + ["it has ended"]
+    rows["excluded"] = [None] * number + ["it has ended"]
     rows["callee_of"] = None
     return Plan(
         action=action,
         frame=rows,
-        goes_with=pd.DataFrame([("key", None, target, None, ids[0], "becomes free")], columns=list(GOING)),
+        impact=pd.DataFrame([("key", None, target, None, ids[0], "becomes free")], columns=list(GOING)),
         prefixes=pd.DataFrame({"id": [], "from_": [], "entry": [], "result": []}),
         restarted=frozenset(),
-        not_seen=(),
+        limitations=(),
         deployment=None,
         from_=None,
         made_at=datetime.now(UTC),
@@ -83,7 +83,7 @@ def test_exactly_the_reviewed_ones_are_acted_on(sent: list[Order]) -> None:
     """The order has the targets, the reason and nobody left out; with a frame changed by hand there is none."""
     plan_ = made()
     targets = plan_.targets
-    for column, value in (("left_out", "edited"), ("id", an_id(9))):
+    for column, value in (("excluded", "edited"), ("id", an_id(9))):
         before = plan_.frame.loc[0, column]
         plan_.frame.loc[0, column] = value
         with pytest.raises(ArgumentError, match="frame was changed"):
@@ -228,8 +228,8 @@ def test_smaller_plans() -> None:
     assert plan_.only([an_id(3)]).targets == ()
     assert plan_.first(2).targets == (an_id(0), an_id(1))
     assert plan_.first(99).targets == plan_.targets
-    assert plan_.only([an_id(1)]).goes_with.empty
-    assert len(plan_.first(1).goes_with) == 1
+    assert plan_.only([an_id(1)]).impact.empty
+    assert len(plan_.first(1).impact) == 1
     with pytest.raises(ArgumentError, match="not in the plan"):
         plan_.only([an_id(7)])
     with pytest.raises(ArgumentError):

@@ -102,7 +102,7 @@ def test_a_level_of_large_journals_is_bounded(monkeypatch: pytest.MonkeyPatch) -
     with pytest.warns(Truncated, match="2 callees at depth 2"):
         frame = journal(source, id_of(1), depth=2)
     assert frame["depth"].tolist() == [1, 2, 2, 2, 1, 1]
-    assert frame.attrs["truncated"]["left_out"] == {"depth 2": 2}
+    assert frame.attrs["truncated"]["excluded"] == {"depth 2": 2}
 
 
 def test_callees_without_a_row_are_no_error() -> None:

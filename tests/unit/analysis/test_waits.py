@@ -146,8 +146,8 @@ def test_nobody_waits() -> None:
     assert repr(found) == "<Waits of prod, restate 1.7.12, 2026-11-25 03:00:00 UTC: nobody waits for anything>"
     assert found.edges.empty
     assert {"blocker", "alternative", "since"} <= set(found.edges.columns)
-    assert {"in_all", "waits_for"} <= set(found.blockers.columns)
-    assert {"certain", "way_out"} <= set(found.deadlocks.columns)
+    assert {"total_waiting", "waits_for"} <= set(found.blockers.columns)
+    assert {"certain", "resolution_code"} <= set(found.deadlocks.columns)
     assert len(found.graph()) == len(found.sleeps) == len(found.open_awakeables) == len(found.open_promises) == 0
     assert "nobody waits" in found._repr_html_()
 
@@ -166,7 +166,7 @@ def test_a_ring_of_keys_is_one_deadlock(length: int) -> None:
     assert in_order[::2] == ids(*names)
     assert set(row["keys"]) == {f"Svc/{name}" for name in names}
     assert row["cancel"] == inv(names[-1])
-    assert row["way_out"].startswith(
+    assert row["resolution_code"].startswith(
         f'rl.plan(lab, "cancel", ["{inv(names[-1])}"]).execute(reason="break a deadlock")  # '
     )
     assert row["waiting"] == 0
@@ -197,7 +197,7 @@ def test_following_each_other_is_a_deadlock_without_keys() -> None:
     assert [sorted(members) for members in found["members"]] == [sorted(ids("a", "b")), ids("c")]
     assert found["certain"].all()
     assert list(found["keys"]) == [[], []]
-    assert "waits for itself" in found["words"][1]
+    assert "waits for itself" in found["description"][1]
 
 
 def test_a_diamond_counts_each_waiter_once() -> None:
@@ -205,7 +205,7 @@ def test_a_diamond_counts_each_waiter_once() -> None:
     world = World().suspend("top", "Call", "left").suspend("top", "Call", "right")
     world.suspend("left", "Call", "root").suspend("right", "Call", "root").be("root", "running")
     (row,) = waits(world).blockers.to_dict("records")
-    assert (row["id"], row["direct"], row["in_all"]) == (inv("root"), 2, 3)
+    assert (row["id"], row["direct_waiting"], row["total_waiting"]) == (inv("root"), 2, 3)
     assert row["examples"] == sorted(ids("left", "right"))
 
 
@@ -215,7 +215,7 @@ def test_who_waits_for_two_roots_counts_for_each() -> None:
     world.suspend("one", "Call", "busy").be("busy", "running").be("idle", "running")
     blockers = waits(world).blockers
     assert list(blockers["id"]) == ids("busy", "idle")
-    assert list(blockers["in_all"]) == [2, 1]
+    assert list(blockers["total_waiting"]) == [2, 1]
 
 
 def test_one_of_several_may_be_enough() -> None:
@@ -223,7 +223,9 @@ def test_one_of_several_may_be_enough() -> None:
     world = World().ring("a", "b").suspend("a", "Sleep", wakes_at=pd.Timestamp(NOW))
     row = the_deadlock(waits(world))
     assert not row["certain"]
-    assert "Svc/a/go also waits for a sleep until 2026-11-25 03:00:00 UTC, which may be enough" in row["way_out"]
+    assert (
+        "Svc/a/go also waits for a sleep until 2026-11-25 03:00:00 UTC, which may be enough" in row["resolution_code"]
+    )
 
 
 def test_who_needs_all_is_stuck_with_one() -> None:
@@ -287,7 +289,7 @@ def test_a_running_caller_may_not_wait_yet() -> None:
     found = waits(world)
     row = the_deadlock(found)
     assert not row["certain"]
-    assert "Svc/a/go runs, and may not have come to waiting" in row["way_out"]
+    assert "Svc/a/go runs, and may not have come to waiting" in row["resolution_code"]
     assert repr(found).endswith(": 1 possible deadlock>")
 
 
@@ -396,7 +398,7 @@ def test_keys_are_any_text(key: str) -> None:
     found = waits(world)
     assert the_deadlock(found)["keys"] == [f"Svc/{key}"]
     assert list(found.open_promises["what"]) == [key]
-    assert "\n" not in the_deadlock(found)["way_out"]
+    assert "\n" not in the_deadlock(found)["resolution_code"]
     assert "\n" not in repr(found)
     tags = _Tags()
     tags.feed(found._repr_html_())
@@ -415,7 +417,7 @@ def test_the_card_has_the_worst_first() -> None:
 
 
 def test_what_is_left_out_is_said() -> None:
-    """A cut of either kind warns once, stands in left_out, repr, card and attrs; queues are counted in full."""
+    """A cut of either kind warns once, stands in excluded, repr, card and attrs; queues are counted in full."""
     world = World().suspend("a", "Call", "q0").suspend("b", "Awakeable", signal=17).be("h", "running")
     for number in range(5):
         world.queue(f"q{number}", "Svc/h", "h", caller="a" if not number else None)
@@ -423,14 +425,14 @@ def test_what_is_left_out_is_said() -> None:
     with pytest.warns(Truncated) as caught:
         found = waits(world, limit=1)
     assert len(caught) == 1
-    assert len(found.left_out) == 2
-    assert "only the 1 invocations" in found.left_out[1]
-    assert "4 more are counted" in found.left_out[0]
+    assert len(found.excluded) == 2
+    assert "only the 1 invocations" in found.excluded[1]
+    assert "4 more are counted" in found.excluded[0]
     assert "not everything was read" in repr(found)
-    assert found.left_out[1] in found._repr_html_()
-    assert found.blockers.attrs["left_out"] == list(found.left_out)
+    assert found.excluded[1] in found._repr_html_()
+    assert found.blockers.attrs["excluded"] == list(found.excluded)
     (row,) = found.blockers.to_dict("records")
-    assert (row["direct"], row["in_all"]) == (5, 6)
+    assert (row["direct_waiting"], row["total_waiting"]) == (5, 6)
 
 
 def test_sleepers_hide_no_deadlock() -> None:
@@ -454,7 +456,7 @@ def test_exactly_the_limit_is_not_cut() -> None:
     world = World().suspend("a", "Call", "q").queue("q", "Svc/h", "h").be("h", "running")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert waits(world, limit=1).left_out == ()
+        assert waits(world, limit=1).excluded == ()
 
 
 def test_ids_go_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -471,8 +473,8 @@ def test_counting_is_bounded() -> None:
     """Past the bound on steps a root has its direct count alone; the others are exact."""
     graph = nx.DiGraph([(f"w{number}", "big") for number in range(9)] + [("w0", "small")])
     big, small = wait_graph.roots(graph, set(), {}, steps=9)
-    assert (big.id, big.direct, big.in_all) == ("big", 9, 9)
-    assert (small.id, small.direct, small.in_all) == ("small", 1, None)
+    assert (big.id, big.direct_waiting, big.total_waiting) == ("big", 9, 9)
+    assert (small.id, small.direct_waiting, small.total_waiting) == ("small", 1, None)
 
 
 def test_what_was_not_counted_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -481,7 +483,7 @@ def test_what_was_not_counted_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World().queue("q", "Svc/h", "h").be("h", "running").ring("a", "b")
     with pytest.warns(Truncated, match="for 2 root blockers or deadlocks not everybody"):
         found = waits(world)
-    assert found.blockers["in_all"].isna().all()
+    assert found.blockers["total_waiting"].isna().all()
     assert found.deadlocks["waiting"].isna().all()
     assert "1 or more" in found._repr_html_()
 
@@ -501,7 +503,7 @@ def test_large_graphs_give_exact_counts() -> None:
     assert len(found.deadlocks) == 1_000
     assert found.deadlocks["certain"].all()
     (row,) = found.blockers.to_dict("records")
-    assert (row["direct"], row["in_all"]) == (4_001, 14_000)
+    assert (row["direct_waiting"], row["total_waiting"]) == (4_001, 14_000)
 
 
 def test_a_deadlock_in_a_thicket_has_a_short_way_around() -> None:
@@ -551,4 +553,4 @@ def test_ages_have_two_units(seconds: int, said: str) -> None:
 
 def test_an_empty_reading_is_whole() -> None:
     """A reading has nothing left out unless it says so."""
-    assert Reading((), {}).left_out == ()
+    assert Reading((), {}).excluded == ()

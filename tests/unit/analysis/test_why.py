@@ -208,7 +208,7 @@ def test_a_chain_beyond_the_bounds_is_cut_and_said() -> None:
     for number in range(why_reading.HOPS + 5):
         world.suspend(f"c{number}", "Call", f"c{number + 1}")
     found = explained(world, "c0")
-    assert f"only {why_reading.HOPS} steps were followed" in found.left_out
+    assert f"only {why_reading.HOPS} steps were followed" in found.excluded
     assert "Not looked up: only" in found
 
 
@@ -252,7 +252,7 @@ def test_what_cannot_be_looked_up_is_left_out_and_said() -> None:
     world.fail("queues", TimedOut("too slow")).fail("deployments", NotOnThisServer("no sys_deployment"))
     found = explained(world, "a")
     assert "nobody has resolved" in found.summary
-    assert found.left_out == (
+    assert found.excluded == (
         "its deployment could not be looked up: no sys_deployment",
         "the queues of their keys could not be looked up: the time was over",
     )

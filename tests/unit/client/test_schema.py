@@ -19,16 +19,16 @@ STATEMENT = """
 -- row: one, of FROM nowhere
 WITH s AS (SELECT x, (SELECT 1) FROM y)
 SELECT DISTINCT s.id, count(*) AS n, 'a, b' || max(s.name) AS name, coalesce(t.at, now()) AS created_at,
-  CASE WHEN s.x IN ('FROM', 'b') THEN 'c' ELSE 'd' END AS status, now() - at AS unmoved_for, sent, services, "value"
+  CASE WHEN s.x IN ('FROM', 'b') THEN 'c' ELSE 'd' END AS status, now() - at AS idle_for, sent, services, "value"
 FROM s JOIN (SELECT z FROM w) t ON true LIMIT :limit"""
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 GOOD = pa.table(
     {
         "id": ["inv_1"], "n": [1], "name": ["a"], "created_at": pa.array([NOON], pa.timestamp("ms", "+00:00")),
-        "status": ["d"], "unmoved_for": [timedelta(1)], "sent": [True], "services": [["a"]], "value": [b"v"],
+        "status": ["d"], "idle_for": [timedelta(1)], "sent": [True], "services": [["a"]], "value": [b"v"],
     }
 )  # fmt: skip
-OTHER = {"id": 1, "n": "1", "name": 5, "created_at": "x", "status": 1.5, "unmoved_for": 1, "sent": "x", "services": 1}
+OTHER = {"id": 1, "n": "1", "name": 5, "created_at": "x", "status": 1.5, "idle_for": 1, "sent": "x", "services": 1}
 
 
 class Source:

@@ -55,7 +55,7 @@ def both(*made: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any
 
 
 def test_what_happened_to_invocations() -> None:
-    """Born, gone, another status, more retries, journal progress, another deployment: one row each, in this order."""
+    """Created, removed, another status, retries, journal progress, another deployment: one row each, in this order."""
     ended = {"completed_at": START - 2 * HOUR}
     before = Changing(
         sys_invocation_status=[
@@ -87,9 +87,9 @@ def test_what_happened_to_invocations() -> None:
     )
     frame = compare(before, after).invocations
     assert rows(frame, "id", "change", "status_before", "status_after", "past_retention") == [
-        (id_of(1), "born", None, "scheduled", None),
-        (id_of(2), "gone", "succeeded", None, True),
-        (id_of(3), "gone", "succeeded", None, False),
+        (id_of(1), "created", None, "scheduled", None),
+        (id_of(2), "removed", "succeeded", None, True),
+        (id_of(3), "removed", "succeeded", None, False),
         (id_of(4), "status", "suspended", "cancelled", None),
         (id_of(9), "status", "backing-off", "paused", None),
         (id_of(5), "retries", "running", "running", None),
@@ -231,7 +231,7 @@ def test_what_the_limit_cuts_is_said() -> None:
     many = [invocation(number) for number in range(1, 10)]
     with pytest.warns(Truncated, match="the 3 with the first ids"):
         found = compare(Changing(sys_invocation_status=many), later(sys_invocation_status=many[1:]), limit=3)
-    assert rows(found.invocations, "id", "change") == [(id_of(1), "gone")]
+    assert rows(found.invocations, "id", "change") == [(id_of(1), "removed")]
     with pytest.warns(Truncated, match="keys of before beyond the 1"):
         found = compare(Changing(**both(waiting("a", 1, 2), waiting("b", 3))), later(**waiting("b", 3)), limit=1)
     assert rows(found.backlog, "target_service_key", "waiting_before", "waiting_after") == [
@@ -271,7 +271,7 @@ def test_five_lines_for_people() -> None:
     found = compare(Changing(name=f"prod {hostile}"), later(**tables))
     assert len(found.summary.splitlines()) == 5
     assert str(found) == found.summary
-    assert found.summary.splitlines()[1] == "invocations: 38 born (pending 30, suspended 8)"
+    assert found.summary.splitlines()[1] == "invocations: 38 created (pending 30, suspended 8)"
     assert "0 → 30 calls waiting; Cart/hot key 0 → 30" in found.summary
     assert "37 min 5 s later, 2026-11-25 03:37:05 UTC" in found.summary
     assert "\n" not in repr(found)
@@ -303,7 +303,7 @@ def test_nothing_changed() -> None:
     ],
 )
 def test_wrong_arguments(before: Source, after: Source, options: dict[str, Any], message: str) -> None:
-    """The earlier source comes first: the other way round what was born would look gone."""
+    """The earlier source comes first: the other way round what was created would look removed."""
     with pytest.raises(ArgumentError, match=message):
         compare(before, after, **options)
 
@@ -320,21 +320,21 @@ def frozen(source: Changing, path: Path, **options: Any) -> Path:
 
 
 def test_a_part_says_nothing_of_the_rest(tmp_path: Path) -> None:
-    """What a scoped freeze does not hold is not gone and was not born; backlogs it cannot tell."""
+    """What a scoped freeze does not hold was neither removed nor created; backlogs it cannot tell."""
     before = Changing(sys_invocation_status=[invocation(1), invocation(2), invocation(3)])
     after = later(sys_invocation_status=[invocation(1, "succeeded"), invocation(2, "paused"), invocation(4)])
     with open_evidence(frozen(before, tmp_path / "a", ids=[id_of(1), id_of(3)])) as part:
         found = compare(part, after)
-        assert rows(found.invocations, "id", "change") == [(id_of(3), "gone"), (id_of(1), "status")]
-        assert "what was born, and all that is not in it" in str(found)
+        assert rows(found.invocations, "id", "change") == [(id_of(3), "removed"), (id_of(1), "status")]
+        assert "what was created, and all that is not in it" in str(found)
         assert "backlog: not compared, before holds only a part (ids 2)" in found.summary
     with open_evidence(frozen(after, tmp_path / "b", ids=[id_of(2), id_of(4)])) as part:
         found = compare(before, part)
-        assert rows(found.invocations, "id", "change") == [(id_of(4), "born"), (id_of(2), "status")]
+        assert rows(found.invocations, "id", "change") == [(id_of(4), "created"), (id_of(2), "status")]
 
 
 def test_two_parts_are_compared_where_both_are(tmp_path: Path) -> None:
-    """Of two scoped freezes only what is in both is compared: neither tells what is gone from the other."""
+    """Of two scoped freezes only what is in both is compared: neither tells what was removed from the other."""
     before = Changing(sys_invocation_status=[invocation(1), invocation(2)])
     after = later(sys_invocation_status=[invocation(2, "paused"), invocation(3)])
     one, other = frozen(before, tmp_path / "a", since="2h"), frozen(after, tmp_path / "b", since="3h")
@@ -346,7 +346,7 @@ def test_two_parts_are_compared_where_both_are(tmp_path: Path) -> None:
 
 
 def test_another_run_of_an_id_is_not_the_one_before() -> None:
-    """A run that is gone and one that was born in its place are two rows with one id, whatever their statuses are."""
+    """A removed run and the one created in its place are two rows with one id, whatever their statuses are."""
     again = {"created_at": START + HOUR / 4}
     before = Changing(sys_invocation_status=[invocation(1, "succeeded"), invocation(2), invocation(3)])
     after = later(
@@ -355,14 +355,14 @@ def test_another_run_of_an_id_is_not_the_one_before() -> None:
     )
     frame = compare(before, after).invocations
     assert rows(frame, "id", "change", "status_before", "status_after") == [
-        (id_of(1), "born", None, "succeeded"),
-        (id_of(2), "born", None, "paused"),
-        (id_of(1), "gone", "succeeded", None),
-        (id_of(2), "gone", "suspended", None),
+        (id_of(1), "created", None, "succeeded"),
+        (id_of(2), "created", None, "paused"),
+        (id_of(1), "removed", "succeeded", None),
+        (id_of(2), "removed", "suspended", None),
     ]
     assert frame["created_at"].tolist() == [START + HOUR / 4] * 2 + [START - HOUR] * 2
     assert frame.attrs["in_both"] == 1
-    assert "2 born" in repr(compare(before, after))
+    assert "2 created" in repr(compare(before, after))
     assert "moved on" not in repr(compare(before, after))
 
 
@@ -382,7 +382,7 @@ def test_a_source_with_several_runs_of_an_id(limit: int | None) -> None:
     )
     frame = compare(before, after, limit=limit).invocations
     assert rows(frame, "id", "change", "status_before", "status_after", "retry_count_before", "retry_count_after") == [
-        (id_of(1), "born", None, "running", None, 2),
+        (id_of(1), "created", None, "running", None, 2),
         (id_of(1), "status", "running", "failed", 3, None),
     ]
     assert frame["created_at"].tolist() == [START + HOUR / 4, START - HOUR]
@@ -397,11 +397,11 @@ def test_a_call_that_waits_is_counted_once() -> None:
 
 
 def test_a_part_with_a_run_that_came_again(tmp_path: Path) -> None:
-    """Of what is in a part, the run is gone and the new one was born; so it is of two parts that have the id."""
+    """Of what is in a part, the run was removed and the new one created; so it is of two parts that have the id."""
     again = {"created_at": START + HOUR / 4}
     before = Changing(sys_invocation_status=[invocation(1, "succeeded"), invocation(2)])
     after = later(sys_invocation_status=[invocation(1, "succeeded", **again), invocation(2), invocation(3)])
-    changes = [(id_of(1), "born"), (id_of(1), "gone")]
+    changes = [(id_of(1), "created"), (id_of(1), "removed")]
     one, other = frozen(before, tmp_path / "a", ids=[id_of(1)]), frozen(after, tmp_path / "b", ids=[id_of(1)])
     with open_evidence(one) as first, open_evidence(other) as second:
         for found in (compare(first, after), compare(before, second), compare(first, second)):

@@ -76,8 +76,8 @@ def test_payloads_only_on_request_and_raw_never(tmp_path: Path) -> None:
     for payloads, missing in ((False, {"entry_json", "value", "value_utf8", "raw"}), (True, {"raw"})):
         source = Freezable()
         manifest = frozen(tmp_path / str(payloads), source, payloads=payloads)
-        assert {each.column for each in manifest.left_out} == missing
-        assert all(each.reason for each in manifest.left_out)
+        assert {each.column for each in manifest.excluded} == missing
+        assert all(each.reason for each in manifest.excluded)
         here = {column.name for each in manifest.files for column in each.columns}
         assert not missing & here
         assert not any(f'"{column}"' in each.sql for column in missing for each in manifest.files)
@@ -89,7 +89,7 @@ def test_only_some_tables(tmp_path: Path) -> None:
     assert {each.table for each in manifest.files} == {"sys_invocation_state", "sys_invocation_status"}
     manifest = frozen(tmp_path / "half", Freezable(), tables=["sys_invocation_status", "state"])
     assert manifest.views == ()
-    assert "sys_invocation" in {each.table for each in manifest.left_out if each.column is None}
+    assert "sys_invocation" in {each.table for each in manifest.excluded if each.column is None}
     with pytest.raises(ArgumentError, match="'sys_jurnal', which is not there; the nearest: sys_journal"):
         freeze(Freezable(), tmp_path / "c", tables=["sys_jurnal"])
     assert not (tmp_path / "c").exists()
@@ -304,8 +304,8 @@ def test_a_table_of_a_newer_server(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert ids(tmp_path / "all", "sys_tomorrow") == numbers(7)
     manifest = frozen(tmp_path / "part", Freezable(**rows), ids=made_id(2))
     assert not (tmp_path / "part" / "sys_tomorrow.parquet").exists()
-    (left_out,) = [each for each in manifest.left_out if each.table == "sys_tomorrow"]
-    assert "does not know which of its rows" in left_out.reason
+    (excluded,) = [each for each in manifest.excluded if each.table == "sys_tomorrow"]
+    assert "does not know which of its rows" in excluded.reason
 
 
 def test_what_a_part_is_named_by(tmp_path: Path) -> None:

@@ -130,8 +130,8 @@ def test_backlog_and_when_it_is_gone(pauses: list[float]) -> None:
         lambda s: s.put(sys_inbox=queue(slow=4)),
     )
     assert of(frame, "backlog", "hot", "n") == [12, 9, 6, 0]
-    assert of(frame, "backlog", "hot", "drains_in") == [None, 3 * MINUTE, 2 * MINUTE, timedelta(0)]
-    assert of(frame, "backlog", "slow", "drains_in") == [None] * 4
+    assert of(frame, "backlog", "hot", "eta") == [None, 3 * MINUTE, 2 * MINUTE, timedelta(0)]
+    assert of(frame, "backlog", "slow", "eta") == [None] * 4
     assert of(frame, "backlog", "hot", "per_minute") == [None, -3.0, -3.0, -6.0]
 
 
@@ -168,8 +168,8 @@ def test_a_deployment_drains(pauses: list[float]) -> None:
     left = [20, 20, 19, 18, 17, 16, 15]
     frame = looks(source, *(lambda s, n=n: s.put(sys_invocation_status=pinned(n)) for n in left))
     assert of(frame, "deployment", "dp_1", "n") == [20, *left]
-    assert of(frame, "deployment", "dp_1", "drains_in")[-1] == 15 * MINUTE
-    assert of(frame, "deployment", "dp_1", "drains_in")[:3] == [None] * 3
+    assert of(frame, "deployment", "dp_1", "eta")[-1] == 15 * MINUTE
+    assert of(frame, "deployment", "dp_1", "eta")[:3] == [None] * 3
 
 
 def test_one_service(pauses: list[float]) -> None:

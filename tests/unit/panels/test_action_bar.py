@@ -37,16 +37,16 @@ class Plans:
         ids, _ = read_ids(targets)
         created = read_created(targets)
         frame = pd.DataFrame({"id": ids, "created_at": [max(created[id_]) for id_ in ids]})
-        columns = ("target", "service", "status", "age", "unmoved_for", "effect", "left_out", "callee_of")
+        columns = ("target", "service", "status", "age", "idle_for", "effect", "excluded", "callee_of")
         frame = frame.assign(**dict.fromkeys(columns, None))
         frame["target"], frame["service"], frame["status"], frame["effect"] = "<b>t</b>", "s", "backing-off", "tried"
         plan = Plan(
             action=action,
             frame=frame,
-            goes_with=pd.DataFrame(columns=["kind", "id", "target", "status", "of", "what"]),
+            impact=pd.DataFrame(columns=["kind", "id", "target", "status", "caused_by", "what"]),
             prefixes=pd.DataFrame(columns=["id", "from_", "entry", "result"]),
             restarted=frozenset(),
-            not_seen=(),
+            limitations=(),
             deployment=options.get("deployment"),
             from_=options.get("from_"),
             made_at=datetime.now(UTC),
