@@ -36,7 +36,7 @@ class Recorder(Around):
         self._asked: dict[str, dict[str, Any]] = {}
 
     @property
-    def asked(self) -> list[dict[str, Any]]:
+    def queries(self) -> list[dict[str, Any]]:
         """Return ``sql, params, times`` of each statement, in the order in which it was asked first, with those values.
 
         They are JSON values; of a list of values the number and the first few.

@@ -1,4 +1,4 @@
-"""``doctor()``: what is wrong with a cluster, ranked by who suffers, with the next step."""
+"""``doctor()``: what is wrong with a cluster, ranked by how much is affected, with the next step."""
 
 from __future__ import annotations
 
@@ -39,23 +39,25 @@ def doctor(
 ) -> Diagnosis:
     """Look for everything that is known to go wrong, and return it worst first.
 
-    A finding is one cause; who only suffers from it stands with it. Its severity is "critical" (work suffers now, and
-    it will not mend by itself), "warning" (somebody has to decide) or "note" (worth knowing, nothing wrong).
+    Each finding is one cause; the invocations that it blocks are listed with it. Its severity is "critical" (work is
+    affected now, and does not recover by itself), "warning" (a person has to decide) or "note" (worth knowing, nothing
+    wrong).
 
     ``budget`` is the time for all checks together; they run cheapest first. ``checks`` names the ones to run, None
     means all. ``now`` is the moment that ages count from: the source's own clock, or another one to look ahead (what
     would this say in two hours if nothing moved: ``now=lab.now + timedelta(hours=2)``). ``thresholds`` says what is
     normal here, such as ``{"awakeable": "10m", "failure_rate": 0.3}``; ``Thresholds`` has all, with their reasons.
 
-    - ``.findings``: ``severity, check, what, since`` (UTC; None where there is no trace), ``count, suffer`` (those that
-      are stuck, and who waits for them), ``where, ids`` (lists of 1,000 at most; deployments for what is about them),
-      ``victims`` (who waits behind, ids), ``next_step, why`` (lines of Python for ``lab``).
-    - ``.not_checked``: ``check, looks_at, reason, applies``; False where a check makes no sense on such a server.
-    - ``.checked``: ``check, looks_at, findings, queries, seconds, rows``; what several read counts for the first.
+    - ``.findings``: ``severity, check, summary, since`` (UTC; None where there is no trace), ``count, affected`` (those
+      that are stuck, and those that they block), ``where, ids`` (lists of 1,000 at most; deployments for what is about
+      them), ``blocked`` (the ids of those that wait behind), ``suggested_code, evidence_code`` (lines of Python for
+      ``lab``: the next step, and the rows behind the finding).
+    - ``.not_checked``: ``check, description, reason, applies``; False where a check makes no sense on such a server.
+    - ``.checked``: ``check, description, findings, queries, seconds, rows``; what several read counts for the first.
     - ``.verdict``: "incomplete" where something that applies was not checked, or not all of it was read, whatever was
       found; else "critical" or "warning" as the worst finding is, or "healthy".
     - ``.worst``: the worst severity found, "critical", "warning" or "note"; None without findings.
-    - ``.asked``: the statements that were sent, each as a dict of ``sql, params, times``.
+    - ``.queries``: the statements that were sent, each as a dict of ``sql, params, times``.
 
     Raises:
         ArgumentError: there is no such check or threshold, or a value does not fit.
@@ -79,8 +81,8 @@ def doctor(
         findings=ranked(finding for outcome in outcomes for finding in outcome[0]),
         checked=[outcome[1] for outcome in outcomes if outcome[1] is not None],
         not_checked=[missing for outcome in outcomes for missing in outcome[2]],
-        left_out=len(CHECKS) - len(chosen),
-        asked=recorder.asked,
+        skipped=len(CHECKS) - len(chosen),
+        queries=recorder.queries,
     )
 
 
@@ -107,7 +109,7 @@ def _outcome(check: Check, look: Look, within: Deadline) -> _Outcome:
     reads = within.reads[before:]
     ran = Checked(
         check.name,
-        check.looks_at,
+        check.description,
         len(found),
         len(reads),
         time.monotonic() - started,
@@ -118,7 +120,7 @@ def _outcome(check: Check, look: Look, within: Deadline) -> _Outcome:
 
 
 def _missing(check: Check, reason: str, *, applies: bool = True) -> NotChecked:
-    return NotChecked(check.name, check.looks_at, reason, applies)
+    return NotChecked(check.name, check.description, reason, applies)
 
 
 def _reason(error: RestateLabError, within: Deadline) -> str:

@@ -61,14 +61,15 @@ def _accent(diagnosis: Diagnosis) -> str:
 def _finding(row: dict[Any, Any], diagnosis: Diagnosis) -> str:
     severity = row["severity"]
     since = ago(row, diagnosis)
-    suffer = f"{row['suffer']:,} affected" if row["suffer"] > row["count"] else ""
-    quiet = " · ".join(part for part in (since, suffer) if part)
+    affected = f"{row['affected']:,} affected" if row["affected"] > row["count"] else ""
+    quiet = " · ".join(part for part in (since, affected) if part)
     return (
         f'<div style="margin:7px 0;border-left:3px solid {_COLOURS[severity]};padding-left:8px">'
         f'<b style="text-transform:uppercase;font-size:11px;letter-spacing:.04em">{escape(severity)}</b> '
-        f'<span style="overflow-wrap:anywhere">{escape(row["what"])}</span>'
+        f'<span style="overflow-wrap:anywhere">{escape(row["summary"])}</span>'
         f"{f' <span style=opacity:.7>{escape(quiet)}</span>' if quiet else ''}"
-        f'<div><code style="{_CODE}" title="{escape(row["why"])}">{escape(row["next_step"])}</code></div></div>'
+        f'<div><code style="{_CODE}" title="{escape(row["evidence_code"])}">{escape(row["suggested_code"])}</code>'
+        "</div></div>"
     )
 
 
@@ -85,7 +86,7 @@ def _not_checked(reasons: Sequence[str]) -> str:
 def _checked(diagnosis: Diagnosis) -> list[str]:
     """Return a line for each check; what another one has already read takes no time."""
     return [
-        f"<div>{escape(row['looks_at'])}{_seconds(row['seconds'])}</div>"
+        f"<div>{escape(row['description'])}{_seconds(row['seconds'])}</div>"
         for row in diagnosis.checked.to_dict("records")
     ]
 

@@ -23,7 +23,7 @@ class Checked:
     """One check that ran: what it found, and what it read of its own."""
 
     check: str
-    looks_at: str
+    description: str
     findings: int
     queries: int
     seconds: float
@@ -35,7 +35,7 @@ class NotChecked:
     """One check that did not run, or not on everything; ``applies`` is False where it makes no sense here."""
 
     check: str
-    looks_at: str
+    description: str
     reason: str
     applies: bool
 
@@ -55,9 +55,9 @@ class Diagnosis:
     version: str
     at: datetime
     seconds: float
-    not_asked: int
+    skipped: int
     """Checks that were left out on request."""
-    asked: tuple[Mapping[str, Any], ...] = ()
+    queries: tuple[Mapping[str, Any], ...] = ()
     """Each statement that was sent: ``sql``, ``params`` as JSON has them, ``times``."""
 
     @property
@@ -65,7 +65,7 @@ class Diagnosis:
         """Return on what this was read, and when."""
         return f"{self.source}, restate {self.version}, {self.at:%Y-%m-%d %H:%M:%S} UTC"
 
-    def of(self, severity: str) -> pd.DataFrame:
+    def by_severity(self, severity: str) -> pd.DataFrame:
         """Return the findings of one severity ("critical", "warning", "note")."""
         return self.findings[self.findings["severity"] == severity].reset_index(drop=True)
 
@@ -88,8 +88,8 @@ def diagnosis(
     findings: Sequence[Finding],
     checked: Sequence[Checked],
     not_checked: Sequence[NotChecked],
-    left_out: int,
-    asked: Iterable[Mapping[str, Any]] = (),
+    skipped: int,
+    queries: Iterable[Mapping[str, Any]] = (),
 ) -> Diagnosis:
     """Put together what the checks found, in the order given, and judge it."""
     worst = next((each.value for each in Severity if each in {finding.severity for finding in findings}), None)
@@ -110,8 +110,8 @@ def diagnosis(
         version=version,
         at=at,
         seconds=seconds,
-        not_asked=left_out,
-        asked=tuple(asked),
+        skipped=skipped,
+        queries=tuple(queries),
     )
 
 
@@ -125,17 +125,17 @@ def _findings(findings: Sequence[Finding]) -> pd.DataFrame:
     columns: dict[str, list[Any]] = {
         "severity": [each.severity.value for each in findings],
         "check": [each.check for each in findings],
-        "what": [each.what for each in findings],
+        "summary": [each.summary for each in findings],
         "since": [each.since for each in findings],
         "count": [each.count for each in findings],
-        "suffer": [each.suffer for each in findings],
+        "affected": [each.affected for each in findings],
         "where": [each.where for each in findings],
         "ids": [list(each.ids) for each in findings],
-        "victims": [list(each.victims.ids) for each in findings],
-        "next_step": [placed(each.next_step, at) for at, each in enumerate(findings)],
-        "why": [each.why for each in findings],
+        "blocked": [list(each.blocked.ids) for each in findings],
+        "suggested_code": [placed(each.suggested_code, at) for at, each in enumerate(findings)],
+        "evidence_code": [each.evidence_code for each in findings],
     }
-    types = {"count": "int64", "suffer": "int64"}
+    types = {"count": "int64", "affected": "int64"}
     frame = pd.DataFrame({name: pd.Series(each, dtype=types.get(name, "object")) for name, each in columns.items()})
     frame["since"] = pd.to_datetime(frame["since"], utc=True).dt.as_unit("ms")
     return frame

@@ -31,8 +31,8 @@ def headline(diagnosis: Diagnosis) -> str:
 
 def bottom_line(diagnosis: Diagnosis) -> str:
     """Return what was checked, and how long it took."""
-    asked = f", {counted(diagnosis.not_asked, 'other')} not asked for" if diagnosis.not_asked else ""
-    speaks = diagnosis.findings["next_step"].str.contains("diagnosis.", regex=False).any()
+    asked = f", {counted(diagnosis.skipped, 'other')} not asked for" if diagnosis.skipped else ""
+    speaks = diagnosis.findings["suggested_code"].str.contains("diagnosis.", regex=False).any()
     named = "; diagnosis stands for this answer below" if speaks else ""
     return f"{counted(len(diagnosis.checked), 'check')} in {diagnosis.seconds:,.1f} s{asked}{named}"
 
@@ -65,11 +65,11 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
     yield f"{headline(diagnosis)}\n{diagnosis.where}; {bottom_line(diagnosis)}"
     for row in diagnosis.findings.to_dict("records"):
         since = ago(row, diagnosis)
-        yield f"\n{row['severity'].upper()} {row['check']}{f', {since}' if since else ''}\n  {row['what']}"
-        yield f"  next: {row['next_step']}\n  why:  {row['why']}"
+        yield f"\n{row['severity'].upper()} {row['check']}{f', {since}' if since else ''}\n  {row['summary']}"
+        yield f"  next: {row['suggested_code']}\n  why:  {row['evidence_code']}"
     if gone := reasons(diagnosis):
         yield "\nNOT CHECKED"
         yield from (f"  {each}" for each in gone)
     if diagnosis.verdict == "healthy":
         yield "\nCHECKED"
-        yield from (f"  {row['looks_at']}" for row in diagnosis.checked.to_dict("records"))
+        yield from (f"  {row['description']}" for row in diagnosis.checked.to_dict("records"))

@@ -59,9 +59,9 @@ def journal(
       headers are masked, also those of a response that a payload repeats; other parts of payloads are not.
 
     ``frame.attrs`` has ``id, target, status, source, version, read_at, depth``, ``failed_attempts`` (in vain since the
-    invocation last went on; None where the server does not say), ``asked`` (the statements that were sent, with ``sql,
-    params, times``), ``note`` where there is no journal, and ``truncated`` where callees were left out, which is also
-    warned of (Truncated).
+    invocation last went on; None where the server does not say), ``queries`` (the statements that were sent, with
+    ``sql, params, times``), ``note`` where there is no journal, and ``truncated`` where callees were left out, which is
+    also warned of (Truncated).
 
     An awakeable that is awaited shows once the invocation is suspended, a named signal also only since 1.7: before
     that, nothing on the server tells of it.
@@ -102,7 +102,7 @@ def read_journal(
         "version": source.version,
         "read_at": now.isoformat(),
         "depth": depth,
-        "asked": recorder.asked,
+        "queries": recorder.queries,
     }
     if not root.entries:
         frame.attrs["note"] = _why_empty(root, now)

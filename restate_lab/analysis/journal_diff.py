@@ -56,7 +56,7 @@ def journal_diff(source: Source, a: str, b: str | None = None, /, *, payloads: b
     ``payload_a, payload_b``.
 
     ``frame.attrs`` has ``summary`` (one paragraph), ``a`` and ``b`` (as ``attrs`` of ``journal``), ``divergence`` (the
-    position of that row, or None), and ``asked`` (the statements that were sent).
+    position of that row, or None), and ``queries`` (the statements that were sent).
 
     Raises:
         ArgumentError: this is no invocation id, or b is missing and a has not run into a mismatch.
@@ -80,7 +80,7 @@ def journal_diff(source: Source, a: str, b: str | None = None, /, *, payloads: b
         summary = " ".join([compared(frame), *said])
     diverging = frame.index[frame["divergence"]]
     frame.attrs |= {
-        "asked": recorder.asked,
+        "queries": recorder.queries,
         "summary": summary,
         "divergence": int(diverging[0]) if len(diverging) else None,
     }
@@ -88,7 +88,7 @@ def journal_diff(source: Source, a: str, b: str | None = None, /, *, payloads: b
 
 
 def _about(frame: pd.DataFrame) -> dict[Any, Any]:
-    return {name: value for name, value in frame.attrs.items() if name != "asked"}
+    return {name: value for name, value in frame.attrs.items() if name != "queries"}
 
 
 def _records(frame: pd.DataFrame) -> list[_Record]:

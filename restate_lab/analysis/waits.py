@@ -43,7 +43,7 @@ class Waits:
     at: datetime
     excluded: tuple[str, ...]
     _graph: nx.DiGraph
-    asked: tuple[Mapping[str, Any], ...] = ()
+    queries: tuple[Mapping[str, Any], ...] = ()
     """Each statement that was sent: ``sql``, ``params`` as JSON has them, ``times``."""
 
     @property
@@ -181,7 +181,7 @@ def _made(source: Recorder, reading: Reading, at: datetime) -> Waits:
         at=at,
         excluded=tuple(excluded),
         _graph=graph,
-        asked=tuple(source.asked),
+        queries=tuple(source.queries),
     )
 
 

@@ -46,7 +46,7 @@ class _Parts:
     source: str
     version: str
     at: datetime
-    asked: tuple[Mapping[str, Any], ...] = ()
+    queries: tuple[Mapping[str, Any], ...] = ()
 
 
 class Explanation(str):
@@ -105,9 +105,9 @@ class Explanation(str):
         return f"{self._parts.source}, restate {self._parts.version}, {self._parts.at:%Y-%m-%d %H:%M:%S} UTC"
 
     @property
-    def asked(self) -> tuple[Mapping[str, Any], ...]:
+    def queries(self) -> tuple[Mapping[str, Any], ...]:
         """Return each statement that was sent: ``sql``, ``params`` as JSON has them, ``times``."""
-        return self._parts.asked
+        return self._parts.queries
 
     @property
     def at(self) -> datetime:
@@ -140,7 +140,7 @@ def why(source: Source, invocation_id: str, /, *, timeout: float = 10) -> Explan
     - ``options``: one row per thing to do, what helps most first: ``action, id, target, what`` (what comes of it),
       ``code`` (a line to paste, which sends nothing before its ``execute(reason=…)``; "" where there is nothing to
       do). First about the root blocker, then about this invocation alone.
-    - ``excluded``: what could not be looked up, and why; ``asked``: the statements that were sent.
+    - ``excluded``: what could not be looked up, and why; ``queries``: the statements that were sent.
 
     Everything is read by ids and keys, hop by hop, in ``timeout`` seconds at most (past the first read, which raises,
     what no longer fits stands in ``excluded``). Of several things awaited the chain follows the worst: a deadlock, then
@@ -157,7 +157,7 @@ def why(source: Source, invocation_id: str, /, *, timeout: float = 10) -> Explan
         raise ArgumentError(f"timeout is {timeout!r}: give seconds, more than 0.")
     check_tried(source, "why()")
     recorder = Recorder(source)
-    look = Look(Deadline(recorder, timeout, over=_OVER.format(seconds=timeout)), asked=lambda: recorder.asked)
+    look = Look(Deadline(recorder, timeout, over=_OVER.format(seconds=timeout)), queries=lambda: recorder.queries)
     found = look.rows([id_])
     if id_ not in found:
         text = _NOT_THERE.format(source=source.name, id=id_)
@@ -202,7 +202,7 @@ def _made(
         source=source.name,
         version=source.version,
         at=source.now,
-        asked=tuple(look.asked()),
+        queries=tuple(look.queries()),
     )
     return Explanation("\n".join(_lines(parts)), parts)
 

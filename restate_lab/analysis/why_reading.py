@@ -68,7 +68,7 @@ class Look:
     """Looks around in one source, and notes what could not be looked up."""
 
     source: Source
-    asked: Callable[[], Iterable[Mapping[str, Any]]] = tuple
+    queries: Callable[[], Iterable[Mapping[str, Any]]] = tuple
     excluded: list[str] = field(default_factory=list)
     _rows: dict[str, Row] = field(default_factory=dict)
     _edges: dict[str, list[Edge]] = field(default_factory=dict)

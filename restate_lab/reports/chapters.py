@@ -85,7 +85,7 @@ def worst(looking: Looking) -> Section:
         except RestateLabError as error:
             parts.append(Notice(f"{id_} could not be explained: {looking.maker.masker.text(str(error))}"))
     caption = (
-        f"One invocation of each of the {len(chosen)} findings that most suffer from: why it does not go on, and its "
+        f"One invocation of each of the {len(chosen)} findings that affect most: why it does not go on, and its "
         "journal."
     )
     return looking.section("The worst in detail", *parts, of=asked, caption=caption)
@@ -186,12 +186,12 @@ def how(looking: Looking) -> Section:
     checked = looking.maker.table(
         looking.diagnosis.checked.round({"seconds": 3}),
         title="Checks of the doctor",
-        columns=("looks_at", "findings", "queries", "seconds"),
+        columns=("description", "findings", "queries", "seconds"),
         rows=100,
     )
     missing = looking.diagnosis.not_checked
     gone = (
-        looking.maker.table(missing, title="Not checked", columns=("looks_at", "reason"), rows=100)
+        looking.maker.table(missing, title="Not checked", columns=("description", "reason"), rows=100)
         if len(missing)
         else None
     )
@@ -236,7 +236,7 @@ def _stuck(findings: pd.DataFrame) -> Iterator[tuple[str, str]]:
         row for row in rows if first[row["check"]] is not row
     ]
     for row in ordered[:_WORST]:
-        yield row["what"], _invocations(row)[0]
+        yield row["summary"], _invocations(row)[0]
 
 
 def _invocations(row: Mapping[Any, Any]) -> list[str]:

@@ -42,7 +42,7 @@ def findings_of(diagnosis: Diagnosis, zone: tzinfo, masker: Masker) -> Findings:
 def lead_of(diagnosis: Diagnosis, masker: Masker) -> tuple[tuple[str, ...], str]:
     """Return the verdict and the worst findings for the summary, and the colour of the verdict."""
     worst = [row for row in diagnosis.findings.to_dict("records") if row["severity"] == "critical"]
-    lines = [masker.text(visible(row["what"])) for row in worst[:_LEAD]]
+    lines = [masker.text(visible(row["summary"])) for row in worst[:_LEAD]]
     more = len(worst) - len(lines)
     lines += [f"and {more:,} more critical ones"] if more > 0 else []
     missing = [f"Not checked: {masker.text(visible(each))}" for each in reasons(diagnosis)]
@@ -55,11 +55,11 @@ def _finding(row: dict[Any, Any], diagnosis: Diagnosis, zone: tzinfo, masker: Ma
     return Finding(
         severity=row["severity"],
         colour=COLOURS[row["severity"]],
-        what=masker.text(visible(row["what"])),
+        summary=masker.text(visible(row["summary"])),
         where=visible(str(row["where"] or "")),
         since=_since(row["since"], diagnosis, zone),
-        affected=f"{row['suffer']:,} affected" if row["suffer"] > row["count"] else "",
-        next_step=masker.text(visible(row["next_step"])),
+        affected=f"{row['affected']:,} affected" if row["affected"] > row["count"] else "",
+        suggested_code=masker.text(visible(row["suggested_code"])),
         ids=tuple(ids[:_IDS]),
         more_ids=max(int(row["count"]) - _IDS, 0),
     )

@@ -87,9 +87,9 @@ def done_here(frame: pd.DataFrame) -> Iterator[Event]:
 
 def findings_begun(diagnosis: Diagnosis) -> Iterator[Event]:
     """Give when what the doctor found critical began, where there is a trace of it."""
-    for row in _rows(diagnosis.of("critical"), "since"):
+    for row in _rows(diagnosis.by_severity("critical"), "since"):
         first = next(iter(row["ids"]), None)
-        yield Event(row["since"], "finding begins", str(row["what"]), first)
+        yield Event(row["since"], "finding begins", str(row["summary"]), first)
 
 
 def _rows(frame: pd.DataFrame, moment: str) -> Iterator[dict[Any, Any]]:

@@ -126,11 +126,11 @@ class Finding:
 
     severity: str
     colour: str
-    what: str
+    summary: str
     where: str
     since: str
     affected: str
-    next_step: str
+    suggested_code: str
     ids: tuple[str, ...]
     more_ids: int
 

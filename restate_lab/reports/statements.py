@@ -29,10 +29,10 @@ def statements_of(things: Iterable[Any], masker: Masker) -> tuple[Statement, ...
     said: dict[tuple[str, str], dict[Any, Any]] = {}
     for thing in things:
         attrs = getattr(thing, "attrs", None) or {}
-        asked = getattr(thing, "asked", None) or attrs.get("asked")
-        for each in asked or [attrs if attrs.get("sql") else _of_a_panel(thing)]:
-            key = (str(each.get("sql")), "" if asked else str(each.get("params")))
-            first = said.setdefault(key, {"printed": not asked, **each, "times": 0})
+        queries = getattr(thing, "queries", None) or attrs.get("queries")
+        for each in queries or [attrs if attrs.get("sql") else _of_a_panel(thing)]:
+            key = (str(each.get("sql")), "" if queries else str(each.get("params")))
+            first = said.setdefault(key, {"printed": not queries, **each, "times": 0})
             first["times"] += each.get("times", 1)
     found = (statement_of(each, masker, printed=each["printed"]) for each in said.values())
     return tuple(each for each in found if each)

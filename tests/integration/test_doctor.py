@@ -157,25 +157,26 @@ class Planted:
         """Critical findings and warnings hold faults and their victims alone, and each fault once."""
         causes = of(now, "critical", "warning")
         assert named(causes) <= players(played, *self.story.checks, *self.story.victims)
-        assert named(causes, "victims") <= players(played, *self.story.victims)
+        assert named(causes, "blocked") <= players(played, *self.story.victims)
         assert sum(map(len, causes["ids"])) == len(named(causes))
         assert (causes["count"] == causes["ids"].map(len)).all()
 
     def test_notes_are_only_notes(self, played: Cluster, now: Diagnosis) -> None:
         """What was planted as worth knowing stands in no cause, neither as one nor behind one."""
         causes = of(now, "critical", "warning")
-        assert not (named(causes) | named(causes, "victims")) & players(played, *self.story.notes)
+        assert not (named(causes) | named(causes, "blocked")) & players(played, *self.story.notes)
 
     def test_a_next_step_reaches_exactly_its_finding(self, lab: rl.Lab, now: Diagnosis) -> None:
         """Whatever a line would change are the finding's ids, no more and no fewer; of a deadlock, one of its ids."""
         told = Reached()
         for row in now.findings.to_dict("records"):
             before = len(told.selections)
-            for line in re.findall(r"rl\.(?:plan|move_to)\([^#]*\)", row["next_step"]):
+            for line in re.findall(r"rl\.(?:plan|move_to)\([^#]*\)", row["suggested_code"]):
                 eval(line, {"rl": told, "lab": lab, "diagnosis": now})  # noqa: S307 - the line is what is tested
             for ids in told.selections[before:]:
                 wanted = set(row["ids"])
-                assert (set(ids) < wanted) if row["check"] == "deadlocks" else (set(ids) == wanted), row["next_step"]
+                is_meant = set(ids) < wanted if row["check"] == "deadlocks" else set(ids) == wanted
+                assert is_meant, row["suggested_code"]
         assert len(told.selections) >= FEW_CHANGES
 
     def test_why_shows_the_rows_behind_it(self, lab: rl.Lab, ahead: Diagnosis) -> None:
@@ -183,15 +184,15 @@ class Planted:
         for row in ahead.findings.to_dict("records"):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Truncated)
-                frame = eval(row["why"], {"rl": rl, "lab": lab})  # noqa: S307 - the line is what is tested
-            assert len(frame), row["why"]
+                frame = eval(row["evidence_code"], {"rl": rl, "lab": lab})  # noqa: S307 - the line is what is tested
+            assert len(frame), row["evidence_code"]
             ids = {id_ for id_ in row["ids"] if id_.startswith("inv_")}
             if "id" in frame and ids and row["check"] not in {"long_attempts", "blocked_keys"}:
-                assert ids & set(frame["id"]), row["why"]
+                assert ids & set(frame["id"]), row["evidence_code"]
 
     def test_next_steps_are_python(self, now: Diagnosis) -> None:
         """Every next step is one call on ``rl`` or ``lab``."""
-        for line in now.findings["next_step"]:
+        for line in now.findings["suggested_code"]:
             call = ast.parse(line, mode="eval").body
             assert isinstance(call, ast.Call), line
             assert ast.unparse(call.func).partition(".")[0] in {"rl", "lab"}, line
@@ -230,19 +231,19 @@ class TestIncident(Planted):
     def test_victims_stand_with_their_cause(self, played: Cluster, now: Diagnosis) -> None:
         """The storm has its callers behind it, the key its queue, its callers and who opened it; ranks follow."""
         causes = of(now, "critical", "warning")
-        storm = causes[causes["what"].str.contains("charge card")].iloc[0]
+        storm = causes[causes["summary"].str.contains("charge card")].iloc[0]
         assert set(storm["ids"]) == players(played, "storm_503", "storm_timeout")
-        assert set(storm["victims"]) == players(played, "storm_caller")
-        assert (storm["severity"], storm["count"], storm["suffer"]) == ("critical", 15, 18)
+        assert set(storm["blocked"]) == players(played, "storm_caller")
+        assert (storm["severity"], storm["count"], storm["affected"]) == ("critical", 15, 18)
         key = causes[causes["check"] == "blocked_keys"].iloc[0]
-        assert set(key["victims"]) == players(played, "hot_key_opener", "hot_key_queue", "hot_key_caller")
-        assert (key["severity"], key["suffer"]) == ("critical", 18)
-        assert "sign_1" in key["next_step"]
+        assert set(key["blocked"]) == players(played, "hot_key_opener", "hot_key_queue", "hot_key_caller")
+        assert (key["severity"], key["affected"]) == ("critical", 18)
+        assert "sign_1" in key["suggested_code"]
         assert set(causes.iloc[:2]["check"]) == {"retry_storms", "blocked_keys"}
 
     def test_numbers_and_causes_in_words(self, played: Cluster, now: Diagnosis) -> None:
         """What is said names handler, step, code, message, deployment and share."""
-        told = "\n".join(now.findings["what"])
+        told = "\n".join(now.findings["summary"])
         for part in (
             "15 invocations of Payments/charge retry the step “charge card”",
             "[RT0007] 9 × ProviderDown('HTTP 503",
@@ -299,19 +300,19 @@ class TestHospital(Planted):
         paused = now.findings.query("check == 'paused'")
         roles = ("register_closed", "insurer_silent", "insurer_refused", "rate_missing")
         assert {frozenset(ids) for ids in paused["ids"]} == {frozenset(players(played, role)) for role in roles}
-        assert paused["what"].str.contains("KeyError('K99')", regex=False).sum() == 1
+        assert paused["summary"].str.contains("KeyError('K99')", regex=False).sum() == 1
 
     def test_causes_behind_causes(self, played: Cluster, now: Diagnosis) -> None:
         """A queue whose holder waits for a deployment is that deployment's; callers stand behind the paused one."""
         causes = of(now, "critical", "warning").set_index("check")
         down = causes.loc["unreachable_deployments"]
-        assert set(down["victims"]) == players(played, "shelf_holder", "shelf_queue", "shelf_caller")
-        behind = {frozenset(ids) for ids in causes.loc["paused", "victims"] if ids}
+        assert set(down["blocked"]) == players(played, "shelf_holder", "shelf_queue", "shelf_caller")
+        behind = {frozenset(ids) for ids in causes.loc["paused", "blocked"] if ids}
         assert behind == {frozenset(players(played, "admission"))}
 
     def test_a_deadlock_names_who_stands_between(self, now: Diagnosis) -> None:
         """The theatre waits for a workflow, which waits for the theatre."""
-        told = "\n".join(now.findings["what"])
+        told = "\n".join(now.findings["summary"])
         assert "holds the key operating-theatre/OP 1 and waits for Surgery/case 77/B/operate, which waits for a" in told
 
     def test_a_promise_that_a_key_waits_for_is_told_once(self, played: Cluster, now: Diagnosis) -> None:
@@ -341,7 +342,7 @@ def test_crowded(crowded: Cluster) -> None:
             diagnosis = doctor(lab, now=started + ahead)
             found = diagnosis.findings[diagnosis.findings["check"].isin({"backlog", "blocked_queues"})]
             assert [set(ids) for ids in found["ids"]] == [waiting], diagnosis
-            assert "slot of the invoker" in found["what"].iloc[0]
+            assert "slot of the invoker" in found["summary"].iloc[0]
             if ahead:  # the fixture may be older than a minute by now
                 assert found["severity"].iloc[0] == severity
             others = diagnosis.findings.drop(found.index)

@@ -76,15 +76,15 @@ def test_six_cities_are_one_finding(sent: tuple[rl.Lab, Any], findings: Any, han
     """The invocations of one handler are one finding that says the pattern, six steps and one message."""
     (row,) = findings[handler]
     assert (row["severity"], set(row["ids"])) == ("critical", sent[1][handler])
-    assert "the steps “get weather …” (6 steps: “get weather " in row["what"]
-    assert "[RT0007] ValueError('no station in …')" in row["what"]
+    assert "the steps “get weather …” (6 steps: “get weather " in row["summary"]
+    assert "[RT0007] ValueError('no station in …')" in row["summary"]
 
 
 def test_four_different_steps_are_one_finding(sent: tuple[rl.Lab, Any], findings: Any) -> None:
     """One code in four steps that share nothing is the handler's."""
     (row,) = findings["step"]
     assert set(row["ids"]) == sent[1]["step"]
-    assert "retry 4 different steps (“book flight”, “charge card”, “pay” and 1 more)" in row["what"]
+    assert "retry 4 different steps (“book flight”, “charge card”, “pay” and 1 more)" in row["summary"]
 
 
 def test_one_failure_and_half_a_day_to_wait(sent: tuple[rl.Lab, Any], findings: Any) -> None:
@@ -92,17 +92,17 @@ def test_one_failure_and_half_a_day_to_wait(sent: tuple[rl.Lab, Any], findings: 
     (row,) = findings["seldom"]
     assert (row["check"], row["severity"], row["count"]) == ("retry_storms", "critical", SELDOM)
     assert set(row["ids"]) == sent[1]["seldom"]
-    assert "up to 1 attempt, and wait up to 1" in row["what"]
+    assert "up to 1 attempt, and wait up to 1" in row["summary"]
 
 
 def test_next_step_and_why_work(sent: tuple[rl.Lab, Any], findings: Any) -> None:
     """The lines of these findings run as they stand, and the rows behind them are those of the finding."""
     for rows in findings.values():
         for row in rows:
-            frame = eval(row["why"], {"rl": rl, "lab": sent[0]})  # noqa: S307 - the line is what is tested
+            frame = eval(row["evidence_code"], {"rl": rl, "lab": sent[0]})  # noqa: S307 - the line is what is tested
             assert set(row["ids"]) <= set(frame["id"])
             if row["check"] == "retry_storms":
-                assert "RT0007" in eval(row["next_step"], {"rl": rl, "lab": sent[0]})  # noqa: S307
+                assert "RT0007" in eval(row["suggested_code"], {"rl": rl, "lab": sent[0]})  # noqa: S307
 
 
 @pytest.mark.usefixtures("findings")

@@ -152,9 +152,9 @@ def test_a_judgement_carries_what_was_sent_for_it(lab: rl.Lab, incident: Cluster
     for call in calls:
         source = _Counting(lab)
         made = call(source)
-        asked = made.attrs["asked"] if isinstance(made, pd.DataFrame) else made.asked
-        assert {each["sql"]: each["times"] for each in asked} == dict(source.sent)
-        json.dumps(asked)
+        queries = made.attrs["queries"] if isinstance(made, pd.DataFrame) else made.queries
+        assert {each["sql"]: each["times"] for each in queries} == dict(source.sent)
+        json.dumps(queries)
         (section,) = rl.Report("r").add(made).sections
         assert {each.sql for each in section.statements} == set(source.sent)
 
@@ -167,7 +167,7 @@ def test_evidence_is_reported_on_as_a_cluster_is(lab: rl.Lab, incident: Cluster,
         assert frozen.digest in page.text
         assert "frozen evidence: nothing can be changed through it" in page.text
         assert "Evidence has no audit log" in page.text
-        assert f"{len(live.of('critical'))} critical" in page.text
+        assert f"{len(live.by_severity('critical'))} critical" in page.text
 
 
 @pytest.mark.parametrize("incident", [NEWEST], indirect=True)

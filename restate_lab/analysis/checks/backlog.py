@@ -43,14 +43,14 @@ def backlog(look: Look) -> list[Finding]:
     return [
         Finding(
             severity=_by_age(look, since),
-            what=f"{counted(count, 'invocation')} of {handlers} {one_or_more(count, 'is', 'are')} ready and "
+            summary=f"{counted(count, 'invocation')} of {handlers} {one_or_more(count, 'is', 'are')} ready and "
             f"{one_or_more(count, 'waits', 'wait')} for a slot of the invoker{_oldest(look, since)}",
             where=handlers,
             count=count,
             ids=tuple(row["id"] for row in rows)[:IDS],
             since=since,
-            why=asking("overview"),
-            next_step=f"{asking('oldest_unmoved')}  # what runs now holds the slots",
+            evidence_code=asking("overview"),
+            suggested_code=f"{asking('oldest_unmoved')}  # what runs now holds the slots",
         )
     ]
 
@@ -75,13 +75,13 @@ def late_starts(look: Look) -> list[Finding]:
     return [
         Finding(
             severity=Severity.WARNING,
-            what=f"{counted(count, 'scheduled invocation')} of {handlers} should have started by now",
+            summary=f"{counted(count, 'scheduled invocation')} of {handlers} should have started by now",
             where=handlers,
             count=count,
             ids=tuple(row["id"] for row in look.ask("wakes_next", until="0s") if row["what"] == "start")[:IDS],
             since=first,
-            why=frame,
-            next_step=f"{frame}  # its partition may have no leader: look at the servers' logs",
+            evidence_code=frame,
+            suggested_code=f"{frame}  # its partition may have no leader: look at the servers' logs",
         )
     ]
 
@@ -99,14 +99,14 @@ def long_attempts(look: Look) -> list[Finding]:
     return [
         Finding(
             severity=Severity.NOTE,
-            what=f"{counted(count, 'attempt')} of {handlers} {one_or_more(count, 'has', 'have')} been running for "
+            summary=f"{counted(count, 'attempt')} of {handlers} {one_or_more(count, 'has', 'have')} been running for "
             f"longer than {age(pd.Timestamp(look.now - look.thresholds.attempt), look.now)}{_oldest(look, since)}",
             where=handlers,
             count=count,
             ids=tuple(row["id"] for row in rows),
             since=since,
-            why=asking("overview"),
-            next_step=call("rl.why", "lab", quoted(rows[0]["id"])),
+            evidence_code=asking("overview"),
+            suggested_code=call("rl.why", "lab", quoted(rows[0]["id"])),
         )
     ]
 
@@ -125,14 +125,14 @@ def _queue(look: Look, rows: Sequence[Row]) -> Finding:
     resume = f"lab.admin.resume_vqueue({quoted(rows[0]['vqueue_id'])})"
     return Finding(
         severity=Severity.WARNING if is_paused else _by_age(look, since),
-        what=f"{counted(count, 'invocation')} of {handlers} {verb}, in {counted(len(rows), 'queue')}"
+        summary=f"{counted(count, 'invocation')} of {handlers} {verb}, in {counted(len(rows), 'queue')}"
         f"{_oldest(look, since)}",
         where=handlers,
         count=count,
         ids=tuple(ids[:IDS]),
         since=since,
-        why=asking("blocked_heads"),
-        next_step=resume if is_paused else f"{asking('overview')}  # what runs now holds the places",
+        evidence_code=asking("blocked_heads"),
+        suggested_code=resume if is_paused else f"{asking('overview')}  # what runs now holds the places",
     )
 
 

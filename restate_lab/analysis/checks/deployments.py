@@ -50,15 +50,16 @@ def _drained(deployments: list[Deployment]) -> Finding:
     count, first = len(deployments), deployments[0]
     return Finding(
         severity=Severity.NOTE,
-        what=f"{counted(count, 'deployment')} ({_addresses(deployments)}) {one_or_more(count, 'is', 'are')} needed by "
-        f"nothing any more: no service's latest revision, and nothing is pinned there",
+        summary=f"{counted(count, 'deployment')} ({_addresses(deployments)}) {one_or_more(count, 'is', 'are')} needed "
+        f"by nothing any more: no service's latest revision, and nothing is pinned there",
         where=_addresses(deployments),
         count=count,
         ids=tuple(each.id for each in deployments)[:IDS],
         since=min((each.created_at for each in deployments if each.created_at), default=None),
-        why=asking("deployment_pins"),
+        evidence_code=asking("deployment_pins"),
         # Servers up to 1.7 remove only by force.
-        next_step=f"lab.admin.delete_deployment({quoted(first.id)}, force=True)  # ask for its pins again just before",
+        suggested_code=f"lab.admin.delete_deployment({quoted(first.id)}, force=True)  "
+        "# ask for its pins again just before",
     )
 
 
@@ -66,14 +67,14 @@ def _pinning(deployments: list[Deployment], pinned: Mapping[str, int]) -> Findin
     count, open_ = len(deployments), sum(pinned[each.id] for each in deployments)
     return Finding(
         severity=Severity.NOTE,
-        what=f"{counted(count, 'old deployment')} ({_addresses(deployments)}) {one_or_more(count, 'is', 'are')} still "
-        f"needed: {counted(open_, 'invocation')} {one_or_more(open_, 'is', 'are')} pinned there",
+        summary=f"{counted(count, 'old deployment')} ({_addresses(deployments)}) {one_or_more(count, 'is', 'are')} "
+        f"still needed: {counted(open_, 'invocation')} {one_or_more(open_, 'is', 'are')} pinned there",
         where=_addresses(deployments),
         count=count,
         ids=tuple(each.id for each in deployments)[:IDS],
         since=min((each.created_at for each in deployments if each.created_at), default=None),
-        why=asking("deployment_pins"),
-        next_step=call("lab.sql", quoted(_PINNED), deployment=deployments[0].id),
+        evidence_code=asking("deployment_pins"),
+        suggested_code=call("lab.sql", quoted(_PINNED), deployment=deployments[0].id),
     )
 
 
@@ -82,14 +83,14 @@ def _outdated(look: Look, old: Mapping[str, str]) -> Finding:
     known = [each for id_ in old if (each := look.deployments.get(id_))]
     return Finding(
         severity=Severity.NOTE,
-        what=f"{counted(count, 'deployment')} ({_addresses(known)}) {one_or_more(count, 'is', 'are')} behind the "
+        summary=f"{counted(count, 'deployment')} ({_addresses(known)}) {one_or_more(count, 'is', 'are')} behind the "
         f"others: {listed(old.values())}",
         where=_addresses(known),
         count=count,
         ids=tuple(old)[:IDS],
         since=min((at for each in known if (at := moment(each.created_at))), default=None),
-        why=asking("sdks"),
-        next_step="lab.admin.list_deployments().frame()",
+        evidence_code=asking("sdks"),
+        suggested_code="lab.admin.list_deployments().frame()",
     )
 
 

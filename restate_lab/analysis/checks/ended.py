@@ -8,7 +8,7 @@ from datetime import datetime
 
 from restate_lab.analysis.checks.census import Ended
 from restate_lab.analysis.checks.failing import groups
-from restate_lab.analysis.checks.finding import IDS, Finding, Severity, Victims
+from restate_lab.analysis.checks.finding import IDS, Blocked, Finding, Severity
 from restate_lab.analysis.checks.look import MOST, Look, Row, moment
 from restate_lab.analysis.checks.messages import common, normalised
 from restate_lab.analysis.checks.words import asking, call, clock, counted, cut, listed, one_or_more, quoted
@@ -56,13 +56,13 @@ def expiring_evidence(look: Look) -> list[Finding]:
     return [
         Finding(
             severity=Severity.NOTE,
-            what=f"what {counted(count, 'failed invocation')} of {handlers} left behind expires"
+            summary=f"what {counted(count, 'failed invocation')} of {handlers} left behind expires"
             + (f" from {clock(first, look.now)} on" if first else " soon"),
             where=handlers,
             count=count,
             ids=tuple(row["id"] for row in rows)[:IDS],
-            why=asking("expiring", until=f"{within.total_seconds():g}s"),
-            next_step='rl.freeze(lab, "before-it-expires.evidence")',
+            evidence_code=asking("expiring", until=f"{within.total_seconds():g}s"),
+            suggested_code='rl.freeze(lab, "before-it-expires.evidence")',
         )
     ]
 
@@ -81,14 +81,14 @@ def restarts(look: Look) -> list[Finding]:
     return [
         Finding(
             severity=Severity.NOTE,
-            what=f"{counted(count, 'invocation')} of {handlers} {one_or_more(count, 'was', 'were')} restarted as new"
+            summary=f"{counted(count, 'invocation')} of {handlers} {one_or_more(count, 'was', 'were')} restarted as new"
             + (f"; the longest line has {len(longest) - 1:,} restarts" if len(longest) > 2 else ""),
             where=handlers,
             count=count,
             ids=tuple(ids[:IDS]),
             since=min((at for row in rows if (at := moment(row["created_at"]))), default=None),
-            why=asking("restarts"),
-            next_step=call("rl.why", "lab", quoted(longest[0])),
+            evidence_code=asking("restarts"),
+            suggested_code=call("rl.why", "lab", quoted(longest[0])),
         )
     ]
 
@@ -104,15 +104,15 @@ def reused_keys(look: Look) -> list[Finding]:
     return [
         Finding(
             severity=Severity.NOTE,
-            what=f"{many}{counted(count, 'idempotency key')} ({keys}) "
+            summary=f"{many}{counted(count, 'idempotency key')} ({keys}) "
             f"{one_or_more(count, 'was', 'were')} used for several objects of {handlers}: each began an invocation "
             f"of its own",
             where=handlers,
             count=count,
             ids=tuple(dict.fromkeys(row[side] for row in rows for side in ("one_id", "other_id")))[:IDS],
             since=min((at for row in rows if (at := moment(row["first_created_at"]))), default=None),
-            why=asking("repeated_idempotency_keys"),
-            next_step=call("rl.why", "lab", quoted(rows[0]["one_id"])),
+            evidence_code=asking("repeated_idempotency_keys"),
+            suggested_code=call("rl.why", "lab", quoted(rows[0]["one_id"])),
         )
     ]
 
@@ -128,7 +128,7 @@ def _passed_on(rows: Sequence[Row]) -> tuple[list[Row], Mapping[str, str]]:
     return [row for row in rows if row["id"] not in set(callers.values())], callers
 
 
-def _upward(ids: Iterable[str], callers: Mapping[str, str]) -> Victims:
+def _upward(ids: Iterable[str], callers: Mapping[str, str]) -> Blocked:
     """Return who failed because one of these did, through all callers."""
     found: dict[str, None] = {}
     for id_ in ids:
@@ -136,26 +136,26 @@ def _upward(ids: Iterable[str], callers: Mapping[str, str]) -> Victims:
         while caller is not None and caller not in found:
             found[caller] = None
             caller = callers.get(caller)
-    return Victims(tuple(found)[:IDS], len(found))
+    return Blocked(tuple(found)[:IDS], len(found))
 
 
 def _failures(rows: Sequence[Row], ended: Ended, callers: Mapping[str, str]) -> Finding:
     service, handler = _handler(rows[0])
-    victims = _upward((row["id"] for row in rows), callers)
-    more = f"; {counted(victims.count, 'caller')} failed with {one_or_more(len(rows), 'it', 'them')}" if victims else ""
+    blocked = _upward((row["id"] for row in rows), callers)
+    more = f"; {counted(blocked.count, 'caller')} failed with {one_or_more(len(rows), 'it', 'them')}" if blocked else ""
     count, times = len(rows), [at for row in rows if (at := moment(row["completed_at"]))]
     last = max(rows, key=lambda row: moment(row["completed_at"]) or datetime.min.replace(tzinfo=times[0].tzinfo))
     return Finding(
         severity=Severity.WARNING,
-        what=f"{counted(count, 'invocation')} of {service}/{handler} failed for good: {cut(_said(rows), 160)}; "
+        summary=f"{counted(count, 'invocation')} of {service}/{handler} failed for good: {cut(_said(rows), 160)}; "
         f"{ended.rate:.0%} of its ends are failures{more}",
         where=f"{service}/{handler}",
         count=count,
         ids=tuple(row["id"] for row in rows)[:IDS],
-        victims=victims,
+        blocked=blocked,
         since=min(times, default=None),
-        why=asking("terminal_failures", service=service),
-        next_step=call("rl.why", "lab", quoted(last["id"])),
+        evidence_code=asking("terminal_failures", service=service),
+        suggested_code=call("rl.why", "lab", quoted(last["id"])),
     )
 
 
@@ -168,12 +168,12 @@ def _seldom(ended: Mapping[tuple[str, str], Ended]) -> list[Finding]:
     return [
         Finding(
             severity=Severity.NOTE,
-            what=f"{counted(count, 'invocation')} of {handlers} failed for good, few or seldom",
+            summary=f"{counted(count, 'invocation')} of {handlers} failed for good, few or seldom",
             where=handlers,
             count=count,
             ids=(),
-            why=asking("terminal_failures"),
-            next_step=asking("terminal_failures"),
+            evidence_code=asking("terminal_failures"),
+            suggested_code=asking("terminal_failures"),
         )
     ]
 
@@ -183,13 +183,13 @@ def _single_failures(rows: Sequence[Row]) -> Finding:
     messages = listed((cut(_said(alike), 80) for alike in groups(rows, lambda row: row["message"])), most=2)
     return Finding(
         severity=Severity.NOTE,
-        what=f"{counted(count, 'invocation')} of {handlers} failed for good, few or seldom: {messages}",
+        summary=f"{counted(count, 'invocation')} of {handlers} failed for good, few or seldom: {messages}",
         where=handlers,
         count=count,
         ids=tuple(row["id"] for row in rows)[:IDS],
         since=min((at for row in rows if (at := moment(row["completed_at"]))), default=None),
-        why=asking("terminal_failures"),
-        next_step=asking("terminal_failures"),
+        evidence_code=asking("terminal_failures"),
+        suggested_code=asking("terminal_failures"),
     )
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import pandas as pd
 
-from restate_lab.analysis.checks.finding import IDS, Finding, Severity, Victims
+from restate_lab.analysis.checks.finding import IDS, Blocked, Finding, Severity
 from restate_lab.analysis.checks.look import MOST, Look, Row, moment
 from restate_lab.analysis.checks.messages import said
 from restate_lab.analysis.checks.retriers import Reason, Retrier, reason_of
@@ -83,25 +83,25 @@ def _failing(look: Look, reason: Reason) -> list[Retrier]:
 def _storm(look: Look, group: StepGroup[Retrier], count: int) -> Finding:
     members = group.members
     first, ids = members[0], [each.id for each in members]
-    victims, step = look.behind(ids), group.words()
-    what = (
+    blocked, step = look.behind(ids), group.words()
+    summary = (
         f"{counted(count, 'invocation')} of {first.target} {one_or_more(count, 'retries', 'retry')}"
         f"{f' {step}' if step else ''}, {_attempts(look, members, count)}: [{first.code or 'no code'}] "
-        f"{said(group.messages(lambda each: each.message))}{_and(victims)}"
+        f"{said(group.messages(lambda each: each.message))}{_and(blocked)}"
     )
     asked = asking(
         "retry_storm_ids", service=first.service, handler=first.handler, error_code=first.code, step=group.only_step
     )
     return Finding(
-        severity=_severity(look, members, victims),
-        what=what,
+        severity=_severity(look, members, blocked),
+        summary=summary,
         where=first.target,
         count=count,
         ids=tuple(ids[:IDS]),
-        victims=victims,
+        blocked=blocked,
         since=_since(members),
-        why=asked,
-        next_step=call("rl.why", "lab", quoted(first.id)),
+        evidence_code=asked,
+        suggested_code=call("rl.why", "lab", quoted(first.id)),
     )
 
 
@@ -123,28 +123,28 @@ def _in_all(look: Look, group: StepGroup[Retrier]) -> int:
 
 def _unreachable(look: Look, members: Sequence[Retrier]) -> Finding:
     ids = [each.id for each in members]
-    victims, deployment = look.behind(ids), _deployment(look, members[0])
+    blocked, deployment = look.behind(ids), _deployment(look, members[0])
     known = look.deployments.get(deployment or "")
     handlers = listed(each.target for each in members)
     where = f"{known.endpoint} ({known.id})" if known else deployment or members[0].service
-    what = (
+    summary = (
         f"{where} does not answer {counted(len(members), 'invocation')} of {handlers}, "
         f"{_attempts(look, members, len(members))}: [{members[0].code}] {said(each.message for each in members)}"
-        f"{_and(victims)}"
+        f"{_and(blocked)}"
     )
     is_latest = known is None or bool(known.latest_of)
     move = call("rl.move_to", "lab", ids_code(ids))
     address = f"lab.admin.get_deployment({quoted(known.id)})" if known else "lab.admin.list_deployments()"
     return Finding(
-        severity=_severity(look, members, victims),
-        what=what,
+        severity=_severity(look, members, blocked),
+        summary=summary,
         where=where,
         count=len(members),
         ids=tuple(ids[:IDS]),
-        victims=victims,
+        blocked=blocked,
         since=_since(members),
-        why=asking("failing_deployments"),
-        next_step=f"{address}  # start it again: attempts then succeed by themselves"
+        evidence_code=asking("failing_deployments"),
+        suggested_code=f"{address}  # start it again: attempts then succeed by themselves"
         if is_latest
         else f'{move[:-1]}, deployment="latest"){first_of(len(ids), IDS)}',
     )
@@ -152,64 +152,64 @@ def _unreachable(look: Look, members: Sequence[Retrier]) -> Finding:
 
 def _mismatch(look: Look, members: Sequence[Retrier]) -> Finding:
     first, ids = members[0], [each.id for each in members]
-    victims = look.behind(ids)
+    blocked = look.behind(ids)
     count = len(members)
     steps = listed(f"“{cut(each.step, 40)}”" for each in members if each.step)
-    what = (
+    summary = (
         f"{counted(count, 'invocation')} of {first.target} cannot go on: the code behind {first.deployment} does not "
         f"fit {one_or_more(count, 'its journal', 'their journals')}{f' (it now does {steps})' if steps else ''}; "
-        f"trying again does not help{_and(victims)}"
+        f"trying again does not help{_and(blocked)}"
     )
     return Finding(
         severity=Severity.CRITICAL,
-        what=what,
+        summary=summary,
         where=f"{first.target} on {first.deployment}",
         count=count,
         ids=tuple(ids[:IDS]),
-        victims=victims,
+        blocked=blocked,
         since=_since(members),
-        why=asking("retry_storm_ids", service=first.service, handler=first.handler, error_code=first.code),
-        next_step=call("rl.journal_diff", "lab", quoted(first.id)),
+        evidence_code=asking("retry_storm_ids", service=first.service, handler=first.handler, error_code=first.code),
+        suggested_code=call("rl.journal_diff", "lab", quoted(first.id)),
     )
 
 
 def _removed(look: Look, rows: Sequence[Row]) -> Finding:
     ids, deployment = [row["id"] for row in rows], rows[0]["pinned_deployment_id"]
-    victims, count = look.behind(ids), len(rows)
+    blocked, count = look.behind(ids), len(rows)
     fails = rows[0]["status"] in _FAILS
     handlers = listed(f"{row['target_service_name']}/{row['target_handler_name']}" for row in rows)
     does = one_or_more(count, "fails", "fail") if fails else f"{one_or_more(count, 'is', 'are')} asleep and will fail"
-    what = (
+    summary = (
         f"{counted(count, 'invocation')} of {handlers} {does}{'' if fails else ' on waking'}: pinned to {deployment}, "
-        f"which was removed{_and(victims)}"
+        f"which was removed{_and(blocked)}"
     )
     services = {row["target_service_name"] for row in rows}
     frame = asking("pinned_to_missing", service=rows[0]["target_service_name"] if len(services) == 1 else None)
     homeless = sorted(each for each in services if look.deployment_of(each) is None)
     move = f'rl.move_to(lab, {ids_code(ids[:IDS])}, deployment="latest"){first_of(count, IDS)}'
     if homeless:
-        what += f"; nobody serves {listed(homeless)} now"
+        summary += f"; nobody serves {listed(homeless)} now"
         move = f'lab.admin.create_deployment(uri="http://…")  # that serves {listed(homeless)}; then {move}'
     return Finding(
         severity=Severity.CRITICAL if fails else Severity.WARNING,
-        what=what,
+        summary=summary,
         where=f"{handlers} on {deployment}",
         count=count,
         ids=tuple(ids[:IDS]),
-        victims=victims,
+        blocked=blocked,
         since=min((at for row in rows if (at := moment(row["modified_at"]))), default=None),
-        why=frame,
-        next_step=move,
+        evidence_code=frame,
+        suggested_code=move,
     )
 
 
-def _severity(look: Look, members: Sequence[Retrier], victims: Victims) -> Severity:
+def _severity(look: Look, members: Sequence[Retrier], blocked: Blocked) -> Severity:
     limits = look.thresholds
     failing_for = look.age(_since(members))
     is_new = _worst(members) < limits.attempts or failing_for < limits.failing_for
     if is_new and not _waits_long(look, members):
         return Severity.NOTE
-    if len(members) >= limits.storm or victims:
+    if len(members) >= limits.storm or blocked:
         return Severity.CRITICAL
     unanswered = reason_of(members[0].code, is_deployed=True) is Reason.UNREACHABLE
     return Severity.CRITICAL if unanswered and failing_for >= limits.waiting else Severity.WARNING
@@ -255,5 +255,5 @@ def _deployment(look: Look, each: Retrier) -> str | None:
     return latest.id if latest else None
 
 
-def _and(victims: Victims) -> str:
-    return f"; {victims.count:,} {one_or_more(victims.count, 'waits', 'wait')} behind" if victims else ""
+def _and(blocked: Blocked) -> str:
+    return f"; {blocked.count:,} {one_or_more(blocked.count, 'waits', 'wait')} behind" if blocked else ""

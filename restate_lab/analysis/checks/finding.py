@@ -1,4 +1,4 @@
-"""What a check hands back: findings, each with who suffers, since when, why, and what to do next."""
+"""The result of a check: findings, each with the affected invocations, since when, its evidence and the next step."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from restate_lab.analysis.checks.look import Look
 
-__all__ = ["IDS", "Check", "Finding", "Severity", "Victims", "ranked"]
+__all__ = ["IDS", "Blocked", "Check", "Finding", "Severity", "ranked"]
 
 IDS = 1_000  # ids that a finding holds; its count has all
 
 
 class Severity(StrEnum):
-    """How much it matters: from what suffers now and does not mend, to what is worth knowing."""
+    """How much a finding matters: from work that is blocked now and does not recover, to what is worth knowing."""
 
     CRITICAL = "critical"
     WARNING = "warning"
@@ -25,8 +25,8 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Victims:
-    """Who waits behind a cause, directly or through others; ``count`` may be more than the ids that were read."""
+class Blocked:
+    """The invocations that a cause blocks, directly or through others; ``count`` may exceed the ids that were read."""
 
     ids: tuple[str, ...] = ()
     count: int = 0
@@ -35,32 +35,32 @@ class Victims:
         return self.count > 0
 
 
-NOBODY = Victims()
+NONE_BLOCKED = Blocked()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One cause. ``ids`` are those of who or what is wrong (deployments for some checks), ``IDS`` at most.
+    """One cause. ``ids`` are the invocations that are wrong (deployments for some checks), ``IDS`` at most.
 
-    ``count`` is how many there are of them, ``since`` (UTC) the earliest trace of it, None where none is known.
-    ``why`` is a line that shows the rows behind it, ``next_step`` one to go on with: both for ``lab``, to paste.
+    ``count`` is their number, ``since`` (UTC) the earliest trace of it, None where none is known. ``evidence_code`` is
+    a line that shows the rows behind it, ``suggested_code`` the next step: both for ``lab``, to paste.
     """
 
     severity: Severity
-    what: str
+    summary: str
     where: str
     count: int
     ids: tuple[str, ...]
-    why: str
-    next_step: str
+    evidence_code: str
+    suggested_code: str
     since: datetime | None = None
-    victims: Victims = NOBODY
+    blocked: Blocked = NONE_BLOCKED
     check: str = ""
 
     @property
-    def suffer(self) -> int:
-        """Return how many invocations suffer: those that are stuck, and who waits for them."""
-        return self.count + self.victims.count
+    def affected(self) -> int:
+        """Return how many invocations are affected: those that are stuck, and those that they block."""
+        return self.count + self.blocked.count
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Check:
     """
 
     name: str
-    looks_at: str
+    description: str
     cost: float
     look: Callable[[Look], Sequence[Finding]]
     is_for_vqueues: bool = False
@@ -82,16 +82,16 @@ _ORDER = tuple(Severity)
 
 
 def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return the findings, worst first: by severity, then by how many suffer, then the oldest."""
+    """Return the findings, worst first: by severity, then by how many are affected, then the oldest."""
     return tuple(
         sorted(
             findings,
             key=lambda each: (
                 _ORDER.index(each.severity),
-                -each.suffer,
+                -each.affected,
                 each.since.timestamp() if each.since else float("inf"),
                 each.check,
-                each.what,
+                each.summary,
             ),
         )
     )

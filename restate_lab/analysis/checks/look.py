@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.analysis.checks.census import Census, Ended, Handler
-from restate_lab.analysis.checks.finding import IDS, NOBODY, Victims
+from restate_lab.analysis.checks.finding import IDS, NONE_BLOCKED, Blocked
 from restate_lab.analysis.checks.retriers import Retrier, retrier
 from restate_lab.analysis.checks.singles import MOST, Singles, Wanted, wanted
 from restate_lab.analysis.checks.thresholds import Thresholds
@@ -207,19 +207,19 @@ class Look:
         except RestateLabError:
             return False
 
-    def behind(self, ids: Iterable[str]) -> Victims:
+    def behind(self, ids: Iterable[str]) -> Blocked:
         """Return who waits for these, directly or through others, as far as it was read."""
         try:
             found = self.waits
         except RestateLabError:
-            # The checks of waits say that they could not be read; what fails is worth telling without its victims.
-            return NOBODY
+            # The checks of waits say that they could not be read; a failure is worth reporting without what it blocks.
+            return NONE_BLOCKED
         if found is None:
-            return NOBODY
+            return NONE_BLOCKED
         start = set(ids)
         waiting = self._waiting(start)
         unread = sum(self._unread.get(id_, 0) for id_ in start)
-        return Victims(tuple(sorted(waiting))[:IDS], len(waiting) + unread)
+        return Blocked(tuple(sorted(waiting))[:IDS], len(waiting) + unread)
 
     def _waiting(self, start: set[str]) -> set[str]:
         seen, queue = set(start), deque(start)

@@ -52,24 +52,24 @@ def _is_deployed(look: Look, row: Row) -> bool:
 def _paused(look: Look, group: StepGroup[Row]) -> Finding:
     rows = group.members
     first, ids = rows[0], [row["id"] for row in rows]
-    count, victims = len(rows), look.behind(ids)
+    count, blocked = len(rows), look.behind(ids)
     handler = f"{first['target_service_name']}/{first['target_handler_name']}"
     message, code, step = given(first["message"]), given(first["error_code"]), group.words()
     at = f" in {step}" if step else ""
     # Without vqueues the event is the same whether the policy gave up or somebody paused it between two attempts.
     why = f"after failing{at}: [{code or 'no code'}] {said(group.messages(_message))}" if message else "by hand"
-    more = f"; {victims.count:,} {one_or_more(victims.count, 'waits', 'wait')} behind" if victims else ""
+    more = f"; {blocked.count:,} {one_or_more(blocked.count, 'waits', 'wait')} behind" if blocked else ""
     frame = asking("paused", service=first["target_service_name"])
     return Finding(
-        severity=Severity.CRITICAL if message or victims else Severity.WARNING,
-        what=f"{counted(count, 'invocation')} of {handler} {one_or_more(count, 'is', 'are')} paused {why}; "
+        severity=Severity.CRITICAL if message or blocked else Severity.WARNING,
+        summary=f"{counted(count, 'invocation')} of {handler} {one_or_more(count, 'is', 'are')} paused {why}; "
         f"{one_or_more(count, 'it goes', 'they go')} on only when resumed{more}",
         where=handler,
         count=count,
         ids=tuple(ids[:IDS]),
-        victims=victims,
+        blocked=blocked,
         since=min((found for row in rows if (found := moment(row["paused_at"]))), default=None),
-        why=frame,
-        next_step=call("rl.plan", "lab", quoted("resume"), ids_code(ids[:IDS]))
+        evidence_code=frame,
+        suggested_code=call("rl.plan", "lab", quoted("resume"), ids_code(ids[:IDS]))
         + (first_of(count, IDS) or ("  # once its cause is gone" if message else "")),
     )

@@ -27,15 +27,15 @@ def long_journals(look: Look) -> list[Finding]:
     return [
         Finding(
             severity=Severity.NOTE,
-            what=f"{'at least ' if count == _LONGEST else ''}{counted(count, 'journal')} of {listed(handlers)} "
+            summary=f"{'at least ' if count == _LONGEST else ''}{counted(count, 'journal')} of {listed(handlers)} "
             f"{one_or_more(count, 'has', 'have')} {limit:,} entries or more, the longest "
             f"{int(first['journal_size']):,}; every attempt reads all of them",
             where=listed(handlers),
             count=count,
             ids=tuple(row["id"] for row in rows),
             since=None,
-            why=asking("largest_journals"),
-            next_step=call("rl.journal", "lab", quoted(first["id"])),
+            evidence_code=asking("largest_journals"),
+            suggested_code=call("rl.journal", "lab", quoted(first["id"])),
         )
     ]
 
@@ -51,13 +51,13 @@ def large_states(look: Look) -> list[Finding]:
     return [
         Finding(
             severity=Severity.NOTE,
-            what=f"{'at least ' if count == IDS else ''}{counted(count, 'key')} ({listed(keys)}) "
+            summary=f"{'at least ' if count == IDS else ''}{counted(count, 'key')} ({listed(keys)}) "
             f"{one_or_more(count, 'has', 'have')} a state of {limit // 1024:,} KiB or more, the largest "
             f"{int(given(first['bytes']) or 0) / 1024:,.0f} KiB; every call of it may be sent all of that",
             where=listed(keys),
             count=count,
             ids=(),
-            why=asking("state_sizes"),
-            next_step=asking("state_sizes", service=first["service_name"]),
+            evidence_code=asking("state_sizes"),
+            suggested_code=asking("state_sizes", service=first["service_name"]),
         )
     ]

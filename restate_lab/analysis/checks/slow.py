@@ -40,15 +40,15 @@ def _in_own_steps(look: Look, handler: tuple[str, str], ended: Ended, usual: flo
     return [
         Finding(
             severity=Severity.WARNING,
-            what=f"{service}/{name} takes {(ended.median_ms or 0.0) / 1000:,.1f} s (median of {ended.succeeded:,}), "
+            summary=f"{service}/{name} takes {(ended.median_ms or 0.0) / 1000:,.1f} s (median of {ended.succeeded:,}), "
             f"{share:.0%} of it in {step}; other handlers take "
             f"{usual / 1000:,.2f} s; {counted(count, 'invocation')} took more than {slow_ms / 1000:g} s",
             where=f"{service}/{name}",
             count=count,
             ids=ids,
             since=moment(frame["running_at"].min()),
-            why=asking("latency_parts", service=service),
-            next_step=call("rl.journal", "lab", quoted(ids[0])),
+            evidence_code=asking("latency_parts", service=service),
+            suggested_code=call("rl.journal", "lab", quoted(ids[0])),
         )
     ]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.analysis.checks.failing import groups
-from restate_lab.analysis.checks.finding import IDS, Finding, Severity, Victims
+from restate_lab.analysis.checks.finding import IDS, Blocked, Finding, Severity
 from restate_lab.analysis.checks.look import Look, Row, moment
 from restate_lab.analysis.checks.words import (
     asking,
@@ -113,14 +113,14 @@ def _deadlock(look: Look, rows: Sequence[Row]) -> Finding:
     others = f" (and {counted(len(rows) - 1, 'more like it', 'more like it')})" if len(rows) > 1 else ""
     return Finding(
         severity=Severity.CRITICAL if is_certain else Severity.NOTE if is_young else Severity.WARNING,
-        what=f"{counted(len(rows), kind)}: {cut(first['description'], 240)}{others}{more}",
+        summary=f"{counted(len(rows), kind)}: {cut(first['description'], 240)}{others}{more}",
         where=listed(key for row in rows for key in (row["keys"] or row["targets"])),
         count=len(ids),
         ids=tuple(ids[:IDS]),
-        victims=Victims(behind.ids, max(waiting, behind.count)),
+        blocked=Blocked(behind.ids, max(waiting, behind.count)),
         since=since,
-        why=f"{_WAITS}.deadlocks",
-        next_step=call("rl.plan", "lab", quoted("cancel"), inline([row["cancel"] for row in rows][:_CANCELLED]))
+        evidence_code=f"{_WAITS}.deadlocks",
+        suggested_code=call("rl.plan", "lab", quoted("cancel"), inline([row["cancel"] for row in rows][:_CANCELLED]))
         + first_of(len(rows), _CANCELLED),
     )
 
@@ -135,10 +135,10 @@ def _blockers(look: Look) -> list[dict[Any, Any]]:
     for row in _all_waits(look, "blockers"):
         if row["status"] in _TOLD_ELSEWHERE or row["id"] in apart:
             continue
-        victims = look.behind([row["id"]])
-        queued = [queue[id_] for id_ in victims.ids if id_ in queue]
+        blocked = look.behind([row["id"]])
+        queued = [queue[id_] for id_ in blocked.ids if id_ in queue]
         if queued:
-            found.append({**row, "victims": victims, "queued": queued, "unread": victims.count - len(victims.ids)})
+            found.append({**row, "blocked": blocked, "queued": queued, "unread": blocked.count - len(blocked.ids)})
     return found
 
 
@@ -173,40 +173,40 @@ def _blocked(look: Look, row: Mapping[Any, Any]) -> Finding:
         each for each in _all_waits(look, "edges") if each["waiter"] == row["id"] and each["kind"] == "awakeable"
     ]
     step = _resolving(awaited[0]["what"]) if awaited else call("rl.why", "lab", quoted(row["id"]))
-    others, ids = row["victims"].count - queue, _alike(look, row["id"])
+    others, ids = row["blocked"].count - queue, _alike(look, row["id"])
     more = f"; {others:,} more {one_or_more(others, 'waits', 'wait')} behind" if others else ""
     return Finding(
         severity=_key_severity(look, row),
-        what=f"{counted(queue, 'call')} {one_or_more(queue, 'queues', 'queue')} for {keys}, {behind} "
+        summary=f"{counted(queue, 'call')} {one_or_more(queue, 'queues', 'queue')} for {keys}, {behind} "
         f"({row['status']}), which waits for {cut(row['waits_for'], 160)}{more}",
         where=keys,
         count=len(ids),
         ids=tuple(ids[:IDS]),
-        victims=row["victims"],
+        blocked=row["blocked"],
         since=since,
-        why=asking("blocked_keys"),
-        next_step=step,
+        evidence_code=asking("blocked_keys"),
+        suggested_code=step,
     )
 
 
 def _on_run(look: Look, rows: Sequence[Row]) -> Finding:
     ids = _waiters(rows)
-    count, victims = len(ids), look.behind(ids)
+    count, blocked = len(ids), look.behind(ids)
     service, handler = rows[0]["handler"]
     steps = listed(f"“{cut(row['what'] or '', 40)}”" for row in rows)
     rest = "" if not rows[0]["alternative"] else "; something else that they wait for may still wake them"
     return Finding(
         severity=Severity.WARNING if rows[0]["alternative"] else Severity.CRITICAL,
-        what=f"{counted(count, 'invocation')} of {service}/{handler} {one_or_more(count, 'is', 'are')} suspended on "
+        summary=f"{counted(count, 'invocation')} of {service}/{handler} {one_or_more(count, 'is', 'are')} suspended on "
         f"{one_or_more(count, 'its', 'their')} own step {steps} (Run), for which nothing wakes "
         f"{one_or_more(count, 'it', 'them')} (server issue 5196){rest}",
         where=f"{service}/{handler}",
         count=count,
         ids=tuple(ids[:IDS]),
-        victims=victims,
+        blocked=blocked,
         since=_oldest(rows),
-        why=asking("suspended_on_run", service=service),
-        next_step=call("rl.plan", "lab", quoted("resume"), ids_code(ids[:IDS])) + first_of(count, IDS),
+        evidence_code=asking("suspended_on_run", service=service),
+        suggested_code=call("rl.plan", "lab", quoted("resume"), ids_code(ids[:IDS])) + first_of(count, IDS),
     )
 
 
@@ -226,40 +226,40 @@ def _is_forgotten(look: Look, row: Row) -> bool:
 def _awakeable(look: Look, rows: Sequence[Row]) -> Finding:
     ids = _waiters(rows)
     service, handler = rows[0]["handler"]
-    count, since, victims = len(ids), _oldest(rows), look.behind(ids)
+    count, since, blocked = len(ids), _oldest(rows), look.behind(ids)
     is_forgotten = _is_forgotten(look, rows[0])
-    more = f"; {victims.count:,} {one_or_more(victims.count, 'waits', 'wait')} behind" if victims else ""
+    more = f"; {blocked.count:,} {one_or_more(blocked.count, 'waits', 'wait')} behind" if blocked else ""
     return Finding(
         severity=Severity.WARNING if is_forgotten else Severity.NOTE,
-        what=f"{counted(count, 'invocation')} of {service}/{handler} {one_or_more(count, 'waits', 'wait')} for an "
+        summary=f"{counted(count, 'invocation')} of {service}/{handler} {one_or_more(count, 'waits', 'wait')} for an "
         f"awakeable that nobody has resolved{_for(look, since, count)}"
         f"{'' if is_forgotten else ', which may be as it should'}{more}",
         where=f"{service}/{handler}",
         count=count,
         ids=tuple(ids[:IDS]),
-        victims=victims,
+        blocked=blocked,
         since=since,
-        why=asking("open_awakeables", service=service),
-        next_step=_resolving(rows[0]["what"]) if is_forgotten else call("rl.why", "lab", quoted(ids[0])),
+        evidence_code=asking("open_awakeables", service=service),
+        suggested_code=_resolving(rows[0]["what"]) if is_forgotten else call("rl.why", "lab", quoted(ids[0])),
     )
 
 
 def _promise(look: Look, rows: Sequence[Row]) -> Finding:
     ids, service = _waiters(rows), rows[0]["handler"][0]
-    count, since, victims = len(ids), _oldest(rows), look.behind(ids)
+    count, since, blocked = len(ids), _oldest(rows), look.behind(ids)
     flows = list(dict.fromkeys(_promise_of(row)[0] for row in rows))
     return Finding(
         severity=Severity.NOTE,
-        what=f"{counted(len(flows), 'workflow')} of {service} {one_or_more(len(flows), 'waits', 'wait')} for "
+        summary=f"{counted(len(flows), 'workflow')} of {service} {one_or_more(len(flows), 'waits', 'wait')} for "
         f"{one_or_more(len(flows), 'its', 'their')} promise “{cut(rows[0]['what'] or '', 40)}”"
         f"{_for(look, since, count)}: {listed(flows)}",
         where=listed(flows),
         count=count,
         ids=tuple(ids[:IDS]),
-        victims=victims,
+        blocked=blocked,
         since=since,
-        why=asking("open_promises", service=service),
-        next_step=call("rl.why", "lab", quoted(ids[0])),
+        evidence_code=asking("open_promises", service=service),
+        suggested_code=call("rl.why", "lab", quoted(ids[0])),
     )
 
 

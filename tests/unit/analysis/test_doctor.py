@@ -9,7 +9,7 @@ from importlib.resources import files
 
 import pytest
 
-from restate_lab.analysis.checks.finding import Finding, Severity, Victims, ranked
+from restate_lab.analysis.checks.finding import Blocked, Finding, Severity, ranked
 from restate_lab.analysis.checks.messages import normalised, said
 from restate_lab.analysis.checks.table import CHECKS
 from restate_lab.analysis.checks.thresholds import Thresholds, thresholds_of
@@ -24,12 +24,12 @@ HOSTILE = "<script>alert(1)</script> & \"quotes\" 'too'"
 def finding(severity: Severity = Severity.WARNING, **values: object) -> Finding:
     usual = Finding(
         severity=severity,
-        what="something",
+        summary="something",
         where="Svc/run",
         count=1,
         ids=("inv_1",),
-        why='rl.ask(lab, "overview")',
-        next_step='rl.why(lab, "inv_1")',
+        evidence_code='rl.ask(lab, "overview")',
+        suggested_code='rl.why(lab, "inv_1")',
         check="retry_storms",
     )
     return replace(usual, **values)  # type: ignore[arg-type]
@@ -44,7 +44,7 @@ def made(*findings: Finding, not_checked: tuple[NotChecked, ...] = ()) -> Diagno
         findings=findings,
         checked=[Checked("paused", "paused invocations", 0, 1, 0.1, 0)],
         not_checked=not_checked,
-        left_out=0,
+        skipped=0,
     )
 
 
@@ -84,10 +84,10 @@ def test_long_lists_of_ids_are_those_of_the_finding() -> None:
     """A few stand in the line; more are taken from the row that the finding has got, and what is cut is said."""
     few, many = [f"inv_{n}" for n in range(3)], [f"inv_{n}" for n in range(4)]
     step = f'rl.plan(lab, "resume", {ids_code(many)})'
-    told = made(finding(what="few"), finding(what="many", count=9, next_step=step))
-    (row,) = told.findings[told.findings["what"] == "many"].to_dict("records")
-    at = list(told.findings["what"]).index("many")
-    assert row["next_step"] == f'rl.plan(lab, "resume", diagnosis.findings.ids[{at}])'
+    told = made(finding(summary="few"), finding(summary="many", count=9, suggested_code=step))
+    (row,) = told.findings[told.findings["summary"] == "many"].to_dict("records")
+    at = list(told.findings["summary"]).index("many")
+    assert row["suggested_code"] == f'rl.plan(lab, "resume", diagnosis.findings.ids[{at}])'
     assert "diagnosis stands for this answer" in str(told)
     assert ast.literal_eval(ids_code(few)) == few
     assert first_of(1_000, 1_000) == ""
@@ -104,12 +104,12 @@ def test_rank_is_severity_then_who_suffers_then_age() -> None:
     """The worst comes first."""
     old, new = NOW - timedelta(hours=1), NOW
     order = (
-        finding(Severity.CRITICAL, what="many", count=2, victims=Victims(("a",), 7)),
-        finding(Severity.CRITICAL, what="few", count=3),
-        finding(Severity.WARNING, what="old", since=old),
-        finding(Severity.WARNING, what="new", since=new),
-        finding(Severity.WARNING, what="unknown age"),
-        finding(Severity.NOTE, what="note", count=1000),
+        finding(Severity.CRITICAL, summary="many", count=2, blocked=Blocked(("a",), 7)),
+        finding(Severity.CRITICAL, summary="few", count=3),
+        finding(Severity.WARNING, summary="old", since=old),
+        finding(Severity.WARNING, summary="new", since=new),
+        finding(Severity.WARNING, summary="unknown age"),
+        finding(Severity.NOTE, summary="note", count=1000),
     )
     assert ranked(reversed(order)) == order
 
@@ -145,7 +145,8 @@ def test_headline_says_both() -> None:
 def test_card_and_text_hold_everything_and_escape_it() -> None:
     """What came from the cluster is text; the code to paste is there; what was not checked is said, too."""
     gone = NotChecked("deadlocks", "circles", HOSTILE, applies=True)
-    told = made(finding(Severity.CRITICAL, what=HOSTILE, next_step=f"rl.why(lab, {HOSTILE!r})"), not_checked=(gone,))
+    worst = finding(Severity.CRITICAL, summary=HOSTILE, suggested_code=f"rl.why(lab, {HOSTILE!r})")
+    told = made(worst, not_checked=(gone,))
     card = told._repr_html_()
     assert "<script" not in card
     assert card.count("&lt;script&gt;alert(1)") == 3
@@ -167,7 +168,7 @@ def test_repr_is_one_line() -> None:
 def test_frames_keep_their_columns_without_rows() -> None:
     """Who filters an empty diagnosis gets no KeyError."""
     frame = made().findings
-    assert list(frame.columns)[:4] == ["severity", "check", "what", "since"]
+    assert list(frame.columns)[:4] == ["severity", "check", "summary", "since"]
     assert str(frame["since"].dtype) == "datetime64[ms, UTC]"
 
 
@@ -186,7 +187,7 @@ def test_every_check_says_what_it_looks_at() -> None:
     """Names are unique, costs order them, and each has a sentence."""
     costs = [check.cost for check in CHECKS.values()]
     assert costs == sorted(costs)
-    assert all(check.looks_at and check.looks_at[0].islower() for check in CHECKS.values())
+    assert all(check.description and check.description[0].islower() for check in CHECKS.values())
 
 
 def test_every_statement_of_a_check_says_what_it_needs() -> None:

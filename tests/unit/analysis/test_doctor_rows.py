@@ -69,7 +69,7 @@ def test_suspended_on_its_own_run_on_rows_made_for_it() -> None:
     diagnosis = diagnose(source)
     rows = {row["severity"]: row for row in found(diagnosis, "suspended_on_run")}
     assert rows["critical"]["ids"] == [A]
-    assert rows["critical"]["next_step"].startswith('rl.plan(lab, "resume"')
+    assert rows["critical"]["suggested_code"].startswith('rl.plan(lab, "resume"')
     # Who also sleeps may still be woken.
     assert rows["warning"]["ids"] == [C]
     assert set(diagnosis.findings["check"]) == {"suspended_on_run"}
@@ -231,7 +231,7 @@ def test_what_was_ended_by_hand_leaves_no_evidence_to_keep() -> None:
     ]
     (row,) = found(diagnose(MadeRows(sys_invocation_status=rows)), "expiring_evidence")
     assert (row["count"], row["ids"]) == (1, [A])
-    assert "from 03:15 UTC on" in row["what"]
+    assert "from 03:15 UTC on" in row["summary"]
 
 
 def test_first_attempts_are_no_storm() -> None:
@@ -259,7 +259,7 @@ def test_messages_that_differ_in_ids_are_one_storm() -> None:
     )
     (storm,) = found(diagnose(source), "retry_storms")
     assert (storm["severity"], storm["count"], set(storm["ids"])) == ("critical", 60, set(ids))
-    assert "cannot reach shard-# for case #: HTTP 504" in storm["what"]
+    assert "cannot reach shard-# for case #: HTTP 504" in storm["summary"]
 
 
 def test_a_caller_makes_it_critical_and_is_not_blamed() -> None:
@@ -278,7 +278,7 @@ def test_a_caller_makes_it_critical_and_is_not_blamed() -> None:
     )
     diagnosis = diagnose(source)
     (storm,) = diagnosis.findings.to_dict("records")
-    assert (storm["severity"], storm["ids"], storm["victims"], storm["suffer"]) == ("critical", [A], [B, C], 3)
+    assert (storm["severity"], storm["ids"], storm["blocked"], storm["affected"]) == ("critical", [A], [B, C], 3)
 
 
 def test_a_queue_behind_somebody_who_retries_is_the_retriers() -> None:
@@ -299,10 +299,10 @@ def test_a_queue_behind_somebody_who_retries_is_the_retriers() -> None:
     diagnosis = diagnose(source)
     causes = diagnosis.findings[diagnosis.findings["severity"] != "note"]
     (cause,) = causes.to_dict("records")
-    assert (cause["check"], cause["ids"], cause["suffer"]) == ("unreachable_deployments", [A], 42)
-    assert "http://gone" in cause["what"]
+    assert (cause["check"], cause["ids"], cause["affected"]) == ("unreachable_deployments", [A], 42)
+    assert "http://gone" in cause["summary"]
     # It is no service's latest revision any more.
-    assert cause["next_step"] == f'rl.move_to(lab, ["{A}"], deployment="latest")'
+    assert cause["suggested_code"] == f'rl.move_to(lab, ["{A}"], deployment="latest")'
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ def test_a_key_is_judged_by_its_queue_and_whether_its_holder_moves(
         sys_keyed_service_status=[{"service_name": "Svc", "service_key": "k", "invocation_id": A}],
     )
     (row,) = found(diagnose(source), "blocked_keys")
-    assert (row["severity"], row["ids"], set(row["victims"])) == (severity, [A], set(ids))
+    assert (row["severity"], row["ids"], set(row["blocked"])) == (severity, [A], set(ids))
 
 
 def test_who_waits_for_the_same_promise_is_the_same_cause() -> None:
@@ -401,8 +401,8 @@ def test_failures_are_told_by_kind_rate_and_cause() -> None:
     good = [ended(made_id(number), 1) for number in range(100, 127)]
     (row,) = diagnose(MadeRows(sys_invocation_status=[*failed, caller, *good])).findings.to_dict("records")
     assert (row["check"], row["severity"], row["count"]) == ("terminal_failures", "warning", 3)
-    assert row["victims"] == [made_id(20)]
-    assert "[402] card of order ord-# declined; 10%" in row["what"]
+    assert row["blocked"] == [made_id(20)]
+    assert "[402] card of order ord-# declined; 10%" in row["summary"]
     more = [ended(made_id(number), 1) for number in range(200, 210)]
     (seldom,) = diagnose(MadeRows(sys_invocation_status=[*failed, *good, *more])).findings.to_dict("records")
     assert seldom["severity"] == "note"
@@ -417,7 +417,7 @@ def test_killed_and_cancelled_ones_did_not_fail() -> None:
     rows += [ended(made_id(number), 1) for number in range(100, 140)]
     rows += [ended(made_id(number), 1, failure="[402] declined") for number in range(200, 203)]
     (row,) = diagnose(MadeRows(sys_invocation_status=rows)).findings.to_dict("records")
-    assert (row["severity"], "3 invocations" in row["what"]) == ("note", True)
+    assert (row["severity"], "3 invocations" in row["summary"]) == ("note", True)
 
 
 def test_a_sleeping_handler_is_not_slow() -> None:
@@ -433,7 +433,7 @@ def test_a_sleeping_handler_is_not_slow() -> None:
     ]
     (row,) = diagnose(MadeRows(sys_invocation_status=status, sys_journal=journal)).findings.to_dict("records")
     assert (row["where"], row["severity"], row["count"]) == ("Svc/renders", "warning", 5)
-    assert "94% of it in the step “a step”" in row["what"]
+    assert "94% of it in the step “a step”" in row["summary"]
 
 
 def ran(number: int, seconds: float) -> list[dict[str, Any]]:
@@ -475,7 +475,7 @@ def test_what_looks_ahead_does_not_call_tomorrow_late() -> None:
     )
     ahead = diagnose(source, now=NOW + timedelta(hours=5))
     assert found(ahead, "late_starts") == []
-    assert ahead.findings["what"].str.contains("for 7 h").any()
+    assert ahead.findings["summary"].str.contains("for 7 h").any()
     late = {"scheduled_at": BEFORE, "scheduled_start_at": NOW - timedelta(minutes=5)}
     (row,) = found(diagnose(MadeRows(sys_invocation_status=[invocation(A, "scheduled", **late)])), "late_starts")
     assert (row["severity"], row["ids"]) == ("warning", [A])
