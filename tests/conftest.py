@@ -16,6 +16,7 @@ from restate_lab.demo.install import install_cli
 from restate_lab.errors import RestateLabError
 from support.clusters import KINDS, NEWEST, OLD, Cluster, Clusters, server_binary
 from support.isolation import only_loopback, original_environment, private_environment
+from support.kinds import mark_kinds
 
 hypothesis.settings.register_profile("suite", deadline=None)  # no test judges by the clock
 hypothesis.settings.load_profile("suite")
@@ -167,6 +168,7 @@ def _first_line(error: RestateLabError) -> str:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what uses a real server as such, also where the test forgot it; put modules with one story together."""
+    mark_kinds(items)
     stories: dict[Path, set[str]] = {}
     with_server: set[Path] = set()
     for item in items:

@@ -20,11 +20,12 @@ from restate_lab.guide import faults
 from restate_lab.guide.faults import GATEWAYS
 from support import state_services
 from support.bulk import running_bulk
-from support.clusters import NEWEST
+from support.clusters import NEWEST, VQUEUES
 from support.fault_gateways import CALLS, METHODS, RESPONSES, RESTARTS, Gateways, cells, outcome
 from support.gate import Gate, is_batch, is_change, lab_behind
 
-KINDS = (NEWEST, f"{NEWEST}-vqueues")
+KINDS = (NEWEST, VQUEUES)
+BOTH_KINDS = pytest.mark.also_on(VQUEUES, reason="with vqueues what came of a change is read from other tables")
 AT_ONCE = 12
 HANGS = 240.0
 """Seconds after which a cell counts as hung; the slowest takes a hundredth of it."""
@@ -88,6 +89,7 @@ def outcomes(servers: dict[str, Gateways], request: pytest.FixtureRequest) -> It
 
 
 @pytest.mark.server
+@BOTH_KINDS
 @pytest.mark.parametrize(("kind", "call", "gateway", "acted", "word"), list(_params()))
 def test_every_changing_call_behind_every_gateway(
     outcomes: dict[Cell, Future[str]], kind: str, call: str, gateway: str, acted: bool, word: str

@@ -21,7 +21,7 @@ from restate_lab.client.models import Accepted, DeleteRule, GoogleIdTokenAuth, U
 from restate_lab.client.state_version import state_version
 from restate_lab.redact import MASK, Secret
 from support.bench import Bench, running_bench, wait_for
-from support.clusters import KINDS, server_binary
+from support.clusters import KINDS, OLDEST, VQUEUES, server_binary
 
 CANARY = "canary-91c2"
 NO_INVOCATION = "inv_1gAaZyCx2a2b3ZBGB0x5Xx5wTjfHW9aaaa"
@@ -30,6 +30,10 @@ NO_SUBSCRIPTION = "sub_15VqmTOnXH3Vv2pl5HOG7UB"
 NO_VQUEUE = "vq_1gKrtw7jHPrP6oObi5TfrnpEzkKPuKJphp"
 
 pytestmark = pytest.mark.server
+OTHER_FEATURES = pytest.mark.also_on(OLDEST, VQUEUES, reason="each kind has other features and operations")
+NOT_ON_OLDEST = pytest.mark.also_on(OLDEST, reason="1.6 lacks it")
+OTHER_EFFECTS = pytest.mark.also_on(VQUEUES, reason="with vqueues these actions do something else")
+QUEUED_CHANGES = pytest.mark.also_on(VQUEUES, reason="with vqueues a change of state has a place in the queue")
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -63,6 +67,7 @@ def other(bench: Bench, other_uri: str) -> Iterator[str]:
         bench.admin.delete_deployment(id_, force=True)
 
 
+@OTHER_FEATURES
 def test_the_server_says_what_it_is(bench: Bench) -> None:
     """Version, flags, health and members are the server's own, and a dead member would stand among the members."""
     about = bench.admin.version()
@@ -124,6 +129,7 @@ def test_a_deployment_that_does_not_answer(bench: Bench) -> None:
     assert stranger.value.code == "META0003"
 
 
+@NOT_ON_OLDEST
 def test_an_option_that_the_server_would_ignore_is_not_sent(bench: Bench, other_uri: str) -> None:
     """`auth` is refused before a server that would pass over it.
 
@@ -265,6 +271,7 @@ def state_of(bench: Bench, service: str, key: str) -> dict[str, bytes]:
     return {row["key"]: row["value"] for row in bench.lab.arrow(sql, service=service, key=key).to_pylist()}
 
 
+@QUEUED_CHANGES
 def test_state_is_replaced_as_a_whole(bench: Bench) -> None:
     """After the call the state is the given one, read back; the empty one clears it."""
     key = 'it\'s/50% "odd" _é'
@@ -289,6 +296,7 @@ def test_state_of_another_version_is_left_alone(bench: Bench) -> None:
     assert state_of(bench, "Counter", "versions") == {"a": b"3"}
 
 
+@QUEUED_CHANGES
 def test_a_stale_change_that_the_server_drops_in_silence_is_found_out(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,6 +308,7 @@ def test_a_stale_change_that_the_server_drops_in_silence_is_found_out(
     assert state_of(bench, "Counter", "race") == {"a": b"1"}
 
 
+@QUEUED_CHANGES
 def test_a_change_of_state_waits_behind_who_holds_the_object(bench: Bench) -> None:
     """A held object takes the change when its holder ends; until then the outcome names the holder."""
     holder = bench.ingress.send("Counter", "hold", key="held").invocation_id
@@ -321,6 +330,7 @@ def test_state_where_there_can_be_none(bench: Bench) -> None:
     assert bench.admin.modify_service_state("Signup", "k", new_state={"name": b'"x"'}).applied
 
 
+@NOT_ON_OLDEST
 def test_a_scope_never_changes_the_object_without(bench: Bench) -> None:
     """With a scope the scoped object changes; a server that would ignore it is not asked."""
     change = {"new_state": {"a": b"1"}, "scope": "blue"}
@@ -349,6 +359,7 @@ def test_cancel(bench: Bench) -> None:
         bench.admin.cancel_invocation(later)
 
 
+@OTHER_EFFECTS
 def test_cancel_of_a_paused_one_says_what_was_seen(bench: Bench) -> None:
     """Whether it stays paused or is woken, the outcome's note and status are the row's own."""
     id_ = bench.ingress.send("Echo", "storm").invocation_id
@@ -381,6 +392,7 @@ def test_kill(bench: Bench) -> None:
         bench.admin.kill_invocation(NO_INVOCATION)
 
 
+@OTHER_EFFECTS
 def test_pause_and_resume(bench: Bench) -> None:
     """A backing-off one is paused, stays so, and goes on when resumed; a second pause finds it paused."""
     id_ = bench.ingress.send("Echo", "storm").invocation_id
@@ -400,6 +412,7 @@ def test_pause_and_resume(bench: Bench) -> None:
             turn(NO_INVOCATION)
 
 
+@OTHER_EFFECTS
 def test_pause_of_a_suspended_one(bench: Bench) -> None:
     """Without vqueues the server says 200 and does nothing, which the outcome says; with them it is paused."""
     id_ = bench.ingress.send("Echo", "wait").invocation_id
@@ -530,6 +543,7 @@ def test_subscriptions(bench: Bench) -> None:
         admin.delete_subscription(NO_SUBSCRIPTION)
 
 
+@NOT_ON_OLDEST
 def test_kafka_clusters(bench: Bench) -> None:
     """Made, changed, listed and removed with their subscriptions in view; passwords are not shown."""
     admin, properties = bench.admin, {"bootstrap.servers": "127.0.0.1:1", "oauth.token": Secret(CANARY)}
@@ -565,6 +579,7 @@ def test_kafka_clusters(bench: Bench) -> None:
         admin.update_kafka_cluster("a-cluster", properties={"bootstrap.servers": "127.0.0.1:2"})
 
 
+@NOT_ON_OLDEST
 def test_limit_rules(bench: Bench) -> None:
     """Rules are made and replaced as a whole, all or none, under preconditions; removing says what was there."""
     admin = bench.admin
@@ -598,6 +613,7 @@ def test_limit_rules(bench: Bench) -> None:
     assert (set(gone.removed), gone.absent) == ({"a", "b/*"}, ("never",))
 
 
+@OTHER_EFFECTS
 def test_vqueues(bench: Bench) -> None:
     """A queue is paused and resumed, which its row says; an unknown one is NotFound, though the server says 202."""
     if not bench.has_vqueues:
@@ -618,6 +634,7 @@ def test_vqueues(bench: Bench) -> None:
             turn(NO_VQUEUE)
 
 
+@OTHER_FEATURES
 def test_what_a_server_lacks_is_named(bench: Bench) -> None:
     """An operation that came later is NotOnThisServer, with its name and the server's version."""
     admin, properties = bench.admin, {"bootstrap.servers": "127.0.0.1:1"}

@@ -19,9 +19,10 @@ from restate_lab.analysis.doctor_diagnosis import Diagnosis
 from restate_lab.demo import hospital, incident as incident_story
 from restate_lab.errors import TimedOut, Truncated
 from support.bench import wait_for
-from support.clusters import Cluster
+from support.clusters import OLDEST, VQUEUES, Cluster
 
 pytestmark = pytest.mark.server
+OTHER_TABLES = pytest.mark.also_on(VQUEUES, reason="what is ready or waits for a slot is in other tables with vqueues")
 
 LOOK_AHEAD = timedelta(hours=2)
 
@@ -214,6 +215,7 @@ class Reached:
 FEW_CHANGES = 5  # next steps that change something, at least: those of deadlocks, paused and removed ones
 
 
+@pytest.mark.also_on(OLDEST, VQUEUES, reason="each kind has SQL of its own")
 class TestIncident(Planted):
     """The order system on a bad day."""
 
@@ -322,6 +324,7 @@ class TestHospital(Planted):
         assert list(findings.loc[[bool(both & set(ids)) for ids in findings["ids"]], "check"]) == ["blocked_keys"]
 
 
+@OTHER_TABLES
 def test_healthy(healthy: Cluster) -> None:
     """On the good day nothing is critical or a warning, now and in two hours; it says what was checked."""
     with rl.connect(healthy.admin_url, read_only=True) as lab:
@@ -333,6 +336,7 @@ def test_healthy(healthy: Cluster) -> None:
         assert (diagnosis.checked["seconds"] >= 0).all()
 
 
+@OTHER_TABLES
 def test_crowded(crowded: Cluster) -> None:
     """Who waits for a slot is told as that: a note at first, a warning after a minute, critical after ten."""
     waiting = players(crowded, "waiting")

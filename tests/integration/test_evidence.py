@@ -23,7 +23,10 @@ from restate_lab.errors import ArgumentError, EvidenceWarning, NotOnThisServer
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import Evidence, open_evidence
 from restate_lab.source import Source
-from support.clusters import Cluster
+from support.clusters import OLDEST, VQUEUES, Cluster
+
+OTHER_COLUMNS = pytest.mark.also_on(OLDEST, VQUEUES, reason="each kind has other tables and columns")
+VQUEUE_TABLES = pytest.mark.also_on(VQUEUES, reason="with vqueues other tables say what fails and who holds a key")
 
 REQUIRED = {"callers": {"ids": "paused"}, "ids_by_status": {"status": "paused"}}
 AHEAD = {"wakes_next": {"until": "700d"}, "expiring": {"until": "700d"}}
@@ -118,6 +121,7 @@ def is_answered(lab: Lab, ask: Callable[[Any], pd.DataFrame]) -> bool:
     return True
 
 
+@OTHER_COLUMNS
 def test_every_question_is_answered_as_it_was(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
     """Each named question's frozen answer is the live one: columns, types and every cell, ages counted from then."""
     asked = {name: question(name, incident) for name in names()}
@@ -147,6 +151,7 @@ def test_journals_and_waits_are_as_they_were(lab: Lab, incident: Cluster, tmp_pa
     assert until_equal(lab, tmp_path, asked, payloads=True) == {}
 
 
+@VQUEUE_TABLES
 def test_what_is_wrong_and_why_is_as_it_was(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
     """The doctor finds the same, and what cannot be checked is not health; why says the same words."""
     ids = [incident.roles[role] for role in ("hot_key_holder", "deadlock_pair_1", "declined_1", "restock_tomorrow")]
@@ -163,6 +168,7 @@ def test_what_is_wrong_and_why_is_as_it_was(lab: Lab, incident: Cluster, tmp_pat
     assert diagnosis.not_checked["reason"].str.contains("sys_").any()
 
 
+@OTHER_COLUMNS
 def test_tables_and_views_hold_what_the_cluster_held(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
     """Every row that did not change around the freeze is in it, to the last cell; the view is made anew from them.
 
@@ -214,6 +220,7 @@ def test_duckdb_and_pandas_read_the_files(lab: Lab, incident: Cluster, tmp_path:
         assert len(pd.read_parquet(path / f"{table}.parquet")) == rows
 
 
+@VQUEUE_TABLES
 def test_a_part_of_the_incident(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
     """A scoped freeze has whom it names, their callers, and what they wait for; tables of keys only their keys."""
     queued = incident.ids("deadlock_ring_blocked")[0]
@@ -232,6 +239,7 @@ def test_a_part_of_the_incident(lab: Lab, incident: Cluster, tmp_path: Path) -> 
         assert evidence.sql("SELECT count(*) AS n FROM sys_deployment")["n"][0] > 1
 
 
+@pytest.mark.also_on(OLDEST, reason="1.6 gives them twice")
 def test_retrying_ones_are_there_once(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
     """1.6.1 gives a retrying invocation twice when it is asked for by many ids; evidence has it once."""
     freeze(lab, tmp_path / "part", service="Payments")
@@ -243,6 +251,7 @@ def test_retrying_ones_are_there_once(lab: Lab, incident: Cluster, tmp_path: Pat
     assert set(states) <= set(ids)
 
 
+@VQUEUE_TABLES
 def test_evidence_says_what_it_is(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
     """Its line and its card name the cluster, the moment and the server; an existing path is refused."""
     freeze(lab, tmp_path / "evidence")

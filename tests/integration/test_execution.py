@@ -24,11 +24,12 @@ from restate_lab.audit import audit_log
 from restate_lab.progress import Quiet
 from support.bench import wait_for
 from support.bulk import Bulk, running_bulk
-from support.clusters import KINDS, server_binary
+from support.clusters import KINDS, VQUEUES, server_binary
 from support.gate import Gate, is_batch, is_change, lab_behind, not_taken
 from support.relay import Cut, relay
 
 pytestmark = pytest.mark.server
+OTHER_EFFECTS = pytest.mark.also_on(VQUEUES, reason="with vqueues a suspended one can be paused")
 
 MANY = {"1.6.1": 1000, "1.7.12": 5000, "1.7.12-vqueues": 2000}
 RESTARTS = "SELECT id, restarted_from FROM sys_invocation_status WHERE restarted_from IN :ids"
@@ -147,6 +148,7 @@ def test_a_closed_endpoint_is_tried_once_and_single_calls_give_the_same(bulk: Bu
     assert [method for method, _ in gate.changes] == ["POST"] + ["PATCH"] * 20
 
 
+@OTHER_EFFECTS
 def test_every_word_of_an_outcome(bulk: Bulk, in_haste: None) -> None:
     """Skipped, refused, accepted and done are told apart, and refusals have the server's words."""
     later, ended = bulk.fill("later", 1), bulk.fill("answer", 2)
@@ -185,6 +187,7 @@ def test_a_cancellation_whose_answer_is_lost_is_read_from_the_journal(bulk: Bulk
     execute(bulk.lab, order(ACTIONS.KILL, tuple(running)))
 
 
+@OTHER_EFFECTS
 def test_pause_resume_and_a_restart_from_the_middle(bulk: Bulk, in_haste: None) -> None:
     """Pause says when nothing came of it, resume is seen, and `from_` goes by single calls."""
     storm, waiting = bulk.send("busy", 30), bulk.fill("wait", 1)[0]

@@ -16,9 +16,12 @@ from restate_lab.demo.cluster import RestateServer
 from restate_lab.demo.embedded import start_services
 from restate_lab.errors import RestateLabError
 from support.bench import wait_for
-from support.clusters import KINDS, server_binary
+from support.clusters import KINDS, VQUEUES, server_binary
 
-pytestmark = pytest.mark.server
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.also_on(VQUEUES, reason="with vqueues failures are in the events of journals"),
+]
 
 SERVICES = Path(__file__).parents[1] / "support" / "step_services.py"
 CITIES = ("Denver", "Paris", "Oslo", "New York", "Zürich", "東京")

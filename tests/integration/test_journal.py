@@ -14,10 +14,12 @@ from restate_lab.analysis.journal_diff import journal_diff
 from restate_lab.errors import NotFound, Truncated
 from restate_lab.redact import MASK
 from support.bench import wait_for
-from support.clusters import KINDS, Cluster
+from support.clusters import KINDS, OLDEST, VQUEUES, Cluster
 from support.journal_bench import SECRET, Stage, published, running_stage
 
 pytestmark = pytest.mark.server
+OTHER_COLUMNS = pytest.mark.also_on(OLDEST, reason="1.6 has fewer columns, and other contents in some")
+OTHER_COUNTS = pytest.mark.also_on(VQUEUES, reason="with vqueues attempts are counted in other tables")
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -59,6 +61,7 @@ EVERY = [
 ]
 
 
+@OTHER_COLUMNS
 def test_every_type_of_entry_is_one_row_paired_with_its_notifications(stage: Stage) -> None:
     """A command and its notifications are one row, in the order of the index, with type, name, status and result."""
     frame = of(stage, "every")
@@ -71,6 +74,7 @@ def test_every_type_of_entry_is_one_row_paired_with_its_notifications(stage: Sta
     assert frame.attrs["target"] == "Tour/k1/every"
 
 
+@OTHER_COLUMNS
 def test_an_entry_names_what_it_touches(stage: Stage) -> None:
     """Callees exist under their target; state keys, wake-up times, awakeables and failures stand in their columns."""
     frame = of(stage, "every")
@@ -91,6 +95,7 @@ def test_an_entry_names_what_it_touches(stage: Stage) -> None:
     assert (completed["awakeable_id"], completed["callee"]) == (published(stage, "wait"), stage.roles["wait"])
 
 
+@OTHER_COLUMNS
 def test_sizes_add_up_to_what_the_server_stores(stage: Stage) -> None:
     """The size of an entry is that of its command and notifications; nothing is counted twice or left out."""
     sizes = of(stage, "every")["size"]
@@ -129,6 +134,7 @@ def test_lazy_state_promises_and_signals_are_paired(stage: Stage) -> None:
     assert shown(of(stage, "listen"), "entry_type", "name", "status")[1] == ("Signal", "bell", "done")
 
 
+@OTHER_COLUMNS
 def test_what_is_open_is_marked(stage: Stage) -> None:
     """The open entry is what a suspended invocation waits for, with when, whom or which."""
     nap = of(stage, "napping").query("open").iloc[0]
@@ -141,6 +147,7 @@ def test_what_is_open_is_marked(stage: Stage) -> None:
     assert of(stage, "always").query("open")["name"].tolist() == ["get weather"]
 
 
+@OTHER_COLUMNS
 def test_an_awaited_awakeable_is_open_under_the_id_that_resolves_it(stage: Stage) -> None:
     """The id made of invocation and signal is the one that the SDK gave, and the ingress takes it."""
     frame = of(stage, "wait_for_two")
@@ -154,6 +161,7 @@ def test_an_awaited_awakeable_is_open_under_the_id_that_resolves_it(stage: Stage
     assert not of(stage, "waiting")["open"].any()
 
 
+@OTHER_COLUMNS
 def test_a_named_signal_is_open_where_the_server_tells_of_it(stage: Stage) -> None:
     """Since 1.7 the name of an awaited signal is known before it comes; 1.6 says nothing, and nothing is made up."""
     stage.send("listening", "Helper/listen")
@@ -185,6 +193,7 @@ def test_the_reason_of_a_failed_step_is_read_without_payloads(stage: Stage) -> N
     ]
 
 
+@OTHER_COLUMNS
 def test_payloads_are_values_and_secret_headers_are_masked(stage: Stage) -> None:
     """With payloads, JSON is parsed, what is no text stays bytes, calls have their argument, and secrets are masked."""
     frame = of(stage, "every", payloads=True).set_index("entry_type", append=True)
@@ -202,6 +211,7 @@ def test_payloads_are_values_and_secret_headers_are_masked(stage: Stage) -> None
     assert SECRET not in str(headers)
 
 
+@OTHER_COUNTS
 def test_retries_come_from_the_servers_counter_or_are_a_least_number(stage: Stage) -> None:
     """What is tried at present has the server's count; of the past, equal errors are known once."""
     seen = int(wait_for(lambda: of(stage, "always").query("open")["retries"].iloc[0], lambda n: n > 2))
@@ -215,6 +225,7 @@ def test_retries_come_from_the_servers_counter_or_are_a_least_number(stage: Stag
         assert (frame.loc[frame["name"] != name, "retries"] == 0).all()
 
 
+@OTHER_COUNTS
 def test_the_counter_of_an_invocation_is_not_given_to_one_of_two_steps(stage: Stage) -> None:
     """The counter goes on from a step that failed and succeeded to the next: each then has a least number only."""
     wait_for(lambda: of(stage, "two_steps")["last_error"].notna().sum() == 2)
@@ -226,6 +237,7 @@ def test_the_counter_of_an_invocation_is_not_given_to_one_of_two_steps(stage: St
     assert frame.attrs["failed_attempts"] >= 1
 
 
+@OTHER_COUNTS
 def test_an_error_outside_of_a_step_stands_at_the_entry_before(stage: Stage) -> None:
     """An error that names no command belongs behind the last entry that was written down."""
     frame = of(stage, "between_steps")
@@ -233,6 +245,7 @@ def test_an_error_outside_of_a_step_stands_at_the_entry_before(stage: Stage) -> 
     assert frame["retries"].iloc[1] >= 1
 
 
+@OTHER_COUNTS
 def test_a_long_back_off_has_its_count_on_both_kinds(stage: Stage) -> None:
     """With vqueues a long back-off is ready and without a count in sys_invocation; the journal still has both."""
     frame = wait_for(
@@ -264,6 +277,7 @@ def test_callees_that_are_left_out_are_said(stage: Stage) -> None:
     assert "truncated" not in of(stage, "fan", depth=2).attrs
 
 
+@OTHER_COLUMNS
 def test_a_missing_journal_says_why(stage: Stage) -> None:
     """Never there, not retained, purged: each has its own words, and an empty frame keeps its columns and types."""
     with pytest.raises(NotFound, match="has no invocation"):

@@ -21,7 +21,7 @@ from restate_lab.demo.roles import ids
 from restate_lab.demo.run import notebook_environment
 from restate_lab.reports.notebook import notebook_report
 from restate_lab.reports.runner import NotebookRun, run_notebook
-from support.clusters import NEWEST, Cluster, server_binary
+from support.clusters import KINDS, VQUEUES, Cluster, server_binary
 from support.made_reports import Page
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -60,7 +60,7 @@ def test_first_look_answers_its_questions(cluster: Cluster, tmp_path: Path) -> N
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("kind", [pytest.param("1.6.1", marks=pytest.mark.long), NEWEST, "1.7.12-vqueues"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_weather_agent_is_repaired_without_asking_the_model_again(kind: str, tmp_path: Path) -> None:
     """On every kind of server: Denver hangs at its tool, is repaired and resumed, and nothing that was done runs again.
 
@@ -87,7 +87,7 @@ def test_the_weather_agent_is_repaired_without_asking_the_model_again(kind: str,
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("kind", [pytest.param("1.6.1", marks=pytest.mark.long), "1.7.12-vqueues"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_incident_is_told_with_all_its_causes_and_nobody_else_is_blamed(kind: str, tmp_path: Path) -> None:
     """On every kind of server the third notebook names each planted fault with all its ids, and breaks a deadlock.
 
@@ -149,7 +149,7 @@ def test_the_panels_show_what_they_hold_without_a_widget_too(cluster: Cluster, t
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("kind", ["1.7.12-vqueues"])
+@pytest.mark.parametrize("kind", [VQUEUES])
 def test_evidence_knows_what_the_cluster_has_forgotten(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

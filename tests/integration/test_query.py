@@ -29,7 +29,12 @@ from restate_lab.client.lab import Lab
 from restate_lab.client.responses import SUCCESS
 from support.bench import wait_for
 from support.changing import Changing
-from support.clusters import Cluster
+from support.clusters import OLDEST, VQUEUES, Cluster
+
+OTHER_FEATURES = pytest.mark.also_on(OLDEST, VQUEUES, reason="each kind has other features, tables and columns")
+OTHER_ENGINE = pytest.mark.also_on(
+    OLDEST, reason="1.6 has an older SQL engine, with other messages, and does not compress"
+)
 
 BREAKS_HALF_WAY = (
     "SELECT value, cast(CASE WHEN value > 20000 THEN 'x' ELSE '1' END AS int) AS n FROM generate_series(1, 40000)"
@@ -50,6 +55,7 @@ def newest_lab(newest: Cluster, tmp_path: Path) -> Iterator[Lab]:
         yield lab
 
 
+@OTHER_FEATURES
 def test_a_lab_is_a_source_and_knows_its_server(lab: Lab, cluster: Cluster) -> None:
     """Name, version, features and clock are the server's own."""
     assert isinstance(lab, rl.Source)
@@ -73,6 +79,7 @@ def test_real_invocations_come_as_a_frame(lab: Lab, cluster: Cluster) -> None:
     assert (frame["created_at"] <= pd.Timestamp(lab.now)).all()
 
 
+@OTHER_FEATURES
 def test_tables_lists_what_the_server_has(lab: Lab, cluster: Cluster) -> None:
     """Tables and columns come from the server itself; what only newer ones have is there on them alone."""
     tables = lab.tables()
@@ -84,6 +91,7 @@ def test_tables_lists_what_the_server_has(lab: Lab, cluster: Cluster) -> None:
         assert lab.arrow(f'SELECT * FROM "{table}" LIMIT 0').column_names == listed
 
 
+@OTHER_ENGINE
 def test_an_answer_that_breaks_off_is_an_error(lab: Lab) -> None:
     """A row that does not compute ends the answer under status 200; that is QueryInterrupted, with the rows it gave."""
     with pytest.raises(errors.QueryInterrupted, match="broke off after") as caught:
@@ -105,6 +113,7 @@ def test_a_broken_stream_and_file_are_errors_too(lab: Lab, tmp_path: Path) -> No
     assert not list(tmp_path.glob("x*"))
 
 
+@OTHER_ENGINE
 def test_types_are_exact(lab: Lab) -> None:
     """Integers, times, durations, lists and bytes come back as they are, beside nulls."""
     row = (
@@ -122,6 +131,7 @@ def test_types_are_exact(lab: Lab) -> None:
     assert second.isna().all()
 
 
+@OTHER_ENGINE
 def test_a_timedelta_comes_back_as_a_timedelta(lab: Lab, tmp_path: Path) -> None:
     """Of every kind of server and of evidence's engine: as a frame, within nested values, and as Parquet."""
     day = timedelta(days=1, microseconds=5)
@@ -138,6 +148,7 @@ def test_a_timedelta_comes_back_as_a_timedelta(lab: Lab, tmp_path: Path) -> None
         lab.to_parquet("SELECT INTERVAL '1 month' AS m", tmp_path / "m.parquet")
 
 
+@OTHER_ENGINE
 def test_times_within_nested_values_are_the_servers(lab: Lab) -> None:
     """now() within structs, lists and maps is exact and UTC; two fields of one name are refused."""
     frame = lab.sql(
@@ -166,6 +177,7 @@ def test_names_that_come_twice_are_told_apart(lab: Lab) -> None:
     assert list(frame.columns) == ["id", "id_2"]
 
 
+@OTHER_ENGINE
 @pytest.mark.parametrize(
     ("statement", "best"),
     [
@@ -182,6 +194,7 @@ def test_unknown_names_suggest_the_nearest(lab: Lab, statement: str, best: str) 
     assert caught.value.suggestions[0] == best
 
 
+@OTHER_ENGINE
 @pytest.mark.parametrize("statement", ["SELECT 1 +", "SELECT 1/0", "SELECT id FROM sys_invocation WHERE id = 'nope'"])
 def test_refusals_have_the_servers_words(lab: Lab, statement: str) -> None:
     """Whether the server says 400 or 500, a statement it cannot run is QueryRefused."""
@@ -190,6 +203,7 @@ def test_refusals_have_the_servers_words(lab: Lab, statement: str) -> None:
     assert caught.value.status in {400, 500}
 
 
+@OTHER_ENGINE
 def test_limits_stop_runaway_queries(lab: Lab) -> None:
     """Too many bytes, too much time with rows, and too much time in silence each have their error."""
     with pytest.raises(errors.ResultTooLarge):
@@ -346,6 +360,7 @@ def test_read_only_can_only_be_tightened(newest: Cluster, monkeypatch: pytest.Mo
             lab.transport.change("PATCH", "/invocations/inv_1/kill", action="kill", targets=["inv_1"], success=killed)
 
 
+@pytest.mark.also_on(VQUEUES, reason="with vqueues a long back-off is in another table")
 def test_the_card_names_the_cluster_and_counts(lab: Lab, cluster: Cluster) -> None:
     """The card shows address and counts by status; with vqueues, too, back-offs are counted as such."""
     deadline = time.monotonic() + 20

@@ -16,7 +16,10 @@ from restate_lab.analysis.question_files import names
 from restate_lab.analysis.questions import ask
 from restate_lab.client.lab import Lab
 from restate_lab.errors import NotOnThisServer, Truncated
-from support.clusters import Cluster
+from support.clusters import OLDEST, VQUEUES, Cluster
+
+pytestmark = pytest.mark.also_on(OLDEST, VQUEUES, reason="each kind has SQL of its own")
+
 
 STORM = ("storm_503", "storm_timeout")
 RETRYING = (*STORM, "agent_denver", "pinned_to_removed", "unreachable", "mismatch")

@@ -29,14 +29,13 @@ from restate_lab.evidence.manifest import NAME, Manifest
 from restate_lab.evidence.store import open_evidence
 from restate_lab.panels.invocations import InvocationsPanel
 from support.bench import wait_for
-from support.clusters import KINDS, server_binary
+from support.clusters import KINDS, VQUEUES, server_binary
 from support.every_status import status_server
 from support.gate import Gate, is_batch, lab_behind
 
 pytestmark = pytest.mark.server
 
 WHY = "INC-42: a test"
-ONE_KIND = pytest.mark.parametrize("lab", KINDS[-1:], indirect=True)  # where servers do not differ
 SELECT = "SELECT id, status, created_at FROM sys_invocation_status WHERE id = :id"
 
 
@@ -151,6 +150,7 @@ def test_a_frame_means_its_runs(lab: Lab) -> None:
     assert list(now.first(1).execute(reason=WHY)["outcome"]) == ["done"]
 
 
+@pytest.mark.also_on(VQUEUES, reason="with vqueues restarts has SQL of its own")
 def test_a_restart_of_an_earlier_run_is_not_one_of_this_run(lab: Lab) -> None:
     """A run whose id was restarted in an earlier run was not restarted itself: no warning, and it is restarted."""
     options = {"idempotency_key": "twice"}
@@ -168,7 +168,6 @@ def test_a_restart_of_an_earlier_run_is_not_one_of_this_run(lab: Lab) -> None:
     assert plan(lab, "restart_as_new", [id_]).restarted == {id_}
 
 
-@ONE_KIND
 def test_a_comparison_tells_runs_apart(lab: Lab, tmp_path: Path) -> None:
     """A workflow that was purged and called again is removed and created, and did not move on."""
     id_ = begin(lab, "Flow/run", "completed", key="compared")
@@ -179,7 +178,6 @@ def test_a_comparison_tells_runs_apart(lab: Lab, tmp_path: Path) -> None:
     assert sorted(found.loc[found["id"] == id_, "change"]) == ["created", "removed"]
 
 
-@ONE_KIND
 def test_a_panel_tells_runs_apart(lab: Lab) -> None:
     """A selected run that came again is deselected, the opened detail says so, and a plan made before is skipped."""
     options = {"idempotency_key": "in a panel"}
@@ -213,7 +211,6 @@ def test_a_panel_tells_runs_apart(lab: Lab) -> None:
     panel.close()
 
 
-@ONE_KIND
 def test_a_freeze_does_not_mix_two_runs(lab: Lab, tmp_path: Path) -> None:
     """A workflow that is called again while it is frozen has no journal of the other run in the evidence."""
     id_, stays = (begin(lab, "Flow/run", "completed", key=f"frozen {n}") for n in range(2))
@@ -248,7 +245,6 @@ def add_rows(folder: Path, other: Path, table: str) -> None:
     (folder / NAME).write_bytes(dataclasses.replace(manifest, files=files).to_json())
 
 
-@ONE_KIND
 def test_a_source_that_holds_both_runs(lab: Lab, tmp_path: Path) -> None:
     """Of an id with two runs, comparisons have both, and explanation, journal and panel the newest."""
     options = {"idempotency_key": "both"}

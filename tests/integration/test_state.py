@@ -27,9 +27,10 @@ from restate_lab.demo.cluster import RestateServer
 from restate_lab.demo.embedded import start_services
 from support import state_services
 from support.bench import wait_for
-from support.clusters import KINDS, Cluster, server_binary
+from support.clusters import KINDS, OLDEST, VQUEUES, Cluster, server_binary
 
 pytestmark = pytest.mark.server
+QUEUED_CHANGES = pytest.mark.also_on(VQUEUES, reason="with vqueues a change of state has a place in the queue")
 
 WHY = "INC-7"
 ODD = "a/\"b'é✓ %_"
@@ -186,6 +187,7 @@ def test_deleting_and_clearing_are_said(drawers: Drawers) -> None:
     assert dict(drawers.set("less", clear=True)) == drawers.raw("less") == {}
 
 
+@QUEUED_CHANGES
 def test_a_change_since_it_was_read_is_a_conflict_with_both_values(drawers: Drawers) -> None:
     """The State that one decided on guards the change: what a handler wrote since then stays, also in other keys."""
     drawers.put("since", total=5, token="old")
@@ -202,6 +204,7 @@ def test_a_change_since_it_was_read_is_a_conflict_with_both_values(drawers: Draw
     assert drawers.set("since", {"total": 7}, state=lost.theirs)["total"] == 7
 
 
+@QUEUED_CHANGES
 def test_a_handler_that_writes_while_the_change_waits_wins(drawers: Drawers) -> None:
     """A change that is queued behind a handler that writes is dropped by the server, and said to be lost."""
     drawers.put("race", total=5)
@@ -215,6 +218,7 @@ def test_a_handler_that_writes_while_the_change_waits_wins(drawers: Drawers) -> 
     assert drawers.raw("race") == {"total": b"6"}
 
 
+@QUEUED_CHANGES
 def test_a_held_object_is_waited_for(drawers: Drawers) -> None:
     """The change is applied when the holder ends, and returns then."""
     drawers.put("held", total=5)
@@ -225,6 +229,7 @@ def test_a_held_object_is_waited_for(drawers: Drawers) -> None:
     assert dict(outcome()) == {"total": 7}
 
 
+@QUEUED_CHANGES
 def test_a_state_that_is_put_back_before_the_turn_comes_is_no_conflict(drawers: Drawers) -> None:
     """Another state that is seen while somebody is still in front decides nothing: the server looks when it is due."""
     drawers.put("back", total=5, status="idle")
@@ -237,6 +242,7 @@ def test_a_state_that_is_put_back_before_the_turn_comes_is_no_conflict(drawers: 
     assert dict(outcome()) == {"status": "idle", "total": 7}
 
 
+@QUEUED_CHANGES
 def test_what_comes_behind_the_change_does_not_hide_that_it_was_applied(drawers: Drawers) -> None:
     """A handler that was queued behind the change and writes other keys does not make it look lost."""
     drawers.put("busy", total=5)
@@ -248,6 +254,7 @@ def test_what_comes_behind_the_change_does_not_hide_that_it_was_applied(drawers:
     wait_for(lambda: drawers.raw("busy") == {"total": b"6", "limit": b"7"})
 
 
+@QUEUED_CHANGES
 def test_a_limit_that_passes_says_behind_whom_the_change_waits(drawers: Drawers) -> None:
     """It is not known then what comes of it, and it is applied when the holder ends."""
     with drawers.held("late") as holder:
@@ -265,6 +272,7 @@ def test_a_workflow_has_state_like_an_object(drawers: Drawers) -> None:
     assert drawers.raw("w", "Errand") == {"a": b"1", "b": b"2"}
 
 
+@pytest.mark.also_on(OLDEST, reason="1.6 has no scopes")
 def test_a_scope_is_another_object(drawers: Drawers) -> None:
     """With a scope the scoped object is read and changed; a server without scopes is not asked."""
     if drawers.kind == "1.6.1":

@@ -20,9 +20,10 @@ from restate_lab.client.sqlshape import MAX_NESTING, MAX_OPERATORS, MAX_QUERIES,
 from restate_lab.client.sqltokens import tokens
 from restate_lab.client.statement import BODY_LIMIT, bind
 from restate_lab.errors import RestateLabError, StatementError
-from support.clusters import Cluster
+from support.clusters import OLDEST, Cluster
 
 pytestmark = pytest.mark.server
+OTHER_ENGINE = pytest.mark.also_on(OLDEST, reason="1.6 has an older SQL engine")
 
 on_server = settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -56,6 +57,7 @@ def many(elements: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
     return st.lists(elements, min_size=1, max_size=20)
 
 
+@OTHER_ENGINE
 @on_server
 @given(values=many(TEXT))
 @example(values=["", "'", "''", "\\", "\\'", "\0", ":x", "--", "/*", "*/", ";", "$$", "\r\n", "\U0010ffff", "\ufeff"])
@@ -64,6 +66,7 @@ def test_strings(lab: Lab, values: list[str]) -> None:
     assert returned(lab, values) == values
 
 
+@OTHER_ENGINE
 @on_server
 @given(values=many(st.integers(-(2**63), 2**64 - 1) | st.booleans() | st.none() | st.binary()))
 @example(values=[-(2**63), INT_MAX, INT_MAX + 1, 2**64 - 1, 0, -1, True, False, None, b"", b"'\0\xff"])
@@ -73,6 +76,7 @@ def test_integers_booleans_bytes(lab: Lab, values: list[Any]) -> None:
     assert [(type(value), value) for value in came] == [(type(value), value) for value in values]
 
 
+@OTHER_ENGINE
 @on_server
 @given(values=many(st.floats(allow_nan=False)))
 @example(values=[5e-324, 1.7976931348623157e308, -0.0, 0.1, 1e16, 1e22, float("inf"), float("-inf")])
@@ -81,6 +85,7 @@ def test_floats(lab: Lab, values: list[float]) -> None:
     assert [struct.pack("d", value) for value in returned(lab, values)] == [struct.pack("d", value) for value in values]
 
 
+@OTHER_ENGINE
 @on_server
 @given(values=many(st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=ZONES)))  # noqa: DTZ001
 def test_datetimes(lab: Lab, values: list[datetime]) -> None:
@@ -90,6 +95,7 @@ def test_datetimes(lab: Lab, values: list[datetime]) -> None:
     assert all(value.utcoffset() == timedelta(0) for value in came)
 
 
+@OTHER_ENGINE
 @on_server
 @given(values=many(st.integers(-INT_MAX, INT_MAX)))  # the one below is pandas' NaT
 @example(values=[0, 1, -1, 1000, 10**9, 86_400 * 10**9, 31 * 86_400 * 10**9])
@@ -99,6 +105,7 @@ def test_timedeltas(lab: Lab, values: list[int]) -> None:
     assert came == [pa.MonthDayNano([0, 0, value]) for value in values]
 
 
+@OTHER_ENGINE
 @on_server
 @given(rows=many(TEXT), wanted=many(TEXT))
 def test_in_lists(lab: Lab, rows: list[str], wanted: list[str]) -> None:
@@ -112,6 +119,7 @@ def test_in_lists(lab: Lab, rows: list[str], wanted: list[str]) -> None:
     assert sorted(outside["v"].to_pylist()) == sorted(row for row in rows if row not in params["wanted"])
 
 
+@OTHER_ENGINE
 def test_times_compare_with_columns_and_now(lab: Lab) -> None:
     """A datetime equals the column it came from; intervals work with now() and between columns."""
     row = lab.arrow("SELECT id, created_at AS t FROM sys_invocation WHERE created_at IS NOT NULL LIMIT 1").to_pylist()[
@@ -133,6 +141,7 @@ def test_times_compare_with_columns_and_now(lab: Lab) -> None:
     assert one(lab, "SELECT now() - :t < :age AND :t < now() AS v", t=moment, age=timedelta(days=36500)) is True
 
 
+@OTHER_ENGINE
 def test_durations_compare(lab: Lab) -> None:
     """`completed_at - created_at` compares with a timedelta to the millisecond, days or not."""
     took = "SELECT count(*) AS n FROM (SELECT arrow_cast(:ms, 'Duration(Millisecond)') AS d) WHERE "
@@ -151,6 +160,7 @@ def test_durations_compare(lab: Lab) -> None:
     )
 
 
+@OTHER_ENGINE
 def test_bytes_compare_with_state(lab: Lab) -> None:
     """Bytes equal the state value they came from, alone and in a list."""
     row = lab.arrow("SELECT value FROM state LIMIT 1").to_pylist()[0]
@@ -158,6 +168,7 @@ def test_bytes_compare_with_state(lab: Lab) -> None:
     assert one(lab, "SELECT count(*) > 0 AS v FROM state WHERE value IN :values", values=[row["value"], b""]) is True
 
 
+@OTHER_ENGINE
 def test_big_keys_optional_filters_limit_and_offset(lab: Lab) -> None:
     """Partition keys beyond 2^63, NULL for "no filter", LIMIT and OFFSET take parameters."""
     keys = lab.arrow("SELECT partition_key AS k FROM sys_invocation_status ORDER BY k DESC LIMIT 3")["k"].to_pylist()
@@ -179,6 +190,7 @@ def test_tens_of_thousands_of_ids(lab: Lab) -> None:
     assert one(lab, "SELECT count(*) AS n FROM sys_invocation WHERE id IN :ids", ids=wanted) >= len(ids) - 5
 
 
+@OTHER_ENGINE
 def test_the_body_limit_is_the_servers(lab: Lab, cluster: Cluster) -> None:
     """The largest statement that is bound is taken; a body one byte beyond the limit is not."""
     room = BODY_LIMIT - len(json.dumps({"query": "SELECT length('') AS n"}))
@@ -229,6 +241,7 @@ BIGGEST: dict[str, Callable[[], str]] = {
 }
 
 
+@OTHER_ENGINE
 @pytest.mark.parametrize("shape", BIGGEST)
 def test_the_biggest_shapes_are_answered(lab: Lab, shape: str) -> None:
     """The largest statement of each dangerous shape that is let through is answered, and the server lives on."""
@@ -237,6 +250,7 @@ def test_the_biggest_shapes_are_answered(lab: Lab, shape: str) -> None:
     assert one(lab, "SELECT 1 AS still_there") == 1
 
 
+@OTHER_ENGINE
 @on_server
 @given(text=st.text(alphabet="'\"$a\\ \n/*-eExX1,;", max_size=30))
 def test_strings_and_comments_end_where_the_server_ends_them(cluster: Cluster, text: str) -> None:

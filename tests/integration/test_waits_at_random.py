@@ -13,7 +13,7 @@ import pytest
 import restate_lab as rl
 from restate_lab.analysis.waits import Waits, waits
 from support.bench import wait_for
-from support.clusters import NEWEST, server_binary
+from support.clusters import KINDS, server_binary
 from support.wait_services import planted
 
 pytestmark = pytest.mark.server
@@ -64,7 +64,7 @@ class World:
         return self.holders[self.orders[key][number].removeprefix("~")]
 
 
-@pytest.fixture(scope="module", params=[NEWEST, f"{NEWEST}-vqueues"])
+@pytest.fixture(scope="module", params=KINDS[1:])
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Give a world in which everybody holds a key and then, on a sign, wants those of others."""
     binary = server_binary(request.param)

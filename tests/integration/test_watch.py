@@ -20,10 +20,11 @@ from restate_lab.errors import RestateLabError
 from restate_lab.evidence.watch import watch
 from restate_lab.plots import plot_watch
 from support.bench import Bench, running_bench, wait_for
-from support.clusters import KINDS, Cluster, server_binary
+from support.clusters import KINDS, VQUEUES, Cluster, server_binary
 from support.pictures import draw, said
 
 pytestmark = pytest.mark.server
+OTHER_TABLES = pytest.mark.also_on(VQUEUES, reason="with vqueues what is counted is in other tables")
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -53,6 +54,7 @@ def of(frame: pd.DataFrame, what: str, name: str) -> pd.DataFrame:
     return frame[(frame["what"] == what) & (frame["name"] == name)].reset_index(drop=True)
 
 
+@OTHER_TABLES
 def test_a_queue_that_drains(bench: Bench) -> None:
     """Who waits for a key, what is pinned to the deployment and what it becomes, look by look, as it is worked off."""
     awaiting = [str(bench.ingress.send("Counter", "hold", key="hot").invocation_id)]
@@ -120,6 +122,7 @@ def _tries(bench: Bench, ids: list[str]) -> list[int]:
     return [int(row["retry_count"]) for row in rows if row["retry_count"]]
 
 
+@OTHER_TABLES
 def test_the_incident_is_watched_and_drawn(incident: Cluster, lab: Lab) -> None:
     """Counts are those of the questions; each kind has a picture with the frame's numbers and the cluster's name."""
     frame = watch(lab, every="200ms", until=lambda seen: seen["at"].nunique() > 2, progress=False)

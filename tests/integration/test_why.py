@@ -15,10 +15,12 @@ from restate_lab.analysis.waits import waits
 from restate_lab.analysis.why import Explanation, why
 from restate_lab.client.lab import Lab
 from support.bench import wait_for
-from support.clusters import KINDS, Cluster, server_binary
+from support.clusters import KINDS, OLDEST, VQUEUES, Cluster, server_binary
 from support.wait_services import planted
 
 pytestmark = pytest.mark.server
+VQUEUE_TABLES = pytest.mark.also_on(VQUEUES, reason="with vqueues holders, queues and attempts are in other tables")
+OTHER_ENGINE = pytest.mark.also_on(OLDEST, reason="1.6 has an older SQL engine, and lacks some columns")
 
 NOBODY = "inv_1" + "0" * 33
 TRYING = {"backing-off", "running", "ready"}
@@ -90,6 +92,8 @@ def told(incident: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield {role: why(lab, incident.roles[role]) for role in roles}
 
 
+@OTHER_ENGINE
+@VQUEUE_TABLES
 @pytest.mark.parametrize("role", CHAINS)
 def test_each_fault_and_victim_has_its_cause(told: dict[str, Explanation], incident: Cluster, role: str) -> None:
     """The chain ends at the true root blocker and what that waits for; the summary names step, code, key, failure."""
@@ -104,6 +108,7 @@ def test_each_fault_and_victim_has_its_cause(told: dict[str, Explanation], incid
     assert found.excluded == ()
 
 
+@VQUEUE_TABLES
 def test_the_chain_goes_link_by_link(told: dict[str, Explanation], incident: Cluster) -> None:
     """Each row's blocker is the next row's id; a call, then the key that it queues for, then the awakeable."""
     chain, who = told["hot_key_caller_1"].chain, incident.roles
@@ -128,6 +133,7 @@ def test_the_awakeable_is_the_one_to_resolve(told: dict[str, Explanation], incid
     assert options.loc["resolve_awakeable", "id"] == incident.roles["hot_key_holder"]
 
 
+@VQUEUE_TABLES
 def test_where_attempts_go_is_said(told: dict[str, Explanation], incident: Cluster, lab: Lab) -> None:
     """A deployment that is gone or not reached is named, the latter with its address; with what to do about it."""
     removed, unreachable = told["pinned_to_removed_1"], told["unreachable_1"]
@@ -138,6 +144,8 @@ def test_where_attempts_go_is_said(told: dict[str, Explanation], incident: Clust
     assert "rl.move_to(" in removed.options["code"].iloc[0]
 
 
+@OTHER_ENGINE
+@VQUEUE_TABLES
 @pytest.mark.parametrize(("name", "length"), [("deadlock_pair", 2), ("deadlock_ring", 3), ("deadlock_self", 1)])
 def test_a_deadlock_is_named_with_its_circle(lab: Lab, incident: Cluster, name: str, length: int) -> None:
     """From a holder or from a call that it waits for, the chain goes once around, and one cancellation breaks it."""
@@ -156,6 +164,7 @@ def test_a_deadlock_is_named_with_its_circle(lab: Lab, incident: Cluster, name: 
         assert set(found.options["id"]) == {by_waits[0]["cancel"]} <= holders
 
 
+@VQUEUE_TABLES
 def test_who_waits_is_counted(told: dict[str, Explanation], incident: Cluster) -> None:
     """Callers by name, the queue by number, and who stands behind these; nobody is nobody."""
     holder = told["hot_key_holder"].summary
@@ -164,6 +173,7 @@ def test_who_waits_is_counted(told: dict[str, Explanation], incident: Cluster) -
     assert "No invocation waits for it." in told["storm_503_1"].summary
 
 
+@VQUEUE_TABLES
 def test_who_called_waits_too(lab: Lab, incident: Cluster) -> None:
     """From the failing call upward: its caller waits for it."""
     found = why(lab, incident.roles["storm_503_7"])
@@ -171,6 +181,7 @@ def test_who_called_waits_too(lab: Lab, incident: Cluster) -> None:
     assert f"1 invocation waits for it: its caller Orders/place ({incident.roles['storm_caller_1']})." in found.summary
 
 
+@VQUEUE_TABLES
 def test_retries_are_counted_on_each_kind(told: dict[str, Explanation]) -> None:
     """A back-off is one with vqueues, too, where it shows as ready: with attempts, their begin, and the next."""
     for role in ("storm_503_1", "agent_denver", "unreachable_1"):
@@ -182,6 +193,7 @@ def test_retries_are_counted_on_each_kind(told: dict[str, Explanation]) -> None:
         assert "and the next one" in found.summary
 
 
+@VQUEUE_TABLES
 def test_a_pause_by_hand_is_told_where_the_server_tells_it(told: dict[str, Explanation], incident: Cluster) -> None:
     """With vqueues a pause by hand has no failure; elsewhere nothing tells it apart, and that is said."""
     assert ("by hand: no failure is written down" in told["paused_by_hand"].summary) == incident.vqueues
@@ -201,6 +213,7 @@ def test_what_has_ended_is_told_with_its_end(told: dict[str, Explanation], role:
     assert list(found.chain["waits_for"]) == [None]
 
 
+@VQUEUE_TABLES
 def test_restarts_are_told_in_both_directions(told: dict[str, Explanation], incident: Cluster) -> None:
     """Where it came from, all the way, and what it was restarted as."""
     first, second, third = incident.ids("restarted")
@@ -208,6 +221,7 @@ def test_restarts_are_told_in_both_directions(told: dict[str, Explanation], inci
     assert f"restarted from {first}. It was restarted as {third}." in told["restarted_2"].summary
 
 
+@VQUEUE_TABLES
 @pytest.mark.parametrize("role", OFFERS)
 def test_only_what_helps_is_offered(told: dict[str, Explanation], role: str) -> None:
     """What the server would refuse in that status, or take without effect, is not offered; code names the ids."""
@@ -230,6 +244,7 @@ def test_the_root_blocker_comes_first(told: dict[str, Explanation], incident: Cl
     assert list(options.loc[options["id"] == ids[1], "action"]) == ["cancel", "kill"]
 
 
+@VQUEUE_TABLES
 def test_what_is_not_wrong_is_told_as_such(healthy: Cluster, tmp_path: Path) -> None:
     """A sleep of two weeks, a start tomorrow, and a success need nobody; an unpaid workflow waits for its promise."""
     with rl.connect(healthy.admin_url, audit=tmp_path / "audit", read_only=True) as lab:
@@ -259,6 +274,8 @@ def test_who_is_not_there_is_said_to_be_so(lab: Lab) -> None:
         why(lab, "inv_1x")
 
 
+@OTHER_ENGINE
+@VQUEUE_TABLES
 def test_only_points_are_read(lab: Lab, incident: Cluster) -> None:
     """Whatever is asked is asked by ids, keys or partitions, and about one invocation not more than thirty times."""
     for role in ("hot_key_caller_1", "hot_key_holder", "deadlock_ring_1", "restarted_2", "mismatch_1"):

@@ -15,8 +15,11 @@ from restate_lab.demo.roles import ids
 from restate_lab.demo.stories import STORIES
 from support.isolation import original_environment
 
-KINDS = ("1.6.1", "1.7.12", "1.7.12-vqueues")
+OLDEST = "1.6.1"
 NEWEST = "1.7.12"
+VQUEUES = "1.7.12-vqueues"
+KINDS = (OLDEST, NEWEST, VQUEUES)
+"""The kinds of server; ``support.kinds`` has which of them a test runs on."""
 OLD = "1.5.3"
 """What is older than any that is supported; npm has no other."""
 
