@@ -1,0 +1,196 @@
+"""Write durations, timestamps, counts, lists and long text for people, each in one spelling.
+
+- A duration is written as Restate writes it, without a space before the unit: "1d 2h", "2h 13m". It is short enough for
+  a table, and ``parse_duration`` reads it again. People read the two largest units; below a minute they read one number
+  of three digits: "1.82s", "250ms". ``exact=True`` writes all units, as the server does.
+- A timestamp has its date, the time to the second, and its zone: "2026-11-25 03:00:00 UTC".
+- A list ends with the number of items that are not shown: "a, b, c and 4 more".
+- A character that cannot be seen, or that changes how other text is shown, is written as its code: ``‹U+202E›``.
+
+This module imports nothing of restate_lab, so that every module can use it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta, tzinfo
+
+__all__ = [
+    "escape_character",
+    "escape_invisible",
+    "format_age",
+    "format_duration",
+    "format_time",
+    "format_timestamp",
+    "is_invisible",
+    "join",
+    "one_line",
+    "plural",
+    "truncate",
+    "verb_form",
+]
+
+_LARGE = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))  # seconds
+_SMALL = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))  # seconds
+_EXACT = (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1))
+_MINUTE = 59.95  # seconds; three digits of anything longer say "60s"
+_MICROSECOND = timedelta(microseconds=1)
+_SECOND = timedelta(seconds=1)
+
+# Controls, format characters (which reorder text or have no width), halves of surrogate pairs, private and unassigned
+# characters, and the separators of lines and paragraphs.
+_INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Letters and marks that Unicode never draws. U+FE0E and U+FE0F are not among them: they decide whether a symbol is
+# drawn in black or in color.
+_IGNORABLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0d\uffa0\U000e0100-\U000e01ef]"
+)
+_LINE_ENDS = str.maketrans({"\n": "↵", "\r": "", "\t": " ", "\u2028": "↵", "\u2029": "↵"})
+
+
+def format_duration(duration: timedelta | float | None, *, exact: bool = False, missing: str = "") -> str:
+    """Return a duration as "2h 13m", "1.82s" or "250ms"; a number is in seconds.
+
+    ``exact`` writes all units down to microseconds, as the server does: "2h 13m 5s 250ms". ``missing`` is returned for
+    None, NaN, NaT and infinity.
+    """
+    if duration is None or duration != duration:  # noqa: PLR0124 (NaN and NaT are not equal to themselves)
+        return missing
+    seconds = duration / _SECOND if isinstance(duration, timedelta) else float(duration)
+    if not math.isfinite(seconds):
+        return missing
+    length = abs(seconds)
+    if exact:
+        text = _all_units(abs(duration) // _MICROSECOND if isinstance(duration, timedelta) else round(length * 1e6))
+    else:
+        text = _one_number(length) if length < _MINUTE else _two_units(max(int(length), 60))
+    return f"-{text}" if seconds < 0 and text != "0s" else text
+
+
+def format_age(since: datetime | None, now: datetime, *, missing: str = "") -> str:
+    """Return how long before ``now`` a timestamp is, in whole seconds: "2h 13m", "42s"; "0s" if it is later."""
+    if since is None or since != since:  # noqa: PLR0124 (NaT is not equal to itself)
+        return missing
+    return _two_units(max(int((now - since) / _SECOND), 0))
+
+
+def format_timestamp(
+    value: datetime | None,
+    *,
+    zone: tzinfo = UTC,
+    now: datetime | None = None,
+    show_zone: bool = True,
+    missing: str = "",
+) -> str:
+    """Return a timestamp in ``zone`` as "2026-11-25 03:00:00 UTC".
+
+    The date is omitted if ``now`` is on the same day. A timestamp without a zone is written as it is.
+    """
+    return _in_zone(value, "%Y-%m-%d %H:%M:%S", zone, now=now, show_zone=show_zone, missing=missing)
+
+
+def format_time(value: datetime | None, *, zone: tzinfo = UTC, show_zone: bool = True, missing: str = "") -> str:
+    """Return the time of day of a recent timestamp in ``zone``: "03:00:00 UTC"."""
+    return _in_zone(value, "%H:%M:%S", zone, now=None, show_zone=show_zone, missing=missing)
+
+
+def plural(number: float, singular: str, several: str | None = None) -> str:
+    """Return a count with its noun: "1 call", "1,200 calls"; ``several`` is the plural where it is irregular."""
+    return f"{number:,.0f} {verb_form(number, singular, several or f'{singular}s')}"
+
+
+def verb_form(number: float, singular: str, several: str) -> str:
+    """Return the form of a word that agrees with a number, such as "is" or "are"."""
+    return singular if number == 1 else several
+
+
+def join(items: Iterable[str], most: int = 3) -> str:
+    """Return different items as "a, b, c and 4 more".
+
+    ``most`` items are shown; one item more is shown, too, rather than counted.
+    """
+    known = list(dict.fromkeys(items))
+    shown = known if len(known) <= most + 1 else known[:most]
+    more = len(known) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more else "")
+
+
+def truncate(text: str, width: int = 120) -> str:
+    """Return a text in at most ``width`` characters; "…" is the last one of a text that was longer."""
+    return text if len(text) <= width else f"{text[: width - 1].rstrip()}…"
+
+
+def one_line(text: str, width: int = 120) -> str:
+    """Return a text on one line, in at most ``width`` characters."""
+    return truncate(" ".join(text.split()), width)
+
+
+def escape_invisible(text: str, *, lines: bool = True) -> str:
+    """Return a text in which every invisible character is written as its code, such as ``‹U+202E›``.
+
+    With ``lines`` the text keeps its line ends and tabs. Without, it is one line: "↵" replaces a line end, and a space
+    replaces a tab.
+    """
+    text = text if lines else text.translate(_LINE_ENDS)
+    plain = text.replace("\n", "").replace("\t", "") if lines else text
+    if plain.isprintable() and (plain.isascii() or not _IGNORABLE.search(plain)):
+        return text  # as nearly every text, which is not read character by character
+    return "".join(each if each in "\n\t" or not is_invisible(each) else escape_character(each) for each in text)
+
+
+def is_invisible(character: str) -> bool:
+    """Return whether a character cannot be seen, or changes how other text is shown, as a line end does."""
+    return unicodedata.category(character) in _INVISIBLE_CATEGORIES or _IGNORABLE.match(character) is not None
+
+
+def escape_character(character: str) -> str:
+    """Return the code of a character: ``‹U+202E›``."""
+    return f"‹U+{ord(character):04X}›"
+
+
+def _all_units(microseconds: int) -> str:
+    parts = []
+    for unit, size in _EXACT:
+        count, microseconds = divmod(microseconds, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return " ".join(parts) or "0s"
+
+
+def _two_units(seconds: int) -> str:
+    """Return whole seconds in the largest unit and the one below it, which is omitted if it is 0."""
+    parts = []
+    for unit, size in _LARGE:
+        count, seconds = divmod(seconds, size)
+        parts.append((count, unit))
+    first = next((at for at, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    return " ".join(f"{count}{unit}" for count, unit in parts[first : first + 2] if count) or "0s"
+
+
+def _one_number(seconds: float) -> str:
+    # What is rounded to 1 of a unit is written in that unit, never as "1000ms".
+    unit, size = next((each for each in _SMALL if seconds >= each[1] * 0.9995), _SMALL[-1])
+    number = _three_digits(seconds / size)
+    return "0s" if number == "0" else f"{number}{unit}"
+
+
+def _three_digits(value: float) -> str:
+    digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    text = f"{value:.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _in_zone(
+    value: datetime | None, layout: str, zone: tzinfo, *, now: datetime | None, show_zone: bool, missing: str
+) -> str:
+    if value is None or value != value:  # noqa: PLR0124 (NaT is not equal to itself)
+        return missing
+    if value.tzinfo is None:
+        return f"{value:{layout}}"
+    local = value.astimezone(zone)
+    if now is not None and now.astimezone(zone).date() == local.date():
+        layout = "%H:%M:%S"
+    return f"{local:{layout}} {zone}" if show_zone else f"{local:{layout}}"
