@@ -17,6 +17,8 @@
   plot_backlog, plot_state_sizes, plot_journal, plot_waits, plot_watch``
 - change: ``ACTIONS, plan, move_to, set_state, audit_log``, and the methods of ``lab.admin`` and ``lab.ingress``
 - keep and hand over: ``freeze, open_evidence, compare, watch, save, Report, incident_report``
+- for annotations, and not in the menu: ``Plan, Diagnosis, Explanation, Waits, Comparison, State, Evidence, Thresholds,
+  AdminClient, IngressClient``
 - also: ``errors``, and ``load_ipython_extension`` for ``%load_ext restate_lab``
 
 The heavy parts load when they are touched.
@@ -33,19 +35,25 @@ if TYPE_CHECKING:
     from restate_lab import errors
     from restate_lab.actions.move import move_to
     from restate_lab.actions.plan import plan
+    from restate_lab.actions.planned import Plan
     from restate_lab.actions.state import set_state, state
+    from restate_lab.actions.state_reading import State
     from restate_lab.actions.table import ACTIONS
+    from restate_lab.analysis.checks.thresholds import Thresholds
     from restate_lab.analysis.doctor import doctor
+    from restate_lab.analysis.doctor_diagnosis import Diagnosis
     from restate_lab.analysis.journal import journal
     from restate_lab.analysis.journal_diff import journal_diff
     from restate_lab.analysis.questions import ask, questions
-    from restate_lab.analysis.waits import waits
-    from restate_lab.analysis.why import why
+    from restate_lab.analysis.waits import Waits, waits
+    from restate_lab.analysis.why import Explanation, why
     from restate_lab.audit import audit_log
+    from restate_lab.client.admin.client import AdminClient
+    from restate_lab.client.ingress import IngressClient
     from restate_lab.client.lab import Lab, connect
-    from restate_lab.evidence.compare import compare
+    from restate_lab.evidence.compare import Comparison, compare
     from restate_lab.evidence.freeze import freeze
-    from restate_lab.evidence.store import open_evidence
+    from restate_lab.evidence.store import Evidence, open_evidence
     from restate_lab.evidence.watch import watch
     from restate_lab.export import save
     from restate_lab.magics import load_ipython_extension
@@ -74,14 +82,24 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ACTIONS",
+    "AdminClient",
+    "Comparison",
     "DeploymentsPanel",
+    "Diagnosis",
+    "Evidence",
+    "Explanation",
+    "IngressClient",
     "InvocationPanel",
     "InvocationsPanel",
     "Lab",
     "OverviewPanel",
+    "Plan",
     "Report",
     "Source",
+    "State",
     "StatePanel",
+    "Thresholds",
+    "Waits",
     "ask",
     "audit_log",
     "compare",
@@ -115,16 +133,42 @@ __all__ = [
     "why",
 ]
 
+_TYPES = frozenset(
+    {
+        "AdminClient",
+        "Comparison",
+        "Diagnosis",
+        "Evidence",
+        "Explanation",
+        "IngressClient",
+        "Plan",
+        "State",
+        "Thresholds",
+        "Waits",
+    }
+)
+"""Types of results and of a Lab's clients, for annotations and isinstance(): public, and not in the menu."""
+
 _HOME = {
     "ACTIONS": "restate_lab.actions.table",
+    "AdminClient": "restate_lab.client.admin.client",
+    "Comparison": "restate_lab.evidence.compare",
     "DeploymentsPanel": "restate_lab.panels.deployments",
+    "Diagnosis": "restate_lab.analysis.doctor_diagnosis",
+    "Evidence": "restate_lab.evidence.store",
+    "Explanation": "restate_lab.analysis.why",
+    "IngressClient": "restate_lab.client.ingress",
     "InvocationPanel": "restate_lab.panels.invocation",
     "InvocationsPanel": "restate_lab.panels.invocations",
     "Lab": "restate_lab.client.lab",
     "OverviewPanel": "restate_lab.panels.overview",
+    "Plan": "restate_lab.actions.planned",
     "Report": "restate_lab.reports.report",
     "Source": "restate_lab.source",
+    "State": "restate_lab.actions.state_reading",
     "StatePanel": "restate_lab.panels.state",
+    "Thresholds": "restate_lab.analysis.checks.thresholds",
+    "Waits": "restate_lab.analysis.waits",
     "ask": "restate_lab.analysis.questions",
     "audit_log": "restate_lab.audit",
     "compare": "restate_lab.evidence.compare",
@@ -164,7 +208,8 @@ def __getattr__(name: str) -> Any:
         return _loaded("restate_lab.errors")
     if name in _HOME:
         return getattr(_loaded(_HOME[name]), name)
-    near = [] if name.startswith("_") else difflib.get_close_matches(name, __all__, n=3)
+    names = __all__ if name[:1].isupper() else __dir__()
+    near = [] if name.startswith("_") else difflib.get_close_matches(name, names, n=3)
     hint = f": is {' or '.join(near)} meant?" if near else ""
     raise AttributeError(f"module 'restate_lab' has no attribute {name!r}{hint}")
 
@@ -178,4 +223,4 @@ def _loaded(module: str) -> ModuleType:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+    return sorted({*__all__, "__version__"} - _TYPES)

@@ -162,7 +162,7 @@ class Plan:
         progress: Progress | None = None,
         stop: Callable[[], bool] | None = None,
     ) -> pd.DataFrame:
-        """Do it, and return one row per target with what came of it; ``restate_lab.actions.outcomes`` has the words.
+        """Do it, and return one row per target with what came of it.
 
         Each status is read again just before, and who changed meanwhile is skipped. So is a new run with the same id: a
         workflow, or a call with an idempotency key, that was purged and called again since the plan was made. The API
@@ -171,8 +171,10 @@ class Plan:
         ``reason`` goes to the audit log.
         ``expect`` is the exact number of targets: needed above 100, and above 10 for kill and purge. A plan without
         targets does nothing and returns no row. ``progress`` is told how many of how many are dealt with; when ``stop``
-        says True, the rest is not sent. Columns: ``id, outcome, error, new_id, status, milliseconds,
-        other_new_ids``.
+        says True, the rest is not sent. Columns: ``id``; ``outcome`` ("done": it was seen to have happened; "accepted":
+        the server took it, and it was not seen yet; "refused": the server did not take it; "skipped": its status did
+        not allow it any more; "unknown": the answer was lost, and it was not seen; "not sent"); ``error, new_id,
+        status, milliseconds, other_new_ids``.
 
         Raises:
             ReadOnly: the connection may only read.
@@ -265,6 +267,9 @@ class Plan:
         created = {id_: self._created[id_] for id_ in targets if id_ in self._created}
         order = Order(self.action, targets, reason, self.deployment, self.from_, unrestarted, created)
         return execute(self._lab, order, progress=progress, stop=stop)
+
+
+Plan.__module__ = "restate_lab"  # where users import it from
 
 
 def _rows_of(frame: pd.DataFrame, column: str, ids: set[str]) -> pd.DataFrame:

@@ -92,6 +92,9 @@ class State(Mapping[str, Any]):
         return state_card(self.where, where, self._raw)
 
 
+State.__module__ = "restate_lab"  # where users import it from
+
+
 class StateReader:
     """Reads the state of one object or workflow, as often as one likes; what is named is checked first."""
 

@@ -79,6 +79,9 @@ class Diagnosis:
         return card_of(self)
 
 
+Diagnosis.__module__ = "restate_lab"  # where users import it from
+
+
 def diagnosis(
     *,
     source: str,

@@ -102,6 +102,9 @@ class Waits:
         return self.edges[self.edges["kind"] == kind].sort_values([order, "waiter"]).reset_index(drop=True)
 
 
+Waits.__module__ = "restate_lab"  # where users import it from
+
+
 @translated
 def waits(source: Source, *, limit: int = 20_000) -> Waits:
     """Find out who waits for whom, who everybody waits for, and who waits in a circle.

@@ -125,6 +125,9 @@ class Explanation(str):
         return why_card(self)
 
 
+Explanation.__module__ = "restate_lab"  # where users import it from
+
+
 @translated
 def why(source: Source, invocation_id: str, /, *, timeout: float = 10) -> Explanation:
     """Explain one invocation: what it is, why it does not go on, who waits for it, and what one can do.

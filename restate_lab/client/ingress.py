@@ -277,6 +277,9 @@ class IngressClient:
         )
 
 
+IngressClient.__module__ = "restate_lab"  # where users import it from
+
+
 @dataclass(frozen=True, slots=True)
 class _Target:
     name: str

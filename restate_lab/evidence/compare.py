@@ -67,6 +67,9 @@ class Comparison:
         return comparison_card(self)
 
 
+Comparison.__module__ = "restate_lab"  # where users import it from
+
+
 @translated
 def compare(before: Source, after: Source, /, *, limit: int | None = LIMIT, timeout: float | None = None) -> Comparison:
     """Compare two sources of one cluster, two frozen ones or a frozen and a live one, the earlier one first.

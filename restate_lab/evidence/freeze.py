@@ -73,7 +73,7 @@ def freeze(
       promises, with secret headers masked, also those of a response that a payload repeats. Without it failure texts,
       keys and names are frozen all the same.
     - ``redact``: columns, and paths into JSON values, that are masked: ``"failures"``, ``"idempotency_key"``,
-      ``"state.value"``, ``"$.card.number"``, ``"$..password"`` (``restate_lab.evidence.redaction`` has all forms).
+      ``"state.value"``, ``"$.card.number"``, ``"$..password"``, ``"event_json:$..error_message"`` (in that column).
       A path replaces what it leads to, also in JSON within strings, and no other byte. A payload that is not JSON is
       masked whole where it is binary, or a text in which the names of the path occur; any other text is left.
 

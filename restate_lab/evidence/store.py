@@ -236,6 +236,9 @@ class Evidence:
         return with_suggestions(error, lambda: tables, lambda: [each.name for each in FUNCTIONS], version=self.version)
 
 
+Evidence.__module__ = "restate_lab"  # where users import it from
+
+
 def open_evidence(
     path: str | os.PathLike[str], /, *, verify: bool = True, filesystem: fs.FileSystem | None = None
 ) -> Evidence:

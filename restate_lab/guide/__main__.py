@@ -6,6 +6,8 @@ import argparse
 import re
 import shutil
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import restate_lab
@@ -32,10 +34,37 @@ def write(folder: Path, pictures: Path | None = None) -> None:
     pdoc.render.configure(
         docformat="google", include_undocumented=False, show_source=False, template_directory=TEMPLATES
     )
-    pdoc.pdoc("restate_lab", "restate_lab.guide", "!restate_lab.guide.__main__", output_directory=folder)
+    with _defining_modules() as modules:
+        pdoc.pdoc("restate_lab", "restate_lab.guide", "!restate_lab.guide.__main__", output_directory=folder)
     (folder / "index.html").write_text(FRONT.format("restate_lab/guide.html", "The guide"), encoding="utf-8")
     for page in folder.rglob("*.html"):
-        page.write_text(_only_links_that_lead_somewhere(page.read_text(encoding="utf-8")), encoding="utf-8")
+        html = _with_public_names(page.read_text(encoding="utf-8"), modules)
+        page.write_text(_only_links_that_lead_somewhere(html), encoding="utf-8")
+
+
+@contextmanager
+def _defining_modules() -> Iterator[dict[str, str]]:
+    """Give the modules that define the types that report ``restate_lab``; these report it in the block.
+
+    pdoc finds sources, and with them the docstrings of attributes, by the module that a class reports.
+    """
+    public = {name: getattr(restate_lab, name) for name in restate_lab.__all__}
+    types = {name: each for name, each in public.items() if getattr(each, "__module__", "") == "restate_lab"}
+    modules = {name: restate_lab._HOME[name] for name in types}  # noqa: SLF001 - the package's own
+    try:
+        for name, each in types.items():
+            each.__module__ = modules[name]
+        yield modules
+    finally:
+        for each in types.values():
+            each.__module__ = "restate_lab"
+
+
+def _with_public_names(html: str, modules: Mapping[str, str]) -> str:
+    """Return a page that names public types as users import them."""
+    for name, module in modules.items():
+        html = re.sub(rf"\b{re.escape(module)}\.{name}\b", f"restate_lab.{name}", html)
+    return html
 
 
 def _tour(folder: Path, pictures: Path | None) -> str:

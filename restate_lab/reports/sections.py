@@ -112,7 +112,7 @@ def _other(thing: Any, maker: Maker) -> tuple[str, tuple[Part, ...]]:
         return "Notes", (Prose(tuple(maker.masker.text(each) for each in paragraphs(thing))),)
     if isinstance(thing, Waits):
         return "Who waits for whom", (drawn(plot_waits, thing, maker.zone, thing.verdict), _card(thing, maker))
-    if type(thing).__module__.startswith("restate_lab."):
+    if type(thing).__module__.partition(".")[0] == "restate_lab":
         return _ours(thing, maker)
     raise ArgumentError(f"a report cannot show this ({type(thing).__name__}): give {_TAKES}.")
 

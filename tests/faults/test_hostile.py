@@ -193,7 +193,7 @@ def with_a_card() -> set[type]:
     return {
         each
         for each in classes
-        if each.__module__.startswith("restate_lab.")
+        if each.__module__.partition(".")[0] == "restate_lab"
         and not {"_repr_html_", "_repr_mimebundle_"}.isdisjoint(vars(each))
     }
 

@@ -17,12 +17,9 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import guide
-from restate_lab.actions.planned import Plan
 from restate_lab.actions.table import ACTIONS
 from restate_lab.analysis.question_files import names
 from restate_lab.analysis.question_texts import parameters_of
-from restate_lab.client.admin import AdminClient
-from restate_lab.client.ingress import IngressClient
 from restate_lab.guide import tour
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +46,8 @@ def test_it_builds_without_a_warning(tmp_path: Path) -> None:
     assert {f"{page.replace('.', '/')}.html" for page in PAGES} <= set(pages)
     assert {"restate_lab.html", "restate_lab/errors.html"} <= set(pages)
     assert [name for name in rl.__all__ if name != "errors" and f'id="{name}"' not in pages["restate_lab.html"]] == []
+    assert {'id="Plan.execute"', 'id="Diagnosis.verdict"'} <= set(re.findall(r'id="[\w.]+"', pages["restate_lab.html"]))
+    assert "restate_lab.actions.planned.Plan" not in "".join(pages.values()), "types are named as users import them"
     assert "![" not in "".join(pages.values())
     for name, page in pages.items():
         for target in re.findall(r'(?:href|src)="(?!https?:|data:|\$)([^"]+)"', page):
@@ -66,8 +65,8 @@ def test_the_tour_without_pictures_says_how_they_are_made(tmp_path: Path) -> Non
 
 
 TEXTS = {page.rpartition(".")[2]: page for page in PAGES} | {"README": "README", "help": "help"}
-BEHIND = {"rl": rl, "lab": rl.Lab, "lab.admin": AdminClient, "lab.ingress": IngressClient}
-METHODS = {"execute": Plan.execute, "first": Plan.first, "add": rl.Report.add, "write": rl.Report.write}
+BEHIND = {"rl": rl, "lab": rl.Lab, "lab.admin": rl.AdminClient, "lab.ingress": rl.IngressClient}
+METHODS = {"execute": rl.Plan.execute, "first": rl.Plan.first, "add": rl.Report.add, "write": rl.Report.write}
 """What the names in the texts are; a method of a call's answer is known by its own name."""
 
 

@@ -1,4 +1,4 @@
-"""Status words, masking, escaped markup, the progress line, and the public names."""
+"""Status words, masking, escaped markup, the progress line, and the errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import time
 
 import pytest
 
-import restate_lab as rl
 from restate_lab import errors
 from restate_lab.markup import bar, card
 from restate_lab.progress import DoneLine, RowsLine
@@ -103,15 +102,6 @@ def test_a_plan_tells_how_many_of_how_many(capsys: pytest.CaptureFixture[str], m
     line.update(1_000, 5_000)
     line.close()
     assert "cancel: 1,000 of 5,000" in capsys.readouterr().err
-
-
-def test_the_public_names_are_sorted_and_there() -> None:
-    """``__all__`` is the menu: sorted as it stands, each name there, nothing else in dir()."""
-    assert list(rl.__all__) == sorted(rl.__all__)
-    assert all(getattr(rl, name) is not None for name in rl.__all__)
-    assert set(dir(rl)) == {*rl.__all__, "__version__"}
-    with pytest.raises(AttributeError, match="conect"):
-        rl.conect  # noqa: B018
 
 
 @pytest.mark.parametrize(

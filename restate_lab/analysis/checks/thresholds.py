@@ -65,6 +65,9 @@ class Thresholds:
         return round(self.slow.total_seconds() * 1000)
 
 
+Thresholds.__module__ = "restate_lab"  # where users import it from
+
+
 def thresholds_of(given: Mapping[str, Any] | None) -> Thresholds:
     """Return the thresholds with those that are given; durations as "30s", "2h" or a timedelta.
 

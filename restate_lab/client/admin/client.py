@@ -23,3 +23,6 @@ class AdminClient(Cluster, Deployments, Services, States, Invocations, Kafka, Li
 
     ``transport`` is the door to the Admin API, ``arrow`` answers SQL: with it, methods look up what came of a change.
     """
+
+
+AdminClient.__module__ = "restate_lab"  # where users import it from

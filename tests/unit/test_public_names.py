@@ -1,0 +1,149 @@
+"""The public names: the menu, the types of results, and no old name among columns and attributes."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
+from datetime import timedelta
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import restate_lab as rl
+from restate_lab.actions import goes_with, outcomes, preview
+from restate_lab.analysis.why_links import link_frame
+from restate_lab.analysis.why_options import option_frame
+from restate_lab.client.schema import FAMILIES, selected
+from restate_lab.evidence import watch_samples
+from restate_lab.evidence.manifest import Manifest
+from support.changing import START, Changing, id_of
+from support.made_rows import MadeRows
+
+TYPES = (
+    rl.AdminClient,
+    rl.Comparison,
+    rl.Diagnosis,
+    rl.Evidence,
+    rl.Explanation,
+    rl.IngressClient,
+    rl.Plan,
+    rl.State,
+    rl.Thresholds,
+    rl.Waits,
+)
+BANNED = {
+    "born": "created",
+    "direct": "direct_waiting",
+    "drains_in": "eta",
+    "goes_with": "impact",
+    "gone": "removed",
+    "in_all": "total_waiting",
+    "joined": "duplicates",
+    "left_out": "excluded",
+    "not_seen": "limitations",
+    "twice": "duplicates",
+    "unmoved_for": "idle_for",
+    "way_out": "resolution_code",
+    "words": "description",
+}
+"""Names that a reader had to guess, and the ones that columns and attributes have instead."""
+
+
+def test_all_is_sorted_and_complete() -> None:
+    """``__all__`` is sorted, each name in it is there, and type checkers find the same names."""
+    assert list(rl.__all__) == sorted(rl.__all__)
+    assert all(getattr(rl, name) is not None for name in rl.__all__)
+    tree = ast.parse(Path(inspect.getfile(rl)).read_text("utf-8"))
+    (block,) = [each for each in tree.body if isinstance(each, ast.If)]
+    imported = {alias.name for each in block.body if isinstance(each, ast.ImportFrom) for alias in each.names}
+    assert imported == set(rl.__all__)
+
+
+def test_the_menu_has_no_types_of_results() -> None:
+    """``dir()`` is the menu: every public name but the types of results and clients, which one rarely types."""
+    assert set(dir(rl)) == {*rl.__all__, "__version__"} - {each.__name__ for each in TYPES}
+    assert {"Lab", "Report", "StatePanel", "plan", "state", "waits"} <= set(dir(rl))
+    with pytest.raises(AttributeError, match=r"'conect': is connect meant\?"):
+        rl.conect  # noqa: B018
+    with pytest.raises(AttributeError, match=r"'wait': is waits or watch meant\?"):
+        rl.wait  # noqa: B018
+    with pytest.raises(AttributeError, match=r"'Wait': is Waits"):
+        rl.Wait  # noqa: B018
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.__name__)
+def test_a_type_is_where_users_import_it_from(kind: Any) -> None:
+    """Types report ``restate_lab``; pickles name them there, and the source of their methods is found."""
+    assert (kind.__module__, getattr(rl, kind.__name__)) == ("restate_lab", kind)
+    assert repr(kind) == f"<class 'restate_lab.{kind.__name__}'>"
+    assert pickle.loads(pickle.dumps(kind)) is kind  # noqa: S301 - our own
+    methods = {name: each for name, each in vars(kind).items() if name[0] != "_" and inspect.isfunction(each)}
+    assert all(f"def {name}(" in inspect.getsource(each) for name, each in methods.items())
+    with pytest.raises(OSError, match=r"source code|class definition"):  # and never that of something else
+        inspect.getsource(kind)
+
+
+def test_a_pickle_is_read_in_a_new_process() -> None:
+    """A process that has loaded nothing but pickle finds the type, and loads what it takes."""
+    script = "import pickle, sys; print(pickle.loads(sys.stdin.buffer.read()))"
+    sent = pickle.dumps(rl.Thresholds(awakeable=timedelta(minutes=7)))
+    out = subprocess.run([sys.executable, "-c", script], input=sent, capture_output=True, check=True)
+    assert b"Thresholds(" in out.stdout
+    assert b"seconds=420" in out.stdout
+
+
+def frames() -> Iterator[tuple[str, Iterable[Any]]]:
+    """Give the columns and attrs of frames that users get, and the words of their ``change``."""
+    made = MadeRows()
+    before, after = (
+        Changing(sys_invocation_status=[{"id": id_of(number), "status": "scheduled", "created_at": START}])
+        for number in (1, 2)
+    )
+    changes = rl.compare(before, after)
+    for result in (rl.waits(made), rl.doctor(made), changes):
+        for name in dir(result):
+            if not name.startswith("_") and isinstance(frame := getattr(result, name), pd.DataFrame):
+                yield f"{type(result).__name__}.{name}", [*frame.columns, *frame.attrs]
+    yield "Comparison.invocations.change", changes.invocations["change"]
+    yield "Explanation.chain", link_frame((), {}, None).columns
+    yield "Explanation.options", option_frame(()).columns
+    yield "Plan.frame", preview.COLUMNS
+    yield "Plan.impact", goes_with.COLUMNS
+    yield "Plan.outcome", outcomes.COLUMNS
+    yield "watch()", watch_samples.COLUMNS
+
+
+def attributes() -> Iterator[tuple[str, Iterable[str]]]:
+    """Give the public attributes of the types, and the parameters of the public functions."""
+    for kind in (*TYPES, Manifest, rl.Lab):
+        own = [each.name for each in fields(kind)] if is_dataclass(kind) else []
+        yield kind.__name__, {*own, *(name for name in dir(kind) if name not in dir(str))}
+    for name in dir(rl):
+        if inspect.isfunction(function := getattr(rl, name)):
+            yield f"{name}()", inspect.signature(function).parameters
+
+
+def statements() -> Iterator[tuple[str, list[str]]]:
+    """Give the columns that our own SQL selects, and those that are known by name."""
+    for path in Path(str(files("restate_lab"))).rglob("*.sql"):
+        yield path.name, [column.name or "" for column in selected(path.read_text("utf-8"))]
+    yield "schema.FAMILIES", list(FAMILIES)
+
+
+def test_no_column_or_attribute_has_an_old_name() -> None:
+    """Columns, attributes and parameters have plain names: none that a reader has to guess."""
+    columns = dict(frames())
+    assert {"Waits.deadlocks", "Diagnosis.findings", "Comparison.invocations"} <= set(columns)
+    assert set(columns["Comparison.invocations.change"]) == {"created", "removed"}
+    named = [*columns.items(), *attributes(), *statements()]
+    old = {(where, name, BANNED[name]) for where, names in named for name in names if name in BANNED}
+    old |= {(where, "of", "caused_by") for where, names in columns.items() if "of" in set(names)}
+    assert old == set()
