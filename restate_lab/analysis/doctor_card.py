@@ -27,7 +27,8 @@ _COLOURS = {
 }
 _MONO = "font-family:var(--jp-code-font-family,monospace);font-size:12px"
 _CODE = (
-    f"{_MONO};overflow-wrap:anywhere;user-select:all;opacity:.85;background:none;color:inherit;padding:0;border:none"
+    f"{_MONO};overflow-wrap:anywhere;white-space:pre-wrap;user-select:all;opacity:.85;background:none;color:inherit;"
+    "padding:0;border:none"
 )
 _FOLDED = "margin-top:8px;cursor:pointer"
 

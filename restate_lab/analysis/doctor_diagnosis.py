@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.analysis.checks.finding import Finding, Severity
-from restate_lab.analysis.checks.words import placed
 from restate_lab.analysis.doctor_card import card_of
 from restate_lab.analysis.doctor_text import headline, text_of
+from restate_lab.analysis.suggestions import SuggestedCall, python_code
 from restate_lab.errors import visible
 
 __all__ = ["Checked", "Diagnosis", "NotChecked", "diagnosis"]
@@ -59,6 +59,10 @@ class Diagnosis:
     """Checks that were left out on request."""
     queries: tuple[Mapping[str, Any], ...] = ()
     """Each statement that was sent: ``sql``, ``params`` as JSON has them, ``times``."""
+    suggested_calls: tuple[tuple[SuggestedCall, ...], ...] = ()
+    """The next step of each finding as data, in the order of ``findings``; ``suggested_code`` is the same as Python."""
+    evidence_calls: tuple[SuggestedCall, ...] = ()
+    """The call that shows the rows behind each finding; ``evidence_code`` is the same as Python."""
 
     @property
     def where(self) -> str:
@@ -115,6 +119,8 @@ def diagnosis(
         seconds=seconds,
         skipped=skipped,
         queries=tuple(queries),
+        suggested_calls=tuple(each.suggested for each in findings),
+        evidence_calls=tuple(each.evidence for each in findings),
     )
 
 
@@ -135,8 +141,10 @@ def _findings(findings: Sequence[Finding]) -> pd.DataFrame:
         "where": [each.where for each in findings],
         "ids": [list(each.ids) for each in findings],
         "blocked": [list(each.blocked.ids) for each in findings],
-        "suggested_code": [placed(each.suggested_code, at) for at, each in enumerate(findings)],
-        "evidence_code": [each.evidence_code for each in findings],
+        "suggested_code": [
+            python_code(each.suggested, {each.ids: f"diagnosis.findings.ids[{at}]"}) for at, each in enumerate(findings)
+        ],
+        "evidence_code": [python_code([each.evidence]) for each in findings],
     }
     types = {"count": "int64", "affected": "int64"}
     frame = pd.DataFrame({name: pd.Series(each, dtype=types.get(name, "object")) for name, each in columns.items()})

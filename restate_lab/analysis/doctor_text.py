@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -29,10 +29,10 @@ def headline(diagnosis: Diagnosis) -> str:
     return f"{diagnosis.verdict} · {', '.join(part for part in parts if part) or 'nothing found'}"
 
 
-def bottom_line(diagnosis: Diagnosis) -> str:
-    """Return what was checked, and how long it took."""
+def bottom_line(diagnosis: Diagnosis, suggested: Iterable[str] | None = None) -> str:
+    """Return what was checked, and how long it took; ``suggested`` is the code that is shown, None for Python."""
     asked = f", {counted(diagnosis.skipped, 'other')} not asked for" if diagnosis.skipped else ""
-    speaks = diagnosis.findings["suggested_code"].str.contains("diagnosis.", regex=False).any()
+    speaks = any("diagnosis." in code for code in suggested or diagnosis.findings["suggested_code"])
     named = "; diagnosis stands for this answer below" if speaks else ""
     return f"{counted(len(diagnosis.checked), 'check')} in {diagnosis.seconds:,.1f} s{asked}{named}"
 
@@ -56,20 +56,30 @@ def ago(row: dict[Any, Any], diagnosis: Diagnosis) -> str:
     return f"for {said}" if said else ""
 
 
-def text_of(diagnosis: Diagnosis) -> str:
-    """Return everything as text, worst first."""
-    return "\n".join(_lines(diagnosis))
+def text_of(diagnosis: Diagnosis, codes: Sequence[tuple[str, str]] | None = None) -> str:
+    """Return everything as text, worst first.
+
+    ``codes`` are for each finding the next step, and what shows the rows behind it; None for Python.
+    """
+    findings = diagnosis.findings
+    python = zip(findings["suggested_code"], findings["evidence_code"], strict=True)
+    return "\n".join(_lines(diagnosis, list(python) if codes is None else codes))
 
 
-def _lines(diagnosis: Diagnosis) -> Iterator[str]:
-    yield f"{headline(diagnosis)}\n{diagnosis.where}; {bottom_line(diagnosis)}"
-    for row in diagnosis.findings.to_dict("records"):
+def _lines(diagnosis: Diagnosis, codes: Sequence[tuple[str, str]]) -> Iterator[str]:
+    footer = bottom_line(diagnosis, [suggested for suggested, _ in codes])
+    yield f"{headline(diagnosis)}\n{diagnosis.where}; {footer}"
+    for row, (suggested, evidence) in zip(diagnosis.findings.to_dict("records"), codes, strict=True):
         since = ago(row, diagnosis)
         yield f"\n{row['severity'].upper()} {row['check']}{f', {since}' if since else ''}\n  {row['summary']}"
-        yield f"  next: {row['suggested_code']}\n  why:  {row['evidence_code']}"
+        yield f"  next: {_indented(suggested)}\n  why:  {_indented(evidence)}"
     if gone := reasons(diagnosis):
         yield "\nNOT CHECKED"
         yield from (f"  {each}" for each in gone)
     if diagnosis.verdict == "healthy":
         yield "\nCHECKED"
         yield from (f"  {row['description']}" for row in diagnosis.checked.to_dict("records"))
+
+
+def _indented(code: str) -> str:
+    return code.replace("\n", "\n        ")

@@ -11,6 +11,7 @@ import pandas as pd
 
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.ids import check_invocation_id
+from restate_lab.analysis.suggestions import SuggestedCall
 from restate_lab.analysis.why_card import why_card
 from restate_lab.analysis.why_case import Case, examine, glance
 from restate_lab.analysis.why_chain import Chain, follow
@@ -29,6 +30,7 @@ _NOT_THERE = (
     "{source} has no invocation {id}. It may never have been there, have been purged, have outlived its retention, or "
     "have been cancelled or killed before it began, which leaves no row."
 )
+_HEAD = "What you can do (a plan sends nothing before its .execute(reason=…)):"
 _OVER = "the {seconds:g} s for all of it are over; give more with timeout="
 
 
@@ -95,6 +97,11 @@ class Explanation(str):
         return option_frame(self._parts.choices)
 
     @property
+    def suggested_calls(self) -> tuple[tuple[SuggestedCall, ...], ...]:
+        """Return the calls of each option as data, in the order of ``options``; ``code`` is the same as Python."""
+        return tuple(option.calls for option in self._parts.choices)
+
+    @property
     def excluded(self) -> tuple[str, ...]:
         """Return what could not be looked up, in words."""
         return self._parts.excluded
@@ -113,6 +120,10 @@ class Explanation(str):
     def at(self) -> datetime:
         """Return when this was read, UTC."""
         return self._parts.at
+
+    def text_with(self, codes: Sequence[str]) -> str:
+        """Return the text with other code for the options, in the order of ``options``."""
+        return visible("\n".join(_lines(self._parts, codes, "What you can do:")))
 
     def __repr__(self) -> str:
         what = visible(f"{self.target} is {self.status}") if self.target else "not there"
@@ -207,7 +218,7 @@ def _made(
         at=source.now,
         queries=tuple(look.queries()),
     )
-    return Explanation("\n".join(_lines(parts)), parts)
+    return Explanation("\n".join(_lines(parts, [option.code for option in choices], _HEAD)), parts)
 
 
 def _link(row: Mapping[Any, Any]) -> str:
@@ -215,14 +226,14 @@ def _link(row: Mapping[Any, Any]) -> str:
     return f"{row['step']:>3}. {row['id']} {row['target']} is {row['status']}{f': {waits}' if waits else ''}"
 
 
-def _lines(parts: _Parts) -> list[str]:
+def _lines(parts: _Parts, codes: Sequence[str], head: str) -> list[str]:
     lines = [parts.summary]
     if len(parts.chain) > 1:
         lines += ["", "From this one to the root blocker:", *map(_link, parts.chain.to_dict("records"))]
     if parts.choices:
-        lines += ["", "What you can do (a plan sends nothing before its .execute(reason=…)):"]
-    for option in parts.choices:
+        lines += ["", head]
+    for option, code in zip(parts.choices, codes, strict=True):
         about = "" if option.id == parts.id else f" {option.target}"
         lines.append(f"- {option.action}{about}: {option.what}")
-        lines += [f"      {line}" for line in option.code.splitlines()]
+        lines += [f"      {line}" for line in code.splitlines()]
     return lines + ([""] if parts.excluded else []) + [f"Not looked up: {each}." for each in parts.excluded]

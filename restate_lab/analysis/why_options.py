@@ -6,13 +6,14 @@ attempt delivers), it is not offered.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import pandas as pd
 
 from restate_lab.analysis.error_codes import UNREACHABLE
+from restate_lab.analysis.suggestions import Placeholder, SuggestedCall, move_call, plan_call, python_code
 from restate_lab.analysis.why_case import Case
 from restate_lab.analysis.why_chain import Chain
 from restate_lab.analysis.why_phrases import moment
@@ -20,27 +21,34 @@ from restate_lab.status import STATUSES
 
 __all__ = ["RULES", "Option", "Rule", "option_frame", "options"]
 
+Calls: TypeAlias = tuple[SuggestedCall, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One thing that one can do: ``code`` is the line for it, "" where there is nothing to do."""
+    """One thing that one can do: ``calls`` are for it, one after another; () where there is nothing to do."""
 
     action: str
     id: str
     target: str
     what: str
-    code: str
+    calls: Calls
+
+    @property
+    def code(self) -> str:
+        """Return the calls as Python, one a line."""
+        return python_code(self.calls)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """An action, the statuses in which it is offered, when it makes sense, what it does, and its line of code."""
+    """An action, the statuses in which it is offered, when it makes sense, what it does, and its calls."""
 
     action: str
     statuses: frozenset[str]
     fits: Callable[[Case], bool]
     what: Callable[[Case], str]
-    code: Callable[[Case], str]
+    calls: Callable[[Case], Calls]
 
 
 def options(case: Case, root: Case | None, chain: Chain) -> tuple[Option, ...]:
@@ -58,14 +66,15 @@ def options(case: Case, root: Case | None, chain: Chain) -> tuple[Option, ...]:
 
 def option_frame(found: Iterable[Option]) -> pd.DataFrame:
     """Return the options as a frame, one row each."""
-    names = [field.name for field in fields(Option)]
-    return pd.DataFrame([astuple(option) for option in found], columns=names, dtype=object)
+    names = ["action", "id", "target", "what", "code"]
+    rows = [[getattr(option, name) for name in names] for option in found]
+    return pd.DataFrame(rows, columns=names, dtype=object)
 
 
 def _of(case: Case) -> list[Option]:
     row = case.row
     fitting = [rule for rule in RULES if case.status in rule.statuses and rule.fits(case)]
-    return [Option(rule.action, row["id"], row["target"], rule.what(case), rule.code(case)) for rule in fitting]
+    return [Option(rule.action, row["id"], row["target"], rule.what(case), rule.calls(case)) for rule in fitting]
 
 
 def _break(chain: Chain, case: Case, root: Case | None) -> list[Option]:
@@ -86,19 +95,23 @@ def _break(chain: Chain, case: Case, root: Case | None) -> list[Option]:
 
 
 def _alone(option: Option) -> Option:
-    return Option(option.action, option.id, option.target, f"gives up on this one: {option.what}", option.code)
+    return replace(option, what=f"gives up on this one: {option.what}")
 
 
-def _plan(action: str, id_: str) -> str:
-    return f'rl.plan(lab, "{action}", ["{id_}"])'
+def _plan(action: str, id_: str) -> Calls:
+    return (plan_call(action, [id_]),)
 
 
-def _planned(action: str) -> Callable[[Case], str]:
+def _planned(action: str) -> Callable[[Case], Calls]:
     return lambda case: _plan(action, case.row["id"])
 
 
 def _always(_: Case) -> bool:
     return True
+
+
+def _nothing(_: Case) -> Calls:
+    return ()
 
 
 def _says(text: str) -> Callable[[Case], str]:
@@ -160,16 +173,37 @@ def _bring_code_back(case: Case) -> str:
     return f"bring back what {case.deployment} stands for, or register a deployment of {service} that answers"
 
 
-def _code_to_bring_back(case: Case) -> str:
-    register = 'lab.admin.create_deployment("http://…", reason="…")'
-    if case.is_removed:
-        return f"{register}\n{_move(case)}"
-    bound = case.bound_to
-    return f'lab.admin.update_deployment("{bound}", uri="http://…", reason="…")' if bound else register
+def _calls_to_bring_back(case: Case) -> Calls:
+    address = {"uri": "http://…", "reason": "…"}
+    if case.bound_to and not case.is_removed:
+        return (SuggestedCall("lab.admin.update_deployment", (case.bound_to,), address),)
+    register = SuggestedCall("lab.admin.create_deployment", (), address)
+    return (register, *_move(case)) if case.is_removed else (register,)
 
 
-def _move(case: Case) -> str:
-    return f'rl.move_to(lab, ["{case.row["id"]}"], deployment="latest")'
+def _move(case: Case) -> Calls:
+    return (move_call([case.row["id"]]),)
+
+
+def _compare(case: Case) -> Calls:
+    return (SuggestedCall("journal_diff", (case.row["id"],), comment="where journal and code part"),)
+
+
+def _resolve(case: Case) -> Calls:
+    arguments = (_awaited(case, "awakeable"), Placeholder("value"))
+    return (SuggestedCall("lab.ingress.resolve_awakeable", arguments, {"reason": "…"}),)
+
+
+def _reject(case: Case) -> Calls:
+    return (SuggestedCall("lab.ingress.reject_awakeable", (_awaited(case, "awakeable"), "…"), {"reason": "…"}),)
+
+
+def _list_handlers(case: Case) -> Calls:
+    return (SuggestedCall("lab.admin.list_service_handlers", (case.row["target_service_name"],)),)
+
+
+def _resume_vqueue(case: Case) -> Calls:
+    return (SuggestedCall("lab.admin.resume_vqueue", ((case.vqueue or {})["id"],), {"reason": "…"}),)
 
 
 def _resume(case: Case) -> str:
@@ -181,9 +215,9 @@ def _resume(case: Case) -> str:
     return f"tries it now instead of at {moment(again)}" if again else "tries it now"
 
 
-def _restart_after_kill(case: Case) -> str:
+def _restart_after_kill(case: Case) -> Calls:
     id_ = case.row["id"]
-    return f'{_plan("kill", id_)}  # .execute(reason="…"), and then\n{_plan("restart_as_new", id_)}'
+    return (plan_call("kill", [id_], comment='.execute(reason="…"), and then'), plan_call("restart_as_new", [id_]))
 
 
 _OPEN = frozenset(word for word, status in STATUSES.items() if not status.ended)
@@ -200,42 +234,42 @@ _KILLS = (
 _GONE = "it leaves no row behind, and none of it was done"
 
 RULES: tuple[Rule, ...] = (
-    Rule("wait", frozenset({"scheduled", "running", "ready", "suspended"}), _goes_on_alone, _wait, _says("")),
+    Rule("wait", frozenset({"scheduled", "running", "ready", "suspended"}), _goes_on_alone, _wait, _nothing),
     Rule(
         "resolve_awakeable",
         frozenset({"suspended"}),
         _awaits("awakeable"),
         _says("gives it the value that it waits for; the first answer counts"),
-        lambda case: f'lab.ingress.resolve_awakeable("{_awaited(case, "awakeable")}", value, reason="…")',
+        _resolve,
     ),
     Rule(
         "reject_awakeable",
         frozenset({"suspended"}),
         _awaits("awakeable"),
         _says("lets it fail there with your message, which its handler may catch"),
-        lambda case: f'lab.ingress.reject_awakeable("{_awaited(case, "awakeable")}", "…", reason="…")',
+        _reject,
     ),
     Rule(
         "complete_promise",
         frozenset({"suspended"}),
         _awaits("promise"),
         lambda case: f"call the handler that completes the promise “{_awaited(case, 'promise')}”; it is one of these",
-        lambda case: f"lab.admin.list_service_handlers({json.dumps(case.row['target_service_name'])})",
+        _list_handlers,
     ),
-    Rule("repair", _TRYING, _can_be_repaired, _says("remove the cause: it is tried again by itself"), _says("")),
+    Rule("repair", _TRYING, _can_be_repaired, _says("remove the cause: it is tried again by itself"), _nothing),
     Rule(
         "bring the code back",
         _TRYING,
         lambda case: case.mismatch is not None,
         lambda case: f"put the code that wrote its journal behind {case.deployment} again: its attempts go on",
-        lambda case: f'rl.journal_diff(lab, "{case.row["id"]}")  # where journal and code part',
+        _compare,
     ),
     Rule(
         "bring the code back",
         _OPEN,
         _lacks_code,
         _bring_code_back,
-        _code_to_bring_back,
+        _calls_to_bring_back,
     ),
     Rule(
         "move_to",
@@ -259,7 +293,7 @@ RULES: tuple[Rule, ...] = (
         frozenset({"pending", "ready"}),
         lambda case: bool((case.vqueue or {}).get("is_paused")),
         _says("lets the vqueue go on, with all that is in it"),
-        lambda case: f'lab.admin.resume_vqueue("{(case.vqueue or {})["id"]}", reason="…")',
+        _resume_vqueue,
     ),
     Rule("cancel", frozenset({"scheduled", "pending"}), _always, _says(_GONE), _planned("cancel")),
     Rule(

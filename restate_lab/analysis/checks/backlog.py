@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import pandas as pd
@@ -10,7 +11,8 @@ import pandas as pd
 from restate_lab.analysis.checks.failing import groups
 from restate_lab.analysis.checks.finding import IDS, Finding, Severity
 from restate_lab.analysis.checks.look import MOST, Look, Row, moment
-from restate_lab.analysis.checks.words import asking, call, counted, listed, one_or_more, quoted
+from restate_lab.analysis.checks.words import counted, listed, one_or_more
+from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
 from restate_lab.analysis.wait_rows import given
 from restate_lab.analysis.wait_words import age
 
@@ -49,8 +51,8 @@ def backlog(look: Look) -> list[Finding]:
             count=count,
             ids=tuple(row["id"] for row in rows)[:IDS],
             since=since,
-            evidence_code=asking("overview"),
-            suggested_code=f"{asking('oldest_unmoved')}  # what runs now holds the slots",
+            evidence=ask_call("overview"),
+            suggested=(ask_call("oldest_unmoved", comment="what runs now holds the slots"),),
         )
     ]
 
@@ -71,7 +73,7 @@ def late_starts(look: Look) -> list[Finding]:
         return []
     handlers = listed(f"{service}/{handler}" for (service, handler), _ in look.census.of_handlers("overdue"))
     first = min((at for row in look.census.rows if (at := moment(row["starts_first"]))), default=None)
-    frame = asking("wakes_next", until="0s")
+    evidence = ask_call("wakes_next", until="0s")
     return [
         Finding(
             severity=Severity.WARNING,
@@ -80,8 +82,8 @@ def late_starts(look: Look) -> list[Finding]:
             count=count,
             ids=tuple(row["id"] for row in look.ask("wakes_next", until="0s") if row["what"] == "start")[:IDS],
             since=first,
-            evidence_code=frame,
-            suggested_code=f"{frame}  # its partition may have no leader: look at the servers' logs",
+            evidence=evidence,
+            suggested=(replace(evidence, comment="its partition may have no leader: look at the servers' logs"),),
         )
     ]
 
@@ -105,8 +107,8 @@ def long_attempts(look: Look) -> list[Finding]:
             count=count,
             ids=tuple(row["id"] for row in rows),
             since=since,
-            evidence_code=asking("overview"),
-            suggested_code=call("rl.why", "lab", quoted(rows[0]["id"])),
+            evidence=ask_call("overview"),
+            suggested=(why_call(rows[0]["id"]),),
         )
     ]
 
@@ -122,7 +124,8 @@ def _queue(look: Look, rows: Sequence[Row]) -> Finding:
     is_paused = what == _PAUSED
     reason = "wait in paused queues" if is_paused else f"wait for {_RESOURCES.get(what, what)}"
     verb = reason if count != 1 else reason.replace("wait", "waits", 1)
-    resume = f"lab.admin.resume_vqueue({quoted(rows[0]['vqueue_id'])})"
+    resume = SuggestedCall("lab.admin.resume_vqueue", (rows[0]["vqueue_id"],))
+    look_on = ask_call("overview", comment="what runs now holds the places")
     return Finding(
         severity=Severity.WARNING if is_paused else _by_age(look, since),
         summary=f"{counted(count, 'invocation')} of {handlers} {verb}, in {counted(len(rows), 'queue')}"
@@ -131,8 +134,8 @@ def _queue(look: Look, rows: Sequence[Row]) -> Finding:
         count=count,
         ids=tuple(ids[:IDS]),
         since=since,
-        evidence_code=asking("blocked_heads"),
-        suggested_code=resume if is_paused else f"{asking('overview')}  # what runs now holds the places",
+        evidence=ask_call("blocked_heads"),
+        suggested=(resume if is_paused else look_on,),
     )
 
 

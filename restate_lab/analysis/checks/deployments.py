@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 
 from restate_lab.analysis.checks.finding import IDS, Finding, Severity
 from restate_lab.analysis.checks.look import Deployment, Look, moment
-from restate_lab.analysis.checks.words import asking, call, counted, listed, one_or_more, quoted
+from restate_lab.analysis.checks.words import counted, listed, one_or_more
+from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 from restate_lab.analysis.wait_rows import given
 
 __all__ = ["old_deployments", "old_protocols"]
@@ -56,10 +57,16 @@ def _drained(deployments: list[Deployment]) -> Finding:
         count=count,
         ids=tuple(each.id for each in deployments)[:IDS],
         since=min((each.created_at for each in deployments if each.created_at), default=None),
-        evidence_code=asking("deployment_pins"),
+        evidence=ask_call("deployment_pins"),
         # Servers up to 1.7 remove only by force.
-        suggested_code=f"lab.admin.delete_deployment({quoted(first.id)}, force=True)  "
-        "# ask for its pins again just before",
+        suggested=(
+            SuggestedCall(
+                "lab.admin.delete_deployment",
+                (first.id,),
+                {"force": True},
+                comment="ask for its pins again just before",
+            ),
+        ),
     )
 
 
@@ -73,8 +80,8 @@ def _pinning(deployments: list[Deployment], pinned: Mapping[str, int]) -> Findin
         count=count,
         ids=tuple(each.id for each in deployments)[:IDS],
         since=min((each.created_at for each in deployments if each.created_at), default=None),
-        evidence_code=asking("deployment_pins"),
-        suggested_code=call("lab.sql", quoted(_PINNED), deployment=deployments[0].id),
+        evidence=ask_call("deployment_pins"),
+        suggested=(SuggestedCall("lab.sql", (_PINNED,), {"deployment": deployments[0].id}),),
     )
 
 
@@ -89,8 +96,8 @@ def _outdated(look: Look, old: Mapping[str, str]) -> Finding:
         count=count,
         ids=tuple(old)[:IDS],
         since=min((at for each in known if (at := moment(each.created_at))), default=None),
-        evidence_code=asking("sdks"),
-        suggested_code="lab.admin.list_deployments().frame()",
+        evidence=ask_call("sdks"),
+        suggested=(SuggestedCall("lab.admin.list_deployments", result="frame()"),),
     )
 
 

@@ -11,7 +11,8 @@ from restate_lab.analysis.checks.failing import groups
 from restate_lab.analysis.checks.finding import IDS, Blocked, Finding, Severity
 from restate_lab.analysis.checks.look import MOST, Look, Row, moment
 from restate_lab.analysis.checks.messages import common, normalised
-from restate_lab.analysis.checks.words import asking, call, clock, counted, cut, listed, one_or_more, quoted
+from restate_lab.analysis.checks.words import clock, counted, cut, listed, one_or_more
+from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
 from restate_lab.analysis.wait_rows import given
 
 __all__ = ["expiring_evidence", "restarts", "reused_keys", "terminal_failures"]
@@ -61,8 +62,8 @@ def expiring_evidence(look: Look) -> list[Finding]:
             where=handlers,
             count=count,
             ids=tuple(row["id"] for row in rows)[:IDS],
-            evidence_code=asking("expiring", until=f"{within.total_seconds():g}s"),
-            suggested_code='rl.freeze(lab, "before-it-expires.evidence")',
+            evidence=ask_call("expiring", until=f"{within.total_seconds():g}s"),
+            suggested=(SuggestedCall("freeze", ("before-it-expires.evidence",)),),
         )
     ]
 
@@ -87,8 +88,8 @@ def restarts(look: Look) -> list[Finding]:
             count=count,
             ids=tuple(ids[:IDS]),
             since=min((at for row in rows if (at := moment(row["created_at"]))), default=None),
-            evidence_code=asking("restarts"),
-            suggested_code=call("rl.why", "lab", quoted(longest[0])),
+            evidence=ask_call("restarts"),
+            suggested=(why_call(longest[0]),),
         )
     ]
 
@@ -111,8 +112,8 @@ def reused_keys(look: Look) -> list[Finding]:
             count=count,
             ids=tuple(dict.fromkeys(row[side] for row in rows for side in ("one_id", "other_id")))[:IDS],
             since=min((at for row in rows if (at := moment(row["first_created_at"]))), default=None),
-            evidence_code=asking("repeated_idempotency_keys"),
-            suggested_code=call("rl.why", "lab", quoted(rows[0]["one_id"])),
+            evidence=ask_call("repeated_idempotency_keys"),
+            suggested=(why_call(rows[0]["one_id"]),),
         )
     ]
 
@@ -154,8 +155,8 @@ def _failures(rows: Sequence[Row], ended: Ended, callers: Mapping[str, str]) -> 
         ids=tuple(row["id"] for row in rows)[:IDS],
         blocked=blocked,
         since=min(times, default=None),
-        evidence_code=asking("terminal_failures", service=service),
-        suggested_code=call("rl.why", "lab", quoted(last["id"])),
+        evidence=ask_call("terminal_failures", service=service),
+        suggested=(why_call(last["id"]),),
     )
 
 
@@ -172,8 +173,8 @@ def _seldom(ended: Mapping[tuple[str, str], Ended]) -> list[Finding]:
             where=handlers,
             count=count,
             ids=(),
-            evidence_code=asking("terminal_failures"),
-            suggested_code=asking("terminal_failures"),
+            evidence=ask_call("terminal_failures"),
+            suggested=(ask_call("terminal_failures"),),
         )
     ]
 
@@ -188,8 +189,8 @@ def _single_failures(rows: Sequence[Row]) -> Finding:
         count=count,
         ids=tuple(row["id"] for row in rows)[:IDS],
         since=min((at for row in rows if (at := moment(row["completed_at"]))), default=None),
-        evidence_code=asking("terminal_failures"),
-        suggested_code=asking("terminal_failures"),
+        evidence=ask_call("terminal_failures"),
+        suggested=(ask_call("terminal_failures"),),
     )
 
 

@@ -14,17 +14,8 @@ from restate_lab.analysis.checks.look import MOST, Look, Row, moment
 from restate_lab.analysis.checks.messages import said
 from restate_lab.analysis.checks.retriers import Reason, Retrier, reason_of
 from restate_lab.analysis.checks.steps import StepGroup, by_step
-from restate_lab.analysis.checks.words import (
-    asking,
-    call,
-    counted,
-    cut,
-    first_of,
-    ids_code,
-    listed,
-    one_or_more,
-    quoted,
-)
+from restate_lab.analysis.checks.words import counted, cut, listed, one_or_more
+from restate_lab.analysis.suggestions import SuggestedCall, ask_call, move_call, why_call
 from restate_lab.analysis.wait_rows import given
 from restate_lab.analysis.wait_words import age
 
@@ -89,7 +80,7 @@ def _storm(look: Look, group: StepGroup[Retrier], count: int) -> Finding:
         f"{f' {step}' if step else ''}, {_attempts(look, members, count)}: [{first.code or 'no code'}] "
         f"{said(group.messages(lambda each: each.message))}{_and(blocked)}"
     )
-    asked = asking(
+    evidence = ask_call(
         "retry_storm_ids", service=first.service, handler=first.handler, error_code=first.code, step=group.only_step
     )
     return Finding(
@@ -100,8 +91,8 @@ def _storm(look: Look, group: StepGroup[Retrier], count: int) -> Finding:
         ids=tuple(ids[:IDS]),
         blocked=blocked,
         since=_since(members),
-        evidence_code=asked,
-        suggested_code=call("rl.why", "lab", quoted(first.id)),
+        evidence=evidence,
+        suggested=(why_call(first.id),),
     )
 
 
@@ -133,8 +124,12 @@ def _unreachable(look: Look, members: Sequence[Retrier]) -> Finding:
         f"{_and(blocked)}"
     )
     is_latest = known is None or bool(known.latest_of)
-    move = call("rl.move_to", "lab", ids_code(ids))
-    address = f"lab.admin.get_deployment({quoted(known.id)})" if known else "lab.admin.list_deployments()"
+    start = "start it again: attempts then succeed by themselves"
+    address = (
+        SuggestedCall("lab.admin.get_deployment", (known.id,), comment=start)
+        if known
+        else SuggestedCall("lab.admin.list_deployments", comment=start)
+    )
     return Finding(
         severity=_severity(look, members, blocked),
         summary=summary,
@@ -143,10 +138,8 @@ def _unreachable(look: Look, members: Sequence[Retrier]) -> Finding:
         ids=tuple(ids[:IDS]),
         blocked=blocked,
         since=_since(members),
-        evidence_code=asking("failing_deployments"),
-        suggested_code=f"{address}  # start it again: attempts then succeed by themselves"
-        if is_latest
-        else f'{move[:-1]}, deployment="latest"){first_of(len(ids), IDS)}',
+        evidence=ask_call("failing_deployments"),
+        suggested=(address if is_latest else move_call(ids[:IDS], total=len(ids)),),
     )
 
 
@@ -168,8 +161,8 @@ def _mismatch(look: Look, members: Sequence[Retrier]) -> Finding:
         ids=tuple(ids[:IDS]),
         blocked=blocked,
         since=_since(members),
-        evidence_code=asking("retry_storm_ids", service=first.service, handler=first.handler, error_code=first.code),
-        suggested_code=call("rl.journal_diff", "lab", quoted(first.id)),
+        evidence=ask_call("retry_storm_ids", service=first.service, handler=first.handler, error_code=first.code),
+        suggested=(SuggestedCall("journal_diff", (first.id,)),),
     )
 
 
@@ -184,12 +177,14 @@ def _removed(look: Look, rows: Sequence[Row]) -> Finding:
         f"which was removed{_and(blocked)}"
     )
     services = {row["target_service_name"] for row in rows}
-    frame = asking("pinned_to_missing", service=rows[0]["target_service_name"] if len(services) == 1 else None)
+    evidence = ask_call("pinned_to_missing", service=rows[0]["target_service_name"] if len(services) == 1 else None)
     homeless = sorted(each for each in services if look.deployment_of(each) is None)
-    move = f'rl.move_to(lab, {ids_code(ids[:IDS])}, deployment="latest"){first_of(count, IDS)}'
+    suggested = [move_call(ids[:IDS], total=count)]
     if homeless:
         summary += f"; nobody serves {listed(homeless)} now"
-        move = f'lab.admin.create_deployment(uri="http://…")  # that serves {listed(homeless)}; then {move}'
+        serving = f"that serves {listed(homeless)}; then"
+        register = SuggestedCall("lab.admin.create_deployment", (), {"uri": "http://…"}, comment=serving)
+        suggested.insert(0, register)
     return Finding(
         severity=Severity.CRITICAL if fails else Severity.WARNING,
         summary=summary,
@@ -198,8 +193,8 @@ def _removed(look: Look, rows: Sequence[Row]) -> Finding:
         ids=tuple(ids[:IDS]),
         blocked=blocked,
         since=min((at for row in rows if (at := moment(row["modified_at"]))), default=None),
-        evidence_code=frame,
-        suggested_code=move,
+        evidence=evidence,
+        suggested=tuple(suggested),
     )
 
 

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from restate_lab.analysis.suggestions import SuggestedCall
+
 if TYPE_CHECKING:
     from restate_lab.analysis.checks.look import Look
 
@@ -42,8 +44,8 @@ NONE_BLOCKED = Blocked()
 class Finding:
     """One cause. ``ids`` are the invocations that are wrong (deployments for some checks), ``IDS`` at most.
 
-    ``count`` is their number, ``since`` (UTC) the earliest trace of it, None where none is known. ``evidence_code`` is
-    a line that shows the rows behind it, ``suggested_code`` the next step: both for ``lab``, to paste.
+    ``count`` is their number, ``since`` (UTC) the earliest trace of it, None where none is known. ``evidence`` is the
+    call that shows the rows behind it, ``suggested`` the next step: one call or several, one after another.
     """
 
     severity: Severity
@@ -51,8 +53,8 @@ class Finding:
     where: str
     count: int
     ids: tuple[str, ...]
-    evidence_code: str
-    suggested_code: str
+    evidence: SuggestedCall
+    suggested: tuple[SuggestedCall, ...]
     since: datetime | None = None
     blocked: Blocked = NONE_BLOCKED
     check: str = ""

@@ -7,7 +7,8 @@ from restate_lab.analysis.checks.finding import IDS, Finding, Severity
 from restate_lab.analysis.checks.look import Look, Row, moment
 from restate_lab.analysis.checks.messages import normalised, said
 from restate_lab.analysis.checks.steps import StepGroup, by_step
-from restate_lab.analysis.checks.words import asking, call, counted, first_of, ids_code, one_or_more, quoted
+from restate_lab.analysis.checks.words import counted, one_or_more
+from restate_lab.analysis.suggestions import ask_call, plan_call
 from restate_lab.analysis.wait_rows import given
 
 __all__ = ["paused"]
@@ -59,7 +60,7 @@ def _paused(look: Look, group: StepGroup[Row]) -> Finding:
     # Without vqueues the event is the same whether the policy gave up or somebody paused it between two attempts.
     why = f"after failing{at}: [{code or 'no code'}] {said(group.messages(_message))}" if message else "by hand"
     more = f"; {blocked.count:,} {one_or_more(blocked.count, 'waits', 'wait')} behind" if blocked else ""
-    frame = asking("paused", service=first["target_service_name"])
+    evidence = ask_call("paused", service=first["target_service_name"])
     return Finding(
         severity=Severity.CRITICAL if message or blocked else Severity.WARNING,
         summary=f"{counted(count, 'invocation')} of {handler} {one_or_more(count, 'is', 'are')} paused {why}; "
@@ -69,7 +70,6 @@ def _paused(look: Look, group: StepGroup[Row]) -> Finding:
         ids=tuple(ids[:IDS]),
         blocked=blocked,
         since=min((found for row in rows if (found := moment(row["paused_at"]))), default=None),
-        evidence_code=frame,
-        suggested_code=call("rl.plan", "lab", quoted("resume"), ids_code(ids[:IDS]))
-        + (first_of(count, IDS) or ("  # once its cause is gone" if message else "")),
+        evidence=evidence,
+        suggested=(plan_call("resume", ids[:IDS], total=count, comment="once its cause is gone" if message else ""),),
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from restate_lab.analysis.checks.finding import IDS, Finding, Severity
 from restate_lab.analysis.checks.look import Look
-from restate_lab.analysis.checks.words import asking, call, counted, listed, one_or_more, quoted
+from restate_lab.analysis.checks.words import counted, listed, one_or_more
+from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 from restate_lab.analysis.wait_rows import given
 
 __all__ = ["large_states", "long_journals"]
@@ -34,8 +35,8 @@ def long_journals(look: Look) -> list[Finding]:
             count=count,
             ids=tuple(row["id"] for row in rows),
             since=None,
-            evidence_code=asking("largest_journals"),
-            suggested_code=call("rl.journal", "lab", quoted(first["id"])),
+            evidence=ask_call("largest_journals"),
+            suggested=(SuggestedCall("journal", (first["id"],)),),
         )
     ]
 
@@ -57,7 +58,7 @@ def large_states(look: Look) -> list[Finding]:
             where=listed(keys),
             count=count,
             ids=(),
-            evidence_code=asking("state_sizes"),
-            suggested_code=asking("state_sizes", service=first["service_name"]),
+            evidence=ask_call("state_sizes"),
+            suggested=(ask_call("state_sizes", service=first["service_name"]),),
         )
     ]

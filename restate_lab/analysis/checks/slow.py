@@ -8,8 +8,9 @@ from restate_lab.analysis.checks.census import Ended
 from restate_lab.analysis.checks.finding import IDS, Finding, Severity
 from restate_lab.analysis.checks.look import Look, Row, moment
 from restate_lab.analysis.checks.steps import by_step
-from restate_lab.analysis.checks.words import asking, call, counted, quoted
+from restate_lab.analysis.checks.words import counted
 from restate_lab.analysis.records import records
+from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 from restate_lab.analysis.wait_rows import given
 
 __all__ = ["slow_handlers"]
@@ -47,8 +48,8 @@ def _in_own_steps(look: Look, handler: tuple[str, str], ended: Ended, usual: flo
             count=count,
             ids=ids,
             since=moment(frame["running_at"].min()),
-            evidence_code=asking("latency_parts", service=service),
-            suggested_code=call("rl.journal", "lab", quoted(ids[0])),
+            evidence=ask_call("latency_parts", service=service),
+            suggested=(SuggestedCall("journal", (ids[0],)),),
         )
     ]
 

@@ -11,25 +11,14 @@ import pandas as pd
 from restate_lab.analysis.checks.failing import groups
 from restate_lab.analysis.checks.finding import IDS, Blocked, Finding, Severity
 from restate_lab.analysis.checks.look import Look, Row, moment
-from restate_lab.analysis.checks.words import (
-    asking,
-    call,
-    counted,
-    cut,
-    first_of,
-    ids_code,
-    inline,
-    listed,
-    one_or_more,
-    quoted,
-)
+from restate_lab.analysis.checks.words import counted, cut, listed, one_or_more
 from restate_lab.analysis.records import records
+from restate_lab.analysis.suggestions import Placeholder, SuggestedCall, ask_call, plan_call, why_call
 from restate_lab.analysis.wait_rows import given
 from restate_lab.analysis.wait_words import age
 
 __all__ = ["awakeables", "blocked_keys", "deadlocks", "promises", "suspended_on_run"]
 
-_WAITS = "rl.waits(lab)"
 _CANCELLED = 20  # of deadlocks that are alike; a line with more does not read well
 # Told by the checks of their own, with whoever waits behind.
 _TOLD_ELSEWHERE = {"backing-off", "paused"}
@@ -119,9 +108,8 @@ def _deadlock(look: Look, rows: Sequence[Row]) -> Finding:
         ids=tuple(ids[:IDS]),
         blocked=Blocked(behind.ids, max(waiting, behind.count)),
         since=since,
-        evidence_code=f"{_WAITS}.deadlocks",
-        suggested_code=call("rl.plan", "lab", quoted("cancel"), inline([row["cancel"] for row in rows][:_CANCELLED]))
-        + first_of(len(rows), _CANCELLED),
+        evidence=SuggestedCall("waits", result="deadlocks"),
+        suggested=(plan_call("cancel", [row["cancel"] for row in rows[:_CANCELLED]], total=len(rows)),),
     )
 
 
@@ -172,7 +160,7 @@ def _blocked(look: Look, row: Mapping[Any, Any]) -> Finding:
     awaited = [
         each for each in _all_waits(look, "edges") if each["waiter"] == row["id"] and each["kind"] == "awakeable"
     ]
-    step = _resolving(awaited[0]["what"]) if awaited else call("rl.why", "lab", quoted(row["id"]))
+    step = _resolving(awaited[0]["what"]) if awaited else why_call(row["id"])
     others, ids = row["blocked"].count - queue, _alike(look, row["id"])
     more = f"; {others:,} more {one_or_more(others, 'waits', 'wait')} behind" if others else ""
     return Finding(
@@ -184,8 +172,8 @@ def _blocked(look: Look, row: Mapping[Any, Any]) -> Finding:
         ids=tuple(ids[:IDS]),
         blocked=row["blocked"],
         since=since,
-        evidence_code=asking("blocked_keys"),
-        suggested_code=step,
+        evidence=ask_call("blocked_keys"),
+        suggested=(step,),
     )
 
 
@@ -205,8 +193,8 @@ def _on_run(look: Look, rows: Sequence[Row]) -> Finding:
         ids=tuple(ids[:IDS]),
         blocked=blocked,
         since=_oldest(rows),
-        evidence_code=asking("suspended_on_run", service=service),
-        suggested_code=call("rl.plan", "lab", quoted("resume"), ids_code(ids[:IDS])) + first_of(count, IDS),
+        evidence=ask_call("suspended_on_run", service=service),
+        suggested=(plan_call("resume", ids[:IDS], total=count),),
     )
 
 
@@ -239,8 +227,8 @@ def _awakeable(look: Look, rows: Sequence[Row]) -> Finding:
         ids=tuple(ids[:IDS]),
         blocked=blocked,
         since=since,
-        evidence_code=asking("open_awakeables", service=service),
-        suggested_code=_resolving(rows[0]["what"]) if is_forgotten else call("rl.why", "lab", quoted(ids[0])),
+        evidence=ask_call("open_awakeables", service=service),
+        suggested=(_resolving(rows[0]["what"]) if is_forgotten else why_call(ids[0]),),
     )
 
 
@@ -258,13 +246,14 @@ def _promise(look: Look, rows: Sequence[Row]) -> Finding:
         ids=tuple(ids[:IDS]),
         blocked=blocked,
         since=since,
-        evidence_code=asking("open_promises", service=service),
-        suggested_code=call("rl.why", "lab", quoted(ids[0])),
+        evidence=ask_call("open_promises", service=service),
+        suggested=(why_call(ids[0]),),
     )
 
 
-def _resolving(awakeable: str) -> str:
-    return f"lab.ingress.resolve_awakeable({quoted(awakeable)}, answer)  # with the answer that it waits for"
+def _resolving(awakeable: str) -> SuggestedCall:
+    arguments = (awakeable, Placeholder("answer"))
+    return SuggestedCall("lab.ingress.resolve_awakeable", arguments, comment="with the answer that it waits for")
 
 
 def _for(look: Look, since: datetime | None, count: int) -> str:

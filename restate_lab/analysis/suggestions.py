@@ -1,0 +1,120 @@
+"""A call that is suggested to a person, as data, and the same call as Python to paste.
+
+The doctor and ``why`` suggest calls; each front end renders them in the language of its reader. The command line has
+the other renderer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TypeAlias
+
+from restate_lab.errors import UNSEEN, visible
+
+__all__ = ["Placeholder", "SuggestedCall", "Value", "ask_call", "move_call", "plan_call", "python_code", "why_call"]
+
+_FEW = 3  # ids that still read well in a line
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholder:
+    """A value that only the reader knows, such as the answer that an awakeable waits for; code shows its name."""
+
+    name: str
+
+
+Value: TypeAlias = str | int | float | bool | tuple[str, ...] | Placeholder
+Names: TypeAlias = Mapping[tuple[str, ...], str]
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestedCall:
+    """One call: ``verb`` is a function of restate_lab ("plan") or, with a dot, a method ("lab.admin.get_deployment").
+
+    A function takes the connection before ``arguments``. ``result`` is the attribute of what is returned that matters
+    ("deadlocks", "frame()"), "" for all of it. ``comment`` is for the reader. ``total`` is how many ids there are
+    where ``arguments`` has only the first of them, else 0.
+    """
+
+    verb: str
+    arguments: tuple[Value, ...] = ()
+    options: Mapping[str, Value] = field(default_factory=dict)
+    result: str = ""
+    comment: str = ""
+    total: int = 0
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Return the ids that the call is about; () where it takes no list of them."""
+        return next((each for each in self.arguments if isinstance(each, tuple)), ())
+
+    @property
+    def note(self) -> str:
+        """Return the comment on one line; where not all ids are in the call, that is what it says."""
+        if self.total > len(self.ids):
+            return f"the first {len(self.ids):,} of {self.total:,}: look again afterwards"
+        return visible(" ".join(self.comment.split()))
+
+
+def ask_call(question: str, *, comment: str = "", **params: Value | None) -> SuggestedCall:
+    """Return the call that asks a named question; a parameter that is None is left out."""
+    given = {name: value for name, value in params.items() if value is not None}
+    return SuggestedCall("ask", (question,), given, comment=comment)
+
+
+def plan_call(action: str, ids: Sequence[str], *, comment: str = "", total: int = 0) -> SuggestedCall:
+    """Return the call that plans an action on these invocations."""
+    return SuggestedCall("plan", (action, tuple(ids)), comment=comment, total=total)
+
+
+def move_call(ids: Sequence[str], *, total: int = 0) -> SuggestedCall:
+    """Return the call that plans to move these invocations to the latest deployment of their service."""
+    return SuggestedCall("move_to", (tuple(ids),), {"deployment": "latest"}, total=total)
+
+
+def why_call(invocation: str) -> SuggestedCall:
+    """Return the call that explains one invocation."""
+    return SuggestedCall("why", (invocation,))
+
+
+def python_code(calls: Iterable[SuggestedCall], names: Names = MappingProxyType({})) -> str:
+    """Return the calls as Python for ``rl`` and ``lab``, one a line; "" for none.
+
+    ``names`` has code that stands for a list of ids: it is used where the list has more than three.
+    """
+    return "\n".join(_line(call, names) for call in calls)
+
+
+def _line(call: SuggestedCall, names: Names) -> str:
+    is_method = "." in call.verb
+    arguments = [] if is_method else ["lab"]
+    arguments += [_literal(value, names) for value in call.arguments]
+    arguments += [f"{name}={_literal(value, names)}" for name, value in call.options.items()]
+    code = f"{call.verb if is_method else f'rl.{call.verb}'}({', '.join(arguments)})"
+    code += f".{call.result}" if call.result else ""
+    return f"{code}  # {call.note}" if call.note else code
+
+
+def _literal(value: Value, names: Names) -> str:
+    if isinstance(value, Placeholder):
+        return value.name
+    if isinstance(value, tuple):
+        if len(value) > _FEW and value in names:
+            return names[value]
+        return f"[{', '.join(map(_quoted, value))}]"
+    return _quoted(value) if isinstance(value, str) else repr(value)
+
+
+def _quoted(text: str) -> str:
+    """Return a text in double quotes, as Python reads it again; what cannot be seen is escaped."""
+    return f'"{"".join(map(_escaped, text))}"'
+
+
+def _escaped(character: str) -> str:
+    if character in {'"', "\\"}:
+        return f"\\{character}"
+    if character.isprintable() and not UNSEEN.match(character):
+        return character
+    return character.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,120 @@
+"""Suggested calls as Python: what is rendered reads back as the same call, whatever its texts are."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+import pytest
+
+import restate_lab as rl
+from restate_lab.analysis.suggestions import (
+    Placeholder,
+    SuggestedCall,
+    Value,
+    ask_call,
+    move_call,
+    plan_call,
+    python_code,
+    why_call,
+)
+from restate_lab.errors import visible
+
+NAMES = (
+    "plain",
+    "",
+    'a"b',
+    "it's",
+    "back\\slash",
+    "line\nbreak\r",
+    "nul\x00 esc\x1b[31m",
+    "next\x85 line\u2028sep",
+    "turned \u202e round",
+    "no\u00a0break \u200b",
+    "ключ’s",
+    "🩺",
+    "lone \ud800",
+    '"); import os  # ',
+)
+
+
+def read(line: str) -> SuggestedCall:
+    """Return the call that a line of Python makes."""
+    call = ast.parse(line, mode="eval").body
+    result = ""
+    if isinstance(call, ast.Attribute):
+        result, call = call.attr, call.value
+    assert isinstance(call, ast.Call)
+    if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Call):
+        result, call = f"{call.func.attr}()", call.func.value
+    verb, arguments = ast.unparse(call.func), call.args
+    if verb.startswith("rl."):
+        assert ast.unparse(arguments.pop(0)) == "lab"
+    options = {each.arg: value_of(each.value) for each in call.keywords if each.arg}
+    return SuggestedCall(verb.removeprefix("rl."), tuple(map(value_of, arguments)), options, result=result)
+
+
+def value_of(node: ast.expr) -> Any:
+    if isinstance(node, ast.Name):
+        return Placeholder(node.id)
+    value = ast.literal_eval(node)
+    return tuple(value) if isinstance(value, list) else value
+
+
+CALLS = (
+    why_call("inv_1"),
+    ask_call("retry_storm_ids", service="Payments", handler=None, step="charge card"),
+    plan_call("resume", ["inv_1", "inv_2"]),
+    plan_call("cancel", [f"inv_{n}" for n in range(5)]),
+    move_call(["inv_1"]),
+    SuggestedCall("waits", result="deadlocks"),
+    SuggestedCall("lab.sql", ("SELECT id FROM t WHERE a <> 'b'",), {"deployment": "dp_1"}),
+    SuggestedCall("lab.admin.list_deployments", result="frame()"),
+    SuggestedCall("lab.admin.delete_deployment", ("dp_1",), {"force": True}),
+    SuggestedCall("lab.ingress.resolve_awakeable", ("sign_1", Placeholder("answer")), {"reason": "…"}),
+    SuggestedCall("x", (1, 1.5, False)),
+)
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.verb)
+def test_python_reads_back_as_the_call(call: SuggestedCall) -> None:
+    """Verb, arguments, options and result are those of the data."""
+    assert read(python_code([call])) == call
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_hostile_names_stay_texts(name: str) -> None:
+    """A name from the cluster is a text as it is, in every position, on one line in which all can be seen."""
+    values: tuple[Value, ...] = (name, (name, "b"))
+    call = SuggestedCall("ask", values, {"service": name}, comment=f"about {name}")
+    line = python_code([call])
+    assert read(line) == SuggestedCall("ask", values, {"service": name})
+    assert visible(line) == line
+    assert len(line.splitlines()) == 1
+
+
+def test_a_name_stands_for_more_than_three_ids() -> None:
+    """A few ids are in the line; for more of them stands the name that the caller gives, for no other list."""
+    three, four = ("a", "b", "c"), ("a", "b", "c", "d")
+    names = {three: "NEVER", four: "diagnosis.findings.ids[3]"}
+    assert python_code([plan_call("resume", three)], names) == 'rl.plan(lab, "resume", ["a", "b", "c"])'
+    assert python_code([plan_call("resume", four)], names) == 'rl.plan(lab, "resume", diagnosis.findings.ids[3])'
+    assert read(python_code([plan_call("resume", (*four, "e"))], names)).ids == (*four, "e")
+
+
+def test_comments_stand_behind_their_call() -> None:
+    """Several calls are several lines; ids that are not all of them say so instead of the comment."""
+    first = SuggestedCall("lab.admin.create_deployment", (), {"uri": "http://…"}, comment="that serves A; then")
+    assert python_code([first, move_call(["i"])]).splitlines() == [
+        'lab.admin.create_deployment(uri="http://…")  # that serves A; then',
+        'rl.move_to(lab, ["i"], deployment="latest")',
+    ]
+    cut = plan_call("resume", ["a", "b"], total=1_200, comment="once its cause is gone")
+    assert python_code([cut]).endswith("  # the first 2 of 1,200: look again afterwards")
+    assert python_code([plan_call("resume", ["a"], total=1)]) == 'rl.plan(lab, "resume", ["a"])'
+    assert python_code([]) == ""
+
+
+def test_functions_are_public() -> None:
+    """A verb without a dot is a name of restate_lab, so that the line runs."""
+    assert {call.verb for call in CALLS if "." not in call.verb and call.verb != "x"} <= set(rl.__all__)
