@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from restate_lab.analysis.doctor import Diagnosis, doctor
+from restate_lab.analysis.doctor_text import text_of
 from restate_lab.analysis.why import Explanation, why
 from restate_lab.cli.ending import ERROR, warn
 from restate_lab.cli.form import Form
 from restate_lab.cli.output import print_json, print_text, rows_of, write
+from restate_lab.cli.shell_code import Target, code_for
 from restate_lab.cli.sources import asked
 
 __all__ = ["run_doctor", "run_why"]
@@ -35,7 +37,7 @@ def run_doctor(
     if quiet and not code:
         return code
     if form.is_for_people:
-        print_text(str(diagnosis))
+        print_text(diagnosis_text(diagnosis, Target(cluster, evidence)))
     elif form.kind == "json":
         print_json(_diagnosis(diagnosis))
     else:
@@ -60,8 +62,27 @@ def run_why(invocation: str, *, cluster: str | None, evidence: Path | None, as_j
     elif explanation.status is None:
         warn(str(explanation))
     else:
-        print_text(str(explanation))
+        print_text(explanation_text(explanation, Target(cluster, evidence)))
     return 0 if explanation.status is not None else ERROR
+
+
+def diagnosis_text(diagnosis: Diagnosis, target: Target) -> str:
+    """Return the text of a diagnosis, with commands where there are some and else Python."""
+    findings = diagnosis.findings
+    suggested = zip(diagnosis.suggested_calls, findings["suggested_code"], strict=True)
+    evidence = zip(diagnosis.evidence_calls, findings["evidence_code"], strict=True)
+    codes = zip(
+        (code_for(calls, python, target) for calls, python in suggested),
+        (code_for([call], python, target) for call, python in evidence),
+        strict=True,
+    )
+    return text_of(diagnosis, list(codes))
+
+
+def explanation_text(explanation: Explanation, target: Target) -> str:
+    """Return the text of an explanation, with commands where there are some and else Python."""
+    options = zip(explanation.suggested_calls, explanation.options["code"], strict=True)
+    return explanation.text_with([code_for(calls, python, target) if calls else "" for calls, python in options])
 
 
 def _diagnosis(diagnosis: Diagnosis) -> dict[str, Any]:

@@ -1,0 +1,178 @@
+"""Suggested calls as commands for a shell: ours for what reads, those of the ``restate`` CLI for what changes.
+
+A call has no command where neither program can make it (a move, which takes a look at each journal first), where its
+source is evidence and it needs a cluster, and where a terminal would not show one of its texts as it is. Such a call is
+shown in Python.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from restate_lab.analysis.question_texts import from_texts
+from restate_lab.analysis.suggestions import SuggestedCall
+from restate_lab.cli.reading import value_of
+from restate_lab.client.address import is_address
+from restate_lab.errors import ArgumentError
+
+__all__ = ["COMMANDS", "Target", "code_for", "commands"]
+
+_MOST = 20  # ids in one line
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The options that say which cluster or evidence a command reads, as they were typed."""
+
+    cluster: str | None = None
+    evidence: Path | None = None
+
+    @property
+    def options(self) -> list[str]:
+        """Return the options of our commands."""
+        if self.evidence is not None:
+            return ["--evidence", str(self.evidence)]
+        return [] if self.cluster is None else ["-e", self.cluster]
+
+    def restate(self, *words: str) -> str:
+        """Return a command of the ``restate`` CLI, which takes the address of a cluster from a variable."""
+        if self.cluster is None:
+            return shlex.join(["restate", *words])
+        if is_address(self.cluster):
+            return f"RESTATE_ADMIN_URL={shlex.quote(self.cluster)} {shlex.join(['restate', *words])}"
+        return shlex.join(["restate", *words, "-e", self.cluster])
+
+
+Command: TypeAlias = Callable[[SuggestedCall, Target], str | None]
+
+
+def code_for(calls: Iterable[SuggestedCall], python: str, target: Target) -> str:
+    """Return the calls as shell commands where each of them has one; else the Python, labelled as such."""
+    lines = commands(calls, target)
+    if lines is not None:
+        return "\n".join(lines)
+    return f"in Python:\n{python}" if "\n" in python else f"in Python: {python}"
+
+
+def commands(calls: Iterable[SuggestedCall], target: Target) -> list[str] | None:
+    """Return the lines of a shell that make these calls; None where one of them has no command.
+
+    A comment has a line of its own before its command, as some shells take none behind one.
+    """
+    lines: list[str] = []
+    for call in calls:
+        command = COMMANDS[call.verb](call, target) if call.verb in COMMANDS and _is_shown(call) else None
+        if command is None:
+            return None
+        note = _note(call)
+        lines += [f"# {note}", command] if note else [command]
+    return lines
+
+
+def _ask(call: SuggestedCall, target: Target) -> str | None:
+    name = str(call.arguments[0])
+    texts = {key: ",".join(value) if isinstance(value, tuple) else _text(value) for key, value in call.options.items()}
+    if not _reads_back(name, texts, call.options):
+        return None
+    return shlex.join(["restate-lab", "ask", name, *_parameters(texts), *target.options])
+
+
+def _sql(call: SuggestedCall, target: Target) -> str | None:
+    texts = {key: _json_or_text(value) for key, value in call.options.items()}
+    return shlex.join(["restate-lab", "sql", str(call.arguments[0]), *_parameters(texts), *target.options])
+
+
+def _why(call: SuggestedCall, target: Target) -> str | None:
+    return shlex.join(["restate-lab", "why", str(call.arguments[0]), *target.options])
+
+
+def _freeze(call: SuggestedCall, target: Target) -> str | None:
+    if target.evidence is not None:
+        return None
+    return shlex.join(["restate-lab", "freeze", str(call.arguments[0]), *target.options])
+
+
+def _plan(call: SuggestedCall, target: Target) -> str | None:
+    """Return one command for one id, and a loop for several: the CLI takes one id, and asks before it acts."""
+    if target.evidence is not None or call.options or not call.ids:
+        return None
+    action = str(call.arguments[0]).replace("_", "-")
+    ids = call.ids[:_MOST]
+    if len(ids) == 1:
+        return target.restate("invocations", action, ids[0])
+    return f'for id in {shlex.join(ids)}; do {target.restate("invocations", action)} "$id"; done'
+
+
+def _restate(*words: str, flags: Mapping[str, str] = MappingProxyType({})) -> Command:
+    """Return the command whose arguments are the texts of a call; ``flags`` are its options that are on or off."""
+
+    def command(call: SuggestedCall, target: Target) -> str | None:
+        if target.evidence is not None or set(call.options) - {"uri", "reason", *flags}:
+            return None
+        texts = [str(value) for value in call.arguments]
+        texts += [str(call.options[name]) for name in ("uri",) if name in call.options]
+        texts += [flag for name, flag in flags.items() if call.options.get(name)]
+        return target.restate(*words, *texts)
+
+    return command
+
+
+COMMANDS: Mapping[str, Command] = MappingProxyType(
+    {
+        "ask": _ask,
+        "freeze": _freeze,
+        "journal": _restate("invocations", "describe"),
+        "lab.admin.create_deployment": _restate("deployments", "register"),
+        "lab.admin.delete_deployment": _restate("deployments", "remove", flags={"force": "--force"}),
+        "lab.admin.get_deployment": _restate("deployments", "describe"),
+        "lab.admin.list_deployments": _restate("deployments", "list"),
+        "lab.admin.list_service_handlers": _restate("services", "describe"),
+        "lab.sql": _sql,
+        "plan": _plan,
+        "why": _why,
+    }
+)
+"""Verb → its command, None where this call of it has none."""
+
+
+def _note(call: SuggestedCall) -> str:
+    count = max(len(call.ids), call.total)
+    if call.verb == "plan" and count > _MOST:
+        return f"the first {_MOST} of {count:,}: look again afterwards"
+    return call.note
+
+
+def _parameters(texts: Mapping[str, str]) -> list[str]:
+    return [word for name, text in texts.items() for word in ("-p", f"{name}={text}")]
+
+
+def _text(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _json_or_text(value: Any) -> str:
+    """Return the text that -p of ``sql`` reads as this value."""
+    is_read_so = isinstance(value, str) and value_of(value) == value
+    return value if is_read_so else json.dumps(value, ensure_ascii=False)
+
+
+def _reads_back(question: str, texts: Mapping[str, str], values: Mapping[str, Any]) -> bool:
+    """Return whether -p of ``ask`` reads the values from these texts; it takes "none" for no value."""
+    try:
+        read = from_texts(question, texts)
+    except ArgumentError:
+        return False
+    return all(read[name] == (list(value) if isinstance(value, tuple) else value) for name, value in values.items())
+
+
+def _is_shown(call: SuggestedCall) -> bool:
+    """Return whether a terminal shows every text of a call as it is, so that what is copied is the same."""
+    values = [*call.arguments, *call.options.values()]
+    texts = [text for value in values for text in (value if isinstance(value, tuple) else [value])]
+    return all(text.isprintable() for text in texts if isinstance(text, str))
