@@ -16,6 +16,7 @@ from restate_lab.errors import UNSEEN, visible
 __all__ = ["Placeholder", "SuggestedCall", "Value", "ask_call", "move_call", "plan_call", "python_code", "why_call"]
 
 _FEW = 3  # ids that still read well in a line
+_EXECUTE = '.execute(reason="…"), and then'
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +85,20 @@ def python_code(calls: Iterable[SuggestedCall], names: Names = MappingProxyType(
 
     ``names`` has code that stands for a list of ids: it is used where the list has more than three.
     """
-    return "\n".join(_line(call, names) for call in calls)
+    found = tuple(calls)
+    return "\n".join(_line(call, names, is_last=call is found[-1]) for call in found)
 
 
-def _line(call: SuggestedCall, names: Names) -> str:
+def _line(call: SuggestedCall, names: Names, *, is_last: bool) -> str:
     is_method = "." in call.verb
     arguments = [] if is_method else ["lab"]
     arguments += [_literal(value, names) for value in call.arguments]
     arguments += [f"{name}={_literal(value, names)}" for name, value in call.options.items()]
     code = f"{call.verb if is_method else f'rl.{call.verb}'}({', '.join(arguments)})"
     code += f".{call.result}" if call.result else ""
-    return f"{code}  # {call.note}" if call.note else code
+    # A plan sends nothing by itself, so that what follows it has to wait for more than this line.
+    note = call.note or (_EXECUTE if call.verb == "plan" and not is_last else "")
+    return f"{code}  # {note}" if note else code
 
 
 def _literal(value: Value, names: Names) -> str:

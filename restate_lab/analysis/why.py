@@ -121,9 +121,9 @@ class Explanation(str):
         """Return when this was read, UTC."""
         return self._parts.at
 
-    def text_with(self, codes: Sequence[str]) -> str:
-        """Return the text with other code for the options, in the order of ``options``."""
-        return visible("\n".join(_lines(self._parts, codes, "What you can do:")))
+    def text_with(self, codes: Sequence[str], head: str) -> str:
+        """Return the text with other code for the options, in the order of ``options``, under another headline."""
+        return visible("\n".join(_lines(self._parts, codes, head)))
 
     def __repr__(self) -> str:
         what = visible(f"{self.target} is {self.status}") if self.target else "not there"

@@ -217,7 +217,7 @@ def _resume(case: Case) -> str:
 
 def _restart_after_kill(case: Case) -> Calls:
     id_ = case.row["id"]
-    return (plan_call("kill", [id_], comment='.execute(reason="…"), and then'), plan_call("restart_as_new", [id_]))
+    return (*_plan("kill", id_), *_plan("restart_as_new", id_))
 
 
 _OPEN = frozenset(word for word, status in STATUSES.items() if not status.ended)

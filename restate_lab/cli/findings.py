@@ -82,7 +82,10 @@ def diagnosis_text(diagnosis: Diagnosis, target: Target) -> str:
 def explanation_text(explanation: Explanation, target: Target) -> str:
     """Return the text of an explanation, with commands where there are some and else Python."""
     options = zip(explanation.suggested_calls, explanation.options["code"], strict=True)
-    return explanation.text_with([code_for(calls, python, target) if calls else "" for calls, python in options])
+    return explanation.text_with(
+        [code_for(calls, python, target) if calls else "" for calls, python in options],
+        "What you can do (restate asks first; in Python, a plan sends nothing before its .execute(reason=…)):",
+    )
 
 
 def _diagnosis(diagnosis: Diagnosis) -> dict[str, Any]:

@@ -133,6 +133,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "lab.admin.get_deployment": _restate("deployments", "describe"),
         "lab.admin.list_deployments": _restate("deployments", "list"),
         "lab.admin.list_service_handlers": _restate("services", "describe"),
+        "lab.admin.resume_vqueue": _restate("vqueues", "resume"),
         "lab.sql": _sql,
         "plan": _plan,
         "why": _why,

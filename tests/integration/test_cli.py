@@ -97,8 +97,11 @@ def test_the_doctor_on_an_incident(incident: Cluster) -> None:
     told = call(incident, "doctor", "--check", "deadlocks", "--check", "paused")
     assert told.exit_code == 3
     assert "deadlock" in told.stdout
+    assert f"RESTATE_ADMIN_URL={incident.admin_url} restate invocations cancel " in told.stdout
+    assert "rl.plan(" not in told.stdout
     found = json.loads(call(incident, "doctor", "--check", "deadlocks", "--json").stdout)
     assert found["worst"] == "critical"
+    assert found["findings"][0]["suggested_code"].startswith('rl.plan(lab, "cancel", ')
     assert set(found["findings"][0]["ids"]) & set(incident.roles.values())
     assert [each["check"] for each in found["checked"]] == ["deadlocks"]
 
@@ -119,6 +122,7 @@ def test_why(incident: Cluster) -> None:
     told = call(incident, "why", id_)
     assert told.exit_code == 0
     assert id_ in told.stdout
+    assert f"RESTATE_ADMIN_URL={incident.admin_url} restate invocations cancel {id_}" in told.stdout
     assert json.loads(call(incident, "why", id_, "--json").stdout)["id"] == id_
     nobody = call(incident, "why", NOBODY)
     assert nobody.exit_code == 1

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import ast
+import os
 import re
+import shlex
+import subprocess
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 import restate_lab as rl
 from restate_lab.analysis.doctor import doctor
 from restate_lab.analysis.doctor_diagnosis import Diagnosis
+from restate_lab.cli import app
+from restate_lab.cli.shell_code import Target, commands
 from restate_lab.demo import hospital, incident as incident_story
-from restate_lab.errors import TimedOut, Truncated
+from restate_lab.errors import ReadOnly, TimedOut, Truncated
 from support.bench import wait_for
-from support.clusters import OLDEST, VQUEUES, Cluster
+from support.clusters import NEWEST, OLDEST, VQUEUES, Cluster, Clusters
 
 pytestmark = pytest.mark.server
 OTHER_TABLES = pytest.mark.also_on(VQUEUES, reason="what is ready or waits for a slot is in other tables with vqueues")
@@ -172,7 +178,7 @@ class Planted:
         told = Reached()
         for row in now.findings.to_dict("records"):
             before = len(told.selections)
-            for line in re.findall(r"rl\.(?:plan|move_to)\([^#]*\)", row["suggested_code"]):
+            for line in re.findall(r"rl\.(?:plan|move_to)\([^#\n]*\)", row["suggested_code"]):
                 eval(line, {"rl": told, "lab": lab, "diagnosis": now})  # noqa: S307 - the line is what is tested
             for ids in told.selections[before:]:
                 wanted = set(row["ids"])
@@ -191,12 +197,29 @@ class Planted:
             if "id" in frame and ids and row["check"] not in {"long_attempts", "blocked_keys"}:
                 assert ids & set(frame["id"]), row["evidence_code"]
 
-    def test_next_steps_are_python(self, now: Diagnosis) -> None:
-        """Every next step is one call on ``rl`` or ``lab``."""
-        for line in now.findings["suggested_code"]:
-            call = ast.parse(line, mode="eval").body
-            assert isinstance(call, ast.Call), line
-            assert ast.unparse(call.func).partition(".")[0] in {"rl", "lab"}, line
+    def test_every_next_step_runs(
+        self, lab: rl.Lab, now: Diagnosis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each line is a call on ``rl`` or ``lab`` that runs as it stands; what would change something asks to."""
+        monkeypatch.chdir(tmp_path)  # for what is frozen
+        names = {"rl": rl, "lab": lab, "diagnosis": now, "answer": "yes"}
+        for code, calls in zip(now.findings["suggested_code"], now.suggested_calls, strict=True):
+            assert len(code.splitlines()) == len(calls) > 0, code
+            for line, call in zip(code.splitlines(), calls, strict=True):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", Truncated)
+                    try:
+                        eval(line, names)  # noqa: S307 - the line is what is tested
+                    except ReadOnly:
+                        assert call.verb in CHANGES, line
+
+
+CHANGES = {
+    "lab.admin.create_deployment",
+    "lab.admin.delete_deployment",
+    "lab.admin.resume_vqueue",
+    "lab.ingress.resolve_awakeable",
+}
 
 
 class Reached:
@@ -322,6 +345,37 @@ class TestHospital(Planted):
         findings = now.findings
         both = players(played, "bed_question", "consent_unsigned")
         assert list(findings.loc[[bool(both & set(ids)) for ids in findings["ids"]], "check"]) == ["blocked_keys"]
+
+
+@pytest.mark.parametrize("story", ["incident", "hospital"])
+def test_every_command_runs(clusters: Clusters, restate_cli: Path, story: str) -> None:
+    """Each suggestion that has a command runs: ours end with 0, and the CLI's ask before they change something."""
+    url = clusters.get(NEWEST, story).admin_url
+    with rl.connect(url, read_only=True) as lab:
+        diagnosis = doctor(lab)
+    found = [commands(calls, Target(url)) for calls in diagnosis.suggested_calls]
+    found += [commands([call], Target(url)) for call in diagnosis.evidence_calls]
+    lines = {line for each in found for line in each or [] if not line.startswith("#")}
+    ours = [line for line in lines if line.startswith("restate-lab ")]
+    assert len(ours) > 10
+    for line in ours:
+        done = CliRunner().invoke(app, shlex.split(line)[1:])
+        assert done.exit_code == 0, (line, done.stderr)
+    theirs = lines.difference(ours)
+    assert len(theirs) > 3
+    for line in theirs:
+        done = in_a_shell(line, restate_cli)
+        is_change = re.search(r"restate (invocations (cancel|resume)|deployments remove) ", line)
+        assert (done.returncode, "User aborted" in done.stderr) == ((1, True) if is_change else (0, False)), done
+
+
+def in_a_shell(line: str, cli: Path) -> subprocess.CompletedProcess[str]:
+    """Run a line with nobody there to answer."""
+    env = {**os.environ, "PATH": f"{cli.parent}:{os.environ['PATH']}"}
+    env.pop("CI", None)  # with which the CLI takes every answer for yes
+    return subprocess.run(
+        ["/bin/sh", "-c", line], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
 
 
 @OTHER_TABLES

@@ -58,6 +58,10 @@ def one(call: SuggestedCall, target: Target = HERE) -> list[str]:
             SuggestedCall("lab.admin.create_deployment", (), {"uri": "http://…", "reason": "…"}),
             ["restate", "deployments", "register", "http://…"],
         ),
+        (
+            SuggestedCall("lab.admin.resume_vqueue", ("vq_1",), {"reason": "…"}),
+            ["restate", "vqueues", "resume", "vq_1"],
+        ),
         (SuggestedCall("lab.admin.list_deployments", result="frame()"), ["restate", "deployments", "list"]),
         (SuggestedCall("lab.admin.list_service_handlers", ("A",)), ["restate", "services", "describe", "A"]),
     ],

@@ -115,6 +115,13 @@ def test_comments_stand_behind_their_call() -> None:
     assert python_code([]) == ""
 
 
+def test_a_plan_before_another_call_has_to_be_executed() -> None:
+    """A plan sends nothing by itself; the data does not say so, because other languages act at once."""
+    kill, again = python_code([plan_call("kill", ["i"]), plan_call("restart_as_new", ["i"])]).splitlines()
+    assert kill == 'rl.plan(lab, "kill", ["i"])  # .execute(reason="…"), and then'
+    assert again == 'rl.plan(lab, "restart_as_new", ["i"])'
+
+
 def test_functions_are_public() -> None:
     """A verb without a dot is a name of restate_lab, so that the line runs."""
     assert {call.verb for call in CALLS if "." not in call.verb and call.verb != "x"} <= set(rl.__all__)
