@@ -12,13 +12,13 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._cells import visible, visible_line
 from restate_lab.cli.form import ENDINGS, Form
 from restate_lab.cli.table import table
 from restate_lab.errors import UNSEEN
 from restate_lab.export import save
 from restate_lab.export.columns import to_table
 from restate_lab.export.text import json_rows
-from restate_lab.panels.grid_cells import visible
 
 __all__ = ["print_json", "print_text", "rows_of", "write"]
 
@@ -37,7 +37,7 @@ def write(frame: pd.DataFrame, form: Form, *, about: str = "") -> None:
 
 def print_text(text: str) -> None:
     """Print text that may come from a cluster: what a terminal would obey is made visible."""
-    print(visible(text, lines=True))  # noqa: T201 - what the command is for
+    print(visible(text))  # noqa: T201 - what the command is for
 
 
 def rows_of(frame: pd.DataFrame) -> list[Any]:
@@ -70,7 +70,7 @@ def _print_table(frame: pd.DataFrame, about: str) -> None:
         print(line)  # noqa: T201 - what the command is for
     if is_seen:
         rows = "no rows" if frame.empty else "1 row" if len(frame) == 1 else f"{len(frame):,} rows"
-        print(visible(f"{rows} · {about}" if about else rows), file=sys.stderr)  # noqa: T201
+        print(visible_line(f"{rows} · {about}" if about else rows), file=sys.stderr)  # noqa: T201
 
 
 def _to_stdout(frame: pd.DataFrame, ending: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab.panels.grid_cells import cell, full_text, kind_of, visible
+from restate_lab._cells import cell, full_text, kind_of, visible_line
 
 __all__ = ["table"]
 
@@ -54,15 +54,15 @@ def table(frame: pd.DataFrame, width: int | None) -> Iterator[str]:
 
 def _column(name: str, values: pd.Series[Any], *, whole: bool) -> _Column:
     if whole:
-        cells = [visible(full_text(value, UTC)) for value in values]
+        cells = [visible_line(full_text(value, UTC)) for value in values]
     else:
         cells = [cell(value, UTC).text or "" for value in values]
     kind = kind_of(name, values)
     has_ids = any(_ID.fullmatch(each) for each in cells)
     return _Column(
-        visible(name),
+        visible_line(name),
         cells,
-        max([_width(visible(name)), *map(_width, cells)]),
+        max([_width(visible_line(name)), *map(_width, cells)]),
         is_right=kind in {"number", "duration"},
         may_shrink=kind not in _KEPT and not has_ids,
     )

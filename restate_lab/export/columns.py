@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from restate_lab._cells import is_missing
 from restate_lab.client.frames import repeated_field
 from restate_lab.client.intervals import INTERVAL, durations, holds_intervals
 from restate_lab.errors import ArgumentError
@@ -68,7 +69,7 @@ def is_json(field: pa.Field[Any]) -> bool:
 def json_text(name: str, values: Iterable[Any]) -> Column:
     """Return values as JSON texts, the missing ones as nulls."""
     try:
-        texts = [None if _is_missing(each) else json.dumps(json_ready(each), ensure_ascii=False) for each in values]
+        texts = [None if is_missing(each) else json.dumps(json_ready(each), ensure_ascii=False) for each in values]
         return pa.array(texts, pa.string())
     except UnicodeEncodeError as error:
         raise _no_text(name) from error
@@ -146,12 +147,12 @@ def _array(series: pd.Series[Any]) -> Any:
         is_pandas_own = isinstance(made.type, pa.ExtensionType)  # periods and intervals
         return pa.array(series.astype(str), pa.string()) if is_pandas_own else made
     values = list(series)
-    there = [each for each in values if not _is_missing(each)]
+    there = [each for each in values if not is_missing(each)]
     if there and all(type(each) is pd.DateOffset for each in there):
-        return pa.array([None if _is_missing(each) else interval_text(each) for each in values], pa.string())
+        return pa.array([None if is_missing(each) else interval_text(each) for each in values], pa.string())
     if not _is_of_one_kind(values):
         return None
-    return pa.array([None if _is_missing(each) else each for each in values])
+    return pa.array([None if is_missing(each) else each for each in values])
 
 
 def _simple(name: str, column: Column) -> _Made:
@@ -185,17 +186,11 @@ def _has_mappings(kind: pa.DataType) -> bool:
 
 def _is_of_one_kind(values: list[Any]) -> bool:
     """Tell whether Arrow has one plain type for these objects: texts, bytes, numbers, or lists of such."""
-    there = [each for each in values if not _is_missing(each)]
+    there = [each for each in values if not is_missing(each)]
     if there and all(isinstance(each, list | tuple | np.ndarray) for each in there):
         return _is_of_one_kind([item for each in there for item in each])
     kinds = {type(each) for each in there}
     return len(kinds) <= 1 and kinds <= set(_ONE_KIND)
-
-
-def _is_missing(value: Any) -> bool:
-    if value is None or value is pd.NA or value is pd.NaT:
-        return True
-    return isinstance(value, float) and value != value  # noqa: PLR0124 - what NaN is known by
 
 
 def _no_text(name: str) -> ArgumentError:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import anywidget
 import traitlets
 
+from restate_lab._cells import FULL, visible, visible_line
 from restate_lab.panels.browser_files import joined
-from restate_lab.panels.grid_cells import FULL, visible
 
 __all__ = ["Block", "Blocks", "Tone"]
 
@@ -48,7 +48,7 @@ class Blocks(anywidget.AnyWidget):
         """Show these blocks instead of the last ones; what cannot be seen in a text is made visible."""
         self.blocks = [
             {
-                "title": visible(block.title[:200]),
+                "title": visible_line(block.title[:200]),
                 "text": _cut(block.text),
                 "tone": block.tone,
                 "code": block.is_code,
@@ -74,7 +74,7 @@ class Blocks(anywidget.AnyWidget):
 
 
 def _cut(text: str) -> str:
-    shown = visible(text[:FULL], lines=True)
+    shown = visible(text[:FULL])
     return shown if len(text) <= FULL else f"{shown}…\n({len(text):,} characters in all)"
 
 

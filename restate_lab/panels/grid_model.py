@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from restate_lab._cells import MISSING, Cell, cell, full_text, visible_line
 from restate_lab.analysis.runs import NEW_RUN
 from restate_lab.errors import ArgumentError
-from restate_lab.panels.grid_cells import Cell, cell, full_text, visible
 from restate_lab.panels.grid_selection import Selection
 from restate_lab.panels.grid_table import Arrangement, Positions, Table
 
@@ -173,7 +173,7 @@ class GridModel:
         return [
             {
                 "name": name,
-                "label": visible(name),
+                "label": visible_line(name),
                 "kind": self.table.kinds[name],
                 "key": name == self.key,
                 "shown": name in shown,
@@ -187,7 +187,8 @@ class GridModel:
         """Return the width a column starts with; it stays, so that a refresh does not move what somebody reads."""
         if name not in self._started_wide:
             cells = [
-                cell(self.table.value(at, name), self.zone).text or "–" for at in range(min(_SAMPLE, len(self.table)))
+                cell(self.table.value(at, name), self.zone).text or MISSING
+                for at in range(min(_SAMPLE, len(self.table)))
             ]
             longest = max([len(name) + 3, *map(len, cells)])
             around = _AROUND + (_DOT if self.table.kinds[name] == "status" else 0)

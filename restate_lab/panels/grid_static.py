@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from restate_lab.panels.grid_cells import Cell, Kind, cell, visible
+from restate_lab._cells import MISSING, Cell, Kind, cell, visible_line
 from restate_lab.panels.grid_model import GridModel
 from restate_lab.status import STATUSES
 
@@ -28,7 +28,8 @@ def static_table(model: GridModel, said: Sequence[str]) -> str:
     kinds = [model.table.kinds[name] for name in names]
     zone = f" ({model.zone})"
     head = "".join(
-        _head(visible(name) + (zone if kind == "time" else ""), kind) for name, kind in zip(names, kinds, strict=True)
+        _head(visible_line(name) + (zone if kind == "time" else ""), kind)
+        for name, kind in zip(names, kinds, strict=True)
     )
     rows = "".join(_row(model, position, names, kinds) for position in model.order[:ROWS].tolist())
     more = [f"The first {ROWS} of {len(model.order):,} are below."] if len(model.order) > ROWS else []
@@ -54,7 +55,7 @@ def _row(model: GridModel, position: int, names: Sequence[str], kinds: Sequence[
 
 def _cell(shown: Cell, kind: Kind) -> str:
     if shown.text is None:
-        return f'<td style="{_CELL};{_side(kind)};opacity:.55">–</td>'
+        return f'<td style="{_CELL};{_side(kind)};opacity:.55">{MISSING}</td>'
     dot = ""
     if kind == "status" and shown.text in STATUSES:
         dot = f'<span style="{_DOT}{escape(STATUSES[shown.text].colour)}"></span>'

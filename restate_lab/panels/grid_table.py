@@ -13,8 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from restate_lab._cells import Kind, full_text, kind_of
 from restate_lab.errors import ArgumentError
-from restate_lab.panels.grid_cells import Kind, full_text, kind_of
 from restate_lab.status import STATUSES
 
 __all__ = ["Arrangement", "Flags", "Positions", "Table"]

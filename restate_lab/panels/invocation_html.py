@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
+from restate_lab._cells import MISSING, cell, is_missing, visible, visible_line
 from restate_lab.analysis.error_codes import code_words
 from restate_lab.analysis.runs import new_run_words
-from restate_lab.panels.grid_cells import cell, is_missing, visible
 from restate_lab.panels.invocation_reading import Found
 from restate_lab.panels.invocation_rows import without_prefix
 from restate_lab.panels.payload_text import carried_text
@@ -141,7 +141,7 @@ def payloads_html(found: Found) -> str:
     parts = []
     for entry in found.journal.head(_MOST_PAYLOADS).to_dict("records"):
         carried = carried_text(entry)
-        index = "–" if is_missing(entry["index"]) else str(entry["index"])
+        index = MISSING if is_missing(entry["index"]) else str(entry["index"])
         name = _text(entry["name"]) or _text(entry["callee_target"]) or _text(entry["state_key"]) or ""
         blocks = "".join(f"<b>{name}</b><pre>{_shown(text, lines=True)}</pre>" for name, text in carried)
         if blocks:
@@ -179,7 +179,7 @@ def _ago(value: Any, now: datetime) -> str:
 
 
 def _shown(text: str, *, lines: bool = False) -> str:
-    return escape(visible(text, lines=lines))
+    return escape(visible(text) if lines else visible_line(text))
 
 
 def _text(value: object) -> str | None:

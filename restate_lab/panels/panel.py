@@ -19,9 +19,9 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 
+from restate_lab._cells import visible
 from restate_lab.durations import parse_duration
 from restate_lab.errors import ArgumentError, RestateLabError
-from restate_lab.panels.grid_cells import visible
 from restate_lab.panels.head import Head
 from restate_lab.panels.quiet_source import Closed, QuietSource, is_live
 from restate_lab.panels.refresher import LOST, Pace, Refresher
@@ -193,7 +193,7 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         """Return the widget and, for where there is none, what it holds now as a static page."""
         data = dict(super()._repr_mimebundle_(**kwargs) or {})
         head = f"<b>{escape(self._head.heading)}</b> {escape(self._head.place)}"
-        texts = (self._head.cost, visible(self._trouble_text(), lines=True), self._head.banner, self._head.error)
+        texts = (self._head.cost, visible(self._trouble_text()), self._head.banner, self._head.error)
         lines = [escape(text) for text in texts if text]
         top = "".join(f'<div style="{_LINE}">{line}</div>' for line in (head, *lines))
         return {**data, "text/html": f"<div>{top}{''.join(self._static())}</div>"}

@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._cells import timestamp_text
 from restate_lab.audit import audit_log
 from restate_lab.errors import RestateLabError, Truncated
 from restate_lab.reports.about import About
-from restate_lab.reports.cells import moment_text
 from restate_lab.reports.parts import Notice, Part, Prose, Section
 from restate_lab.reports.tables import Maker
 from restate_lab.source import Source
@@ -35,7 +35,7 @@ def changes_section(source: Source, about: About, maker: Maker, *, since: dateti
     if not addresses:
         return Section(TITLE, (Prose((_NO_ADDRESS,)),))
     found, torn = changes_of(source, since=since, folder=folder)
-    span = f"since {moment_text(since, maker.zone)} {maker.zone}"
+    span = f"since {timestamp_text(since, maker.zone)} {maker.zone}"
     return _section(
         found,
         torn,

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from restate_lab._cells import visible
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.why import why
 from restate_lab.client.schema import checked
@@ -23,7 +24,6 @@ from restate_lab.plots import (
     plot_waits,
 )
 from restate_lab.reports import events
-from restate_lab.reports.cells import visible
 from restate_lab.reports.changes import changes_of
 from restate_lab.reports.drawing import drawn
 from restate_lab.reports.looking import Looking

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from restate_lab._cells import visible
 from restate_lab.evidence.compare import Comparison
-from restate_lab.reports.cells import visible
 from restate_lab.reports.parts import Notice, Part, Prose
 from restate_lab.reports.tables import Maker
 

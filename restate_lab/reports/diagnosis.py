@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._cells import timestamp_text, visible
 from restate_lab.analysis.doctor_diagnosis import Diagnosis
 from restate_lab.analysis.doctor_text import bottom_line, headline, reasons
 from restate_lab.analysis.wait_words import age
-from restate_lab.reports.cells import moment_text, visible
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.parts import Finding, Findings
 from restate_lab.status import STATUSES
@@ -68,4 +68,4 @@ def _finding(row: dict[Any, Any], diagnosis: Diagnosis, zone: tzinfo, masker: Ma
 def _since(since: pd.Timestamp | None, diagnosis: Diagnosis, zone: tzinfo) -> str:
     if since is None or pd.isna(since):
         return ""
-    return f"since {moment_text(since, zone)} {zone}, for {age(since, diagnosis.at)}"
+    return f"since {timestamp_text(since, zone)} {zone}, for {age(since, diagnosis.at)}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from restate_lab.reports.cells import moment_text, visible
+from restate_lab._cells import timestamp_text, visible
 from restate_lab.reports.parts import Fact, Section
 
 if TYPE_CHECKING:
@@ -123,4 +123,4 @@ def _footer(report: Report) -> list[Fact]:
 
 
 def _moment(report: Report, value: datetime) -> str:
-    return f"{moment_text(value, report.zone)} {report.zone}"
+    return f"{timestamp_text(value, report.zone)} {report.zone}"

@@ -15,12 +15,12 @@ from typing import Any
 
 import nbformat
 
+from restate_lab._cells import timestamp_text, visible
 from restate_lab.client.settings import load_settings
 from restate_lab.environment import kernel_environment
 from restate_lab.errors import ArgumentError, SettingsError
 from restate_lab.interrupts import Shield
 from restate_lab.redact import is_secret_name
-from restate_lab.reports.cells import moment_text, visible
 from restate_lab.reports.changes import changes_by
 from restate_lab.reports.diagnosis import COLOURS
 from restate_lab.reports.html import Front, page
@@ -203,7 +203,7 @@ def _changes(told: _Told, masker: Masker) -> Iterator[Section]:
 def _front(told: _Told, title: str, masker: Masker) -> Front:
     names = ", ".join(dict.fromkeys(str(each["name"]) for each in told.sources)) or "none that is known"
     changes = _NOT_ALLOWED if told.run.read_only else _ALLOWED
-    executed = Fact("Executed", f"{moment_text(told.begun, UTC)} UTC, in {told.run.seconds:.1f} s")
+    executed = Fact("Executed", f"{timestamp_text(told.begun, UTC)} UTC, in {told.run.seconds:.1f} s")
     facts = (Fact("Notebook", told.run.notebook.name), Fact("Cluster", names), executed, Fact("Changes", changes))
     about = [fact for each in told.sources for fact in _source(each)]
     evidence = [] if any(each["evidence"] for each in told.sources) else [Fact("Evidence, sha256", "none")]

@@ -11,7 +11,7 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from restate_lab.reports.cells import visible
+from restate_lab._cells import visible
 from restate_lab.reports.cleaning import cleaned, from_markdown
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.notebook_masking import joined

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from restate_lab.reports.cells import visible
+from restate_lab._cells import visible
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.parts import Statement
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 from pydantic_core import CoreSchema, core_schema
 
+from restate_lab._cells import one_line
 from restate_lab.durations import friendly, parse_duration
 from restate_lab.redact import MASK, is_secret_name
 
@@ -130,22 +131,17 @@ def html_table(rows: list[list[str]], heads: list[str] | None = None) -> str:
 
 def text_of(value: Any, longest: int) -> str:
     """Return a field's value in one line of text, cut to a length."""
-    match value:
-        case Model():
-            fields = {name: getattr(value, name) for name in value.line}
-            text = text_of({name: each for name, each in fields.items() if each is not None}, longest)
-        case SafeMap() | dict():
-            text = ", ".join(f"{name}: {text_of(each, longest)}" for name, each in value.items()) or "none"
-        case tuple() | list():
-            text = ", ".join(label(each) for each in value) or "none"
-        case timedelta():
-            text = friendly(value)
-        case datetime():
-            text = value.isoformat().replace("+00:00", "Z")
-        case _:
-            text = str(value)
-    text = " ".join(text.split()) or repr(text)
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    return one_line(_plain(value), longest)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value without models: the fields of one as a mapping, those in a list by what they are called."""
+    if isinstance(value, Model):
+        fields = {name: getattr(value, name) for name in value.line}
+        return {name: _plain(each) for name, each in fields.items() if each is not None}
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return [label(each) for each in value] if isinstance(value, tuple | list) else value
 
 
 def label(value: Any) -> str:

@@ -136,6 +136,9 @@ def test_one_line() -> None:
     odd = Handler.model_validate({"name": "a\nb" * 100, "input_description": "x" * 500})
     assert "\n" not in repr(odd)
     assert len(repr(odd)) < 200
+    hostile = repr(Handler.model_validate({"name": "a\x1b[31m\u202eb"}))
+    assert "a‹U+001B›[31m‹U+202E›b" in hostile
+    assert hostile.isprintable()
     assert "dry run" in repr(RegisteredDeployment.model_validate({"id": "dp_1", "is_dry_run": True}))
 
 

@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import UTC, date, timedelta, timezone
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -19,7 +19,6 @@ from hypothesis import given, settings, strategies as st
 from restate_lab.errors import ArgumentError
 from restate_lab.panels import grid_table
 from restate_lab.panels.grid import Grid
-from restate_lab.panels.grid_cells import Cell, cell, full_text
 from restate_lab.panels.grid_views import SILENCE, Views
 
 FRAME = pd.DataFrame(
@@ -313,35 +312,6 @@ def test_a_page_tells_where_a_row_went(front: Front) -> None:
     assert front.page(find=number)["found"] is None
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (None, Cell(None)),
-        (pd.NA, Cell(None)),
-        (pd.NaT, Cell(None)),
-        (np.float32("nan"), Cell(None)),
-        (2**63 + 1, Cell("9223372036854775809")),
-        (np.True_, Cell("true")),
-        (0.1 + 0.2, Cell("0.3", "0.30000000000000004")),
-        (
-            pd.Timestamp("2026-11-25T03:04:05.678Z"),
-            Cell("2026-11-25 05:04:05", "2026-11-25T03:04:05.678000Z"),
-        ),
-        (pd.Timestamp("2026-11-25 03:00"), Cell("2026-11-25 03:00:00", "2026-11-25T03:00:00 (without a zone)")),
-        (timedelta(days=1, hours=2, seconds=3), Cell("1d 2h", "1d 2h 3s")),
-        (["a", None, {"b": 1}], Cell('["a", null, {"b": 1}]')),
-        (np.array([1, 2]), Cell("[1, 2]")),
-        (b"a\xffb", Cell("a\\xffb")),
-        ("two\nlines\there", Cell("two↵lines here", "two\nlines\there")),
-        ("\x1b[31m\x00\u202e\u200b\ud800", Cell("‹U+001B›[31m‹U+0000›‹U+202E›‹U+200B›‹U+D800›")),
-        ("👩‍🚀 שלום", Cell("👩‍🚀 שלום")),
-    ],
-)
-def test_cells(value: Any, expected: Cell) -> None:
-    """Values are short text; what cannot be seen can be seen; a tooltip has what the cell leaves out."""
-    assert cell(value, timezone(timedelta(hours=2))) == expected
-
-
 def test_a_huge_value_is_cut_and_says_so(sent: list[dict[str, Any]]) -> None:
     """A value of a megabyte is never sent whole: 200 characters, 1,000 in the tooltip, 65,536 where it is asked for."""
     huge = "x" * (1 << 20)
@@ -354,7 +324,6 @@ def test_a_huge_value_is_cut_and_says_so(sent: list[dict[str, Any]]) -> None:
     assert front.last("detail")["text"] == "x" * 65_536 + "…\n(1,048,576 characters in all)"
     front.say("select", row=number, on=True)
     assert front.grid.selected == [huge]
-    assert full_text(pd.NA, UTC) == ""
 
 
 # What may be given

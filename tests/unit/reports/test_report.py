@@ -138,8 +138,8 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     for text in (
         "<img src=x onerror=alert(1)>",
         "{{ 7 * 7 }}",
-        "\\u{1b}[31mred",
-        "file\\u{202e}gpj.exe",
+        "‹U+001B›[31mred",
+        "file‹U+202E›gpj.exe",
         'quote " > and & amp',
     ):
         assert text in page.text

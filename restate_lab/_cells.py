@@ -1,0 +1,349 @@
+r"""The text of one value for people: in the grid, in reports, in the command line's tables, and in reprs.
+
+This module decides what the text is, where it is cut, and what its full text is. A renderer adds what is its own: HTML
+classes, colours, alignment, width. Its other needs are a ``CellStyle``:
+
+============  ===================================  ===================================  =========================
+value         GRID                                 REPORT                               ``one_line`` (reprs)
+============  ===================================  ===================================  =========================
+missing       None; the renderer draws it          None; the renderer draws it          –
+bool          true, false                          true, false                          true, false
+integer       9007199254740993                     9,007,199,254,740,993                9007199254740993
+float         10 digits; exact in the tooltip      4 digits                             exact
+Decimal       exact                                exact                                exact
+timestamp     seconds, in the zone; UTC, exact,    seconds, in the zone                 UTC, exact
+              in the tooltip
+duration      two units; exact in the tooltip      two units                            exact
+bytes         UTF-8; other bytes as ``\xff``        as GRID                              as GRID
+list          JSON                                 the first three, and how many more   all
+dict          JSON                                 JSON                                 name: value
+text, id      200 characters; 1,000 in the         300; 2,000                           as long as asked for
+              tooltip
+============  ===================================  ===================================  =========================
+
+A report is printed, and paper has no tooltips, so it rounds and summarizes. Text from a cluster is not trusted:
+``visible`` replaces invisible characters. pandas and numpy are not imported: a repr must not load them.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from decimal import Decimal
+from functools import cache
+from numbers import Integral, Rational, Real
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from restate_lab.durations import friendly
+from restate_lab.interrupts import Shield
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "FULL",
+    "GRID",
+    "MISSING",
+    "REPORT",
+    "Cell",
+    "CellStyle",
+    "Kind",
+    "cell",
+    "full_text",
+    "is_missing",
+    "kind_of",
+    "one_line",
+    "timestamp_text",
+    "visible",
+    "visible_line",
+]
+
+Kind: TypeAlias = Literal["text", "number", "time", "duration", "status"]
+_Type: TypeAlias = Literal[
+    "missing", "text", "bool", "integer", "float", "time", "duration", "bytes", "list", "dict", "other"
+]
+
+FULL = 65_536  # characters of a full text
+MISSING = "–"
+"""What a renderer draws for a missing value."""
+
+_MAY_BE_NAN = _EXACT_IN_MORE = frozenset({"float", "time", "duration"})
+_ITEMS = 3  # of a list in a report
+_FEW = 5  # different invisible characters in a text
+_DEEP = "JSON, nested too deeply to be shown"
+_MOST_DIGITS = 4_300  # that Python converts between an integer and its text
+_LINE_ENDS = {"\n": "↵", "\r": "", "\t": " ", "\u2028": "↵", "\u2029": "↵"}
+_JOINERS = {"\u200c", "\u200d"}  # emoji and several scripts are written with them
+_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The text of a value, None for a missing one; ``more`` is its longer text, None where there is no more to say."""
+
+    text: str | None
+    more: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CellStyle:
+    """What differs between renderers.
+
+    ``longest`` and ``longest_more`` are the characters of the text and of its longer text. With ``keeps_lines`` line
+    ends stay; otherwise the text is one line. With ``is_summary`` numbers are rounded and have thousands separators,
+    and of a list the first items are written and the others are counted.
+    """
+
+    longest: int = 200
+    longest_more: int = 1_000
+    keeps_lines: bool = False
+    is_summary: bool = False
+
+
+GRID = CellStyle()
+REPORT = CellStyle(longest=300, longest_more=2_000, keeps_lines=True, is_summary=True)
+
+
+def kind_of(name: str, column: pd.Series[Any]) -> Kind:
+    """Return how a column is aligned and drawn; a column named status has the colours of ``STATUSES``."""
+    with Shield():
+        import pandas as pd  # noqa: PLC0415 - reprs use this module without pandas
+
+    kinds = pd.api.types
+    if kinds.is_bool_dtype(column.dtype):
+        return "text"
+    if kinds.is_numeric_dtype(column.dtype):
+        return "number"
+    if kinds.is_datetime64_any_dtype(column.dtype):
+        return "time"
+    if kinds.is_timedelta64_dtype(column.dtype):
+        return "duration"
+    return "status" if name == "status" or name.endswith("_status") else "text"
+
+
+def is_missing(value: object) -> bool:
+    """Return whether the value is missing: None, NA, NaT or NaN."""
+    return _is_missing(value, _type_of(type(value)))
+
+
+def cell(value: Any, zone: tzinfo, style: CellStyle = GRID) -> Cell:
+    """Return the short text of a value, with timestamps in ``zone``, and its longer text."""
+    kind = _type_of(type(value))
+    return Cell(None) if _is_missing(value, kind) else _CELLS.get(kind, _other)(value, zone, style)
+
+
+def full_text(value: Any, zone: tzinfo) -> str:
+    """Return the whole text of a value with its line ends; above 65,536 characters it is cut and says so.
+
+    Missing is "". Timestamps with a zone are in UTC and exact.
+    """
+    kind = _type_of(type(value))
+    if _is_missing(value, kind):
+        return ""
+    if kind in _EXACT_IN_MORE:
+        exact = cell(value, zone)
+        return exact.more or exact.text or ""
+    text = _text(value, kind, FULL + 1)
+    size = len(value) if kind == "text" else None
+    return _ended(visible(text[:FULL]), is_cut=len(text) > FULL, size=size)
+
+
+def one_line(value: Any, longest: int) -> str:
+    """Return a value in one line, at most ``longest`` characters long: names and values of a mapping, all of a list."""
+    kind = _type_of(type(value))
+    if kind == "dict":
+        parts = [f"{visible_line(str(name))}: {one_line(each, longest)}" for name, each in value.items()]
+    elif kind == "list":
+        parts = [one_line(each, longest) for each in value]
+    else:
+        parts = [MISSING if _is_missing(value, kind) else visible_line(full_text(value, UTC)) or "''"]
+    text = ", ".join(parts) or "none"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def timestamp_text(value: datetime, zone: tzinfo) -> str:
+    """Return a timestamp as "2026-11-25 04:22:10": in ``zone``, or as it is where it has no zone itself."""
+    return (value if value.tzinfo is None else value.astimezone(zone)).isoformat(" ", "seconds")[:19]
+
+
+def visible(text: str) -> str:
+    """Return the text with invisible characters as codes: ``‹U+202E›`` for one that reverses the text's direction.
+
+    Line ends and tabs stay; ``visible_line`` is for text in one line.
+    """
+    return text if text.isprintable() else _escaped(text, {"\n": "\n", "\t": "\t"})
+
+
+def visible_line(text: str) -> str:
+    """Return the text in one line, as ``visible`` does; ``↵`` replaces a line end."""
+    return text if text.isprintable() else _escaped(text, _LINE_ENDS)
+
+
+def _escaped(text: str, known: Mapping[str, str]) -> str:
+    """Return the text with a code for each invisible character that has no other text in ``known``."""
+    hidden = {each for each in set(text) if not each.isprintable() and unicodedata.category(each) in _INVISIBLE}
+    codes = {each: known.get(each, f"‹U+{ord(each):04X}›") for each in hidden - _JOINERS}
+    if len(codes) > _FEW:
+        return text.translate({ord(each): code for each, code in codes.items()})
+    for each, code in codes.items():  # some times faster than translate, and a message with line ends is common
+        text = text.replace(each, code)
+    return text
+
+
+def _classify(kind: type) -> _Type:
+    """Return what the values of a class are; numpy registers its numbers with those of Python."""
+    name, package = kind.__name__, kind.__module__.partition(".")[0]
+    if kind is type(None) or (package == "pandas" and name in {"NAType", "NaTType"}):
+        return "missing"
+    if issubclass(kind, bool) or (package == "numpy" and name in {"bool", "bool_"}):
+        return "bool"
+    if package == "numpy" and name in {"datetime64", "timedelta64"}:
+        return "time" if name == "datetime64" else "duration"
+    if package == "numpy" and name == "ndarray":
+        return "list"
+    classes: tuple[tuple[Any, _Type], ...] = (
+        (str, "text"),
+        (datetime, "time"),
+        (timedelta, "duration"),
+        (Integral, "integer"),
+        (Rational, "other"),
+        (Real, "float"),
+        (bytes | bytearray | memoryview, "bytes"),
+        (list | tuple | set | frozenset, "list"),
+        (Mapping, "dict"),
+    )
+    return next((each for base, each in classes if issubclass(kind, base)), "other")
+
+
+_type_of: Callable[[Any], _Type] = cache(_classify)
+
+
+def _is_missing(value: Any, kind: _Type) -> bool:
+    return kind == "missing" or (kind in _MAY_BE_NAN and bool(value != value))  # noqa: PLR0124 - NaN and NaT
+
+
+def _shorten(text: str, style: CellStyle, size: int | None = None) -> Cell:
+    """Return the cell of a text that was read up to one character more than the longer text may have."""
+    if len(text) <= style.longest and text.isprintable():  # nearly every text
+        return Cell(text)
+    short = (visible if style.keeps_lines else visible_line)(text[: style.longest])
+    if len(text) > style.longest:
+        longer = visible(text[: style.longest_more])
+        return Cell(f"{short}…", _ended(longer, is_cut=len(text) > style.longest_more, size=size))
+    whole = visible(text)
+    return Cell(short, whole if whole != short else None)
+
+
+def _ended(text: str, *, is_cut: bool, size: int | None) -> str:
+    if not is_cut:
+        return text
+    return f"{text}…\n({size:,} characters in all)" if size is not None else f"{text}…\n(there is more)"
+
+
+def _string(value: str, zone: tzinfo, style: CellStyle) -> Cell:  # noqa: ARG001 - one signature for all types
+    return _shorten(str(value[: style.longest_more + 1]), style, len(value))
+
+
+def _other(value: Any, zone: tzinfo, style: CellStyle) -> Cell:  # noqa: ARG001
+    return _shorten(_text(value, _type_of(type(value)), style.longest_more + 1), style)
+
+
+def _time(value: Any, zone: tzinfo, style: CellStyle) -> Cell:
+    time: datetime = value if isinstance(value, datetime) else _of_pandas("Timestamp", value)
+    short = timestamp_text(time, zone)
+    if style.is_summary:
+        return Cell(short)
+    if time.tzinfo is None:
+        return Cell(short, f"{time.isoformat()} (without a zone)")
+    return Cell(short, time.astimezone(UTC).isoformat().replace("+00:00", "Z"))
+
+
+def _duration(value: Any, zone: tzinfo, style: CellStyle) -> Cell:  # noqa: ARG001
+    exact = value if isinstance(value, timedelta) else _of_pandas("Timedelta", value)
+    whole = friendly(exact.to_pytimedelta() if hasattr(exact, "to_pytimedelta") else exact)
+    short = " ".join(whole.split()[:2])
+    return Cell(short, None if short == whole or style.is_summary else whole)
+
+
+def _of_pandas(kind: Literal["Timestamp", "Timedelta"], value: Any) -> Any:
+    with Shield():
+        import pandas as pd  # noqa: PLC0415 - reprs use this module without pandas
+
+    return getattr(pd, kind)(value)
+
+
+def _integer(value: Any, zone: tzinfo, style: CellStyle) -> Cell:  # noqa: ARG001
+    return Cell(f"{value:,}" if style.is_summary else str(value))
+
+
+def _float(value: Any, zone: tzinfo, style: CellStyle) -> Cell:  # noqa: ARG001
+    number = float(value)
+    if style.is_summary:
+        return Cell(f"{number:,.0f}" if abs(number) >= 1_000 else f"{number:.4g}")
+    short = f"{number:.10g}"
+    return Cell(short, repr(number) if float(short) != number else None)
+
+
+def _list(value: Any, zone: tzinfo, style: CellStyle) -> Cell:
+    """Return a list as JSON, or in a summary its first items and the number of the others."""
+    if not style.is_summary:
+        return _other(value, zone, style)
+    items = list(value)
+    first = ", ".join(cell(each, zone, style).text or MISSING for each in items[:_ITEMS])
+    more = f" and {len(items) - _ITEMS:,} more" if len(items) > _ITEMS else ""
+    return _shorten(f"{first}{more}" if items else "none", style)
+
+
+_CELLS: dict[_Type, Callable[[Any, tzinfo, CellStyle], Cell]] = {
+    "text": _string,
+    "time": _time,
+    "duration": _duration,
+    "float": _float,
+    "integer": _integer,
+    "list": _list,
+}
+
+
+def _text(value: Any, kind: _Type, limit: int) -> str:
+    """Return about the first ``limit`` characters: the rest of a longer value is not written."""
+    match kind:
+        case "text":
+            return str(value[:limit])
+        case "bool":
+            return "true" if value else "false"
+        case "bytes":
+            return bytes(value[:limit]).decode("utf-8", "backslashreplace")
+        case "list" | "dict":
+            return _json(value, limit)
+        case _:
+            return str(value)[:limit]
+
+
+def _json(value: Any, limit: int) -> str:
+    written, length = [], 0
+    try:
+        for part in json.JSONEncoder(ensure_ascii=False, default=_plain).iterencode(value):
+            written.append(part)
+            length += len(part)
+            if length >= limit:
+                break
+    except RecursionError:
+        return _DEEP
+    except (TypeError, ValueError):  # keys that are no text, or a value that holds itself
+        return str(value)[:limit]
+    return "".join(written)[:limit]
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON has for a value that it does not know: exact, or its text."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, set | frozenset):
+        return list(value)
+    if isinstance(value, Decimal):
+        is_integer = value.is_finite() and value.adjusted() < _MOST_DIGITS and value == value.to_integral_value()
+        return int(value) if is_integer else str(value)
+    return value.tolist() if hasattr(value, "tolist") else str(value)

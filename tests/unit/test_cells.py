@@ -1,0 +1,181 @@
+"""The text of a value is decided in one place: for the grid, reports, the command line and reprs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, date, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, strategies as st
+
+from restate_lab._cells import (
+    FULL,
+    REPORT,
+    Cell,
+    cell,
+    full_text,
+    is_missing,
+    kind_of,
+    one_line,
+    timestamp_text,
+    visible,
+    visible_line,
+)
+
+EAST = timezone(timedelta(hours=2))
+TIME = pd.Timestamp("2026-11-25T04:22:10.123Z")
+TIME_IN_UTC = "2026-11-25T04:22:10.123000Z"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, Cell(None)),
+        (pd.NA, Cell(None)),
+        (pd.NaT, Cell(None)),
+        (np.float32("nan"), Cell(None)),
+        (2**63 + 1, Cell("9223372036854775809")),
+        (np.True_, Cell("true")),
+        (0.1 + 0.2, Cell("0.3", "0.30000000000000004")),
+        (
+            pd.Timestamp("2026-11-25T03:04:05.678Z"),
+            Cell("2026-11-25 05:04:05", "2026-11-25T03:04:05.678000Z"),
+        ),
+        (pd.Timestamp("2026-11-25 03:00"), Cell("2026-11-25 03:00:00", "2026-11-25T03:00:00 (without a zone)")),
+        (timedelta(days=1, hours=2, seconds=3), Cell("1d 2h", "1d 2h 3s")),
+        (["a", None, {"b": 1}], Cell('["a", null, {"b": 1}]')),
+        (np.array([1, 2]), Cell("[1, 2]")),
+        (b"a\xffb", Cell("a\\xffb")),
+        ("two\nlines\there", Cell("two↵lines here", "two\nlines\there")),
+        ("\x1b[31m\x00\u202e\u200b\ud800", Cell("‹U+001B›[31m‹U+0000›‹U+202E›‹U+200B›‹U+D800›")),
+        ("👩‍🚀 שלום", Cell("👩‍🚀 שלום")),
+    ],
+)
+def test_cells(value: Any, expected: Cell) -> None:
+    """Values are short text; what cannot be seen can be seen; a tooltip has what the cell leaves out."""
+    assert cell(value, EAST) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "grid", "report", "line"),
+    [
+        (None, None, None, "–"),
+        (np.datetime64("NaT"), None, None, "–"),
+        (float("nan"), None, None, "–"),
+        ("", "", "", "''"),
+        (False, "false", "false", "false"),
+        (9007199254740993, "9007199254740993", "9,007,199,254,740,993", "9007199254740993"),
+        (np.uint64(2**64 - 1), "18446744073709551615", "18,446,744,073,709,551,615", "18446744073709551615"),
+        (Decimal("0.1000000000000000055511151231"),) + ("0.1000000000000000055511151231",) * 3,
+        (1234567.8, "1234567.8", "1,234,568", "1234567.8"),
+        (TIME, "2026-11-25 06:22:10", "2026-11-25 06:22:10", TIME_IN_UTC),
+        (TIME.to_pydatetime(), "2026-11-25 06:22:10", "2026-11-25 06:22:10", TIME_IN_UTC),
+        (
+            np.datetime64("2026-11-25T04:22:10"),
+            "2026-11-25 04:22:10",
+            "2026-11-25 04:22:10",
+            "2026-11-25T04:22:10 (with",
+        ),
+        (date(2026, 11, 25), "2026-11-25", "2026-11-25", "2026-11-25"),
+        (pd.Timedelta(days=1, hours=2, seconds=3), "1d 2h", "1d 2h", "1d 2h 3s"),
+        (np.timedelta64(90, "s"), "1m 30s", "1m 30s", "1m 30s"),
+        (timedelta(minutes=-2), "-2m", "-2m", "-2m"),
+        (b"\xff\x00", "\\xff‹U+0000›", "\\xff‹U+0000›", "\\xff‹U+0000›"),
+        (memoryview(b"a"), "a", "a", "a"),
+        ([1, 2, 3, 4_000], "[1, 2, 3, 4000]", "1, 2, 3 and 1 more", "1, 2, 3, 4000"),
+        ([None, True], "[null, true]", "–, true", "–, true"),
+        ([], "[]", "none", "none"),
+        ({"a": float("nan"), "n": Decimal("9" * 40)},)
+        + (f'{{"a": NaN, "n": {"9" * 40}}}',) * 2
+        + (f"a: –, n: {'9' * 40}",),
+        ({1: Decimal("0.5")}, '{"1": "0.5"}', '{"1": "0.5"}', "1: 0.5"),
+    ],
+)
+def test_every_type_in_every_style(value: Any, grid: str | None, report: str | None, line: str) -> None:
+    """A report rounds, separates thousands and summarizes lists; a repr is exact; all else is equal."""
+    assert cell(value, EAST).text == grid
+    assert cell(value, EAST, REPORT).text == report
+    assert one_line(value, 60).startswith(line)
+    assert is_missing(value) == (grid is None)
+
+
+def test_a_cell_is_never_more_than_its_limits() -> None:
+    """A nested value is written as far as it is shown; one that holds itself, or is too deep, says so."""
+    circular: list[Any] = []
+    circular.append(circular)
+    assert cell(circular, UTC).text == "[[...]]"
+    deep: list[Any] = []
+    for _ in range(5_000):
+        deep = [deep]
+    assert (cell(deep, UTC).text or "")[:5] in {"[[[[[", "JSON,"}
+    long = one_line({"key": "x" * 500, "other": ["y"] * 100}, 70)
+    assert (len(long), long[-1]) == (70, "…")
+    assert len(full_text("x" * (FULL + 1), UTC).partition("…")[0]) == FULL
+    assert full_text(pd.NaT, UTC) == ""
+
+
+def test_a_text_of_several_lines() -> None:
+    """Only a report keeps line ends in the cell; the longer text has them everywhere; a repr is one line."""
+    assert cell("a\n\tb\r\n", UTC) == Cell("a↵ b↵", "a\n\tb‹U+000D›\n")
+    assert cell("a\n\tb", UTC, REPORT) == Cell("a\n\tb")
+    assert one_line("a\nb", 9) == "a↵b"
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "kind"),
+    [
+        (["failed"], "status", "status"),
+        (["failed"], "holder_status", "status"),
+        (["failed"], "status_before", "text"),
+        ([True], "done", "text"),
+        (pd.array([1, None], dtype="Int64"), "n", "number"),
+        ([TIME], "at", "time"),
+        ([timedelta(1)], "took", "duration"),
+        ([None], "empty", "text"),
+    ],
+)
+def test_kinds_of_columns(values: Any, name: str, kind: str) -> None:
+    """A column is drawn by its dtype, and a status by its name."""
+    assert kind_of(name, pd.Series(values)) == kind
+
+
+def test_timestamps_are_in_the_zone_unless_they_have_none() -> None:
+    """Seconds are cut, not rounded, and a timestamp without a zone is not moved."""
+    assert timestamp_text(pd.Timestamp("2026-11-25T04:22:10.999999999Z"), EAST) == "2026-11-25 06:22:10"
+    assert timestamp_text(pd.Timestamp("2026-11-25T04:22:10"), EAST) == "2026-11-25 04:22:10"
+
+
+@pytest.mark.parametrize(
+    ("hostile", "shown"),
+    [
+        ("\x1b[31mred", "‹U+001B›[31mred"),
+        ("file\u202egpj.exe", "file‹U+202E›gpj.exe"),
+        ("a\u200bb\x00", "a‹U+200B›b‹U+0000›"),
+        ("tag\U000e0041", "tag‹U+E0041›"),
+        ("tab\tand\nline", "tab\tand\nline"),
+        ("日本語 é\u00a0👩‍🚀", "日本語 é\u00a0👩‍🚀"),
+    ],
+)
+def test_nothing_is_hidden_in_a_text(hostile: str, shown: str) -> None:
+    """A character that a terminal obeys, that reverses the direction, or that is invisible, becomes its code."""
+    assert visible(hostile) == shown
+
+
+@given(st.text())
+def test_one_line_has_no_invisible_character(text: str) -> None:
+    """No text has a line end or a control character afterwards, and text without them is unchanged."""
+    shown = visible_line(text)
+    assert all(each.isprintable() or each.isspace() or each in "\u200c\u200d" for each in shown)
+    assert not set(shown) & set("\n\r\t\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029")
+    assert not text.isprintable() or shown == text
+
+
+def test_it_loads_without_pandas() -> None:
+    """A repr does not pay for pandas or numpy."""
+    script = "import sys, restate_lab._cells; print([m for m in ('pandas', 'numpy') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
