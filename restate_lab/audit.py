@@ -160,7 +160,7 @@ def _who() -> dict[str, Any]:
     return {"user": user, "host": socket.gethostname(), "pid": os.getpid()}
 
 
-def audit_log(folder: str | os.PathLike[str] | None = None, *, change: str | None = None) -> pd.DataFrame:
+def audit_log(folder: str | os.PathLike[str] | None = None, /, *, change: str | None = None) -> pd.DataFrame:
     """Return one row per change that this user's processes meant to make, oldest first.
 
     Columns: ``time`` and ``ended`` (UTC), ``action``, ``targets`` (a list), ``outcome`` ("done", "refused", "not sent",

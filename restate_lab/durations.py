@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from restate_lab.errors import ArgumentError
 
-__all__ = ["DurationInput", "friendly", "iso", "parse_duration", "to_timedelta"]
+__all__ = ["DurationInput", "friendly", "iso", "parse_duration", "seconds_of", "to_timedelta"]
 
 DurationInput: TypeAlias = float | str | timedelta
 """A duration as users pass it: seconds, text such as "30s" or "2h 30min", or a timedelta."""
@@ -77,6 +77,19 @@ def to_timedelta(value: DurationInput, *, name: str = "duration") -> timedelta:
     if duration < timedelta(0):
         raise ArgumentError(f"{name} is {value!r}: a duration is not negative.")
     return duration
+
+
+def seconds_of(text: str, *, name: str) -> float:
+    """Return the seconds of a duration that was typed as text: "90" counts seconds, "90s" and "5m" name their unit.
+
+    Raises:
+        ArgumentError: the text is not a duration, or it is negative.
+    """
+    try:
+        value: DurationInput = float(text)
+    except ValueError:
+        value = text
+    return to_timedelta(value, name=name).total_seconds()
 
 
 def _to_timedelta(value: object) -> timedelta | None:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from restate_lab.interrupts import Shield
 
-__all__ = ["DoneLine", "Progress", "Quiet", "RowsLine", "heard_by", "say"]
+__all__ = ["DoneLine", "Progress", "Quiet", "RowsLine", "heard_by", "progress_of", "say"]
 
 DELAY = 1.0  # seconds before anything is shown
 EVERY = 0.2  # seconds between two lines
@@ -96,6 +96,13 @@ class DoneLine(_Line):
 
     def _put(self, bar: _Bar, rows: int, size: int) -> None:
         bar.n, bar.total = rows, size
+
+
+def progress_of(wanted: bool | Progress | None, line: Callable[[], Progress]) -> Progress:
+    """Return what shows a call's progress: a new ``line`` for None and True, nothing for False, else ``wanted``."""
+    if wanted is False:
+        return Quiet()
+    return line() if wanted is None or wanted is True else wanted
 
 
 class _Bar(Protocol):

@@ -48,12 +48,12 @@ class Call:
 
     verb: str
     deployment: str | None = None
-    from_: int | None = None
+    from_index: int | None = None
 
     @property
     def params(self) -> dict[str, Any]:
         """Return the query parameters of a single call."""
-        given = {"deployment": self.deployment, "from": self.from_}
+        given = {"deployment": self.deployment, "from": self.from_index}
         return {name: value for name, value in given.items() if value is not None}
 
 
@@ -104,7 +104,7 @@ class Sender:
             self.answers.pop(id_, None)
         if not ids:
             return
-        if call.from_ is not None or call.verb in self._closed or not self._send_batch(call, ids):
+        if call.from_index is not None or call.verb in self._closed or not self._send_batch(call, ids):
             self._send_singly(call, ids)
 
     def _send_batch(self, call: Call, ids: Sequence[str]) -> bool:

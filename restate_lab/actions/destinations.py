@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from restate_lab.actions.reading import Reading
-from restate_lab.client.lab import Lab
 from restate_lab.client.schema import checked
+from restate_lab.source import Source
 
 __all__ = ["Destination", "Destinations", "read_destinations"]
 
@@ -55,7 +55,7 @@ class Destinations:
         return None
 
 
-def read_destinations(lab: Lab, deployment: str) -> Destinations:
+def read_destinations(lab: Source, deployment: str) -> Destinations:
     """Return where each service would go; a deployment that does not exist has none."""
     if deployment == "latest":
         rows = checked(lab.arrow(_LATEST, progress=False), _LATEST, lab).to_pylist()

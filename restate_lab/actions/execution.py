@@ -18,7 +18,7 @@ from restate_lab.audit import Fate, many
 from restate_lab.client.lab import Lab
 from restate_lab.errors import Interrupted
 from restate_lab.interrupts import Shield
-from restate_lab.progress import DoneLine, Progress, say
+from restate_lab.progress import DoneLine, Progress, progress_of, say
 
 __all__ = ["Order", "execute"]
 
@@ -27,7 +27,7 @@ def execute(
     lab: Lab,
     order: Order,
     *,
-    progress: Progress | None = None,
+    progress: bool | Progress | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> pd.DataFrame:
     """Carry out an order and return one row per id, in order.
@@ -45,7 +45,7 @@ def execute(
         Interrupted: it was interrupted; ``outcome`` is the frame.
     """
     started, asked_at = time.monotonic(), datetime.now(UTC)
-    line = progress or DoneLine(order.action.value)
+    line = progress_of(progress, lambda: DoneLine(order.action.value))
     request = str(order)
     with (
         contextlib.closing(line),

@@ -14,8 +14,8 @@ import pandas as pd
 
 from restate_lab.actions.table import ACTIONS, ENDED, NOT_BEGUN
 from restate_lab.actions.targets import chunks, read_states
-from restate_lab.client.lab import Lab
 from restate_lab.client.schema import checked
+from restate_lab.source import Source
 
 __all__ = ["COLUMNS", "Impact", "find_callees", "find_impact"]
 
@@ -76,7 +76,7 @@ class Callees:
         return pd.concat(self.states) if self.states else pd.DataFrame(columns=["status", "target"], dtype="object")
 
 
-def find_impact(lab: Lab, action: ACTIONS, targets: pd.DataFrame) -> Impact:
+def find_impact(lab: Source, action: ACTIONS, targets: pd.DataFrame) -> Impact:
     """Find what goes with these targets; ``targets`` are the rows of a plan that are acted on.
 
     The journals of at most JOURNALS targets are read; what was left out is said. Only kill and cancel take something
@@ -107,7 +107,9 @@ def find_impact(lab: Lab, action: ACTIONS, targets: pd.DataFrame) -> Impact:
     return Impact(_frame([*rows, *keys]), tuple(limitations))
 
 
-def find_callees(lab: Lab, ids: Sequence[str], targets: set[str], *, follow_sent: bool, most: int = CALLEES) -> Callees:
+def find_callees(
+    lab: Source, ids: Sequence[str], targets: set[str], *, follow_sent: bool, most: int = CALLEES
+) -> Callees:
     """Follow the journals from these invocations down, and return everyone called who has not ended.
 
     ``follow_sent`` follows one-way calls, too. Whoever is a target is followed as such, and not returned.
@@ -137,7 +139,7 @@ def find_callees(lab: Lab, ids: Sequence[str], targets: set[str], *, follow_sent
     return found
 
 
-def _calls(lab: Lab, ids: Sequence[str], most: int, found: Callees) -> Iterator[tuple[str, str, bool]]:
+def _calls(lab: Source, ids: Sequence[str], most: int, found: Callees) -> Iterator[tuple[str, str, bool]]:
     for chunk in chunks(ids):
         answer = lab.arrow(_CALLS, ids=chunk, limit=10 * most, progress=False)
         rows = checked(answer, _CALLS, lab).to_pylist()
@@ -146,7 +148,7 @@ def _calls(lab: Lab, ids: Sequence[str], most: int, found: Callees) -> Iterator[
         yield from ((row["id"], row["callee_id"], bool(row["sent"])) for row in rows if row["callee_id"])
 
 
-def _keys(lab: Lab, holders: dict[str, str], taken: set[str]) -> tuple[list[dict[str, Any]], list[str]]:
+def _keys(lab: Source, holders: dict[str, str], taken: set[str]) -> tuple[list[dict[str, Any]], list[str]]:
     """Return a row for each key that becomes free, and one for each of the first who wait for them."""
     has_vqueues = lab.features.get("vqueues", False)
     held = _read(lab, _KEYS_VQUEUES if has_vqueues else _KEYS, list(holders))
@@ -183,7 +185,7 @@ def _keys(lab: Lab, holders: dict[str, str], taken: set[str]) -> tuple[list[dict
     return rows, [f"{more:,} more calls that wait for these keys are counted and not listed"] if more else []
 
 
-def _read(lab: Lab, statement: str, ids: Sequence[str]) -> list[dict[str, Any]]:
+def _read(lab: Source, statement: str, ids: Sequence[str]) -> list[dict[str, Any]]:
     tables = (lab.arrow(statement, ids=chunk, progress=False) for chunk in chunks(ids))
     return [row for table in tables for row in checked(table, statement, lab).to_pylist()]
 

@@ -16,7 +16,7 @@ __all__ = ["Order"]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be done to which invocations, and why; ``deployment`` and ``from_`` are as the action takes them.
+    """What is to be done to which invocations, and why; ``deployment`` and ``from_index`` are as the action takes them.
 
     ``unrestarted`` are those of which it was read, when this was planned, that nobody had restarted them.
     ``created`` has the creation time of each run that was reviewed, where it is known: another run of the id is not
@@ -30,7 +30,7 @@ class Order:
     ids: tuple[str, ...]
     reason: str
     deployment: str | None = None
-    from_: int | None = None
+    from_index: int | None = None
     unrestarted: frozenset[str] = frozenset()
     created: Mapping[str, datetime] = field(default_factory=dict)
 
@@ -44,10 +44,10 @@ class Order:
             raise ArgumentError("reason is empty: say in a few words why, for whoever reads the audit log.")
         if self.deployment is not None:
             check_deployment_choice("deployment", self.deployment)
-        if self.from_ is not None:
-            check_count("from_", self.from_)
+        if self.from_index is not None:
+            check_count("from_index", self.from_index)
 
     def __str__(self) -> str:
-        options = {"deployment": self.deployment, "from": self.from_}
+        options = {"deployment": self.deployment, "from_index": self.from_index}
         given = "".join(f", {name} {value}" for name, value in options.items() if value is not None)
         return f"{self.action.value} of {len(self.ids):,} invocations{given}"

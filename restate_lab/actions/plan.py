@@ -15,11 +15,13 @@ from restate_lab.actions.preview import preview
 from restate_lab.actions.reading import SCAN_WITHIN, read_any_restarts
 from restate_lab.actions.table import ACTIONS, NOT_BEGUN
 from restate_lab.actions.targets import read_created, read_ids
+from restate_lab.analysis.deadline import within
 from restate_lab.client.arguments import check_count, check_deployment_choice
 from restate_lab.client.lab import Lab
 from restate_lab.client.schema import checked, translated
+from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, TimedOut
-from restate_lab.source import is_older
+from restate_lab.source import Source, is_older
 
 __all__ = ["Plan", "make_plan", "plan"]
 
@@ -38,8 +40,9 @@ def plan(
     /,
     *,
     deployment: str | None = None,
-    from_: int | None = None,
+    from_index: int | None = None,
     include_callees: bool = False,
+    timeout: DurationInput | None = None,
 ) -> Plan:
     """Plan an action on invocations: read each of them now, say what would happen to it, and send nothing.
 
@@ -62,9 +65,10 @@ def plan(
     twice is joined, and ``frame.attrs["duplicates"]`` counts these. A frame with a column ``created_at`` means the runs
     that were created then: where a workflow, or a call with an idempotency key, has a new run with the same id, it is
     left out. Ids alone mean the runs that exist now; so does ``frame["id"]``.
-    ``deployment`` ("latest", "keep" or an id; resume and restart_as_new) says where it goes on. ``from_``
+    ``deployment`` ("latest", "keep" or an id; resume and restart_as_new) says where it goes on. ``from_index``
     (restart_as_new) is the index in sys_journal of the last entry that is kept. ``include_callees`` (cancel, kill,
-    pause, resume) makes whoever they have called and who has not ended a target, too.
+    pause, resume) makes whoever they have called and who has not ended a target, too. ``timeout`` is for all that is
+    read here, and does not limit ``execute``; None leaves each statement to the connection's own limit.
 
     The plan has:
 
@@ -75,18 +79,27 @@ def plan(
       target, status, caused_by`` (the target that it goes with), ``what``; ``limitations`` says what this does not
       show. A kill takes along what they have called or sent one-way and has not ended, all the way down; a cancel what
       they called
-    - ``prefixes``: for restart_as_new, of up to 20 targets, the entries that ``from_`` may name; ``restarted``: the
-      targets that were restarted before, which is warned of
+    - ``prefixes``: for restart_as_new, of up to 20 targets, the entries that ``from_index`` may name; ``restarted``:
+      the targets that were restarted before, which is warned of
     - ``execute(reason=…)``, ``only(ids)``, ``first(n)``, ``outcome``
 
     Raises:
         ArgumentError: there is no such action, it does not take the option, or what is meant cannot be told.
         NotOnThisServer: the server is older than any on which this was tried.
+        TimedOut: not everything was read within ``timeout``.
         RestateLabError: what reading raises.
     """
     if action == ACTIONS.MOVE_TO:
         raise ArgumentError("move_to has a function of its own: restate_lab.move_to(lab, targets, deployment=…).")
-    return make_plan(lab, action, targets, deployment=deployment, from_=from_, include_callees=include_callees)
+    return make_plan(
+        lab,
+        action,
+        targets,
+        deployment=deployment,
+        from_index=from_index,
+        include_callees=include_callees,
+        timeout=timeout,
+    )
 
 
 def make_plan(
@@ -95,35 +108,37 @@ def make_plan(
     targets: Any,
     *,
     deployment: str | None = None,
-    from_: int | None = None,
+    from_index: int | None = None,
     include_callees: bool = False,
+    timeout: DurationInput | None = None,
 ) -> Plan:
     """Plan any action, move_to too; ``plan()`` says the rest."""
-    chosen = _checked(lab, action, deployment, from_, include_callees=include_callees)
+    reads = within(lab, timeout, verb="move_to" if action == ACTIONS.MOVE_TO else "plan")
+    chosen = _checked(lab, reads, action, deployment, from_index, include_callees=include_callees)
     made_at, family = datetime.now(UTC), Family()
     (ids, duplicates), meant = read_ids(targets), read_created(targets)
-    rows = preview(lab, chosen, ids, deployment=deployment, from_=from_, created=meant)
+    rows = preview(reads, chosen, ids, deployment=deployment, from_index=from_index, created=meant)
     if include_callees:
-        rows = _with_callees(lab, chosen, rows, deployment)
-    rows.attrs = _attrs(lab, chosen, made_at, duplicates)
+        rows = _with_callees(reads, chosen, rows, deployment)
+    rows.attrs = _attrs(reads, chosen, made_at, duplicates)
     kept = rows[rows["excluded"].isna()]
-    found = find_impact(lab, chosen, kept)
+    found = find_impact(reads, chosen, kept)
     created = {id_: time.to_pydatetime() for id_, time in zip(kept["id"], kept["created_at"], strict=True)}
     again = list(kept["id"]) if chosen is ACTIONS.RESTART_AS_NEW else []
-    restarted, read, unread = _restarted(lab, again, created)
+    restarted, read, unread = _restarted(reads, again, created)
     return Plan(
         action=chosen,
         frame=rows,
         impact=found.frame,
-        prefixes=prefix_frame(read_prefixes(lab, again[:_PREFIXES])),
+        prefixes=prefix_frame(read_prefixes(reads, again[:_PREFIXES])),
         restarted=restarted,
         limitations=(*found.limitations, *unread),
         deployment=deployment,
-        from_=from_,
+        from_index=from_index,
         made_at=made_at,
         environment=lab.name,
         address=lab.settings.admin_url,
-        server=f"restate {lab.version}, {'with' if lab.features.get('vqueues', False) else 'without'} vqueues",
+        server=f"restate {reads.version}, {'with' if reads.features.get('vqueues', False) else 'without'} vqueues",
         _kept=tuple(kept["id"]),
         _unrestarted=read - restarted,
         _created=created,
@@ -132,7 +147,7 @@ def make_plan(
     )
 
 
-def _attrs(lab: Lab, action: ACTIONS, made_at: datetime, duplicates: int) -> dict[Hashable, Any]:
+def _attrs(lab: Source, action: ACTIONS, made_at: datetime, duplicates: int) -> dict[Hashable, Any]:
     return {
         "action": action.value,
         "source": lab.name,
@@ -142,7 +157,9 @@ def _attrs(lab: Lab, action: ACTIONS, made_at: datetime, duplicates: int) -> dic
     }
 
 
-def _checked(lab: Lab, action: str, deployment: str | None, from_: int | None, *, include_callees: bool) -> ACTIONS:
+def _checked(
+    lab: Lab, reads: Source, action: str, deployment: str | None, from_index: int | None, *, include_callees: bool
+) -> ACTIONS:
     """Return the action, if it is one and takes these options on this source."""
     if not hasattr(lab, "transport"):
         raise ArgumentError(
@@ -151,22 +168,22 @@ def _checked(lab: Lab, action: str, deployment: str | None, from_: int | None, *
     if action not in set(ACTIONS):
         raise ArgumentError(f"there is no action {action!r}; there are {', '.join(ACTIONS)}.")
     chosen = ACTIONS(action)
-    for name, value in (("deployment", deployment), ("from_", from_)):
+    for name, value in (("deployment", deployment), ("from_index", from_index)):
         if value is not None and name not in chosen.rule.options:
             takers = [each.value for each in ACTIONS if name in each.rule.options]
             raise ArgumentError(f"{chosen} takes no {name}; it is for {', '.join(takers)}.")
     if include_callees and chosen not in _WITH_CALLEES:
         raise ArgumentError(f"{chosen} takes no include_callees; it is for {', '.join(sorted(_WITH_CALLEES))}.")
-    if from_ is not None:
-        check_count("from_", from_)
-    _check_deployment(lab, chosen, deployment)
-    if is_older(lab.version, chosen.rule.since):
+    if from_index is not None:
+        check_count("from_index", from_index)
+    _check_deployment(reads, chosen, deployment)
+    if is_older(reads.version, chosen.rule.since):
         since = chosen.rule.since
         raise NotOnThisServer(f"{chosen} was tried on restate {since} and newer; {lab.name} has {lab.version}.")
     return chosen
 
 
-def _check_deployment(lab: Lab, action: ACTIONS, deployment: str | None) -> None:
+def _check_deployment(lab: Source, action: ACTIONS, deployment: str | None) -> None:
     if action is ACTIONS.MOVE_TO and deployment in {None, "keep"}:
         raise ArgumentError("move_to needs deployment=: 'latest', or the id of one.")
     if deployment is None or check_deployment_choice("deployment", deployment) in {"latest", "keep"}:
@@ -175,7 +192,7 @@ def _check_deployment(lab: Lab, action: ACTIONS, deployment: str | None) -> None
         raise ArgumentError(f"there is no deployment {deployment!r} on {lab.name}: list_deployments() has them.")
 
 
-def _with_callees(lab: Lab, action: ACTIONS, rows: pd.DataFrame, deployment: str | None) -> pd.DataFrame:
+def _with_callees(lab: Source, action: ACTIONS, rows: pd.DataFrame, deployment: str | None) -> pd.DataFrame:
     """Return the rows with one for each invocation that a target has called and that has not ended."""
     kept = rows[rows["excluded"].isna() & ~rows["status"].isin(NOT_BEGUN)]
     found = find_callees(lab, list(kept["id"]), set(rows["id"]), follow_sent=False, most=_MOST_CALLEES)
@@ -183,12 +200,13 @@ def _with_callees(lab: Lab, action: ACTIONS, rows: pd.DataFrame, deployment: str
         raise ArgumentError(f"include_callees finds too many: {'; '.join(found.excluded)}. Plan fewer at a time.")
     if not found.caused_by:
         return rows
-    more = preview(lab, action, list(found.caused_by), deployment=deployment, from_=None, callee_of=found.caused_by)
+    caused_by = found.caused_by
+    more = preview(lab, action, list(caused_by), deployment=deployment, from_index=None, callee_of=caused_by)
     return pd.concat([rows, more], ignore_index=True)
 
 
 def _restarted(
-    lab: Lab, ids: list[str], created: Mapping[str, datetime]
+    lab: Source, ids: list[str], created: Mapping[str, datetime]
 ) -> tuple[frozenset[str], frozenset[str], tuple[str, ...]]:
     """Return those that were restarted before, of whom it was read, and what could not be read: it takes a scan."""
     first = ids[:_RESTARTS]

@@ -54,7 +54,7 @@ def plan_card(plan: Plan) -> str:
         ),
         _table(
             "May be kept in a restart",
-            [(row["id"], f"from_={row['from_']}", row["entry"]) for row in _first(plan.prefixes)],
+            [(row["id"], f"from_index={row['from_index']}", row["entry"]) for row in _first(plan.prefixes)],
             len(plan.prefixes),
         ),
     ]

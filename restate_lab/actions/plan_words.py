@@ -36,7 +36,7 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 def headline(plan: Plan) -> str:
     """Return what would be done to how many."""
     number, excluded = len(plan.targets), len(plan.excluded)
-    options = {"deployment": plan.deployment, "from_": plan.from_}
+    options = {"deployment": plan.deployment, "from_index": plan.from_index}
     given = "".join(f", {name}={value}" for name, value in options.items() if value is not None)
     acted = len(plan.frame) - excluded - number
     rest = [f"{excluded:,} left out"] if excluded else []
@@ -121,7 +121,7 @@ def _lines(plan: Plan) -> Iterator[str]:
         ("By service", plan.counts, "{n:>9,}  {status:<11}  {service}"),
         ("Invocations", rows, "  {id}  {status:<11}  {age:>9}  {target}"),
         ("Goes with them", plan.impact, "  {kind:<12}  {target}  {what}"),
-        ("May be kept in a restart", plan.prefixes, "  {id}  from_={from_}  {entry}"),
+        ("May be kept in a restart", plan.prefixes, "  {id}  from_index={from_index}  {entry}"),
     ):
         yield from _list(title, [_line(layout, row) for row in frame.head(_MOST).to_dict("records")], len(frame))
     yield from (f"- {note}" for note in notes(plan))

@@ -66,7 +66,7 @@ class Plan:
     restarted: frozenset[str]
     limitations: tuple[str, ...]
     deployment: str | None
-    from_: int | None
+    from_index: int | None
     made_at: datetime
     environment: str
     address: str
@@ -130,7 +130,7 @@ class Plan:
         """Return until when it may be executed, UTC."""
         return self.made_at + LASTS
 
-    def only(self, ids: Any) -> Plan:
+    def only(self, ids: Any, /) -> Plan:
         """Return a smaller plan, of these ids alone (given as ``plan()`` takes them); nothing is read again.
 
         A frame with a column ``created_at`` means the runs that were created then.
@@ -150,7 +150,7 @@ class Plan:
             )
         return self._of(wanted)
 
-    def first(self, n: int) -> Plan:
+    def first(self, n: int, /) -> Plan:
         """Return a smaller plan, of the first ``n`` that would be acted on."""
         return self._of(self.targets[: check_count("n", n)])
 
@@ -159,7 +159,7 @@ class Plan:
         *,
         reason: str,
         expect: int | None = None,
-        progress: Progress | None = None,
+        progress: bool | Progress | None = None,
         stop: Callable[[], bool] | None = None,
     ) -> pd.DataFrame:
         """Do it, and return one row per target with what came of it.
@@ -170,11 +170,12 @@ class Plan:
         second and the request; where the batch endpoint is closed, it includes the requests for up to 1,000 others.
         ``reason`` goes to the audit log.
         ``expect`` is the exact number of targets: needed above 100, and above 10 for kill and purge. A plan without
-        targets does nothing and returns no row. ``progress`` is told how many of how many are dealt with; when ``stop``
-        says True, the rest is not sent. Columns: ``id``; ``outcome`` ("done": it was seen to have happened; "accepted":
-        the server took it, and it was not seen yet; "refused": the server did not take it; "skipped": its status did
-        not allow it any more; "unknown": the answer was lost, and it was not seen; "not sent"); ``error, new_id,
-        status, milliseconds, other_new_ids``.
+        targets does nothing and returns no row. ``progress``: None or True shows a line once the call takes longer than
+        a second, False shows nothing, and a ``Progress`` is updated instead: with how many of how many are dealt with.
+        When ``stop`` says True, the rest is not sent. Columns: ``id``; ``outcome`` ("done": it was seen to have
+        happened; "accepted": the server took it, and it was not seen yet; "refused": the server did not take it;
+        "skipped": its status did not allow it any more; "unknown": the answer was lost, and it was not seen;
+        "not sent"); ``error, new_id, status, milliseconds, other_new_ids``.
 
         Raises:
             ReadOnly: the connection may only read.
@@ -258,14 +259,14 @@ class Plan:
         self,
         targets: tuple[str, ...],
         reason: str,
-        progress: Progress | None,
+        progress: bool | Progress | None,
         stop: Callable[[], bool] | None,
     ) -> pd.DataFrame:
         if not targets:
             return outcome_frame([])
         unrestarted = self._unrestarted.intersection(targets)
         created = {id_: self._created[id_] for id_ in targets if id_ in self._created}
-        order = Order(self.action, targets, reason, self.deployment, self.from_, unrestarted, created)
+        order = Order(self.action, targets, reason, self.deployment, self.from_index, unrestarted, created)
         return execute(self._lab, order, progress=progress, stop=stop)
 
 

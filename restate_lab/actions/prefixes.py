@@ -1,6 +1,6 @@
 """Which beginning of a journal a restart may keep: every command in it needs its completion.
 
-``from_`` names the last entry that is kept, by its index in sys_journal. The server refuses one that would keep a
+``from_index`` names the last entry that is kept, by its index in sys_journal. The server refuses one that would keep a
 command without its completion, or that is behind the end.
 """
 
@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.analysis.journal_entries import ABANDONED, OPEN, Entry, pair
-from restate_lab.client.lab import Lab
 from restate_lab.client.schema import checked
+from restate_lab.source import Source
 
 __all__ = ["Prefix", "prefix_frame", "read_prefixes"]
 
@@ -27,7 +27,7 @@ FROM sys_journal WHERE id IN :ids"""
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """How much of one journal may be kept: ``from_`` below ``ends``, of ``length`` entries in all.
+    """How much of one journal may be kept: ``from_index`` below ``ends``, of ``length`` entries in all.
 
     ``entries`` are the commands that may be named; ``stopped_by`` is the first that has no completion, or "".
     """
@@ -38,7 +38,7 @@ class Prefix:
     stopped_by: str = ""
 
 
-def read_prefixes(lab: Lab, ids: Sequence[str]) -> dict[str, Prefix]:
+def read_prefixes(lab: Source, ids: Sequence[str]) -> dict[str, Prefix]:
     """Return what may be kept of the journals of these ended invocations; without payloads, as point reads."""
     journals: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in _rows(lab, ids):
@@ -56,13 +56,13 @@ def prefix_of(id_: str, rows: Sequence[Mapping[str, Any]]) -> Prefix:
 
 
 def prefix_frame(prefixes: Mapping[str, Prefix]) -> pd.DataFrame:
-    """Return one row per entry that ``from_`` may name: ``id, from_, entry`` (its type and name), ``result``."""
+    """Return one row per entry that ``from_index`` may name: ``id, from_index, entry`` (type and name), ``result``."""
     rows = [
         (id_, entry.index, entry_words(entry), entry.result)
         for id_, prefix in prefixes.items()
         for entry in prefix.entries
     ]
-    return pd.DataFrame(rows, columns=["id", "from_", "entry", "result"]).astype({"from_": "int64"})
+    return pd.DataFrame(rows, columns=["id", "from_index", "entry", "result"]).astype({"from_index": "int64"})
 
 
 def entry_words(entry: Entry) -> str:
@@ -75,7 +75,7 @@ def _is_command(entry: Entry) -> bool:
     return entry.completion_index is None or entry.completion_index != entry.index
 
 
-def _rows(lab: Lab, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _rows(lab: Source, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
     for at in range(0, len(ids), _CHUNK):
         answer = lab.arrow(_ENTRIES, ids=list(ids[at : at + _CHUNK]), progress=False)
         yield from checked(answer, _ENTRIES, lab).to_pylist()

@@ -14,7 +14,7 @@ from restate_lab.actions.reading import Reading
 from restate_lab.actions.table import ACTIONS, Effect, Rule
 from restate_lab.actions.targets import is_invocation_id, read_states
 from restate_lab.analysis.runs import is_other_run, new_run_words
-from restate_lab.client.lab import Lab
+from restate_lab.source import Source
 
 __all__ = ["COLUMNS", "preview"]
 
@@ -28,12 +28,12 @@ _NO_JOURNAL = "its journal was purged, or not kept"
 
 
 def preview(
-    lab: Lab,
+    lab: Source,
     action: ACTIONS,
     ids: Sequence[str],
     *,
     deployment: str | None,
-    from_: int | None,
+    from_index: int | None,
     callee_of: Mapping[str, str] | None = None,
     created: Mapping[str, frozenset[datetime]] | None = None,
 ) -> pd.DataFrame:
@@ -48,7 +48,7 @@ def preview(
     states.loc[others.index, ["status", "created_at", "modified_at"]] = None  # the run that is meant is gone
     effects = _effects(action.rule, states["status"], lab, deployment)
     why = states["status"].map({word: None if effect.acts else effect.words for word, effect in effects.items()})
-    why = why.astype("object").where(why.notna(), _more(lab, action, states[why.isna()], deployment, from_))
+    why = why.astype("object").where(why.notna(), _more(lab, action, states[why.isna()], deployment, from_index))
     why[states["status"].isna()] = _GONE
     why[others.index] = others["why"]
     why[[id_ for id_ in ids if not known[id_]]] = _MALFORMED
@@ -82,14 +82,16 @@ def _other_runs(states: pd.DataFrame, created: Mapping[str, frozenset[datetime]]
     return pd.DataFrame({"created_at": times, "why": pd.Series(why, index=times.index, dtype="object")})
 
 
-def _effects(rule: Rule, statuses: pd.Series[Any], lab: Lab, deployment: str | None) -> dict[str, Effect]:
+def _effects(rule: Rule, statuses: pd.Series[Any], lab: Source, deployment: str | None) -> dict[str, Effect]:
     has_vqueues = lab.features.get("vqueues", False)
     return {
         word: rule.effect(word, has_vqueues=has_vqueues, deployment=deployment) for word in statuses.dropna().unique()
     }
 
 
-def _more(lab: Lab, action: ACTIONS, states: pd.DataFrame, deployment: str | None, from_: int | None) -> pd.Series[Any]:
+def _more(
+    lab: Source, action: ACTIONS, states: pd.DataFrame, deployment: str | None, from_index: int | None
+) -> pd.Series[Any]:
     """Return why each is left out by something else than its status."""
     why = pd.Series(None, index=states.index, dtype="object")
     if action is ACTIONS.MOVE_TO:
@@ -101,19 +103,19 @@ def _more(lab: Lab, action: ACTIONS, states: pd.DataFrame, deployment: str | Non
         why[states["journal_size"].fillna(0) == 0] = _NO_JOURNAL
     if action is ACTIONS.RESTART_AS_NEW:
         why[states["service_type"] == "workflow"] = _WORKFLOW
-        if from_:
+        if from_index:
             left = list(why.index[why.isna() & states["status"].notna()])
             for id_, prefix in read_prefixes(lab, left).items():
-                why[id_] = _why_not_from(from_, prefix)
+                why[id_] = _why_not_from(from_index, prefix)
     return why
 
 
-def _why_not_from(from_: int, prefix: Prefix) -> str | None:
-    if from_ < prefix.ends:
+def _why_not_from(from_index: int, prefix: Prefix) -> str | None:
+    if from_index < prefix.ends:
         return None
-    if from_ >= prefix.length:
-        return f"its journal has no entry {from_}: it ends with {prefix.length - 1}"
-    return f"entry {prefix.ends} ({prefix.stopped_by}) has no completion: from_ may be {prefix.ends - 1} at most"
+    if from_index >= prefix.length:
+        return f"its journal has no entry {from_index}: it ends with {prefix.length - 1}"
+    return f"entry {prefix.ends} ({prefix.stopped_by}) has no completion: from_index may be {prefix.ends - 1} at most"
 
 
 def _reading(row: Mapping[Any, Any]) -> Reading:

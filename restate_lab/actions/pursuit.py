@@ -251,7 +251,7 @@ class Single(Pursuit):
 
     def __init__(self, lab: Lab, order: Order, record: Record) -> None:
         super().__init__(lab, order, record)
-        self._call = Call(str(order.action.rule.batch), order.deployment, order.from_)
+        self._call = Call(str(order.action.rule.batch), order.deployment, order.from_index)
         self._restarted_since: dict[str, datetime] = {}
 
     def _act(self, line: Progress) -> None:

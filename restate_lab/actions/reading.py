@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from restate_lab.client.lab import Lab
 from restate_lab.client.schema import checked, translated
 from restate_lab.errors import QueryInterrupted, RateLimited, Unreachable
+from restate_lab.source import Source
 from restate_lab.status import word
 
 __all__ = [
@@ -81,7 +81,7 @@ def chunks(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 
 
 @translated
-def read_now(lab: Lab, ids: Sequence[str]) -> dict[str, Reading]:
+def read_now(lab: Source, ids: Sequence[str]) -> dict[str, Reading]:
     """Return every id's Reading, in the order of ``ids``."""
     rows = {row["id"]: row for row in _rows(lab, _BASE, ids)}
     words = {id_: _word(row) for id_, row in rows.items()}
@@ -99,7 +99,7 @@ def read_now(lab: Lab, ids: Sequence[str]) -> dict[str, Reading]:
 
 @translated
 def read_restarts(
-    lab: Lab, since: Mapping[str, datetime], *, timeout: float | None = None
+    lab: Source, since: Mapping[str, datetime], *, timeout: float | None = None
 ) -> dict[str, tuple[str, ...]]:
     """Return, oldest first, the restarts of each id that has any since its time (of the server's clock)."""
     if not since:
@@ -113,7 +113,7 @@ def read_restarts(
 
 
 @translated
-def read_any_restarts(lab: Lab, ids: Iterable[str], created: Mapping[str, datetime]) -> dict[str, str]:
+def read_any_restarts(lab: Source, ids: Iterable[str], created: Mapping[str, datetime]) -> dict[str, str]:
     """Return a restart of each id that has one, whenever that was.
 
     ``created`` has the creation times of the runs, where they are known: a restart that is older was one of an earlier
@@ -128,17 +128,17 @@ def read_any_restarts(lab: Lab, ids: Iterable[str], created: Mapping[str, dateti
 
 
 @translated
-def read_cancel_signals(lab: Lab, ids: Sequence[str]) -> set[str]:
+def read_cancel_signals(lab: Source, ids: Sequence[str]) -> set[str]:
     """Return those that have been asked to end."""
     return {row["id"] for row in _rows(lab, _CANCEL_SIGNALS, ids)}
 
 
-def _rows(lab: Lab, sql: str, ids: Iterable[str], **parameters: Any) -> Iterator[dict[str, Any]]:
+def _rows(lab: Source, sql: str, ids: Iterable[str], **parameters: Any) -> Iterator[dict[str, Any]]:
     for chunk in chunks(list(ids), IDS):
         yield from _ask(lab, sql, ids=list(chunk), **parameters)
 
 
-def _ask(lab: Lab, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+def _ask(lab: Source, sql: str, **parameters: Any) -> list[dict[str, Any]]:
     answer = patiently(lambda: lab.arrow(sql, progress=False, **parameters))
     rows: list[dict[str, Any]] = checked(answer, sql, lab).to_pylist()
     return rows

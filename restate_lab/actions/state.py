@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping
-from datetime import timedelta
 from typing import Any
 
 from restate_lab.actions.state_change import Change, change_state, conflict
 from restate_lab.actions.state_reading import State, StateReader
 from restate_lab.actions.state_values import encode
-from restate_lab.client.arguments import shown
+from restate_lab.analysis.deadline import within
+from restate_lab.client.arguments import check_seconds, shown
 from restate_lab.client.lab import Lab
 from restate_lab.client.schema import translated
-from restate_lab.durations import to_timedelta
+from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, ReadOnly
 from restate_lab.source import Source
 
@@ -20,18 +21,28 @@ __all__ = ["State", "set_state", "state"]
 
 
 @translated
-def state(source: Source, service: str, key: str, *, scope: str | None = None) -> State:
+def state(
+    source: Source,
+    service: str,
+    key: str,
+    /,
+    *,
+    scope: str | None = None,
+    timeout: DurationInput | None = None,
+) -> State:
     """Return the state of one virtual object or workflow as a mapping, from a live cluster or a frozen one.
 
     An object that has no state yet, or whose ``key`` nobody ever used, has an empty one. ``scope`` (since 1.7) means
-    the object of that scope, None the one without.
+    the object of that scope, None the one without. ``timeout`` is for the whole call; None leaves each statement to the
+    connection's own limit.
 
     Raises:
         ArgumentError: a plain service, which has no state.
         NotFound: neither a service nor a state of this name.
         NotOnThisServer: ``scope`` on a server that has none, or the source is too old.
+        TimedOut: not everything was read within ``timeout``.
     """
-    return StateReader(source, service, key, scope).state()
+    return StateReader(within(source, timeout, verb="state"), service, key, scope).state()
 
 
 @translated
@@ -40,13 +51,14 @@ def set_state(
     service: str,
     key: str,
     values: Mapping[str, Any] | None = None,
+    /,
     *,
     reason: str,
     state: State | None = None,
     delete: Collection[str] = (),
     clear: bool = False,
     scope: str | None = None,
-    wait: str | timedelta = "30s",
+    timeout: DurationInput = "30s",
     recode: bool = False,
 ) -> State:
     """Change keys of one object's state, wait until that is seen, and return the state as it was read back then.
@@ -64,28 +76,30 @@ def set_state(
     you last looked. The server is told its version, and leaves a state of another version alone. Of two who make the
     same state of it at the same moment one is dropped, and both see what they wanted: counters need a mark of each.
 
-    An object that a handler holds takes the change when its turn comes: that is awaited for ``wait`` ("30s", a
-    timedelta). What is as it should be already is not sent. ``reason`` goes to the audit log, values do not.
+    An object that a handler holds takes the change when its turn comes: that is awaited until ``timeout`` is over,
+    which also limits what is read before. What is as it should be already is not sent. ``reason`` goes to the audit
+    log, values do not.
 
     Raises:
         StateConflict: the state changed after it was read; has both. A Conflict.
-        OutcomeUnknown: accepted and not seen within ``wait``: it may still come, the message says behind whom.
+        OutcomeUnknown: accepted and not seen within ``timeout``: it may still come, the message says behind whom.
             Or no response of Restate's own came back: read the state before you repeat the change.
+        TimedOut: the state was not read within ``timeout``, and nothing was sent.
         ArgumentError, ReadOnly, NotFound, NotOnThisServer, AuditFailed: nothing was sent.
     """
     _check_request(values, delete, reason, clear=clear)
-    limit = to_timedelta(wait, name="wait").total_seconds()
+    ends = time.monotonic() + check_seconds("timeout", timeout)
     if not isinstance(lab, Lab):
         raise ArgumentError(f"set_state needs a live cluster, made by connect(); {shown(lab)} can only be read.")
     if state is not None:
         _check_same(state, lab, service, key, scope)
     if lab.read_only:
         raise ReadOnly(f"set_state on {service}/{key} was not sent: this connection to {lab.name} may only read.")
-    reader = StateReader(lab, service, key, scope)
+    reader = StateReader(within(lab, timeout, verb="set_state"), service, key, scope)
     before = reader.state() if state is None else state
     change = _change(before, values or {}, delete, clear=clear, recode=recode)
     if change.wanted != dict(before.raw):
-        return change_state(lab, change, reason=reason, wait=limit)
+        return change_state(lab, change, reason=reason, ends=ends)
     now = before if state is None else reader.state()
     if now.version != before.version:
         raise conflict(change, now, sent=False)

@@ -9,18 +9,21 @@ from dataclasses import dataclass, field, replace
 
 from restate_lab.actions.state_reading import State, StateReader
 from restate_lab.actions.state_values import value_words
+from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.payloads import decode
 from restate_lab.client.admin.door import read_back
 from restate_lab.client.lab import Lab
 from restate_lab.client.schema import checked
 from restate_lab.errors import ArgumentError, Conflict, OutcomeUnknown, StateConflict
 from restate_lab.progress import say
+from restate_lab.source import Source
 
 __all__ = ["Change", "change_state"]
 
 _MOST_BYTES = 2 << 20  # of the request's body: what servers took, 1.6.1 and 1.7.12
 _SETTLED = 1.0  # seconds in which who came before the change is collected
 _QUIET_WAIT = 2.0  # seconds; a longer one is said
+_LAST_LOOK = 5.0  # seconds beyond the time limit, so that the last look can tell who holds the object
 _MOST_SHOWN = 5  # keys in a message
 _LONGEST = 60
 
@@ -60,18 +63,20 @@ class Change:
         return self.removed.isdisjoint(raw) and all(raw.get(key) == value for key, value in self.values.items())
 
 
-def change_state(lab: Lab, change: Change, *, reason: str, wait: float) -> State:
+def change_state(lab: Lab, change: Change, *, reason: str, ends: float) -> State:
     """Send a change with the version that was read, and return the state in which it was seen.
 
-    ``wait`` is in seconds, for an object that is held; the change itself goes out once.
+    An object that is held is waited for until ``ends`` (of time.monotonic()); the change itself goes out once.
 
     Raises:
         StateConflict: the state is not the one that was read, and the change is not in it.
-        OutcomeUnknown: it was accepted and not seen within ``wait``.
+        OutcomeUnknown: it was accepted and not seen by then.
     """
     before, wanted = change.before, change.wanted
     _check_size(before, wanted)
-    reader = StateReader(lab, before.service, before.key, before.scope)
+    left = ends - time.monotonic() + _LAST_LOOK
+    reads = Deadline(lab, left, over="the time to read the state back is over", remembers=False)
+    reader = StateReader(reads, before.service, before.key, before.scope)
     try:
         sent = lab.admin.modify_service_state(
             before.service,
@@ -83,12 +88,12 @@ def change_state(lab: Lab, change: Change, *, reason: str, wait: float) -> State
         )
         if sent.applied:
             with read_back(f"the change of {before.where}"):
-                return replace(before, _raw=dict(sorted(wanted.items())), read_at=lab.now)
+                return replace(before, _raw=dict(sorted(wanted.items())), read_at=reads.now)
     except Conflict as error:
         if "nothing was sent" in error.reason:
             raise conflict(change, reader.state(), sent=False) from error
     try:
-        return _Waiting(lab, reader, change, time.monotonic()).until(wait)
+        return _Waiting(reads, reader, change, time.monotonic()).until(ends)
     except KeyboardInterrupt as stop:
         stop.add_note(f"The change of {before.where} is accepted all the same: it is applied when its turn comes.")
         raise
@@ -147,15 +152,15 @@ def _digits(value: bytes) -> int:
 class _Waiting:
     """Looks until a change that was accepted is in the state, or cannot come any more."""
 
-    lab: Lab
+    source: Source
     reader: StateReader
     change: Change
     since: float
     in_front: set[str] = field(default_factory=set)
     holder: str | None = None
 
-    def until(self, wait: float) -> State:
-        """Return the state that has the change; ``wait`` is in seconds."""
+    def until(self, ends: float) -> State:
+        """Return the state that has the change."""
         pause, said = 0.02, False
         while True:
             with read_back(f"the change of {self.change.before.where}"):
@@ -166,23 +171,24 @@ class _Waiting:
             waited = time.monotonic() - self.since
             if waited >= _SETTLED and not self.in_front and now.version != self.change.before.version:
                 return self._decided(now)
-            if waited >= wait:
+            left = ends - time.monotonic()
+            if left <= 0:
                 raise self._unknown(now, waited)
             if waited >= _QUIET_WAIT and not said:
                 said = True
                 say(f"waiting for {self.holder or 'the server'} to let go of {now.where} …")
-            time.sleep(min(pause, max(0.0, wait - waited)))
+            time.sleep(min(pause, left))
             pause = min(pause * 1.5, 0.2)
 
     def _look_in_front(self) -> None:
         before = self.change.before
-        if self.lab.features.get("vqueues", False):
+        if self.source.features.get("vqueues", False):
             named = {"lock": f"{before.service}/{before.key}", "scope": before.scope}
             statement = _IN_FRONT_VQUEUES
         else:
             named = {"service": before.service, "key": before.key}
             statement = _IN_FRONT
-        rows = checked(self.lab.arrow(statement, params=named, progress=False), statement, self.lab).to_pylist()
+        rows = checked(self.source.arrow(statement, params=named, progress=False), statement, self.source).to_pylist()
         here = {row["id"] for row in rows}
         # What comes after the change does not hold it up.
         settling = time.monotonic() - self.since < _SETTLED
@@ -207,5 +213,5 @@ class _Waiting:
             f"the change of {before.where} on {before.source} was accepted (202) and is not seen after {waited:.1f} s: "
             f"{behind}, and {stands}. It cannot be taken back: when its turn comes it is applied if the state is then "
             f"as it was read (version {before.version}), and dropped without a word if not. Read it with rl.state "
-            f"before you repeat the change; wait= gives it more time."
+            f"before you repeat the change; timeout= gives it more time."
         )

@@ -260,7 +260,7 @@ _RESTART_AS_NEW = Rule(
     batch="restart-as-new",
     needs="it has ended, its journal is there, and it is no workflow",
     settles=frozenset(),
-    options=frozenset({"deployment", "from_"}),
+    options=frozenset({"deployment", "from_index"}),
     effects={
         **_HAS_NOT_BEGUN,
         **_each(_GOING, _refused("it has not ended: cancel or kill it first")),

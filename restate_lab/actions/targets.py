@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.runs import created_by_id
-from restate_lab.client.lab import Lab
 from restate_lab.client.schema import checked, translated
 from restate_lab.errors import ArgumentError
+from restate_lab.source import Source
 from restate_lab.status import STATUS_SQL
 
 __all__ = ["CHUNK", "chunks", "is_invocation_id", "read_created", "read_ids", "read_states"]
@@ -60,7 +60,7 @@ def read_created(targets: Any) -> dict[str, frozenset[datetime]]:
 
 
 @translated
-def read_states(lab: Lab, ids: Sequence[str]) -> pd.DataFrame:
+def read_states(lab: Source, ids: Sequence[str]) -> pd.DataFrame:
     """Read what each of these invocations does now: one row per id, in the order of ``ids``, which is the index.
 
     Columns: ``status`` (a word of STATUSES, None where there is no such invocation), ``target, target_service_name,

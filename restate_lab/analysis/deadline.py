@@ -1,4 +1,4 @@
-"""A source for as long as there is time left: each statement is given the rest of it, and is sent once."""
+"""A source for as long as there is time left: each statement is given the rest of it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from restate_lab.client.arguments import check_seconds
+from restate_lab.client.time_limit import time_limit
+from restate_lab.durations import DurationInput, friendly, to_timedelta
 from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.source import Around, DtypeBackend, Source
 
-__all__ = ["Deadline", "Read"]
+__all__ = ["Deadline", "Read", "within"]
+
+_OVER = "{verb} did not end within the {timeout} that it was given; allow more with timeout=, or ask for less"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +34,16 @@ class Read:
 class Deadline(Around):
     """Another source until ``seconds`` have passed.
 
-    Its clock is read once, or stands at ``now``; the same ``sql`` is answered from memory, failures included. What is
-    asked when the time is over is not sent, and raises TimedOut with the words ``over``.
+    Its clock is read once, or stands at ``now``; the same ``sql`` is answered from memory, failures included. With
+    ``remembers=False`` both are read each time. What is asked when the time is over is not sent, and raises TimedOut
+    with the words ``over``.
     """
 
-    def __init__(self, source: Source, seconds: float, *, over: str, now: datetime | None = None) -> None:
+    def __init__(
+        self, source: Source, seconds: float, *, over: str, now: datetime | None = None, remembers: bool = True
+    ) -> None:
         super().__init__(source)
+        self._remembers = remembers
         self._ends = time.monotonic() + seconds
         self._now = now
         self._answers: dict[str, pd.DataFrame | RestateLabError] = {}
@@ -45,9 +54,25 @@ class Deadline(Around):
     @property
     def now(self) -> datetime:
         """Return the moment given, or the source's as it was when it was first asked."""
-        if self._now is None:
-            self._now = super().now
-        return self._now
+        if self._now is not None:
+            return self._now
+        with time_limit(self.left):
+            now = super().now
+        if self._remembers:
+            self._now = now
+        return now
+
+    @property
+    def version(self) -> str:
+        """Return the source's version."""
+        with time_limit(self.left):
+            return super().version
+
+    @property
+    def features(self) -> Mapping[str, bool]:
+        """Return the source's features."""
+        with time_limit(self.left):
+            return super().features
 
     @property
     def left(self) -> float:
@@ -56,7 +81,12 @@ class Deadline(Around):
 
     def tables(self) -> pd.DataFrame:
         """Return the source's."""
-        return self._once("", self._source.tables)
+
+        def read() -> pd.DataFrame:
+            with time_limit(self.left):
+                return self._source.tables()
+
+        return self._once("", read)
 
     def sql(
         self,
@@ -74,14 +104,8 @@ class Deadline(Around):
         values = {**(params or {}), **named}
 
         def send() -> pd.DataFrame:
-            return self._source.sql(
-                statement,
-                params=values,
-                timeout=self._rest(timeout),
-                max_bytes=max_bytes,
-                dtype_backend=dtype_backend,
-                progress=progress,
-            )
+            options = {"max_bytes": max_bytes, "dtype_backend": dtype_backend, "progress": progress}
+            return self._source.sql(statement, params=values, timeout=self._rest(timeout), **_given(options))
 
         return self._once(f"{statement}\n{sorted(values.items())!r} {dtype_backend} {max_bytes}", send)
 
@@ -97,9 +121,8 @@ class Deadline(Around):
         **named: Any,
     ) -> pa.Table:
         """Return the rows, within the time that is left; not from memory."""
-        return self._source.arrow(
-            statement, params=params, timeout=self._rest(timeout), max_bytes=max_bytes, progress=progress, **named
-        )
+        options = _given({"max_bytes": max_bytes, "progress": progress})
+        return self._source.arrow(statement, params=params, timeout=self._rest(timeout), **options, **named)
 
     def stream(
         self,
@@ -120,10 +143,12 @@ class Deadline(Around):
         return left if timeout is None else min(left, timeout)
 
     def _once(self, key: str, send: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-        if key not in self._answers:
+        known = self._answers.get(key)
+        if known is None:
             self._rest(None)
-            self._answers[key] = self._sent(send)
-        known = self._answers[key]
+            known = self._sent(send)
+            if self._remembers:
+                self._answers[key] = known
         if isinstance(known, RestateLabError):
             raise known
         return known.copy(deep=False)
@@ -137,3 +162,23 @@ class Deadline(Around):
             return error
         self.reads.append(Read(time.monotonic() - started, len(frame)))
         return frame
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def within(source: Source, timeout: DurationInput | None, *, verb: str) -> Source:
+    """Return a source that raises TimedOut once ``timeout`` is over, counted from now; None returns the source itself.
+
+    ``verb`` is the function that reads, for the message. What it reads is read each time that it asks for it.
+
+    Raises:
+        ArgumentError: ``timeout`` is not a duration.
+    """
+    if timeout is None:
+        return source
+    seconds = check_seconds("timeout", timeout)
+    over = _OVER.format(verb=verb, timeout=friendly(to_timedelta(timeout)))
+    return Deadline(source, seconds, over=over, remembers=False)

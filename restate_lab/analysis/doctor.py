@@ -19,12 +19,16 @@ from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.doctor_diagnosis import Checked, Diagnosis, NotChecked, diagnosis
 from restate_lab.analysis.times import moment
 from restate_lab.asked import Recorder
+from restate_lab.client.arguments import check_seconds
 from restate_lab.client.schema import translated
-from restate_lab.durations import friendly, to_timedelta
+from restate_lab.client.time_limit import time_limit
+from restate_lab.durations import DurationInput, friendly, to_timedelta
 from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
 from restate_lab.source import Source, check_tried
 
 __all__ = ["Diagnosis", "doctor"]
+
+_CLOCK_WITHIN = 10.0  # seconds, where ``timeout`` is less: a diagnosis without a time is none
 
 
 @translated
@@ -32,7 +36,7 @@ def doctor(
     source: Source,
     /,
     *,
-    budget: str | timedelta = "60s",
+    timeout: DurationInput = "60s",
     checks: str | Iterable[str] | None = None,
     now: str | datetime | timedelta | None = None,
     thresholds: Mapping[str, Any] | None = None,
@@ -43,10 +47,11 @@ def doctor(
     affected now, and does not recover by itself), "warning" (a person has to decide) or "note" (worth knowing, nothing
     wrong).
 
-    ``budget`` is the time for all checks together; they run cheapest first. ``checks`` names the ones to run, None
-    means all. ``now`` is the moment that ages count from: the source's own clock, or another one to look ahead (what
-    would this say in two hours if nothing moved: ``now=lab.now + timedelta(hours=2)``). ``thresholds`` says what is
-    normal here, such as ``{"awakeable": "10m", "failure_rate": 0.3}``; ``Thresholds`` has all, with their reasons.
+    ``timeout`` is for all checks together; they run cheapest first. When it is over, the checks that did not run stand
+    in ``.not_checked``, and the result is marked incomplete. ``checks`` names the ones to run, None means all. ``now``
+    is the moment that ages count from: the source's own clock, or another one to look ahead (what would this say in two
+    hours if nothing moved: ``now=lab.now + timedelta(hours=2)``). ``thresholds`` says what is normal here, such as
+    ``{"awakeable": "10m", "failure_rate": 0.3}``; ``Thresholds`` has all, with their reasons.
 
     - ``.findings``: ``severity, check, summary, since`` (UTC; None where there is no trace), ``count, affected`` (those
       that are stuck, and those that they block), ``where, ids`` (lists of 1,000 at most; deployments for what is about
@@ -64,13 +69,14 @@ def doctor(
         RestateLabError: the source does not even tell its time. What a check raises stands in ``.not_checked``.
     """
     limits, chosen = thresholds_of(thresholds), _chosen(checks)
-    clock = _plain(source.now)
-    at = clock if now is None else _plain(moment(now, now=clock, name="now"))
+    seconds = check_seconds("timeout", timeout)
     started = time.monotonic()
-    seconds = to_timedelta(budget, name="budget")
-    used_up = f"the budget of {friendly(seconds)} was used up"
+    with time_limit(max(seconds, _CLOCK_WITHIN)):
+        clock = _plain(source.now)
+    at = clock if now is None else _plain(moment(now, now=clock, name="now"))
+    used_up = f"the timeout of {friendly(to_timedelta(timeout))} was used up"
     recorder = Recorder(source)
-    within = Deadline(recorder, seconds.total_seconds(), over=used_up, now=at)
+    within = Deadline(recorder, seconds - (time.monotonic() - started), over=used_up, now=at)
     look = Look(within, limits, clock=clock)
     outcomes = [_outcome(check, look, within) for check in chosen]
     return diagnosis(

@@ -69,7 +69,7 @@ class Diagnosis:
         """Return on what this was read, and when."""
         return f"{self.source}, restate {self.version}, {self.at:%Y-%m-%d %H:%M:%S} UTC"
 
-    def by_severity(self, severity: str) -> pd.DataFrame:
+    def by_severity(self, severity: str, /) -> pd.DataFrame:
         """Return the findings of one severity ("critical", "warning", "note")."""
         return self.findings[self.findings["severity"] == severity].reset_index(drop=True)
 

@@ -43,7 +43,7 @@ def missing(diagnosis: Diagnosis) -> pd.DataFrame:
 
 
 def reasons(diagnosis: Diagnosis) -> list[str]:
-    """Return why something was not checked, each reason once: "deadlocks, paused: the budget of 60s was used up"."""
+    """Return why something was not checked, each reason once: "deadlocks, paused: the timeout of 60s was used up"."""
     names: dict[str, list[str]] = defaultdict(list)
     for row in missing(diagnosis).to_dict("records"):
         names[row["reason"]].append(row["check"])

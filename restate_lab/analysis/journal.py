@@ -9,11 +9,13 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab.analysis.deadline import within
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.journal_frame import CALLS, Tree, to_frame
 from restate_lab.analysis.journal_reading import Invocation, Reader
 from restate_lab.asked import Recorder
 from restate_lab.client.schema import translated
+from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotFound, Truncated
 from restate_lab.source import Source, check_tried
 
@@ -24,13 +26,21 @@ _MOST_ENTRIES = 100_000  # of one level's callees, by what sys_invocation says
 
 @translated
 def journal(
-    source: Source, invocation_id: str, /, *, depth: int = 1, payloads: bool = False, limit: int = 500
+    source: Source,
+    invocation_id: str,
+    /,
+    *,
+    depth: int = 1,
+    payloads: bool = False,
+    limit: int = 500,
+    timeout: DurationInput | None = None,
 ) -> pd.DataFrame:
     """Return the journal of one invocation, one row per entry in the order of their index.
 
     A row is a command together with the notifications that answer it, or a signal. ``depth=2`` brings the journals of
     its callees in, below the calls that made them, ``depth=3`` those of theirs; ``limit`` invocations per level at
-    most. ``payloads=True`` also reads what the entries carry, which is heavy where that is large.
+    most. ``payloads=True`` also reads what the entries carry, which is heavy where that is large. ``timeout`` is for
+    the whole call; None leaves each statement to the connection's own limit.
 
     Columns, None where an entry has no such thing:
 
@@ -70,12 +80,14 @@ def journal(
         ArgumentError: this is no invocation id, or depth or limit is below 1.
         NotFound: there is no such invocation (any more).
         NotOnThisServer: the source is too old.
+        TimedOut: not everything was read within ``timeout``.
         RestateLabError: what ``source.arrow`` raises.
     """
     for name, value in (("depth", depth), ("limit", limit)):
         if value < 1:
             raise ArgumentError(f"{name} is {value!r}: give a whole number, 1 or more.")
-    frame, _ = read_journal(source, invocation_id, depth=depth, payloads=payloads, limit=limit)
+    limited = within(source, timeout, verb="journal")
+    frame, _ = read_journal(limited, invocation_id, depth=depth, payloads=payloads, limit=limit)
     if "truncated" in frame.attrs:
         warnings.warn(
             frame.attrs["truncated"]["message"], Truncated, stacklevel=3

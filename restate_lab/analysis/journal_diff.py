@@ -9,11 +9,13 @@ from typing import Any, TypeAlias
 import pandas as pd
 import pyarrow as pa
 
+from restate_lab.analysis.deadline import within
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.journal_mismatch import Mismatch, mismatch_of
 from restate_lab.analysis.journal_words import compared, explained
 from restate_lab.asked import Recorder
 from restate_lab.client.schema import translated
+from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
 from restate_lab.source import Source
 
@@ -42,12 +44,21 @@ _Record: TypeAlias = Mapping[str, Any]
 
 
 @translated
-def journal_diff(source: Source, a: str, b: str | None = None, /, *, payloads: bool = False) -> pd.DataFrame:
+def journal_diff(
+    source: Source,
+    a: str,
+    b: str | None = None,
+    /,
+    *,
+    payloads: bool = False,
+    timeout: DurationInput | None = None,
+) -> pd.DataFrame:
     """Compare the journals of two invocations, or one journal with what its code does now (RT0016).
 
     Entries are aligned by type and name; those of calls by service and handler, whatever the key. With ``b`` a row is
     an entry of both, or of one of them. Without, ``a`` has run into a journal mismatch: the rows are what it wrote
     down, and what its code did instead when it was last tried. ``payloads=True`` also compares what entries carry.
+    ``timeout`` is for the whole call; None leaves each statement to the connection's own limit.
 
     Columns: ``index_a, index_b`` (None where it is not there), ``entry_type, name`` (of a call the callee's target, of
     a promise or state its key), ``status_a, status_b`` (without ``b``: "replayed", "now", "not reached"),
@@ -61,8 +72,9 @@ def journal_diff(source: Source, a: str, b: str | None = None, /, *, payloads: b
     Raises:
         ArgumentError: this is no invocation id, or b is missing and a has not run into a mismatch.
         NotFound: there is no such invocation (any more).
+        TimedOut: not everything was read within ``timeout``.
     """
-    recorder = Recorder(source)
+    recorder = Recorder(within(source, timeout, verb="journal_diff"))
     frame_a, invocation_a = read_journal(recorder, a, payloads=payloads, name="a")
     if b is None:
         mismatch = mismatch_of(invocation_a)

@@ -17,11 +17,13 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab.analysis.deadline import within
 from restate_lab.analysis.question_files import Question, Variant, names, read
 from restate_lab.analysis.question_values import check_names, shown, values_for
 from restate_lab.analysis.retry_patterns import CANDIDATES, by_pattern
 from restate_lab.analysis.times import moment
 from restate_lab.client.schema import checked, tables_of, translated
+from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from restate_lab.progress import say
 from restate_lab.source import Source, check_tried
@@ -35,16 +37,17 @@ NOBODY = "inv_1" + "0" * 33  # well-formed, and no invocation's: IN () is not SQ
 
 
 @translated
-def ask(source: Source, name: str, /, *, timeout: float | None = None, **params: Any) -> pd.DataFrame:
+def ask(source: Source, name: str, /, *, timeout: DurationInput | None = None, **params: Any) -> pd.DataFrame:
     """Ask a source a named question and return its rows.
 
         rl.ask(lab, "retry_storm", service="Payments")
         rl.ask(lab, "wakes_next", until="2h", limit=None)
 
     ``questions()`` says which there are, what a row of each is, and which parameters it takes. Times are given as an
-    age ("2h", a timedelta), as an aware datetime or as an ISO string with its zone; ids as one id, a list, a Series,
-    or a frame with a column ``id``. None as ``limit`` means all rows. ``now=`` moves the moment that ages count from.
-    ``timeout`` is in seconds. A heavy question says so on stderr before it runs.
+    age ("2h", a timedelta), as an aware datetime or as an ISO string with its zone; ids as one id, a list, a Series, or
+    a frame with a column ``id``. None as ``limit`` means all rows. ``now=`` moves the moment that ages count from.
+    ``timeout`` is for the whole call; None leaves each statement to the connection's own limit. A heavy question says
+    so on stderr before it runs.
 
     ``frame.attrs`` says what was asked: ``question, variant`` (the file), ``sql`` (with its parameters unbound),
     ``params, source, version, asked_at, now, seconds``, and ``truncated`` where the limit cut rows off, which is also
@@ -53,6 +56,7 @@ def ask(source: Source, name: str, /, *, timeout: float | None = None, **params:
     Raises:
         ArgumentError: there is no such question or parameter, or a value does not fit.
         NotOnThisServer: the source lacks the tables, columns or features that the question needs, or is too old.
+        TimedOut: not everything was read within ``timeout``.
         RestateLabError: what ``source.sql`` raises.
     """
     frame = answer(source, name, timeout=timeout, **params)
@@ -64,24 +68,25 @@ def ask(source: Source, name: str, /, *, timeout: float | None = None, **params:
 
 
 @translated
-def answer(source: Source, name: str, /, *, timeout: float | None = None, **params: Any) -> pd.DataFrame:
+def answer(source: Source, name: str, /, *, timeout: DurationInput | None = None, **params: Any) -> pd.DataFrame:
     """Return what ``ask`` returns, and warn nobody: ``attrs["truncated"]`` is there where rows were cut off.
 
     Raises:
         As ``ask``.
     """
     question = named(name)
+    source = within(source, timeout, verb="ask")
     check_tried(source, f"the question {name}")
     variant = _variant_for(question, source)
     check_names(variant, params, question=name)
     now = source.now
     now = moment(params["now"], now=now, name="now") if "now" in params else now
-    first, params = _with_ids(source, variant, params, timeout)
+    first, params = _with_ids(source, variant, params)
     values = values_for(variant, params, now=now, question=name)
     if variant.cost == "heavy":
         say(f"{name} is a heavy question: it reads {variant.reads}.")
     asked_at, started = datetime.now(UTC), time.monotonic()
-    frame, truncated = _read(source, variant, values, name=name, timeout=timeout)
+    frame, truncated = _read(source, variant, values, name=name)
     seconds = time.monotonic() - started
     attrs: dict[Hashable | None, Any] = {
         "question": name,
@@ -110,24 +115,22 @@ def questions() -> pd.DataFrame:
 
 
 def _read(
-    source: Source, variant: Variant, values: Mapping[str, Any], *, name: str, timeout: float | None
+    source: Source, variant: Variant, values: Mapping[str, Any], *, name: str
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the rows up to the limit, and what was cut; a limit counts rows after they were summed up."""
     summed_up = SUMMED_UP.get(name)
     if summed_up is None:
-        frame = checked(source.sql(variant.sql, params=_one_row_more(values), timeout=timeout), variant.sql, source)
+        frame = checked(source.sql(variant.sql, params=_one_row_more(values)), variant.sql, source)
         return _cut(frame, values.get("limit"), name)
     more = {**values, "limit": CANDIDATES + 1}
-    frame = checked(source.sql(variant.sql, params=more, timeout=timeout), variant.sql, source)
+    frame = checked(source.sql(variant.sql, params=more), variant.sql, source)
     frame, unread = _cut(frame, CANDIDATES, name)
     frame, truncated = _cut(summed_up(frame), values["limit"], name)
     said = f"{name} sums up {CANDIDATES:,} rows at most, and there are more; ask for one service=."
     return frame, {"limit": CANDIDATES, "message": said} if unread else truncated
 
 
-def _with_ids(
-    source: Source, variant: Variant, given: Mapping[str, Any], timeout: float | None
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _with_ids(source: Source, variant: Variant, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Ask for the ids that are another question's answer; return what was cut of them, and all parameters."""
     cut: dict[str, Any] = {}
     values = dict(given)
@@ -135,7 +138,7 @@ def _with_ids(
         if parameter.asks and parameter.name not in given:
             name, params = parameter.asks
             shared = {key: given[key] for key in ("now", "service") if key in given}
-            frame = answer(source, name, timeout=timeout, **params, **shared)
+            frame = answer(source, name, **params, **shared)
             values[parameter.name] = list(frame["id"]) or [NOBODY]
             cut = frame.attrs.get("truncated", {})
     return cut, values

@@ -12,6 +12,7 @@ from typing import Any
 import networkx as nx
 import pandas as pd
 
+from restate_lab.analysis.deadline import within
 from restate_lab.analysis.wait_card import waits_card
 from restate_lab.analysis.wait_edges import Known, Reading, read_errors, read_waits
 from restate_lab.analysis.wait_graph import STEPS, Circle, Root, build, circles, count_waiters, roots
@@ -19,6 +20,7 @@ from restate_lab.analysis.wait_rows import Edge, Person, edge_frame
 from restate_lab.analysis.wait_words import describe, root_words
 from restate_lab.asked import Recorder
 from restate_lab.client.schema import translated
+from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, Truncated
 from restate_lab.source import Source, check_tried
 
@@ -106,14 +108,15 @@ Waits.__module__ = "restate_lab"  # where users import it from
 
 
 @translated
-def waits(source: Source, *, limit: int = 20_000) -> Waits:
+def waits(source: Source, /, *, limit: int = 20_000, timeout: DurationInput | None = None) -> Waits:
     """Find out who waits for whom, who everybody waits for, and who waits in a circle.
 
     ``limit`` bounds how many suspended and how many pending invocations are read, those that wait for longest first;
     pending ones that an invocation called come before others, and with them always who called them or holds their
     key, so that sleepers hide no deadlock. Queues beyond it are counted on the server. What was left out stands in
     ``excluded``, in the repr, and is warned of (Truncated). The tables are read one after the other, so on a busy
-    cluster an edge may be over by the time that another is read.
+    cluster an edge may be over by the time that another is read. ``timeout`` is for the whole call; None leaves each
+    statement to the connection's own limit.
 
     - ``edges``: one row per thing awaited. ``waiter, waiter_target``; ``kind`` (call, attach, key, awakeable,
       promise, sleep, run, signal, state, unknown, and "open call": of a running invocation, which may not have come
@@ -135,10 +138,11 @@ def waits(source: Source, *, limit: int = 20_000) -> Waits:
     stuck, or where it says that it needs all. Awakeables, promises and sleeps may always end.
 
     Raises:
-        ArgumentError: ``limit`` is not a positive number.
+        ArgumentError: ``limit`` is not a positive number, or ``timeout`` is not a duration.
         NotOnThisServer: the source lacks tables that it takes, or is too old.
+        TimedOut: not everything was read within ``timeout``.
     """
-    made = find_waits(source, limit=limit)
+    made = find_waits(within(source, timeout, verb="waits"), limit=limit)
     if made.excluded:
         warnings.warn("; ".join(made.excluded), Truncated, stacklevel=3)  # of the caller of the decorated function
     return made

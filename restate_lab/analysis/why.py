@@ -20,7 +20,9 @@ from restate_lab.analysis.why_options import Option, option_frame, options
 from restate_lab.analysis.why_reading import Look, Row, has_ended
 from restate_lab.analysis.why_words import alive, ended, waiting
 from restate_lab.asked import Recorder
+from restate_lab.client.arguments import check_seconds
 from restate_lab.client.schema import translated
+from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, visible
 from restate_lab.source import Source, check_tried
 
@@ -140,7 +142,7 @@ Explanation.__module__ = "restate_lab"  # where users import it from
 
 
 @translated
-def why(source: Source, invocation_id: str, /, *, timeout: float = 10) -> Explanation:
+def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "10s") -> Explanation:
     """Explain one invocation: what it is, why it does not go on, who waits for it, and what one can do.
 
     The answer is a str: ``summary``, a paragraph, and below it the chain and the options. It has
@@ -156,23 +158,26 @@ def why(source: Source, invocation_id: str, /, *, timeout: float = 10) -> Explan
       do). First about the root blocker, then about this invocation alone.
     - ``excluded``: what could not be looked up, and why; ``queries``: the statements that were sent.
 
-    Everything is read by ids and keys, hop by hop, in ``timeout`` seconds at most (past the first read, which raises,
-    what no longer fits stands in ``excluded``). Of several things awaited the chain follows the worst: a deadlock, then
-    who needs help, then who goes on alone. Those who wait are its callers upward and the queues of the keys that these
-    hold; who attached to it shows only in ``waits``. An invocation that is not there is said to be so.
+    Everything is read by ids and keys, hop by hop, within ``timeout`` (when it is over, what was not read stands in
+    ``excluded``, and the result is marked incomplete). Of several things awaited the chain follows the worst: a
+    deadlock, then who needs help, then who goes on alone. Those who wait are its callers upward and the queues of the
+    keys that these hold; who attached to it shows only in ``waits``. An invocation that is not there is said to be so.
 
     Raises:
         ArgumentError: this is no invocation id, or ``timeout`` is not positive.
         NotOnThisServer: the source is too old.
+        TimedOut: the invocation itself was not read within ``timeout``.
         RestateLabError: what ``source.sql`` raises when the invocation itself is read.
     """
     id_ = check_invocation_id(invocation_id)
-    if timeout <= 0:
-        raise ArgumentError(f"timeout is {timeout!r}: give seconds, more than 0.")
+    seconds = check_seconds("timeout", timeout)
+    if not seconds:
+        raise ArgumentError(f"timeout is {timeout!r}: give a duration of more than 0, such as '10s'.")
     check_tried(source, "why()")
     recorder = Recorder(source)
-    look = Look(Deadline(recorder, timeout, over=_OVER.format(seconds=timeout)), queries=lambda: recorder.queries)
+    look = Look(Deadline(recorder, seconds, over=_OVER.format(seconds=seconds)), queries=lambda: recorder.queries)
     found = look.rows([id_])
+    _ = look.source.now  # read while there is time
     if id_ not in found:
         text = _NOT_THERE.format(source=source.name, id=id_)
         return _made(look, id_, None, text, link_frame((), {}, None), ())

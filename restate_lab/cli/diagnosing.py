@@ -8,7 +8,18 @@ import typer
 
 from restate_lab.cli.ending import told
 from restate_lab.cli.form import form_of
-from restate_lab.cli.options import Cluster, Csv, EvidencePath, Json, Overwrite, Parquet, check_names, examples
+from restate_lab.cli.options import (
+    Cluster,
+    Csv,
+    EvidencePath,
+    Json,
+    Overwrite,
+    Parquet,
+    check_names,
+    duration,
+    examples,
+    more_than_nothing,
+)
 
 __all__ = ["add_judgements"]
 
@@ -18,7 +29,25 @@ Checks = Annotated[
         "--check", metavar="NAME", help="Run this check alone; may be given several times.", autocompletion=check_names
     ),
 ]
-Budget = Annotated[str, typer.Option(metavar="LENGTH", help="The time for all checks together: 60s, 5m.")]
+ChecksTimeout = Annotated[
+    float,
+    typer.Option(
+        "--timeout",
+        metavar="DURATION",
+        parser=duration,
+        help="The time limit of all checks together: 60s, 5m, or seconds. When it is over, the result is incomplete.",
+    ),
+]
+WhyTimeout = Annotated[
+    float,
+    typer.Option(
+        "--timeout",
+        metavar="DURATION",
+        parser=duration,
+        callback=more_than_nothing,
+        help="The time limit: 30s, 5m, or seconds. When it is over, the explanation says what was not read.",
+    ),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Let warnings count as critical.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing where the exit code is 0.")]
 Invocation = Annotated[str, typer.Argument(metavar="ID", help="The id of an invocation (inv_…).")]
@@ -39,7 +68,7 @@ Exit codes, for cron and CI:
 def doctor(
     *,
     check: Checks = None,
-    budget: Budget = "60s",
+    timeout: ChecksTimeout = 60.0,
     strict: Strict = False,
     quiet: Quiet = False,
     cluster: Cluster = None,
@@ -58,7 +87,7 @@ def doctor(
 
         code = run_doctor(
             check or None,
-            budget=budget,
+            timeout=timeout,
             strict=strict,
             quiet=quiet,
             cluster=cluster,
@@ -69,7 +98,12 @@ def doctor(
 
 
 def why(
-    invocation: Invocation, *, cluster: Cluster = None, evidence: EvidencePath = None, as_json: Json = False
+    invocation: Invocation,
+    *,
+    timeout: WhyTimeout = 10.0,
+    cluster: Cluster = None,
+    evidence: EvidencePath = None,
+    as_json: Json = False,
 ) -> None:
     """Explain one invocation: what it waits for, who waits for it, and what one can do.
 
@@ -78,7 +112,7 @@ def why(
     with told():
         from restate_lab.cli.findings import run_why  # noqa: PLC0415 - as above
 
-        code = run_why(invocation, cluster=cluster, evidence=evidence, as_json=as_json)
+        code = run_why(invocation, timeout=timeout, cluster=cluster, evidence=evidence, as_json=as_json)
     raise typer.Exit(code)
 
 

@@ -23,7 +23,7 @@ CRITICAL, INCOMPLETE = 3, 4
 def run_doctor(
     checks: Iterable[str] | None,
     *,
-    budget: str,
+    timeout: float,
     strict: bool,
     quiet: bool,
     cluster: str | None,
@@ -32,7 +32,7 @@ def run_doctor(
 ) -> int:
     """Print what the doctor finds, and return the exit code."""
     with asked(cluster, evidence) as source:
-        diagnosis = doctor(source, budget=budget, checks=checks)
+        diagnosis = doctor(source, timeout=timeout, checks=checks)
     code = exit_code(diagnosis, strict=strict)
     if quiet and not code:
         return code
@@ -53,10 +53,10 @@ def exit_code(diagnosis: Diagnosis, *, strict: bool) -> int:
     return INCOMPLETE if diagnosis.not_checked["applies"].any() else 0
 
 
-def run_why(invocation: str, *, cluster: str | None, evidence: Path | None, as_json: bool) -> int:
+def run_why(invocation: str, *, timeout: float, cluster: str | None, evidence: Path | None, as_json: bool) -> int:
     """Print why an invocation does not go on, and return the exit code."""
     with asked(cluster, evidence) as source:
-        explanation = why(source, invocation)
+        explanation = why(source, invocation, timeout=timeout)
     if as_json:
         print_json(_explanation(explanation))
     elif explanation.status is None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from restate_lab.cli.ending import told
-from restate_lab.cli.options import Cluster, examples
+from restate_lab.cli.options import Cluster, duration, examples, more_than_nothing
 
 __all__ = ["add_freeze"]
 
@@ -30,6 +30,16 @@ Redact = Annotated[
         metavar="PATTERN", help='Mask a column, or a path into JSON values: "failures", "$..password"; repeatable.'
     ),
 ]
+FreezeTimeout = Annotated[
+    float,
+    typer.Option(
+        "--timeout",
+        metavar="DURATION",
+        parser=duration,
+        callback=more_than_nothing,
+        help="The time limit of the command: 30m, 2h, or seconds.",
+    ),
+]
 
 
 def freeze(
@@ -43,6 +53,7 @@ def freeze(
     table: Tables = None,
     payloads: Payloads = False,
     redact: Redact = None,
+    timeout: FreezeTimeout = 3600.0,
     cluster: Cluster = None,
 ) -> None:
     """Freeze what a cluster shows into a new folder of Parquet files, and print its path.
@@ -65,6 +76,7 @@ def freeze(
                 tables=table or None,
                 payloads=payloads,
                 redact=redact or None,
+                timeout=timeout,
             )
         typer.echo(written)
 

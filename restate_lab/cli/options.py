@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from restate_lab.durations import seconds_of
+from restate_lab.errors import ArgumentError
+
 __all__ = [
     "Cluster",
     "Csv",
@@ -15,9 +18,11 @@ __all__ = [
     "Overwrite",
     "Parameters",
     "Parquet",
-    "Seconds",
+    "Timeout",
     "check_names",
+    "duration",
     "examples",
+    "more_than_nothing",
     "parameter_names",
     "question_names",
 ]
@@ -58,9 +63,18 @@ def _environments(incomplete: str) -> list[str]:
     return [name for name in environments() if name.startswith(incomplete)]
 
 
-def _positive(seconds: float | None) -> float | None:
-    if seconds is not None and not 0 < seconds < float("inf"):
-        raise typer.BadParameter("give seconds, more than 0.")
+def duration(text: str) -> float:
+    """Return the seconds of an option such as 30s, 5m or 90."""
+    try:
+        return seconds_of(text, name="it")
+    except ArgumentError as error:
+        raise typer.BadParameter("give a duration such as 30s or 5m, or seconds.") from error
+
+
+def more_than_nothing(seconds: float | None) -> float | None:
+    """Return the seconds of a time limit, which must be more than 0."""
+    if seconds is not None and not seconds > 0:
+        raise typer.BadParameter("give a duration of more than 0.")
     return seconds
 
 
@@ -92,10 +106,14 @@ Parquet = Annotated[
     Path | None, typer.Option("--parquet", metavar="FILE", help="Write Parquet to FILE (.parquet; - is stdout).")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace FILE where it is there already.")]
-Seconds = Annotated[
+Timeout = Annotated[
     float | None,
     typer.Option(
-        "--timeout", metavar="SECONDS", callback=_positive, help="How long a query may take. Without it: 120 s."
+        "--timeout",
+        metavar="DURATION",
+        parser=duration,
+        callback=more_than_nothing,
+        help="The time limit of the command: 30s, 5m, or seconds. Without it: 120 s for each query.",
     ),
 ]
 Parameters = Annotated[

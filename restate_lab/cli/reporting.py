@@ -10,7 +10,17 @@ import typer
 
 from restate_lab.cli.ending import told
 from restate_lab.cli.form import form_of
-from restate_lab.cli.options import Cluster, Csv, Json, Overwrite, Parquet, Seconds, examples
+from restate_lab.cli.options import (
+    Cluster,
+    Csv,
+    Json,
+    Overwrite,
+    Parquet,
+    Timeout,
+    duration,
+    examples,
+    more_than_nothing,
+)
 
 __all__ = ["add_reports"]
 
@@ -65,8 +75,15 @@ AllowChanges = Annotated[
         "--allow-changes", help="Let the notebook change the cluster. Without it every connection is read-only."
     ),
 ]
-CellSeconds = Annotated[
-    float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long one cell may take.")
+CellTimeout = Annotated[
+    float,
+    typer.Option(
+        "--timeout",
+        metavar="DURATION",
+        parser=duration,
+        callback=more_than_nothing,
+        help="The time limit of one cell: 30s, 5m, or seconds.",
+    ),
 ]
 PassEnv = Annotated[
     list[str] | None,
@@ -93,7 +110,7 @@ def report(
     param: NotebookParameters = None,
     evidence: NotebookEvidence = None,
     allow_changes: AllowChanges = False,
-    timeout: CellSeconds = 600.0,
+    timeout: CellTimeout = 600.0,
     paper: Paper = PaperName.A4,
     pass_env: PassEnv = None,
     overwrite: Overwrite = False,
@@ -125,7 +142,7 @@ def compare(
     *,
     part: Part = PartName.INVOCATIONS,
     cluster: Cluster = None,
-    timeout: Seconds = None,
+    timeout: Timeout = None,
     as_json: Json = False,
     csv: Csv = None,
     parquet: Parquet = None,

@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
 from numbers import Real
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from restate_lab.durations import iso, parse_duration
+from restate_lab.durations import DurationInput, iso, to_timedelta
 from restate_lab.errors import ArgumentError
 from restate_lab.redact import Secret
 
@@ -99,17 +98,9 @@ def check_uri(argument: str, value: object, example: str) -> str:
     return value
 
 
-def check_duration(argument: str, value: object) -> str:
-    """Return a duration for the wire, from a timedelta or from text such as "30s", "2h 30min", "PT2H"."""
-    allowed = "a timedelta or text such as '30s', '10m', '2h 30min', '1d', 'PT2H', and not negative"
-    if isinstance(value, str):
-        try:
-            value = parse_duration(value)
-        except ValueError as error:
-            raise ArgumentError(f"{argument}: {error}; it must be {allowed}.") from error
-    if not isinstance(value, timedelta) or value < timedelta(0):
-        raise ArgumentError(f"{argument} must be {allowed}; got {shown(value)}.")
-    return iso(value)
+def check_duration(argument: str, value: DurationInput) -> str:
+    """Return a duration for the wire, from seconds, a timedelta, or text such as "30s", "2h 30min", "PT2H"."""
+    return iso(to_timedelta(value, name=argument))
 
 
 def check_flag(argument: str, value: object) -> bool:
@@ -126,12 +117,12 @@ def check_count(argument: str, value: object, *, least: int = 0) -> int:
     return value
 
 
-def check_seconds(argument: str, value: object) -> float:
-    """Return a number of seconds; text such as "30s" is none, nor is infinity."""
-    number = _number(value)
-    if not 0 <= number <= _MOST_SECONDS:
-        raise ArgumentError(f"{argument} must be a number of seconds from 0 to {_MOST_SECONDS:,}; got {shown(value)}.")
-    return number
+def check_seconds(argument: str, value: DurationInput) -> float:
+    """Return a time limit in seconds, from what ``to_timedelta`` takes; infinity is not a time limit."""
+    seconds = to_timedelta(value, name=argument).total_seconds()
+    if seconds > _MOST_SECONDS:
+        raise ArgumentError(f"{argument} must be at most {_MOST_SECONDS:,} seconds; got {shown(value)}.")
+    return seconds
 
 
 def check_size(argument: str, value: object) -> float:

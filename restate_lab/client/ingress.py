@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -27,6 +27,7 @@ from restate_lab.client.arguments import (
 from restate_lab.client.failures import masked, read_refusal
 from restate_lab.client.responses import SUCCESS, Success
 from restate_lab.client.transport import Transport
+from restate_lab.durations import DurationInput
 from restate_lab.errors import (
     ArgumentError,
     Conflict,
@@ -110,8 +111,8 @@ class IngressClient:
     as they are, as application/octet-stream unless ``headers`` name another ``content-type``. An answer that is not
     JSON comes as bytes, one without a body as None; ``raw=True`` gives every answer as bytes.
 
-    ``timeout`` is in seconds, None the connection's. When it passes on a call, the invocation goes on: with an
-    idempotency key, attach to it.
+    ``timeout`` is for the whole call; None is the connection's own limit. When it is over on a call, the invocation
+    goes on: with an idempotency key, attach to it.
     """
 
     def __init__(self, transport: IngressTransport) -> None:
@@ -127,11 +128,12 @@ class IngressClient:
         service: str,
         handler: str,
         body: Any = None,
+        /,
         *,
         key: str | None = None,
         idempotency_key: str | None = None,
         headers: Headers | None = None,
-        timeout: float | None = None,
+        timeout: DurationInput | None = None,
         raw: bool = False,
         reason: str | None = None,
     ) -> Any:
@@ -154,15 +156,16 @@ class IngressClient:
         service: str,
         handler: str,
         body: Any = None,
+        /,
         *,
         key: str | None = None,
-        delay: timedelta | str | None = None,
+        delay: DurationInput | None = None,
         idempotency_key: str | None = None,
         headers: Headers | None = None,
-        timeout: float | None = None,
+        timeout: DurationInput | None = None,
         reason: str | None = None,
     ) -> Sent:
-        """Invoke a handler and return at once; ``delay`` ("30s", a timedelta) has it begin later.
+        """Invoke a handler and return at once; ``delay`` ("30s", seconds, a timedelta) has it begin later.
 
         Raises:
             NotFound: there is no such service or handler, or it is not public.
@@ -178,13 +181,14 @@ class IngressClient:
     def attach(
         self,
         invocation_id: str | None = None,
+        /,
         *,
         workflow: str | None = None,
         service: str | None = None,
         handler: str | None = None,
         key: str | None = None,
         idempotency_key: str | None = None,
-        timeout: float | None = None,
+        timeout: DurationInput | None = None,
         raw: bool = False,
     ) -> Any:
         """Wait for an invocation to end and return its answer; nothing is started.
@@ -210,13 +214,14 @@ class IngressClient:
     def output(
         self,
         invocation_id: str | None = None,
+        /,
         *,
         workflow: str | None = None,
         service: str | None = None,
         handler: str | None = None,
         key: str | None = None,
         idempotency_key: str | None = None,
-        timeout: float | None = None,
+        timeout: DurationInput | None = None,
         raw: bool = False,
     ) -> Any:
         """Return the answer of an invocation that has ended; named as in ``attach``.
@@ -225,11 +230,12 @@ class IngressClient:
             NotReady: it has not ended.
             InvocationFailed: it ended in failure.
             NotFound: there is none, or its answer is kept no longer.
+            TimedOut: no response came within ``timeout``.
         """
         path = _kept(invocation_id, workflow, service, handler, key, idempotency_key)
         return self._read("output", path, timeout, raw=raw)
 
-    def _read(self, operation: str, path: str, timeout: float | None, *, raw: bool) -> Any:
+    def _read(self, operation: str, path: str, timeout: DurationInput | None, *, raw: bool) -> Any:
         response = self._transport.read("GET", f"{path}/{operation}", timeout=timeout, retry_for=0)
         mismatch = SUCCESS[operation].mismatch(response)
         if mismatch is not None:
@@ -240,7 +246,7 @@ class IngressClient:
             )
         return _answer(response, raw=raw)
 
-    def resolve_awakeable(self, awakeable_id: str, value: Any = None, *, reason: str | None = None) -> None:
+    def resolve_awakeable(self, awakeable_id: str, value: Any = None, /, *, reason: str | None = None) -> None:
         """Give the handler that waits for an awakeable its value.
 
         The server answers 202 also when it has one already, and then keeps the first.
@@ -253,7 +259,7 @@ class IngressClient:
         request = _request(value, None, None)
         self._change("resolve_awakeable", path, id_, reason, **request)
 
-    def reject_awakeable(self, awakeable_id: str, message: str, *, reason: str | None = None) -> None:
+    def reject_awakeable(self, awakeable_id: str, message: str, /, *, reason: str | None = None) -> None:
         """Let what waits for an awakeable fail with this message (code 500); the first answer is kept.
 
         ``reason`` goes to the audit log alone.

@@ -29,9 +29,10 @@ from restate_lab.client.server import Server
 from restate_lab.client.settings import Settings, load_settings
 from restate_lab.client.statement import bind
 from restate_lab.client.transport import Transport
+from restate_lab.durations import DurationInput
 from restate_lab.errors import QueryRefused, UntriedServer
 from restate_lab.interrupts import Shield
-from restate_lab.progress import Progress, Quiet, RowsLine
+from restate_lab.progress import Progress, RowsLine, progress_of
 from restate_lab.redact import Secret, sealed
 from restate_lab.source import OLDEST, DtypeBackend, is_older
 
@@ -66,9 +67,10 @@ class Lab:
     def __init__(
         self,
         settings: Settings,
+        /,
         *,
         read_only: bool = False,
-        timeout: float = DEFAULT_TIMEOUT,
+        timeout: DurationInput = DEFAULT_TIMEOUT,
         max_bytes: int = 2 << 30,
         audit: AuditLog | None = None,
         ca: str | Path | None = None,
@@ -147,8 +149,8 @@ class Lab:
         ``:name`` in the statement takes its value from ``params`` or from a keyword; ``IN :ids`` takes a list.
         ``timeout`` is in seconds for the whole call, ``max_bytes`` in Arrow bytes; None means the connection's.
         ``dtype_backend=None`` gives exact, plain types and UTC times; the other two are pandas' own.
-        ``progress=False`` never shows the line that otherwise appears after a second. ``frame.attrs`` has ``sql`` and
-        ``params``.
+        ``progress``: None or True shows a line once the call takes longer than a second, False shows nothing, and a
+        ``Progress`` is updated instead. ``frame.attrs`` has ``sql`` and ``params``.
 
         Raises:
             StatementError, ParameterError: not sent.
@@ -300,15 +302,14 @@ class Lab:
         statement: str,
         params: Mapping[str, Any] | None,
         named: Mapping[str, Any],
-        timeout: float | None,
+        timeout: DurationInput | None,
         max_bytes: float | None,
         progress: bool | Progress | None,
     ) -> Iterator[Answer]:
         query = bind(statement, params, **named)
         try:
-            with ask(
-                self.transport, query, timeout=timeout, max_bytes=max_bytes, progress=_progress(progress)
-            ) as answer:
+            shown = progress_of(progress, lambda: RowsLine("query"))
+            with ask(self.transport, query, timeout=timeout, max_bytes=max_bytes, progress=shown) as answer:
                 yield answer
         except QueryRefused as error:
             raise with_suggestions(
@@ -329,7 +330,7 @@ def connect(
     ingress_url: str | None = None,
     token: str | Secret | None = None,
     read_only: bool | None = None,
-    timeout: float | None = None,
+    timeout: DurationInput | None = None,
     max_bytes: int = 2 << 30,
     audit: str | os.PathLike[str] | None = None,
     ca: str | os.PathLike[str] | None = None,
@@ -347,7 +348,7 @@ def connect(
     another value, SettingsError is raised. ``token`` comes best from the environment or ``getpass.getpass()``, never
     from a literal.
     ``read_only=True`` refuses every change; ``RESTATE_LAB_READ_ONLY=1`` does so whatever is said here.
-    ``timeout`` is the total limit of a call in seconds (120), ``max_bytes`` that of a result. ``audit`` is the folder
+    ``timeout`` is the total limit of a call ("120s"), ``max_bytes`` that of a result. ``audit`` is the folder
     of the audit log, ``ca`` a PEM file of the authority that signed the server's certificate.
     ``check=False`` sends nothing; otherwise one request tells at once when the address is wrong, and a server older
     than 1.6.1, the oldest that restate_lab is tried on, is warned of (UntriedServer).
@@ -381,9 +382,3 @@ def connect(
 
 def _forced_read_only() -> bool:
     return os.environ.get("RESTATE_LAB_READ_ONLY", "").strip().lower() not in {"", "0", "false", "no"}
-
-
-def _progress(wanted: bool | Progress | None) -> Progress:
-    if wanted is False:
-        return Quiet()
-    return RowsLine("query") if wanted is None or wanted is True else wanted

@@ -21,6 +21,7 @@ from restate_lab.client.arrow_messages import Frames, Refused
 from restate_lab.client.failures import masked
 from restate_lab.client.frames import distinct
 from restate_lab.client.transport import Transport
+from restate_lab.durations import DurationInput
 from restate_lab.errors import QueryInterrupted, ResultTooLarge, ServerFailed, TimedOut
 from restate_lab.progress import Progress
 
@@ -37,13 +38,13 @@ def ask(
     transport: Transport,
     statement: str,
     *,
-    timeout: float | None,
+    timeout: DurationInput | None,
     max_bytes: float | None,
     progress: Progress,
 ) -> Iterator[Answer]:
     """Send a bound statement and give its Answer; leaving the block ends the query on the server.
 
-    ``timeout`` is in seconds for the whole answer, ``max_bytes`` in Arrow bytes; None means no byte limit.
+    ``timeout`` is for the whole answer, ``max_bytes`` in Arrow bytes; None means no byte limit.
 
     Raises:
         QueryRefused: the server does not take the statement.

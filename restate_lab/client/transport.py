@@ -35,7 +35,9 @@ from restate_lab.client.network import headers_for, is_loopback, way_to
 from restate_lab.client.recording import Record, recorded, waiting_for
 from restate_lab.client.responses import Success, is_lost, says_never_forwarded
 from restate_lab.client.settings import Settings
+from restate_lab.client.time_limit import seconds_left
 from restate_lab.client.wire import CONNECT_LIMIT, Wire
+from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, OutcomeUnknown, ReadOnly, RestateLabError
 from restate_lab.interrupts import Shield
 
@@ -49,7 +51,7 @@ _BROKEN = (httpx.TransportError, httpx.DecodingError)  # what reading an answer'
 class Transport:
     """Talks to one address of a cluster, its Admin API or its ingress; safe to use from several threads.
 
-    ``timeout`` is the total limit for a call in seconds. ``transport`` replaces the network, for tests of error paths.
+    ``timeout`` is the total limit for a call. ``transport`` replaces the network, for tests of error paths.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class Transport:
         address: str,
         *,
         read_only: bool,
-        timeout: float,
+        timeout: DurationInput,
         audit: AuditLog,
         ca: str | Path | None = None,
         transport: httpx.BaseTransport | None = None,
@@ -78,7 +80,13 @@ class Transport:
         self._client = self._made()
 
     def read(
-        self, method: str, path: str, *, timeout: float | None = None, retry_for: float = RETRY_FOR, **request: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: DurationInput | None = None,
+        retry_for: float = RETRY_FOR,
+        **request: Any,
     ) -> httpx.Response:
         """Return the whole answer of a request that changes nothing; ``request`` is as httpx takes it.
 
@@ -96,7 +104,7 @@ class Transport:
         method: str,
         path: str,
         *,
-        timeout: float | None = None,
+        timeout: DurationInput | None = None,
         retry_for: float = RETRY_FOR,
         tick: Callable[[], None] | None = None,
         is_query: bool = False,
@@ -123,7 +131,7 @@ class Transport:
         action: str,
         targets: Sequence[str],
         success: Success,
-        timeout: float | None = None,
+        timeout: DurationInput | None = None,
         reason: str | None = None,
         **request: Any,
     ) -> httpx.Response:
@@ -158,9 +166,9 @@ class Transport:
         with recorded(self.audit, action, targets, send, reason=reason, **where, request=request) as record:
             yield record
 
-    def limit(self, timeout: float | None) -> float:
+    def limit(self, timeout: DurationInput | None) -> float:
         """Return the seconds that a call may take; None means the connection's own limit."""
-        return self.timeout if timeout is None else check_seconds("timeout", timeout)
+        return seconds_left(self.timeout if timeout is None else check_seconds("timeout", timeout))
 
     def check_open(self) -> None:
         """Raise ArgumentError when it was closed."""
@@ -205,7 +213,7 @@ class Transport:
         success: Success,
         result: dict[str, Any],
         shield: Shield,
-        timeout: float | None = None,
+        timeout: DurationInput | None = None,
         **request: Any,
     ) -> httpx.Response:
         """Send a change once; ``result`` has what is known of it by then, also when this raises."""

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.client.schema import translated
+from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from restate_lab.evidence import compare_backlog, compare_deployments, compare_invocations, compare_state
 from restate_lab.evidence.compare_card import comparison_card
@@ -71,7 +72,9 @@ Comparison.__module__ = "restate_lab"  # where users import it from
 
 
 @translated
-def compare(before: Source, after: Source, /, *, limit: int | None = LIMIT, timeout: float | None = None) -> Comparison:
+def compare(
+    before: Source, after: Source, /, *, limit: int | None = LIMIT, timeout: DurationInput | None = None
+) -> Comparison:
     """Compare two sources of one cluster, two frozen ones or a frozen and a live one, the earlier one first.
 
     - ``invocations``: one row per run of an invocation that differs. A workflow, or a call with an idempotency key,
@@ -95,11 +98,13 @@ def compare(before: Source, after: Source, /, *, limit: int | None = LIMIT, time
 
     ``summary`` says it in five lines, ``print()`` adds what was not compared. ``limit`` bounds how many rows are read
     of one table of each source, None reads all; beyond it invocations that are completed on both sides are left out
-    first. What it cut is warned of (Truncated). ``timeout`` is in seconds, for each statement.
+    first. What it cut is warned of (Truncated). ``timeout`` is for the whole call; None leaves each
+    statement to the connection's own limit.
 
     Raises:
         ArgumentError: ``before`` is later than ``after``, or ``limit`` is no number of rows.
         NotOnThisServer: a source is too old.
+        TimedOut: not everything was read within ``timeout``.
         RestateLabError: what the sources raise.
     """
     for side in (before, after):

@@ -29,7 +29,7 @@ def compare_backlog(sides: Sides) -> tuple[pd.DataFrame | None, list[Note]]:
             return None, [Note(f"{side.role} has no {lacking} (masked when it was frozen)")]
     frames, notes = [], []
     for side in sides:
-        frame = answer(side.source, "backlog_by_key", timeout=sides.timeout, limit=sides.limit, now=side.now)
+        frame = answer(side.source, "backlog_by_key", limit=sides.limit, now=side.now)
         if "truncated" in frame.attrs:
             notes.append(Note(f"keys of {side.role} beyond the {sides.limit:,} on which most calls wait", cut=True))
         frames.append((frame, "truncated" in frame.attrs))

@@ -30,13 +30,13 @@ def compare_deployments(sides: Sides) -> tuple[pd.DataFrame, list[Note]]:
     for kind, (table, key, fields) in _KINDS.items():
         names = [field for field in fields if sides.has(f"{table}.{field}")]
         notes += [Note(sides.lack(f"{table}.{field}")) for field in fields if field not in names]
-        before, after = (_read(side, table, key, names, sides.timeout) for side in sides)
+        before, after = (_read(side, table, key, names) for side in sides)
         rows += _differences(kind, before, after, names)
     return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object), notes
 
 
-def _read(side: Side, table: str, key: str, fields: list[str], timeout: float | None) -> dict[str, dict[str, str]]:
-    frame = side.rows(f"SELECT {', '.join([key, *fields])} FROM {table}", timeout=timeout)  # noqa: S608 - constants
+def _read(side: Side, table: str, key: str, fields: list[str]) -> dict[str, dict[str, str]]:
+    frame = side.rows(f"SELECT {', '.join([key, *fields])} FROM {table}")  # noqa: S608 - constants
     return {row[key]: {field: _text(row[field]) for field in fields} for row in frame.to_dict("records")}
 
 

@@ -68,7 +68,7 @@ def compare_invocations(sides: Sides) -> tuple[pd.DataFrame, list[Note]]:
 def _read(sides: Sides) -> tuple[pd.DataFrame, pd.DataFrame, list[Note]]:
     if sides.before.part or sides.after.part:
         return _read_parts(sides)
-    counts = [side.rows(_COUNT, timeout=sides.timeout).iloc[0] for side in sides]
+    counts = [side.rows(_COUNT).iloc[0] for side in sides]
     if not any(sides.beyond(int(count["n"])) for count in counts):
         frames = [_all(sides, side) for side in sides]
         return frames[0], frames[1], []
@@ -76,10 +76,10 @@ def _read(sides: Sides) -> tuple[pd.DataFrame, pd.DataFrame, list[Note]]:
     most, busier = max(zip((int(count["open"]) for count in counts), sides, strict=True), key=lambda pair: pair[0])
     last = None
     if sides.beyond(most):
-        last = busier.rows(_FIRST, timeout=sides.timeout, limit=sides.limit)["id"].max()
+        last = busier.rows(_FIRST, limit=sides.limit)["id"].max()
         notes.append(_only_first(most, sides.limit))
     where, values = (_OPEN, {}) if last is None else (_SLICE, {"last": last})
-    frames = [_runs(side.rows(_statement(sides, side, where), timeout=sides.timeout, **values)) for side in sides]
+    frames = [_runs(side.rows(_statement(sides, side, where), **values)) for side in sides]
     before = _with(sides, sides.before, frames[0], frames[1])
     return before, _with(sides, sides.after, frames[1], before), notes
 
@@ -104,7 +104,7 @@ def _read_parts(sides: Sides) -> tuple[pd.DataFrame, pd.DataFrame, list[Note]]:
 
 
 def _all(sides: Sides, side: Side) -> pd.DataFrame:
-    return _runs(side.rows(_statement(sides, side, "TRUE"), timeout=sides.timeout))
+    return _runs(side.rows(_statement(sides, side, "TRUE")))
 
 
 def _runs(rows: pd.DataFrame) -> pd.DataFrame:
@@ -124,7 +124,7 @@ def _runs(rows: pd.DataFrame) -> pd.DataFrame:
 def _with(sides: Sides, side: Side, frame: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
     """Return the rows, and those of the runs of ``others``; of a run that is not there, the newest one of its id."""
     missing = others[~others["run"].isin(frame["run"])]
-    parts = list(side.rows_of(_statement(sides, side, _IDS), missing["id"].unique(), timeout=sides.timeout))
+    parts = list(side.rows_of(_statement(sides, side, _IDS), missing["id"].unique()))
     if not parts:
         return frame
     found = _runs(pd.concat(parts, ignore_index=True)).sort_values("created_at", kind="stable")
@@ -158,7 +158,7 @@ def _left_out_completed(sides: Sides, totals: Sequence[int]) -> Note:
     said = f"of {max(totals):,} invocations, those that are completed on both sides (more than limit={sides.limit:,})"
     if not sides.has(f"{_S}.created_at"):
         return Note(said, cut=True)
-    passed = sides.after.rows(_PASSED, timeout=sides.timeout, then=sides.before.now)["n"].iloc[0]
+    passed = sides.after.rows(_PASSED, then=sides.before.now)["n"].iloc[0]
     return Note(f"{said}; {passed:,} of them were created and ended in between", cut=True)
 
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab.analysis.deadline import within
 from restate_lab.client.arguments import check_count
 from restate_lab.client.schema import checked, tables_of
+from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.manifest import Manifest
 from restate_lab.evidence.redaction import Pattern, parse_patterns
@@ -56,15 +58,15 @@ class Side:
         """Return which source this is, and its moment."""
         return f"{self.source.name} (restate {self.source.version}, {self.now:%Y-%m-%d %H:%M:%S} UTC)"
 
-    def rows(self, statement: str, *, timeout: float | None, **values: Any) -> pd.DataFrame:
+    def rows(self, statement: str, **values: Any) -> pd.DataFrame:
         """Return the rows of a statement."""
-        rows = self.source.sql(statement, params=values, timeout=timeout, progress=False)
+        rows = self.source.sql(statement, params=values, progress=False)
         return checked(rows, statement, self.source)
 
-    def rows_of(self, statement: str, ids: Iterable[str], *, timeout: float | None) -> Iterator[pd.DataFrame]:
+    def rows_of(self, statement: str, ids: Iterable[str]) -> Iterator[pd.DataFrame]:
         """Give the rows of a statement with ``:ids``, in as many reads as they need."""
         for chunk in chunks(ids):
-            yield self.rows(statement, timeout=timeout, ids=chunk)
+            yield self.rows(statement, ids=chunk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,6 @@ class Sides:
     before: Side
     after: Side
     limit: int | None
-    timeout: float | None
 
     def __iter__(self) -> Iterator[Side]:
         return iter((self.before, self.after))
@@ -97,15 +98,16 @@ class Sides:
         return self.limit is not None and count > self.limit
 
 
-def sides_of(before: Source, after: Source, *, limit: int | None, timeout: float | None) -> Sides:
-    """Ask both sources what they have.
+def sides_of(before: Source, after: Source, *, limit: int | None, timeout: DurationInput | None) -> Sides:
+    """Ask both sources what they have; both are read within one ``timeout``, counted from now.
 
     Raises:
         ArgumentError: ``limit`` is no number of rows.
     """
     if limit is not None:
         check_count("limit", limit, least=1)
-    return Sides(_side("before", before), _side("after", after), limit, timeout)
+    reads = [within(source, timeout, verb="compare") for source in (before, after)]
+    return Sides(_side("before", before, reads[0]), _side("after", after, reads[1]), limit)
 
 
 def merged(before: pd.DataFrame, after: pd.DataFrame, on: list[str]) -> pd.DataFrame:
@@ -117,18 +119,18 @@ def merged(before: pd.DataFrame, after: pd.DataFrame, on: list[str]) -> pd.DataF
     )
 
 
-def _side(role: str, source: Source) -> Side:
-    tables = tables_of(source)
+def _side(role: str, source: Source, reads: Source) -> Side:
+    tables = tables_of(reads)
     names = [(row["table"], row["column"]) for row in tables[["table", "column"]].to_dict("records")]
     manifest = getattr(source, "manifest", None)
     if not isinstance(manifest, Manifest):
-        return Side(role, source, source.now, frozenset(f"{t}.{c}" for t, c in names), {}, "")
+        return Side(role, reads, reads.now, frozenset(f"{t}.{c}" for t, c in names), {}, "")
     masked = set(_masked(manifest, names))
     reasons = {f"{each.table}.{each.column}" if each.column else each.table: each.reason for each in manifest.excluded}
     return Side(
         role,
-        source,
-        source.now,
+        reads,
+        reads.now,
         frozenset(f"{t}.{c}" for t, c in names) - masked,
         reasons | dict.fromkeys(masked, "masked when it was frozen"),
         "" if manifest.scope is None else _part(manifest.scope),

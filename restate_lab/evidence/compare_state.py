@@ -33,7 +33,7 @@ def compare_state(sides: Sides) -> tuple[pd.DataFrame | None, list[Note]]:
 
     Needs ``NEEDS`` on both sides.
     """
-    totals = [side.rows(_TOTALS, timeout=sides.timeout).iloc[0] for side in sides]
+    totals = [side.rows(_TOTALS).iloc[0] for side in sides]
     if any(sides.beyond(int(total["n"])) for total in totals):
         return None, [Note(_by_service(sides, max(int(total["n"]) for total in totals)), cut=True)]
     lacking = sides.lack(_VALUE)
@@ -66,14 +66,14 @@ def _rows(sides: Sides, side: Side, *, by_value: bool) -> pd.DataFrame:
         f"FROM state{where}"
     )
     # one type on both sides, also where a column is null throughout
-    return side.rows(statement, timeout=sides.timeout).astype({"sha256": "string", "bytes": "Int64"})
+    return side.rows(statement).astype({"sha256": "string", "bytes": "Int64"})
 
 
 def _scoped(sides: Sides) -> Iterator[Note]:
     """Say what is in a scope, where one side does not know of scopes."""
     for side in sides:
         if not sides.has(_SCOPE) and _tells_scopes(side):
-            count = int(side.rows(_IN_SCOPES, timeout=sides.timeout)["n"].iloc[0])
+            count = int(side.rows(_IN_SCOPES)["n"].iloc[0])
             if count:
                 yield Note(f"{counted(count, 'value')} of {side.role} that are in a scope: {sides.lack(_SCOPE)}")
 
@@ -95,7 +95,7 @@ def _same(both: pd.DataFrame) -> pd.Series:
 
 def _by_service(sides: Sides, count: int) -> str:
     """Say which services have more or less state than before, where single values are too many."""
-    before, after = (side.rows(_SERVICES, timeout=sides.timeout).set_index("service_name") for side in sides)
+    before, after = (side.rows(_SERVICES).set_index("service_name") for side in sides)
     more = after.sub(before, fill_value=0).fillna(0).astype("int64")
     more = more[(more["n"] != 0) | (more["bytes"] != 0)].sort_values("bytes", key=abs, ascending=False)
     told = [f"{name} {row['n']:+,} values, {row['bytes']:+,} bytes" for name, row in more.head(3).iterrows()]

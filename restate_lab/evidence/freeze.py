@@ -15,9 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from restate_lab.analysis.deadline import within
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.parquet import arrow_bytes, converted, row_groups, writable
 from restate_lab.client.schema import translated
+from restate_lab.durations import DurationInput
 from restate_lab.errors import EvidenceWarning
 from restate_lab.evidence import manifest as written
 from restate_lab.evidence.masking import Masks
@@ -27,7 +29,7 @@ from restate_lab.evidence.reading import Reading, cannot_reduce, reading_of
 from restate_lab.evidence.redaction import parse_patterns
 from restate_lab.evidence.scope import Scope, meant, scope_of
 from restate_lab.evidence.tables import LeftOut, Offer, TablePlan, offer_of, plan_tables
-from restate_lab.progress import Progress, Quiet, RowsLine
+from restate_lab.progress import Progress, RowsLine, progress_of
 from restate_lab.source import Source, check_tried
 
 __all__ = ["freeze"]
@@ -50,7 +52,7 @@ def freeze(
     tables: str | Iterable[str] | None = None,
     payloads: bool = False,
     redact: str | Iterable[str] | None = None,
-    timeout: float = 3600.0,
+    timeout: DurationInput = "1h",
     filesystem: fs.FileSystem | None = None,
     progress: bool | Progress | None = None,
 ) -> Path | str:
@@ -81,7 +83,8 @@ def freeze(
     would be of the old one. Of such ids only the row in ``sys_invocation_status`` is kept, and the manifest's
     ``new_runs`` names them.
 
-    ``timeout`` is in seconds, for each table. Memory stays the same however large the tables are.
+    ``timeout`` is for the whole call. ``progress``: None or True shows a line once the call takes longer than a second,
+    False shows nothing, and a ``Progress`` is updated instead. Memory stays the same however large the tables are.
 
     Warns:
         EvidenceWarning: callers or callees were not followed to their end, an id is not there or has a new run, a path
@@ -91,26 +94,28 @@ def freeze(
         ArgumentError: the path is taken, an argument is malformed, or a pattern covers no column.
         NotFound: there is no invocation of which this is true.
         NotOnThisServer: the source is too old.
+        TimedOut: not everything was read within ``timeout``.
         RestateLabError: what the source raises; a note on it says which table was read.
     """
     target = locate_folder(path, filesystem)
+    reads = within(source, timeout, verb="freeze")
     check_tried(source, "freeze(), which must know what to mask,")
-    started = source.now
+    started = reads.now
     asked = meant(ids=ids, service=service, handler=handler, since=since, until=until, now=started)
-    offer = offer_of(source)
+    offer = offer_of(reads)
     plans, left_out = plan_tables(offer, tables, payloads=payloads)
     masks = Masks(parse_patterns(redact, offer.columns), _views_by_table(offer))
     with new_folder(target) as folder:
-        scope = scope_of(source, asked, offer.columns) if asked.given else None
+        scope = scope_of(reads, asked, offer.columns) if asked.given else None
         plans, left_out = _reducible(plans, left_out, scope)
-        writer = _Writer(source, folder, masks, timeout, _progress(progress))
+        writer = _Writer(reads, folder, masks, progress_of(progress, lambda: RowsLine("freezing")))
         files, now = writer.write([reading_of(plan, scope) for plan in plans])
         manifest = written.Manifest(
             **_about(source, started, now or started),
             payloads=payloads,
             scope=_scope_words(scope),
             redaction=_redaction(masks),
-            **without_new_runs(source, folder, files, scope, since=started, timeout=timeout),
+            **without_new_runs(source, folder, files, scope, since=started, reads=reads),
             **_views(offer, plans, left_out),
         )
         folder.write(written.NAME, manifest.to_json())
@@ -126,7 +131,6 @@ class _Writer:
     source: Source
     folder: Folder
     masks: Masks
-    timeout: float
     progress: Progress
     rows: int = 0
     size: int = 0
@@ -148,7 +152,7 @@ class _Writer:
         plan, name = reading.plan, f"{reading.plan.name}.parquet"
         read_at = self.source.now
         before = self.rows
-        with reading.stream(self.source, timeout=self.timeout) as (schema, batches), self.folder.writing(name) as file:
+        with reading.stream(self.source) as (schema, batches), self.folder.writing(name) as file:
             kept = writable(schema)
             with pq.ParquetWriter(cast("IO[bytes]", file), kept, compression="zstd") as out:
                 for table in row_groups(self._masked(plan.name, batches), schema):
@@ -266,9 +270,3 @@ def _warn_of_new_runs(manifest: written.Manifest) -> None:
             EvidenceWarning,
             stacklevel=3,
         )
-
-
-def _progress(wanted: bool | Progress | None) -> Progress:
-    if wanted is False:
-        return Quiet()
-    return RowsLine("freezing") if wanted is None or wanted is True else wanted

@@ -48,14 +48,14 @@ class _NewRuns:
 
 
 def without_new_runs(
-    source: Source, folder: Folder, files: list[File], scope: Scope | None, *, since: datetime, timeout: float
+    source: Source, folder: Folder, files: list[File], scope: Scope | None, *, since: datetime, reads: Source
 ) -> dict[str, Any]:
     """Take out of all files but that of the statuses the rows of ids that got a new run since then.
 
-    Return what the manifest says: ``files`` as they are then, and ``new_runs``, these ids; None where it is not known
-    which they are.
+    ``reads`` is the source within the time that is left. Return what the manifest says: ``files`` as they are then, and
+    ``new_runs``, these ids; None where it is not known which they are.
     """
-    new = _find_new_runs(source, folder, files, scope, since=since, timeout=timeout)
+    new = _find_new_runs(reads, folder, files, scope, since=since)
     if new is None:
         return {"files": tuple(files), "new_runs": None}
     if new.ids:
@@ -64,7 +64,7 @@ def without_new_runs(
 
 
 def _find_new_runs(
-    source: Source, folder: Folder, files: Sequence[File], scope: Scope | None, *, since: datetime, timeout: float
+    source: Source, folder: Folder, files: Sequence[File], scope: Scope | None, *, since: datetime
 ) -> _NewRuns | None:
     """Return of which ids a new run began since then, when rows of the run before had been read.
 
@@ -79,7 +79,7 @@ def _find_new_runs(
     there = {column.name for column in files[places[STATUS]].columns}
     statement = _BORN.format(columns=", ".join(name for name in _COLUMNS if name in there))
     try:
-        born = _born(source, statement, scope, since - _CLOCKS, timeout)
+        born = _born(source, statement, scope, since - _CLOCKS)
     except TimedOut:
         return None
     if not born:
@@ -110,16 +110,14 @@ def _timed(file: File) -> set[str]:
     return {column.name for column in file.columns if column.name == "id" or column.arrow.startswith("timestamp")}
 
 
-def _born(
-    source: Source, statement: str, scope: Scope | None, since: datetime, timeout: float
-) -> dict[str, Mapping[str, Any]]:
+def _born(source: Source, statement: str, scope: Scope | None, since: datetime) -> dict[str, Mapping[str, Any]]:
     """Return the runs that began since then, by id."""
     parts: Iterator[tuple[str, dict[str, Any]]] = iter([(statement, {})])
     if scope is not None:
         parts = ((f"{statement} AND id IN :ids", {"ids": ids}) for ids in chunks(scope.ids))
     found: dict[str, Mapping[str, Any]] = {}
     for part, values in parts:
-        with source.stream(part, params={"since": since, **values}, timeout=timeout) as reader:
+        with source.stream(part, params={"since": since, **values}) as reader:
             found.update((row["id"], row) for batch in reader for row in batch.to_pylist())
     return found
 

@@ -44,21 +44,21 @@ class Reading:
     keep: Keep | None = None
 
     @contextmanager
-    def stream(self, source: Source, *, timeout: float | None) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+    def stream(self, source: Source) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
         """Give the schema and the rows, some thousand at a time; a failure says which table it was."""
         try:
-            with closing(self._batches(source, timeout)) as batches:
+            with closing(self._batches(source)) as batches:
                 first = next(batches)
                 yield first.schema, chain([first], batches)
         except RestateLabError as error:
             error.add_note(f"while {self.plan.name} was read to be frozen; nothing was kept")
             raise
 
-    def _batches(self, source: Source, timeout: float | None) -> Generator[pa.RecordBatch]:
+    def _batches(self, source: Source) -> Generator[pa.RecordBatch]:
         """Give an empty batch for the schema, and then the rows."""
         schema: pa.Schema | None = None
         for values in self.values:
-            with source.stream(self.sql, params=values, timeout=timeout) as reader:
+            with source.stream(self.sql, params=values) as reader:
                 if schema is None:
                     types = {column.name: column.type for column in self.plan.columns}
                     schema = checked_types(reader.schema, types, self.sql, source)

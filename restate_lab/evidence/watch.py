@@ -12,10 +12,11 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from restate_lab.analysis.checks.words import counted
+from restate_lab.analysis.deadline import within
 from restate_lab.analysis.times import TimeInput, moment
-from restate_lab.client.arguments import check_count
+from restate_lab.client.arguments import check_count, check_seconds
 from restate_lab.client.schema import translated
-from restate_lab.durations import friendly, to_timedelta
+from restate_lab.durations import DurationInput, friendly, to_timedelta
 from restate_lab.errors import (
     ArgumentError,
     QueryInterrupted,
@@ -28,7 +29,7 @@ from restate_lab.errors import (
 )
 from restate_lab.evidence.store import Evidence
 from restate_lab.evidence.watch_samples import Look, Sample, frame_of, take
-from restate_lab.progress import DoneLine, Progress, Quiet, RowsLine
+from restate_lab.progress import DoneLine, Progress, RowsLine, progress_of
 from restate_lab.source import Source, check_tried
 
 __all__ = ["Until", "watch"]
@@ -44,20 +45,22 @@ def watch(
     source: Source,
     /,
     *,
-    every: str | timedelta = "30s",
+    every: DurationInput = "30s",
     until: Until = "10m",
     service: str | None = None,
     limit: int = 10_000,
-    timeout: float | None = None,
+    timeout: DurationInput | None = None,
     progress: bool | Progress | None = None,
 ) -> pd.DataFrame:
     """Look at a live source every so often, and return what was counted and how fast it changed.
 
-    ``every`` and ``until`` are lengths ("30s", "2h", a timedelta); ``until`` is also a moment (an aware datetime, an
+    ``every`` and ``until`` are durations ("30s", "2h", a timedelta); ``until`` is also a moment (an aware datetime, an
     ISO string with its zone), a function that is given the frame after each look and ends the watch by a true answer,
     or None: until it is stopped. The stop button (Ctrl-C) ends it at any time, and what was seen comes back.
     ``service`` narrows it to one. A look is three counts that read no journal; where it takes long, the next one waits
-    ten times as long, so that watching is never a tenth of a cluster's load. ``timeout`` is in seconds, for each count.
+    ten times as long, so that watching is never a tenth of a cluster's load. ``timeout`` is for the three counts of one
+    look together; None leaves each to the connection's own limit. ``progress``: None or True shows a line once the call
+    takes longer than a second, False shows nothing, and a ``Progress`` is updated instead.
 
     One row per look and thing, looks in their order. Columns:
 
@@ -79,16 +82,18 @@ def watch(
     Raises:
         ArgumentError: an argument is malformed, ``until`` lies in the past, or the source is frozen evidence.
         NotOnThisServer: the source is too old.
+        TimedOut: the first look was not over within ``timeout``.
         RestateLabError: what the first look raises.
     """
     if isinstance(source, Evidence):
         raise ArgumentError(f"{source!r} is frozen and never changes: watch a live source, or rl.compare() two.")
     apart, check_limit = to_timedelta(every, name="every"), check_count("limit", limit, least=1)
+    seconds = None if timeout is None else check_seconds("timeout", timeout)
     if not apart:
         raise ArgumentError(f"every is {every!r}: give the time between two looks, such as '30s'.")
     check_tried(source, "watch()")
     end = _end(until, source.now)
-    watching = _Watch(source, apart, until, end, service, check_limit, timeout, _progress(progress, until))
+    watching = _Watch(source, apart, until, end, service, check_limit, seconds, _progress(progress, until))
     frame = watching.run()
     if "truncated" in frame.attrs:
         warnings.warn(
@@ -144,7 +149,9 @@ class _Watch:
         """Look once; False where looking again would fail as well."""
         begun = time.monotonic()
         try:
-            look = take(self.source, service=self.service, limit=self.limit, timeout=self.timeout)
+            look = take(
+                within(self.source, self.timeout, verb="a look of watch"), service=self.service, limit=self.limit
+            )
         except RestateLabError as error:
             if not self.samples:
                 raise
@@ -214,8 +221,5 @@ def _end(until: Until, now: datetime) -> datetime | None:
 
 
 def _progress(wanted: bool | Progress | None, until: Until) -> Progress:
-    if wanted is False:
-        return Quiet()
-    if wanted is not None and wanted is not True:
-        return wanted
-    return RowsLine("watching") if until is None or callable(until) else DoneLine("watching, looks")
+    has_end = until is not None and not callable(until)
+    return progress_of(wanted, lambda: DoneLine("watching, looks") if has_end else RowsLine("watching"))

@@ -66,13 +66,13 @@ class Sample:
         return cls(look.at, look.counts, None if before is None else _retries(before, look), look.cut)
 
 
-def take(source: Source, *, service: str | None, limit: int, timeout: float | None) -> Look:
+def take(source: Source, *, service: str | None, limit: int) -> Look:
     """Look at a source: three counts, none of which reads a journal."""
 
     def read(name: str, **values: Any) -> list[dict[Any, Any]]:
         params = {"service": service, **values}
         statement = _text(source, name)
-        rows = source.sql(statement, params=params, timeout=timeout, progress=False)
+        rows = source.sql(statement, params=params, progress=False)
         return checked(rows, statement, source).to_dict("records")
 
     at = source.now

@@ -30,7 +30,7 @@ _WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
 }
 
 
-def save(frame: pd.DataFrame | pa.Table, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+def save(frame: pd.DataFrame | pa.Table, path: str | os.PathLike[str], /, *, overwrite: bool = False) -> Path:
     """Write a frame to a file and return its path; the file appears when it is whole.
 
     ``path`` is local and says the format: ``.csv``, ``.csv.gz``, ``.parquet``, ``.jsonl`` (``.ndjson``), ``.xlsx``. A

@@ -13,7 +13,7 @@ sends no token but `RESTATE_AUTH_TOKEN`.
 | `restate invocations list` | `rl.InvocationsPanel(lab)`, or `rl.ask(lab, "oldest_unmoved")`; nothing stops at 100 |
 | `restate invocations describe ID` | `rl.why(lab, id)`, `rl.journal(lab, id)`, `rl.InvocationPanel(lab, id)` |
 | `restate invocations cancel/kill/pause/resume/purge` | `rl.plan(lab, "cancel", ids)`, then `.execute(reason=…)` |
-| `restate invocations restart-as-new ID` | `rl.plan(lab, "restart_as_new", ids, from_=…)` |
+| `restate invocations restart-as-new ID` | `rl.plan(lab, "restart_as_new", ids, from_index=…)` |
 | `restate deployments list` | `lab.admin.list_deployments().frame()`, `rl.DeploymentsPanel(lab)` |
 | `restate deployments register URI` | `lab.admin.create_deployment(uri=…, reason=…)` |
 | `restate deployments remove ID` | `rl.ask(lab, "deployment_pins")` first; then `lab.admin.delete_deployment(…)` |

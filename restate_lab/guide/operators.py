@@ -57,7 +57,7 @@ Reckoned from the table, for a server of that size and speed:
 | `lab.to_parquet`, everything | 40 s, 80 MiB | service by service, or day by day (`created_at`) |
 | the card | 16 s | says after 2 s that it could not count; `rl.ask(lab, "overview")` counts |
 | `rl.InvocationsPanel(lab)` | 39 s, then every 7 min | `service=`, `status=`; `refresh=None` and its button |
-| `rl.doctor(lab)` | 70 s | `budget="5m"`: within its 60 s the last checks are not made, and it says so |
+| `rl.doctor(lab)` | 70 s | `timeout="5m"`: within its 60 s the last checks are not made, and it says so |
 | the slowest questions | 60 s | `timeout` is 120 s for each; `service=` does not make them scan less, only send less |
 | `rl.freeze(lab, path)` | minutes | `service=`, `since=`, `tables=` |
 

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from restate_lab.durations import seconds_of
 from restate_lab.errors import ArgumentError
 
 __all__ = ["OPTIONS", "Request", "parse"]
@@ -135,10 +136,7 @@ def _out(options: Mapping[str, str]) -> str:
 def _timeout(options: Mapping[str, str]) -> float | None:
     if "timeout" not in options:
         return None
-    try:
-        seconds = float(options["timeout"])
-    except ValueError as error:
-        raise ArgumentError(f"--timeout is {options['timeout']!r}: give seconds.") from error
-    if not 0 < seconds < float("inf"):
-        raise ArgumentError(f"--timeout is {options['timeout']!r}: give seconds, more than 0.")
+    seconds = seconds_of(options["timeout"], name="--timeout")
+    if not seconds:
+        raise ArgumentError(f"--timeout is {options['timeout']!r}: give a duration of more than 0, such as 30s.")
     return seconds

@@ -15,6 +15,8 @@ import pandas as pd
 from restate_lab.actions.plan import make_plan
 from restate_lab.actions.planned import Plan
 from restate_lab.actions.table import ACTIONS
+from restate_lab.client.arguments import check_seconds
+from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
 from restate_lab.panels.apart import Apart, Busy
 from restate_lab.panels.outcome_view import OutcomeView
@@ -85,9 +87,9 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             button.disabled, button.layout.display = not acts, "" if acts else "none"
             button.tooltip = f"Plan it; nothing is sent yet. It is for those of which {action.rule.needs}."
 
-    def wait(self, timeout: float = 60.0) -> bool:
-        """Wait until the plan is made, or done; return whether it is, in so many seconds."""
-        return self._apart.wait(timeout)
+    def wait(self, *, timeout: DurationInput = "60s") -> bool:
+        """Wait until the plan is made, or done, ``timeout`` at most; return whether it is."""
+        return self._apart.wait(check_seconds("timeout", timeout))
 
     def close(self) -> None:
         """End what is under way."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 import pandas as pd
 
+from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
 from restate_lab.panels.asked import params_of, sql_of
 from restate_lab.panels.below import Below
@@ -48,7 +49,7 @@ class DeploymentsPanel(Panel):
     for; both are None before.
     """
 
-    def __init__(self, source: Source, /, *, refresh: float | str | None = "30s", tz: str = "UTC") -> None:
+    def __init__(self, source: Source, /, *, refresh: DurationInput | None = "30s", tz: str = "UTC") -> None:
         self._found = _Found()
         self._below = Below(source, tz=tz)
         self.opened: str | None = None
@@ -96,7 +97,7 @@ class DeploymentsPanel(Panel):
         """Return the invocations that the button shows below; None before."""
         return self._below.panel
 
-    def look_at(self, deployment: str) -> str:
+    def look_at(self, deployment: str, /) -> str:
         """Show what is to say of one deployment, and return it as text.
 
         Raises:

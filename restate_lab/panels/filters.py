@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.times import TimeInput, moment
-from restate_lab.durations import to_timedelta
+from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError
 from restate_lab.panels.invocation_sql import count_sql, selection_sql
 from restate_lab.status import STATUSES
@@ -69,7 +69,7 @@ class Filters:
     deployment: str | None = None
     since: TimeInput | None = None
     until: TimeInput | None = None
-    age: str | timedelta | None = None
+    age: DurationInput | None = None
     error_code: str | None = None
     retries: int | None = None
     text: str | None = None
@@ -88,7 +88,8 @@ class Filters:
         for name, value in self._times().items():
             moment(value, now=_ANY_TIME, name=name)
         if self.age is not None:
-            to_timedelta(self.age, name="age")
+            age = to_timedelta(self.age, name="age")
+            object.__setattr__(self, "age", self.age if isinstance(self.age, str) else age)
 
     @property
     def given(self) -> dict[str, Any]:

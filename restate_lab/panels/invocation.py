@@ -12,6 +12,7 @@ import pandas as pd
 
 from restate_lab.actions.planned import Plan
 from restate_lab.analysis.ids import check_invocation_id
+from restate_lab.durations import DurationInput
 from restate_lab.errors import NotFound, NotOnThisServer
 from restate_lab.panels import invocation_html as html
 from restate_lab.panels.action_bar import ActionBar
@@ -54,7 +55,7 @@ class InvocationPanel(Panel):
         /,
         *,
         created_at: datetime | None = None,
-        refresh: float | str | None = 5.0,
+        refresh: DurationInput | None = 5.0,
         tz: str = "UTC",
         on_close: Callable[[], object] | None = None,
         wait: bool = True,
@@ -79,7 +80,7 @@ class InvocationPanel(Panel):
         else:
             self.ask()
 
-    def show_invocation(self, invocation_id: str, *, created_at: datetime | None = None) -> None:
+    def show_invocation(self, invocation_id: str, /, *, created_at: datetime | None = None) -> None:
         """Show another invocation in this panel; ``created_at`` is the run that is meant."""
         if check_invocation_id(invocation_id) != self.id:
             self._before.append((self.id, self._created))

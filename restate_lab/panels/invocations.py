@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 import ipywidgets as widgets
@@ -12,6 +11,7 @@ import pandas as pd
 from restate_lab.actions.planned import Plan
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.schema import checked
+from restate_lab.durations import DurationInput
 from restate_lab.panels.action_bar import ActionBar
 from restate_lab.panels.filter_bar import FilterBar
 from restate_lab.panels.filters import MOST, Filters, Statement
@@ -62,13 +62,13 @@ class InvocationsPanel(Panel):
         deployment: str | None = None,
         since: TimeInput | None = None,
         until: TimeInput | None = None,
-        age: str | timedelta | None = None,
+        age: DurationInput | None = None,
         error_code: str | None = None,
         retries: int | None = None,
         text: str | None = None,
         id: str | Sequence[str] | None = None,  # noqa: A002 - the column's name
         limit: int = MOST,
-        refresh: float | str | None = 5.0,
+        refresh: DurationInput | None = 5.0,
         tz: str = "UTC",
         height: int = 420,
         wait: bool = True,
@@ -90,7 +90,7 @@ class InvocationsPanel(Panel):
         )
         self._start(source, refresh, tz, height, wait=wait)
 
-    def _start(self, source: Source, refresh: float | str | None, tz: str, height: int, *, wait: bool) -> None:
+    def _start(self, source: Source, refresh: DurationInput | None, tz: str, height: int, *, wait: bool) -> None:
         self._rows: Rows | None = None
         self._services: tuple[str, ...] | None = None
         self._tz = tz
@@ -125,7 +125,7 @@ class InvocationsPanel(Panel):
         """Show what these filters leave, in place of those before; they are the panel's own keywords."""
         self.filters = Filters(**filters)
 
-    def open_invocation(self, invocation_id: str) -> InvocationPanel:
+    def open_invocation(self, invocation_id: str, /) -> InvocationPanel:
         """Show one invocation beside the table, and return its panel."""
         rows = self.grid.frame
         created = next(iter(rows.loc[rows["id"] == invocation_id, "created_at"].dropna()), None)

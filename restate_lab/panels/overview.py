@@ -12,6 +12,7 @@ import pandas as pd
 from restate_lab.analysis.doctor import Diagnosis, doctor
 from restate_lab.analysis.doctor_card import card_of
 from restate_lab.analysis.questions import answer
+from restate_lab.durations import DurationInput
 from restate_lab.errors import NotOnThisServer
 from restate_lab.panels.apart import Apart
 from restate_lab.panels.asked import params_of, sql_of
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OverviewPanel"]
 
-_BUDGET = "30s"  # for all checks of the doctor together
+_TIMEOUT = "30s"  # for all checks of the doctor together
 _NOTHING = pd.DataFrame()
 
 
@@ -54,7 +55,7 @@ class OverviewPanel(Panel):
     """
 
     def __init__(
-        self, source: Source, /, *, service: str | None = None, refresh: float | str | None = "10s", tz: str = "UTC"
+        self, source: Source, /, *, service: str | None = None, refresh: DurationInput | None = "10s", tz: str = "UTC"
     ) -> None:
         self._service = service
         self._found = _Found(_NOTHING, _NOTHING)
@@ -124,7 +125,7 @@ class OverviewPanel(Panel):
     def _make_parts(self, tz: str) -> None:
         self._button = widgets.Button(
             description="Look for what is wrong",
-            tooltip=f"The doctor looks at the whole cluster, for {_BUDGET} at most",
+            tooltip=f"The doctor looks at the whole cluster, for {_TIMEOUT} at most",
         )
         self._card = widgets.HTML()
         self._findings = widgets.Box(
@@ -150,7 +151,7 @@ class OverviewPanel(Panel):
     def _examine(self) -> None:
         self._button.disabled, self._button.description = True, "The doctor is looking …"
         try:
-            self.diagnosis = doctor(self.reads, budget=_BUDGET)
+            self.diagnosis = doctor(self.reads, timeout=_TIMEOUT)
             self._card.value = card_of(self.diagnosis)
             self._findings.layout.display = ""
         finally:

@@ -20,7 +20,8 @@ import ipywidgets as widgets
 import pandas as pd
 
 from restate_lab._cells import visible
-from restate_lab.durations import parse_duration
+from restate_lab.client.arguments import check_seconds
+from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, RestateLabError
 from restate_lab.panels.head import Head
 from restate_lab.panels.quiet_source import Closed, QuietSource, is_live
@@ -37,7 +38,7 @@ _LINE = "font:12px/1.6 var(--jp-ui-font-family,system-ui,sans-serif);margin:4px 
 class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     """One panel over a source; use a subclass.
 
-    ``title`` is what it shows. ``refresh`` is how often it reads again while somebody sees it: seconds, a length such
+    ``title`` is what it shows. ``refresh`` is how often it reads again while somebody sees it: a duration such
     as "10s", or None for only when asked. It never reads more often than ten times what the last read took. A query may
     take 30 s, or less where ``connect(timeout=…)`` of the source says so.
 
@@ -51,7 +52,7 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     _finalizer: Callable[[], object] | None = None
     _parts: tuple[Any, ...] = ()
 
-    def __init__(self, source: Source, *, title: str, refresh: float | str | None = 5.0) -> None:
+    def __init__(self, source: Source, /, *, title: str, refresh: DurationInput | None = 5.0) -> None:
         self.source = source
         self.closed = threading.Event()
         self.reads = QuietSource(source, self.closed)
@@ -138,9 +139,9 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._generation += 1
         self._refresher.ask()
 
-    def wait(self, timeout: float = 60.0) -> bool:
-        """Wait until what was asked for is shown; return whether it is, in so many seconds."""
-        return self._refresher.wait(timeout)
+    def wait(self, *, timeout: DurationInput = "60s") -> bool:
+        """Wait until what was asked for is shown, ``timeout`` at most; return whether it is."""
+        return self._refresher.wait(check_seconds("timeout", timeout))
 
     def close(self) -> None:
         """End the panel's threads and take its widgets away, and what ``ends_with`` was told of."""
@@ -150,13 +151,13 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             part.close()
         super().close()
 
-    def ends_with(self, part: Any) -> None:
+    def ends_with(self, part: Any, /) -> None:
         """Have this closed when the panel is."""
         self._parts = (*self._parts, part)
 
     # Talking to the reader
 
-    def handled(self, act: Callable[..., object], *, by_reader: bool = True) -> Callable[..., None]:
+    def handled(self, act: Callable[..., object], /, *, by_reader: bool = True) -> Callable[..., None]:
         """Return a handler that does ``act`` and shows what goes wrong: nobody else would.
 
         What went wrong before is taken away by the next thing that a reader does, and not by a refresh.
@@ -173,11 +174,11 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
         return handle
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, /) -> None:
         """Show one line about what happened; from any thread."""
         self._head.show("said", text)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: Exception, /) -> None:
         """Show what went wrong, in words; from any thread."""
         if not isinstance(error, Closed):
             self._tell_error("handler", _words(error))
@@ -325,14 +326,11 @@ def _place(source: Source) -> str:
     return f"{address}{' · read-only' if getattr(source, 'read_only', False) else ''}"
 
 
-def _seconds(refresh: float | str | None) -> float | None:
+def _seconds(refresh: DurationInput | None) -> float | None:
     if refresh is None or refresh is False:
         return None
-    try:
-        seconds = parse_duration(refresh).total_seconds() if isinstance(refresh, str) else float(refresh)
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(f"refresh is {refresh!r}: give seconds, a length such as '10s', or None.") from error
-    if not seconds > 0:
+    seconds = to_timedelta(refresh, name="refresh").total_seconds()
+    if not seconds:
         raise ArgumentError(f"refresh is {refresh!r}: give more than 0 seconds, or None to read only when asked.")
     return seconds
 

@@ -46,23 +46,23 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             description="deployment", options=("latest", _STAYS), continuous_update=False, style=auto,
             placeholder="latest, keep, or dp_…",
         )  # fmt: skip
-        self.from_ = widgets.Dropdown(description="keep its journal", options=[(_WHOLE, None)], style=auto)
+        self.from_index = widgets.Dropdown(description="keep its journal", options=[(_WHOLE, None)], style=auto)
         self.why = widgets.Text(description="reason", placeholder="INC-42: the weather API is back", style=auto)
         self.number = widgets.Text(description="number", style=auto)
         self.confirm = Submit(
-            "", lambda: self._submit(confirm), fields=[self.deployment, self.from_, self.why, self.number]
+            "", lambda: self._submit(confirm), fields=[self.deployment, self.from_index, self.why, self.number]
         )
         self.back = widgets.Button(description="Back", tooltip="Leave the plan; nothing is sent")
         self.bar = widgets.IntProgress(description="", bar_style="info")
         self.stop = widgets.Button(description="Stop", tooltip="Send nothing more; what was done stays done")
-        self._options = _row([self.deployment, self.from_])
+        self._options = _row([self.deployment, self.from_index])
         self._asked = _row([self.why, self.number, self.confirm, self.back])
         self._doing = _row([self.bar, self.stop])
         super().__init__([self._card, self._options, self._asked, self._doing])
         self.add_class("rl-plan")
         for field in (self.why, self.number):
             field.observe(lambda _: self._check(), "value")
-        for field in (self.deployment, self.from_):
+        for field in (self.deployment, self.from_index):
             field.observe(lambda _: None if self._quiet else self._again(), "value")
         self.back.on_click(lambda _: back())
         self.stop.on_click(lambda _: stop())
@@ -91,7 +91,7 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     @property
     def options(self) -> dict[str, Any]:
         """Return the options that the plan's action takes and that were chosen."""
-        chosen = {"deployment": str(self.deployment.value).strip() or None, "from_": self.from_.value}
+        chosen = {"deployment": str(self.deployment.value).strip() or None, "from_index": self.from_index.value}
         takes = self._plan.action.rule.options if self._plan else frozenset()
         return {name: value for name, value in chosen.items() if value is not None and name in takes}
 
@@ -133,18 +133,20 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def _show_options(self, plan: Plan, *, renewed: bool) -> None:
         takes = plan.action.rule.options
-        prefixes = plan.prefixes.to_dict("records") if "from_" in takes and plan.prefixes["id"].nunique() == 1 else []
+        prefixes = (
+            plan.prefixes.to_dict("records") if "from_index" in takes and plan.prefixes["id"].nunique() == 1 else []
+        )
         if not renewed:
             self.deployment.value = plan.deployment or ""
-            kept = [(f"up to {row['from_']}: {row['entry']}", int(row["from_"])) for row in prefixes]
-            self.from_.options = [(_WHOLE, None), *kept]
-            self.from_.value = plan.from_
+            kept = [(f"up to {row['from_index']}: {row['entry']}", int(row["from_index"])) for row in prefixes]
+            self.from_index.options = [(_WHOLE, None), *kept]
+            self.from_index.value = plan.from_index
         self.deployment.layout.display = "" if "deployment" in takes else "none"
-        self.from_.layout.display = "" if prefixes else "none"
+        self.from_index.layout.display = "" if prefixes else "none"
 
     def _submit(self, confirm: Callable[[], object]) -> None:
         """Confirm what is reviewed: other options make another plan first, and that one is to be reviewed."""
-        if self.deployment not in self.confirm.changed and self.from_ not in self.confirm.changed:
+        if self.deployment not in self.confirm.changed and self.from_index not in self.confirm.changed:
             confirm()
 
     def _check(self) -> None:

@@ -11,6 +11,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from restate_lab.actions.state import State, set_state, state as read_state
+from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotFound, NotOnThisServer, OutcomeUnknown, StateConflict
 from restate_lab.panels.apart import Apart
 from restate_lab.panels.blocks import Block, Blocks
@@ -25,7 +26,7 @@ from restate_lab.source import Source
 
 __all__ = ["StatePanel"]
 
-_WAIT = "4s"  # shorter than close() waits for a thread; what comes later is seen by the next reads
+_TIMEOUT = "4s"  # shorter than close() waits for a thread; what comes later is seen by the next reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +65,12 @@ class StatePanel(Panel):
     def __init__(
         self,
         source: Source,
-        /,
         service: str | None = None,
         key: str | None = None,
+        /,
         *,
         scope: str | None = None,
-        refresh: float | str | None = "5s",
+        refresh: DurationInput | None = "5s",
         tz: str = "UTC",
     ) -> None:
         if key is not None and service is None:
@@ -125,7 +126,7 @@ class StatePanel(Panel):
         """Return the state of the open object as it was read last; None where none is open."""
         return self._state
 
-    def find(self, service: str | None = None, key: str = "") -> pd.DataFrame:
+    def find(self, service: str | None = None, key: str = "", /) -> pd.DataFrame:
         """List the objects of a service (None: of all) that have this text in their key, and return ``frame``."""
         self._search = Search(service, key)
         self._searched = None
@@ -133,13 +134,13 @@ class StatePanel(Panel):
         self.refresh()
         return self.frame
 
-    def look_at(self, service: str, key: str, *, scope: str | None = None) -> State | None:
+    def look_at(self, service: str, key: str, /, *, scope: str | None = None) -> State | None:
         """Open an object, and return its state; None where that failed, see ``error``."""
         self._open(_Opened(service, key, scope))
         self.refresh()
         return self.state
 
-    def edit(self, name: str) -> None:
+    def edit(self, name: str, /) -> None:
         """Start to edit a key of the open object, in the panel.
 
         Raises:
@@ -233,7 +234,7 @@ class StatePanel(Panel):
                 state=before,
                 scope=before.scope,
                 reason=reason,
-                wait=_WAIT,
+                timeout=_TIMEOUT,
             )
         except StateConflict as error:
             self._editor.conflict(error)

@@ -246,10 +246,10 @@ def _invocations(row: Mapping[Any, Any]) -> list[str]:
 def _explained(looking: Looking, id_: str, asked: list[Any]) -> Iterator[Part]:
     """Give the parts about one invocation, and put what was read for them into ``asked``."""
     maker = looking.maker
-    told = why(looking.source, id_)
+    told = why(looking.reads, id_)
     asked.append(told)
     yield Card(Markup(maker.masker.text(told._repr_html_())))  # noqa: S704 - escaped where it was made
-    frame, _ = read_journal(looking.source, id_)
+    frame, _ = read_journal(looking.within("journal"), id_)
     asked.append(frame)
     if frame.empty:
         yield Prose((f"There is no journal: {frame.attrs.get('note', 'it has no entries')}.",))
@@ -260,9 +260,8 @@ def _explained(looking: Looking, id_: str, asked: list[Any]) -> Iterator[Part]:
 
 def _deployed(looking: Looking) -> Iterator[events.Event]:
     try:
-        yield from events.deployed(
-            checked(looking.source.sql(_DEPLOYMENTS, timeout=60.0), _DEPLOYMENTS, looking.source)
-        )
+        rows = looking.within("deployments").sql(_DEPLOYMENTS)
+        yield from events.deployed(checked(rows, _DEPLOYMENTS, looking.source))
     except RestateLabError as error:
         looking.excluded.append(f"deployments: {looking.maker.masker.text(str(error))}")
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from datetime import timedelta, tzinfo
+from datetime import tzinfo
 from pathlib import Path
 
+from restate_lab.analysis.deadline import within
 from restate_lab.analysis.times import TimeInput
+from restate_lab.client.arguments import check_seconds
+from restate_lab.client.time_limit import time_limit
+from restate_lab.durations import DurationInput
 from restate_lab.errors import RestateLabError
 from restate_lab.progress import DoneLine, heard_by
 from restate_lab.reports.chapters import CHAPTERS
@@ -20,6 +24,8 @@ from restate_lab.source import Source
 
 __all__ = ["incident_report"]
 
+_LEAST = 60.0  # seconds for what one chapter reads
+
 
 def incident_report(
     source: Source,
@@ -30,7 +36,7 @@ def incident_report(
     summary: str = "",
     since: TimeInput = "24h",
     tz: str | tzinfo = "UTC",
-    budget: str | timedelta = "60s",
+    timeout: DurationInput = "10m",
     audit: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     paper: Paper = "A4",
@@ -40,8 +46,10 @@ def incident_report(
     It has the doctor's findings, the timeline, the worst three in detail, invocations by status, who waits for whom,
     retries, failures, latency and throughput, deployments, the actions taken from here, and how all of it was read.
     ``summary`` is your own text, which stands first. ``since`` is how far the timeline, the failures and the actions
-    reach back; ``budget`` is the doctor's. Every other reading may take 60 seconds, and some are heavy on big clusters:
-    freeze first, and report on the evidence. What could not be read is said in its place and in the summary.
+    reach back. ``timeout`` is for all that is read: 60 seconds at most for one chapter's reading, or a tenth of
+    ``timeout`` where that is more. When it is over, the report is written all the same and is marked incomplete: what
+    was not read is named in its place and in the summary. Some readings are heavy on big clusters: freeze first, and
+    report on the evidence.
 
     The rest is as in ``Report`` and its ``write``.
 
@@ -50,8 +58,11 @@ def incident_report(
     """
     target_of(path, overwrite=overwrite)
     name = title or f"Incident on {source.name}"
-    report = Report(name, source=source, summary=summary, tz=tz, since=since, audit=audit)
-    looking = Looking(source, report, budget=budget)
+    seconds = check_seconds("timeout", timeout)
+    reads = within(source, timeout, verb="incident_report")
+    with time_limit(seconds):
+        report = Report(name, source=source, summary=summary, tz=tz, since=since, audit=audit)
+    looking = Looking(source, report, reads=reads, limit=max(_LEAST, seconds / 10))
     # What heavy questions say for themselves is said above, of all of it.
     with contextlib.closing(DoneLine("report, chapters")) as line, heard_by(_nobody):
         for done, (chapter, make) in enumerate(CHAPTERS.items()):

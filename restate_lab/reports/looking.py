@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import Any
 
 import pandas as pd
 
+from restate_lab.analysis.deadline import within
 from restate_lab.analysis.doctor import doctor
 from restate_lab.analysis.doctor_diagnosis import Diagnosis
 from restate_lab.analysis.questions import answer
@@ -22,16 +22,18 @@ from restate_lab.source import Source
 
 __all__ = ["Looking"]
 
-_SECONDS = 60.0
-
 
 @dataclass(frozen=True)
 class Looking:
-    """Reads each thing once; ``excluded`` collects what could not be read on the way, in words."""
+    """Reads each thing once; ``excluded`` collects what could not be read on the way, in words.
+
+    ``reads`` is the source for as long as there is time for the report, ``limit`` the seconds for one reading.
+    """
 
     source: Source
     report: Report
-    budget: str | timedelta
+    reads: Source
+    limit: float
     maker: Maker = field(init=False)
     excluded: list[str] = field(default_factory=list)
     _read: dict[str, Any] = field(default_factory=dict)
@@ -43,11 +45,15 @@ class Looking:
         """Return the same with the room that is left in the report as it is now; what was read stays read."""
         return replace(self, report=report, _read=self._read, excluded=[])
 
+    def within(self, verb: str) -> Source:
+        """Return the source for one reading."""
+        return within(self.reads, self.limit, verb=verb)
+
     @property
     def diagnosis(self) -> Diagnosis:
         """Return what the doctor says."""
         if "doctor" not in self._read:
-            self._read["doctor"] = doctor(self.source, budget=self.budget)
+            self._read["doctor"] = doctor(self.reads, timeout=self.limit)
         found: Diagnosis = self._read["doctor"]
         return found
 
@@ -55,7 +61,7 @@ class Looking:
     def waits(self) -> Waits:
         """Return who waits for whom."""
         if "waits" not in self._read:
-            self._read["waits"] = find_waits(self.source)
+            self._read["waits"] = find_waits(self.within("waits"))
         found: Waits = self._read["waits"]
         return found
 
@@ -63,11 +69,11 @@ class Looking:
         """Return the answer to a named question, asked once.
 
         Raises:
-            RestateLabError: it cannot be answered here, or not in 60 seconds.
+            RestateLabError: it cannot be answered here, or not in the time for one reading.
         """
         key = f"{name} {sorted(params.items(), key=str)}"
         if key not in self._read:
-            self._read[key] = answer(self.source, name, timeout=_SECONDS, **params)
+            self._read[key] = answer(self.reads, name, timeout=self.limit, **params)
         found: pd.DataFrame = self._read[key]
         return found
 

@@ -16,7 +16,9 @@ from typing import Any
 import nbformat
 
 from restate_lab._cells import timestamp_text, visible
+from restate_lab.client.arguments import check_seconds
 from restate_lab.client.settings import load_settings
+from restate_lab.durations import DurationInput
 from restate_lab.environment import kernel_environment
 from restate_lab.errors import ArgumentError, SettingsError
 from restate_lab.interrupts import Shield
@@ -70,7 +72,7 @@ def notebook_report(
     parameters: Mapping[str, Any] | None = None,
     evidence: str | os.PathLike[str] | None = None,
     allow_changes: bool = False,
-    timeout: float | None = 600.0,
+    timeout: DurationInput | None = "10m",
     overwrite: bool = False,
     paper: Paper = "A4",
     pass_env: Sequence[str] = (),
@@ -80,8 +82,8 @@ def notebook_report(
     The executed notebook is saved beside it, as ``<name>.executed.ipynb``, also when a cell fails; the report then
     begins with the failure. Every connection of the notebook refuses changes unless ``allow_changes=True``.
     ``parameters`` go into a new cell after the one tagged ``parameters``. ``evidence`` is the path of frozen evidence:
-    it is checked, and becomes the notebook's parameter ``evidence``, which its tagged cell must have. ``timeout`` is in
-    seconds per cell, None sets no limit.
+    it is checked, and becomes the notebook's parameter ``evidence``, which its tagged cell must have. ``timeout`` is
+    for each cell, None sets no limit.
 
     The notebook sees the environment variables of Python, Jupyter, proxies and certificates, and RESTATE_*, but no
     other secrets of this process. ``pass_env`` names further variables that it needs, such as "AWS_*".
@@ -94,14 +96,14 @@ def notebook_report(
         EvidenceBroken: the evidence is not what was frozen.
         MissingProgram: there is no Chromium to make a PDF.
     """
-    source = _checked(Path(notebook))
+    source, limit = _checked(Path(notebook)), None if timeout is None else check_seconds("timeout", timeout)
     target = target_of(path, overwrite=overwrite)
     executed = target.with_name(f"{target.stem}.executed.ipynb")
     if executed.exists() and not overwrite:
         raise ArgumentError(f"{executed} is there already: give another name, or overwrite=True.")
     values = {**(parameters or {}), **({EVIDENCE: _evidence(source, evidence)} if evidence is not None else {})}
     masker = _masker(values)
-    told = _run(source, executed, values, masker, allow_changes=allow_changes, timeout=timeout, pass_env=pass_env)
+    told = _run(source, executed, values, masker, allow_changes=allow_changes, limit=limit, pass_env=pass_env)
     content = nbformat.read(executed, as_version=4)
     sections = (*_failed(told.run.failure, masker), *sections_of(content, masker), *_changes(told, masker))
     front = _front(told, masker.text(title_of(content)) or source.stem, masker)
@@ -157,7 +159,7 @@ def _run(
     masker: Masker,
     *,
     allow_changes: bool,
-    timeout: float | None,
+    limit: float | None,
     pass_env: Sequence[str],
 ) -> _Told:
     begun = datetime.now(UTC)
@@ -170,7 +172,7 @@ def _run(
                 parameters=values,
                 read_only=not allow_changes,
                 env=kernel_environment(pass_env, **{VARIABLE: str(seen)}),
-                timeout=timeout,
+                timeout=limit,
                 kernel_arguments=_KERNEL,
                 masker=masker,
             )

@@ -93,7 +93,7 @@ class Report:
         return Maker(self.zone, self._masker, MOST_BYTES - sum(each.embedded for each in self.sections))
 
     def add(
-        self, thing: Any, *, title: str | None = None, caption: str = "", sql: str = "", rows: int = ROWS
+        self, thing: Any, /, *, title: str | None = None, caption: str = "", sql: str = "", rows: int = ROWS
     ) -> Report:
         """Return the report with one section more.
 
@@ -111,7 +111,7 @@ class Report:
         made = section_of(thing, self.maker, title=title, caption=caption, sql=sql, rows=rows)
         return self._with((*self.sections, made))
 
-    def write(self, path: str | os.PathLike[str], *, overwrite: bool = False, paper: Paper = "A4") -> Path:
+    def write(self, path: str | os.PathLike[str], /, *, overwrite: bool = False, paper: Paper = "A4") -> Path:
         """Write the report to ``path``, ``.html`` or ``.pdf``, and return it; the file appears when it is whole.
 
         It loads nothing and runs nothing. A file that is there is kept unless ``overwrite=True``. ``paper`` is that of

@@ -92,7 +92,7 @@ def run_notebook(
 
     ``parameters`` are set in a new cell after the one tagged ``parameters``, or at the top. ``read_only`` makes every
     connection of the notebook refuse changes. ``env`` is its whole environment; None means ``kernel_environment()``.
-    ``timeout`` is in seconds per cell; None sets no limit. The notebook's folder is its working directory.
+    ``timeout`` is in seconds, for each cell; None sets no limit. The notebook's folder is its working directory.
     ``masker`` takes secrets out of what the cells gave, before anything is written.
 
     Raises:

@@ -88,9 +88,9 @@ def test_a_node_dies_during_queries(ground: Ground, tmp_path: Path) -> None:
 
 def test_a_node_dies_during_a_doctor(ground: Ground) -> None:
     """The diagnosis is the one from before, or says that it is incomplete."""
-    before = rl.doctor(ground.lab, budget="60s")
+    before = rl.doctor(ground.lab, timeout="60s")
     with ground.losing(2, b"/query", number=4, passes=10) as (lab, _):
-        after = rl.doctor(lab, budget="60s")
+        after = rl.doctor(lab, timeout="60s")
     assert after.verdict in {before.verdict, "incomplete"}
     if after.verdict != "incomplete":
         assert list(after.findings["check"]) == list(before.findings["check"])

@@ -99,7 +99,7 @@ def test_killed_for_good_during_a_doctor(ground: Killable, number: int) -> None:
     fault = Fault(where=b"/query", number=number, passes=0, meanwhile=ground.server.kill)
     with relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False, timeout=5) as lab:
         try:
-            diagnosis = rl.doctor(lab, budget="4s")
+            diagnosis = rl.doctor(lab, timeout="4s")
         except errors.Unreachable:
             assert number == 0
         else:

@@ -468,7 +468,7 @@ def test_restart_as_new(bench: Bench) -> None:
     admin = bench.admin
     id_ = bench.ingress.send("Echo", "say", "again").invocation_id
     bench.until(id_, "completed")
-    new = admin.restart_as_new_invocation(id_, from_=0, deployment="latest")
+    new = admin.restart_as_new_invocation(id_, from_index=0, deployment="latest")
     assert new.restarted_from == id_
     assert new.new_invocation_id != id_
     bench.until(new.new_invocation_id, "completed")
@@ -487,7 +487,7 @@ def test_restart_as_new(bench: Bench) -> None:
         (errors.Conflict, 425, lambda: admin.restart_as_new_invocation(later)),
         (errors.Conflict, 410, lambda: admin.restart_as_new_invocation(new.new_invocation_id)),
         (errors.RequestRefused, 422, lambda: admin.restart_as_new_invocation(workflow)),
-        (errors.RequestRefused, 400, lambda: admin.restart_as_new_invocation(id_, from_=99)),
+        (errors.RequestRefused, 400, lambda: admin.restart_as_new_invocation(id_, from_index=99)),
         (errors.RequestRefused, 400, lambda: admin.restart_as_new_invocation(id_, deployment=NO_DEPLOYMENT)),
         (errors.NotFound, 404, lambda: admin.restart_as_new_invocation(NO_INVOCATION)),
     ]

@@ -111,7 +111,7 @@ def test_the_doctor_on_a_healthy_cluster(healthy: Cluster) -> None:
     checks = ("doctor", "--quiet", "--check", "paused", "--check", "retry_storms")
     quiet = call(healthy, *checks)
     assert (quiet.exit_code, quiet.output) == (0, "")
-    hurried = call(healthy, *checks, "--budget", "0s")
+    hurried = call(healthy, *checks, "--timeout", "0s")
     assert hurried.exit_code == 4
     assert "NOT CHECKED" in hurried.stdout
 

@@ -19,7 +19,7 @@ from support.clusters import OLDEST, Cluster
 OWN_DOCUMENT = pytest.mark.also_on(OLDEST, reason="each version has its own document")
 
 IS_LAB_SQL = "query"
-RENAMED = {"from": "from_"}
+RENAMED = {"from": "from_index"}
 BATCHES = {"upsert_rules": UpsertRule, "bulk_delete_rules": DeleteRule}
 
 
@@ -94,7 +94,7 @@ def test_what_is_missing_is_found(document: dict[str, Any], monkeypatch: pytest.
     found = missing(document, Short)
     assert {
         "purge_journal",
-        "restart_as_new_invocation(from_=…)",
+        "restart_as_new_invocation(from_index=…)",
         "restart_as_new_invocation(deployment=…)",
         "get_service_handler(service=…)",
         "modify_service_state(object_key=…)",

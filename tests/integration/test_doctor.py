@@ -433,10 +433,10 @@ def test_one_deaf_table_is_no_health(healthy: Cluster, table: str) -> None:
     assert set(missing["reason"]) == {f"no answer about {table}"}
 
 
-def test_a_short_budget_is_kept_and_said(healthy: Cluster) -> None:
+def test_a_short_timeout_is_kept_and_said(healthy: Cluster) -> None:
     """What no longer fits is not checked, and the time is not overrun by much."""
     with rl.connect(healthy.admin_url, read_only=True) as lab:
-        diagnosis = doctor(lab, budget="1ms")
+        diagnosis = doctor(lab, timeout="1ms")
     assert diagnosis.verdict == "incomplete"
     missing = diagnosis.not_checked[diagnosis.not_checked["applies"]]
-    assert (missing["reason"] == "the budget of 1ms was used up").any()
+    assert (missing["reason"] == "the timeout of 1ms was used up").any()

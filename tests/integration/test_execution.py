@@ -189,7 +189,7 @@ def test_a_cancellation_whose_answer_is_lost_is_read_from_the_journal(bulk: Bulk
 
 @OTHER_EFFECTS
 def test_pause_resume_and_a_restart_from_the_middle(bulk: Bulk, in_haste: None) -> None:
-    """Pause says when nothing came of it, resume is seen, and `from_` goes by single calls."""
+    """Pause says when nothing came of it, resume is seen, and `from_index` goes by single calls."""
     storm, waiting = bulk.send("busy", 30), bulk.fill("wait", 1)[0]
     wait_for(lambda: bulk.status(storm) == "running")
     paused = execute(bulk.lab, order(ACTIONS.PAUSE, (storm, waiting)))
@@ -202,7 +202,7 @@ def test_pause_resume_and_a_restart_from_the_middle(bulk: Bulk, in_haste: None) 
     (ended,) = bulk.fill("answer", 1)
     gate = Gate()
     with lab_behind(gate, bulk.url, bulk.audit) as lab:
-        frame = execute(lab, order(ACTIONS.RESTART_AS_NEW, (ended,), from_=0))
+        frame = execute(lab, order(ACTIONS.RESTART_AS_NEW, (ended,), from_index=0))
         assert counts(frame) == {"done": 1}
         assert gate.changes == [("PATCH", f"/invocations/{ended}/restart-as-new")]
     execute(bulk.lab, order(ACTIONS.KILL, (storm, waiting)))

@@ -332,7 +332,7 @@ def test_a_good_and_a_bad_run_part_at_the_open_step(stage: Stage) -> None:
 
 def test_a_restart_begins_with_the_entries_it_copied(stage: Stage) -> None:
     """What a restart as new copied is equal to the old journal, times included; then it goes its own way."""
-    new = stage.lab.admin.restart_as_new_invocation(stage.roles["third_time"], from_=2)
+    new = stage.lab.admin.restart_as_new_invocation(stage.roles["third_time"], from_index=2)
     stage.roles["restarted"] = new.new_invocation_id
     stage.until("restarted", "completed")
     before, after = of(stage, "third_time"), of(stage, "restarted")

@@ -200,7 +200,7 @@ def test_keys_become_free(lab: Lab) -> None:
 
 
 def test_the_prefixes_are_those_that_the_server_takes(lab: Lab) -> None:
-    """For every index of some journals, from_ is in the plan exactly where the server restarts from it."""
+    """For every index of some journals, from_index is in the plan exactly where the server restarts from it."""
     ended = send(lab, "Every/greet", "succeeded")
     failed = send(lab, "Every/fail", "failed")
     caller, _ = family(lab)
@@ -210,10 +210,10 @@ def test_the_prefixes_are_those_that_the_server_takes(lab: Lab) -> None:
     for id_, prefix in read_prefixes(lab, [ended, failed, caller, back]).items():
         taken = [index for index in range(prefix.length + 1) if _restarts(lab, id_, index)]
         assert taken == list(range(prefix.ends)), id_
-        listed = plan(lab, "restart_as_new", [id_]).prefixes["from_"]
+        listed = plan(lab, "restart_as_new", [id_]).prefixes["from_index"]
         assert set(listed) <= set(taken)
-        assert plan(lab, "restart_as_new", [id_], from_=taken[-1]).targets == (id_,)
-        (why,) = plan(lab, "restart_as_new", [id_], from_=taken[-1] + 1).excluded["why"]
+        assert plan(lab, "restart_as_new", [id_], from_index=taken[-1]).targets == (id_,)
+        (why,) = plan(lab, "restart_as_new", [id_], from_index=taken[-1] + 1).excluded["why"]
         assert "has no completion" in why or "has no entry" in why
 
 
@@ -325,7 +325,7 @@ def test_a_deployment_has_to_exist(lab: Lab) -> None:
 
 def _restarts(lab: Lab, id_: str, index: int) -> bool:
     try:
-        lab.admin.restart_as_new_invocation(id_, from_=index)
+        lab.admin.restart_as_new_invocation(id_, from_index=index)
     except errors.RequestRefused:
         return False
     return True

@@ -186,10 +186,10 @@ def test_a_panel_tells_runs_apart(lab: Lab) -> None:
     panel = InvocationsPanel(lab, status="all", refresh=None)
     panel.selected = [id_]
     detail = panel.open_invocation(id_)
-    assert detail.wait(30)
+    assert detail.wait(timeout=30)
     assert detail._run.value == ""
     panel._actions.buttons[ACTIONS.KILL].click()
-    assert panel._actions.wait(30)
+    assert panel._actions.wait(timeout=30)
     made = panel.plan
     assert made is not None
     assert made.targets == (id_,)
@@ -200,13 +200,13 @@ def test_a_panel_tells_runs_apart(lab: Lab) -> None:
     assert "1 deselected: a new run with the same id" in panel.grid.static_html()
     assert f"{first:%H:%M:%S}.{first.microsecond // 1000:03} UTC. That one is gone." in detail._run.value
     panel._actions._plan_again()
-    assert panel._actions.wait(30)
+    assert panel._actions.wait(timeout=30)
     assert panel.plan is not None
     assert panel.plan.targets == (), "other options are for the same runs"
     assert list(made.execute(reason=WHY)["outcome"]) == ["skipped"]
     panel.selected = [id_]
     assert panel.open_invocation(id_) is detail
-    assert detail.wait(30)
+    assert detail.wait(timeout=30)
     assert detail._run.value == "", "opened from the row of the new run"
     panel.close()
 

@@ -210,7 +210,7 @@ def test_errors(
         calls: list[Callable[[], object]] = [
             lambda: rl.connect(line.url, token=TOKEN, timeout=0.4),
             lambda: lab.sql("SELECT 1"),
-            lambda: rl.doctor(lab, budget="1s"),
+            lambda: rl.doctor(lab, timeout="1s"),
             lambda: lab.admin.kill_invocation(guarded.held, reason="x"),
         ]
         for call in calls:

@@ -259,7 +259,7 @@ def test_a_limit_that_passes_says_behind_whom_the_change_waits(drawers: Drawers)
     """It is not known then what comes of it, and it is applied when the holder ends."""
     with drawers.held("late") as holder:
         with pytest.raises(errors.OutcomeUnknown, match=f"{holder} holds the object.*cannot be taken back"):
-            drawers.set("late", {"x": 1}, wait="1.2s")
+            drawers.set("late", {"x": 1}, timeout="1.2s")
         assert drawers.raw("late") == {}
     wait_for(lambda: drawers.raw("late") == {"x": b"1"})
 

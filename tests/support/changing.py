@@ -101,7 +101,9 @@ class Changing:
     def sql(self, statement: str, /, *, params: Mapping[str, Any] | None = None, **_: Any) -> pd.DataFrame:
         return to_frame(self.arrow(statement, params=params))
 
-    def arrow(self, statement: str, /, *, params: Mapping[str, Any] | None = None, **named: Any) -> pa.Table:
+    def arrow(
+        self, statement: str, /, *, params: Mapping[str, Any] | None = None, timeout: float | None = None, **named: Any
+    ) -> pa.Table:
         self.asked.append(statement)
         if self.fails is not None:
             raise self.fails

@@ -69,7 +69,9 @@ class Freezable:
     def sql(self, statement: str, /, **options: Any) -> pd.DataFrame:
         return to_frame(self.arrow(statement, **options))
 
-    def arrow(self, statement: str, /, *, params: Mapping[str, Any] | None = None, **named: Any) -> pa.Table:
+    def arrow(
+        self, statement: str, /, *, params: Mapping[str, Any] | None = None, timeout: float | None = None, **named: Any
+    ) -> pa.Table:
         schema, batches = read(self._context, bind(statement, params, **named))
         return pa.Table.from_batches(batches, schema)
 

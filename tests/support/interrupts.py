@@ -185,7 +185,7 @@ def why(s: Session) -> Any:
 
 
 def doctor(s: Session) -> Any:
-    found = s.rl.doctor(s.lab, budget="60s")
+    found = s.rl.doctor(s.lab, timeout="60s")
     return sorted(found.findings), bool(str(found)), bool(found._repr_html_())
 
 
@@ -208,7 +208,7 @@ def state(s: Session) -> Any:
 
 
 def set_state(s: Session) -> Any:
-    return dict(s.rl.set_state(s.lab, "Drawer", s.key(), {"n": 1}, reason=WHY, wait="10s"))
+    return dict(s.rl.set_state(s.lab, "Drawer", s.key(), {"n": 1}, reason=WHY, timeout="10s"))
 
 
 def freeze(s: Session) -> Any:

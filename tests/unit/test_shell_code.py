@@ -101,7 +101,7 @@ def test_values_of_a_question_are_read_back() -> None:
         move_call(["inv_1"]),
         SuggestedCall("waits", result="deadlocks"),
         SuggestedCall("lab.ingress.resolve_awakeable", ("sign_1", Placeholder("answer"))),
-        SuggestedCall("plan", ("restart_as_new", ("inv_1",)), {"from_": 3}),
+        SuggestedCall("plan", ("restart_as_new", ("inv_1",)), {"from_index": 3}),
         SuggestedCall("lab.admin.create_deployment", (), {"uri": "http://a", "use_http_11": True}),
         plan_call("resume", []),
         ask_call("retry_storm_ids", step="none"),  # -p reads "none" as no value

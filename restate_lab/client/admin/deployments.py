@@ -27,7 +27,7 @@ class Deployments(Door):
         models = self._models(Deployment, "list_deployments", answer, "deployments")
         return ModelList(Deployment, models, by=lambda each: (str(each.created_at or ""), each.id))
 
-    def get_deployment(self, deployment: str) -> Deployment:
+    def get_deployment(self, deployment: str, /) -> Deployment:
         """Return one deployment with its services in full.
 
         Raises:
@@ -85,6 +85,7 @@ class Deployments(Door):
     def update_deployment(
         self,
         deployment: str,
+        /,
         *,
         uri: str | None = None,
         arn: str | None = None,
@@ -118,7 +119,7 @@ class Deployments(Door):
         answer = self._change("update_deployment", "PATCH", path, targets=targets, reason=reason, json=body)
         return self._model(Deployment, "update_deployment", answer, is_dry_run=dry_run)
 
-    def delete_deployment(self, deployment: str, *, force: bool = False, reason: str | None = None) -> None:
+    def delete_deployment(self, deployment: str, /, *, force: bool = False, reason: str | None = None) -> None:
         """Remove a deployment at once; its services fall back to their earlier revision, or vanish.
 
         Servers up to 1.7 do this by force only. Invocations bound to it go on failing with RT0011: look first for those

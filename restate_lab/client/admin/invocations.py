@@ -27,7 +27,7 @@ class Invocations(Door):
     second), and ``took_effect`` and ``note`` say what was seen; without, they rest on the HTTP status alone.
     """
 
-    def cancel_invocation(self, invocation_id: str, *, verify: bool = True, reason: str | None = None) -> Accepted:
+    def cancel_invocation(self, invocation_id: str, /, *, verify: bool = True, reason: str | None = None) -> Accepted:
         """Ask an invocation to end; it may clean up first, and its children are asked too.
 
         202: it is told at its next await or attempt. 200: it had not begun (pending, scheduled) and its row is gone,
@@ -43,7 +43,7 @@ class Invocations(Door):
             return self._watched(answer, verify, _is_gone, notes.cancelled_at_once)
         return self._watched(answer, verify, lambda state: state != "paused", notes.cancelled_later)
 
-    def kill_invocation(self, invocation_id: str, *, verify: bool = True, reason: str | None = None) -> Accepted:
+    def kill_invocation(self, invocation_id: str, /, *, verify: bool = True, reason: str | None = None) -> Accepted:
         """End an invocation at once, without clean-up; its children too. What it has done so far stays done.
 
         It is completed as failed with "[409] killed"; one that had not begun is gone without a completed row.
@@ -55,7 +55,7 @@ class Invocations(Door):
         answer = self._lifecycle("kill_invocation", invocation_id, "kill", reason)
         return self._watched(answer, verify, lambda state: state in {None, "completed"}, notes.killed)
 
-    def pause_invocation(self, invocation_id: str, *, verify: bool = True, reason: str | None = None) -> Accepted:
+    def pause_invocation(self, invocation_id: str, /, *, verify: bool = True, reason: str | None = None) -> Accepted:
         """Stop trying an invocation until it is resumed.
 
         202: it is paused when its attempt ends, at the next await or, within a step that lasts, when the abort timeout
@@ -72,7 +72,7 @@ class Invocations(Door):
         return self._watched(answer, verify, lambda state: state == "paused", notes.paused_later)
 
     def resume_invocation(
-        self, invocation_id: str, *, deployment: str | None = None, reason: str | None = None
+        self, invocation_id: str, /, *, deployment: str | None = None, reason: str | None = None
     ) -> Accepted:
         """Let a paused, suspended or backing-off invocation try again now.
 
@@ -89,7 +89,7 @@ class Invocations(Door):
         answer = self._lifecycle("resume_invocation", invocation_id, "resume", reason, params)
         return answer.model_copy(update={"note": notes.RESUMED})
 
-    def purge_invocation(self, invocation_id: str, *, verify: bool = True, reason: str | None = None) -> Accepted:
+    def purge_invocation(self, invocation_id: str, /, *, verify: bool = True, reason: str | None = None) -> Accepted:
         """Remove a completed invocation and its journal; of a workflow, its state and promises too.
 
         Raises:
@@ -99,7 +99,7 @@ class Invocations(Door):
         answer = self._lifecycle("purge_invocation", invocation_id, "purge", reason)
         return self._watched(answer, verify, _is_gone, notes.purged)
 
-    def purge_journal(self, invocation_id: str, *, reason: str | None = None) -> Accepted:
+    def purge_journal(self, invocation_id: str, /, *, reason: str | None = None) -> Accepted:
         """Remove the journal of a completed invocation; its row stays, but it cannot be restarted from it any more.
 
         Raises:
@@ -112,27 +112,28 @@ class Invocations(Door):
     def restart_as_new_invocation(
         self,
         invocation_id: str,
+        /,
         *,
-        from_: int | None = None,
+        from_index: int | None = None,
         deployment: str | None = None,
         reason: str | None = None,
     ) -> RestartedInvocation:
         """Start a new invocation with the input of a completed one, which stays as it is.
 
-        ``from_`` keeps the journal's entries up to and including this index of sys_journal (0, the input, by default);
-        each command among them must have its completion among them or behind. ``deployment``: "latest", "keep" or the
-        id of one; None is the server's choice.
+        ``from_index`` keeps the journal's entries up to and including this index of sys_journal (0, the input, by
+        default); each command among them must have its completion among them or behind. ``deployment``: "latest",
+        "keep" or the id of one; None is the server's choice.
 
         Raises:
             Conflict: it is not completed (409), has not begun (425), or its journal is not there any more (410).
-            RequestRefused: it is a workflow (422); ``from_`` cuts a command from its completion, or there is no such
-                deployment (400).
+            RequestRefused: it is a workflow (422); ``from_index`` cuts a command from its completion, or there is no
+                such deployment (400).
             NotFound: there is none with this id.
         """
         id_ = check_id("invocation_id", invocation_id, "invocation")
         chosen = None if deployment is None else check_deployment_choice("deployment", deployment)
         params = {
-            **({} if from_ is None else {"from": check_count("from_", from_)}),
+            **({} if from_index is None else {"from": check_count("from_index", from_index)}),
             **given(deployment=chosen),
         }
         operation = "restart_as_new_invocation"
@@ -142,7 +143,7 @@ class Invocations(Door):
 
     @deprecated("the server deprecates delete_invocation: use cancel_invocation, kill_invocation or purge_invocation")
     def delete_invocation(
-        self, invocation_id: str, *, mode: Literal["Cancel", "Kill", "Purge"] = "Cancel", reason: str | None = None
+        self, invocation_id: str, /, *, mode: Literal["Cancel", "Kill", "Purge"] = "Cancel", reason: str | None = None
     ) -> Accepted:
         """Cancel, kill or purge by the deprecated operation, which answers 202 to everything.
 

@@ -28,7 +28,7 @@ class Kafka(Door):
         models = self._models(Subscription, "list_subscriptions", answer, "subscriptions")
         return ModelList(Subscription, models, by=lambda each: (each.source or "", each.sink or "", each.id))
 
-    def get_subscription(self, subscription: str) -> Subscription:
+    def get_subscription(self, subscription: str, /) -> Subscription:
         """Return one subscription.
 
         Raises:
@@ -63,7 +63,7 @@ class Kafka(Door):
         )
         return self._model(Subscription, "create_subscription", answer)
 
-    def delete_subscription(self, subscription: str, *, reason: str | None = None) -> None:
+    def delete_subscription(self, subscription: str, /, *, reason: str | None = None) -> None:
         """End a subscription; what it has sent already goes on.
 
         Raises:
@@ -82,7 +82,7 @@ class Kafka(Door):
         models = self._models(KafkaCluster, "list_kafka_clusters", answer, "clusters")
         return ModelList(KafkaCluster, models, by=lambda each: each.name)
 
-    def get_kafka_cluster(self, cluster_name: str, *, include_subscriptions: bool = True) -> KafkaCluster:
+    def get_kafka_cluster(self, cluster_name: str, /, *, include_subscriptions: bool = True) -> KafkaCluster:
         """Return one Kafka cluster.
 
         The server gives an empty list of subscriptions to whom does not ask for them; then they are None here.
@@ -98,7 +98,7 @@ class Kafka(Door):
         return self._model(KafkaCluster, "get_kafka_cluster", answer, **known)
 
     def create_kafka_cluster(
-        self, name: str, *, properties: Mapping[str, str | Secret], reason: str | None = None
+        self, name: str, /, *, properties: Mapping[str, str | Secret], reason: str | None = None
     ) -> KafkaCluster:
         """Make a Kafka cluster known; ``properties`` are those of its client and need "bootstrap.servers".
 
@@ -116,7 +116,7 @@ class Kafka(Door):
         return self._model(KafkaCluster, "create_kafka_cluster", answer)
 
     def update_kafka_cluster(
-        self, cluster_name: str, *, properties: Mapping[str, str | Secret], reason: str | None = None
+        self, cluster_name: str, /, *, properties: Mapping[str, str | Secret], reason: str | None = None
     ) -> KafkaCluster:
         """Replace all properties of a Kafka cluster; those not named are gone.
 
@@ -129,7 +129,7 @@ class Kafka(Door):
         answer = self._change("update_kafka_cluster", "PATCH", path, targets=[cluster_name], reason=reason, json=body)
         return self._model(KafkaCluster, "update_kafka_cluster", answer)
 
-    def delete_kafka_cluster(self, cluster_name: str, *, force: bool = False, reason: str | None = None) -> None:
+    def delete_kafka_cluster(self, cluster_name: str, /, *, force: bool = False, reason: str | None = None) -> None:
         """Remove a Kafka cluster; ``force=True`` also when subscriptions use it, which then stay behind without it.
 
         Raises:

@@ -16,7 +16,7 @@ __all__ = ["Limits"]
 class Limits(Door):
     """Operations on limit rules (since 1.7). There is none that reads them: ``lab.sql("SELECT * FROM sys_rules")``."""
 
-    def upsert_rules(self, rules: Iterable[UpsertRule], *, reason: str | None = None) -> ModelList[Rule]:
+    def upsert_rules(self, rules: Iterable[UpsertRule], /, *, reason: str | None = None) -> ModelList[Rule]:
         """Make or replace rules, all or none, and return them by pattern.
 
         A rule is replaced as a whole: one that is sent again without its description has none.
@@ -38,7 +38,7 @@ class Limits(Door):
         models = self._models(Rule, "upsert_rules", {"rules": parsed("upsert_rules", answer)}, "rules")
         return ModelList(Rule, models, by=lambda each: each.pattern)
 
-    def bulk_delete_rules(self, rules: Iterable[DeleteRule | str], *, reason: str | None = None) -> DeletedRules:
+    def bulk_delete_rules(self, rules: Iterable[DeleteRule | str], /, *, reason: str | None = None) -> DeletedRules:
         """Remove rules, given as ``DeleteRule`` or by pattern, all or none; say which were there.
 
         Raises:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from restate_lab.client.admin.door import Door, given
 from restate_lab.client.arguments import check_duration, check_flag, check_name, segment
 from restate_lab.client.models import Handler, ModelList, Service
+from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
 
 __all__ = ["Services"]
@@ -21,7 +21,7 @@ class Services(Door):
         models = self._models(Service, "list_services", self._read("list_services", "/services"), "services")
         return ModelList(Service, models, by=lambda each: each.name)
 
-    def get_service(self, service: str) -> Service:
+    def get_service(self, service: str, /) -> Service:
         """Return one service in its newest revision.
 
         Raises:
@@ -29,7 +29,7 @@ class Services(Door):
         """
         return self._model(Service, "get_service", self._read("get_service", _path(service)))
 
-    def get_service_openapi(self, service: str) -> dict[str, Any]:
+    def get_service_openapi(self, service: str, /) -> dict[str, Any]:
         """Return the OpenAPI document of a service's handlers at the ingress.
 
         Raises:
@@ -38,7 +38,7 @@ class Services(Door):
         document: dict[str, Any] = self._read("get_service_openapi", f"{_path(service)}/openapi")
         return document
 
-    def list_service_handlers(self, service: str) -> ModelList[Handler]:
+    def list_service_handlers(self, service: str, /) -> ModelList[Handler]:
         """Return a service's handlers, by name.
 
         Raises:
@@ -48,7 +48,7 @@ class Services(Door):
         models = self._models(Handler, "list_service_handlers", answer, "handlers")
         return ModelList(Handler, models, by=lambda each: each.name)
 
-    def get_service_handler(self, service: str, handler: str) -> Handler:
+    def get_service_handler(self, service: str, handler: str, /) -> Handler:
         """Return one handler.
 
         Raises:
@@ -60,18 +60,19 @@ class Services(Door):
     def modify_service(
         self,
         service: str,
+        /,
         *,
         public: bool | None = None,
-        journal_retention: timedelta | str | None = None,
-        idempotency_retention: timedelta | str | None = None,
-        workflow_completion_retention: timedelta | str | None = None,
-        inactivity_timeout: timedelta | str | None = None,
-        abort_timeout: timedelta | str | None = None,
+        journal_retention: DurationInput | None = None,
+        idempotency_retention: DurationInput | None = None,
+        workflow_completion_retention: DurationInput | None = None,
+        inactivity_timeout: DurationInput | None = None,
+        abort_timeout: DurationInput | None = None,
         reason: str | None = None,
     ) -> Service:
         """Change a service's configuration and return it; what is None stays.
 
-        Durations are timedeltas or text ("30s", "2h 30min", "PT2H"). The next revision of the service, which a
+        Durations are seconds, text ("30s", "2h 30min", "PT2H") or timedeltas. The next revision of the service, which a
         deployment brings, has its own configuration again.
 
         Raises:

@@ -28,6 +28,7 @@ class States(Door):
         self,
         service: str,
         object_key: str,
+        /,
         *,
         new_state: Mapping[str, bytes],
         version: str | None = None,

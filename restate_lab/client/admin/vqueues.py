@@ -16,7 +16,7 @@ _PAUSED = "SELECT queue_is_paused AS is_paused FROM sys_vqueue_meta WHERE id = :
 class Vqueues(Door):
     """Operations on vqueues. The server answers 202 to any id, so what came of it is read from sys_vqueue_meta."""
 
-    def pause_vqueue(self, vqueue_id: str, *, reason: str | None = None) -> Accepted:
+    def pause_vqueue(self, vqueue_id: str, /, *, reason: str | None = None) -> Accepted:
         """Let no more invocations of a queue begin; those that run go on.
 
         Raises:
@@ -25,7 +25,7 @@ class Vqueues(Door):
         """
         return self._turn("pause_vqueue", vqueue_id, "pause", reason, is_paused=True)
 
-    def resume_vqueue(self, vqueue_id: str, *, reason: str | None = None) -> Accepted:
+    def resume_vqueue(self, vqueue_id: str, /, *, reason: str | None = None) -> Accepted:
         """Let the invocations of a queue begin again.
 
         Raises:

@@ -33,7 +33,7 @@ class Accepted(Model):
 
 
 class RestartedInvocation(Model):
-    """The new invocation, which has the old one's input and, with ``from_``, the beginning of its journal."""
+    """The new invocation, which has the old one's input and, with ``from_index``, the beginning of its journal."""
 
     line: ClassVar[tuple[str, ...]] = ("new_invocation_id", "restarted_from")
 

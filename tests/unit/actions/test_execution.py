@@ -35,7 +35,7 @@ TAKEN, LOST = Answer("taken"), Answer("lost", "the answer was lost (cut)")
         ({"ids": ("inv_1",)}, "38 characters"),
         ({"reason": "  "}, "reason is empty"),
         ({"deployment": "newest"}, "deployment must be"),
-        ({"from_": -1}, "from_ must be"),
+        ({"from_index": -1}, "from_index must be"),
     ],
 )
 def test_an_order_is_checked(options: dict[str, Any], words: str) -> None:

@@ -183,7 +183,7 @@ def test_an_interrupt_leaves_what_was_on_its_way_as_lost(sender: Callable[..., S
 def test_a_restart_without_a_new_id_is_lost(sender: Callable[..., Sender]) -> None:
     """A single restart whose answer names no invocation is not taken for done."""
     one = sender(lambda request: httpx.Response(200, json={}))
-    one.send(Call("restart-as-new", from_=2), [A])
+    one.send(Call("restart-as-new", from_index=2), [A])
     assert kinds(one) == {A: "lost"}
 
 
@@ -196,7 +196,7 @@ def test_from_goes_into_the_query(sender: Callable[..., Sender]) -> None:
         return httpx.Response(200, json={"new_invocation_id": "inv_new"})
 
     one = sender(answer)
-    one.send(Call("restart-as-new", deployment="latest", from_=2), [A])
+    one.send(Call("restart-as-new", deployment="latest", from_index=2), [A])
     assert urls == [f"http://127.0.0.1:9070/invocations/{A}/restart-as-new?deployment=latest&from=2"]
     assert one.answers[A].new_id == "inv_new"
 

@@ -184,8 +184,8 @@ def lab() -> rl.Lab:
         ({"delete": ["a"]}, "'a' is in values and in delete"),
         ({"delete": ["b"], "clear": True}, "leave delete out"),
         ({"clear": 1}, "clear must be True or False"),
-        ({"wait": "soon"}, "wait is 'soon'"),
-        ({"wait": "-1s"}, "wait is '-1s'"),
+        ({"timeout": "soon"}, "timeout is 'soon'"),
+        ({"timeout": "-1s"}, "timeout is '-1s'"),
         ({"state": {"a": 1}}, "state must be what rl.state gave"),
         ({"state": made()}, "state is that of Drawer/k/1, not of Drawer/other"),
         ({"key": "k/1", "state": made()}, "state was read from prod, and this is 127.0.0.1:1"),
@@ -196,4 +196,4 @@ def test_what_is_never_sent(lab: rl.Lab, arguments: dict[str, Any], words: str) 
     """Arguments are checked before the cluster is asked anything."""
     call = {"service": "Drawer", "key": "other", "values": {"a": 1}, "reason": "INC-7"} | arguments
     with lab, pytest.raises(errors.ArgumentError, match=words):
-        set_state(lab, **call)
+        set_state(lab, call.pop("service"), call.pop("key"), call.pop("values"), **call)

@@ -127,13 +127,13 @@ def test_a_mistake_in_a_check_surfaces() -> None:
         diagnose(Failing("longest_journal", ZeroDivisionError()))
 
 
-def test_a_used_up_budget_is_no_health() -> None:
+def test_a_timeout_that_is_over_is_no_health() -> None:
     """Nothing is sent any more, and every check says so."""
     source = MadeRows()
-    diagnosis = diagnose(source, budget="0s")
+    diagnosis = diagnose(source, timeout="0s")
     assert diagnosis.verdict == "incomplete"
     reasons = diagnosis.not_checked[diagnosis.not_checked["applies"]]["reason"]
-    assert set(reasons) == {"the budget of 0s was used up"}
+    assert set(reasons) == {"the timeout of 0s was used up"}
     assert source.asked == []
 
 

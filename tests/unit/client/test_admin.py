@@ -92,9 +92,12 @@ def serve(tmp_path: Path) -> Callable[..., Server]:
         (lambda a: a.purge_invocation(f"{INV} "), "has 39 characters"),
         (lambda a: a.purge_journal(INV.upper()), "does not begin with inv_"),
         (lambda a: a.resume_invocation(INV, deployment="newest"), "deployment must be 'latest', 'keep' or the id"),
-        (lambda a: a.restart_as_new_invocation(INV, from_=-1), "from_ must be a whole number from 0 to 4294967295"),
-        (lambda a: a.restart_as_new_invocation(INV, from_=2**32), "from_"),
-        (lambda a: a.restart_as_new_invocation(INV, from_=True), "from_"),
+        (
+            lambda a: a.restart_as_new_invocation(INV, from_index=-1),
+            "from_index must be a whole number from 0 to 4294967295",
+        ),
+        (lambda a: a.restart_as_new_invocation(INV, from_index=2**32), "from_index"),
+        (lambda a: a.restart_as_new_invocation(INV, from_index=True), "from_index"),
         (lambda a: a.get_deployment(INV), "deployment"),
         (lambda a: a.delete_deployment(DP, force="yes"), "force must be True or False; got 'yes'"),
         (lambda a: a.create_deployment(), "uri or arn must be given"),
@@ -112,9 +115,12 @@ def serve(tmp_path: Path) -> Callable[..., Server]:
         (lambda a: a.get_service(""), "service must be text that is not empty"),
         (lambda a: a.get_service_handler("s", None), "handler must be text"),
         (lambda a: a.modify_service("s"), "needs something to change"),
-        (lambda a: a.modify_service("s", abort_timeout=timedelta(seconds=-1)), "abort_timeout must be a timedelta or"),
-        (lambda a: a.modify_service("s", abort_timeout=5), "abort_timeout must be a timedelta or text"),
-        (lambda a: a.modify_service("s", journal_retention="tomorrow"), "journal_retention: 'tomorrow' is no duration"),
+        (lambda a: a.modify_service("s", abort_timeout=timedelta(seconds=-1)), "a duration is not negative"),
+        (lambda a: a.modify_service("s", abort_timeout=True), "abort_timeout is True: give seconds"),
+        (
+            lambda a: a.modify_service("s", journal_retention="tomorrow"),
+            "journal_retention is 'tomorrow': give seconds",
+        ),
         (lambda a: a.modify_service_state("s", "", new_state={}), "object_key must be text"),
         (
             lambda a: a.modify_service_state("s", "k", new_state={"a": "text"}),
@@ -220,7 +226,7 @@ def test_names_are_one_segment_of_the_path(serve: Callable[..., Server]) -> None
 def test_durations_leave_in_one_spelling(serve: Callable[..., Server]) -> None:
     """A timedelta and a text of the same length are sent alike; zero is a value, None is not sent."""
     server = serve({"PATCH /services/s": {"name": "s", "handlers": []}})
-    server.admin.modify_service("s", abort_timeout=timedelta(hours=2, milliseconds=5), inactivity_timeout="0s")
+    server.admin.modify_service("s", abort_timeout=timedelta(hours=2, milliseconds=5), inactivity_timeout=0)
     assert server.body == {"abort_timeout": "PT7200.005S", "inactivity_timeout": "PT0S"}
 
 

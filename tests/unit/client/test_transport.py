@@ -427,13 +427,13 @@ def test_a_proxy_that_cannot_be_used_is_named_and_its_password_not_shown(
         assert "hunter2" not in our_locals(caught.value)
 
 
-@pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), "30s", True, 10**20])
+@pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), "soon", True, 10**20])
 def test_a_limit_that_is_none_is_refused_before_anything_is_sent(make: Callable[..., Transport], timeout: Any) -> None:
     """Of a read and of a change; the audit log has nothing that is unknown."""
     transport = make(httpx.Response(200))
-    with pytest.raises(errors.ArgumentError, match="timeout must be a number of seconds"):
+    with pytest.raises(errors.ArgumentError, match=r"timeout (is|must be at most)"):
         transport.read("GET", "/version", timeout=timeout)
-    with pytest.raises(errors.ArgumentError, match="timeout must be a number of seconds"):
+    with pytest.raises(errors.ArgumentError, match=r"timeout (is|must be at most)"):
         transport.change("PATCH", "/x", action="kill", targets=["inv_1"], success=KILLED, timeout=timeout)
     assert list(audit_log(transport.audit.folder)["outcome"]) == ["not sent"]
 

@@ -44,11 +44,11 @@ class Plans:
             action=action,
             frame=frame,
             impact=pd.DataFrame(columns=["kind", "id", "target", "status", "caused_by", "what"]),
-            prefixes=pd.DataFrame(columns=["id", "from_", "entry", "result"]),
+            prefixes=pd.DataFrame(columns=["id", "from_index", "entry", "result"]),
             restarted=frozenset(),
             limitations=(),
             deployment=options.get("deployment"),
-            from_=options.get("from_"),
+            from_index=options.get("from_index"),
             made_at=datetime.now(UTC),
             environment="made",
             address="http://127.0.0.1:1",
@@ -93,7 +93,7 @@ def panel(plans: Plans, capsys: pytest.CaptureFixture[str]) -> Iterator[Invocati
 def press(panel: InvocationsPanel, action: str, rows: int) -> PlanForm:
     panel.selected = list(ROWS["id"][:rows])
     panel._actions.buttons[ACTIONS(action)].click()
-    assert panel._actions.wait(10)
+    assert panel._actions.wait(timeout=10)
     return panel._actions.form
 
 
@@ -128,8 +128,8 @@ def test_nothing_acts_on_one_click(panel: InvocationsPanel, plans: Plans) -> Non
     plans.go_on.set()
     asked = len(panel.source.asked)  # type: ignore[attr-defined]
     form.confirm.click()
-    assert panel._actions.wait(10)
-    assert panel.wait(10)
+    assert panel._actions.wait(timeout=10)
+    assert panel.wait(timeout=10)
     assert plans.executed[0]["reason"] == "INC-42: back"
     assert panel._actions.outcome.summary == "resume: 2 done."
     assert list(panel._actions.outcome.grid.frame["outcome"]) == ["done", "done"]
@@ -158,7 +158,7 @@ def test_a_plan_is_of_the_runs_that_were_selected(panel: InvocationsPanel, plans
     panel.source.frame = ROWS  # type: ignore[attr-defined]
     panel.refresh()
     again.deployment.value = "latest"
-    assert panel._actions.wait(10)
+    assert panel._actions.wait(timeout=10)
     assert plans.made[-1].frame["created_at"][1] == later["created_at"][1], "other options, and still the same runs"
 
 
@@ -184,7 +184,7 @@ def test_many_want_the_exact_number(panel: InvocationsPanel, plans: Plans) -> No
     assert form.confirm.button_style == "danger"
     plans.go_on.set()
     form.confirm.click()
-    assert panel._actions.wait(10)
+    assert panel._actions.wait(timeout=10)
     assert plans.executed[0]["expect"] == 12
     assert press(panel, "resume", 2).number.layout.display == "none"
 
@@ -204,7 +204,7 @@ def test_the_stop_button_stops(panel: InvocationsPanel, plans: Plans) -> None:
     assert panel.error.startswith("Busy: ")
     form.stop.click()
     plans.go_on.set()
-    assert panel._actions.wait(10)
+    assert panel._actions.wait(timeout=10)
     assert panel._actions.outcome.summary == "resume: 3 not sent."
     assert form._doing.layout.display == "none"
 
@@ -215,8 +215,8 @@ def test_what_goes_wrong_is_shown(panel: InvocationsPanel, plans: Plans) -> None
     plans.fails = PlanExpired("make it again")
     form.why.value = "INC-42"
     form.confirm.click()
-    assert panel._actions.wait(10)
-    assert panel.wait(10)
+    assert panel._actions.wait(timeout=10)
+    assert panel.wait(timeout=10)
     panel.refresh()
     assert panel.error == "PlanExpired: make it again"
     assert form._doing.layout.display == "none"
@@ -228,7 +228,7 @@ def test_back_leaves_the_plan(panel: InvocationsPanel, plans: Plans) -> None:
     """Back sends nothing and takes the plan from view; the options make it anew."""
     form = press(panel, "resume", 1)
     form.deployment.value = "latest"
-    assert panel._actions.wait(10)
+    assert panel._actions.wait(timeout=10)
     assert [plan.deployment for plan in plans.made] == [None, "latest"]
     form.back.click()
     assert form.layout.display == "none"
@@ -240,7 +240,7 @@ def test_a_reason_is_for_one_plan(panel: InvocationsPanel, plans: Plans) -> None
     form = press(panel, "resume", 2)
     form.why.value = "INC-42"
     form.deployment.value = "latest"
-    assert panel._actions.wait(10)
+    assert panel._actions.wait(timeout=10)
     assert form.why.value == "INC-42"
     assert press(panel, "pause", 2).why.value == ""
     form.why.value = "INC-43"
@@ -248,7 +248,7 @@ def test_a_reason_is_for_one_plan(panel: InvocationsPanel, plans: Plans) -> None
     form.why.value = "INC-44"
     plans.go_on.set()
     form.confirm.click()
-    assert panel._actions.wait(10)
+    assert panel._actions.wait(timeout=10)
     assert press(panel, "pause", 1).why.value == ""
     assert form.confirm.disabled
 
@@ -274,16 +274,16 @@ def test_a_confirmation_is_for_the_plan_that_was_seen(panel: InvocationsPanel, p
     form = press(panel, "kill", 1)
     plans.go_on.set()
     _confirm(form, "INC-42: back", seen=seen)
-    assert panel._actions.wait(10)
+    assert panel._actions.wait(timeout=10)
     assert (plans.executed, form.why.value) == ([], "")
     assert "nothing was done" in form.confirm.error
     _confirm(form, "INC-42: kill it", seen=form.confirm.shown)
-    assert panel._actions.wait(10)
+    assert panel._actions.wait(timeout=10)
     assert [(each["reason"], panel.plan and panel.plan.action) for each in plans.executed] == [
         ("INC-42: kill it", ACTIONS.KILL)
     ]
 
 
 def _confirm(form: PlanForm, reason: str, *, seen: int, deployment: str = "") -> None:
-    values = [deployment, form.from_.index, reason, ""]
+    values = [deployment, form.from_index.index, reason, ""]
     form.confirm._receive(None, {"type": "press", "seen": seen, "values": values}, None)

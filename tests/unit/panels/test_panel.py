@@ -93,7 +93,7 @@ def test_a_lost_server_is_a_banner_and_comes_back(
     said(panel, "alive", in_sight=True)
     source.fails = Unreachable("connection refused")
     said(panel, "refresh")
-    assert panel.wait(10)
+    assert panel.wait(timeout=10)
     assert "Cannot reach made for " in panel.error
     assert "connection refused" in panel.error
     assert len(panel.frame) == 3
@@ -120,7 +120,7 @@ def test_errors_stand_in_the_panel_in_words(make: Callable[..., InvocationsPanel
     panel.refresh()
     assert panel.error == "KeyError: 'gone'"
     panel._bar._fields["retries"].value = "4"
-    assert panel.wait(10)
+    assert panel.wait(timeout=10)
     assert panel.error == ""
     assert panel.filters.retries == 4
     panel.grid._handle_custom_msg({"type": "open_row", "view": "v", "row": 99}, [])
@@ -137,7 +137,7 @@ def test_what_is_said_below_is_shown_and_not_printed(
     reads = module.read_rows
     monkeypatch.setattr(module, "read_rows", lambda *given: say("it takes long") or reads(*given))
     panel.ask()
-    assert panel.wait(10)
+    assert panel.wait(timeout=10)
     assert "it takes long. Showing " in banners[0]
     assert banners[1:] == [""]
 
@@ -178,7 +178,7 @@ def test_what_was_asked_before_is_not_shown_after(make: Callable[..., Invocation
     refresh = panel.grid.refresh
     panel.grid.refresh = lambda frame, **more: (shown.append(len(frame)), refresh(frame, **more))  # type: ignore[method-assign]
     go_on.set()
-    assert panel.wait(10)
+    assert panel.wait(timeout=10)
     assert shown == [1]
     assert panel.params["service"] == "second"
 

@@ -96,7 +96,7 @@ def reviewed(panel: StatePanel, text: str, reason: str = "INC-7") -> None:
 def sent(panel: StatePanel) -> None:
     panel._editor.set_button.click()
     assert panel._sender.wait(10)
-    assert panel.wait(10)
+    assert panel.wait(timeout=10)
 
 
 def test_objects_are_found_by_service_and_a_part_of_the_key(make: Callable[..., StatePanel]) -> None:
@@ -109,12 +109,12 @@ def test_objects_are_found_by_service_and_a_part_of_the_key(make: Callable[..., 
     assert panel.find("Cart", "a_")["scope"].fillna("-").tolist() == ["blue", "-"]
     assert source.sql(panel.sql, params=panel.params).shape == (2, 3)
     panel._bar._service.value = "Order"
-    assert panel.wait(10)
+    assert panel.wait(timeout=10)
     panel._bar._key.value = "o"
-    assert panel.wait(10)
+    assert panel.wait(timeout=10)
     assert panel.frame["service_key"].tolist() == ["o1"]
     panel._bar._service.value = ""
-    assert panel.wait(10)
+    assert panel.wait(timeout=10)
     assert len(panel.frame) == 1
     assert panel.code == "rl.StatePanel(lab)"
     cut = find_objects(source, Search(), limit=2)
@@ -143,10 +143,10 @@ def test_an_object_is_opened_and_its_secrets_are_not_shown(make: Callable[..., S
     assert dict(scoped) == {"items": "scoped"}
     assert panel.code == "rl.state(lab, 'Cart', 'a_b', scope='blue')"
     panel._bar._service.value = "Cart"
-    assert panel.wait(10)
+    assert panel.wait(timeout=10)
     panel._bar._key.value = "nobody"
     panel._bar.open_button.click()
-    assert panel.wait(10)
+    assert panel.wait(timeout=10)
     assert panel.state is not None
     assert (panel.state.key, len(panel.state)) == ("nobody", 0)
     assert "It has no state." in panel._of.text
@@ -164,7 +164,7 @@ def test_what_cannot_be_opened_is_said(make: Callable[..., StatePanel]) -> None:
     panel._bar.open_button.click()
     assert "type the whole key" in panel.error
     with pytest.raises(ArgumentError, match="key needs service"):
-        StatePanel(live(), key="a")
+        StatePanel(live(), None, "a")
 
 
 def test_nothing_is_sent_before_review_and_reason(make: Callable[..., StatePanel], server: Server) -> None:
