@@ -62,6 +62,7 @@ def doctor(
     - ``.verdict``: "incomplete" where something that applies was not checked, or not all of it was read, whatever was
       found; else "critical" or "warning" as the worst finding is, or "healthy".
     - ``.worst``: the worst severity found, "critical", "warning" or "note"; None without findings.
+    - ``.suggested_calls, .evidence_calls``: the same next steps and evidence as data, one for each row of ``findings``.
     - ``.queries``: the statements that were sent, each as a dict of ``sql, params, times``.
 
     Raises:

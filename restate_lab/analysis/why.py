@@ -155,7 +155,7 @@ def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "10s"
       those before.
     - ``options``: one row per thing to do, what helps most first: ``action, id, target, what`` (what comes of it),
       ``code`` (a line to paste, which sends nothing before its ``execute(reason=…)``; "" where there is nothing to
-      do). First about the root blocker, then about this invocation alone.
+      do). First about the root blocker, then about this invocation alone. ``suggested_calls`` has the code as data.
     - ``excluded``: what could not be looked up, and why; ``queries``: the statements that were sent.
 
     Everything is read by ids and keys, hop by hop, within ``timeout`` (when it is over, what was not read stands in
