@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
+from restate_lab.analysis.deadline import Deadline
 from restate_lab.client.schema import checked, translated
 from restate_lab.errors import QueryInterrupted, RateLimited, Unreachable
 from restate_lab.source import Source
@@ -139,14 +140,15 @@ def _rows(lab: Source, sql: str, ids: Iterable[str], **parameters: Any) -> Itera
 
 
 def _ask(lab: Source, sql: str, **parameters: Any) -> list[dict[str, Any]]:
-    answer = patiently(lambda: lab.arrow(sql, progress=False, **parameters))
+    left = lab.left if isinstance(lab, Deadline) else PATIENCE
+    answer = patiently(lambda: lab.arrow(sql, progress=False, **parameters), within=min(left, PATIENCE))
     rows: list[dict[str, Any]] = checked(answer, sql, lab).to_pylist()
     return rows
 
 
-def patiently(look: Callable[[], T]) -> T:
+def patiently(look: Callable[[], T], *, within: float = PATIENCE) -> T:
     """Look, and again when the answer breaks off, as it does when a node dies: an execution is half-way through."""
-    give_up = time.monotonic() + PATIENCE
+    give_up = time.monotonic() + within
     while True:
         try:
             return look()

@@ -7,7 +7,9 @@ scan. `rl.questions()` gives each question's cost (point, scan, heavy); a heavy 
 **Limits of a read.** Each has a time limit (`timeout`, from `connect` or per call) and a byte limit (`max_bytes`, 2 GiB
 by default); both end the query on the server, too. What is more than memory holds goes through `lab.stream` or
 `lab.to_parquet`, which keep one part at a time. The stop button ends a query within a moment. The server itself has no
-query timeout.
+query timeout. Functions such as `rl.waits` send several queries: their `timeout` ("30s", seconds, a timedelta) is for
+all of them together. They raise TimedOut when it is over; `rl.doctor`, `rl.why` and `rl.incident_report` return what
+they have, and say what was not read. Without it, each query has the limit of the connection.
 
 **Rate limits.** A server may be told to allow so many queries a minute (`admin.query-engine.rate-limiting` in its
 configuration), and answers 429 with the seconds to wait; so does a limit of concurrent requests, without them. Reads

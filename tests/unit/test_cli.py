@@ -19,6 +19,7 @@ from restate_lab.cli import app
 from restate_lab.cli.ending import told
 from restate_lab.cli.findings import exit_code
 from restate_lab.cli.form import form_of
+from restate_lab.cli.options import duration
 from restate_lab.cli.reading import value_of
 from restate_lab.cli.table import table
 from restate_lab.errors import ArgumentError, RestateLabError, Truncated
@@ -239,6 +240,25 @@ def test_a_mistake_in_typing_is_code_2() -> None:
         ["ask", "overview", "limit=3"],
     ):
         assert call(*arguments).exit_code == 2, arguments
+
+
+def test_a_timeout_is_a_duration_everywhere() -> None:
+    """Every --timeout takes seconds and durations, and refuses what is neither before any cluster is asked."""
+    commands = typer.main.get_group(app).commands
+    options = {
+        name: parameter
+        for name, command in commands.items()
+        for parameter in command.params
+        if "--timeout" in parameter.opts
+    }
+    assert {"ask", "compare", "doctor", "freeze", "report", "sql", "why"} <= options.keys()
+    assert {option.metavar for option in options.values()} == {"DURATION"}
+    assert [duration(text) for text in ("90", "1.5", "90s", "2m", "500ms")] == [90, 1.5, 90, 120, 0.5]
+    for arguments in (["sql", "SELECT 1"], ["doctor"], ["why", "inv_1"], ["freeze", "x"]):
+        for wrong in ("soon", "-1s", "nan"):
+            answer = call(*arguments, "--timeout", wrong)
+            assert (answer.exit_code, "give a duration" in answer.output) == (2, True), (arguments, wrong)
+    assert "more than 0" in call("sql", "SELECT 1", "--timeout", "0").output
 
 
 def test_questions_need_no_cluster() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from restate_lab.progress import DoneLine, RowsLine
+from restate_lab.progress import DoneLine, Quiet, RowsLine, progress_of
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -82,3 +82,14 @@ def test_where_nobody_looks_there_is_nothing(capsys: pytest.CaptureFixture[str])
     line.update(1, 1)
     line.close()
     assert capsys.readouterr().err == ""
+
+
+def test_progress_means_the_same_in_every_call() -> None:
+    """None and True make a line, False shows nothing, and an object of one's own is taken as it is."""
+    own = RowsLine("own")
+    assert [type(progress_of(wanted, lambda: DoneLine("kill"))) for wanted in (None, True, False)] == [
+        DoneLine,
+        DoneLine,
+        Quiet,
+    ]
+    assert progress_of(own, lambda: DoneLine("kill")) is own

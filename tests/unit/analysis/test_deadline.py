@@ -1,0 +1,104 @@
+"""A source with a time limit: what it passes on, and that the limit is for everything that is asked of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from restate_lab.analysis.deadline import Deadline, within
+from restate_lab.client.time_limit import seconds_left, time_limit
+from restate_lab.errors import ArgumentError, TimedOut
+
+
+class Counting:
+    """A source that tells how many seconds a request without a timeout may take, and counts what it is asked."""
+
+    name = "counting"
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.allowed: list[float] = []
+
+    def _ask(self) -> None:
+        self.asked += 1
+        self.allowed.append(seconds_left(120.0))
+
+    @property
+    def now(self) -> datetime:
+        self._ask()
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.asked)
+
+    @property
+    def version(self) -> str:
+        self._ask()
+        return "1.7.12"
+
+    @property
+    def features(self) -> dict[str, bool]:
+        self._ask()
+        return {}
+
+    def tables(self) -> pd.DataFrame:
+        self._ask()
+        return pd.DataFrame({"asked": [self.asked]})
+
+    def sql(self, statement: str, /, **options: Any) -> pd.DataFrame:
+        self._ask()
+        return pd.DataFrame({"asked": [self.asked], "timeout": [options["timeout"]]})
+
+
+def test_what_takes_no_timeout_is_limited_all_the_same() -> None:
+    """The clock, the version, the features and the list of tables may take what is left of the time, and no more."""
+    source: Any = Counting()
+    limited = within(source, "10s", verb="waits")
+    _ = (limited.now, limited.version, limited.features, limited.tables())
+    assert len(source.allowed) == 4
+    assert all(0 < each <= 10 for each in source.allowed)
+    _ = source.now
+    assert source.allowed[-1] == 120
+
+
+def test_without_a_memory_everything_is_read_each_time() -> None:
+    """A verb that polls gets fresh answers; the doctor, whose checks ask the same, gets them from memory."""
+    source: Any = Counting()
+    for remembers, reads in ((True, 2), (False, 4)):
+        before = source.asked
+        limited = Deadline(source, 10, over="over", remembers=remembers)
+        first, second = (limited.sql("SELECT 1"), limited.now), (limited.sql("SELECT 1"), limited.now)
+        assert source.asked - before == reads
+        assert (first[1] == second[1]) == remembers
+
+
+def test_a_timeout_of_none_leaves_the_source_alone() -> None:
+    """Without a timeout there is nothing between the verb and its source."""
+    source: Any = Counting()
+    assert within(source, None, verb="waits") is source
+
+
+@pytest.mark.parametrize("wrong", ["soon", -1, float("nan"), float("inf"), True])
+def test_what_is_no_time_limit_is_refused(wrong: Any) -> None:
+    """The error names the parameter, and nothing is asked."""
+    source: Any = Counting()
+    with pytest.raises(ArgumentError, match="timeout"):
+        within(source, wrong, verb="waits")
+    assert source.asked == 0
+
+
+def test_the_error_says_which_verb_and_what_to_do() -> None:
+    """Once the time is over nothing is sent, and the message has the verb, its timeout and the parameter."""
+    source: Any = Counting()
+    with pytest.raises(TimedOut, match=r"waits did not end within the 0s that it was given; allow more with timeout="):
+        within(source, 0, verb="waits").sql("SELECT 1")
+    assert source.asked == 0
+
+
+def test_an_inner_limit_is_never_longer_than_the_outer_one() -> None:
+    """A verb that calls another one keeps to its own time."""
+    with time_limit(5), time_limit(60):
+        assert seconds_left(120) <= 5
+    with time_limit(60), time_limit(5):
+        assert seconds_left(120) <= 5
+    assert seconds_left(120) == 120
