@@ -151,7 +151,7 @@ def set_state(call: Behind) -> str:
     """Set a key of an object's state: it is there if the server has acted, and the change was sent once."""
     key = f"key-{next(call.server.numbers)}"
     with relay(call.server.bulk.url, fault=call.fault(float("inf"))) as line, call.connect(line.url) as lab:
-        came = _raised(lambda: rl.set_state(lab, "Drawer", key, {"n": 1}, reason="a test", timeout="1s"))
+        came = _raised(lambda: rl.set_state(lab, "Drawer", key, {"n": 1}, reason="a test", timeout="5s"))
     assert sum(head.startswith(b"POST /services/") for head in line.heads) == 1
     time.sleep(0.1)
     assert dict(rl.state(call.server.bulk.lab, "Drawer", key)) == ({"n": 1} if call.acted else {})

@@ -123,7 +123,7 @@ def why(call: Call) -> Any:
 def doctor(call: Call) -> Any:
     """Return what was found; None for what says itself that it is not complete, and finds nothing that is not there."""
     with call.lab() as lab:
-        found = rl.doctor(lab, now=call.ground.at + timedelta(hours=3), timeout=f"{call.seconds:g}s")
+        found = rl.doctor(lab, now=call.ground.at + timedelta(hours=3), timeout=call.seconds)
     findings = found.findings
     # The cells that act restart invocations, which is seen by one check, rightly.
     told = [each for each in findings.to_dict("records") if each["check"] != "restarts"]
@@ -186,7 +186,7 @@ def set_state(call: Call) -> Any:
     happened: bool | None = None
     try:
         with call.lab() as lab:
-            state = rl.set_state(lab, "Drawer", key, {"n": 1}, reason="a test", timeout="1s")
+            state = rl.set_state(lab, "Drawer", key, {"n": 1}, reason="a test", timeout=call.seconds + 1)
         assert dict(state) == {"n": 1}
         happened = True
     except rl.errors.OutcomeUnknown:
