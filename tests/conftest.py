@@ -23,6 +23,8 @@ hypothesis.settings.load_profile("suite")
 
 NO_SKIP = "RESTATE_LAB_NO_SKIP"
 NO_SERVER = 0
+LONG_WITHOUT_SERVER = ("test_every_plot.py", "test_guide.py", "test_patterns.py", "test_suite.py")
+"""Files that need no server and take longest: as the last ones they would keep one worker busy and the others idle."""
 STORIES_OF_FIXTURES = ("newest", "cluster", "crowded", "healthy", "second", "incident")
 
 
@@ -38,8 +40,11 @@ def pytest_configure() -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return one worker for each of two cores; none for single files, which are done before workers have started."""
-    return 0 if config.args and all(".py" in argument for argument in config.args) else 2
+    """Return three workers for two cores: about half of a test's time is waiting for servers, kernels and browsers.
+
+    Single files get none: they are done before workers have started.
+    """
+    return 0 if config.args and all(".py" in argument for argument in config.args) else 3
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -179,10 +184,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             with_server.add(item.path)
         stories.setdefault(item.path, set()).update(names & set(STORIES_OF_FIXTURES))
     turns = {path: _turn(path, of, has_server=path in with_server) for path, of in stories.items()}
+    turns |= {path: turn + 0.5 for path, turn in turns.items() if path.name in LONG_WITHOUT_SERVER}
     items.sort(key=lambda item: -turns[item.path])
 
 
-def _turn(path: Path, stories: set[str], *, has_server: bool) -> int:
+def _turn(path: Path, stories: set[str], *, has_server: bool) -> float:
     """Return when a module has its turn, the highest first: what takes longest, and last what needs no server."""
     if path.is_relative_to(Path(__file__).parent / "browser"):
         return len(STORIES_OF_FIXTURES) + 2

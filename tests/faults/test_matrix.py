@@ -22,7 +22,7 @@ from support.relay import relay
 
 pytestmark = pytest.mark.server
 
-AT_ONCE = 12
+AT_ONCE = 20
 HANGS = 240.0
 """Seconds after which a cell counts as hung; the slowest takes a hundredth of it."""
 CELLS = [pytest.param(verb, fault, word, id=f"{verb}-{fault}") for verb, fault, word in cells()]

@@ -24,14 +24,14 @@ from restate_lab.audit import audit_log
 from restate_lab.progress import Quiet
 from support.bench import wait_for
 from support.bulk import Bulk, running_bulk
-from support.clusters import KINDS, VQUEUES, server_binary
+from support.clusters import KINDS, NEWEST, OLDEST, VQUEUES, server_binary
 from support.gate import Gate, is_batch, is_change, lab_behind, not_taken
 from support.relay import Cut, relay
 
 pytestmark = pytest.mark.server
 OTHER_EFFECTS = pytest.mark.also_on(VQUEUES, reason="with vqueues a suspended one can be paused")
 
-MANY = {"1.6.1": 1000, "1.7.12": 5000, "1.7.12-vqueues": 2000}
+MANY = {OLDEST: 1000, NEWEST: 2500, VQUEUES: 2000}
 RESTARTS = "SELECT id, restarted_from FROM sys_invocation_status WHERE restarted_from IN :ids"
 
 

@@ -19,13 +19,13 @@ INTERRUPTED = (
 ENDS_WITHIN = 240  # seconds; a run takes about ten, and hung for as long as anyone waited
 
 
-def test_interrupts_arrive_when_the_suite_is_started_in_the_background() -> None:
+@pytest.mark.parametrize("workers", [pytest.param("0", marks=pytest.mark.long), "1"])
+def test_interrupts_arrive_when_the_suite_is_started_in_the_background(workers: str) -> None:
     """A script's `( pytest & )` starts it with SIGINT ignored; the tests that interrupt something pass there too."""
     in_background = '"$@" & wait $!'
-    for workers in ("0", "1"):
-        command = [sys.executable, "-m", "pytest", "-q", "-n", workers, "-p", "no:cacheprovider", *INTERRUPTED]
-        code, output = run(["sh", "-c", in_background, "sh", *command], ROOT)
-        assert code == 0, output
+    command = [sys.executable, "-m", "pytest", "-q", "-n", workers, "-p", "no:cacheprovider", *INTERRUPTED]
+    code, output = run(["sh", "-c", in_background, "sh", *command], ROOT)
+    assert code == 0, output
 
 
 def test_a_test_that_hangs_ends_as_a_failure(tmp_path: Path) -> None:
