@@ -116,6 +116,7 @@ def test_times_are_those_of_the_journal(stage: Stage) -> None:
         assert (row.started, row.completed) == (written[row.index], written[at])
 
 
+@OTHER_COLUMNS
 def test_lazy_state_promises_and_signals_are_paired(stage: Stage) -> None:
     """State that is fetched, promises on both sides, and signals that came are rows like all others."""
     assert shown(of(stage, "lazily"), "entry_type", "state_key", "result", "status")[1:4] == [

@@ -22,7 +22,7 @@ from restate_lab.audit import audit_log
 from restate_lab.client.lab import Lab
 from restate_lab.status import words_sql
 from support.bench import wait_for
-from support.clusters import KINDS, VQUEUES, Cluster, server_binary
+from support.clusters import KINDS, OLDEST, VQUEUES, Cluster, server_binary
 from support.every_status import status_server
 
 pytestmark = pytest.mark.server
@@ -83,6 +83,7 @@ def family(lab: Lab) -> tuple[str, dict[str, str]]:
 
 
 @OTHER_TABLES
+@pytest.mark.also_on(OLDEST, reason="1.6 has an older SQL engine")
 def test_a_plan_shows_what_is_and_changes_nothing(incident: Cluster) -> None:
     """Every invocation of the incident has its true status in the plan, also a long back-off; nothing is sent."""
     with rl.connect(incident.admin_url, read_only=True) as lab:
