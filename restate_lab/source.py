@@ -6,17 +6,17 @@ import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from restate_lab.errors import NotOnThisServer
+from restate_lab.frames import DtypeBackend
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["OLDEST", "Around", "DtypeBackend", "Source", "check_tried", "is_older"]
+__all__ = ["OLDEST", "Around", "Source", "check_tried", "is_older"]
 
-DtypeBackend = Literal["numpy_nullable", "pyarrow"]
 OLDEST = "1.6.1"
 """The oldest server that restate_lab is tried on, in every test run."""
 

@@ -16,7 +16,8 @@ from restate_lab.client.arguments import check_seconds
 from restate_lab.client.time_limit import time_limit
 from restate_lab.durations import DurationInput, friendly, to_timedelta
 from restate_lab.errors import RestateLabError, TimedOut
-from restate_lab.source import Around, DtypeBackend, Source
+from restate_lab.frames import DtypeBackend
+from restate_lab.source import Around, Source
 
 __all__ = ["Deadline", "Read", "within"]
 

@@ -20,7 +20,6 @@ from restate_lab.asked import note_asked
 from restate_lab.audit import AuditLog
 from restate_lab.client.arguments import check_size
 from restate_lab.client.card import COUNT_LIMIT, StatusCard, counts_sql
-from restate_lab.client.frames import to_frame
 from restate_lab.client.names import with_suggestions
 from restate_lab.client.parquet import write_parquet
 from restate_lab.client.query import Answer, ask
@@ -31,10 +30,11 @@ from restate_lab.client.statement import bind
 from restate_lab.client.transport import Transport
 from restate_lab.durations import DurationInput
 from restate_lab.errors import QueryRefused, UntriedServer
+from restate_lab.frames import DtypeBackend, to_frame
 from restate_lab.interrupts import Shield
 from restate_lab.progress import Progress, RowsLine, progress_of
 from restate_lab.redact import Secret, sealed
-from restate_lab.source import OLDEST, DtypeBackend, is_older
+from restate_lab.source import OLDEST, is_older
 
 if TYPE_CHECKING:
     from pyarrow import fs

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from restate_lab.client.frames import repeated_field
-from restate_lab.client.intervals import INTERVAL, durations, holds_intervals
 from restate_lab.errors import ArgumentError, QueryRefused
+from restate_lab.frames import repeated_field
+from restate_lab.intervals import INTERVAL, durations, holds_intervals
 
 __all__ = ["arrow_bytes", "converted", "locate", "row_groups", "writable", "write_parquet"]
 

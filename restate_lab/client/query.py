@@ -19,10 +19,10 @@ import pyarrow as pa
 
 from restate_lab.client.arrow_messages import Frames, Refused
 from restate_lab.client.failures import masked
-from restate_lab.client.frames import distinct
 from restate_lab.client.transport import Transport
 from restate_lab.durations import DurationInput
 from restate_lab.errors import QueryInterrupted, ResultTooLarge, ServerFailed, TimedOut
+from restate_lab.frames import distinct
 from restate_lab.progress import Progress
 
 __all__ = ["Answer", "ask"]

@@ -19,7 +19,6 @@ from pyarrow import fs
 
 from restate_lab.asked import note_asked
 from restate_lab.client.arguments import check_seconds, check_size
-from restate_lab.client.frames import distinct, to_frame
 from restate_lab.client.names import with_suggestions
 from restate_lab.client.parquet import arrow_bytes
 from restate_lab.client.statement import bind
@@ -38,8 +37,8 @@ from restate_lab.evidence.json_functions import FUNCTIONS
 from restate_lab.evidence.manifest import Manifest, Stored, ViewColumn
 from restate_lab.evidence.opening import check_files, check_there, read_manifest
 from restate_lab.evidence.place import Folder, locate_folder
+from restate_lab.frames import DtypeBackend, distinct, to_frame
 from restate_lab.progress import Progress
-from restate_lab.source import DtypeBackend
 from restate_lab.status import words_sql
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ import pandas as pd
 import pyarrow as pa
 
 from restate_lab._cells import is_missing
-from restate_lab.client.frames import repeated_field
-from restate_lab.client.intervals import INTERVAL, durations, holds_intervals
 from restate_lab.errors import ArgumentError
 from restate_lab.export.values import Column, interval_text, json_ready
+from restate_lab.frames import repeated_field
+from restate_lab.intervals import INTERVAL, durations, holds_intervals
 
 __all__ = ["is_json", "json_text", "to_table"]
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from restate_lab.client import intervals
+from restate_lab import intervals
 
 __all__ = ["Column", "flat", "interval_text", "is_nested", "is_text", "iso", "json_ready", "seconds"]
 

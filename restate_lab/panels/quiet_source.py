@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from restate_lab.client.transport import Transport
 from restate_lab.errors import RequestRefused, RestateLabError, Unreachable
+from restate_lab.frames import DtypeBackend
 from restate_lab.panels.refresher import LOST
-from restate_lab.source import Around, DtypeBackend, Source
+from restate_lab.source import Around, Source
 
 __all__ = ["Closed", "QuietSource", "is_live"]
 

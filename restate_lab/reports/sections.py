@@ -15,9 +15,9 @@ from restate_lab.analysis.doctor_diagnosis import Diagnosis
 from restate_lab.analysis.question_files import read
 from restate_lab.analysis.waits import Waits
 from restate_lab.analysis.why import Explanation
-from restate_lab.client.frames import to_frame
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.compare import Comparison
+from restate_lab.frames import to_frame
 from restate_lab.plots import plot_journal, plot_waits
 from restate_lab.reports.cells import heading
 from restate_lab.reports.comparison import parts_of

@@ -18,9 +18,9 @@ from collections import Counter
 import httpx
 import pyarrow as pa
 
-from restate_lab.client.frames import to_frame
 from restate_lab.client.query import ARROW, Answer, _Meter
 from restate_lab.errors import QueryRefused, RestateLabError
+from restate_lab.frames import to_frame
 from restate_lab.progress import Quiet
 
 ROWS = 40

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab.client.frames import to_frame
 from restate_lab.client.statement import bind
 from restate_lab.evidence.engine import read, session
+from restate_lab.frames import to_frame
 
 START = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 TEXT = pa.large_string()

@@ -24,8 +24,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from restate_lab import errors
-from restate_lab.client.frames import to_frame
 from restate_lab.export import save, xlsx
+from restate_lab.frames import to_frame
 
 FORMATS = (".csv", ".csv.gz", ".jsonl", ".ndjson", ".parquet", ".xlsx")
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1+1", '=HYPERLINK("http://x","y")']

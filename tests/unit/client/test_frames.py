@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, strategies as st
 
-from restate_lab.client.frames import to_frame
 from restate_lab.errors import QueryRefused
+from restate_lab.frames import to_frame
 
 BIG = 2**53 + 1
 

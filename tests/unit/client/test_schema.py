@@ -11,9 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from restate_lab.client.frames import to_frame
 from restate_lab.client.schema import FAMILIES, check_rows, checked, checked_types, selected, tables_of, translated
 from restate_lab.errors import ArgumentError, ServerFailed
+from restate_lab.frames import to_frame
 
 STATEMENT = """
 -- row: one, of FROM nowhere

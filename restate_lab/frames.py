@@ -6,16 +6,17 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab.client.intervals import INTERVAL, durations, offset_or_timedelta
 from restate_lab.errors import DuplicateColumns, QueryRefused
-from restate_lab.source import DtypeBackend
+from restate_lab.intervals import INTERVAL, durations, offset_or_timedelta
 
-__all__ = ["distinct", "repeated_field", "to_frame"]
+__all__ = ["DtypeBackend", "distinct", "repeated_field", "to_frame"]
+
+DtypeBackend: TypeAlias = Literal["numpy_nullable", "pyarrow"]
 
 # pandas would make floats of integers with nulls (2**53 + 1 loses its last digit) and objects of booleans.
 _NULLABLE: dict[pa.DataType, Any] = {
