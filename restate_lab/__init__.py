@@ -19,6 +19,7 @@
 - keep and hand over: ``freeze, open_evidence, compare, watch, save, Report, incident_report``
 - for annotations, and not in the menu: ``Plan, Diagnosis, Explanation, Waits, Comparison, State, Evidence, Thresholds,
   AdminClient, IngressClient``
+- for a source of your own: ``BaseSource, Coverage``
 - also: ``errors``, and ``load_ipython_extension`` for ``%load_ext restate_lab``
 
 The heavy parts load when they are touched.
@@ -76,14 +77,16 @@ if TYPE_CHECKING:
     )
     from restate_lab.reports.incident import incident_report
     from restate_lab.reports.report import Report
-    from restate_lab.source import Source
+    from restate_lab.source import BaseSource, Coverage, Source
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ACTIONS",
     "AdminClient",
+    "BaseSource",
     "Comparison",
+    "Coverage",
     "DeploymentsPanel",
     "Diagnosis",
     "Evidence",
@@ -152,7 +155,9 @@ _TYPES = frozenset(
 _HOME = {
     "ACTIONS": "restate_lab.actions.table",
     "AdminClient": "restate_lab.client.admin.client",
+    "BaseSource": "restate_lab.source",
     "Comparison": "restate_lab.evidence.compare",
+    "Coverage": "restate_lab.source",
     "DeploymentsPanel": "restate_lab.panels.deployments",
     "Diagnosis": "restate_lab.analysis.doctor_diagnosis",
     "Evidence": "restate_lab.evidence.store",

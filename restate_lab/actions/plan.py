@@ -17,7 +17,7 @@ from restate_lab.actions.table import ACTIONS, NOT_BEGUN
 from restate_lab.actions.targets import read_created, read_ids
 from restate_lab.analysis.deadline import within
 from restate_lab.client.arguments import check_count, check_deployment_choice
-from restate_lab.client.lab import Lab
+from restate_lab.client.lab import Lab, require_lab
 from restate_lab.client.schema import checked, translated
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, TimedOut
@@ -161,10 +161,7 @@ def _checked(
     lab: Lab, reads: Source, action: str, deployment: str | None, from_index: int | None, *, include_callees: bool
 ) -> ACTIONS:
     """Return the action, if it is one and takes these options on this source."""
-    if not hasattr(lab, "transport"):
-        raise ArgumentError(
-            f"a plan needs a live cluster, as connect() gives it; {getattr(lab, 'name', lab)!r} can only be read."
-        )
+    require_lab(lab, "a plan")
     if action not in set(ACTIONS):
         raise ArgumentError(f"there is no action {action!r}; there are {', '.join(ACTIONS)}.")
     chosen = ACTIONS(action)

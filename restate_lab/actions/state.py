@@ -11,7 +11,7 @@ from restate_lab.actions.state_reading import State, StateReader
 from restate_lab.actions.state_values import encode
 from restate_lab.analysis.deadline import within
 from restate_lab.client.arguments import check_seconds, shown
-from restate_lab.client.lab import Lab
+from restate_lab.client.lab import Lab, require_lab
 from restate_lab.client.schema import translated
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, ReadOnly
@@ -89,8 +89,7 @@ def set_state(
     """
     _check_request(values, delete, reason, clear=clear)
     ends = time.monotonic() + check_seconds("timeout", timeout)
-    if not isinstance(lab, Lab):
-        raise ArgumentError(f"set_state needs a live cluster, made by connect(); {shown(lab)} can only be read.")
+    require_lab(lab, "set_state()")
     if state is not None:
         _check_same(state, lab, service, key, scope)
     if lab.read_only:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -16,8 +17,8 @@ from restate_lab.client.arguments import check_seconds
 from restate_lab.client.time_limit import time_limit
 from restate_lab.durations import DurationInput, friendly, to_timedelta
 from restate_lab.errors import RestateLabError, TimedOut
-from restate_lab.frames import DtypeBackend
-from restate_lab.source import Around, Source
+from restate_lab.progress import Progress
+from restate_lab.source import Source, SourceWrapper, timeout_seconds
 
 __all__ = ["Deadline", "Read", "within"]
 
@@ -32,7 +33,7 @@ class Read:
     rows: int
 
 
-class Deadline(Around):
+class Deadline(SourceWrapper):
     """Another source until ``seconds`` have passed.
 
     Its clock is read once, or stands at ``now``; the same ``sql`` is answered from memory, failures included. With
@@ -95,47 +96,19 @@ class Deadline(Around):
         /,
         *,
         params: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-        max_bytes: int | None = None,
-        dtype_backend: DtypeBackend | None = None,
-        progress: bool | None = None,
-        **named: Any,
+        timeout: DurationInput | None = None,
+        progress: bool | Progress | None = None,
+        **options: Any,
     ) -> pd.DataFrame:
-        """Return the rows, within the time that is left."""
-        values = {**(params or {}), **named}
-
-        def send() -> pd.DataFrame:
-            options = {"max_bytes": max_bytes, "dtype_backend": dtype_backend, "progress": progress}
-            return self._source.sql(statement, params=values, timeout=self._rest(timeout), **_given(options))
-
-        return self._once(f"{statement}\n{sorted(values.items())!r} {dtype_backend} {max_bytes}", send)
-
-    def arrow(
-        self,
-        statement: str,
-        /,
-        *,
-        params: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-        max_bytes: int | None = None,
-        progress: bool | None = None,
-        **named: Any,
-    ) -> pa.Table:
-        """Return the rows, within the time that is left; not from memory."""
-        options = _given({"max_bytes": max_bytes, "progress": progress})
-        return self._source.arrow(statement, params=params, timeout=self._rest(timeout), **options, **named)
+        """Return the rows, within the time that is left; from memory where the same was asked before."""
+        send = partial(super().sql, statement, params=params, timeout=timeout, progress=progress, **options)
+        return self._once(f"{statement}\n{sorted({**options, **(params or {})}.items())!r}", send)
 
     def stream(
-        self,
-        statement: str,
-        /,
-        *,
-        params: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-        **named: Any,
+        self, statement: str, /, *, timeout: DurationInput | None = None, **options: Any
     ) -> AbstractContextManager[pa.RecordBatchReader]:
         """Return a reader for the time that is left; not from memory."""
-        return self._source.stream(statement, params=params, timeout=self._rest(timeout), **named)
+        return super().stream(statement, timeout=self._rest(timeout_seconds(timeout)), **options)
 
     def _rest(self, timeout: float | None) -> float:
         left = self.left

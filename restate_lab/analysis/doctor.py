@@ -18,12 +18,12 @@ from restate_lab.analysis.checks.thresholds import thresholds_of
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.doctor_diagnosis import Checked, Diagnosis, NotChecked, diagnosis
 from restate_lab.analysis.times import moment
-from restate_lab.asked import Recorder
 from restate_lab.client.arguments import check_seconds
 from restate_lab.client.schema import translated
 from restate_lab.client.time_limit import time_limit
 from restate_lab.durations import DurationInput, friendly, to_timedelta
 from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
+from restate_lab.recorder import Recorder
 from restate_lab.source import Source, check_tried
 
 __all__ = ["Diagnosis", "doctor"]

@@ -13,10 +13,10 @@ from restate_lab.analysis.deadline import within
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.journal_frame import CALLS, Tree, to_frame
 from restate_lab.analysis.journal_reading import Invocation, Reader
-from restate_lab.asked import Recorder
 from restate_lab.client.schema import translated
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotFound, Truncated
+from restate_lab.recorder import Recorder
 from restate_lab.source import Source, check_tried
 
 __all__ = ["journal", "read_journal"]

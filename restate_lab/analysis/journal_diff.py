@@ -13,10 +13,10 @@ from restate_lab.analysis.deadline import within
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.journal_mismatch import Mismatch, mismatch_of
 from restate_lab.analysis.journal_words import compared, explained
-from restate_lab.asked import Recorder
 from restate_lab.client.schema import translated
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
+from restate_lab.recorder import Recorder
 from restate_lab.source import Source
 
 __all__ = ["journal_diff"]

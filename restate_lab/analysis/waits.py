@@ -18,10 +18,10 @@ from restate_lab.analysis.wait_edges import Known, Reading, read_errors, read_wa
 from restate_lab.analysis.wait_graph import STEPS, Circle, Root, build, circles, count_waiters, roots
 from restate_lab.analysis.wait_rows import Edge, Person, edge_frame
 from restate_lab.analysis.wait_words import describe, root_words
-from restate_lab.asked import Recorder
 from restate_lab.client.schema import translated
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, Truncated
+from restate_lab.recorder import Recorder
 from restate_lab.source import Source, check_tried
 
 __all__ = ["Known", "Waits", "find_waits", "waits"]

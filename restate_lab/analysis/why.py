@@ -19,11 +19,11 @@ from restate_lab.analysis.why_links import link_frame
 from restate_lab.analysis.why_options import Option, option_frame, options
 from restate_lab.analysis.why_reading import Look, Row, has_ended
 from restate_lab.analysis.why_words import alive, ended, waiting
-from restate_lab.asked import Recorder
 from restate_lab.client.arguments import check_seconds
 from restate_lab.client.schema import translated
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, visible
+from restate_lab.recorder import Recorder
 from restate_lab.source import Source, check_tried
 
 __all__ = ["Explanation", "why"]

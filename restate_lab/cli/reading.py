@@ -16,7 +16,6 @@ from restate_lab.cli.ending import told, warn
 from restate_lab.cli.form import Form
 from restate_lab.cli.output import print_text, write
 from restate_lab.cli.sources import asked
-from restate_lab.client.lab import Lab
 from restate_lab.client.parquet import write_parquet
 from restate_lab.errors import ArgumentError
 from restate_lab.source import Source
@@ -109,7 +108,7 @@ def value_of(text: str) -> Any:
 
 
 def _about(source: Source, seconds: float) -> str:
-    where = f"{source.name} at {source.settings.admin_url}" if isinstance(source, Lab) else source.name
+    where = f"{source.name} at {source.address}" if source.live else source.name
     return f"{where}, restate {source.version}, {seconds:,.2f} s"
 
 

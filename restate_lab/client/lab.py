@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -10,31 +11,29 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeGuard
 
 import httpx
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab.asked import note_asked
 from restate_lab.audit import AuditLog
-from restate_lab.client.arguments import check_size
+from restate_lab.client.arguments import check_size, shown
 from restate_lab.client.card import COUNT_LIMIT, StatusCard, counts_sql
 from restate_lab.client.names import with_suggestions
 from restate_lab.client.parquet import write_parquet
-from restate_lab.client.query import Answer, ask
+from restate_lab.client.query import ask
 from restate_lab.client.schema import check_rows, checked
 from restate_lab.client.server import Server
 from restate_lab.client.settings import Settings, load_settings
 from restate_lab.client.statement import bind
 from restate_lab.client.transport import Transport
 from restate_lab.durations import DurationInput
-from restate_lab.errors import QueryRefused, UntriedServer
-from restate_lab.frames import DtypeBackend, to_frame
+from restate_lab.errors import ArgumentError, QueryRefused, UntriedServer
 from restate_lab.interrupts import Shield
 from restate_lab.progress import Progress, RowsLine, progress_of
 from restate_lab.redact import Secret, sealed
-from restate_lab.source import OLDEST, is_older
+from restate_lab.source import OLDEST, TABLES, BaseSource, is_older, timeout_seconds
 
 if TYPE_CHECKING:
     from pyarrow import fs
@@ -42,13 +41,9 @@ if TYPE_CHECKING:
     from restate_lab.client.admin import AdminClient
     from restate_lab.client.ingress import IngressClient, IngressTransport
 
-__all__ = ["Lab", "connect"]
+__all__ = ["Lab", "connect", "is_lab", "require_lab"]
 
 DEFAULT_TIMEOUT = 120.0
-_TABLES = """
-SELECT table_name AS "table", column_name AS "column", data_type AS type, is_nullable = 'YES' AS nullable
-FROM information_schema.columns WHERE table_schema = 'public'
-ORDER BY table_name, ordinal_position"""
 _UNTRIED = (
     f"{{name}} has restate {{version}}, and restate_lab was tried on {OLDEST} and newer. lab.sql(), lab.tables(), "
     f"lab.admin and lab.ingress work as far as this server has what they ask for; doctor() is incomplete, and all else "
@@ -58,7 +53,7 @@ _NOW = "SELECT now() AS now"
 _FUNCTIONS = "SELECT DISTINCT routine_name AS name FROM information_schema.routines"
 
 
-class Lab:
+class Lab(BaseSource):
     """One live cluster: SQL in, frames out; every change through one door. Made by ``connect()``.
 
     Safe to use from several threads. ``close()`` ends its connections; a Lab is also a context manager.
@@ -123,59 +118,22 @@ class Lab:
         """Tell whether this connection refuses to change anything."""
         return self.transport.read_only
 
+    @property
+    def address(self) -> str:
+        """Return the URL of its Admin API."""
+        return self.settings.admin_url
+
+    @property
+    def live(self) -> bool:
+        """Return True: its rows change while they are read."""
+        return True
+
     def tables(self) -> pd.DataFrame:
         """Return one row per column of each table, in the tables' own order.
 
         Columns: ``table, column, type`` (as Arrow names it) and ``nullable``.
         """
-        return checked(self.sql(_TABLES, progress=False), _TABLES, self)
-
-    def sql(
-        self,
-        statement: str,
-        /,
-        *,
-        params: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-        max_bytes: int | None = None,
-        dtype_backend: DtypeBackend | None = None,
-        progress: bool | Progress | None = None,
-        **named: Any,
-    ) -> pd.DataFrame:
-        """Return the rows of one reading statement.
-
-            lab.sql("SELECT id FROM sys_invocation WHERE status = :s AND id IN :ids", s="paused", ids=frame.id)
-
-        ``:name`` in the statement takes its value from ``params`` or from a keyword; ``IN :ids`` takes a list.
-        ``timeout`` is in seconds for the whole call, ``max_bytes`` in Arrow bytes; None means the connection's.
-        ``dtype_backend=None`` gives exact, plain types and UTC times; the other two are pandas' own.
-        ``progress``: None or True shows a line once the call takes longer than a second, False shows nothing, and a
-        ``Progress`` is updated instead. ``frame.attrs`` has ``sql`` and ``params``.
-
-        Raises:
-            StatementError, ParameterError: not sent.
-            QueryRefused, UnknownName: the server does not take it.
-            QueryInterrupted: the answer broke off; never a shorter frame.
-            ResultTooLarge, TimedOut, Unreachable, AccessDenied, RateLimited
-        """
-        with self._answer(statement, params, named, timeout, self._limit(max_bytes), progress) as answer:
-            frame = to_frame(answer.table(), dtype_backend)
-        return note_asked(frame, statement, {**(params or {}), **named})
-
-    def arrow(
-        self,
-        statement: str,
-        /,
-        *,
-        params: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-        max_bytes: int | None = None,
-        progress: bool | Progress | None = None,
-        **named: Any,
-    ) -> pa.Table:
-        """Return the rows of one reading statement with the server's own types; the rest is as in ``sql``."""
-        with self._answer(statement, params, named, timeout, self._limit(max_bytes), progress) as answer:
-            return answer.table()
+        return checked(super().tables(), TABLES, self)
 
     @contextmanager
     def stream(
@@ -184,16 +142,28 @@ class Lab:
         /,
         *,
         params: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
+        timeout: DurationInput | None = None,
+        max_bytes: float | None = math.inf,
+        progress: bool | Progress | None = False,
         **named: Any,
     ) -> Iterator[pa.RecordBatchReader]:
         """Give a ``RecordBatchReader`` that holds some thousand rows at a time, of a result of any size.
 
         ``timeout`` counts to the end of the block, your own work on the rows included. Leaving the block ends the
-        query on the server. An answer that breaks off raises QueryInterrupted after the rows that came.
+        query on the server. An answer that breaks off raises QueryInterrupted after the rows that came. The other
+        options are those of ``sql``, but without more said there is no limit of bytes and no line of progress.
         """
-        with self._answer(statement, params, named, timeout, None, progress=False) as answer:
-            yield pa.RecordBatchReader.from_batches(answer.schema, answer.batches())
+        query = bind(statement, params, **named)
+        most = self.max_bytes if max_bytes is None else check_size("max_bytes", max_bytes)
+        limit = timeout_seconds(timeout)
+        line = progress_of(progress, lambda: RowsLine("query"))
+        try:
+            with ask(self.transport, query, timeout=limit, max_bytes=most, progress=line) as answer:
+                yield answer.reader()
+        except QueryRefused as error:
+            raise with_suggestions(
+                error, self._table_names, self._function_names, version=self.version
+            ) from error.__cause__
 
     def to_parquet(
         self,
@@ -202,7 +172,7 @@ class Lab:
         /,
         *,
         params: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
+        timeout: DurationInput | None = None,
         filesystem: fs.FileSystem | None = None,
         progress: bool | Progress | None = None,
         **named: Any,
@@ -213,8 +183,8 @@ class Lab:
         The file appears when it is whole, and then replaces one of that name; after a failure nothing is left.
         Intervals without months are written as durations. What Parquet has no exact type for raises QueryRefused.
         """
-        with self._answer(statement, params, named, timeout, None, progress) as answer:
-            return write_parquet(answer.batches(), answer.schema, path, filesystem)
+        with self.stream(statement, params=params, timeout=timeout, progress=progress, **named) as reader:
+            return write_parquet(reader, reader.schema, path, filesystem)
 
     @functools.cached_property
     def admin(self) -> AdminClient:
@@ -293,29 +263,6 @@ class Lab:
         statement = counts_sql(has_vqueues=has_vqueues)
         return checked(self.arrow(statement, timeout=COUNT_LIMIT, progress=False), statement, self)
 
-    def _limit(self, max_bytes: int | None) -> float:
-        return self.max_bytes if max_bytes is None else check_size("max_bytes", max_bytes)
-
-    @contextmanager
-    def _answer(
-        self,
-        statement: str,
-        params: Mapping[str, Any] | None,
-        named: Mapping[str, Any],
-        timeout: DurationInput | None,
-        max_bytes: float | None,
-        progress: bool | Progress | None,
-    ) -> Iterator[Answer]:
-        query = bind(statement, params, **named)
-        try:
-            shown = progress_of(progress, lambda: RowsLine("query"))
-            with ask(self.transport, query, timeout=timeout, max_bytes=max_bytes, progress=shown) as answer:
-                yield answer
-        except QueryRefused as error:
-            raise with_suggestions(
-                error, self._table_names, self._function_names, version=self.version
-            ) from error.__cause__
-
     def _table_names(self) -> list[str]:
         return list(dict.fromkeys(self.tables()["table"]))
 
@@ -378,6 +325,22 @@ def connect(
         lab.close()
         raise
     return lab
+
+
+def is_lab(source: object) -> TypeGuard[Lab]:
+    """Return whether changes can be sent through a source: it is the connection itself, and not a wrapper of one."""
+    return getattr(source, "live", False) is True and hasattr(source, "transport")
+
+
+def require_lab(source: object, what: str) -> Lab:
+    """Return the source if changes can be sent through it; ``what`` needs that.
+
+    Raises:
+        ArgumentError: it can only be read.
+    """
+    if not is_lab(source):
+        raise ArgumentError(f"{what} needs a live cluster, made by connect(); {shown(source)} can only be read.")
+    return source
 
 
 def _forced_read_only() -> bool:

@@ -85,10 +85,9 @@ class Answer:
             self._reader = pa.ipc.open_stream(self._feed)
             self._names = distinct(self._reader.schema)
 
-    @property
-    def schema(self) -> pa.Schema:
-        """Return the columns; names that came twice are made distinct."""
-        return self._names
+    def reader(self) -> pa.RecordBatchReader:
+        """Return a reader of the rows, whose columns have distinct names."""
+        return pa.RecordBatchReader.from_batches(self._names, self.batches())
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Give the rows as they come, in batches of some thousands.
@@ -106,16 +105,6 @@ class Answer:
             yield from self._merged(group)
             raise
         yield from self._merged(group)
-
-    def table(self) -> pa.Table:
-        """Return all rows; QueryInterrupted carries those that came as ``partial``."""
-        came: list[pa.RecordBatch] = []
-        try:
-            came.extend(self.batches())
-        except QueryInterrupted as error:
-            error.partial = pa.Table.from_batches(came, self._names)
-            raise
-        return pa.Table.from_batches(came, self._names)
 
     def _sent(self) -> Iterator[pa.RecordBatch]:
         with self._translated():

@@ -13,16 +13,11 @@ from restate_lab.analysis.deadline import within
 from restate_lab.client.arguments import check_count
 from restate_lab.client.schema import checked, tables_of
 from restate_lab.durations import DurationInput
-from restate_lab.errors import ArgumentError
-from restate_lab.evidence.manifest import Manifest
-from restate_lab.evidence.redaction import Pattern, parse_patterns
 from restate_lab.evidence.scope import chunks
 from restate_lab.source import Source
 
 __all__ = ["Note", "Side", "Sides", "merged", "sides_of"]
 
-_VIEW = "sys_invocation"
-_VIEWED = ("sys_invocation_status", "sys_invocation_state")
 _NOWHERE = "this server has no such column"
 
 
@@ -122,40 +117,12 @@ def merged(before: pd.DataFrame, after: pd.DataFrame, on: list[str]) -> pd.DataF
 def _side(role: str, source: Source, reads: Source) -> Side:
     tables = tables_of(reads)
     names = [(row["table"], row["column"]) for row in tables[["table", "column"]].to_dict("records")]
-    manifest = getattr(source, "manifest", None)
-    if not isinstance(manifest, Manifest):
-        return Side(role, reads, reads.now, frozenset(f"{t}.{c}" for t, c in names), {}, "")
-    masked = set(_masked(manifest, names))
-    reasons = {f"{each.table}.{each.column}" if each.column else each.table: each.reason for each in manifest.excluded}
+    coverage = source.coverage
     return Side(
         role,
         reads,
         reads.now,
-        frozenset(f"{t}.{c}" for t, c in names) - masked,
-        reasons | dict.fromkeys(masked, "masked when it was frozen"),
-        "" if manifest.scope is None else _part(manifest.scope),
+        frozenset(f"{table}.{column}" for table, column in names) - coverage.masked,
+        {**coverage.missing, **dict.fromkeys(coverage.masked, "masked when it was frozen")},
+        coverage.part,
     )
-
-
-def _masked(manifest: Manifest, names: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Give the columns that a pattern of ``redact=`` is about, also where it masks only a part of their values."""
-    columns: dict[str, list[str]] = {}
-    for table, column in names:
-        columns.setdefault(table, []).append(column)
-    patterns: list[Pattern] = []
-    for text in manifest.redaction.patterns:
-        try:
-            patterns += parse_patterns(text, columns)
-        except ArgumentError:
-            continue  # about a column that is not here
-    for table, found in columns.items():
-        for column in found:
-            tables = (table, _VIEW) if table in _VIEWED else (table,)
-            if any(each.covers(name, column) for each in patterns for name in tables):
-                yield f"{table}.{column}"
-
-
-def _part(scope: Mapping[str, Any]) -> str:
-    asked = dict(scope.get("asked", {})).items()
-    said = (f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}" for name, value in asked)
-    return ", ".join(said) or "some invocations"

@@ -101,8 +101,8 @@ def _find_new_runs(
 
 def _frozen_before(source: Source, scope: Scope | None) -> set[str]:
     """Return the ids of which a source that was frozen itself lacks the rows."""
-    known = set(getattr(getattr(source, "manifest", None), "new_runs", None) or ())
-    return known if scope is None else known.intersection(scope.ids)
+    known = source.coverage.incomplete
+    return set(known if scope is None else known.intersection(scope.ids))
 
 
 def _timed(file: File) -> set[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import os
 import re
 import time
@@ -17,11 +19,11 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import fs
 
-from restate_lab.asked import note_asked
 from restate_lab.client.arguments import check_seconds, check_size
 from restate_lab.client.names import with_suggestions
 from restate_lab.client.parquet import arrow_bytes
 from restate_lab.client.statement import bind
+from restate_lab.durations import DurationInput
 from restate_lab.errors import (
     EvidenceWarning,
     NotOnThisServer,
@@ -32,13 +34,15 @@ from restate_lab.errors import (
     TimedOut,
 )
 from restate_lab.evidence.card import evidence_card, name_of, server_words
+from restate_lab.evidence.coverage import coverage_of
 from restate_lab.evidence.engine import frozen_session, read
 from restate_lab.evidence.json_functions import FUNCTIONS
 from restate_lab.evidence.manifest import Manifest, Stored, ViewColumn
 from restate_lab.evidence.opening import check_files, check_there, read_manifest
 from restate_lab.evidence.place import Folder, locate_folder
-from restate_lab.frames import DtypeBackend, distinct, to_frame
+from restate_lab.frames import distinct
 from restate_lab.progress import Progress
+from restate_lab.source import BaseSource, Coverage, timeout_seconds
 from restate_lab.status import words_sql
 
 if TYPE_CHECKING:
@@ -51,7 +55,7 @@ _MISSING_TABLE = re.compile(r"table '(?:[^'.]+\.)*([^'.]+)' not found")
 _MISSING_COLUMN = re.compile(r"No field named (?:\S+\.)?\"?(\w+)\"?\.")
 
 
-class Evidence:
+class Evidence(BaseSource):
     """A cluster as it was at one moment: SQL in, frames out, and nothing to change. Made by ``open_evidence()``.
 
     It answers what a live source answers, with ages counted from ``now``, the moment of freezing; ``now()`` in a
@@ -76,6 +80,16 @@ class Evidence:
     def name(self) -> str:
         """Return the cluster's name with the moment of freezing, such as "prod @ 2026-11-25 04:22 UTC"."""
         return name_of(self.manifest)
+
+    @property
+    def address(self) -> str:
+        """Return where it lies, as a text."""
+        return str(self.path)
+
+    @functools.cached_property
+    def coverage(self) -> Coverage:
+        """Return what it has of its cluster, as it was frozen."""
+        return coverage_of(self.manifest, self.tables())
 
     @property
     def version(self) -> str:
@@ -106,61 +120,6 @@ class Evidence:
         ]
         return pd.DataFrame(rows, columns=["table", "column", "type", "nullable"])
 
-    def sql(
-        self,
-        statement: str,
-        /,
-        *,
-        params: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-        max_bytes: int | None = None,
-        dtype_backend: DtypeBackend | None = None,
-        progress: bool | Progress | None = None,
-        **named: Any,
-    ) -> pd.DataFrame:
-        """Return the rows of one reading statement; parameters and types are those of ``Lab.sql``.
-
-        ``timeout`` (seconds) is looked at between batches of rows, ``max_bytes`` counts Arrow bytes. ``progress`` is
-        taken as a live source takes it, and shows nothing: no network is waited for.
-
-        Raises:
-            StatementError, ParameterError: it is not one reading statement, or uses ``->``.
-            EvidenceBroken: a file of it is not there any more.
-            QueryRefused, UnknownName: it does not parse, plan or run.
-            NotOnThisServer: it needs what was left out of this evidence.
-            ResultTooLarge, TimedOut
-        """
-        table = self.arrow(statement, params=params, timeout=timeout, max_bytes=max_bytes, progress=progress, **named)
-        return note_asked(to_frame(table, dtype_backend), statement, {**(params or {}), **named})
-
-    def arrow(
-        self,
-        statement: str,
-        /,
-        *,
-        params: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-        max_bytes: int | None = None,
-        progress: bool | Progress | None = None,  # noqa: ARG002 - one signature for all sources
-        **named: Any,
-    ) -> pa.Table:
-        """Return the rows of one reading statement as DataFusion types them; the rest is as in ``sql``."""
-        limit = DEFAULT_MAX_BYTES if max_bytes is None else check_size("max_bytes", max_bytes)
-        with self.stream(statement, params=params, timeout=timeout, **named) as reader:
-            batches: list[pa.RecordBatch] = []
-            size = rows = 0
-            for batch in reader:
-                batches.append(batch)
-                size, rows = size + max(arrow_bytes(batch), batch.num_rows), rows + batch.num_rows
-                if size > limit:
-                    raise ResultTooLarge(
-                        f"the result passed {limit / 1e6:,.0f} MB after {rows:,} rows and was stopped. Take fewer "
-                        f"columns or rows, read it in pieces with stream(), or allow more with max_bytes=….",
-                        rows=rows,
-                        size=size,
-                    )
-            return pa.Table.from_batches(batches, reader.schema)
-
     @contextmanager
     def stream(
         self,
@@ -168,20 +127,28 @@ class Evidence:
         /,
         *,
         params: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
+        timeout: DurationInput | None = None,
+        max_bytes: float | None = math.inf,
+        progress: bool | Progress | None = False,  # noqa: ARG002 - one signature for all sources
         **named: Any,
     ) -> Iterator[pa.RecordBatchReader]:
-        """Give a ``RecordBatchReader`` that holds some thousand rows at a time, of a result of any size."""
+        """Give a ``RecordBatchReader`` that holds some thousand rows at a time, of a result of any size.
+
+        ``timeout`` is looked at between batches of rows. ``progress`` is taken as a live source takes it, and shows
+        nothing: no network is waited for. Types are those of DataFusion.
+        """
         if self._context is None:
             raise StatementError(f"{self!r} is closed; open it again with open_evidence().")
+        most = DEFAULT_MAX_BYTES if max_bytes is None else check_size("max_bytes", max_bytes)
         query = bind(statement, params, **named)
         if self._folder.is_local:  # on an object store the engine's own listing, of when it was opened, is good
             check_there(self._folder, self.manifest)
-        deadline = None if timeout is None else time.monotonic() + check_seconds("timeout", timeout)
+        limit = timeout_seconds(timeout)
+        deadline = None if limit is None else time.monotonic() + check_seconds("timeout", limit)
         try:
             schema, batches = read(self._context, query)
             names = distinct(schema)
-            yield pa.RecordBatchReader.from_batches(names, self._timed(batches, names, deadline))
+            yield pa.RecordBatchReader.from_batches(names, _limited(batches, names, deadline, most))
         except QueryRefused as error:
             raise self._explained(error) from error.__cause__
 
@@ -213,16 +180,6 @@ class Evidence:
             return {}
         return {row["word"]: row["n"] for row in rows}
 
-    def _timed(
-        self, batches: Iterator[pa.RecordBatch], names: pa.Schema, deadline: float | None
-    ) -> Iterator[pa.RecordBatch]:
-        rows = 0
-        for batch in batches:
-            if deadline is not None and time.monotonic() > deadline:
-                raise TimedOut(f"the query was stopped when its time was over, with {rows:,} rows read.")
-            rows += batch.num_rows
-            yield batch.rename_columns(names.names)
-
     def _explained(self, error: QueryRefused) -> RestateLabError:
         """Say that something was left out, and why, where that is the trouble; else name what is near."""
         for pattern, attribute in ((_MISSING_TABLE, "table"), (_MISSING_COLUMN, "column")):
@@ -236,6 +193,24 @@ class Evidence:
 
 
 Evidence.__module__ = "restate_lab"  # where users import it from
+
+
+def _limited(
+    batches: Iterator[pa.RecordBatch], names: pa.Schema, deadline: float | None, max_bytes: float
+) -> Iterator[pa.RecordBatch]:
+    size = rows = 0
+    for batch in batches:
+        if deadline is not None and time.monotonic() > deadline:
+            raise TimedOut(f"the query was stopped when its time was over, with {rows:,} rows read.")
+        size, rows = size + max(arrow_bytes(batch), batch.num_rows), rows + batch.num_rows
+        if size > max_bytes:
+            raise ResultTooLarge(
+                f"the result passed {max_bytes / 1e6:,.0f} MB after {rows:,} rows and was stopped. Take fewer "
+                f"columns or rows, read it in pieces with stream(), or allow more with max_bytes=….",
+                rows=rows,
+                size=size,
+            )
+        yield batch.rename_columns(names.names)
 
 
 def open_evidence(

@@ -27,7 +27,6 @@ from restate_lab.errors import (
     Truncated,
     Unreachable,
 )
-from restate_lab.evidence.store import Evidence
 from restate_lab.evidence.watch_samples import Look, Sample, frame_of, take
 from restate_lab.progress import DoneLine, Progress, RowsLine, progress_of
 from restate_lab.source import Source, check_tried
@@ -85,7 +84,7 @@ def watch(
         TimedOut: the first look was not over within ``timeout``.
         RestateLabError: what the first look raises.
     """
-    if isinstance(source, Evidence):
+    if not source.live:
         raise ArgumentError(f"{source!r} is frozen and never changes: watch a live source, or rl.compare() two.")
     apart, check_limit = to_timedelta(every, name="every"), check_count("limit", limit, least=1)
     seconds = None if timeout is None else check_seconds("timeout", timeout)

@@ -20,7 +20,7 @@ from restate_lab.magics.completion import Completion
 from restate_lab.magics.line import Request, parse
 from restate_lab.magics.marking import marked
 from restate_lab.progress import say
-from restate_lab.source import Source
+from restate_lab.source import Source, missing_members
 
 __all__ = ["RestateMagics", "add", "remove"]
 
@@ -90,7 +90,7 @@ def _connect(magics: RestateMagics, request: Request, _: Mapping[str, Any]) -> S
 
 def _use(magics: RestateMagics, request: Request, names: Mapping[str, Any]) -> Source:
     found = _variable(request.text, names)
-    if not isinstance(found, Source):
+    if missing_members(found):
         raise ArgumentError(f"{request.text} holds a {type(found).__name__}: give a Lab or Evidence.")
     return magics.take(found)
 

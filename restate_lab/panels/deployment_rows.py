@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.analysis.questions import answer
+from restate_lab.client.lab import is_lab
 from restate_lab.client.schema import checked, translated
 from restate_lab.durations import friendly
 from restate_lab.panels.blocks import Block
-from restate_lab.panels.quiet_source import is_live
 from restate_lab.redact import without_user_info
 from restate_lab.source import Source
 
@@ -63,8 +63,8 @@ def read_served(reads: Source, source: Source) -> dict[str, Served]:
 
     The tables have the revision that is a service's latest, and no other.
     """
-    if is_live(source):
-        return {each.id: _of_model(each) for each in source.admin.list_deployments()}  # type: ignore[attr-defined]
+    if is_lab(source):
+        return {each.id: _of_model(each) for each in source.admin.list_deployments()}
     latest = {(row["deployment_id"], row["name"]): row["revision"] for row in _rows(reads, _LATEST)}
     return {row["id"]: _of_row(row, latest) for row in _rows(reads, _SERVED)}
 

@@ -25,7 +25,6 @@ from restate_lab.panels.deployment_rows import (
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.grid_conversation import cut_off
 from restate_lab.panels.panel import Panel, why_read_only
-from restate_lab.panels.quiet_source import is_live
 from restate_lab.source import Source
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ class DeploymentsPanel(Panel):
         self._button.layout.display = "" if row is not None and row["pinned"] else "none"
         if row is not None:
             served = self._found.served.get(str(self.opened))
-            self._detail.show(*deployment_blocks(row, served, is_live=is_live(self.source)))
+            self._detail.show(*deployment_blocks(row, served, is_live=self.source.live))
         elif self.opened is not None:
             self._detail.show(Block(self.opened, "It is not there any more: neither registered nor pinned.", "warning"))
 

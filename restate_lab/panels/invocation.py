@@ -182,8 +182,7 @@ class InvocationPanel(Panel):
 
     def _show(self, found: Found) -> None:
         self._found = found
-        address = getattr(getattr(self.source, "settings", None), "admin_url", None)
-        self._title.value = html.title_html(found, address)
+        self._title.value = html.title_html(found, self.source.address if self.source.live else None)
         created = found.row["created_at"]
         self._created = self._created or created
         self._run.value = html.run_html(created, self._created)

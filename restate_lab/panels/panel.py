@@ -21,10 +21,11 @@ import pandas as pd
 
 from restate_lab._cells import visible
 from restate_lab.client.arguments import check_seconds
+from restate_lab.client.lab import is_lab
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, RestateLabError
 from restate_lab.panels.head import Head
-from restate_lab.panels.quiet_source import Closed, QuietSource, is_live
+from restate_lab.panels.quiet_source import Closed, QuietSource
 from restate_lab.panels.refresher import LOST, Pace, Refresher
 from restate_lab.panels.trouble import Trouble, kind_of
 from restate_lab.progress import heard_by
@@ -64,7 +65,7 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._trouble: Trouble | None = None
         self._failed_at = 0.0
         self._every = _seconds(refresh)
-        frozen = not is_live(source)
+        frozen = not source.live
         live = None if frozen else self._every is not None
         self._head = Head(f"{source.name} · {title}", _place(source), live=live)
         pace = Pace(None if frozen else self._every)
@@ -307,9 +308,11 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
 def why_read_only(source: Source) -> str | None:
     """Return why nothing can be changed through this source, in words; None where it can."""
-    if not is_live(source):
+    if not source.live:
         return f"{source.name} is no live cluster but what was kept of one: it can be read, and nothing can be changed."
-    if getattr(source, "read_only", False):
+    if not is_lab(source):
+        return f"A {type(source).__name__} can only be read: give the panel the Lab of connect() to change anything."
+    if source.read_only:
         return "This connection may only read, so there are no buttons: connect() without read_only to change anything."
     return None
 
@@ -320,10 +323,9 @@ def _end(closed: threading.Event, refresher: Refresher) -> None:
 
 
 def _place(source: Source) -> str:
-    address = getattr(getattr(source, "settings", None), "admin_url", None)
-    if address is None:
+    if not source.live:
         return "not a live cluster: it can only be read"
-    return f"{address}{' · read-only' if getattr(source, 'read_only', False) else ''}"
+    return f"{source.address}{' · read-only' if is_lab(source) and source.read_only else ''}"
 
 
 def _seconds(refresh: DurationInput | None) -> float | None:

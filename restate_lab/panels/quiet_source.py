@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from threading import Event
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 
+from restate_lab.client.lab import is_lab
 from restate_lab.client.transport import Transport
+from restate_lab.durations import DurationInput
 from restate_lab.errors import RequestRefused, RestateLabError, Unreachable
-from restate_lab.frames import DtypeBackend
 from restate_lab.panels.refresher import LOST
-from restate_lab.source import Around, Source
+from restate_lab.source import Source, SourceWrapper, timeout_seconds
 
-__all__ = ["Closed", "QuietSource", "is_live"]
+__all__ = ["Closed", "QuietSource"]
 
 LIMIT = 30.0  # seconds for one read of a panel, where the connection allows more
 _REACH_WITHIN = 5.0  # seconds for the cheap request that tells whether the server answers at all
@@ -26,12 +25,7 @@ class Closed(RestateLabError):
     """Do nothing: the panel was closed while it read."""
 
 
-def is_live(source: Source) -> bool:
-    """Tell whether it is a connection to a cluster, which alone can be changed; evidence and others are not."""
-    return hasattr(source, "transport")
-
-
-class QuietSource(Around):
+class QuietSource(SourceWrapper):
     """The same source, for a panel's threads: what it reads shows no progress and ends when ``closed`` is set.
 
     A read may take ``LIMIT`` seconds, or what its caller allows, and never longer than ``connect(timeout=…)`` of the
@@ -40,10 +34,9 @@ class QuietSource(Around):
 
     def __init__(self, source: Source, closed: Event) -> None:
         super().__init__(source)
-        transport = getattr(source, "transport", None)
-        self._transport = transport if isinstance(transport, Transport) else None
+        self._transport = source.transport if is_lab(source) and isinstance(source.transport, Transport) else None
         self._closed = _UntilClosed(closed)
-        self._progress: Any = self._closed if is_live(source) else False
+        self._progress: Any = self._closed if source.live else False
         self.allowed = self._within(None)
 
     def unreached(self, error: RestateLabError | None = None, *, was_away: bool = False) -> RestateLabError | None:
@@ -79,61 +72,12 @@ class QuietSource(Around):
         self.allowed = wanted if self._transport is None else min(wanted, self._transport.timeout)
         return self.allowed
 
-    def sql(
-        self,
-        statement: str,
-        /,
-        *,
-        params: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-        max_bytes: int | None = None,
-        dtype_backend: DtypeBackend | None = None,
-        progress: bool | None = None,  # noqa: ARG002 - a Source's signature
-        **named: Any,
-    ) -> pd.DataFrame:
-        """Return the rows of a statement."""
-        return self._source.sql(
-            statement,
-            params=params,
-            timeout=self._within(timeout),
-            max_bytes=max_bytes,
-            dtype_backend=dtype_backend,
-            progress=self._progress,
-            **named,
-        )
-
-    def arrow(
-        self,
-        statement: str,
-        /,
-        *,
-        params: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-        max_bytes: int | None = None,
-        progress: bool | None = None,  # noqa: ARG002 - a Source's signature
-        **named: Any,
-    ) -> pa.Table:
-        """Return the rows of a statement as the server typed them."""
-        return self._source.arrow(
-            statement,
-            params=params,
-            timeout=self._within(timeout),
-            max_bytes=max_bytes,
-            progress=self._progress,
-            **named,
-        )
-
     def stream(
-        self,
-        statement: str,
-        /,
-        *,
-        params: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-        **named: Any,
+        self, statement: str, /, *, timeout: DurationInput | None = None, **options: Any
     ) -> AbstractContextManager[pa.RecordBatchReader]:
         """Return a reader that holds one batch at a time."""
-        return self._source.stream(statement, params=params, timeout=self._within(timeout), **named)
+        options["progress"] = self._progress
+        return super().stream(statement, timeout=self._within(timeout_seconds(timeout)), **options)
 
 
 class _UntilClosed:

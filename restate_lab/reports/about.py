@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import pandas as pd
 
+from restate_lab.client.lab import is_lab
 from restate_lab.source import Source
 
 __all__ = ["About", "about"]
@@ -33,22 +33,22 @@ class About:
 def about(source: Source) -> About:
     """Return what a source says of itself, now."""
     digest = str(getattr(source, "digest", "") or "")
-    settings = getattr(source, "settings", None)
     vqueues = ", vqueues" if source.features.get("vqueues") else ""
     return About(
         name=source.name,
         version=f"{source.version}{vqueues}",
-        address=str(getattr(settings, "admin_url", "") or getattr(source, "path", "") or ""),
+        address=source.address,
         now=pd.Timestamp(source.now).floor("us").to_pydatetime().astimezone(UTC),
         mode=_mode(source, is_frozen=bool(digest)),
         evidence=digest + (" (not verified)" if digest and not getattr(source, "verified", True) else ""),
     )
 
 
-def _mode(source: Any, *, is_frozen: bool) -> str:
+def _mode(source: Source, *, is_frozen: bool) -> str:
     if is_frozen:
         return "frozen evidence: nothing can be changed through it"
-    read_only = getattr(source, "read_only", None)
-    if read_only is None:
+    if not is_lab(source):
         return "not known"
-    return "read-only: this connection could change nothing" if read_only else "changes were allowed on this connection"
+    if source.read_only:
+        return "read-only: this connection could change nothing"
+    return "changes were allowed on this connection"

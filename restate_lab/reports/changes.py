@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from restate_lab._cells import timestamp_text
 from restate_lab.audit import audit_log
+from restate_lab.client.lab import is_lab
 from restate_lab.errors import RestateLabError, Truncated
 from restate_lab.reports.about import About
 from restate_lab.reports.parts import Notice, Part, Prose, Section
@@ -87,23 +87,20 @@ def _told(log: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def addresses_of(source: Any) -> list[str]:
+def addresses_of(source: Source) -> list[str]:
     """Return the addresses under which a live cluster is changed: of its Admin API, and of its ingress."""
-    settings = getattr(source, "settings", None)
-    if settings is None:
+    if not is_lab(source):
         return []
-    found = [settings.admin_url]
+    found: list[str | None] = [source.address]
     try:
         found.append(source.ingress.address)
     except RestateLabError:  # no ingress is known, so nothing went there from here
-        found.append(settings.ingress_url)
+        found.append(source.settings.ingress_url)
     return [str(each) for each in found if each]
 
 
-def _folder_of(source: Any) -> Path | None:
-    audit = getattr(getattr(source, "transport", None), "audit", None)
-    folder: Path | None = getattr(audit, "folder", None)
-    return folder
+def _folder_of(source: Source) -> Path | None:
+    return source.transport.audit.folder if is_lab(source) else None
 
 
 def _targets(targets: list[str]) -> str:

@@ -44,20 +44,19 @@ def witnessed(path: Path) -> tuple[int, list[dict[str, Any]]]:
 
 def _sources(values: list[Any]) -> Iterator[dict[str, Any]]:
     """Give the facts of connections and evidence, without asking them anything that they do not know by now."""
-    lab, evidence = (
-        getattr(sys.modules.get(module), name, None)
-        for module, name in (("restate_lab.client.lab", "Lab"), ("restate_lab.evidence.store", "Evidence"))
-    )
+    base = getattr(sys.modules.get("restate_lab.source"), "BaseSource", None)
     for value in values:
-        if lab is not None and isinstance(value, lab):
-            yield _facts(value, address=value.settings.admin_url, audit=str(value.transport.audit.folder))
-        elif evidence is not None and isinstance(value, evidence):
+        if base is None or not isinstance(value, base):
+            continue
+        if value.live and hasattr(value, "transport"):
+            yield _facts(value, audit=str(value.transport.audit.folder))
+        elif hasattr(value, "digest"):
             not_verified = "" if value.verified else " (not verified)"
-            yield _facts(value, address=str(value.path), evidence=f"{value.digest}{not_verified}")
+            yield _facts(value, evidence=f"{value.digest}{not_verified}")
 
 
-def _facts(source: Any, *, address: str, audit: str = "", evidence: str = "") -> dict[str, Any]:
+def _facts(source: Any, *, audit: str = "", evidence: str = "") -> dict[str, Any]:
     version = ""
     with contextlib.suppress(RestateLabError):  # it could not be asked, or is closed
         version = f"{source.version}{', vqueues' if source.features.get('vqueues') else ''}"
-    return {"name": source.name, "version": version, "address": address, "audit": audit, "evidence": evidence}
+    return {"name": source.name, "version": version, "address": source.address, "audit": audit, "evidence": evidence}

@@ -24,6 +24,7 @@ from restate_lab.cli import app
 from restate_lab.cli.shell_code import Target, commands
 from restate_lab.demo import hospital, incident as incident_story
 from restate_lab.errors import ReadOnly, TimedOut, Truncated
+from restate_lab.source import SourceWrapper
 from support.bench import wait_for
 from support.clusters import NEWEST, OLDEST, VQUEUES, Cluster, Clusters
 
@@ -407,19 +408,17 @@ def test_crowded(crowded: Cluster) -> None:
             assert set(others["severity"]) <= {"note"}, diagnosis
 
 
-class Deaf:
+class Deaf(SourceWrapper):
     """A lab whose reads of one table take too long."""
 
     def __init__(self, lab: rl.Lab, table: str) -> None:
-        self._lab, self._table = lab, table
+        super().__init__(lab)
+        self._table = table
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._lab, name)
-
-    def sql(self, statement: str, /, **options: Any) -> pd.DataFrame:
+    def stream(self, statement: str, /, **options: Any) -> Any:
         if self._table in statement:
             raise TimedOut(f"no answer about {self._table}")
-        return self._lab.sql(statement, **options)
+        return super().stream(statement, **options)
 
 
 @pytest.mark.parametrize("table", ["sys_invocation_state", "sys_deployment", "FROM state"])

@@ -30,6 +30,7 @@ from restate_lab.client.responses import SUCCESS
 from support.bench import wait_for
 from support.changing import Changing
 from support.clusters import OLDEST, VQUEUES, Cluster
+from support.wrappers import WRAPPERS, check_same_answers
 
 OTHER_FEATURES = pytest.mark.also_on(OLDEST, VQUEUES, reason="each kind has other features, tables and columns")
 OTHER_ENGINE = pytest.mark.also_on(
@@ -386,3 +387,24 @@ def test_nothing_warns(newest_lab: Lab) -> None:
         warnings.simplefilter("error")
         for backend in (None, "numpy_nullable", "pyarrow"):
             newest_lab.sql("SELECT * FROM sys_invocation", dtype_backend=backend)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_a_wrapper_gives_what_the_lab_gives(newest_lab: Lab, wrapper: str) -> None:
+    """By sql, arrow, stream and tables; its limits hold, its errors are the Lab's, and it is as live."""
+    wrapped = WRAPPERS[wrapper](newest_lab)
+    statement = (
+        "SELECT id, status, created_at, retry_count, journal_size FROM sys_invocation WHERE id IN :ids ORDER BY id"
+    )
+    ids = newest_lab.sql("SELECT id FROM sys_invocation_status")["id"].tolist()
+    check_same_answers(wrapped, newest_lab, statement, ids=ids)
+    assert wrapped.live
+    for read in (wrapped.sql, wrapped.arrow):
+        with pytest.raises(errors.ResultTooLarge):
+            read(ENDLESS, max_bytes=1_000_000)
+        with pytest.raises(errors.TimedOut):
+            read(ENDLESS, timeout="200ms", max_bytes=1 << 40)
+        with pytest.raises(errors.UnknownName, match="sys_invocation"):
+            read("SELECT id FROM sys_invocatoin")
+    with pytest.raises(errors.ResultTooLarge), wrapped.stream(ENDLESS, max_bytes=1_000_000) as reader:
+        reader.read_all()

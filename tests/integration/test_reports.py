@@ -26,7 +26,7 @@ import restate_lab as rl
 from restate_lab.cli import app
 from restate_lab.reports.notebook import notebook_report
 from restate_lab.reports.pdf import find_chromium
-from restate_lab.source import Around
+from restate_lab.source import SourceWrapper
 from support.clusters import NEWEST, Cluster
 from support.made_reports import Page
 
@@ -119,24 +119,16 @@ def test_each_thing_can_be_added(lab: rl.Lab, incident: Cluster, tmp_path: Path)
     frozen.close()
 
 
-class _Counting(Around):
+class _Counting(SourceWrapper):
     """A source that counts each statement."""
 
     def __init__(self, source: rl.Source) -> None:
         super().__init__(source)
         self.sent: Counter[str] = Counter()
 
-    def sql(self, statement: str, /, **options: Any) -> pd.DataFrame:
-        self.sent[statement.strip()] += 1
-        return self._source.sql(statement, **options)
-
-    def arrow(self, statement: str, /, **options: Any) -> pa.Table:
-        self.sent[statement.strip()] += 1
-        return self._source.arrow(statement, **options)
-
     def stream(self, statement: str, /, **options: Any) -> AbstractContextManager[pa.RecordBatchReader]:
         self.sent[statement.strip()] += 1
-        return self._source.stream(statement, **options)
+        return super().stream(statement, **options)
 
 
 def test_a_judgement_carries_what_was_sent_for_it(lab: rl.Lab, incident: Cluster) -> None:

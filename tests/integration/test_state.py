@@ -28,6 +28,7 @@ from restate_lab.demo.embedded import start_services
 from support import state_services
 from support.bench import wait_for
 from support.clusters import KINDS, OLDEST, VQUEUES, Cluster, server_binary
+from support.row_source import RowSource
 
 pytestmark = pytest.mark.server
 QUEUED_CHANGES = pytest.mark.also_on(VQUEUES, reason="with vqueues a change of state has a place in the queue")
@@ -333,7 +334,7 @@ def test_the_stop_button_says_that_the_change_is_still_coming(
     wait_for(lambda: drawers.raw("stopped") == {"x": b"1"})
 
 
-class Frozen:
+class Frozen(RowSource):
     """Tables of a live source as they were at a moment, answered by DataFusion, the server's own engine."""
 
     def __init__(self, lab: rl.Lab) -> None:
@@ -348,7 +349,7 @@ class Frozen:
     def tables(self) -> pd.DataFrame:
         return self._tables
 
-    def arrow(self, statement: str, /, *, params: Any = None, progress: Any = None) -> pa.Table:
+    def rows(self, statement: str, params: Any, **_: Any) -> pa.Table:
         return self._context.sql(bind(statement, params)).to_arrow_table()
 
 

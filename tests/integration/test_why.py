@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 import restate_lab as rl
 from restate_lab.analysis.waits import waits
 from restate_lab.analysis.why import Explanation, why
 from restate_lab.client.lab import Lab
+from restate_lab.source import SourceWrapper
 from support.bench import wait_for
 from support.clusters import KINDS, OLDEST, VQUEUES, Cluster, server_binary
 from support.wait_services import planted
@@ -65,23 +65,16 @@ OFFERS = {
 }
 
 
-class Watched:
+class Watched(SourceWrapper):
     """A source that remembers what it was asked."""
 
     def __init__(self, lab: Lab) -> None:
-        self._lab = lab
+        super().__init__(lab)
         self.asked: list[tuple[str, set[str]]] = []
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._lab, name)
-
-    def sql(self, statement: str, /, *, params: Mapping[str, Any] | None = None, **named: Any) -> pd.DataFrame:
+    def stream(self, statement: str, /, *, params: Mapping[str, Any] | None = None, **named: Any) -> Any:
         self.asked.append((statement, {*(params or {}), *named}))
-        return self._lab.sql(statement, params=params, **named)
-
-    def arrow(self, statement: str, /, *, params: Mapping[str, Any] | None = None, **named: Any) -> Any:
-        self.asked.append((statement, {*(params or {}), *named}))
-        return self._lab.arrow(statement, params=params, **named)
+        return super().stream(statement, params=params, **named)
 
 
 @pytest.fixture(scope="module")

@@ -95,6 +95,31 @@ def test_no_rooms_without_a_name() -> None:
     assert [str(module) for module in MODULES if module.stem in {"utils", "helpers", "common", "misc"}] == []
 
 
+KNOWS_SOURCES = {"client", "evidence"}  # where the classes are, and is_lab(), which decides what can be changed
+
+
+def test_no_verb_asks_which_source_it_has() -> None:
+    """A source says what it is by ``live`` and ``coverage``; a change asks ``require_lab()``."""
+    asking = []
+    for module in MODULES:
+        if module.relative_to(PACKAGE).parts[0] not in KNOWS_SOURCES:
+            tree = ast.parse(module.read_text("utf-8"))
+            asking += [f"{module}:{node.lineno}" for node in ast.walk(tree) if _asks_which_source(node)]
+    assert asking == []
+
+
+def _asks_which_source(node: ast.AST) -> bool:
+    """Return whether a node is isinstance(…, Lab), type(source) is …, hasattr(source, …) or the like."""
+    if isinstance(node, ast.Compare):
+        return any(ast.unparse(each) in {"type(source)", "type(lab)"} for each in (node.left, *node.comparators))
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or len(node.args) < 2:
+        return False
+    subject, kinds = node.args[:2]
+    if node.func.id in {"isinstance", "issubclass"}:
+        return bool({"Lab", "Evidence"} & {getattr(each, "id", getattr(each, "attr", "")) for each in ast.walk(kinds)})
+    return node.func.id == "hasattr" and ast.unparse(subject).rpartition(".")[2] in {"source", "lab"}
+
+
 def test_the_readme_shows_the_layers_that_are_checked() -> None:
     """The README's picture of the layers is the one that import-linter holds."""
     config = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +11,7 @@ import pyarrow as pa
 
 from restate_lab.client.statement import bind
 from restate_lab.evidence.engine import read, session
-from restate_lab.frames import to_frame
+from support.row_source import RowSource
 
 __all__ = ["START", "Changing", "id_of", "invocation"]
 
@@ -56,13 +55,14 @@ _SCHEMAS: dict[str, dict[str, pa.DataType]] = {
 _QUEUES = ("sys_vqueue_entry_status", "sys_vqueue_meta", "sys_vqueues")
 
 
-class Changing:
+class Changing(RowSource):
     """Tables with the rows given, the rest empty; ``now`` is what a test sets, and ``fails`` what a read raises.
 
     Those in ``without`` are not there, tables ("state") and columns ("state.scope").
     """
 
     version = "1.7.12"
+    live = True
 
     def __init__(
         self,
@@ -98,24 +98,12 @@ class Changing:
         rows = [(table, name, str(kind), True) for table, each in self._schemas.items() for name, kind in each.items()]
         return pd.DataFrame(rows, columns=["table", "column", "type", "nullable"])
 
-    def sql(self, statement: str, /, *, params: Mapping[str, Any] | None = None, **_: Any) -> pd.DataFrame:
-        return to_frame(self.arrow(statement, params=params))
-
-    def arrow(
-        self, statement: str, /, *, params: Mapping[str, Any] | None = None, timeout: float | None = None, **named: Any
-    ) -> pa.Table:
+    def rows(self, statement: str, params: Mapping[str, Any], **_: Any) -> pa.Table:
         self.asked.append(statement)
         if self.fails is not None:
             raise self.fails
-        schema, batches = read(self._context, bind(statement, params, **named))
+        schema, batches = read(self._context, bind(statement, params))
         return pa.Table.from_batches(batches, schema)
-
-    @contextmanager
-    def stream(
-        self, statement: str, /, *, params: Mapping[str, Any] | None = None, timeout: float | None = None, **named: Any
-    ) -> Iterator[pa.RecordBatchReader]:
-        schema, batches = read(self._context, bind(statement, params, **named))
-        yield pa.RecordBatchReader.from_batches(schema, batches)
 
     def _register(self, table: str, rows: list[dict[str, Any]]) -> None:
         schema = pa.schema(list(self._schemas[table].items()))

@@ -22,6 +22,7 @@ from restate_lab.client.query import ARROW, Answer, _Meter
 from restate_lab.errors import QueryRefused, RestateLabError
 from restate_lab.frames import to_frame
 from restate_lab.progress import Quiet
+from restate_lab.source import read_table
 
 ROWS = 40
 
@@ -51,7 +52,7 @@ def stream_of(table: pa.Table) -> bytes:
 
 def read(body: bytes) -> pa.Table:
     response = httpx.Response(200, headers={"content-type": ARROW}, stream=httpx.ByteStream(body))
-    return Answer(response, _Meter(time.monotonic() + 60, 60, 1 << 28, Quiet())).table()
+    return read_table(Answer(response, _Meter(time.monotonic() + 60, 60, 1 << 28, Quiet())).reader())
 
 
 def outcome(body: bytes, whole: pa.Table) -> str:

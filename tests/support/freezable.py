@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from restate_lab.client.statement import bind
 from restate_lab.evidence.engine import read, session
-from restate_lab.frames import to_frame
+from restate_lab.source import BaseSource
 
 START = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 TEXT = pa.large_string()
@@ -34,7 +34,7 @@ arrow_cast(CASE WHEN sis.in_flight THEN 'running' ELSE ss.status END, 'LargeUtf8
 FROM sys_invocation_state sis RIGHT JOIN sys_invocation_status ss ON ss.id = sis.id"""
 
 
-class Freezable:
+class Freezable(BaseSource):
     """Tables with the rows given, all others empty; ``fails`` has, by table, what reading it raises after its rows.
 
     Its clock goes on by a second whenever it is asked for the time.
@@ -66,21 +66,14 @@ class Freezable:
         rows += [("sys_invocation", "last_failure", "large_string", True), ("sys_invocation", "status", "x", False)]
         return pd.DataFrame(rows, columns=["table", "column", "type", "nullable"])
 
-    def sql(self, statement: str, /, **options: Any) -> pd.DataFrame:
-        return to_frame(self.arrow(statement, **options))
-
-    def arrow(
-        self, statement: str, /, *, params: Mapping[str, Any] | None = None, timeout: float | None = None, **named: Any
-    ) -> pa.Table:
-        schema, batches = read(self._context, bind(statement, params, **named))
-        return pa.Table.from_batches(batches, schema)
-
     @contextmanager
     def stream(
-        self, statement: str, /, *, params: Mapping[str, Any] | None = None, timeout: float | None = None, **named: Any
+        self, statement: str, /, *, params: Mapping[str, Any] | None = None, timeout: Any = None, **options: Any
     ) -> Iterator[pa.RecordBatchReader]:
+        named = {name: value for name, value in options.items() if name not in {"max_bytes", "progress"}}
         name = statement.partition(' FROM "')[2].partition('"')[0]
-        self.read.append(name)
+        if name:
+            self.read.append(name)
         schema, batches = read(self._context, bind(statement, params, **named))
 
         def rows() -> Iterator[pa.RecordBatch]:

@@ -21,6 +21,8 @@ def made_source(**more: Any) -> Any:
     """Return a source with a name, a version and a time; a live one, unless it says otherwise."""
     settings = SimpleNamespace(admin_url="http://127.0.0.1:1", ingress_url=None, token=Secret("s3cret-of-made"))
     facts = {"name": "made", "version": "1.7.12", "features": {}, "now": NOW, "settings": settings, "read_only": False}
+    facts |= {"address": settings.admin_url, "live": True}
+    facts["transport"] = SimpleNamespace(audit=SimpleNamespace(folder=None))
     ingress = SimpleNamespace(address="http://127.0.0.1:2")
     return SimpleNamespace(**{**facts, "ingress": ingress, **more})
 

@@ -11,7 +11,8 @@ import pandas as pd
 import pyarrow as pa
 
 from restate_lab.client.statement import bind
-from restate_lab.evidence.engine import session
+from restate_lab.evidence.engine import read, session
+from support.row_source import RowSource
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 BEFORE = NOW - timedelta(hours=2)
@@ -46,7 +47,7 @@ _COLUMNS = {
 }
 
 
-class MadeRows:
+class MadeRows(RowSource):
     """Tables with the rows given; those that are not named are empty, those in ``without`` are not there."""
 
     name, version, now = "made rows", "1.7.12", NOW
@@ -69,13 +70,10 @@ class MadeRows:
         pairs = [(name, column) for name, columns in self._columns.items() for column in columns]
         return pd.DataFrame(pairs, columns=["table", "column"])
 
-    def sql(self, statement: str, /, *, params: Mapping[str, Any], **_: Any) -> pd.DataFrame:
+    def rows(self, statement: str, params: Mapping[str, Any], **_: Any) -> pa.Table:
         self.asked.append(statement)
-        frame = self._context.sql(bind(statement, params)).to_pandas()
-        for column in frame:
-            if isinstance(frame[column].dtype, pd.DatetimeTZDtype):
-                frame[column] = frame[column].dt.tz_convert(UTC)
-        return frame
+        schema, batches = read(self._context, bind(statement, params))
+        return pa.Table.from_batches(batches, schema)
 
 
 def invocation(id_: str, status: str = "suspended", *, handler: str = "run", **columns: Any) -> dict[str, Any]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
+
+from support.row_source import RowSource
 
 __all__ = ["LiveSource", "MadeSource", "invocations"]
 
@@ -39,14 +38,7 @@ def invocations(*rows: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(full, columns=list(COLUMNS)).astype(COLUMNS)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What a panel reads of a connection's settings."""
-
-    admin_url: str = "http://127.0.0.1:1"
-
-
-class MadeSource:
+class MadeSource(RowSource):
     """A Source over one frame of invocations; ``asked`` has the statements, ``fails`` the error that it raises."""
 
     name = "made"
@@ -63,23 +55,12 @@ class MadeSource:
         self.most_at_once = 0
         self._lock = threading.Lock()
 
-    def sql(
-        self,
-        statement: str,
-        /,
-        *,
-        params: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-        max_bytes: int | None = None,
-        dtype_backend: object = None,
-        progress: object = None,
-        **named: Any,
-    ) -> pd.DataFrame:
+    def rows(self, statement: str, params: Mapping[str, Any], **_: Any) -> pd.DataFrame:
         with self._lock:
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
         try:
-            return self._answer(statement, dict(params or {}) | named)
+            return self._answer(statement, dict(params))
         finally:
             with self._lock:
                 self.at_once -= 1
@@ -96,21 +77,13 @@ class MadeSource:
             return pd.DataFrame({"n": [len(self.frame)]})
         return self.frame.head(params["limit"]).copy()
 
-    def arrow(self, statement: str, /, **named: Any) -> pa.Table:
-        raise NotImplementedError
-
-    def stream(self, statement: str, /, **named: Any) -> AbstractContextManager[pa.RecordBatchReader]:
-        raise NotImplementedError
-
-    def tables(self) -> pd.DataFrame:
-        raise NotImplementedError
-
 
 class LiveSource(MadeSource):
     """One that panels take for a live connection: it has a transport, which nobody here uses."""
 
     transport = object()
-    settings = Settings()
+    address = "http://127.0.0.1:1"
+    live = True
 
     def __init__(self, frame: pd.DataFrame, *, read_only: bool = False) -> None:
         super().__init__(frame)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -13,7 +11,7 @@ import pyarrow as pa
 
 from restate_lab.client.statement import bind
 from restate_lab.evidence.engine import read, session
-from restate_lab.frames import to_frame
+from support.row_source import RowSource
 
 __all__ = ["NOW", "LiveTables", "MadeTables"]
 
@@ -44,7 +42,7 @@ _SCHEMAS = {
 }
 
 
-class MadeTables:
+class MadeTables(RowSource):
     """Tables with the rows given, the rest empty; ``fails`` is raised by a read.
 
     Those in ``without`` are not there, tables ("state") and columns ("state.scope").
@@ -79,24 +77,19 @@ class MadeTables:
         pairs = [(name, column) for name, columns in self._schemas.items() for column in columns]
         return pd.DataFrame(pairs, columns=["table", "column"])
 
-    def sql(self, statement: str, /, *, params: Mapping[str, Any] | None = None, **_: Any) -> pd.DataFrame:
-        return to_frame(self.arrow(statement, params=params), None)
-
-    def arrow(self, statement: str, /, *, params: Mapping[str, Any] | None = None, **_: Any) -> pa.Table:
+    def rows(self, statement: str, params: Mapping[str, Any], **_: Any) -> pa.Table:
         if self.fails is not None:
             raise self.fails
         schema, batches = read(self._context, bind(statement, params))
         return pa.Table.from_batches(list(batches), schema)
-
-    def stream(self, statement: str, /, **_: Any) -> AbstractContextManager[pa.RecordBatchReader]:
-        raise NotImplementedError
 
 
 class LiveTables(MadeTables):
     """Tables that panels take for a live connection; nothing is sent anywhere."""
 
     transport = object()
-    settings = SimpleNamespace(admin_url="http://127.0.0.1:1")
+    address = "http://127.0.0.1:1"
+    live = True
     read_only = False
 
 

@@ -18,7 +18,7 @@ from restate_lab.magics import catalogue
 from restate_lab.magics.line import Request, parse
 from restate_lab.magics.marking import marked
 from restate_lab.magics.sql_cursor import tables_in
-from restate_lab.source import Source
+from restate_lab.source import Coverage, Source
 from support.shell import Shell, shell
 
 COLUMNS = {"sys_invocation": ("id", "target", "status"), "sys_inbox": ("service_key", "id"), "state": ("key", "value")}
@@ -27,7 +27,8 @@ COLUMNS = {"sys_invocation": ("id", "target", "status"), "sys_inbox": ("service_
 class Known:
     """A source of three tables, that answers every statement with its parameters."""
 
-    name, version, features = "known", "1.7.12", {}
+    name, address, version, features = "known", "", "1.7.12", {}
+    live, coverage = False, Coverage()
     now = datetime(2026, 11, 25, tzinfo=UTC)
 
     def __init__(self) -> None:

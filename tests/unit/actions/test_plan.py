@@ -260,7 +260,7 @@ def test_a_plan_needs_a_live_cluster() -> None:
     evidence = SimpleNamespace(name="inc-42.evidence", version="1.7.12", features={})
     with pytest.raises(ArgumentError, match=r"live cluster.*inc-42\.evidence"):
         plan(evidence, "kill", [])  # type: ignore[arg-type]
-    lab = SimpleNamespace(name="prod", version="1.7.12", features={}, transport=None)
+    lab = SimpleNamespace(name="prod", version="1.7.12", features={}, live=True, transport=None)
     for action, options, says in (
         ("stop", {}, "cancel, kill, pause"),
         ("kill", {"deployment": "latest"}, "deployment.*resume, restart_as_new, move_to"),

@@ -101,11 +101,11 @@ class Failing(MadeRows):
         super().__init__(**tables)
         self.text, self.error = text, error
 
-    def sql(self, statement: str, /, **options: Any) -> Any:
+    def rows(self, statement: str, params: Any, **options: Any) -> Any:
         if self.text in statement:
             self.asked.append(statement)
             raise self.error
-        return super().sql(statement, **options)
+        return super().rows(statement, params, **options)
 
 
 @pytest.mark.parametrize("error", [TimedOut("took too long"), QueryRefused("no memory", status=500)])

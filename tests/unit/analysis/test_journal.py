@@ -17,6 +17,7 @@ from restate_lab.analysis.journal_diff import _against, journal_diff
 from restate_lab.analysis.journal_errors import Event
 from restate_lab.analysis.journal_mismatch import mismatch_of
 from restate_lab.errors import ArgumentError, NotFound, Truncated
+from support.row_source import RowSource
 from support.shaped import shaped
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -44,7 +45,7 @@ def call(index: int, callee: int) -> dict[str, Any]:
     return command(index, "Call", invocation_id=id_of(callee), result_completion_id=index)
 
 
-class Made:
+class Made(RowSource):
     """A source of rows as they are given: journals by number, events, and how the invocations are."""
 
     name, version, features, now = "made", "9.9.9", {}, NOON
@@ -60,9 +61,9 @@ class Made:
         names = [column.split(".") for column in self.columns]
         return pd.DataFrame(names, columns=["table", "column"])
 
-    def arrow(self, statement: str, /, **named: Any) -> pa.Table:
+    def rows(self, statement: str, params: Any, **_: Any) -> pa.Table:
         self.asked.append(statement)
-        return shaped(self._table(statement, **named), statement)
+        return shaped(self._table(statement, **params), statement)
 
     def _table(self, statement: str, /, **named: Any) -> pa.Table:
         wanted = [id_ for id_ in named.get("ids", [named.get("id")]) if id_ in self.journals]

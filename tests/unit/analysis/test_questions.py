@@ -16,6 +16,7 @@ from restate_lab.analysis.question_files import names, read
 from restate_lab.analysis.questions import NOBODY, answer, ask, questions
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from support.changing import START, Changing, id_of, invocation
+from support.row_source import RowSource
 from support.shaped import shaped
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
@@ -24,10 +25,10 @@ NEW = (*OLD, "state.scope", "sys_vqueue_entry_status", "sys_journal.raw_length")
 
 
 @dataclass
-class Told:
+class Told(RowSource):
     """A source that answers every statement with the same frame, and remembers what it was asked."""
 
-    rows: pd.DataFrame
+    frame: pd.DataFrame
     has: tuple[str, ...] = NEW
     features: Mapping[str, bool] = field(default_factory=dict)
     name: str = "told"
@@ -39,9 +40,9 @@ class Told:
         pairs = [(need.partition(".")[0], need.partition(".")[2] or "id") for need in self.has]
         return pd.DataFrame(pairs, columns=["table", "column"])
 
-    def sql(self, statement: str, /, *, params: dict[str, Any], timeout: float | None = None) -> pd.DataFrame:
+    def rows(self, statement: str, params: Mapping[str, Any], *, timeout: Any = None) -> pd.DataFrame:
         self.asked.append({"sql": statement, "timeout": timeout, **params})
-        return shaped(self.rows.copy(), statement)
+        return shaped(self.frame.copy(), statement)
 
 
 def source(count: int = 1, **kinds: Any) -> Any:

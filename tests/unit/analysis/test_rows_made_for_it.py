@@ -14,7 +14,8 @@ import pyarrow as pa
 from restate_lab.analysis.question_files import parse
 from restate_lab.analysis.questions import ask
 from restate_lab.client.statement import bind
-from restate_lab.evidence.engine import session
+from restate_lab.evidence.engine import read, session
+from support.row_source import RowSource
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 TIME = pa.timestamp("ms", "+00:00")
@@ -58,7 +59,7 @@ def table(columns: str, *values: tuple[Any, ...]) -> pa.Table:
     return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in values], schema=schema)
 
 
-class Rows:
+class Rows(RowSource):
     """A source over rows: the statements that servers answer, without a server."""
 
     name, version, now = "rows", "1.7.12", NOW
@@ -81,8 +82,9 @@ class Rows:
         pairs = [(name, column) for name, table in self._tables.items() for column in table.column_names]
         return pd.DataFrame(pairs, columns=["table", "column"])
 
-    def sql(self, statement: str, /, *, params: Mapping[str, Any], timeout: float | None = None) -> pd.DataFrame:
-        return self._context.sql(bind(statement, params)).to_pandas()
+    def rows(self, statement: str, params: Mapping[str, Any], **_: Any) -> pa.Table:
+        schema, batches = read(self._context, bind(statement, params))
+        return pa.Table.from_batches(batches, schema)
 
 
 def invocation(id_: str, status: str = "suspended", **columns: Any) -> dict[str, Any]:

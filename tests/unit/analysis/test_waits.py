@@ -22,6 +22,7 @@ from restate_lab.analysis.wait_words import age
 from restate_lab.analysis.waits import Waits, waits
 from restate_lab.errors import ArgumentError, Truncated
 from support.awaited_rows import command_rows, suspended_rows
+from support.row_source import RowSource
 from support.shaped import shaped
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
@@ -46,10 +47,10 @@ def inv(name: str) -> str:
 
 
 @dataclass
-class World:
+class World(RowSource):
     """A source with rows made by hand; names stand for invocations."""
 
-    rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {name: [] for name in QUESTION_COLUMNS})
+    made: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {name: [] for name in QUESTION_COLUMNS})
     things: list[dict[str, Any]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     name: str = "prod"
@@ -66,7 +67,7 @@ class World:
         return self
 
     def queue(self, waiter: str, key: str, holder: str | None, *, caller: str | None = None) -> World:
-        self.rows["key_waiters"].append(
+        self.made["key_waiters"].append(
             {
                 "id": inv(waiter),
                 "target": f"{key}/take",
@@ -81,7 +82,7 @@ class World:
 
     def be(self, name: str, status: str, **more: Any) -> World:
         row = {"id": inv(name), "target": f"Svc/{name}/go", "status": status}
-        self.rows["states"].append(row | {"created_at": HOUR_AGO, "modified_at": HOUR_AGO} | more)
+        self.made["states"].append(row | {"created_at": HOUR_AGO, "modified_at": HOUR_AGO} | more)
         return self
 
     def ring(self, *names: str) -> World:
@@ -96,8 +97,8 @@ class World:
         columns = [("sys_invocation_status", "suspended_waiting_future_json"), *((need, "id") for need in needs)]
         return pd.DataFrame(columns, columns=["table", "column"])
 
-    def sql(self, statement: str, /, *, params: Mapping[str, Any] | None = None, **_: Any) -> pd.DataFrame:
-        name, given = _NAMES[statement], params or {}
+    def rows(self, statement: str, given: Mapping[str, Any], **_: Any) -> pd.DataFrame:
+        name = _NAMES[statement]
         self.asked.append(name)
         rows = self._made(name)
         if "ids" in given:
@@ -111,12 +112,7 @@ class World:
             return command_rows(self.things)
         if name.startswith("suspended"):
             return sorted(suspended_rows(self.things), key=lambda row: row["modified_at"])
-        return self.rows[name]
-
-    def arrow(self, *_: Any, **__: Any) -> Any:
-        raise NotImplementedError
-
-    stream = arrow
+        return self.made[name]
 
 
 def _variants(name: str) -> Iterable[question_files.Variant]:
@@ -233,7 +229,7 @@ def test_who_needs_all_is_stuck_with_one() -> None:
     world = World().ring("a", "b").suspend("a", "Sleep", wakes_at=pd.Timestamp(NOW))
     both = {"AllCompleted": [{"Single": {"CompletionId": 1}}, {"Single": {"CompletionId": 2}}]}
     future = {"FirstCompleted": [both, {"Single": {"SignalIndex": 1}}]}
-    world.rows["combinations"] = [{"id": inv("a"), "future_json": json.dumps(future)}]
+    world.made["combinations"] = [{"id": inv("a"), "future_json": json.dumps(future)}]
     assert the_deadlock(waits(world))["certain"]
 
 
@@ -241,7 +237,7 @@ def test_who_needs_all_waits_for_the_one_that_is_stuck() -> None:
     """Where all are needed, another call that runs does not free the circle."""
     world = World().ring("a", "b").suspend("a", "Call", "other").be("other", "running")
     both = {"AllCompleted": [{"Single": {"CompletionId": 1}}, {"Single": {"CompletionId": 2}}]}
-    world.rows["combinations"] = [{"id": inv("a"), "future_json": json.dumps(both)}]
+    world.made["combinations"] = [{"id": inv("a"), "future_json": json.dumps(both)}]
     assert the_deadlock(waits(world))["certain"]
 
 
@@ -282,7 +278,7 @@ def test_only_all_completed_needs_all(future: Any, needs: bool) -> None:
 def test_a_running_caller_may_not_wait_yet() -> None:
     """A circle through open calls of running invocations is not certain, and says that they run."""
     world = World().queue("b-take", "Svc/b", "b", caller="a").queue("a-take", "Svc/a", "a", caller="b")
-    world.rows["open_calls"] = [
+    world.made["open_calls"] = [
         {"id": inv(here), "target": f"Svc/{here}/go", "callee_id": inv(f"{there}-take"), "since": HOUR_AGO}
         for here, there in ("ab", "ba")
     ]
@@ -348,7 +344,7 @@ def test_a_root_says_what_it_waits_for(
     world = World().queue("q", "Svc/h", "h")
     if status:
         world.be("h", status, **more)
-    world.rows["last_errors"] = [{"id": inv("h"), **error}] if error else []
+    world.made["last_errors"] = [{"id": inv("h"), **error}] if error else []
     (row,) = waits(world).blockers.to_dict("records")
     assert row["waits_for"] == said
     assert row["status"] == status
@@ -421,7 +417,7 @@ def test_what_is_left_out_is_said() -> None:
     world = World().suspend("a", "Call", "q0").suspend("b", "Awakeable", signal=17).be("h", "running")
     for number in range(5):
         world.queue(f"q{number}", "Svc/h", "h", caller="a" if not number else None)
-    world.rows["blocked_keys"] = [{"holder_id": inv("h"), "waiting": 5}, {"holder_id": None, "waiting": 9}]
+    world.made["blocked_keys"] = [{"holder_id": inv("h"), "waiting": 5}, {"holder_id": None, "waiting": 9}]
     with pytest.warns(Truncated) as caught:
         found = waits(world, limit=1)
     assert len(caught) == 1

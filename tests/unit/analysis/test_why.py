@@ -23,6 +23,7 @@ from restate_lab.analysis.why_options import RULES
 from restate_lab.errors import ArgumentError, NotOnThisServer, ServerFailed, TimedOut
 from restate_lab.status import STATUSES
 from support.awaited_rows import command_rows, suspended_rows
+from support.row_source import RowSource
 from support.shaped import shaped
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
@@ -58,10 +59,10 @@ def inv(name: str) -> str:
 
 
 @dataclass
-class World:
+class World(RowSource):
     """A source with rows made by hand; names stand for invocations."""
 
-    rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    made: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     things: list[dict[str, Any]] = field(default_factory=list)
     journals: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     events: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -76,11 +77,11 @@ class World:
         row = ROW | {"id": inv(name), "partition_key": 7, "target": f"Svc/{name}/go", "target_service_name": "Svc"}
         row |= {"target_service_ty": "virtual_object", "target_service_key": name, "status": status}
         row |= {"created_at": HOUR_AGO, "modified_at": HOUR_AGO, "journal_size": 3, "journal_retention": DAY}
-        self.rows.setdefault("invocations", []).append(row | more)
+        self.made.setdefault("invocations", []).append(row | more)
         return self
 
     def suspend(self, name: str, kind: str, callee: str | None = None, /, **more: Any) -> World:
-        if inv(name) not in {row["id"] for row in self.rows.get("invocations", ())}:
+        if inv(name) not in {row["id"] for row in self.made.get("invocations", ())}:
             self.be(name, "suspended", **{key: more.pop(key) for key in list(more) if key in ROW and key != "name"})
         row = {"id": inv(name), "target": f"Svc/{name}/go", "waits_for": kind, "waiting_since": HOUR_AGO}
         self.things.append(row | {"callee_id": inv(callee) if callee else None} | more)
@@ -90,13 +91,13 @@ class World:
         self.be(name, "pending", target=f"Svc/{key}/take", target_service_key=key, inboxed_at=HOUR_AGO, **more)
         self.hold(key, holder)
         row = {"key": f"Svc/{key}", "scope": None, "id": inv(name), "waiting": waiting}
-        self.rows.setdefault("queues", []).append(row)
+        self.made.setdefault("queues", []).append(row)
         return self
 
     def hold(self, key: str, holder: str) -> World:
         held = {"key": f"Svc/{key}", "scope": None, "holder_id": inv(holder)}
-        if held not in self.rows.setdefault("holders", []):
-            self.rows["holders"].append(held)
+        if held not in self.made.setdefault("holders", []):
+            self.made["holders"].append(held)
         return self
 
     def fail(self, name: str, error: Exception) -> World:
@@ -107,13 +108,15 @@ class World:
         pairs = [("sys_invocation_status", "id"), ("sys_journal", "id"), ("sys_journal_events", "event_json")]
         return pd.DataFrame(pairs, columns=["table", "column"])
 
-    def sql(self, statement: str, /, *, params: Mapping[str, Any], timeout: float | None = None, **_: Any) -> Any:
+    def rows(self, statement: str, params: Mapping[str, Any], *, timeout: Any = None) -> Any:
         self.timeouts.append(timeout)
+        if statement not in FILES:
+            return self._journal_rows(statement, params["ids"])
         name = FILES[statement]
         if name in self.fails:
             raise self.fails[name]
         made = {"suspended_of": suspended_rows, "commands": command_rows}
-        rows = made[name](self.things) if name in made else self.rows.get(name, [])
+        rows = made[name](self.things) if name in made else self.made.get(name, [])
         if name in {"invocations", *made}:
             rows = [row for row in rows if row["id"] in params["ids"]]
         if name == "queues":
@@ -121,15 +124,14 @@ class World:
         columns = list(rows[0]) if rows else [*COLUMNS.get(name, "id").split()]
         return shaped(pd.DataFrame(rows, columns=columns), statement)
 
-    def arrow(self, statement: str, /, *, ids: list[str], timeout: float | None = None, **_: Any) -> pa.Table:
-        self.timeouts.append(timeout)
+    def _journal_rows(self, statement: str, ids: list[str]) -> pa.Table:
         if "sys_journal_events" in statement:
             events = [{"id": id_, **row} for id_ in ids for row in self.events.get(id_, ())]
             return shaped(pa.Table.from_pylist(events), statement)
         if "sys_journal " in statement:
             entries = [{"id": id_, **row} for id_ in ids for row in self.journals.get(id_, ())]
             return shaped(pa.Table.from_pylist(entries), statement)
-        rows = [row for row in self.rows["invocations"] if row["id"] in ids]
+        rows = [row for row in self.made["invocations"] if row["id"] in ids]
         names = ("id", "target", "journal_size", "completed_at", "completion_failure", "pinned_deployment_id")
         more = {
             "word": None,
@@ -143,8 +145,6 @@ class World:
             [more | {each: row[each] for each in names} | {"word": row["status"]} for row in rows]
         )
         return shaped(table, statement)
-
-    stream = arrow
 
 
 def explained(world: World, name: str, **more: Any) -> Any:
@@ -161,7 +161,7 @@ def test_suspended_on_its_own_step_wakes_by_a_resume() -> None:
 def test_a_paused_vqueue_is_the_cause() -> None:
     """Who waits in a vqueue that was paused by hand waits for nobody's key, and its resumption is offered."""
     world = World(features={"vqueues": True}).be("p", "pending", vqueue_id="vq_1x", inboxed_at=HOUR_AGO)
-    world.rows["vqueue"] = [
+    world.made["vqueue"] = [
         {"id": "vq_1x", "is_paused": True, "lock_name": "Svc/p", "limit_key": None, "status": None, "blocked_on": None}
     ]
     found = explained(world, "p")
@@ -173,7 +173,7 @@ def test_a_paused_vqueue_is_the_cause() -> None:
 def test_a_queue_head_that_is_blocked_says_on_what() -> None:
     """With vqueues the scheduler's reason stands beside the free slot that is waited for."""
     world = World(features={"vqueues": True}).be("r", "ready", vqueue_id="vq_1x")
-    world.rows["vqueue"] = [
+    world.made["vqueue"] = [
         {"id": "vq_1x", "is_paused": False, "lock_name": None, "limit_key": None, "status": "blocked"}
         | {"blocked_on": "limit-key-concurrency"}
     ]
@@ -346,7 +346,7 @@ def test_a_statement_takes_of_the_parameters_what_it_names() -> None:
 
     @dataclass
     class Named(World):
-        def sql(self, statement: str, /, *, params: Mapping[str, Any], **_: Any) -> Any:
+        def rows(self, statement: str, params: Mapping[str, Any], **_: Any) -> Any:
             seen.append(set(params))
             return shaped(pd.DataFrame(), statement)
 

@@ -24,6 +24,7 @@ from restate_lab.client.query import ARROW, ask
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
 from restate_lab.progress import Quiet
+from restate_lab.source import read_table
 from support import bombs
 
 TABLE = pa.table({"id": [f"inv_{n}" for n in range(5000)]})
@@ -53,7 +54,7 @@ def transport_to(tmp_path: Path, response: httpx.Response, timeout: float = 10) 
 def rows_of(tmp_path: Path, body: bytes, encoding: str, max_bytes: int | None = None) -> pa.Table:
     response = bombs.answer(200, {"content-type": ARROW, "content-encoding": encoding}, body)
     with ask(transport_to(tmp_path, response), "SELECT 1", timeout=10, max_bytes=max_bytes, progress=Quiet()) as rows:
-        return rows.table()
+        return read_table(rows.reader())
 
 
 def test_small_and_endless_bodies_do_not_fill_the_memory() -> None:
@@ -91,7 +92,7 @@ def test_the_time_limit_holds_while_a_body_is_read(tmp_path: Path, call: str, st
     with pytest.raises(kind):
         if call == "query":
             with ask(transport, "SELECT 1", timeout=0.3, max_bytes=None, progress=Quiet()) as rows:
-                rows.table()
+                read_table(rows.reader())
         else:
             CALLS[call](transport)
 

@@ -17,6 +17,7 @@ from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
 from restate_lab.errors import QueryInterrupted, QueryRefused, ResultTooLarge, ServerFailed, TimedOut
 from restate_lab.progress import Quiet
+from restate_lab.source import read_table
 from support.raw_server import chunked, raw_server, says
 
 TABLE = pa.table({"id": [f"inv_{n}" for n in range(6)], "n": pa.array([1, None, 3, 4, 5, 2**64 - 1], pa.uint64())})
@@ -49,7 +50,7 @@ def answered(body: bytes, tmp_path: Path, kind: str = ARROW, max_bytes: int | No
         return httpx.Response(200, headers={"content-type": kind}, stream=httpx.ByteStream(body))
 
     with asking(tmp_path, network=httpx.MockTransport(handle), max_bytes=max_bytes) as answer:
-        return answer.table()
+        return read_table(answer.reader())
 
 
 def test_a_whole_stream_is_the_table(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_a_connection_cut_anywhere_is_an_error(tmp_path: Path) -> None:
         talk = says(chunked(body[:cut], end=False), then_close=True)
         with raw_server(talk) as server, pytest.raises(QueryInterrupted) as caught:
             with asking(tmp_path, server.address) as answer:
-                answer.table()
+                read_table(answer.reader())
         assert caught.value.rows in {0, 2, 4, 6}
 
 
@@ -96,7 +97,7 @@ def test_the_end_marker_decides_even_when_the_last_chunk_is_missing(tmp_path: Pa
     """Once Arrow's own end has come all rows are here, and a line that breaks after it takes nothing away."""
     talk = says(chunked(stream_of(TABLE), end=False), then_close=True)
     with raw_server(talk) as server, asking(tmp_path, server.address) as answer:
-        assert answer.table().equals(TABLE)
+        assert read_table(answer.reader()).equals(TABLE)
 
 
 @pytest.mark.parametrize("kind", ["text/html", "application/json", "text/plain; charset=utf-8"])
@@ -132,7 +133,7 @@ def test_a_trickling_answer_is_stopped_by_its_deadline(tmp_path: Path) -> None:
 
     with raw_server(trickle) as server, pytest.raises(TimedOut, match="6 rows read"):
         with asking(tmp_path, server.address, timeout=3) as answer:
-            answer.table()
+            read_table(answer.reader())
 
 
 def test_a_refusal_has_the_servers_words_without_its_prefix(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from restate_lab.client.transport import Transport
 from restate_lab.errors import RestateLabError
 from restate_lab.progress import Quiet
 from restate_lab.redact import MASK, Secret, without_secrets
+from restate_lab.source import read_table
 from support.faults import reads_give_up_after
 from support.raw_server import raw_server, says
 
@@ -90,7 +91,7 @@ def calls(tmp: Path, address: str, token: str, network: httpx.BaseTransport | No
 
     def query() -> None:
         with ask(transport, "SELECT 1", timeout=20, max_bytes=None, progress=Quiet()) as answer:
-            answer.table()
+            read_table(answer.reader())
 
     return {
         "read": lambda: transport.read("GET", "/x", retry_for=0),

@@ -226,6 +226,23 @@ def test_it_is_a_source(evidence: Evidence) -> None:
     pd.testing.assert_frame_equal(evidence.tables(), expected)
 
 
+def test_it_says_what_it_has_of_its_cluster(evidence: Evidence, tmp_path: Path) -> None:
+    """Which part, whether payloads are there, what is missing and why, what is masked, and which runs are cut off."""
+    assert not evidence.live
+    assert evidence.address == str(evidence.path)
+    assert (evidence.coverage.part, evidence.coverage.payloads, evidence.coverage.masked) == ("", False, frozenset())
+    assert set(evidence.coverage.missing) >= {"state.value", "sys_journal.raw", "sys_journal.entry_json"}
+    assert "payloads" in evidence.coverage.missing["state.value"]
+    whole = Freezable(sys_invocation_status=[invocation(1), invocation(2)], state=STATE)
+    freeze(whole, tmp_path / "part", service="Svc", payloads=True, redact="state.value")
+    with open_evidence(tmp_path / "part") as part:
+        assert part.coverage.part == "service Svc"
+        assert part.coverage.payloads
+        assert "state.value" in part.coverage.masked
+        assert "sys_invocation_status.id" not in part.coverage.masked
+        assert part.coverage.incomplete == frozenset()
+
+
 def test_questions_in_sql(evidence: Evidence) -> None:
     """Parameters, types and limits are those of a live connection."""
     frame = evidence.sql(

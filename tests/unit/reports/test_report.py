@@ -185,7 +185,7 @@ def test_facts_of_the_source(tmp_path: Path) -> None:
         assert fact in page.text
     allowed = written(Report("r", source=made_source()), tmp_path)
     assert "changes were allowed on this connection" in allowed.text
-    frozen = made_source(digest="ab12" * 16, verified=False, settings=None, path="inc.evidence", read_only=None)
+    frozen = made_source(digest="ab12" * 16, verified=False, live=False, address="inc.evidence")
     page = written(Report("r", source=frozen), tmp_path)
     assert f"{'ab12' * 16} (not verified)" in page.text
     assert "Evidence at inc.evidence" in page.text
@@ -242,7 +242,7 @@ def test_the_actions_taken_come_from_the_audit_log(tmp_path: Path) -> None:
     nothing = written(Report("r", source=made_source(), audit=tmp_path / "none"), tmp_path)
     assert "Nothing was changed on made" in nothing.text
     assert "is not in this log" in nothing.text
-    frozen = made_source(digest="ab" * 32, settings=None)
+    frozen = made_source(digest="ab" * 32, live=False)
     assert "Evidence has no audit log" in written(Report("r", source=frozen), tmp_path).text
     assert "Actions taken" not in written(Report("r"), tmp_path).text
 

@@ -1,0 +1,45 @@
+"""A source that records the statements it sends, so that a result can show what it was read with."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from threading import Lock
+from typing import Any
+
+import pyarrow as pa
+
+from restate_lab.asked import query_json
+from restate_lab.source import Source, SourceWrapper
+
+__all__ = ["Recorder"]
+
+_OPTIONS = {"params", "timeout", "max_bytes", "progress"}
+
+
+class Recorder(SourceWrapper):
+    """The same source, which records its queries."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
+        self._lock = Lock()
+        self._queries: dict[str, dict[str, Any]] = {}
+
+    @property
+    def queries(self) -> list[dict[str, Any]]:
+        """Return ``sql, params, times`` of each statement, in the order in which it was sent first, with those values.
+
+        They are JSON values; of a list of values the number and the first few.
+        """
+        with self._lock:
+            return [dict(each) for each in self._queries.values()]
+
+    def stream(self, statement: str, /, **options: Any) -> AbstractContextManager[pa.RecordBatchReader]:
+        """Record the statement, and return the source's reader."""
+        named = {name: value for name, value in options.items() if name not in _OPTIONS}
+        with self._lock:
+            known = self._queries.get(statement)
+            if known is None:
+                values = {**(options.get("params") or {}), **named}
+                known = self._queries[statement] = query_json(statement, values) | {"times": 0}
+            known["times"] += 1
+        return super().stream(statement, **options)

@@ -1,0 +1,46 @@
+"""Every wrapper around a source, and what each of them has to give as the source itself does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from restate_lab.analysis.deadline import Deadline
+from restate_lab.frames import DtypeBackend, to_frame
+from restate_lab.panels.quiet_source import QuietSource
+from restate_lab.recorder import Recorder
+from restate_lab.source import Source, SourceWrapper
+
+__all__ = ["WRAPPERS", "check_same_answers"]
+
+WRAPPERS: dict[str, Callable[[Any], SourceWrapper]] = {
+    "SourceWrapper": SourceWrapper,
+    "Recorder": Recorder,
+    "Deadline": lambda source: Deadline(source, 60, over="the time is over"),
+    "QuietSource": lambda source: QuietSource(source, threading.Event()),
+    "all of them": lambda source: Deadline(
+        Recorder(QuietSource(source, threading.Event())), 60, over="the time is over"
+    ),
+}
+
+
+def check_same_answers(wrapper: Source, source: Source, statement: str, **values: Any) -> None:
+    """Compare all that a wrapper gives with what its source gives, for a statement with these parameters."""
+    for each in ("name", "address", "version", "features", "live", "coverage"):
+        assert getattr(wrapper, each) == getattr(source, each)
+    pd.testing.assert_frame_equal(wrapper.tables(), source.tables())
+    table = source.arrow(statement, **values)
+    assert table.num_rows
+    backends: tuple[DtypeBackend | None, ...] = (None, "pyarrow", "numpy_nullable")
+    for backend in backends:
+        for each in (wrapper, source):
+            frame = each.sql(statement, dtype_backend=backend, **values)
+            pd.testing.assert_frame_equal(frame, to_frame(table, backend))
+            assert frame.attrs["sql"] == statement.strip()
+            assert set(frame.attrs["params"]) == set(values)
+    assert wrapper.arrow(statement, params=values).equals(table)
+    with wrapper.stream(statement, params=values) as reader:
+        assert reader.read_all().equals(table)
