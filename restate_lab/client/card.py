@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from restate_lab._html import render
 from restate_lab.errors import RestateLabError
-from restate_lab.markup import bar, card
 from restate_lab.status import STATUSES, words_sql
 
 __all__ = ["COUNT_LIMIT", "StatusCard", "counts_sql"]
@@ -43,7 +43,8 @@ class StatusCard:
         words = [word for word in STATUSES if word in self._counts]
         parts = [(word, self._counts[word], STATUSES[word].colour) for word in words]
         parts += [(word, n, STATUSES["ready"].colour) for word, n in self._counts.items() if word not in STATUSES]
-        return card(title, address, [self._note, mode], accent=accent, body=bar(parts))
+        lines = [self._note, mode]
+        return render("_html/card.html.j2", title=title, place=address, lines=lines, accent=accent, parts=parts)
 
     def _refresh(self, moment: str) -> None:
         try:

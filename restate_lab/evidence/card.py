@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
+from restate_lab._html import render
 from restate_lab.errors import visible
 from restate_lab.evidence.manifest import Manifest
-from restate_lab.markup import bar, card
 from restate_lab.status import STATUSES
 
 __all__ = ["evidence_card", "name_of", "server_words"]
@@ -37,8 +37,14 @@ def evidence_card(manifest: Manifest, path: str, digest: str, *, verified: bool,
     ordered = [word for word in STATUSES if word in words]
     parts = [(word, words[word], STATUSES[word].colour) for word in ordered]
     parts += [(word, n, STATUSES["ready"].colour) for word, n in words.items() if word not in STATUSES]
-    lines = list(_lines(manifest, digest, verified=verified))
-    return card(name_of(manifest), f"{path}, {server_words(manifest)}", lines, accent=_ACCENT, body=bar(parts))
+    return render(
+        "_html/card.html.j2",
+        title=name_of(manifest),
+        place=f"{path}, {server_words(manifest)}",
+        lines=list(_lines(manifest, digest, verified=verified)),
+        accent=_ACCENT,
+        parts=parts,
+    )
 
 
 def _lines(manifest: Manifest, digest: str, *, verified: bool) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab.markup import bar
+from restate_lab._html import render
 from restate_lab.status import STATUSES
 
 __all__ = ["BACKLOG", "HANDLERS", "ROW", "Columns", "about", "rows", "sums", "table"]
@@ -77,4 +77,5 @@ def sums(answer: pd.DataFrame) -> str:
     counts: dict[Any, int] = answer.groupby("status", sort=False)["n"].sum().to_dict()
     known = [word for word in STATUSES if word in counts]
     parts = [(word, int(counts[word]), STATUSES[word].colour) for word in known]
-    return bar([*parts, *((str(word), int(n), _GREY) for word, n in counts.items() if word not in STATUSES)])
+    parts += [(str(word), int(n), _GREY) for word, n in counts.items() if word not in STATUSES]
+    return render("_html/bar.html.j2", parts=parts)

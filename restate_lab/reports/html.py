@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from restate_lab._cells import timestamp_text, visible
+from restate_lab._cells import timestamp_text
+from restate_lab._html import render
 from restate_lab.reports.parts import Fact, Section
 
 if TYPE_CHECKING:
@@ -35,43 +34,23 @@ class Front:
 def page(front: Front, sections: Sequence[Section], *, paper: Literal["A4", "Letter"] | None) -> str:
     """Return the report as one HTML document; ``paper`` is that of a PDF, None leaves it to the reader's printer."""
     lead = [line for section in sections for line in section.lead]
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            title=front.title,
-            sections=sections,
-            summary=front.summary,
-            lead=lead,
-            accent=next((each.accent for each in sections if each.accent), "#5b8db8"),
-            facts=front.facts,
-            footer=front.footer,
-            css=_css(front.title, paper),
-            is_pdf=paper is not None,
-        )
+    return render(
+        "reports/templates/report.html.j2",
+        title=front.title,
+        sections=sections,
+        summary=front.summary,
+        lead=lead,
+        accent=next((each.accent for each in sections if each.accent), "#5b8db8"),
+        facts=front.facts,
+        footer=front.footer,
+        css=_css(front.title, paper),
+        is_pdf=paper is not None,
     )
 
 
 def front_of(report: Report) -> Front:
     """Return what stands around the sections of a report."""
     return Front(report.title, tuple(_facts(report)), tuple(_footer(report)), report.summary)
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("restate_lab.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_seen,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _seen(value: Any) -> Any:
-    """Return a value in which nothing is hidden, wherever it stands on the page; our own HTML as it is."""
-    return visible(value) if type(value) is str else value
 
 
 def _css(title: str, paper: str | None) -> Markup:

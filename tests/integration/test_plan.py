@@ -195,7 +195,7 @@ def test_keys_become_free(lab: Lab) -> None:
     )
     assert set(rows["waiter"]) == set(waiters[:2])
     assert len(rows["call"]) == 1
-    assert "a/&quot;b&#x27;é✓" in made._repr_html_()
+    assert "a/&#34;b&#39;é✓" in made._repr_html_()
     made.execute(reason=WHY)
     wait_for(lambda: [words(lab).get(id_) for id_ in waiters], lambda seen: seen == ["succeeded", "succeeded", None])
 

@@ -203,7 +203,7 @@ def test_the_card_and_the_line_say_it(world: Planted) -> None:
     """The repr counts, the card names: the key with quotes is escaped, and nothing was left out."""
     assert "4 deadlocks, 3 possible deadlocks, 2 root blockers, 2 open awakeables, 1 open promise" in repr(world.found)
     html = world.found._repr_html_()
-    assert "a/&quot;b&#x27;é✓" in html
+    assert "a/&#34;b&#39;é✓" in html
     assert html.index("Deadlock for") < html.index("Who everybody waits for")
     assert world.found.excluded == ()
 

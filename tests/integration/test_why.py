@@ -293,7 +293,7 @@ def test_it_looks_like_a_card(told: dict[str, Explanation]) -> None:
     assert re.fullmatch(rf"<Explanation of {found.id}: Orders/bill is suspended; print\(\) it>", repr(found))
     html = found._repr_html_()
     assert html.count(found.id) >= 3
-    assert "BankRejected(&#x27;SEPA" in told["paused_1"]._repr_html_()
+    assert "BankRejected(&#39;SEPA" in told["paused_1"]._repr_html_()
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Status words, masking, escaped markup, the progress line, and the errors."""
+"""Status words, masking, the progress line, and the public names."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ import time
 import pytest
 
 from restate_lab import errors
-from restate_lab.markup import bar, card
 from restate_lab.progress import DoneLine, RowsLine
 from restate_lab.redact import MASK, Secret, is_secret_name, masked_headers
 from restate_lab.source import OLDEST, is_older
 from restate_lab.status import STATUSES, word
-
-HOSTILE = "<script>alert(1)</script>\"'&"
 
 
 @pytest.mark.parametrize(
@@ -65,18 +62,6 @@ def test_headers_with_secrets_are_masked(name: str) -> None:
     """Headers named like credentials are masked, others are not."""
     assert is_secret_name(name)
     assert masked_headers({name: "canary", "x-team": "lab"}) == {name: MASK, "x-team": "lab"}
-
-
-def test_markup_escapes_everything() -> None:
-    """What comes from outside is text in a card and in a bar."""
-    html = card(HOSTILE, HOSTILE, [HOSTILE], accent=HOSTILE, body=bar([(HOSTILE, 1, HOSTILE)]))
-    assert "<script>" not in html
-    assert html.count("&lt;script&gt;") >= 5
-
-
-def test_a_bar_without_counts_is_nothing() -> None:
-    """Nothing to show is an empty string."""
-    assert bar([]) == ""
 
 
 def test_the_progress_line_waits_a_second(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
