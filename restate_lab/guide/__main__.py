@@ -62,9 +62,8 @@ def _defining_modules() -> Iterator[dict[str, str]]:
 
 def _with_public_names(html: str, modules: Mapping[str, str]) -> str:
     """Return a page that names public types as users import them."""
-    for name, module in modules.items():
-        html = re.sub(rf"\b{re.escape(module)}\.{name}\b", f"restate_lab.{name}", html)
-    return html
+    names = {f"{module}.{name}": f"restate_lab.{name}" for name, module in modules.items()}
+    return re.sub(r"\brestate_lab\.[\w.]+", lambda found: names.get(found[0], found[0]), html)
 
 
 def _tour(folder: Path, pictures: Path | None) -> str:
