@@ -42,7 +42,7 @@ def card_of(diagnosis: Diagnosis) -> str:
         incomplete=_COLOURS["incomplete"],
         notes=[_finding(row, diagnosis) for row in notes[:_NOTES]],
         note_count=len(notes),
-        checks=[(row["looks_at"], _seconds(row["seconds"])) for row in diagnosis.checked.to_dict("records")],
+        checks=[(row["description"], _seconds(row["seconds"])) for row in diagnosis.checked.to_dict("records")],
         is_healthy=diagnosis.verdict == "healthy",
     )
 

@@ -176,8 +176,8 @@ def test_a_recorder_records_each_statement_once() -> None:
         read(recorder, params={"id": "a"}, timeout=5, max_bytes=7, progress=False, more=1)
         read(recorder, params={"id": "a"}, more=1)
         expected = [{"sql": STATEMENT, "params": {"id": "a", "more": 1}, "times": 2}]
-        assert recorder.asked == expected
-        assert recorder._source.asked == expected  # type: ignore[attr-defined]
+        assert recorder.queries == expected
+        assert recorder._source.queries == expected  # type: ignore[attr-defined]
 
 
 def test_a_deadline_gives_what_is_left_and_sends_the_same_once() -> None:

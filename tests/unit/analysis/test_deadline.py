@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 from restate_lab.analysis.deadline import Deadline, within
 from restate_lab.client.time_limit import seconds_left, time_limit
 from restate_lab.errors import ArgumentError, TimedOut
+from support.row_source import RowSource
 
 
-class Counting:
+class Counting(RowSource):
     """A source that tells how many seconds a request without a timeout may take, and counts what it is asked."""
 
     name = "counting"
@@ -45,14 +47,14 @@ class Counting:
         self._ask()
         return pd.DataFrame({"asked": [self.asked]})
 
-    def sql(self, statement: str, /, **options: Any) -> pd.DataFrame:
+    def rows(self, statement: str, params: Mapping[str, Any], *, timeout: Any = None) -> pd.DataFrame:
         self._ask()
-        return pd.DataFrame({"asked": [self.asked], "timeout": [options["timeout"]]})
+        return pd.DataFrame({"asked": [self.asked], "timeout": [timeout]})
 
 
 def test_what_takes_no_timeout_is_limited_all_the_same() -> None:
     """The clock, the version, the features and the list of tables may take what is left of the time, and no more."""
-    source: Any = Counting()
+    source = Counting()
     limited = within(source, "10s", verb="waits")
     _ = (limited.now, limited.version, limited.features, limited.tables())
     assert len(source.allowed) == 4
@@ -63,7 +65,7 @@ def test_what_takes_no_timeout_is_limited_all_the_same() -> None:
 
 def test_without_a_memory_everything_is_read_each_time() -> None:
     """A verb that polls gets fresh answers; the doctor, whose checks ask the same, gets them from memory."""
-    source: Any = Counting()
+    source = Counting()
     for remembers, reads in ((True, 2), (False, 4)):
         before = source.asked
         limited = Deadline(source, 10, over="over", remembers=remembers)
@@ -74,14 +76,14 @@ def test_without_a_memory_everything_is_read_each_time() -> None:
 
 def test_a_timeout_of_none_leaves_the_source_alone() -> None:
     """Without a timeout there is nothing between the verb and its source."""
-    source: Any = Counting()
+    source = Counting()
     assert within(source, None, verb="waits") is source
 
 
 @pytest.mark.parametrize("wrong", ["soon", -1, float("nan"), float("inf"), True])
 def test_what_is_no_time_limit_is_refused(wrong: Any) -> None:
     """The error names the parameter, and nothing is asked."""
-    source: Any = Counting()
+    source = Counting()
     with pytest.raises(ArgumentError, match="timeout"):
         within(source, wrong, verb="waits")
     assert source.asked == 0
@@ -89,7 +91,7 @@ def test_what_is_no_time_limit_is_refused(wrong: Any) -> None:
 
 def test_the_error_says_which_verb_and_what_to_do() -> None:
     """Once the time is over nothing is sent, and the message has the verb, its timeout and the parameter."""
-    source: Any = Counting()
+    source = Counting()
     with pytest.raises(TimedOut, match=r"waits did not end within the 0s that it was given; allow more with timeout="):
         within(source, 0, verb="waits").sql("SELECT 1")
     assert source.asked == 0
