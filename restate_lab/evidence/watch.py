@@ -91,7 +91,7 @@ def watch(
     if not apart:
         raise ArgumentError(f"every is {every!r}: give the time between two looks, such as '30s'.")
     check_tried(source, "watch()")
-    end = _end(until, source.now)
+    end = _end(until, within(source, seconds, verb="watch").now)
     watching = _Watch(source, apart, until, end, service, check_limit, seconds, _progress(progress, until))
     frame = watching.run()
     if "truncated" in frame.attrs:

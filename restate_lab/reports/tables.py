@@ -39,6 +39,7 @@ class Maker:
     def table(
         self,
         frame: pd.DataFrame,
+        /,
         *,
         title: str = "",
         columns: Sequence[str] | None = None,

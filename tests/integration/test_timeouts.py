@@ -1,0 +1,118 @@
+"""The timeout of every verb that reads, behind a connection that is silent, and behind one that is slow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import restate_lab as rl
+from restate_lab.audit import audit_log
+from restate_lab.errors import TimedOut
+from support.clusters import Cluster
+from support.gate import Gate, lab_behind
+from support.relay import Fault, relay
+
+pytestmark = [pytest.mark.server, pytest.mark.timeout(90)]
+
+SLOW = 0.6  # seconds for each statement
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A way to the server, the ids of some invocations there, and a folder to write to."""
+
+    lab: rl.Lab
+    ids: list[str]
+    folder: Path
+
+
+Verb = Callable[[Stage, Any], Any]
+VERBS: Mapping[str, Verb] = {
+    "ask": lambda s, timeout: rl.ask(s.lab, "overview", timeout=timeout),
+    "compare": lambda s, timeout: rl.compare(s.lab, s.lab, timeout=timeout),
+    "freeze": lambda s, timeout: rl.freeze(s.lab, s.folder / "x.evidence", timeout=timeout),
+    "journal": lambda s, timeout: rl.journal(s.lab, s.ids[0], timeout=timeout),
+    "journal_diff": lambda s, timeout: rl.journal_diff(s.lab, s.ids[0], s.ids[1], timeout=timeout),
+    "move_to": lambda s, timeout: rl.move_to(s.lab, s.ids, deployment="latest", timeout=timeout),
+    "plan": lambda s, timeout: rl.plan(s.lab, "cancel", s.ids, timeout=timeout),
+    "restart": lambda s, timeout: rl.plan(s.lab, "restart_as_new", s.ids, timeout=timeout),
+    "state": lambda s, timeout: rl.state(s.lab, "Inventory", "mug", timeout=timeout),
+    "waits": lambda s, timeout: rl.waits(s.lab, timeout=timeout),
+    "watch": lambda s, timeout: rl.watch(s.lab, every="1ms", until=lambda _: True, timeout=timeout),
+}
+
+
+@pytest.fixture
+def stage(newest: Cluster, tmp_path: Path) -> Iterator[Stage]:
+    with rl.connect(newest.admin_url, audit=tmp_path / "audit") as lab:
+        ids = list(lab.sql("SELECT id FROM sys_invocation ORDER BY created_at LIMIT 2")["id"])
+        yield Stage(lab, ids, tmp_path)
+
+
+@pytest.fixture
+def silent(stage: Stage) -> Iterator[Stage]:
+    """Give a connection on which no statement is answered."""
+    fault = Fault(where=b"POST /query", times=float("inf"), passes=0, end="silence")
+    with relay(stage.lab.settings.admin_url, fault=fault) as line:
+        with rl.connect(line.url, audit=stage.folder / "audit") as lab:
+            yield Stage(lab, stage.ids, stage.folder)
+
+
+@pytest.fixture
+def slow(stage: Stage) -> Iterator[Stage]:
+    """Give a connection on which each statement takes a while."""
+
+    def delay(request: httpx.Request) -> None:
+        time.sleep(SLOW if request.url.path == "/query" else 0)
+
+    with lab_behind(Gate(before=delay), stage.lab.settings.admin_url, stage.folder / "audit") as lab:
+        yield Stage(lab, stage.ids, stage.folder)
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+def test_a_silent_connection_ends_the_verb(stage: Stage, silent: Stage, verb: Verb) -> None:
+    """Each verb raises TimedOut when its time is over, and with more time it returns."""
+    with pytest.raises(TimedOut, match="timeout="):
+        verb(silent, "300ms")
+    verb(stage, "60s")
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+def test_the_timeout_is_for_the_whole_call(slow: Stage, verb: Verb) -> None:
+    """Each statement is answered within the timeout, and all of them together are not."""
+    with pytest.raises(TimedOut, match=r"did not end within the 1s|no answer within the time|timeout="):
+        verb(slow, 1.0)
+
+
+def test_why_raises_where_it_cannot_read_the_invocation(silent: Stage) -> None:
+    """What is not read beyond the invocation itself stands in left_out; without it there is nothing to explain."""
+    with pytest.raises(TimedOut, match="timeout="):
+        rl.why(silent.lab, silent.ids[0], timeout="300ms")
+
+
+def test_the_doctor_and_the_report_are_incomplete(slow: Stage) -> None:
+    """Both return what they have, and say what was not read."""
+    assert rl.doctor(slow.lab, timeout=1.5).verdict == "incomplete"
+    page = rl.incident_report(slow.lab, slow.folder / "report.html", timeout="3s").read_text()
+    assert "This could not be read" in page
+    assert "incident_report did not end within the 3s" in page
+
+
+def test_nothing_is_sent_once_the_time_is_over(slow: Stage) -> None:
+    """set_state reads the state before it changes it: what is not read in time is not changed."""
+    with pytest.raises(TimedOut):
+        rl.set_state(slow.lab, "Inventory", "mug", {"on_hand": 1}, reason="INC-1", timeout="1s")
+    assert audit_log(slow.folder / "audit").empty
+
+
+def test_a_plan_that_was_made_is_executed_without_its_timeout(stage: Stage) -> None:
+    """The timeout of a plan limits what is read to make it, and not its execution."""
+    plan = rl.plan(stage.lab, "cancel", stage.ids, timeout="2s")
+    time.sleep(2.1)
+    assert len(plan.execute(reason="INC-1")) == len(plan.targets)

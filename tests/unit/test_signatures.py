@@ -1,0 +1,211 @@
+"""One signature convention for everything public: what is read comes by position, all else by keyword.
+
+The rules hold for every callable that ``restate_lab.__all__`` names, for the public methods of its classes, and for
+those of the types that they return. A verb that is added later is held to them without being listed here. What a rule
+cannot hold for stands in ``EXCEPTIONS``, with the reason.
+"""
+
+from __future__ import annotations
+
+import ast
+import enum
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import restate_lab as rl
+
+PROGRESS = (
+    "``progress``: None or True shows a line once the call takes longer than a second, False shows nothing, and a "
+    "``Progress`` is updated instead"
+)
+NOT_PARAMETERS = {"budget", "from_", "limit_seconds", "seconds", "wait"}
+DURATIONS = re.compile(r"(timeout|every|refresh|age|delay|.*_timeout|.*_retention)")
+DURATION_TYPES = {"DurationInput", "DurationInput | None"}
+_METHODS = "the reading methods of a source: sql says it for arrow, stream and to_parquet"
+_TYPES = "the protocol of a source: its types are those of restate_lab.source"
+_READINGS = [f"{kind}.{name}" for kind in ("Source", "Lab", "Evidence") for name in ("sql", "arrow", "stream")]
+EXCEPTIONS: Mapping[tuple[str, str], str] = {
+    ("InvocationPanel", "names"): "wait= is a flag: whether the panel is filled before the call returns",
+    ("InvocationsPanel", "names"): "wait= is a flag: whether the panel is filled before the call returns",
+    ("audit_log", "has a timeout"): "it reads files of this computer, and no request is sent",
+    (
+        "open_evidence",
+        "has a timeout",
+    ): "it reads files, and what it checks has to be checked whole: verify=False is fast",
+    (
+        "connect",
+        "says how it ends",
+    ): "timeout= is that of later calls; its own request is /version, ten seconds at most",
+    ("Lab", "says how it ends"): "timeout= is that of later calls",
+    **{
+        (f"{kind}.wait", "says how it ends"): "it returns whether the panel is filled, and reads nothing"
+        for kind in ("DeploymentsPanel", "InvocationPanel", "InvocationsPanel", "OverviewPanel", "StatePanel")
+    },
+    **{(name, "durations"): _TYPES for name in [*_READINGS, "Lab.to_parquet"]},
+    **{(name, "says how it ends"): _METHODS for name in [*_READINGS[0:3], "Lab.arrow", "Lab.stream", "Lab.to_parquet"]},
+    **{(name, "says how it ends"): _METHODS for name in ("Evidence.arrow", "Evidence.stream")},
+    **{(name, "progress"): _TYPES for name in ("Source.sql", "Source.arrow")},
+    **{(name, "progress"): _METHODS for name in ("Lab.arrow", "Lab.to_parquet", "Evidence.sql", "Evidence.arrow")},
+}
+
+
+def public() -> dict[str, Callable[..., Any]]:
+    """Return every public callable by its name: functions, classes, and the methods of all classes."""
+    found: dict[str, Callable[..., Any]] = {}
+    left = [(name, getattr(rl, name)) for name in rl.__all__]
+    seen: set[str] = set()
+    while left:
+        name, thing = left.pop()
+        if name in seen or not callable(thing) or (inspect.isclass(thing) and issubclass(thing, enum.Enum)):
+            continue
+        seen.add(name)
+        if inspect.isclass(thing):
+            left += [(f"{name}.{each}", member) for each, member in methods(thing)]
+        if not inspect.isclass(thing) or name in rl.__all__:  # others are made by verbs
+            found[name] = thing
+        left += [(kind.__name__, kind) for kind in returned(thing)]
+    return found
+
+
+def methods(kind: type) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Give the public methods that are written in this package, inherited ones included."""
+    for name, member in inspect.getmembers_static(kind, inspect.isfunction):
+        if not name.startswith("_") and str(member.__module__).startswith("restate_lab"):
+            yield name, member
+
+
+def returned(thing: Callable[..., Any]) -> Iterator[type]:
+    """Give the classes of this package that a callable returns, and that the properties of a class return."""
+    properties = inspect.getmembers_static(thing, lambda each: isinstance(each, property | cached_property))
+    for function in (thing, *(each.fget if isinstance(each, property) else each.func for _, each in properties)):
+        plain: Any = inspect.unwrap(function) if inspect.isfunction(function) else None
+        for name in re.findall(r"\w+", str(plain.__annotations__.get("return", ""))) if plain else ():
+            kind = plain.__globals__.get(name) or imported(plain.__module__).get(name)
+            if inspect.isclass(kind) and kind.__module__.startswith("restate_lab"):
+                yield kind
+
+
+def imported(module: str) -> dict[str, Any]:
+    """Return what a module imports from this package, for types alone or late, too."""
+    tree = ast.parse(Path(inspect.getfile(importlib.import_module(module))).read_text(encoding="utf-8"))
+    found = [each for each in ast.walk(tree) if isinstance(each, ast.ImportFrom)]
+    ours = [each for each in found if str(each.module).startswith("restate_lab.")]
+    return {
+        alias.name: getattr(importlib.import_module(str(each.module)), alias.name, None)
+        for each in ours
+        for alias in each.names
+    }
+
+
+def parameters(thing: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the parameters that a caller gives."""
+    try:
+        found = list(inspect.signature(thing).parameters.values())
+    except ValueError:  # of a protocol or an exception
+        return []
+    return [each for each in found if each.name != "self"]
+
+
+PUBLIC = public()
+VERBS = {name: each for name, each in PUBLIC.items() if inspect.isfunction(each) and "." not in name}
+
+
+def positional(_: str, thing: Callable[..., Any]) -> Iterator[str]:
+    """Give the parameters that could be given by position and by name."""
+    for each in parameters(thing):
+        if each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            yield f"{each.name} is taken by position and by name: choose one"
+
+
+def names(_: str, thing: Callable[..., Any]) -> Iterator[str]:
+    """Give the parameters with a name that another one has everywhere else."""
+    for each in parameters(thing):
+        if each.name in NOT_PARAMETERS:
+            yield f"{each.name}: a time limit is timeout, an index in a journal is from_index"
+
+
+def durations(_: str, thing: Callable[..., Any]) -> Iterator[str]:
+    """Give the durations that do not take seconds, text and a timedelta."""
+    for each in parameters(thing):
+        is_duration = DURATIONS.fullmatch(each.name) or re.fullmatch(r".*\btimedelta\b.*", str(each.annotation))
+        is_time = "datetime" in str(each.annotation)
+        if is_duration and not is_time and str(each.annotation) not in DURATION_TYPES:
+            yield f"{each.name} is {each.annotation}, and should be DurationInput"
+
+
+def has_a_timeout(name: str, thing: Callable[..., Any]) -> Iterator[str]:
+    """Give the verbs that read from a source, or from a path, and have no timeout."""
+    given = parameters(thing)
+    is_verb = inspect.isfunction(thing) and "." not in name
+    reads = bool(given) and re.search(r"\b(Source|Lab|PathLike)\b", str(given[0].annotation))
+    if is_verb and reads and "timeout" not in {each.name for each in given}:
+        yield "it reads and has no timeout"
+
+
+def says_how_it_ends(_: str, thing: Callable[..., Any]) -> Iterator[str]:
+    """Give what has a timeout and does not say what comes of it when it is over."""
+    has_timeout = "timeout" in {each.name for each in parameters(thing)}
+    if has_timeout and not re.search(r"TimedOut|incomplete|OutcomeUnknown", inspect.getdoc(thing) or ""):
+        yield "its docstring says neither TimedOut, nor incomplete, nor OutcomeUnknown"
+
+
+def progress(_: str, thing: Callable[..., Any]) -> Iterator[str]:
+    """Give what takes progress in another way than all others."""
+    for each in parameters(thing):
+        if each.name != "progress":
+            continue
+        if (str(each.annotation), each.default) != ("bool | Progress | None", None):
+            yield f"progress is {each.annotation}"
+        if PROGRESS not in " ".join((inspect.getdoc(thing) or "").split()):
+            yield "its docstring lacks the sentence about progress"
+
+
+RULES = (positional, names, durations, has_a_timeout, says_how_it_ends, progress)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_every_public_callable_follows_the_rule(rule: Callable[..., Iterator[str]]) -> None:
+    """Each rule holds for all but its exceptions, and each exception is one."""
+    title = rule.__name__.replace("_", " ")
+    found = {name: list(rule(name, thing)) for name, thing in PUBLIC.items()}
+    broken = {name: faults for name, faults in found.items() if faults}
+    excepted = {name for name, about in EXCEPTIONS if about == title}
+    assert {name: faults for name, faults in broken.items() if name not in excepted} == {}
+    assert excepted <= broken.keys(), "these follow the rule: take them out of EXCEPTIONS"
+
+
+def test_the_rules_see_the_result_types() -> None:
+    """What verbs return is held to the rules, too; and a verb is known by its first parameter."""
+    methods_of_results = {"Plan.execute", "Diagnosis.of", "State.frame", "Waits.graph", "Evidence.sql"}
+    methods_of_a_lab = {"Lab.sql", "AdminClient.modify_service", "IngressClient.call"}
+    assert methods_of_results | methods_of_a_lab | {"Report.add", "StatePanel.find"} <= PUBLIC.keys()
+    timed = {name for name, thing in VERBS.items() if "timeout" in {each.name for each in parameters(thing)}}
+    assert {"ask", "doctor", "journal", "move_to", "plan", "set_state", "state", "waits", "watch", "why"} <= timed
+
+
+def test_each_rule_finds_what_breaks_it() -> None:
+    """Verbs as they must not be break every rule."""
+    for rule in RULES:
+        assert list(rule("reading", _reading)) or list(rule("waiting", _waiting)), rule.__name__
+
+
+def _reading(source: rl.Source, wait: float, *, every: float = 3, progress: bool = False) -> None:
+    """Read for a while."""
+
+
+def _waiting(source: rl.Source, /, *, timeout: str = "10s") -> None:
+    """Wait for a while."""
+
+
+def test_no_module_has_the_name_of_a_function() -> None:
+    """A submodule, once it is imported, would be bound over the function that loads lazily."""
+    modules = {module.name for module in pkgutil.iter_modules(rl.__path__)}
+    assert modules.isdisjoint(name for name, thing in PUBLIC.items() if not inspect.ismodule(thing))
