@@ -140,15 +140,18 @@ def _rows(lab: Source, sql: str, ids: Iterable[str], **parameters: Any) -> Itera
 
 
 def _ask(lab: Source, sql: str, **parameters: Any) -> list[dict[str, Any]]:
-    left = lab.left if isinstance(lab, Deadline) else PATIENCE
-    answer = patiently(lambda: lab.arrow(sql, progress=False, **parameters), within=min(left, PATIENCE))
+    left = lab.left if isinstance(lab, Deadline) else None
+    answer = patiently(lambda: lab.arrow(sql, progress=False, **parameters), left=left)
     rows: list[dict[str, Any]] = checked(answer, sql, lab).to_pylist()
     return rows
 
 
-def patiently(look: Callable[[], T], *, within: float = PATIENCE) -> T:
-    """Look, and again when the answer breaks off, as it does when a node dies: an execution is half-way through."""
-    give_up = time.monotonic() + within
+def patiently(look: Callable[[], T], *, left: float | None = None) -> T:
+    """Look, and again when the answer breaks off, as it does when a node dies: an execution is half-way through.
+
+    ``left`` has the seconds that are left, where the caller has a time limit.
+    """
+    give_up = time.monotonic() + (PATIENCE if left is None else min(left, PATIENCE))
     while True:
         try:
             return look()
