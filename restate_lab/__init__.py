@@ -18,8 +18,7 @@
 - change: ``ACTIONS, plan, move_to, set_state, audit_log``, and the methods of ``lab.admin`` and ``lab.ingress``
 - keep and hand over: ``freeze, open_evidence, compare, watch, save, Report, incident_report``
 - for annotations, and not in the menu: ``Plan, Diagnosis, Explanation, Waits, Comparison, State, Evidence, Thresholds,
-  AdminClient, IngressClient``
-- for a source of your own: ``BaseSource, Coverage``
+  AdminClient, IngressClient``; for a source of your own: ``BaseSource, Coverage``
 - also: ``errors``, and ``load_ipython_extension`` for ``%load_ext restate_lab``
 
 The heavy parts load when they are touched.
@@ -139,7 +138,9 @@ __all__ = [
 _TYPES = frozenset(
     {
         "AdminClient",
+        "BaseSource",
         "Comparison",
+        "Coverage",
         "Diagnosis",
         "Evidence",
         "Explanation",
@@ -150,7 +151,7 @@ _TYPES = frozenset(
         "Waits",
     }
 )
-"""Types of results and of a Lab's clients, for annotations and isinstance(): public, and not in the menu."""
+"""Types of results, of a Lab's clients and of sources, for annotations and classes: public, and not in the menu."""
 
 _HOME = {
     "ACTIONS": "restate_lab.actions.table",

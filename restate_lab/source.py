@@ -61,6 +61,9 @@ class Coverage:
     incomplete: frozenset[str] = frozenset()
 
 
+Coverage.__module__ = "restate_lab"  # where users import it from
+
+
 @runtime_checkable
 class Source(Protocol):
     """What analyses, plots, panels and reports read from: a live Lab, frozen Evidence, or your own.
@@ -236,6 +239,9 @@ class BaseSource(ABC):
         Columns: ``table, column, type`` (as Arrow names it) and ``nullable``.
         """
         return self.sql(TABLES, progress=False)
+
+
+BaseSource.__module__ = "restate_lab"  # where users import it from
 
 
 class SourceWrapper(BaseSource):

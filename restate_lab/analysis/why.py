@@ -123,7 +123,7 @@ class Explanation(str):
         """Return when this was read, UTC."""
         return self._parts.at
 
-    def text_with(self, codes: Sequence[str], head: str) -> str:
+    def text_with(self, codes: Sequence[str], head: str, /) -> str:
         """Return the text with other code for the options, in the order of ``options``, under another headline."""
         return visible("\n".join(_lines(self._parts, codes, head)))
 

@@ -29,7 +29,9 @@ from support.made_rows import MadeRows
 
 TYPES = (
     rl.AdminClient,
+    rl.BaseSource,
     rl.Comparison,
+    rl.Coverage,
     rl.Diagnosis,
     rl.Evidence,
     rl.Explanation,
@@ -40,6 +42,7 @@ TYPES = (
     rl.Waits,
 )
 BANNED = {
+    "asked": "queries",
     "born": "created",
     "direct": "direct_waiting",
     "drains_in": "eta",
@@ -48,9 +51,14 @@ BANNED = {
     "in_all": "total_waiting",
     "joined": "duplicates",
     "left_out": "excluded",
+    "looks_at": "description",
+    "next_step": "suggested_code",
+    "not_asked": "skipped",
     "not_seen": "limitations",
+    "suffer": "affected",
     "twice": "duplicates",
     "unmoved_for": "idle_for",
+    "victims": "blocked",
     "way_out": "resolution_code",
     "words": "description",
 }
