@@ -4,7 +4,7 @@ This module decides what the text is, where it is cut, and what its full text is
 classes, colours, alignment, width. Its other needs are a ``CellStyle``:
 
 ============  ===================================  ===================================  =========================
-value         GRID                                 REPORT                               ``one_line`` (reprs)
+value         GRID                                 REPORT                               ``value_line`` (reprs)
 ============  ===================================  ===================================  =========================
 missing       None; the renderer draws it          None; the renderer draws it          –
 bool          true, false                          true, false                          true, false
@@ -22,13 +22,12 @@ text, id      200 characters; 1,000 in the         300; 2,000                   
 ============  ===================================  ===================================  =========================
 
 A report is printed, and paper has no tooltips, so it rounds and summarizes. Text from a cluster is not trusted:
-``visible`` replaces invisible characters. pandas and numpy are not imported: a repr must not load them.
+``escape_invisible`` writes invisible characters as codes. pandas and numpy are not imported: a repr must not load them.
 """
 
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -37,7 +36,7 @@ from functools import cache
 from numbers import Integral, Rational, Real
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from restate_lab.durations import friendly
+from restate_lab._text import escape_invisible, format_duration, format_timestamp, truncate
 from restate_lab.interrupts import Shield
 
 if TYPE_CHECKING:
@@ -55,10 +54,7 @@ __all__ = [
     "full_text",
     "is_missing",
     "kind_of",
-    "one_line",
-    "timestamp_text",
-    "visible",
-    "visible_line",
+    "value_line",
 ]
 
 Kind: TypeAlias = Literal["text", "number", "time", "duration", "status"]
@@ -72,12 +68,8 @@ MISSING = "–"
 
 _MAY_BE_NAN = _EXACT_IN_MORE = frozenset({"float", "time", "duration"})
 _ITEMS = 3  # of a list in a report
-_FEW = 5  # different invisible characters in a text
 _DEEP = "JSON, nested too deeply to be shown"
 _MOST_DIGITS = 4_300  # that Python converts between an integer and its text
-_LINE_ENDS = {"\n": "↵", "\r": "", "\t": " ", "\u2028": "↵", "\u2029": "↵"}
-_JOINERS = {"\u200c", "\u200d"}  # emoji and several scripts are written with them
-_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,49 +140,22 @@ def full_text(value: Any, zone: tzinfo) -> str:
         return exact.more or exact.text or ""
     text = _text(value, kind, FULL + 1)
     size = len(value) if kind == "text" else None
-    return _ended(visible(text[:FULL]), is_cut=len(text) > FULL, size=size)
+    return _ended(escape_invisible(text[:FULL]), is_cut=len(text) > FULL, size=size)
 
 
-def one_line(value: Any, longest: int) -> str:
+def value_line(value: Any, longest: int) -> str:
     """Return a value in one line, at most ``longest`` characters long: names and values of a mapping, all of a list."""
     kind = _type_of(type(value))
     if kind == "dict":
-        parts = [f"{visible_line(str(name))}: {one_line(each, longest)}" for name, each in value.items()]
+        parts = [
+            f"{escape_invisible(str(name), lines=False)}: {value_line(each, longest)}" for name, each in value.items()
+        ]
     elif kind == "list":
-        parts = [one_line(each, longest) for each in value]
+        parts = [value_line(each, longest) for each in value]
     else:
-        parts = [MISSING if _is_missing(value, kind) else visible_line(full_text(value, UTC)) or "''"]
+        parts = [MISSING if _is_missing(value, kind) else escape_invisible(full_text(value, UTC), lines=False) or "''"]
     text = ", ".join(parts) or "none"
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
-
-
-def timestamp_text(value: datetime, zone: tzinfo) -> str:
-    """Return a timestamp as "2026-11-25 04:22:10": in ``zone``, or as it is where it has no zone itself."""
-    return (value if value.tzinfo is None else value.astimezone(zone)).isoformat(" ", "seconds")[:19]
-
-
-def visible(text: str) -> str:
-    """Return the text with invisible characters as codes: ``‹U+202E›`` for one that reverses the text's direction.
-
-    Line ends and tabs stay; ``visible_line`` is for text in one line.
-    """
-    return text if text.isprintable() else _escaped(text, {"\n": "\n", "\t": "\t"})
-
-
-def visible_line(text: str) -> str:
-    """Return the text in one line, as ``visible`` does; ``↵`` replaces a line end."""
-    return text if text.isprintable() else _escaped(text, _LINE_ENDS)
-
-
-def _escaped(text: str, known: Mapping[str, str]) -> str:
-    """Return the text with a code for each invisible character that has no other text in ``known``."""
-    hidden = {each for each in set(text) if not each.isprintable() and unicodedata.category(each) in _INVISIBLE}
-    codes = {each: known.get(each, f"‹U+{ord(each):04X}›") for each in hidden - _JOINERS}
-    if len(codes) > _FEW:
-        return text.translate({ord(each): code for each, code in codes.items()})
-    for each, code in codes.items():  # some times faster than translate, and a message with line ends is common
-        text = text.replace(each, code)
-    return text
+    return truncate(text, longest)
 
 
 def _classify(kind: type) -> _Type:
@@ -229,11 +194,11 @@ def _shorten(text: str, style: CellStyle, size: int | None = None) -> Cell:
     """Return the cell of a text that was read up to one character more than the longer text may have."""
     if len(text) <= style.longest and text.isprintable():  # nearly every text
         return Cell(text)
-    short = (visible if style.keeps_lines else visible_line)(text[: style.longest])
+    short = escape_invisible(text[: style.longest], lines=style.keeps_lines)
     if len(text) > style.longest:
-        longer = visible(text[: style.longest_more])
+        longer = escape_invisible(text[: style.longest_more])
         return Cell(f"{short}…", _ended(longer, is_cut=len(text) > style.longest_more, size=size))
-    whole = visible(text)
+    whole = escape_invisible(text)
     return Cell(short, whole if whole != short else None)
 
 
@@ -253,7 +218,7 @@ def _other(value: Any, zone: tzinfo, style: CellStyle) -> Cell:  # noqa: ARG001
 
 def _time(value: Any, zone: tzinfo, style: CellStyle) -> Cell:
     time: datetime = value if isinstance(value, datetime) else _of_pandas("Timestamp", value)
-    short = timestamp_text(time, zone)
+    short = format_timestamp(time, zone=zone, show_zone=False)
     if style.is_summary:
         return Cell(short)
     if time.tzinfo is None:
@@ -263,8 +228,8 @@ def _time(value: Any, zone: tzinfo, style: CellStyle) -> Cell:
 
 def _duration(value: Any, zone: tzinfo, style: CellStyle) -> Cell:  # noqa: ARG001
     exact = value if isinstance(value, timedelta) else _of_pandas("Timedelta", value)
-    whole = friendly(exact.to_pytimedelta() if hasattr(exact, "to_pytimedelta") else exact)
-    short = " ".join(whole.split()[:2])
+    duration = exact.to_pytimedelta() if hasattr(exact, "to_pytimedelta") else exact
+    short, whole = format_duration(duration), format_duration(duration, exact=True)
     return Cell(short, None if short == whole or style.is_summary else whole)
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
 
 __all__ = [
@@ -48,6 +48,7 @@ _INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _IGNORABLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0d\uffa0\U000e0100-\U000e01ef]"
 )
+_JOINERS = "\u200c\u200d"
 _LINE_ENDS = str.maketrans({"\n": "↵", "\r": "", "\t": " ", "\u2028": "↵", "\u2029": "↵"})
 
 
@@ -83,18 +84,26 @@ def format_timestamp(
     zone: tzinfo = UTC,
     now: datetime | None = None,
     show_zone: bool = True,
+    exact: bool = False,
     missing: str = "",
 ) -> str:
     """Return a timestamp in ``zone`` as "2026-11-25 03:00:00 UTC".
 
-    The date is omitted if ``now`` is on the same day. A timestamp without a zone is written as it is.
+    The date is omitted if ``now`` is on the same day. ``exact`` adds milliseconds, as far as the server knows them. A
+    timestamp without a zone is written as it is. ``missing`` is returned for None and NaT.
     """
-    return _in_zone(value, "%Y-%m-%d %H:%M:%S", zone, now=now, show_zone=show_zone, missing=missing)
+    if value is None or value != value:  # noqa: PLR0124 (NaT is not equal to itself)
+        return missing
+    local = _local(value, zone)
+    is_today = now is not None and _local(now, zone).date() == local.date()
+    text = f"{local:{'%H:%M:%S' if is_today else '%Y-%m-%d %H:%M:%S'}}"
+    text += f".{local.microsecond // 1000:03}" if exact else ""
+    return f"{text} {zone}" if show_zone and value.tzinfo is not None else text
 
 
 def format_time(value: datetime | None, *, zone: tzinfo = UTC, show_zone: bool = True, missing: str = "") -> str:
     """Return the time of day of a recent timestamp in ``zone``: "03:00:00 UTC"."""
-    return _in_zone(value, "%H:%M:%S", zone, now=None, show_zone=show_zone, missing=missing)
+    return format_timestamp(value, zone=zone, now=value, show_zone=show_zone, missing=missing)
 
 
 def plural(number: float, singular: str, several: str | None = None) -> str:
@@ -107,15 +116,17 @@ def verb_form(number: float, singular: str, several: str) -> str:
     return singular if number == 1 else several
 
 
-def join(items: Iterable[str], most: int = 3) -> str:
+def join(items: Iterable[str], most: int = 3, *, total: int | None = None, separator: str = ", ") -> str:
     """Return different items as "a, b, c and 4 more".
 
-    ``most`` items are shown; one item more is shown, too, rather than counted.
+    ``most`` items are shown; one item more is shown, too, rather than counted. ``total`` is the number of all items
+    where ``items`` has only the first of them: the first ``most + 1`` are enough.
     """
     known = list(dict.fromkeys(items))
-    shown = known if len(known) <= most + 1 else known[:most]
-    more = len(known) - len(shown)
-    return ", ".join(shown) + (f" and {more:,} more" if more else "")
+    count = len(known) if total is None else total
+    shown = known[: most if count > most + 1 else most + 1]
+    more = count - len(shown)
+    return separator.join(shown) + (f" and {more:,} more" if more > 0 else "")
 
 
 def truncate(text: str, width: int = 120) -> str:
@@ -128,17 +139,26 @@ def one_line(text: str, width: int = 120) -> str:
     return truncate(" ".join(text.split()), width)
 
 
-def escape_invisible(text: str, *, lines: bool = True) -> str:
+def escape_character(character: str) -> str:
+    """Return the code of a character: ``‹U+202E›``."""
+    return f"‹U+{ord(character):04X}›"
+
+
+def escape_invisible(text: str, *, lines: bool = True, escape: Callable[[str], str] = escape_character) -> str:
     """Return a text in which every invisible character is written as its code, such as ``‹U+202E›``.
 
-    With ``lines`` the text keeps its line ends and tabs. Without, it is one line: "↵" replaces a line end, and a space
-    replaces a tab.
+    A joiner stays where emoji and scripts need it: between letters or symbols that are not ASCII. With ``lines`` the
+    text keeps its line ends and tabs. Without, it is one line: "↵" replaces a line end, and a space replaces a tab.
+    ``escape`` returns the code of a character in another syntax, such as JSON's.
     """
     text = text if lines else text.translate(_LINE_ENDS)
     plain = text.replace("\n", "").replace("\t", "") if lines else text
     if plain.isprintable() and (plain.isascii() or not _IGNORABLE.search(plain)):
         return text  # as nearly every text, which is not read character by character
-    return "".join(each if each in "\n\t" or not is_invisible(each) else escape_character(each) for each in text)
+    return "".join(
+        each if each in "\n\t" or not is_invisible(each) or _joins(text, at) else escape(each)
+        for at, each in enumerate(text)
+    )
 
 
 def is_invisible(character: str) -> bool:
@@ -146,9 +166,19 @@ def is_invisible(character: str) -> bool:
     return unicodedata.category(character) in _INVISIBLE_CATEGORIES or _IGNORABLE.match(character) is not None
 
 
-def escape_character(character: str) -> str:
-    """Return the code of a character: ``‹U+202E›``."""
-    return f"‹U+{ord(character):04X}›"
+def _joins(text: str, at: int) -> bool:
+    """Return whether a character joins its neighbors, as in emoji and several scripts, but not in English."""
+    neighbors = text[max(at - 1, 0) : at] + text[at + 1 : at + 2]
+    return (
+        text[at] in _JOINERS
+        and len(neighbors) == 2
+        and all(not each.isascii() and unicodedata.category(each)[0] in "LMS" for each in neighbors)
+        and not any(map(is_invisible, neighbors))
+    )
+
+
+def _local(value: datetime, zone: tzinfo) -> datetime:
+    return value if value.tzinfo is None else value.astimezone(zone)
 
 
 def _all_units(microseconds: int) -> str:
@@ -181,16 +211,3 @@ def _three_digits(value: float) -> str:
     digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
     text = f"{value:.{digits}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _in_zone(
-    value: datetime | None, layout: str, zone: tzinfo, *, now: datetime | None, show_zone: bool, missing: str
-) -> str:
-    if value is None or value != value:  # noqa: PLR0124 (NaT is not equal to itself)
-        return missing
-    if value.tzinfo is None:
-        return f"{value:{layout}}"
-    local = value.astimezone(zone)
-    if now is not None and now.astimezone(zone).date() == local.date():
-        layout = "%H:%M:%S"
-    return f"{local:{layout}} {zone}" if show_zone else f"{local:{layout}}"

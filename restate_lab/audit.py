@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
+from restate_lab._text import join
 from restate_lab.errors import ArgumentError, AuditFailed, AuditIncomplete, Truncated
 from restate_lab.interrupts import Shield
 
@@ -193,8 +194,7 @@ def audit_log(folder: str | os.PathLike[str] | None = None, /, *, change: str | 
 
 
 def _unreadable_text(places: Sequence[str]) -> str:
-    shown = ", ".join(places[:_MOST_SHOWN]) + (", …" if len(places) > _MOST_SHOWN else "")
-    return f"{len(places):,} unreadable lines or files left out: {shown}"
+    return f"{len(places):,} unreadable lines or files left out: {join(places, _MOST_SHOWN)}"
 
 
 class _Found:

@@ -8,9 +8,10 @@ from fractions import Fraction
 from numbers import Real
 from typing import TypeAlias
 
+from restate_lab._text import truncate
 from restate_lab.errors import ArgumentError
 
-__all__ = ["DurationInput", "friendly", "iso", "parse_duration", "seconds_of", "to_timedelta"]
+__all__ = ["DurationInput", "parse_duration", "seconds_of", "to_iso8601", "to_timedelta"]
 
 DurationInput: TypeAlias = float | str | timedelta
 """A duration as users pass it: seconds, text such as "30s" or "2h 30min", or a timedelta."""
@@ -54,7 +55,9 @@ def parse_duration(text: str) -> timedelta:
     clean = text.strip()
     microseconds = _iso_microseconds(clean) if clean[:1] in {"P", "p"} else _friendly_microseconds(clean)
     if microseconds is None:
-        raise ValueError(f"{_cut(text)} is no duration: write it as '30s', '10m', '2h 30min', '1d', '500ms' or 'PT2H'")
+        raise ValueError(
+            f"{truncate(text, 40)!r} is no duration: write it as '30s', '10m', '2h 30min', '1d', '500ms' or 'PT2H'"
+        )
     try:
         return timedelta(microseconds=int(microseconds))
     except OverflowError:
@@ -117,24 +120,11 @@ def _seconds(value: float) -> timedelta | None:
         return None
 
 
-def iso(duration: timedelta) -> str:
+def to_iso8601(duration: timedelta) -> str:
     """Return a duration in ISO 8601, exactly and in seconds ("PT5400.5S"): every server version takes it."""
     whole, rest = divmod(duration, timedelta(seconds=1))
     fraction = f".{rest.microseconds:06}".rstrip("0") if rest else ""
     return f"PT{whole}{fraction}S"
-
-
-def friendly(duration: timedelta) -> str:
-    """Return a duration as the server writes it: "1d 12h", "200ms", "0s"."""
-    if duration < timedelta(0):
-        return f"-{friendly(-duration)}"
-    left = duration // timedelta(microseconds=1)
-    parts = []
-    for unit in ("d", "h", "m", "s", "ms", "us"):
-        count, left = divmod(left, int(_MICROSECONDS[unit]))
-        if count:
-            parts.append(f"{count}{unit}")
-    return " ".join(parts) or "0s"
 
 
 def _friendly_microseconds(text: str) -> Fraction | None:
@@ -157,7 +147,3 @@ def _iso_microseconds(text: str) -> Fraction | None:
         return None
     counts = ((Fraction(count), unit) for unit, count in match.groupdict().items() if count)
     return sum((count * _MICROSECONDS[unit] for count, unit in counts), Fraction(0))
-
-
-def _cut(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:40] + "…")

@@ -43,9 +43,10 @@ Messages hold what was asked, what came back, the Restate code where there is on
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from restate_lab._text import escape_invisible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,16 +92,6 @@ __all__ = [
 
 
 _LONGEST = 8_000  # characters of a message
-# Controls, which a terminal would obey, but for line ends and tabs; marks that reorder text or have no width; halves of
-# surrogate pairs, which no message can carry.
-UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ud800-\udfff]"
-)
-
-
-def visible(text: str) -> str:
-    """Return the text, of which some may come from outside, with what cannot be seen made visible: ``‹U+202E›``."""
-    return UNSEEN.sub(lambda found: f"‹U+{ord(found[0]):04X}›", text)
 
 
 class RestateLabError(Exception):
@@ -109,7 +100,7 @@ class RestateLabError(Exception):
     def __str__(self) -> str:
         text = super().__str__()
         more = len(text) - _LONGEST
-        return visible(text if more <= 0 else f"{text[:_LONGEST]} … ({more:,} characters more)")
+        return escape_invisible(text if more <= 0 else f"{text[:_LONGEST]} … ({more:,} characters more)")
 
 
 class ArgumentError(RestateLabError, ValueError):

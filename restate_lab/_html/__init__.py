@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from restate_lab._cells import visible
+from restate_lab._text import escape_invisible
 from restate_lab.interrupts import Shield
 
 if TYPE_CHECKING:
@@ -43,4 +43,4 @@ def _environment() -> Environment:
 
 def _finalize(value: Any) -> Any:
     """Return a value in which no character is hidden; ``Markup`` stays as it is."""
-    return visible(value) if type(value) is str else value
+    return escape_invisible(value) if type(value) is str else value

@@ -13,8 +13,9 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.actions.table import ACTIONS, ENDED, NOT_BEGUN
-from restate_lab.actions.targets import chunks, read_states
+from restate_lab.actions.targets import CHUNK, read_states
 from restate_lab.client.schema import checked
+from restate_lab.client.statement import chunks
 from restate_lab.source import Source
 
 __all__ = ["COLUMNS", "Impact", "find_callees", "find_impact"]
@@ -140,7 +141,7 @@ def find_callees(
 
 
 def _calls(lab: Source, ids: Sequence[str], most: int, found: Callees) -> Iterator[tuple[str, str, bool]]:
-    for chunk in chunks(ids):
+    for chunk in chunks(ids, CHUNK):
         answer = lab.arrow(_CALLS, ids=chunk, limit=10 * most, progress=False)
         rows = checked(answer, _CALLS, lab).to_pylist()
         if len(rows) == 10 * most:
@@ -186,7 +187,7 @@ def _keys(lab: Source, holders: dict[str, str], taken: set[str]) -> tuple[list[d
 
 
 def _read(lab: Source, statement: str, ids: Sequence[str]) -> list[dict[str, Any]]:
-    tables = (lab.arrow(statement, ids=chunk, progress=False) for chunk in chunks(ids))
+    tables = (lab.arrow(statement, ids=chunk, progress=False) for chunk in chunks(ids, CHUNK))
     return [row for table in tables for row in checked(table, statement, lab).to_pylist()]
 
 

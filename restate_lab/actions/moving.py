@@ -15,9 +15,10 @@ from restate_lab.actions.destinations import Destinations, read_destinations
 from restate_lab.actions.order import Order
 from restate_lab.actions.outcomes import Outcome
 from restate_lab.actions.pursuit import SEEN_WITHIN, Pursuit
-from restate_lab.actions.reading import Reading, chunks
+from restate_lab.actions.reading import Reading
 from restate_lab.actions.table import GONE
 from restate_lab.client.lab import Lab
+from restate_lab.client.statement import chunks
 from restate_lab.client.transport import Record
 from restate_lab.progress import Progress
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._text import format_duration
 from restate_lab.actions.goes_with import find_callees, find_impact
 from restate_lab.actions.planned import Family, Plan
 from restate_lab.actions.prefixes import prefix_frame, read_prefixes
@@ -212,7 +213,7 @@ def _restarted(
     try:
         found = read_any_restarts(lab, first, created)
     except TimedOut:
-        unread = f"whether they were restarted before was not read: it takes over {SCAN_WITHIN:g} s here"
+        unread = f"whether they were restarted before was not read: it takes over {format_duration(SCAN_WITHIN)} here"
         return frozenset(), frozenset(), (unread,)
     said = (f"of the first {len(first):,} alone it was read whether they were restarted before",)
     return frozenset(found), frozenset(first), said if len(ids) > len(first) else ()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from restate_lab._html import render
-from restate_lab.actions.plan_words import age, groups, headline, next_step, notes
+from restate_lab._text import format_duration
+from restate_lab.actions.plan_words import groups, headline, next_step, notes
 from restate_lab.actions.table import ACTIONS
 from restate_lab.status import STATUSES
 
@@ -44,7 +45,11 @@ def plan_card(plan: Plan) -> str:
                 [(f"{row['n']:,}", row["status"], row["service"]) for row in _first(plan.counts)],
                 len(plan.counts),
             ),
-            _table("Invocations", [(_who(row), row["status"], age(row["age"])) for row in _first(rows)], len(rows)),
+            _table(
+                "Invocations",
+                [(_who(row), row["status"], format_duration(row["age"])) for row in _first(rows)],
+                len(rows),
+            ),
             _table(
                 "Goes with them",
                 [(row["kind"], _who(row), row["what"]) for row in _first(plan.impact)],

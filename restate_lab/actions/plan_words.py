@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from restate_lab._text import escape_invisible, format_duration, format_time
 from restate_lab.actions.table import ACTIONS, NOT_BEGUN
 
 if TYPE_CHECKING:
     from restate_lab.actions.planned import Plan
 
-__all__ = ["age", "groups", "headline", "next_step", "notes", "plan_text", "warnings_for"]
+__all__ = ["groups", "headline", "next_step", "notes", "plan_text", "warnings_for"]
 
 _MOST = 10  # rows of each list; the frames have all
 _LOSSES = {
@@ -30,7 +30,6 @@ _LOSSES = {
         "The journals are removed for good: these invocations can then not be explained or restarted any more."
     ),
 }
-_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def headline(plan: Plan) -> str:
@@ -87,19 +86,7 @@ def next_step(plan: Plan) -> str:
     if not number:
         return "There is nothing to be done."
     expect = f", expect={number}" if number > plan.action.rule.expect_above else ""
-    return f'Nothing has been sent. Until {plan.expires_at:%H:%M:%S} UTC: plan.execute(reason="…"{expect})'
-
-
-def age(value: Any) -> str:
-    """Return a length of time in its largest units, such as "2h 13min"; "" where it is not known."""
-    if pd.isna(value):
-        return ""
-    rest = max(int(value / timedelta(seconds=1)), 0)
-    parts = []
-    for unit, seconds in _UNITS:
-        count, rest = divmod(rest, seconds)
-        parts += [f"{count}{unit}"] if count else []
-    return " ".join(parts[:2]) or "0s"
+    return f'Nothing has been sent. Until {format_time(plan.expires_at)}: plan.execute(reason="…"{expect})'
 
 
 def plan_text(plan: Plan) -> str:
@@ -129,10 +116,9 @@ def _lines(plan: Plan) -> Iterator[str]:
 
 
 def _line(layout: str, row: dict[Any, Any]) -> str:
-    """Return a row in a layout; characters that would move a terminal's cursor are spelled out."""
-    words = {str(name): age(value) if name == "age" else value for name, value in row.items()}
-    line = layout.format(**words)
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
+    """Return a row in a layout, on one line."""
+    words = {str(name): format_duration(value) if name == "age" else value for name, value in row.items()}
+    return escape_invisible(layout.format(**words), lines=False)
 
 
 def _list(title: str, lines: list[str], total: int) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._text import format_time
 from restate_lab.actions.execution import execute
 from restate_lab.actions.order import Order
 from restate_lab.actions.outcomes import frame as outcome_frame
@@ -242,7 +243,7 @@ class Plan:
                 raise PlanExpired("this plan was executed already: its outcome stands in plan.outcome. Make it again.")
             if self._family.age(self.made_at) > LASTS:
                 raise PlanExpired(
-                    f"this plan is of {self.made_at:%H:%M:%S} UTC, more than 15 minutes ago: make it again, and look."
+                    f"this plan is of {format_time(self.made_at)}, more than 15 minutes ago: make it again, and look."
                 )
             targets = self.targets
             _check_expect(self.action, len(targets), expect)

@@ -15,6 +15,7 @@ import pandas as pd
 
 from restate_lab.analysis.journal_entries import ABANDONED, OPEN, Entry, pair
 from restate_lab.client.schema import checked
+from restate_lab.client.statement import chunks
 from restate_lab.source import Source
 
 __all__ = ["Prefix", "prefix_frame", "read_prefixes"]
@@ -76,6 +77,6 @@ def _is_command(entry: Entry) -> bool:
 
 
 def _rows(lab: Source, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for at in range(0, len(ids), _CHUNK):
-        answer = lab.arrow(_ENTRIES, ids=list(ids[at : at + _CHUNK]), progress=False)
+    for chunk in chunks(ids, _CHUNK):
+        answer = lab.arrow(_ENTRIES, ids=chunk, progress=False)
         yield from checked(answer, _ENTRIES, lab).to_pylist()

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from restate_lab._text import format_duration
 from restate_lab.actions.batch import LARGEST, Answer, Call, Sender
 from restate_lab.actions.order import Order
 from restate_lab.actions.outcomes import Outcome, has_happened, judge
@@ -16,7 +17,6 @@ from restate_lab.actions.reading import (
     GONE,
     SCAN_WITHIN,
     Reading,
-    chunks,
     patiently,
     read_any_restarts,
     read_cancel_signals,
@@ -26,6 +26,7 @@ from restate_lab.actions.reading import (
 from restate_lab.actions.table import ACTIONS
 from restate_lab.analysis.runs import new_run_words
 from restate_lab.client.lab import Lab
+from restate_lab.client.statement import chunks
 from restate_lab.client.transport import Record
 from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.progress import Progress, say
@@ -226,10 +227,10 @@ class Pursuit(ABC):
     def _wait(self, answer: Answer, pause: float, give_up: float) -> None:
         seconds = answer.wait or pause
         if time.monotonic() + seconds > give_up:
-            self.halt = f"the server could not take it for {PATIENCE:g} s: {answer.error}"
+            self.halt = f"the server could not take it for {format_duration(PATIENCE)}: {answer.error}"
             return
         if seconds > _QUIET_WAIT:
-            say(f"{self._order.action.value}: waiting {seconds:.0f} s ({answer.error})")
+            say(f"{self._order.action.value}: waiting {format_duration(seconds)} ({answer.error})")
         self._sleep(seconds)
 
     def _sleep(self, seconds: float) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.client.schema import checked, translated
+from restate_lab.client.statement import chunks
 from restate_lab.errors import QueryInterrupted, RateLimited, Unreachable
 from restate_lab.source import Source
 from restate_lab.status import word
@@ -21,7 +22,6 @@ __all__ = [
     "GONE",
     "SCAN_WITHIN",
     "Reading",
-    "chunks",
     "patiently",
     "read_any_restarts",
     "read_cancel_signals",
@@ -73,12 +73,6 @@ class Reading:
 
 
 GONE = Reading()
-
-
-def chunks(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    """Give the ids in parts of at most ``size``."""
-    for start in range(0, len(ids), size):
-        yield ids[start : start + size]
 
 
 @translated

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from restate_lab._text import format_duration, format_time
 from restate_lab.actions.state_reading import State, StateReader
 from restate_lab.actions.state_values import value_words
 from restate_lab.analysis.deadline import Deadline
@@ -112,7 +113,7 @@ def conflict(change: Change, now: State, *, sent: bool) -> StateConflict:
     )
     return StateConflict(
         f"the state of {before.where} on {before.source} changed after it was read at "
-        f"{before.read_at:%H:%M:%S} UTC: {what}. {outcome}. Decide on what you see; to change it from there, give "
+        f"{format_time(before.read_at)}: {what}. {outcome}. Decide on what you see; to change it from there, give "
         f"state=error.theirs.",
         before=before,
         mine={key: decode(value) for key, value in sorted(wanted.items())},
@@ -210,8 +211,8 @@ class _Waiting:
             stands = "the state is another one by now"
         behind = f"{self.holder} holds the object" if self.holder else "no invocation holds the object at this moment"
         return OutcomeUnknown(
-            f"the change of {before.where} on {before.source} was accepted (202) and is not seen after {waited:.1f} s: "
-            f"{behind}, and {stands}. It cannot be taken back: when its turn comes it is applied if the state is then "
-            f"as it was read (version {before.version}), and dropped without a word if not. Read it with rl.state "
-            f"before you repeat the change; timeout= gives it more time."
+            f"the change of {before.where} on {before.source} was accepted (202) and is not seen after "
+            f"{format_duration(waited)}: {behind}, and {stands}. It cannot be taken back: when its turn comes it is "
+            f"applied if the state is then as it was read (version {before.version}), and dropped without a word if "
+            f"not. Read it with rl.state before you repeat the change; timeout= gives it more time."
         )

@@ -9,6 +9,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from restate_lab._text import format_timestamp
 from restate_lab.actions.state_card import state_card
 from restate_lab.actions.state_values import encoding_of, masked
 from restate_lab.analysis.payloads import decode
@@ -85,10 +86,10 @@ class State(Mapping[str, Any]):
     def __repr__(self) -> str:
         keys = ", ".join(map(repr, self._raw))
         keys = keys if len(keys) <= _LONGEST_REPR else f"{len(self)} keys"
-        return f"<State {self.where!r}: {keys or 'no keys'}; read {self.read_at:%Y-%m-%d %H:%M:%S} UTC>"
+        return f"<State {self.where!r}: {keys or 'no keys'}; read {format_timestamp(self.read_at)}>"
 
     def _repr_html_(self) -> str:
-        where = f"{self.source}, read {self.read_at:%Y-%m-%d %H:%M:%S} UTC"
+        where = f"{self.source}, read {format_timestamp(self.read_at)}"
         return state_card(self.where, where, self._raw)
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from restate_lab._text import truncate
 from restate_lab.analysis.payloads import decode, is_json
 from restate_lab.errors import ArgumentError
 from restate_lab.payload_json import mask_secrets, write_for_display
@@ -75,7 +76,7 @@ def value_words(key: str, value: bytes | None, longest: int) -> str:
         text = repr(shown[: longest * 4])
     else:
         text = write_for_display(shown)
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return truncate(text, longest)
 
 
 def _fits(old: Encoding, new: bytes, *, given_as_bytes: bool) -> bool:

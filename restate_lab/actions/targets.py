@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,11 +12,12 @@ import pyarrow as pa
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.runs import created_by_id
 from restate_lab.client.schema import checked, translated
+from restate_lab.client.statement import chunks
 from restate_lab.errors import ArgumentError
 from restate_lab.source import Source
 from restate_lab.status import STATUS_SQL
 
-__all__ = ["CHUNK", "chunks", "is_invocation_id", "read_created", "read_ids", "read_states"]
+__all__ = ["CHUNK", "is_invocation_id", "read_created", "read_ids", "read_states"]
 
 CHUNK = 10_000  # ids in a statement; a body of 2 MB has room for four times as many
 _ID_COLUMNS = ("id", "invocation_id")
@@ -72,13 +73,13 @@ def read_states(lab: Source, ids: Sequence[str]) -> pd.DataFrame:
     Raises:
         RestateLabError: what ``lab.sql`` raises; an id that is none is refused by the server.
     """
-    tables = [checked(lab.arrow(_STATES, ids=chunk, progress=False), _STATES, lab) for chunk in chunks(ids)]
+    tables = [checked(lab.arrow(_STATES, ids=chunk, progress=False), _STATES, lab) for chunk in chunks(ids, CHUNK)]
     if not tables:
         tables = [checked(lab.arrow(_STATES, ids=[_NOBODY], progress=False), _STATES, lab)]
     frame = _frame(pa.concat_tables(tables))
     if lab.features.get("vqueues", False):
         ready = list(frame.index[frame["status"] == "ready"])
-        answers = (lab.arrow(_BACKING_OFF, ids=chunk, progress=False) for chunk in chunks(ready))
+        answers = (lab.arrow(_BACKING_OFF, ids=chunk, progress=False) for chunk in chunks(ready, CHUNK))
         found = [checked(answer, _BACKING_OFF, lab)["id"].to_pylist() for answer in answers]
         frame.loc[[id_ for part in found for id_ in part], "status"] = "backing-off"
     return frame.reindex(pd.Index(ids, name="id"))
@@ -148,8 +149,3 @@ def _frame(table: pa.Table) -> pd.DataFrame:
 
 
 _OTHER_TYPES = {"created_at", "modified_at", "completed_at", "protocol", "journal_size"}
-
-
-def chunks(ids: Sequence[str]) -> Iterator[list[str]]:
-    """Give the ids in lists that fit into a statement."""
-    return (list(ids[at : at + CHUNK]) for at in range(0, len(ids), CHUNK))

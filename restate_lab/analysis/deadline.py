@@ -13,9 +13,10 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from restate_lab._text import format_duration
 from restate_lab.client.arguments import check_seconds
 from restate_lab.client.time_limit import time_limit
-from restate_lab.durations import DurationInput, friendly, to_timedelta
+from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.progress import Progress
 from restate_lab.source import Source, SourceWrapper, timeout_seconds
@@ -154,5 +155,5 @@ def within(source: Source, timeout: DurationInput | None, *, verb: str) -> Sourc
     if timeout is None:
         return source
     seconds = check_seconds("timeout", timeout)
-    over = _OVER.format(verb=verb, timeout=friendly(to_timedelta(timeout)))
+    over = _OVER.format(verb=verb, timeout=format_duration(to_timedelta(timeout), exact=True))
     return Deadline(source, seconds, over=over, remembers=False)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._text import format_duration
 from restate_lab.analysis.checks.finding import Check, Finding, ranked
 from restate_lab.analysis.checks.look import Look
 from restate_lab.analysis.checks.table import CHECKS
@@ -21,7 +22,7 @@ from restate_lab.analysis.times import moment
 from restate_lab.client.arguments import check_seconds
 from restate_lab.client.schema import translated
 from restate_lab.client.time_limit import time_limit
-from restate_lab.durations import DurationInput, friendly, to_timedelta
+from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
 from restate_lab.recorder import Recorder
 from restate_lab.source import Source, check_tried
@@ -75,7 +76,7 @@ def doctor(
     with time_limit(max(seconds, _CLOCK_WITHIN)):
         clock = _plain(source.now)
     at = clock if now is None else _plain(moment(now, now=clock, name="now"))
-    used_up = f"the timeout of {friendly(to_timedelta(timeout))} was used up"
+    used_up = f"the timeout of {format_duration(to_timedelta(timeout), exact=True)} was used up"
     recorder = Recorder(source)
     within = Deadline(recorder, seconds - (time.monotonic() - started), over=used_up, now=at)
     look = Look(within, limits, clock=clock)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from restate_lab._html import render
+from restate_lab._text import format_duration
 from restate_lab.analysis.doctor_text import ago, bottom_line, headline, reasons
 from restate_lab.status import STATUSES
 
@@ -66,4 +67,4 @@ def _finding(row: dict[Any, Any], diagnosis: Diagnosis) -> dict[str, str]:
 
 def _seconds(seconds: float) -> str:
     """Return how long a check took; what another one has already read takes no time."""
-    return f"{seconds:,.2f} s" if seconds >= _NOTICEABLE else ""
+    return format_duration(seconds) if seconds >= _NOTICEABLE else ""

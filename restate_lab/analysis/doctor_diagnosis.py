@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._text import escape_invisible, format_timestamp
 from restate_lab.analysis.checks.finding import Finding, Severity
 from restate_lab.analysis.doctor_card import card_of
 from restate_lab.analysis.doctor_text import headline, text_of
 from restate_lab.analysis.suggestions import SuggestedCall, python_code
-from restate_lab.errors import visible
 
 __all__ = ["Checked", "Diagnosis", "NotChecked", "diagnosis"]
 
@@ -67,7 +67,7 @@ class Diagnosis:
     @property
     def where(self) -> str:
         """Return on what this was read, and when."""
-        return f"{self.source}, restate {self.version}, {self.at:%Y-%m-%d %H:%M:%S} UTC"
+        return f"{self.source}, restate {self.version}, {format_timestamp(self.at)}"
 
     def by_severity(self, severity: str, /) -> pd.DataFrame:
         """Return the findings of one severity ("critical", "warning", "note")."""
@@ -77,7 +77,7 @@ class Diagnosis:
         return f"<Diagnosis of {self.where}: {headline(self)}>"
 
     def __str__(self) -> str:
-        return visible(text_of(self))
+        return escape_invisible(text_of(self))
 
     def _repr_html_(self) -> str:
         return card_of(self)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from restate_lab.analysis.checks.words import counted
-from restate_lab.analysis.wait_words import age
+from restate_lab._text import format_age, format_duration, plural
 
 if TYPE_CHECKING:
     from restate_lab.analysis.doctor_diagnosis import Diagnosis
@@ -22,8 +21,8 @@ def headline(diagnosis: Diagnosis) -> str:
     counts = diagnosis.findings["severity"].value_counts()
     parts = [
         f"{counts['critical']:,} critical" if "critical" in counts else "",
-        counted(int(counts["warning"]), "warning") if "warning" in counts else "",
-        counted(int(counts["note"]), "note") if "note" in counts else "",
+        plural(int(counts["warning"]), "warning") if "warning" in counts else "",
+        plural(int(counts["note"]), "note") if "note" in counts else "",
         f"{len(missing(diagnosis)):,} not checked" if len(missing(diagnosis)) else "",
     ]
     return f"{diagnosis.verdict} · {', '.join(part for part in parts if part) or 'nothing found'}"
@@ -31,10 +30,10 @@ def headline(diagnosis: Diagnosis) -> str:
 
 def bottom_line(diagnosis: Diagnosis, suggested: Iterable[str] | None = None) -> str:
     """Return what was checked, and how long it took; ``suggested`` is the code that is shown, None for Python."""
-    asked = f", {counted(diagnosis.skipped, 'other')} not asked for" if diagnosis.skipped else ""
+    asked = f", {plural(diagnosis.skipped, 'other')} not asked for" if diagnosis.skipped else ""
     speaks = any("diagnosis." in code for code in suggested or diagnosis.findings["suggested_code"])
     named = "; diagnosis stands for this answer below" if speaks else ""
-    return f"{counted(len(diagnosis.checked), 'check')} in {diagnosis.seconds:,.1f} s{asked}{named}"
+    return f"{plural(len(diagnosis.checked), 'check')} in {format_duration(diagnosis.seconds)}{asked}{named}"
 
 
 def missing(diagnosis: Diagnosis) -> pd.DataFrame:
@@ -51,8 +50,8 @@ def reasons(diagnosis: Diagnosis) -> list[str]:
 
 
 def ago(row: dict[Any, Any], diagnosis: Diagnosis) -> str:
-    """Return for how long a finding has been so: "for 2 h 13 min"; "" where it is not known."""
-    said = age(row["since"], diagnosis.at)
+    """Return for how long a finding has been so: "for 2h 13m"; "" where it is not known."""
+    said = format_age(row["since"], diagnosis.at)
     return f"for {said}" if said else ""
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._text import format_duration, plural
 from restate_lab.analysis.journal_mismatch import Mismatch
 from restate_lab.analysis.journal_reading import Invocation
 
@@ -24,7 +25,7 @@ def compared(frame: pd.DataFrame) -> str:
         told.append(f"They did the same in all of their {len(frame):,} entries." if len(frame) else "")
     else:
         at = int(diverging[0])
-        told.append(f"They part after {at:,} {'entry' if at == 1 else 'entries'}: {_parting(frame, at)}.")
+        told.append(f"They part after {plural(at, 'entry', 'entries')}: {_parting(frame, at)}.")
     told.append(_timing(frame))
     return " ".join(filter(None, told))
 
@@ -80,5 +81,5 @@ def _timing(frame: pd.DataFrame) -> str:
     if apart.isna().all() or apart.max() < _NOTICEABLE:
         return ""
     row = frame.iloc[int(apart.argmax())]
-    took = [f"{row[f'duration_{side}'].total_seconds():,.1f} s in {side}" for side in "ab"]
+    took = [f"{format_duration(row[f'duration_{side}'])} in {side}" for side in "ab"]
     return f"The largest difference in time is {_called_in(row)}: {took[0]}, {took[1]}."

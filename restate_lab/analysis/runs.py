@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._text import format_timestamp
 from restate_lab.errors import ArgumentError
 
 __all__ = ["NEW_RUN", "created_by_id", "is_other_run", "new_run_words"]
@@ -53,9 +54,7 @@ def new_run_words(created_at: datetime | None, reviewed: datetime | None) -> str
 
 
 def _shown(time: datetime | None) -> str:
-    if time is None or pd.isna(time):
-        return "at an unknown time"
-    return f"{time:%Y-%m-%d %H:%M:%S}.{time.microsecond // 1000:03} UTC"
+    return format_timestamp(time, exact=True, missing="at an unknown time")
 
 
 def _times(values: Iterable[Any], name: str) -> pd.Series[Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
 
-from restate_lab.errors import UNSEEN, visible
+from restate_lab._text import escape_invisible, is_invisible
 
 __all__ = ["Placeholder", "SuggestedCall", "Value", "ask_call", "move_call", "plan_call", "python_code", "why_call"]
 
@@ -56,7 +56,7 @@ class SuggestedCall:
         """Return the comment on one line; where not all ids are in the call, that is what it says."""
         if self.total > len(self.ids):
             return f"the first {len(self.ids):,} of {self.total:,}: look again afterwards"
-        return visible(" ".join(self.comment.split()))
+        return escape_invisible(" ".join(self.comment.split()))
 
 
 def ask_call(question: str, *, comment: str = "", **params: Value | None) -> SuggestedCall:
@@ -119,6 +119,6 @@ def _quoted(text: str) -> str:
 def _escaped(character: str) -> str:
     if character in {'"', "\\"}:
         return f"\\{character}"
-    if character.isprintable() and not UNSEEN.match(character):
+    if not is_invisible(character):
         return character
     return character.encode("unicode_escape").decode("ascii")

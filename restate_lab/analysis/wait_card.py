@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from restate_lab._html import render
-from restate_lab.analysis.wait_words import age
+from restate_lab._text import format_age, format_timestamp
 from restate_lab.status import STATUSES
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def waits_card(waits: Waits) -> str:
 
 def _deadlock(row: dict[Any, Any], now: datetime) -> dict[str, str]:
     what, colour = ("Deadlock", _RED) if row["certain"] else ("Possible deadlock", _AMBER)
-    ago, behind = age(row["since"], now), row["waiting"]
+    ago, behind = format_age(row["since"], now), row["waiting"]
     head = f"{what} for {ago}" if ago else what
     head += ", others wait for it" if pd.isna(behind) else f", {behind:,} more wait for it" if behind else ""
     return {
@@ -56,7 +56,7 @@ def _blockers(frame: pd.DataFrame, now: datetime) -> dict[str, Any]:
             f"{row['target'] or 'unknown'}\n{row['id']}",
             row["status"] or "gone",
             row["waits_for"],
-            age(row["since"], now),
+            format_age(row["since"], now),
         )
         for row in _first(frame)
     ]
@@ -73,7 +73,8 @@ def _unresolved(name: str, frame: pd.DataFrame, now: datetime) -> dict[str, Any]
         "title": f"{name} that nobody has resolved",
         "heads": (name.lower().removesuffix("s"), "who waits", "for"),
         "rows": [
-            (row["what"], f"{row['waiter_target']}\n{row['waiter']}", age(row["since"], now)) for row in _first(frame)
+            (row["what"], f"{row['waiter_target']}\n{row['waiter']}", format_age(row["since"], now))
+            for row in _first(frame)
         ],
         "more": _more(frame, name.lower()),
     }
@@ -88,7 +89,7 @@ def _sleeps(waits: Waits) -> list[str]:
     if sleeps.empty:
         return []
     first = sleeps["wakes_at"].min()
-    return [f"{len(sleeps):,} asleep" + (f", the next wakes at {first:%Y-%m-%d %H:%M:%S} UTC" if first else "")]
+    return [f"{len(sleeps):,} asleep" + (f", the next wakes at {format_timestamp(first)}" if first else "")]
 
 
 def _first(frame: pd.DataFrame) -> list[dict[Any, Any]]:

@@ -18,6 +18,7 @@ from restate_lab.analysis.sql_files import run
 from restate_lab.analysis.wait_rows import Edge, Person, called, error_words, given, needs_all, person, queued
 from restate_lab.analysis.wait_things import Command, Sleeper, awaited, edges_of, sleepers
 from restate_lab.client.schema import tables_of
+from restate_lab.client.statement import chunks
 from restate_lab.source import Source
 
 __all__ = ["Known", "Reading", "open_calls", "read_errors", "read_waits", "suspended_edges", "suspended_of"]
@@ -74,7 +75,7 @@ def suspended_edges(source: Source, found: Sequence[Sleeper]) -> tuple[list[Edge
     commands: dict[tuple[str, int], Command] = {}
     open_ = {each.id: each.completions for each in found if each.completions}
     is_cut = False
-    for chunk in _chunks(list(open_)):
+    for chunk in chunks(list(open_), CHUNK):
         rows = run(source, "waits", "commands", ids=chunk, limit=ROWS + 1)
         is_cut = is_cut or len(rows) > ROWS
         commands |= awaited(rows, open_)
@@ -86,7 +87,7 @@ def suspended_edges(source: Source, found: Sequence[Sleeper]) -> tuple[list[Edge
 
 def suspended_of(source: Source, ids: Sequence[str]) -> list[Sleeper]:
     """Return those of these invocations that are suspended."""
-    frames = [run(source, "waits", "suspended_of", ids=chunk) for chunk in _chunks(ids)]
+    frames = [run(source, "waits", "suspended_of", ids=chunk) for chunk in chunks(ids, CHUNK)]
     return [each for frame in frames for each in sleepers(frame)]
 
 
@@ -180,12 +181,8 @@ class _Reader:
 
 
 def _rows(source: Source, name: str, ids: Sequence[str]) -> Iterator[Row]:
-    for chunk in _chunks(ids):
+    for chunk in chunks(ids, CHUNK):
         yield from run(source, "waits", name, ids=chunk).to_dict("records")
-
-
-def _chunks(ids: Sequence[str]) -> Iterator[list[str]]:
-    return (list(ids[at : at + CHUNK]) for at in range(0, len(ids), CHUNK))
 
 
 def _other(row: Row) -> Person:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from restate_lab._text import format_timestamp
 from restate_lab.analysis.ids import FIRST_AWAKEABLE, awakeable_id
 from restate_lab.analysis.wait_rows import Edge, given
 
@@ -136,7 +137,7 @@ def _command(index: int, kind: str, name: str | None, details: Mapping[str, Any]
         what = str(details.get("key"))
     elif kind == "Sleep" and details.get("wake_up_time") is not None:
         wakes_at = pd.Timestamp(details["wake_up_time"], unit="ms", tz="UTC")
-        what = f"until {wakes_at:%Y-%m-%d %H:%M:%S} UTC"
+        what = f"until {format_timestamp(wakes_at)}"
     return Command(index, _KINDS[kind], what, callee, wakes_at)
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 import networkx as nx
 import pandas as pd
 
+from restate_lab._text import format_timestamp
 from restate_lab.analysis.wait_graph import Circle
 from restate_lab.analysis.wait_rows import Edge, Person
 
-__all__ = ["Deadlock", "age", "describe", "root_words"]
+__all__ = ["Deadlock", "describe", "root_words"]
 
 _NOT_WOKEN = "its own step{what} (Run), for which nothing wakes it: resume it"
 _THINGS = {
@@ -25,7 +25,6 @@ _THINGS = {
     "call": "another call",
     "unknown": "something that is not in its journal any more",
 }
-_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +84,6 @@ def root_words(root: Person, awaited: Sequence[Edge], error: str | None) -> str:
         "suspended": "nothing that was read",
         None: "nothing: there is no such invocation any more",
     }.get(root.status, f"nothing: it is {root.status}")
-
-
-def age(since: pd.Timestamp | None, now: datetime) -> str:
-    """Return how long ago that was, in its two largest units: "2 h 13 min"; "" where it is not known."""
-    if since is None or pd.isna(since):
-        return ""
-    rest = max(int((now - since.to_pydatetime()) / timedelta(seconds=1)), 0)
-    parts = []
-    for unit, seconds in _UNITS:
-        count, rest = divmod(rest, seconds)
-        parts.append((count, unit))
-    first = next((at for at, (count, _) in enumerate(parts) if count), len(parts) - 1)
-    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count or first == len(parts) - 1)
 
 
 def _pairs(way: Sequence[str]) -> list[tuple[str, str]]:
@@ -174,7 +160,7 @@ def _thing(edge: Edge) -> str:
 
 
 def _at(moment: pd.Timestamp | None) -> str:
-    return f" at {moment:%Y-%m-%d %H:%M:%S} UTC" if moment is not None else ""
+    return f" at {format_timestamp(moment)}" if moment is not None else ""
 
 
 def _began(person: Person) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 import networkx as nx
 import pandas as pd
 
+from restate_lab._text import format_timestamp, plural
 from restate_lab.analysis.deadline import within
 from restate_lab.analysis.wait_card import waits_card
 from restate_lab.analysis.wait_edges import Known, Reading, read_errors, read_waits
@@ -68,12 +69,12 @@ class Waits:
         """Return all of it in a line."""
         certain = int(self.deadlocks["certain"].sum())
         parts = [
-            _count(certain, "deadlock"),
-            _count(len(self.deadlocks) - certain, "possible deadlock"),
-            _count(len(self.blockers), "root blocker"),
-            _count(len(self.open_awakeables), "open awakeable"),
-            _count(len(self.open_promises), "open promise"),
-            _count(len(self.sleeps), "sleep"),
+            plural(certain, "deadlock") if certain else "",
+            plural(len(self.deadlocks) - certain, "possible deadlock") if len(self.deadlocks) > certain else "",
+            plural(len(self.blockers), "root blocker") if len(self.blockers) else "",
+            plural(len(self.open_awakeables), "open awakeable") if len(self.open_awakeables) else "",
+            plural(len(self.open_promises), "open promise") if len(self.open_promises) else "",
+            plural(len(self.sleeps), "sleep") if len(self.sleeps) else "",
         ]
         said = ", ".join(part for part in parts if part) or "nobody waits for anything"
         return said + (" (not everything was read)" if self.excluded else "")
@@ -81,7 +82,7 @@ class Waits:
     @property
     def where(self) -> str:
         """Return on what this was read, and when."""
-        return f"{self.source}, restate {self.version}, {self.at:%Y-%m-%d %H:%M:%S} UTC"
+        return f"{self.source}, restate {self.version}, {format_timestamp(self.at)}"
 
     def graph(self) -> nx.DiGraph:
         """Return a copy of the graph: an edge leads from who waits to who is waited for, both by invocation id.
@@ -245,7 +246,3 @@ def _frame(rows: list[dict[str, Any]], columns: tuple[str, ...], types: Mapping[
     frame = pd.DataFrame(series)
     frame["since"] = pd.to_datetime(frame["since"], utc=True).dt.as_unit("ms")
     return frame
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number:,} {word}{'' if number == 1 else 's'}" if number else ""

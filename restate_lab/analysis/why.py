@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import pandas as pd
 
+from restate_lab._text import escape_invisible, format_duration, format_timestamp
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.suggestions import SuggestedCall
@@ -22,7 +23,7 @@ from restate_lab.analysis.why_words import alive, ended, waiting
 from restate_lab.client.arguments import check_seconds
 from restate_lab.client.schema import translated
 from restate_lab.durations import DurationInput
-from restate_lab.errors import ArgumentError, visible
+from restate_lab.errors import ArgumentError
 from restate_lab.recorder import Recorder
 from restate_lab.source import Source, check_tried
 
@@ -33,7 +34,7 @@ _NOT_THERE = (
     "have been cancelled or killed before it began, which leaves no row."
 )
 _HEAD = "What you can do (a plan sends nothing before its .execute(reason=…)):"
-_OVER = "the {seconds:g} s for all of it are over; give more with timeout="
+_OVER = "the {limit} for all of it are over; give more with timeout="
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class Explanation(str):
 
     def __new__(cls, text: str, parts: _Parts) -> Self:
         """Make one of its text and of what stands behind it."""
-        made = super().__new__(cls, visible(text))
+        made = super().__new__(cls, escape_invisible(text))
         made._parts = parts
         return made
 
@@ -111,7 +112,7 @@ class Explanation(str):
     @property
     def where(self) -> str:
         """Return on what this was read, and when."""
-        return f"{self._parts.source}, restate {self._parts.version}, {self._parts.at:%Y-%m-%d %H:%M:%S} UTC"
+        return f"{self._parts.source}, restate {self._parts.version}, {format_timestamp(self._parts.at)}"
 
     @property
     def queries(self) -> tuple[Mapping[str, Any], ...]:
@@ -125,10 +126,10 @@ class Explanation(str):
 
     def text_with(self, codes: Sequence[str], head: str, /) -> str:
         """Return the text with other code for the options, in the order of ``options``, under another headline."""
-        return visible("\n".join(_lines(self._parts, codes, head)))
+        return escape_invisible("\n".join(_lines(self._parts, codes, head)))
 
     def __repr__(self) -> str:
-        what = visible(f"{self.target} is {self.status}") if self.target else "not there"
+        what = escape_invisible(f"{self.target} is {self.status}") if self.target else "not there"
         return f"<Explanation of {self.id}: {what}; print() it>"
 
     def _repr_pretty_(self, printer: Any, _: bool) -> None:
@@ -175,7 +176,9 @@ def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "10s"
         raise ArgumentError(f"timeout is {timeout!r}: give a duration of more than 0, such as '10s'.")
     check_tried(source, "why()")
     recorder = Recorder(source)
-    look = Look(Deadline(recorder, seconds, over=_OVER.format(seconds=seconds)), queries=lambda: recorder.queries)
+    look = Look(
+        Deadline(recorder, seconds, over=_OVER.format(limit=format_duration(seconds))), queries=lambda: recorder.queries
+    )
     found = look.rows([id_])
     _ = look.source.now  # read while there is time
     if id_ not in found:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from restate_lab._html import render
-from restate_lab.analysis.wait_words import age
+from restate_lab._text import format_age
 from restate_lab.status import STATUSES
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _link(row: dict[Any, Any], told: Explanation) -> dict[str, str]:
         "id": row["id"],
         "status": row["status"],
         "waits": f"{row['waits_for'] or ''} {row['what'] or ''}".strip(),
-        "since": age(row["since"], told.at) if pd.notna(row["since"]) else "",
+        "since": format_age(row["since"], told.at) if pd.notna(row["since"]) else "",
     }
 
 

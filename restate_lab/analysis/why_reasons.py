@@ -8,12 +8,13 @@ from types import MappingProxyType
 
 import pandas as pd
 
+from restate_lab._text import format_duration, plural
 from restate_lab.analysis.error_codes import UNREACHABLE
 from restate_lab.analysis.journal_errors import Event
 from restate_lab.analysis.journal_words import explained
 from restate_lab.analysis.wait_rows import Edge
 from restate_lab.analysis.why_case import Case
-from restate_lab.analysis.why_phrases import ago, entry_words, failure_words, moment, span, times
+from restate_lab.analysis.why_phrases import ago, entry_words, failure_words, moment
 
 __all__ = ["reason"]
 
@@ -41,7 +42,7 @@ def reason(case: Case) -> str:
 
 
 def _failing(case: Case) -> str:
-    told = [f"Every attempt fails: {times(case.failures, 'attempt')}{_since(case)}, {_next(case)}."]
+    told = [f"Every attempt fails: {plural(case.failures, 'attempt')}{_since(case)}, {_next(case)}."]
     error = case.error
     if case.mismatch and case.invocation:
         told.append(explained(case.invocation, case.mismatch).replace(f"{case.row['target']} ({case.row['id']})", "It"))
@@ -142,7 +143,7 @@ def _thing(edge: Edge, case: Case) -> str:
 
 
 def _until(value: datetime, case: Case) -> str:
-    return span(max(value - case.now, pd.Timedelta(0)))
+    return format_duration(max(value - case.now, pd.Timedelta(0)))
 
 
 def _running(case: Case) -> str:

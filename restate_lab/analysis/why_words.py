@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from restate_lab._text import format_duration, plural
 from restate_lab.analysis.wait_rows import Edge
 from restate_lab.analysis.why_case import Case
 from restate_lab.analysis.why_chain import Chain
-from restate_lab.analysis.why_phrases import ago, entry_words, first_line, moment, span, times
+from restate_lab.analysis.why_phrases import ago, entry_words, first_line, moment
 from restate_lab.analysis.why_reading import Above, Row
 from restate_lab.analysis.why_reasons import reason
 
@@ -41,7 +42,7 @@ def ended(case: Case) -> str:
     """Return how it ended, how long it took, and how long its evidence is kept."""
     row = case.row
     end = f"{_ENDS.get(case.status, case.status)} {ago(row['completed_at'], case.now)} ago"
-    took = f"{span(row['completed_at'] - row['created_at'])} after it was created"
+    took = f"{format_duration(row['completed_at'] - row['created_at'])} after it was created"
     told = [f"{row['target']} ({row['id']}) {end} ({moment(row['completed_at'])}), {took}."]
     if case.status == "failed":
         told.append(f"Its failure: {first_line(row['completion_failure'])}.")
@@ -58,8 +59,7 @@ def waiting(above: Above, chain: Chain) -> str:
         return "No invocation waits for it."
     told = [f"its caller {row['target']} ({row['id']})" for row in above.callers[:_FEW]]
     if above.waiting:
-        calls = "call" if above.waiting == 1 else "calls"
-        told.append(f"{above.waiting:,} {calls} in the queue of its key {above.key}")
+        told.append(f"{plural(above.waiting, 'call')} in the queue of its key {above.key}")
     rest = len(above.ids) + above.unread - len(above.callers[:_FEW]) - above.waiting
     told += [f"{rest:,} behind these"] if rest > 0 else []
     wait = "invocation waits" if above.total_waiting == 1 else "invocations wait"
@@ -71,7 +71,7 @@ def _besides(above: Above, chain: Chain) -> str:
     least = "At least " if above.is_cut else ""
     if not others:
         return "No invocation waits for it besides those in the deadlock."
-    return f"{least}{times(others, 'other invocation')} wait for it or for others in the deadlock."
+    return f"{least}{plural(others, 'other invocation')} wait for it or for others in the deadlock."
 
 
 def _way(chain: Chain, rows: Mapping[str, Row]) -> str:
@@ -88,8 +88,8 @@ def _way(chain: Chain, rows: Mapping[str, Row]) -> str:
 
 
 def _others(chain: Chain) -> str:
-    others = "1 other end" if chain.other_ends == 1 else f"{chain.other_ends:,} other ends"
     enough = ", which may be enough for it to go on" if any(edge.alternative for edge in chain.edges) else ""
+    others = plural(chain.other_ends, "other end")
     return f"What it waits for has {others} besides this worst one{enough}; rl.waits(lab) has all."
 
 

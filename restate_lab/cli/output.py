@@ -12,10 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab._cells import visible, visible_line
+from restate_lab._text import escape_invisible
 from restate_lab.cli.form import ENDINGS, Form
 from restate_lab.cli.table import table
-from restate_lab.errors import UNSEEN
 from restate_lab.export import save
 from restate_lab.export.columns import to_table
 from restate_lab.export.text import json_rows
@@ -37,7 +36,7 @@ def write(frame: pd.DataFrame, form: Form, *, about: str = "") -> None:
 
 def print_text(text: str) -> None:
     """Print text that may come from a cluster: what a terminal would obey is made visible."""
-    print(visible(text))  # noqa: T201 - what the command is for
+    print(escape_invisible(text))  # noqa: T201 - what the command is for
 
 
 def rows_of(frame: pd.DataFrame) -> list[Any]:
@@ -61,7 +60,7 @@ def print_json(value: Any) -> None:
 
 def _to_be_seen(text: str) -> str:
     """Return JSON in which what a terminal would obey, or nobody sees, stands as its code: the value is the same."""
-    return UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return escape_invisible(text, escape=lambda character: json.dumps(character)[1:-1])
 
 
 def _print_table(frame: pd.DataFrame, about: str) -> None:
@@ -70,7 +69,7 @@ def _print_table(frame: pd.DataFrame, about: str) -> None:
         print(line)  # noqa: T201 - what the command is for
     if is_seen:
         rows = "no rows" if frame.empty else "1 row" if len(frame) == 1 else f"{len(frame):,} rows"
-        print(visible_line(f"{rows} · {about}" if about else rows), file=sys.stderr)  # noqa: T201
+        print(escape_invisible(f"{rows} · {about}" if about else rows, lines=False), file=sys.stderr)  # noqa: T201
 
 
 def _to_stdout(frame: pd.DataFrame, ending: str) -> None:

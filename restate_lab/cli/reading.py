@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from restate_lab._text import format_duration
 from restate_lab.analysis.question_files import Question
 from restate_lab.analysis.question_texts import from_texts
 from restate_lab.analysis.questions import answer, named, questions
@@ -109,7 +110,7 @@ def value_of(text: str) -> Any:
 
 def _about(source: Source, seconds: float) -> str:
     where = f"{source.name} at {source.address}" if source.live else source.name
-    return f"{where}, restate {source.version}, {seconds:,.2f} s"
+    return f"{where}, restate {source.version}, {format_duration(seconds)}"
 
 
 def _described(question: Question) -> str:

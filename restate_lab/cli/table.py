@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab._cells import cell, full_text, kind_of, visible_line
+from restate_lab._cells import cell, full_text, kind_of
+from restate_lab._text import escape_invisible
 
 __all__ = ["table"]
 
@@ -54,15 +55,15 @@ def table(frame: pd.DataFrame, width: int | None) -> Iterator[str]:
 
 def _column(name: str, values: pd.Series[Any], *, whole: bool) -> _Column:
     if whole:
-        cells = [visible_line(full_text(value, UTC)) for value in values]
+        cells = [escape_invisible(full_text(value, UTC), lines=False) for value in values]
     else:
         cells = [cell(value, UTC).text or "" for value in values]
     kind = kind_of(name, values)
     has_ids = any(_ID.fullmatch(each) for each in cells)
     return _Column(
-        visible_line(name),
+        escape_invisible(name, lines=False),
         cells,
-        max([_width(visible_line(name)), *map(_width, cells)]),
+        max([_width(escape_invisible(name, lines=False)), *map(_width, cells)]),
         is_right=kind in {"number", "duration"},
         may_shrink=kind not in _KEPT and not has_ids,
     )

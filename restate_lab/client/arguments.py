@@ -13,7 +13,7 @@ from numbers import Real
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from restate_lab.durations import DurationInput, iso, to_timedelta
+from restate_lab.durations import DurationInput, to_iso8601, to_timedelta
 from restate_lab.errors import ArgumentError
 from restate_lab.redact import Secret
 
@@ -100,7 +100,7 @@ def check_uri(argument: str, value: object, example: str) -> str:
 
 def check_duration(argument: str, value: DurationInput) -> str:
     """Return a duration for the wire, from seconds, a timedelta, or text such as "30s", "2h 30min", "PT2H"."""
-    return iso(to_timedelta(value, name=argument))
+    return to_iso8601(to_timedelta(value, name=argument))
 
 
 def check_flag(argument: str, value: object) -> bool:

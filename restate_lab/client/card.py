@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from restate_lab._html import render
+from restate_lab._text import format_time
 from restate_lab.errors import RestateLabError
 from restate_lab.status import STATUSES, words_sql
 
@@ -39,7 +40,7 @@ class StatusCard:
         """Return the card as HTML: title and address large, counts as a bar, mode and time below."""
         if time.monotonic() - self._counted_at >= _FRESH:
             self._counted_at = time.monotonic()
-            self._refresh(datetime.now(UTC).strftime("%H:%M:%S UTC"))
+            self._refresh(format_time(datetime.now(UTC)))
         words = [word for word in STATUSES if word in self._counts]
         parts = [(word, self._counts[word], STATUSES[word].colour) for word in words]
         parts += [(word, n, STATUSES["ready"].colour) for word, n in self._counts.items() if word not in STATUSES]

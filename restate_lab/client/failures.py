@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import httpx
 
+from restate_lab._text import format_duration, truncate
 from restate_lab.client.settings import Settings
 from restate_lab.errors import (
     AccessDenied,
@@ -68,7 +69,7 @@ class Refusal:
     def words(self) -> str:
         """Return it in one phrase: status, code and reason, cut to a readable length."""
         code = f" [{self.code}]" if self.code and self.code not in self.reason else ""
-        reason = self.reason if len(self.reason) <= _LONGEST_REASON else self.reason[:_LONGEST_REASON] + " …"
+        reason = truncate(self.reason, _LONGEST_REASON)
         return f"{self.status}{code} {reason or 'without a word'}"
 
 
@@ -167,7 +168,7 @@ _GATEWAY_ADVICE = {
 
 
 def _limited(refusal: Refusal, where: str, wait: float | None) -> RateLimited:
-    advice = f"The server asks to wait {wait:g} s" if wait else "Wait a little, or ask less often"
+    advice = f"The server asks to wait {format_duration(wait)}" if wait else "Wait a little, or ask less often"
     return RateLimited(f"{where}: {refusal.words}. {advice}; the limits are the server's settings.", retry_after=wait)
 
 
@@ -176,8 +177,7 @@ def _refused(refusal: Refusal, where: str, *, is_query: bool) -> RestateLabError
     sign = next((sign for sign in _REFUSED_QUERY if refusal.reason.startswith(sign)), None)
     if is_query and sign:
         reason = refusal.reason.removeprefix(sign)
-        shown = reason if len(reason) <= _LONGEST_REASON else reason[:_LONGEST_REASON] + " …"
-        message = f"the server refused the query: {shown}{_query_advice(reason)}"
+        message = f"the server refused the query: {truncate(reason, _LONGEST_REASON)}{_query_advice(reason)}"
         return QueryRefused(message, status=refusal.status, code=refusal.code, reason=reason)
     if refusal.status >= 500:
         return ServerFailed(f"{where}: {refusal.words}. The server's log has more.", **details)  # type: ignore[arg-type]

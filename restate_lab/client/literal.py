@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from restate_lab._text import one_line
 from restate_lab.errors import ParameterError
 
 __all__ = ["is_list", "literal", "literals"]
@@ -202,5 +203,4 @@ def _elements(values: Any, name: str) -> list[Any]:
 
 def _short(value: object) -> str:
     text = repr(value[: _SHOWN + 1]) if isinstance(value, str | bytes) else repr(value)
-    text = " ".join(text.split())
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    return one_line(text, _SHOWN)

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pyarrow as pa
 
+from restate_lab._text import format_duration
 from restate_lab.client.arrow_messages import Frames, Refused
 from restate_lab.client.failures import masked
 from restate_lab.client.transport import Transport
@@ -132,7 +133,7 @@ class Answer:
             yield
         except httpx.TimeoutException as error:
             raise TimedOut(
-                f"the query was stopped after {meter.limit:g} s, with {meter.rows:,} rows read. "
+                f"the query was stopped after {format_duration(meter.limit)}, with {meter.rows:,} rows read. "
                 f"Allow more with timeout=…, or filter by id, or take fewer columns."
             ) from error
         except httpx.TransportError as error:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import httpx
 
+from restate_lab._text import format_duration
 from restate_lab.progress import say
 
 __all__ = ["broke_before_answer", "tell", "wait"]
@@ -27,7 +28,7 @@ def broke_before_answer(error: httpx.TransportError) -> bool:
 def tell(seconds: float, asked: str, reason: str, *, waited: float) -> None:
     """Say to who waits why, once that takes long."""
     if seconds > _QUIET_WAIT:
-        say(f"{asked}: waiting {seconds:.0f} s ({reason})")
+        say(f"{asked}: waiting {format_duration(seconds)} ({reason})")
     elif waited <= _QUIET_WAIT < waited + seconds:
         say(f"{asked}: no answer yet, and it is asked again ({reason})")
 

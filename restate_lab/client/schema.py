@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from restate_lab._text import one_line
 from restate_lab.errors import RestateLabError, ServerFailed
 from restate_lab.source import Source
 
@@ -323,5 +324,4 @@ def _server(source: Any) -> str:
 
 
 def _short(statement: str) -> str:
-    text = " ".join(re.sub(r"--[^\n]*", "", statement).split())
-    return text if len(text) <= 120 else f"{text[:119]}…"
+    return one_line(re.sub(r"--[^\n]*", "", statement))

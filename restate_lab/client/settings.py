@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from restate_lab._text import format_timestamp
 from restate_lab.client import cli_config as cli
 from restate_lab.client.address import ADMIN, INGRESS, address, from_layers, from_variable, is_address, is_own
 from restate_lab.client.cli_config import CliConfig, Found, Section, Variables
@@ -347,7 +348,7 @@ def _login_token(layers: Sequence[Section]) -> tuple[Secret | None, str]:
         raise SettingsError(f"T{where[1:]} is invalid, it does not say when it expires: run {_LOGIN}.")
     if expiry <= datetime.now(UTC).timestamp():
         when = datetime.fromtimestamp(max(expiry, 0), UTC)
-        raise SettingsError(f"T{where[1:]} expired at {when:%Y-%m-%d %H:%M} UTC: run {_LOGIN}.")
+        raise SettingsError(f"T{where[1:]} expired at {format_timestamp(when)}: run {_LOGIN}.")
     return _sendable(token, where), where
 
 

@@ -7,7 +7,7 @@ by all; and some shapes of statement end the server's process (see ``sqlshape``)
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from restate_lab.client.sqlshape import Shape
 from restate_lab.client.sqltokens import Token, place, tokens
 from restate_lab.errors import ParameterError, StatementError
 
-__all__ = ["BODY_LIMIT", "bind", "parameter_names"]
+__all__ = ["BODY_LIMIT", "bind", "chunks", "parameter_names"]
 
 BODY_LIMIT = 2 * 1024 * 1024  # bytes of the JSON body; one more is answered with 413
 
@@ -198,6 +198,11 @@ class _Head:
             f"{found!r} at {place(self._statement, token.start)} begins no reading statement; these are SELECT, WITH, "
             f"VALUES, SHOW, DESCRIBE, and EXPLAIN of a SELECT."
         )
+
+
+def chunks(values: Sequence[str], size: int) -> Iterator[list[str]]:
+    """Yield the values in lists of at most ``size``, one for the IN of each statement."""
+    return (list(values[at : at + size]) for at in range(0, len(values), size))
 
 
 def _values(params: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,8 @@ from typing import Any, NamedTuple, cast
 
 import httpx
 
+from restate_lab._text import format_duration
+
 __all__ = ["Wire"]
 
 BLOCK = 256 * 1024
@@ -288,7 +290,7 @@ def _connect_errors() -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise httpx.ConnectTimeout(f"no connection within {CONNECT_LIMIT:g} s") from error
+        raise httpx.ConnectTimeout(f"no connection within {format_duration(CONNECT_LIMIT)}") from error
     except (OSError, UnicodeError) as error:  # ssl.SSLError and socket.gaierror are OSErrors; a name with odd dots
         raise httpx.ConnectError(str(error)) from error
 

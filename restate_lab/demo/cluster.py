@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
+from restate_lab._text import format_duration
 from restate_lab.demo.api import Api
 from restate_lab.demo.process import Process, clean_environment
 from restate_lab.errors import RestateLabError, TimedOut
@@ -116,7 +117,9 @@ class RestateServer:
                     self.version = said.version
                     return True
             if time.monotonic() > deadline:
-                raise TimedOut(f"{self.binary} was not ready after {READY_WITHIN:g} s:\n{process.last_lines()}")
+                raise TimedOut(
+                    f"{self.binary} was not ready after {format_duration(READY_WITHIN)}:\n{process.last_lines()}"
+                )
             time.sleep(0.05)
         return False
 

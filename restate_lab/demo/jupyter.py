@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
+from restate_lab._text import format_duration
 from restate_lab.demo.cluster import free_ports
 from restate_lab.demo.process import Process
 from restate_lab.errors import RestateLabError, TimedOut
@@ -73,7 +74,9 @@ class JupyterLab:
                 if (text := announced.read_text()).rstrip().endswith("}"):
                     return str(json.loads(text)["url"])
             if time.monotonic() > deadline:
-                raise TimedOut(f"JupyterLab was not ready after {READY_WITHIN:g} s:\n{self.process.last_lines()}")
+                raise TimedOut(
+                    f"JupyterLab was not ready after {format_duration(READY_WITHIN)}:\n{self.process.last_lines()}"
+                )
             time.sleep(0.1)
         raise RestateLabError(f"JupyterLab ended with {self.process.exit_code}:\n{self.process.last_lines()}")
 

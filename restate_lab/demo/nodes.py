@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
+from restate_lab._text import format_duration
 from restate_lab.demo.api import Api
 from restate_lab.demo.cluster import free_ports, server_settings
 from restate_lab.demo.process import Process, clean_environment
@@ -116,7 +117,7 @@ class Nodes:
         while not all(node.is_ready() for node in self.nodes):
             if time.monotonic() > deadline:
                 words = "\n".join(_last_words(node) for node in self.nodes)
-                raise TimedOut(f"the three nodes were not ready after {READY_WITHIN:g} s:\n{words}")
+                raise TimedOut(f"the three nodes were not ready after {format_duration(READY_WITHIN)}:\n{words}")
             time.sleep(0.1)
 
     def stop(self) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from restate_lab._text import format_duration
 from restate_lab.demo.api import Api
 from restate_lab.demo.story import Step
 from restate_lab.errors import TimedOut
@@ -53,7 +54,7 @@ def _wait_until_settled(api: Api, steps: dict[str, Step]) -> None:
             late = "; ".join(
                 f"{step.role} is {now.get(id_, 'unknown')}, not {_wanted(step)}" for id_, step in waiting.items()
             )
-            raise TimedOut(f"the demo's story did not settle within {SETTLED_WITHIN:g} s: {late}")
+            raise TimedOut(f"the demo's story did not settle within {format_duration(SETTLED_WITHIN)}: {late}")
         if waiting:
             time.sleep(0.1)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urljoin, urlsplit
 
+from restate_lab._text import format_duration
 from restate_lab.demo.api import Api
 from restate_lab.demo.release import RELEASE_HEADER
 from restate_lab.demo.roles import ids
@@ -102,5 +103,5 @@ def _until(is_true: Callable[[], bool], otherwise: str) -> None:
     deadline = time.monotonic() + WITHIN
     while not is_true():
         if time.monotonic() > deadline:
-            raise TimedOut(f"the demo's story did not go on: {otherwise} within {WITHIN:g} s")
+            raise TimedOut(f"the demo's story did not go on: {otherwise} within {format_duration(WITHIN)}")
         time.sleep(0.1)

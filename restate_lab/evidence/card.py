@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
 
 from restate_lab._html import render
-from restate_lab.errors import visible
+from restate_lab._text import escape_invisible, format_duration, format_timestamp, join
 from restate_lab.evidence.manifest import Manifest
 from restate_lab.status import STATUSES
 
@@ -19,7 +18,7 @@ _LONGEST = 200  # characters of a name
 
 def name_of(manifest: Manifest) -> str:
     """Return the cluster's name with the moment: nothing frozen is taken for what is there now."""
-    return f"{_told(manifest.server.name)} @ {_moment(manifest.now)}"
+    return f"{_told(manifest.server.name)} @ {format_timestamp(manifest.now)}"
 
 
 def server_words(manifest: Manifest) -> str:
@@ -29,7 +28,7 @@ def server_words(manifest: Manifest) -> str:
 
 def _told(text: str) -> str:
     """Return a name on one line, with all of it to be seen; the manifest may be of somebody who means ill."""
-    return visible(" ".join(text[:_LONGEST].split()))
+    return escape_invisible(" ".join(text[:_LONGEST].split()))
 
 
 def evidence_card(manifest: Manifest, path: str, digest: str, *, verified: bool, words: Mapping[str, int]) -> str:
@@ -48,13 +47,13 @@ def evidence_card(manifest: Manifest, path: str, digest: str, *, verified: bool,
 
 
 def _lines(manifest: Manifest, digest: str, *, verified: bool) -> Iterator[str]:
-    seconds = (manifest.ended_at - manifest.started_at).total_seconds()
+    took = format_duration(manifest.ended_at - manifest.started_at)
     yield (
-        f"frozen from {_moment(manifest.started_at, seconds=True)} on, within {seconds:,.1f} s, one table after "
-        f"another, by restate_lab {manifest.restate_lab}; ages count from {_moment(manifest.now, seconds=True)}"
+        f"frozen from {format_timestamp(manifest.started_at)} on, within {took}, one table after "
+        f"another, by restate_lab {manifest.restate_lab}; ages count from {format_timestamp(manifest.now)}"
     )
     full = sorted((each for each in manifest.files if each.rows), key=lambda each: -each.rows)
-    yield f"{len(manifest.files)} tables: {_listed([f'{each.table} {each.rows:,}' for each in full])}"
+    yield f"{len(manifest.files)} tables: {join((f'{each.table} {each.rows:,}' for each in full), _FEW)}"
     if manifest.scope is not None:
         yield f"only a part of the cluster: {_scope(manifest)}"
     if manifest.excluded:
@@ -80,14 +79,4 @@ def _left_out(manifest: Manifest) -> str:
     by_reason: dict[str, list[str]] = {}
     for each in manifest.excluded:
         by_reason.setdefault(each.reason, []).append(f"{each.table}.{each.column}" if each.column else each.table)
-    return "; ".join(f"{_listed(names)} ({reason})" for reason, names in by_reason.items())
-
-
-def _listed(names: Iterable[str]) -> str:
-    each = list(names)
-    more = f" and {len(each) - _FEW} more" if len(each) > _FEW else ""
-    return ", ".join(each[:_FEW]) + more
-
-
-def _moment(value: datetime, *, seconds: bool = False) -> str:
-    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC" if seconds else "%Y-%m-%d %H:%M UTC")
+    return "; ".join(f"{join(names, _FEW)} ({reason})" for reason, names in by_reason.items())

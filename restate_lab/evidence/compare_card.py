@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from restate_lab._html import render
-from restate_lab.analysis.checks.words import cut
+from restate_lab._text import format_duration, one_line
 from restate_lab.evidence.compare_words import PARTS, headline, part_line, where_of
 
 if TYPE_CHECKING:
@@ -52,9 +52,5 @@ def _part(made: Comparison, part: str) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    text = "" if pd.isna(value) else _age(value) if isinstance(value, pd.Timedelta) else str(value)
-    return cut(text, _CELL_WIDTH)
-
-
-def _age(value: pd.Timedelta) -> str:
-    return str(value.floor("s")).removeprefix("0 days ")
+    text = "" if pd.isna(value) else format_duration(value) if isinstance(value, pd.Timedelta) else str(value)
+    return one_line(text, _CELL_WIDTH)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from restate_lab.analysis.checks.words import counted
+from restate_lab._text import plural
 from restate_lab.evidence.compare_sides import Note, Side, Sides, merged
 from restate_lab.status import STATUS_SQL
 
@@ -94,7 +94,7 @@ def _read_parts(sides: Sides) -> tuple[pd.DataFrame, pd.DataFrame, list[Note]]:
         only = everything - len(mine)
         told = (
             f"both sides hold only a part ({first.part}; {other.part}): what was created or removed; "
-            f"{counted(only, 'invocation')}"
+            f"{plural(only, 'invocation')}"
         )
         return mine, theirs, [Note(f"{told} in before's part alone")]
     if first is sides.before:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._text import format_timestamp
 from restate_lab.analysis.deadline import within
 from restate_lab.client.arguments import check_count
 from restate_lab.client.schema import checked, tables_of
@@ -51,7 +52,7 @@ class Side:
     @property
     def where(self) -> str:
         """Return which source this is, and its moment."""
-        return f"{self.source.name} (restate {self.source.version}, {self.now:%Y-%m-%d %H:%M:%S} UTC)"
+        return f"{self.source.name} (restate {self.source.version}, {format_timestamp(self.now)})"
 
     def rows(self, statement: str, **values: Any) -> pd.DataFrame:
         """Return the rows of a statement."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from restate_lab.analysis.checks.words import counted
+from restate_lab._text import plural
 from restate_lab.evidence.compare_sides import Note, Side, Sides, merged
 
 __all__ = ["COLUMNS", "NEEDS", "compare_state"]
@@ -50,7 +50,7 @@ def compare_state(sides: Sides) -> tuple[pd.DataFrame | None, list[Note]]:
     both["change"] = both["found"].astype(str).map(_WORDS)
     changed = both[~_same(both)].sort_values(_KEY)[list(COLUMNS)].reset_index(drop=True)
     if lacking and (alike := len(both) - len(changed)):
-        notes.append(Note(f"{counted(alike, 'value')} of equal length, which may differ all the same: {lacking}"))
+        notes.append(Note(f"{plural(alike, 'value')} of equal length, which may differ all the same: {lacking}"))
     return changed, notes
 
 
@@ -75,7 +75,7 @@ def _scoped(sides: Sides) -> Iterator[Note]:
         if not sides.has(_SCOPE) and _tells_scopes(side):
             count = int(side.rows(_IN_SCOPES)["n"].iloc[0])
             if count:
-                yield Note(f"{counted(count, 'value')} of {side.role} that are in a scope: {sides.lack(_SCOPE)}")
+                yield Note(f"{plural(count, 'value')} of {side.role} that are in a scope: {sides.lack(_SCOPE)}")
 
 
 def _tells_scopes(side: Side) -> bool:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from restate_lab.analysis.checks.words import counted, cut
-from restate_lab.analysis.wait_words import age
+from restate_lab._text import format_age, format_timestamp, join, one_line, plural
 
 if TYPE_CHECKING:
     from restate_lab.evidence.compare import Comparison
@@ -23,9 +22,9 @@ _LINE = 160  # characters of a reason in a line
 
 def where_of(made: Comparison) -> str:
     """Return which sources these are, and how far apart."""
-    later = age(pd.Timestamp(made.before_at), made.after_at) or "0 s"
-    names = [cut(name, _NAME) for name in (made.before, made.after)]
-    return f"{names[0]} → {names[1]}, {later} later, {made.after_at:%Y-%m-%d %H:%M:%S} UTC"
+    later = format_age(made.before_at, made.after_at)
+    names = [one_line(name, _NAME) for name in (made.before, made.after)]
+    return f"{names[0]} → {names[1]}, {later} later, {format_timestamp(made.after_at)}"
 
 
 def headline(made: Comparison) -> str:
@@ -36,11 +35,11 @@ def headline(made: Comparison) -> str:
         f"{rows['created']:,} created" if "created" in rows else "",
         f"{rows['removed']:,} removed" if "removed" in rows else "",
         f"{changed:,} moved on" if changed else "",
-        counted(len(made.state), "value of state", "values of state") if len(made.state) else "",
-        counted(made.deployments["name"].nunique(), "deployment or service", "deployments and services")
+        plural(len(made.state), "value of state", "values of state") if len(made.state) else "",
+        plural(made.deployments["name"].nunique(), "deployment or service", "deployments and services")
         if len(made.deployments)
         else "",
-        counted(int((made.backlog["more"] != 0).sum()), "key with another backlog", "keys with another backlog")
+        plural(int((made.backlog["more"] != 0).sum()), "key with another backlog", "keys with another backlog")
         if _has_more(made.backlog)
         else "",
     ]
@@ -57,7 +56,7 @@ def part_line(made: Comparison, part: str) -> str:
     """Return what changed of one frame, in a line."""
     notes = made.not_compared[made.not_compared["part"] == part]
     if notes["whole"].any():
-        return f"not compared, {cut(str(notes['reason'].iloc[0]), _LINE)}"
+        return f"not compared, {one_line(str(notes['reason'].iloc[0]), _LINE)}"
     said = _SAID[part](getattr(made, part))
     return f"{said} (not everything was compared)" if len(notes) else said
 
@@ -100,30 +99,31 @@ def _deployments(frame: pd.DataFrame) -> str:
     if frame.empty:
         return "nothing changed"
     things = list(frame.groupby(["kind", "name"], sort=False))
-    said = [_thing(str(kind), str(name), rows) for (kind, name), rows in things[:_FEW]]
-    return "; ".join(said) + _more(len(things))
+    said = (_thing(str(kind), str(name), rows) for (kind, name), rows in things[: _FEW + 1])
+    return join(said, _FEW, total=len(things), separator="; ")
 
 
 def _thing(kind: str, name: str, rows: pd.DataFrame) -> str:
     if rows["change"].iloc[0] != "changed":
-        return f"{kind} {cut(name, _NAME)} {rows['change'].iloc[0]}"
+        return f"{kind} {one_line(name, _NAME)} {rows['change'].iloc[0]}"
     how = ", ".join(
-        f"{row.what} {cut(str(row.before), _NAME)} → {cut(str(row.after), _NAME)}" for row in rows.itertuples()
+        f"{row.what} {one_line(str(row.before), _NAME)} → {one_line(str(row.after), _NAME)}"
+        for row in rows.itertuples()
     )
-    return f"{kind} {cut(name, _NAME)}: {how}"
+    return f"{kind} {one_line(name, _NAME)}: {how}"
 
 
 def _backlog(frame: pd.DataFrame) -> str:
     before, after = (frame[name].sum() for name in ("waiting_before", "waiting_after"))
     if not _has_more(frame):
-        return f"nothing changed ({counted(int(after), 'call')} waiting)" if after else "nobody waits for a key"
+        return f"nothing changed ({plural(int(after), 'call')} waiting)" if after else "nobody waits for a key"
     changed = frame[frame["more"].fillna(0) != 0]
-    said = [
-        f"{cut(f'{row.target_service_name}/{row.target_service_key}', _NAME)} {row.waiting_before:,} → "
+    said = (
+        f"{one_line(f'{row.target_service_name}/{row.target_service_key}', _NAME)} {row.waiting_before:,} → "
         f"{row.waiting_after:,}"
-        for row in changed[:_FEW].itertuples()
-    ]
-    return f"{int(before):,} → {int(after):,} calls waiting; " + ", ".join(said) + _more(len(changed))
+        for row in changed[: _FEW + 1].itertuples()
+    )
+    return f"{int(before):,} → {int(after):,} calls waiting; {join(said, _FEW, total=len(changed))}"
 
 
 _SAID = {"invocations": _invocations, "state": _state, "deployments": _deployments, "backlog": _backlog}
@@ -135,9 +135,5 @@ def _has_more(backlog: pd.DataFrame) -> bool:
 
 def _top(words: pd.Series) -> str:
     counts = words.fillna("?").value_counts()
-    said = ", ".join(f"{cut(str(word), _NAME)} {n:,}" for word, n in counts[:_FEW].items())
-    return said + _more(len(counts))
-
-
-def _more(count: int) -> str:
-    return f" and {count - _FEW:,} more" if count > _FEW else ""
+    said = (f"{one_line(str(word), _NAME)} {n:,}" for word, n in counts[: _FEW + 1].items())
+    return join(said, _FEW, total=len(counts))

@@ -11,12 +11,12 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from restate_lab.analysis.checks.words import counted
+from restate_lab._text import format_duration, plural
 from restate_lab.analysis.deadline import within
 from restate_lab.analysis.times import TimeInput, moment
 from restate_lab.client.arguments import check_count, check_seconds
 from restate_lab.client.schema import translated
-from restate_lab.durations import DurationInput, friendly, to_timedelta
+from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import (
     ArgumentError,
     QueryInterrupted,
@@ -184,7 +184,7 @@ class _Watch:
             "version": self.source.version,
             "now": self.samples[-1].at.isoformat(),
             "started": self.samples[0].at.isoformat(),
-            "every": friendly(self.every),
+            "every": format_duration(self.every, exact=True),
             "until": None if self.end is None else self.end.isoformat(),
             "service": self.service,
             "looks": len(self.samples),
@@ -207,7 +207,7 @@ class _Watch:
         if ended == "failed":
             yield f"the watch ended early: {self.failed[-1]['error']}"
         elif self.failed:
-            yield f"{counted(len(self.failed), 'look')} failed and are left out: {self.failed[-1]['error']}"
+            yield f"{plural(len(self.failed), 'look')} failed and are left out: {self.failed[-1]['error']}"
 
 
 def _end(until: Until, now: datetime) -> datetime | None:

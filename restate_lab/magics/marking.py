@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from restate_lab._cells import visible_line
+from restate_lab._text import escape_invisible
 from restate_lab.client.literal import is_list, literal, literals
 from restate_lab.client.sqltokens import Token, tokens
 from restate_lab.client.statement import bind
@@ -22,7 +22,7 @@ _WIDTH = 110  # characters of a line of SQL that are shown
 
 def one_line(error: BaseException) -> str:
     """Return what an error says in one line; what a terminal would obey is made visible."""
-    return visible_line(" ".join(str(error).split())) or type(error).__name__
+    return escape_invisible(" ".join(str(error).split()), lines=False) or type(error).__name__
 
 
 def marked(error: RestateLabError, statement: str = "", values: Mapping[str, Any] | None = None) -> str:
@@ -110,7 +110,7 @@ def _shown(statement: str, place: int) -> list[str]:
     begins = statement.rfind("\n", 0, place) + 1
     ends = statement.find("\n", place)
     line, column = statement[begins : ends if ends >= 0 else None], place - begins
-    line = "".join(each if len(visible_line(each)) == 1 else "�" for each in line.replace("\t", " "))
+    line = "".join(each if len(escape_invisible(each, lines=False)) == 1 else "�" for each in line.replace("\t", " "))
     start = max(0, min(column - _WIDTH * 2 // 3, len(line) - _WIDTH))
     part = line[start : start + _WIDTH].rstrip()
     before, after = "…" if start else "", "…" if start + _WIDTH < len(line) else ""

@@ -9,7 +9,7 @@ from typing import Any
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_local_scope, no_var_expand
 
-from restate_lab.analysis.checks.words import counted
+from restate_lab._text import plural
 from restate_lab.analysis.question_texts import from_texts
 from restate_lab.analysis.questions import answer
 from restate_lab.client.lab import connect
@@ -65,7 +65,7 @@ class RestateMagics(Magics):
         if not request.out:
             return result
         self._ip.user_ns[request.out] = result
-        shape = f"{counted(len(result), 'row')} × {counted(len(result.columns), 'column')}"
+        shape = f"{plural(len(result), 'row')} × {plural(len(result.columns), 'column')}"
         print(f"{request.out}: {shape}")  # noqa: T201 - a person reads it
         return None
 

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import anywidget
 import traitlets
 
-from restate_lab._cells import FULL, visible, visible_line
+from restate_lab._cells import FULL
+from restate_lab._text import escape_invisible
 from restate_lab.panels.browser_files import joined
 
 __all__ = ["Block", "Blocks", "Tone"]
@@ -48,7 +49,7 @@ class Blocks(anywidget.AnyWidget):
         """Show these blocks instead of the last ones; what cannot be seen in a text is made visible."""
         self.blocks = [
             {
-                "title": visible_line(block.title[:200]),
+                "title": escape_invisible(block.title[:200], lines=False),
                 "text": _cut(block.text),
                 "tone": block.tone,
                 "code": block.is_code,
@@ -74,7 +75,7 @@ class Blocks(anywidget.AnyWidget):
 
 
 def _cut(text: str) -> str:
-    shown = visible(text[:FULL])
+    shown = escape_invisible(text[:FULL])
     return shown if len(text) <= FULL else f"{shown}…\n({len(text):,} characters in all)"
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._text import format_duration, plural
 from restate_lab.analysis.questions import answer
 from restate_lab.client.lab import is_lab
 from restate_lab.client.schema import checked, translated
-from restate_lab.durations import friendly
 from restate_lab.panels.blocks import Block
 from restate_lab.redact import without_user_info
 from restate_lab.source import Source
@@ -94,7 +94,7 @@ def summary(pins: pd.DataFrame) -> str:
     """Return in a sentence how many there are, could go, and are gone and still needed."""
     gone = int((~pins["is_known"]).sum())
     known, can_go = len(pins) - gone, int(pins["can_be_removed"].sum())
-    said = f"{known:,} deployment{'' if known == 1 else 's'}; {can_go:,} could go."
+    said = f"{plural(known, 'deployment')}; {can_go:,} could go."
     if gone:
         said += f" {gone:,} more {'was' if gone == 1 else 'were'} removed while work was still pinned to it."
     return said
@@ -155,7 +155,7 @@ def _verdict(row: Mapping[Any, Any]) -> str:
         return "gone, still needed"
     latest = len(_latest_of(row))
     if latest:
-        return f"latest of {latest} service{'s' if latest > 1 else ''}"
+        return f"latest of {plural(latest, 'service')}"
     return f"still needed by {row['pinned']:,}"
 
 
@@ -186,5 +186,5 @@ def _pins(row: Mapping[Any, Any]) -> str:
         return "Nothing that has not ended is pinned to it."
     words = ", ".join(f"{row[name]:,} {word}" for name, word in _PINNED.items() if row[name])
     age = row["oldest_age"]
-    oldest = "" if pd.isna(age) else f", the oldest for {friendly(pd.Timedelta(age).floor('s').to_pytimedelta())}"
+    oldest = "" if pd.isna(age) else f", the oldest for {format_duration(pd.Timedelta(age))}"
     return f"{row['pinned']:,} not ended {'is' if row['pinned'] == 1 else 'are'} pinned to it: {words}{oldest}."

@@ -9,7 +9,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from restate_lab.durations import friendly
+from restate_lab._text import format_duration
 from restate_lab.errors import ArgumentError
 from restate_lab.panels.filters import ALL, Filters
 from restate_lab.status import STATUSES
@@ -170,5 +170,5 @@ def _shown(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(value)
     if isinstance(value, timedelta):
-        return friendly(value)
+        return format_duration(value, exact=True)
     return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from restate_lab._cells import visible_line
+from restate_lab._text import escape_invisible
 from restate_lab.analysis.runs import NEW_RUN
 from restate_lab.errors import ArgumentError
 from restate_lab.panels import grid_messages as said
@@ -76,7 +76,7 @@ class Conversation:
     def fail(self, text: str) -> None:
         """Show what went wrong."""
         with self.lock:
-            self.error = visible_line(text[:1000])
+            self.error = escape_invisible(text[:1000], lines=False)
             self.tell(force=True)
 
     def tell(self, *, force: bool = False) -> None:
@@ -173,7 +173,7 @@ class Conversation:
         """Return what stands above the table: that the server has more, and the note."""
         every, total = len(self.model.table), self.face.total
         more = f"{every:,} of {total:,} {self.face.noun} on the server were read." if (total or 0) > every else ""
-        return " ".join(filter(None, (more, visible_line(self.face.note))))
+        return " ".join(filter(None, (more, escape_invisible(self.face.note, lines=False))))
 
     def _after(self, message: said.Message) -> None:
         if isinstance(message, said.Alive | said.Close):

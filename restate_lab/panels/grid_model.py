@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from restate_lab._cells import MISSING, Cell, cell, full_text, visible_line
+from restate_lab._cells import MISSING, Cell, cell, full_text
+from restate_lab._text import escape_invisible
 from restate_lab.analysis.runs import NEW_RUN
 from restate_lab.errors import ArgumentError
 from restate_lab.panels.grid_selection import Selection
@@ -173,7 +174,7 @@ class GridModel:
         return [
             {
                 "name": name,
-                "label": visible_line(name),
+                "label": escape_invisible(name, lines=False),
                 "kind": self.table.kinds[name],
                 "key": name == self.key,
                 "shown": name in shown,

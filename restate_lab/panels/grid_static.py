@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from restate_lab._cells import MISSING, Cell, Kind, cell, visible_line
+from restate_lab._cells import MISSING, Cell, Kind, cell
+from restate_lab._text import escape_invisible
 from restate_lab.panels.grid_model import GridModel
 from restate_lab.status import STATUSES
 
@@ -28,7 +29,7 @@ def static_table(model: GridModel, said: Sequence[str]) -> str:
     kinds = [model.table.kinds[name] for name in names]
     zone = f" ({model.zone})"
     head = "".join(
-        _head(visible_line(name) + (zone if kind == "time" else ""), kind)
+        _head(escape_invisible(name, lines=False) + (zone if kind == "time" else ""), kind)
         for name, kind in zip(names, kinds, strict=True)
     )
     rows = "".join(_row(model, position, names, kinds) for position in model.order[:ROWS].tolist())

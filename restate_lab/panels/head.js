@@ -199,11 +199,11 @@ class HeadView {
     const trouble = this.model.get("trouble");
     if (!trouble.kind) return;
     const now = Date.now() / 1000 - this.skew;
-    const gone = trouble.kind === "away" ? ` for ${lasting(now - trouble.since)}` : "";
+    const gone = trouble.kind === "away" ? ` for ${formatDuration(Math.floor(now - trouble.since))}` : "";
     this.setText(this.lead, `${trouble.lead}${gone}. ${trouble.showing}`);
     const left = trouble.next_at - now;
     const isTrying = this.isTrying || this.model.get("busy") || left <= 0;
-    this.setText(this.next, isTrying ? "Trying now …" : `Next try in ${lasting(Math.ceil(left))}`);
+    this.setText(this.next, isTrying ? "Trying now …" : `Next try in ${formatDuration(Math.ceil(left))}`);
   }
 
   tryAgain() {
@@ -244,11 +244,17 @@ class HeadView {
   }
 }
 
-/** Return a length of time for a person, as trouble.py does. */
-function lasting(seconds) {
-  const length = Math.max(0, seconds);
-  if (length < 120) return `${Math.round(length)} s`;
-  return length < 7200 ? `${Math.round(length / 60)} min` : `${Math.round(length / 3600)} h`;
+/** Return a number of whole seconds in its two largest units, as format_duration of _text.py does: "2h 13m". */
+export function formatDuration(seconds) {
+  let rest = Math.max(0, seconds);
+  const parts = [["d", 86400], ["h", 3600], ["m", 60], ["s", 1]].map(([unit, size]) => {
+    const count = Math.floor(rest / size);
+    rest %= size;
+    return [count, unit];
+  });
+  const first = parts.findIndex(([count]) => count);
+  const shown = first < 0 ? [] : parts.slice(first, first + 2).filter(([count]) => count);
+  return shown.map(([count, unit]) => `${count}${unit}`).join(" ") || "0s";
 }
 
 /** Return what a statement asks for, on one line: its conditions and all from there on, or all where it has parts. */

@@ -15,7 +15,8 @@ import anywidget
 import traitlets
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from restate_lab._cells import FULL, visible, visible_line
+from restate_lab._cells import FULL
+from restate_lab._text import escape_invisible
 from restate_lab.panels.browser_files import joined
 from restate_lab.panels.grid_views import Views
 from restate_lab.panels.trouble import Trouble
@@ -84,7 +85,11 @@ class Head(anywidget.AnyWidget):
         self._views = Views()
         self._lock = threading.Lock()
         self._was_in_sight = False
-        super().__init__(heading=visible_line(heading[:200]), place=visible_line(place[:300]), live=live)
+        super().__init__(
+            heading=escape_invisible(heading[:200], lines=False),
+            place=escape_invisible(place[:300], lines=False),
+            live=live,
+        )
         self.on_msg(self._receive)
 
     @property
@@ -99,13 +104,13 @@ class Head(anywidget.AnyWidget):
 
     def show(self, name: str, text: str) -> None:
         """Set one of the texts; what cannot be seen in it is made visible."""
-        setattr(self, name, visible(text[:FULL]))
+        setattr(self, name, escape_invisible(text[:FULL]))
 
     def show_trouble(self, trouble: Trouble | None) -> None:
         """Show why the panel cannot read, with a countdown to the next try; None takes it away."""
         fields = {} if trouble is None else trouble.for_view()
         self.trouble = {
-            name: visible(value[:FULL]) if isinstance(value, str) else value for name, value in fields.items()
+            name: escape_invisible(value[:FULL]) if isinstance(value, str) else value for name, value in fields.items()
         }
 
     def set_state(self, sync_data: dict[str, Any]) -> None:

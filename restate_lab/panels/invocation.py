@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import ipywidgets as widgets
 import pandas as pd
 
+from restate_lab._text import truncate
 from restate_lab.actions.planned import Plan
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.durations import DurationInput
@@ -214,8 +215,9 @@ class InvocationPanel(Panel):
         self._links.children = (*buttons, *rest)
 
     def _link_to(self, related: Related) -> Any:
-        target = related.target if len(related.target) <= 60 else f"{related.target[:59]}…"
-        button = widgets.Button(description=f"{related.how} {target}", tooltip=f"Open {related.id}")
+        button = widgets.Button(
+            description=f"{related.how} {truncate(related.target, 60)}", tooltip=f"Open {related.id}"
+        )
         button.add_class("rl-link")
         button.on_click(self.handled(lambda _: self.show_invocation(related.id)))
         return button

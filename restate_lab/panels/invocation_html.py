@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from restate_lab._cells import MISSING, cell, is_missing, visible, visible_line
+from restate_lab._cells import MISSING, cell, is_missing
+from restate_lab._text import escape_invisible
 from restate_lab.analysis.error_codes import code_words
 from restate_lab.analysis.runs import new_run_words
 from restate_lab.panels.invocation_reading import Found
@@ -179,7 +180,7 @@ def _ago(value: Any, now: datetime) -> str:
 
 
 def _shown(text: str, *, lines: bool = False) -> str:
-    return escape(visible(text) if lines else visible_line(text))
+    return escape(escape_invisible(text, lines=lines))
 
 
 def _text(value: object) -> str | None:

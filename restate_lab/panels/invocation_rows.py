@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
+from restate_lab._text import format_duration
 from restate_lab.client.schema import check_rows, checked, translated
 from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.panels.filters import Filters, Statement
@@ -69,8 +70,8 @@ def _count(source: Source, statement: Statement) -> tuple[int | None, str]:
     try:
         rows = checked(source.sql(counting.sql, params=counting.params, timeout=_COUNT_WITHIN), counting.sql, source)
     except TimedOut:
-        limit = statement.params["limit"]
-        return None, f"These are the newest {limit:,}; how many there are was not counted within {_COUNT_WITHIN:g} s."
+        limit, within = statement.params["limit"], format_duration(_COUNT_WITHIN)
+        return None, f"These are the newest {limit:,}; how many there are was not counted within {within}."
     check_rows(rows, counting.sql, source)
     return int(rows["n"].iloc[0]), ""
 

@@ -19,7 +19,7 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 
-from restate_lab._cells import visible
+from restate_lab._text import escape_invisible, format_duration, format_time, truncate
 from restate_lab.client.arguments import check_seconds
 from restate_lab.client.lab import is_lab
 from restate_lab.durations import DurationInput, to_timedelta
@@ -195,7 +195,7 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         """Return the widget and, for where there is none, what it holds now as a static page."""
         data = dict(super()._repr_mimebundle_(**kwargs) or {})
         head = f"<b>{escape(self._head.heading)}</b> {escape(self._head.place)}"
-        texts = (self._head.cost, visible(self._trouble_text()), self._head.banner, self._head.error)
+        texts = (self._head.cost, escape_invisible(self._trouble_text()), self._head.banner, self._head.error)
         lines = [escape(text) for text in texts if text]
         top = "".join(f'<div style="{_LINE}">{line}</div>' for line in (head, *lines))
         return {**data, "text/html": f"<div>{top}{''.join(self._static())}</div>"}
@@ -290,16 +290,17 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             self._head.show("banner", f"{text}.{self._age()}")
 
     def _age(self) -> str:
-        return f" Showing {self._read_at:%H:%M:%S}." if self._read_at else ""
+        return f" Showing {format_time(self._read_at, show_zone=False)}." if self._read_at else ""
 
     def _cost(self) -> str:
         if self._read_at is None:
             return ""
         pace = self._refresher.pace
-        said = f"read at {self._read_at:%H:%M:%S} UTC in {_time(self._took)}"
+        said = f"read at {format_time(self._read_at)} in {format_duration(self._took)}"
         if pace.wait is None or pace.failures:
             return said
-        return f"{said}, every {_time(pace.wait)} while in sight ({100 * pace.took / (pace.wait + pace.took):.1f} %)"
+        share = 100 * pace.took / (pace.wait + pace.took)
+        return f"{said}, every {format_duration(pace.wait)} while in sight ({share:.1f} %)"
 
     def _set_live(self, on: bool) -> None:
         self._refresher.set_every((self._every or 5.0) if on else None)
@@ -342,10 +343,6 @@ def _words(error: Exception) -> str:
     return text if isinstance(error, ArgumentError) else f"{type(error).__name__}: {text}"
 
 
-def _time(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.3g} s"
-
-
 def _with_values(sql: str, params: Mapping[str, Any]) -> str:
     shown = "\n".join(f":{name} = {_value(value)}" for name, value in params.items())
     return f"{sql.strip()}\n\n{shown}" if sql and shown else sql.strip()
@@ -353,4 +350,4 @@ def _with_values(sql: str, params: Mapping[str, Any]) -> str:
 
 def _value(value: Any) -> str:
     text = value.isoformat() if isinstance(value, datetime) else repr(value)
-    return text if len(text) < 300 else f"{text[:300]}…"
+    return truncate(text, 300)

@@ -7,6 +7,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from restate_lab._text import plural
 from restate_lab.actions.planned import Plan
 from restate_lab.actions.table import ACTIONS
 from restate_lab.panels.submit import Submit
@@ -113,7 +114,7 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.number.layout.display = "" if many else "none"
         self.number.placeholder = f"type {number:,} to say that it is meant"
         self.number.value = ""
-        self.confirm.description = f"{name_of(plan.action)} {number:,} invocation{'' if number == 1 else 's'}"
+        self.confirm.description = f"{name_of(plan.action)} {plural(number, 'invocation')}"
         self.confirm.button_style = "danger" if plan.action.rule.destructive else "primary"
         for part, shown in ((self._asked, True), (self._doing, False), (self.why, number), (self.confirm, number)):
             part.layout.display = "" if shown else "none"

@@ -10,6 +10,7 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 
+from restate_lab._text import format_time
 from restate_lab.actions.state import State, set_state, state as read_state
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotFound, NotOnThisServer, OutcomeUnknown, StateConflict
@@ -246,7 +247,7 @@ class StatePanel(Panel):
         else:
             self._editor.cancel()
             done = "deleted" if edit.text is None else "set"
-            self.say(f"{edit.name!r} of {before.where} was {done}; read back at {now.read_at:%H:%M:%S} UTC.")
+            self.say(f"{edit.name!r} of {before.where} was {done}; read back at {format_time(now.read_at)}.")
         self.ask()
 
     # Reading

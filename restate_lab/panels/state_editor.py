@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias, cast
 
 import ipywidgets as widgets
 
+from restate_lab._text import format_time
 from restate_lab.actions.state import State
 from restate_lab.errors import ArgumentError, OutcomeUnknown, StateConflict
 from restate_lab.panels.blocks import Block, Blocks
@@ -186,7 +187,7 @@ class StateEditor:
 
     def _heads(self, edit: Edit, now: State | None = None) -> list[Block]:
         kind = "empty; what you give is JSON" if edit.encoding == "empty" else edit.encoding
-        said = f"{kind}, as read at {edit.before.read_at:%H:%M:%S} UTC"
+        said = f"{kind}, as read at {format_time(edit.before.read_at)}"
         heads = [Block(f"Edit {edit.name or '(empty)'} of {edit.before.where}", said)]
         if now is not None:
             same = now.raw.get(edit.name) == edit.before.raw.get(edit.name)
@@ -243,10 +244,10 @@ class StateEditor:
 def _came_of(edit: Edit, now: State) -> Block:
     is_there = edit.is_in(now)
     if is_there:
-        return Block("It is applied", f"The state read at {now.read_at:%H:%M:%S} UTC has your change.", "good")
+        return Block("It is applied", f"The state read at {format_time(now.read_at)} has your change.", "good")
     return Block(
         "It was dropped, or comes no more",
-        f"The state read at {now.read_at:%H:%M:%S} UTC is another one, without your change: a change of an older state "
+        f"The state read at {format_time(now.read_at)} is another one, without your change: a change of an older state "
         f"is left out. Click the key to look at it again.",
         "bad",
     )

@@ -6,6 +6,7 @@ import json
 
 import pandas as pd
 
+from restate_lab._text import format_time
 from restate_lab.actions.state import State
 from restate_lab.panels.blocks import Block
 
@@ -43,4 +44,4 @@ def heading(state: State | None) -> Block:
     if state is None:
         return Block("No object is open", "Click one in the list; or choose its service, type its key, and open it.")
     empty = "" if state else "It has no state. "
-    return Block(state.where, f"{empty}Read at {state.read_at:%H:%M:%S} UTC.")
+    return Block(state.where, f"{empty}Read at {format_time(state.read_at)}.")

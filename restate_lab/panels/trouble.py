@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from restate_lab._text import format_age, format_duration, format_time
 from restate_lab.errors import AccessDenied, RateLimited, RestateLabError, TimedOut
 from restate_lab.panels.quiet_source import LIMIT
 
-__all__ = ["Kind", "Trouble", "kind_of", "lasting"]
+__all__ = ["Kind", "Trouble", "kind_of"]
 
 Kind = Literal["away", "slow", "denied", "limited", "failed"]
 
@@ -64,26 +65,26 @@ class Trouble:
     @property
     def lead(self) -> str:
         """Return the first words of the sentence, without a length of time and without a full stop."""
-        return _LEADS[self.kind].format(name=self.name, limit=f"{self.limit:.3g} s")
+        return _LEADS[self.kind].format(name=self.name, limit=format_duration(self.limit))
 
     @property
     def showing(self) -> str:
         """Return the sentence about the data that is still shown."""
-        return f"Showing {self.shown_at:%H:%M:%S}." if self.shown_at else "Nothing was read yet."
+        return f"Showing {format_time(self.shown_at, show_zone=False)}." if self.shown_at else "Nothing was read yet."
 
     @property
     def advice(self) -> str:
         """Return what to do or to know; "" where the first sentence says all."""
         if self.kind == "slow":
             advice = _SLOW_ADVICE if self.limit >= LIMIT else _SHORT_ADVICE
-            return advice.format(name=self.name, limit=f"{self.limit:.3g} s")
+            return advice.format(name=self.name, limit=format_duration(self.limit))
         return "" if self.kind == "away" else self.detail
 
     def text(self, now: datetime) -> str:
         """Return all of it as text, with lengths of time that count from ``now``."""
-        gone = f" for {lasting((now - self.since).total_seconds())}" if self.kind == "away" else ""
+        gone = f" for {format_age(self.since, now)}" if self.kind == "away" else ""
         left = max(0.0, (self.next_at - now).total_seconds())
-        first = f"{self.lead}{gone}. {self.showing} Next try in {lasting(left)}."
+        first = f"{self.lead}{gone}. {self.showing} Next try in {format_duration(round(left))}."
         return "\n".join(filter(None, (first, self.advice or self.detail)))
 
     def for_view(self) -> dict[str, Any]:
@@ -92,17 +93,10 @@ class Trouble:
             "kind": self.kind,
             "lead": self.lead,
             "since": self.since.timestamp(),
-            "since_text": f"{self.since:%H:%M:%S} UTC",
+            "since_text": format_time(self.since),
             "showing": self.showing,
             "next_at": self.next_at.timestamp(),
             "advice": self.advice,
             "detail": self.detail if self.kind in {"away", "slow"} else "",
             "stale": self.shown_at is not None,
         }
-
-
-def lasting(seconds: float) -> str:
-    """Return a length of time for a person: "34 s", "3 min", "5 h"; ``head.js`` writes it in the same way."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from restate_lab._text import format_duration
 from restate_lab.plots.bars import MOST, Bar, draw_bars, height_for
 from restate_lab.plots.given import Reads, numbers, zone
 from restate_lab.plots.style import Canvas, canvas, look
-from restate_lab.plots.units import duration, number_axis
+from restate_lab.plots.units import number_axis
 
 __all__ = ["plot_backlog"]
 
@@ -62,4 +63,4 @@ def _name(shown: Canvas, row: dict[Any, Any]) -> str:
 
 
 def _note(waiting: float, oldest: float) -> str:
-    return f"{waiting:,.0f}" + (f", the first for {duration(oldest)}" if math.isfinite(oldest) else "")
+    return f"{waiting:,.0f}" + (f", the first for {format_duration(oldest / 1_000)}" if math.isfinite(oldest) else "")

@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
+from restate_lab._text import format_duration
 from restate_lab.errors import ArgumentError
 from restate_lab.plots.given import Reads, numbers, zone
 from restate_lab.plots.latency import log_scale
 from restate_lab.plots.style import PALETTE, REST, Canvas, canvas, mixed
-from restate_lab.plots.units import duration
 
 __all__ = ["plot_latency_distribution"]
 
@@ -87,7 +87,7 @@ def _draw(shown: Canvas, name: str, values: Any, colour: str, style: Any) -> Lin
     count = len(values)
     ranks = np.unique(np.linspace(1, count, min(count, _POINTS)).round().astype(int))
     at, share = np.concatenate([[0.0], values[ranks - 1]]), np.concatenate([[0.0], ranks / count])
-    half, most = (duration(float(values[int(np.ceil(count * part)) - 1])) for part in (0.5, 0.99))
+    half, most = (format_duration(values[int(np.ceil(count * part)) - 1] / 1_000) for part in (0.5, 0.99))
     label = f"{name}  n = {count:,}, p50 {half}, p99 {most}"
     (line,) = shown.ax.step(at, share, where="post", color=colour, linestyle=style, linewidth=1.8, label=label)
     return line

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from restate_lab._text import format_duration, format_timestamp, plural
 from restate_lab.plots.given import Reads, numbers, zone
 from restate_lab.plots.journal_bars import Times, draw_entries, proxies
 from restate_lab.plots.style import Canvas, canvas, mixed
-from restate_lab.plots.units import clock, duration, moment, time_axis
+from restate_lab.plots.units import moment, time_axis
 
 __all__ = ["plot_journal"]
 
@@ -120,7 +121,7 @@ def _called(shown: Canvas, row: dict[Any, Any], tz: tzinfo, now: datetime | None
     wakes = pd.notna(row["wakes_at"])
     names = [text(row[name], 22 if wakes else 34) for name in _NAMES if pd.notna(row[name]) and row[name] != ""][:1]
     if wakes:
-        names.append(f"until {clock(row['wakes_at'], tz, now)}")
+        names.append(f"until {format_timestamp(row['wakes_at'], zone=tz, now=now, show_zone=False)}")
     index = f"{row['index']:,}" if pd.notna(row["index"]) else "–"
     indent = "     " * (int(row["depth"]) - 1)
     return " ".join([f"{indent}{index}", text(row["entry_type"], 20), *names])
@@ -131,10 +132,10 @@ def _tell(shown: Canvas, rows: pd.DataFrame, named: Sequence[int], times: Times,
     for position in named:
         row = rows.iloc[position]
         status = row["status"] if pd.notna(row["status"]) else "not known"
-        said = [duration(times.long[position])] if times.has_length[position] else []
+        said = [format_duration(times.long[position] / 1_000)] if times.has_length[position] else []
         said += [str(status)] if status != "done" else []
         if tries[position]:
             may_be_more = pd.notna(row["retries_at_least"]) and bool(row["retries_at_least"])
             least = "at least " if may_be_more else ""
-            said.append(f"{least}{tries[position]:,.0f} {'retry' if tries[position] == 1 else 'retries'}")
+            said.append(f"{least}{plural(tries[position], 'retry', 'retries')}")
         shown.beside(", ".join(said), position)

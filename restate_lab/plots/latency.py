@@ -13,10 +13,11 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from restate_lab._text import format_duration
 from restate_lab.plots.bars import MOST, height_for, name_rows
 from restate_lab.plots.given import Reads, numbers, zone
 from restate_lab.plots.style import PALETTE, Canvas, canvas, mixed
-from restate_lab.plots.units import duration, duration_axis
+from restate_lab.plots.units import duration_axis
 
 __all__ = ["log_scale", "plot_latency"]
 
@@ -102,7 +103,7 @@ def _draw(shown: Canvas, rows: pd.DataFrame, parts: Sequence[_Part]) -> float:
         highest = max(highest, float(np.nanmax(values, initial=0.0)))
         for place, three in zip(places, values, strict=True):
             if not shown.is_narrow:
-                shown.beside(" · ".join(duration(each) for each in three), place)
+                shown.beside(" · ".join(format_duration(each / 1_000, missing="–") for each in three), place)
     if not shown.is_narrow:
         shown.beside("p50 · p90 · p99", -0.5, up=2)
     return highest

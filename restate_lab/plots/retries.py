@@ -8,11 +8,12 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from restate_lab._text import format_timestamp
 from restate_lab.analysis.retry_patterns import by_pattern
 from restate_lab.plots.bars import MOST, Bar, draw_bars, height_for
 from restate_lab.plots.given import Reads, numbers, zone
 from restate_lab.plots.style import Canvas, canvas, look
-from restate_lab.plots.units import clock, moment, number_axis
+from restate_lab.plots.units import moment, number_axis
 
 __all__ = ["plot_retries"]
 
@@ -71,7 +72,7 @@ def _bar(shown: Canvas, row: dict[Any, Any], tz: tzinfo, now: datetime | None) -
     code = [f"[{text(row['error_code'], 12)}]"] if pd.notna(row["error_code"]) else []
     note = _note(row["n"], row["attempts"], row["worst"])
     if pd.notna(row["next_retry_at"]):
-        note += f", next {clock(row['next_retry_at'], tz, now)}"
+        note += f", next {format_timestamp(row['next_retry_at'], zone=tz, now=now, show_zone=False)}"
     name = "\n".join([where, " ".join(step + code)]).strip()
     return Bar(name, {"backing-off": row["n"]}, note, below=text(row["message"], 92))
 

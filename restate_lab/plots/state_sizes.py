@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from restate_lab._text import plural
 from restate_lab.plots.bars import MOST, Bar, draw_bars, height_for
 from restate_lab.plots.given import Reads, numbers, zone
 from restate_lab.plots.style import NEUTRAL, Canvas, Look, canvas
@@ -58,6 +59,7 @@ def _bar(shown: Canvas, row: dict[Any, Any]) -> Bar:
     if pd.notna(row["scope"]):
         name += f" in {shown.text(row['scope'], 16)}"
     largest = min(row["largest_value_bytes"], row["bytes"])
-    values = f"{row['entries']:,.0f} value{'' if row['entries'] == 1 else 's'}"
-    note = f"{size(row['bytes'])}, {values}, largest {shown.text(row['largest_value_name'], 24)}"
+    note = (
+        f"{size(row['bytes'])}, {plural(row['entries'], 'value')}, largest {shown.text(row['largest_value_name'], 24)}"
+    )
     return Bar(name, {"its largest value": largest, "all others": row["bytes"] - largest}, note)

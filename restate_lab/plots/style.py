@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any
 
-import pandas as pd
 from matplotlib import rcParams
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -15,6 +14,7 @@ from matplotlib.colors import to_hex, to_rgb, to_rgba
 from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation
 
+from restate_lab._text import format_timestamp
 from restate_lab.errors import ArgumentError
 from restate_lab.interrupts import Shield
 from restate_lab.plots.typeface import Typeface, typeface
@@ -277,7 +277,7 @@ def _origin(face: Typeface, attrs: Mapping[Any, Any], tz: tzinfo) -> list[str]:
     said = [face.text(attrs["source"], 48)] if attrs.get("source") else []
     said += [f"restate {face.text(attrs['version'], 20)}"] if attrs.get("version") else []
     when = moment(attrs.get("now") or attrs.get("read_at"))
-    return [*said, f"{pd.Timestamp(when).tz_convert(tz):%Y-%m-%d %H:%M:%S} {tz}"] if when else said
+    return [*said, format_timestamp(when, zone=tz)] if when else said
 
 
 def _lines(width: int, parts: Iterable[str]) -> list[str]:

@@ -12,7 +12,8 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from restate_lab.durations import friendly, parse_duration
+from restate_lab._text import format_duration
+from restate_lab.durations import parse_duration
 from restate_lab.plots.given import Reads, numbers, zone
 from restate_lab.plots.style import Canvas, canvas, look, mixed
 from restate_lab.plots.units import moment, number_axis, on_axis, time_axis
@@ -46,14 +47,14 @@ def plot_throughput(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str |
     shown = canvas(ax, height=3.8)
     asked = _length(rows, spans.index)
     spans, long = _together(spans, asked)
-    notes = [f"spans of {friendly(asked)} taken together"] if asked and asked != long else []
+    notes = [f"spans of {format_duration(asked, exact=True)} taken together"] if asked and asked != long else []
     notes += _partial(rows.attrs, spans.index, long)
     shown.title("Invocations that ended", rows.attrs, where, notes)
     if spans.empty:
         return shown.nothing("No invocation ended in this time.")
     _draw(shown, spans, long)
     time_axis(shown.ax.xaxis, where, few=shown.is_narrow)
-    shown.ax.set_ylabel(f"invocations per {friendly(long)}" if long else "invocations per span")
+    shown.ax.set_ylabel(f"invocations per {format_duration(long, exact=True)}" if long else "invocations per span")
     totals = spans.sum()
     proxies: list[Artist] = [shown.proxy(look(end), f"{end}  {totals[end]:,.0f}") for end in _ENDS if totals[end]]
     shown.legend(

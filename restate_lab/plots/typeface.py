@@ -12,6 +12,8 @@ import pandas as pd
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.textpath import text_to_path
 
+from restate_lab._text import escape_character, is_invisible
+
 __all__ = ["Typeface", "typeface"]
 
 # Tried in this order after the fonts of the style sheet; the last one comes with matplotlib.
@@ -20,9 +22,6 @@ _MORE = (
     *("PingFang SC", "Yu Gothic", "Microsoft YaHei", "Malgun Gothic", "WenQuanYi Zen Hei", "Droid Sans Fallback"),
     *("Arial Unicode MS", "Noto Emoji", "Segoe UI Symbol", "Symbola", "Unifont", "DejaVu Sans"),
 )
-# Control and format characters (also those that turn the direction of writing), surrogates, private and unassigned
-# ones, and the separators of lines and paragraphs.
-_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _FROM_RIGHT = {"R", "AL", "AN"}
 _MARK = "\N{LEFT-TO-RIGHT MARK}"
 NOTHING = "–"
@@ -43,8 +42,8 @@ class Typeface:
     def text(self, value: object, width: int = 40) -> str:
         """Return a value in at most ``width`` characters, cut in the middle; a dash for what is missing.
 
-        What is invisible or in no font is written as Python would escape it, which counts with its characters. Text
-        that is written from the right keeps to its own place in a line.
+        What is invisible or in no font is written as its code, which counts with its characters. Text that is written
+        from the right keeps to its own place in a line.
         """
         if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
             return NOTHING
@@ -79,9 +78,7 @@ class Typeface:
     def _shown(self, character: str) -> str:
         if character.isascii() and character.isprintable():
             return character
-        if unicodedata.category(character) in _INVISIBLE or not self._has(character):
-            return character.encode("unicode_escape").decode("ascii")
-        return character
+        return escape_character(character) if is_invisible(character) or not self._has(character) else character
 
     def _has(self, character: str) -> bool:
         return any(font.get_char_index(ord(character)) for font in self._fonts)

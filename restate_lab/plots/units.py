@@ -12,7 +12,9 @@ from matplotlib.axis import Axis
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-__all__ = ["clock", "duration", "duration_axis", "moment", "number_axis", "on_axis", "size", "size_axis", "time_axis"]
+from restate_lab._text import format_duration
+
+__all__ = ["duration_axis", "moment", "number_axis", "on_axis", "size", "size_axis", "time_axis"]
 
 _SECOND, _MINUTE, _HOUR, _DAY = 1_000.0, 60_000.0, 3_600_000.0, 86_400_000.0
 _STEPS = (
@@ -23,17 +25,6 @@ _TICKS, _FEW = 9, 4
 _BETWEEN = (2, 5, 20, 50, 200, 500, 2 * _SECOND, 5 * _SECOND, 30 * _SECOND, 2 * _MINUTE, 5 * _MINUTE, 30 * _MINUTE)
 
 
-def duration(milliseconds: float) -> str:
-    """Return a duration in the largest unit that it has one of, with three digits at most: "250 ms", "1.8 s", "3 d"."""
-    if not math.isfinite(milliseconds):
-        return "–"
-    for unit, length in (("d", _DAY), ("h", _HOUR), ("min", _MINUTE), ("s", _SECOND)):
-        # what rounds to one of them is one of them: never "1000 ms"
-        if abs(milliseconds) >= length * 0.9995:
-            return f"{_three(milliseconds / length)} {unit}"
-    return f"{_three(milliseconds)} ms"
-
-
 def size(count: float) -> str:
     """Return bytes in the largest binary unit that they have one of, with three digits at most."""
     for unit in ("B", "KiB", "MiB", "GiB"):
@@ -41,13 +32,6 @@ def size(count: float) -> str:
             return f"{_three(count)} {unit}"
         count /= 1024
     return f"{_three(count)} TiB"
-
-
-def clock(when: Any, tz: tzinfo, now: datetime | None) -> str:
-    """Return a moment's time of day in the zone, with its date where that is not the date of ``now``."""
-    local = pd.Timestamp(when).tz_convert(tz)
-    is_today = now is not None and now.astimezone(tz).date() == local.date()
-    return local.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S")
 
 
 def moment(text: Any) -> datetime | None:
@@ -87,7 +71,7 @@ def duration_axis(axis: Axis, highest: float, *, few: bool = False) -> None:
             break
     axis.set_major_locator(FixedLocator(shown))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: duration(value) if value else "0"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: format_duration(value / 1_000) if value else "0"))
 
 
 def size_axis(axis: Axis, highest: float, *, few: bool = False) -> None:

@@ -12,10 +12,11 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
+from restate_lab._text import format_duration
 from restate_lab.errors import ArgumentError
 from restate_lab.plots.given import Reads, numbers, zone
 from restate_lab.plots.style import PALETTE, REST, Canvas, canvas, look, mixed
-from restate_lab.plots.units import duration, number_axis, on_axis, time_axis
+from restate_lab.plots.units import number_axis, on_axis, time_axis
 from restate_lab.status import STATUSES
 
 __all__ = ["Watched", "plot_watch"]
@@ -156,4 +157,4 @@ def _last(rows: pd.DataFrame, kind: str) -> str:
         return f"{last['height']:,.1f} a minute"
     eta = last["eta"]
     drained = pd.isna(eta) or not eta
-    return f"{last['height']:,.0f}" + ("" if drained else f", drains in {duration(eta / pd.Timedelta('1ms'))}")
+    return f"{last['height']:,.0f}" + ("" if drained else f", drains in {format_duration(eta)}")

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab._cells import MISSING, REPORT, cell as text_cell, kind_of, visible
+from restate_lab._cells import MISSING, REPORT, cell as text_cell, kind_of
+from restate_lab._text import escape_invisible
 from restate_lab.reports.parts import Cell, Column, Kind
 from restate_lab.status import STATUSES
 
@@ -38,7 +39,7 @@ def cell(value: Any, zone: tzinfo, *, kind: Kind = "text") -> Cell:
 
 def heading(text: str, longest: int = 200) -> str:
     """Return a text that stands above others, cut to some lines: what is below it is to be found."""
-    shown = visible(text[: longest + 1])
+    shown = escape_invisible(text[: longest + 1])
     return shown if len(shown) <= longest else f"{shown[:longest]}…"
 
 

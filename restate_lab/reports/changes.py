@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from restate_lab._cells import timestamp_text
+from restate_lab._text import format_timestamp, join
 from restate_lab.audit import audit_log
 from restate_lab.client.lab import is_lab
 from restate_lab.errors import RestateLabError, Truncated
@@ -35,7 +35,7 @@ def changes_section(source: Source, about: About, maker: Maker, *, since: dateti
     if not addresses:
         return Section(TITLE, (Prose((_NO_ADDRESS,)),))
     found, torn = changes_of(source, since=since, folder=folder)
-    span = f"since {timestamp_text(since, maker.zone)} {maker.zone}"
+    span = f"since {format_timestamp(since, zone=maker.zone)}"
     return _section(
         found,
         torn,
@@ -104,4 +104,4 @@ def _folder_of(source: Source) -> Path | None:
 
 
 def _targets(targets: list[str]) -> str:
-    return targets[0] if len(targets) == 1 else f"{len(targets):,}: {', '.join(targets[:3])}{' …' * (len(targets) > 3)}"
+    return targets[0] if len(targets) == 1 else f"{len(targets):,}: {join(targets)}"

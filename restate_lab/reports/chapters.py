@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from restate_lab._cells import visible
+from restate_lab._text import escape_invisible
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.why import why
 from restate_lab.client.schema import checked
@@ -79,7 +79,7 @@ def worst(looking: Looking) -> Section:
     parts: list[Part] = []
     asked: list[Any] = []
     for what, id_ in chosen:
-        parts.append(Heading(looking.maker.masker.text(visible(what))))
+        parts.append(Heading(looking.maker.masker.text(escape_invisible(what))))
         try:
             parts += _explained(looking, id_, asked)
         except RestateLabError as error:

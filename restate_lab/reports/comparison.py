@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from restate_lab._cells import visible
+from restate_lab._text import escape_invisible
 from restate_lab.evidence.compare import Comparison
 from restate_lab.reports.parts import Notice, Part, Prose
 from restate_lab.reports.tables import Maker
@@ -22,9 +22,9 @@ _COLUMNS = {
 
 def parts_of(comparison: Comparison, maker: Maker, *, rows: int) -> tuple[Part, ...]:
     """Return the summary, what could not be compared, and the frames in which something stands."""
-    parts: list[Part] = [Prose((maker.masker.text(visible(comparison.summary)),))]
+    parts: list[Part] = [Prose((maker.masker.text(escape_invisible(comparison.summary)),))]
     parts += [
-        Notice(maker.masker.text(visible(f"Not compared, {row['part']}: {row['reason']}")))
+        Notice(maker.masker.text(escape_invisible(f"Not compared, {row['part']}: {row['reason']}")))
         for row in comparison.not_compared.to_dict("records")
     ]
     for name, columns in _COLUMNS.items():

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._text import format_time
 from restate_lab.analysis.doctor_diagnosis import Diagnosis
 
 __all__ = ["Event", "deployed", "done_here", "ended", "errors_met", "findings_begun", "paused", "restarted", "timeline"]
@@ -61,7 +62,7 @@ def errors_met(frame: pd.DataFrame) -> Iterator[Event]:
 def ended(frame: pd.DataFrame) -> Iterator[Event]:
     """Give, of the answer to ``terminal_failures``, when each kind of end was first seen."""
     for row in _rows(frame, "first_at"):
-        n = f" ({row['n']:,} until {row['last_at']:%H:%M:%S} UTC)" if row["n"] > 1 else ""
+        n = f" ({row['n']:,} until {format_time(row['last_at'])})" if row["n"] > 1 else ""
         yield Event(row["first_at"], str(row["status"]), f"{_handler(row)}: {row['message']}{n}", row["example_id"])
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 from markupsafe import Markup
 
-from restate_lab._cells import timestamp_text
 from restate_lab._html import render
+from restate_lab._text import format_timestamp, truncate
 from restate_lab.reports.parts import Fact, Section
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _css(title: str, paper: str | None) -> Markup:
 
 def _css_text(text: str) -> str:
     """Return text for a CSS string: what is no plain letter is written as its code."""
-    shown = text if len(text) <= 80 else f"{text[:80]}…"
+    shown = truncate(text, 80)
     return "".join(
         each if each.isascii() and (each.isalnum() or each in " .,-:") else f"\\{ord(each):x} " for each in shown
     )
@@ -71,12 +71,12 @@ def _css_text(text: str) -> str:
 
 def _facts(report: Report) -> list[Fact]:
     about = report.about
-    made = Fact("Written", f"{_moment(report, report.made_at)}, times in {report.zone}")
+    made = Fact("Written", f"{format_timestamp(report.made_at, zone=report.zone)}, times in {report.zone}")
     if about is None:
         return [made]
     return [
         Fact("Cluster", about.name),
-        Fact("As of", _moment(report, about.now)),
+        Fact("As of", format_timestamp(about.now, zone=report.zone)),
         Fact("Server", f"restate {about.version}"),
         made,
     ]
@@ -85,7 +85,7 @@ def _facts(report: Report) -> list[Fact]:
 def _footer(report: Report) -> list[Fact]:
     about = report.about
     ours = Fact("Written by", f"restate_lab {version('restate-lab')}")
-    written = Fact("Written at", f"{_moment(report, datetime.now(UTC))}")
+    written = Fact("Written at", format_timestamp(datetime.now(UTC), zone=report.zone))
     if about is None:
         return [written, ours]
     place = "Evidence at" if about.is_evidence else "Address"
@@ -93,13 +93,9 @@ def _footer(report: Report) -> list[Fact]:
         Fact("Cluster", about.name),
         *([Fact(place, about.address)] if about.address else []),
         Fact("Server", f"restate {about.version}"),
-        Fact("As of", _moment(report, about.now)),
+        Fact("As of", format_timestamp(about.now, zone=report.zone)),
         written,
         ours,
         Fact("Evidence, sha256", about.evidence or "none: read from the live cluster"),
         Fact("Changes", about.mode),
     ]
-
-
-def _moment(report: Report, value: datetime) -> str:
-    return f"{timestamp_text(value, report.zone)} {report.zone}"

@@ -15,7 +15,7 @@ from typing import Any
 
 import nbformat
 
-from restate_lab._cells import timestamp_text, visible
+from restate_lab._text import escape_invisible, format_duration, format_timestamp, truncate
 from restate_lab.client.arguments import check_seconds
 from restate_lab.client.settings import load_settings
 from restate_lab.durations import DurationInput
@@ -121,7 +121,7 @@ def _checked(notebook: Path) -> Path:
     except FileNotFoundError as error:
         raise ArgumentError(f"there is no notebook {notebook}.") from error
     except (OSError, ValueError, nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
-        raise ArgumentError(f"{notebook} is no notebook that can be read: {visible(str(error))[:200]}") from error
+        raise ArgumentError(f"{notebook} is no notebook that can be read: {truncate(str(error), 200)}") from error
     if not any(cell.cell_type == "code" for cell in content.cells):
         raise ArgumentError(f"{notebook} has no code, so there is nothing to execute.")
     return notebook
@@ -186,11 +186,12 @@ def _failed(failure: CellFailure | None, masker: Masker) -> tuple[Section, ...]:
     if failure is None:
         return ()
     where = f"Cell {failure.number} failed" if failure.number else "The kernel did not start"
-    said = visible(masker.text(f"{where}: {failure.error}"))
+    said = escape_invisible(masker.text(f"{where}: {failure.error}"))
     parts = [Notice(f"{said}. What comes after it was not run, and is missing below.")]
+    details = failure.details.strip()
     parts_of_code = [
-        *([Code(visible(masker.text(failure.source)))] if failure.source else []),
-        *([Code(visible(masker.text(failure.details.strip())), is_error=True)] if failure.details.strip() else []),
+        *([Code(escape_invisible(masker.text(failure.source)))] if failure.source else []),
+        *([Code(escape_invisible(masker.text(details)), is_error=True)] if details else []),
     ]
     return (Section("The notebook failed", (*parts, *parts_of_code), lead=(said,), accent=COLOURS["critical"]),)
 
@@ -205,7 +206,7 @@ def _changes(told: _Told, masker: Masker) -> Iterator[Section]:
 def _front(told: _Told, title: str, masker: Masker) -> Front:
     names = ", ".join(dict.fromkeys(str(each["name"]) for each in told.sources)) or "none that is known"
     changes = _NOT_ALLOWED if told.run.read_only else _ALLOWED
-    executed = Fact("Executed", f"{timestamp_text(told.begun, UTC)} UTC, in {told.run.seconds:.1f} s")
+    executed = Fact("Executed", f"{format_timestamp(told.begun)}, in {format_duration(told.run.seconds)}")
     facts = (Fact("Notebook", told.run.notebook.name), Fact("Cluster", names), executed, Fact("Changes", changes))
     about = [fact for each in told.sources for fact in _source(each)]
     evidence = [] if any(each["evidence"] for each in told.sources) else [Fact("Evidence, sha256", "none")]
@@ -218,7 +219,7 @@ def _front(told: _Told, title: str, masker: Masker) -> Front:
         Fact("Changes", changes),
     ]
     return Front(
-        visible(title), tuple(_shown(each, masker) for each in facts), tuple(_shown(f, masker) for f in footer)
+        escape_invisible(title), tuple(_shown(each, masker) for each in facts), tuple(_shown(f, masker) for f in footer)
     )
 
 
@@ -236,4 +237,4 @@ def _parameters(values: Mapping[str, Any], masker: Masker) -> str:
 
 
 def _shown(fact: Fact, masker: Masker) -> Fact:
-    return Fact(fact.name, visible(masker.text(fact.text)))
+    return Fact(fact.name, escape_invisible(masker.text(fact.text)))

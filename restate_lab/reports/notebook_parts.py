@@ -11,7 +11,7 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from restate_lab._cells import visible
+from restate_lab._text import escape_invisible
 from restate_lab.reports.cleaning import cleaned, from_markdown
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.notebook_masking import joined
@@ -68,7 +68,7 @@ def _code(cell: NotebookNode, number: int, masker: Masker) -> Iterator[Part]:
     label = f"Code of cell {number}"
     if "injected-parameters" in cell.metadata.get("tags", ()):
         label += ", the parameters of this run"
-    yield Code(visible(masker.text(cell.source)), folded=label)
+    yield Code(escape_invisible(masker.text(cell.source)), folded=label)
     for output in joined(cell.outputs):
         yield from _output(output, masker)
 
@@ -77,10 +77,10 @@ def _output(output: Any, masker: Masker) -> Iterator[Part]:
     if output.output_type == "stream":
         text = as_printed(str(output.text)).rstrip()
         if text:
-            yield Code(visible(masker.text(text)))
+            yield Code(escape_invisible(masker.text(text)))
     elif output.output_type == "error":
         text = as_printed("\n".join(output.traceback)) or f"{output.ename}: {output.evalue}"
-        yield Code(visible(masker.text(text)), is_error=True)
+        yield Code(escape_invisible(masker.text(text)), is_error=True)
     else:
         yield from _shown(output.data, output.get("metadata", {}), masker)
 
@@ -99,7 +99,7 @@ def _shown(data: Mapping[str, Any], metadata: Mapping[str, Any], masker: Masker)
     elif kind.startswith("image/"):
         yield _picture(kind, text, metadata.get(kind, {}), masker)
     elif text.strip():
-        yield Code(visible(masker.text(as_printed(text))))
+        yield Code(escape_invisible(masker.text(as_printed(text))))
     elif data:
         yield _left_out(data)
 
@@ -125,4 +125,4 @@ def _png_width(content: str) -> int | None:
 def _plain(heading: str) -> str:
     """Return a heading without its marks, such as the "#" with which it may end."""
     heading = heading.rstrip(" \t#") or heading
-    return visible(_MARKS.sub(r"\1", heading).strip())
+    return escape_invisible(_MARKS.sub(r"\1", heading).strip())

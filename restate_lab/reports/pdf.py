@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from restate_lab._text import format_duration
 from restate_lab.environment import clean_environment
 from restate_lab.errors import MissingProgram, RestateLabError, TimedOut
 
@@ -86,7 +87,7 @@ def _run(command: list[str], log: Path) -> str:
         try:
             process.wait(_SECONDS)
         except subprocess.TimeoutExpired as error:
-            raise TimedOut(f"{command[0]} did not print the page within {_SECONDS:g} s.") from error
+            raise TimedOut(f"{command[0]} did not print the page within {format_duration(_SECONDS)}.") from error
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -23,6 +23,7 @@ from nbclient.exceptions import CellControlSignal, CellExecutionError
 from nbformat import NotebookNode
 from traitlets import default
 
+from restate_lab._text import format_duration
 from restate_lab.environment import kernel_environment
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.notebook_masking import mask_notebook
@@ -74,7 +75,7 @@ class NotebookRun:
             "executed" if self.failure is None else f"stopped at cell {self.failure.number} by {self.failure.error}"
         )
         mode = "read-only" if self.read_only else "allowed to change things"
-        return f"{self.notebook.name}: {outcome} in {self.seconds:.1f} s, {mode}"
+        return f"{self.notebook.name}: {outcome} in {format_duration(self.seconds)}, {mode}"
 
 
 def run_notebook(

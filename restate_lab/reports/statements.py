@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from restate_lab._cells import visible
+from restate_lab._text import escape_invisible, format_duration, truncate
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.parts import Statement
 
@@ -20,8 +20,8 @@ def statement_of(attrs: Mapping[Any, Any], masker: Masker, *, printed: bool = Tr
     if not isinstance(sql, str) or not sql.strip():
         return None
     params = {str(name): masker.value(value, str(name)) for name, value in dict(attrs.get("params") or {}).items()}
-    shown = tuple((name, visible(_cut(str(value)))) for name, value in params.items())
-    return Statement(_call(attrs), visible(masker.text(sql.strip())), shown, _asked(attrs), printed=printed)
+    shown = tuple((name, escape_invisible(truncate(str(value), _LONGEST))) for name, value in params.items())
+    return Statement(_call(attrs), escape_invisible(masker.text(sql.strip())), shown, _asked(attrs), printed=printed)
 
 
 def statements_of(things: Iterable[Any], masker: Masker) -> tuple[Statement, ...]:
@@ -53,11 +53,7 @@ def _asked(attrs: Mapping[Any, Any]) -> str:
     parts = [
         f"from {attrs['variant']}" if attrs.get("variant") else "",
         f"asked at {str(attrs['asked_at'])[:19].replace('T', ' ')} UTC" if attrs.get("asked_at") else "",
-        f"answered in {attrs['seconds']:g} s" if attrs.get("seconds") is not None else "",
+        f"answered in {format_duration(attrs['seconds'])}" if attrs.get("seconds") is not None else "",
         f"asked {attrs['times']:,} times, the first time with these values" if attrs.get("times", 1) > 1 else "",
     ]
     return ", ".join(each for each in parts if each)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

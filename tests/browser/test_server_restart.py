@@ -78,7 +78,7 @@ def _says_one_thing(page: LabPage, panel: PanelOnPage, rows: int) -> None:
     expect(panel.opened.locator(".rl-trouble")).to_contain_text("Cannot reach ", timeout=60_000)
     expect(panel.root.locator(".rl-banner:visible")).to_have_count(1)
     said = re.compile(
-        r"Cannot reach \S+ for \d+ s\. Showing \d\d:\d\d:\d\d\.\s*(Next try in \d+ s|Trying now …)\s*Try now"
+        r"Cannot reach \S+ for \d+s\. Showing \d\d:\d\d:\d\d\.\s*(Next try in \d+s|Trying now …)\s*Try now"
     )
     expect(banner.locator(".rl-troubleline")).to_have_text(said)
     assert page.value("len(panel.frame)") == rows

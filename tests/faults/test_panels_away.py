@@ -93,7 +93,7 @@ def test_five_panels_outlive_a_restart(ground: Killable) -> None:
             assert "Showing " in panel.error
         for panel, frame in zip(panels, before, strict=True):
             wait_for(lambda panel=panel: panel.error, lambda error: error.startswith("Cannot reach "))
-            assert re.match(r"Cannot reach \S+ for \d+ s\. Showing \S+\. Next try in \d s\.\n", panel.error)
+            assert re.match(r"Cannot reach \S+ for \d+s\. Showing \S+\. Next try in \ds\.\n", panel.error)
             assert panel._head.cost.startswith("read at ")
             assert ids(panel.frame) == ids(frame)
             assert "Cannot reach " in panel._repr_mimebundle_()["text/html"]
@@ -137,7 +137,7 @@ LOST = {
     "a gateway": (Fault(said=b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"), "Cannot reach "),
     "silence": (Fault(passes=0, end="silence"), "Cannot reach "),
     "resets": (Fault(passes=0, end="reset"), "Cannot reach "),
-    "silent queries": (Fault(where=b"/query", passes=0, end="silence"), "The query took longer than 1 s. "),
+    "silent queries": (Fault(where=b"/query", passes=0, end="silence"), "The query took longer than 1s. "),
 }
 
 

@@ -246,9 +246,9 @@ def test_what_is_not_wrong_is_told_as_such(healthy: Cluster, tmp_path: Path) -> 
             for role in ("cooling_off_1", "restock_tomorrow", "order_1", "unpaid", "changed_mind")
         )
         wakes = asleep.chain["what"].iloc[0].removeprefix("until ")
-    assert f"its sleep “cooling-off period”, which ends at {wakes} (in 13 d" in asleep.summary
+    assert f"its sleep “cooling-off period”, which ends at {wakes} (in 13d" in asleep.summary
     assert "It wakes by itself then: nothing is wrong with it." in asleep.summary
-    assert "(in 23 h" in later.summary
+    assert "(in 23h" in later.summary
     assert "nothing is wrong with it" in later.summary
     assert asleep.options["action"].iloc[0] == later.options["action"].iloc[0] == "wait"
     assert (done.status, cancelled.status) == ("succeeded", "cancelled")

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, strategies as st
 
 from restate_lab._cells import (
     FULL,
@@ -21,10 +20,7 @@ from restate_lab._cells import (
     full_text,
     is_missing,
     kind_of,
-    one_line,
-    timestamp_text,
-    visible,
-    visible_line,
+    value_line,
 )
 
 EAST = timezone(timedelta(hours=2))
@@ -100,7 +96,7 @@ def test_every_type_in_every_style(value: Any, grid: str | None, report: str | N
     """A report rounds, separates thousands and summarizes lists; a repr is exact; all else is equal."""
     assert cell(value, EAST).text == grid
     assert cell(value, EAST, REPORT).text == report
-    assert one_line(value, 60).startswith(line)
+    assert value_line(value, 60).startswith(line)
     assert is_missing(value) == (grid is None)
 
 
@@ -113,7 +109,7 @@ def test_a_cell_is_never_more_than_its_limits() -> None:
     for _ in range(5_000):
         deep = [deep]
     assert (cell(deep, UTC).text or "")[:5] in {"[[[[[", "JSON,"}
-    long = one_line({"key": "x" * 500, "other": ["y"] * 100}, 70)
+    long = value_line({"key": "x" * 500, "other": ["y"] * 100}, 70)
     assert (len(long), long[-1]) == (70, "…")
     assert len(full_text("x" * (FULL + 1), UTC).partition("…")[0]) == FULL
     assert full_text(pd.NaT, UTC) == ""
@@ -123,7 +119,7 @@ def test_a_text_of_several_lines() -> None:
     """Only a report keeps line ends in the cell; the longer text has them everywhere; a repr is one line."""
     assert cell("a\n\tb\r\n", UTC) == Cell("a↵ b↵", "a\n\tb‹U+000D›\n")
     assert cell("a\n\tb", UTC, REPORT) == Cell("a\n\tb")
-    assert one_line("a\nb", 9) == "a↵b"
+    assert value_line("a\nb", 9) == "a↵b"
 
 
 @pytest.mark.parametrize(
@@ -142,37 +138,6 @@ def test_a_text_of_several_lines() -> None:
 def test_kinds_of_columns(values: Any, name: str, kind: str) -> None:
     """A column is drawn by its dtype, and a status by its name."""
     assert kind_of(name, pd.Series(values)) == kind
-
-
-def test_timestamps_are_in_the_zone_unless_they_have_none() -> None:
-    """Seconds are cut, not rounded, and a timestamp without a zone is not moved."""
-    assert timestamp_text(pd.Timestamp("2026-11-25T04:22:10.999999999Z"), EAST) == "2026-11-25 06:22:10"
-    assert timestamp_text(pd.Timestamp("2026-11-25T04:22:10"), EAST) == "2026-11-25 04:22:10"
-
-
-@pytest.mark.parametrize(
-    ("hostile", "shown"),
-    [
-        ("\x1b[31mred", "‹U+001B›[31mred"),
-        ("file\u202egpj.exe", "file‹U+202E›gpj.exe"),
-        ("a\u200bb\x00", "a‹U+200B›b‹U+0000›"),
-        ("tag\U000e0041", "tag‹U+E0041›"),
-        ("tab\tand\nline", "tab\tand\nline"),
-        ("日本語 é\u00a0👩‍🚀", "日本語 é\u00a0👩‍🚀"),
-    ],
-)
-def test_nothing_is_hidden_in_a_text(hostile: str, shown: str) -> None:
-    """A character that a terminal obeys, that reverses the direction, or that is invisible, becomes its code."""
-    assert visible(hostile) == shown
-
-
-@given(st.text())
-def test_one_line_has_no_invisible_character(text: str) -> None:
-    """No text has a line end or a control character afterwards, and text without them is unchanged."""
-    shown = visible_line(text)
-    assert all(each.isprintable() or each.isspace() or each in "\u200c\u200d" for each in shown)
-    assert not set(shown) & set("\n\r\t\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029")
-    assert not text.isprintable() or shown == text
 
 
 def test_it_loads_without_pandas() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
@@ -18,6 +19,7 @@ NOW = datetime(2026, 11, 25, 3, tzinfo=UTC)
 PARIS = ZoneInfo("Europe/Paris")
 HOUR, DAY = 3_600, 86_400
 KEPT = "\n\t\ufe0e\ufe0f"
+JOINERS = "\u200c\u200d"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,9 @@ def test_a_timestamp_has_its_date_and_its_zone() -> None:
     assert text.format_timestamp(NOW.astimezone(timezone(timedelta(hours=5)))) == "2026-11-25 03:00:00 UTC"
     assert text.format_timestamp(NOW, show_zone=False) == "2026-11-25 03:00:00"
     assert text.format_timestamp(NOW.replace(tzinfo=None)) == "2026-11-25 03:00:00"
+    assert text.format_timestamp(NOW + timedelta(milliseconds=7.9), exact=True) == "2026-11-25 03:00:00.007 UTC"
     assert text.format_time(NOW) == "03:00:00 UTC"
+    assert text.format_time(NOW.replace(tzinfo=None)) == "03:00:00"
     assert text.format_time(NOW, zone=PARIS, show_zone=False) == "04:00:00"
 
 
@@ -122,6 +126,8 @@ def test_a_list_ends_with_the_number_of_the_others(count: int, shown: str) -> No
     """It never says "and 1 more", and counts each item once."""
     assert text.join(iter("abcde"[:count])) == shown
     assert text.join([*"abcde"[:count], *"abc"[:count]]) == shown
+    assert text.join("abcde"[:count][:4], total=count) == shown
+    assert text.join("abcde"[:count], separator="; ") == shown.replace(",", ";")
 
 
 @pytest.mark.parametrize(
@@ -148,6 +154,8 @@ def test_a_text_on_one_line_has_single_spaces() -> None:
         ("file\u202egpj.exe\u2066\u200f", "file‹U+202E›gpj.exe‹U+2066›‹U+200F›"),
         ("a\u200bb\u200dc\u2060\ufeff\xad", "a‹U+200B›b‹U+200D›c‹U+2060›‹U+FEFF›‹U+00AD›"),
         ("a\r\nb\u2028c", "a‹U+000D›\nb‹U+2028›c"),
+        ("👩\u200d🚀 ❤\ufe0f\u200d🔥 می\u200cخواهم", "👩\u200d🚀 ❤\ufe0f\u200d🔥 می\u200cخواهم"),
+        ("é\u200d! 👩\u200d\u200d🚀", "é‹U+200D›! 👩‹U+200D›‹U+200D›🚀"),
         ("\ud800\ue000\uffff", "‹U+D800›‹U+E000›‹U+FFFF›"),
         ("hidden\U000e0041\U000e0101", "hidden‹U+E0041›‹U+E0101›"),
         ("\u3164\u115f\u034f", "‹U+3164›‹U+115F›‹U+034F›"),
@@ -167,11 +175,12 @@ def test_a_text_can_be_made_one_line() -> None:
 def test_no_invisible_character_remains(hostile: str, lines: bool) -> None:
     """What is seen stays as it was, in its order; nothing else is left."""
     shown = text.escape_invisible(hostile, lines=lines)
-    assert not [each for each in shown if each not in KEPT and unicodedata.category(each)[0] == "C"]
+    assert not [each for each in shown if each not in KEPT + JOINERS and unicodedata.category(each)[0] == "C"]
+    assert not re.search(f"[{JOINERS}]", shown) or re.search(f"[{JOINERS}]", hostile)
     assert not [each for each in shown if unicodedata.category(each) in {"Zl", "Zp"}]
     assert lines or "\n" not in shown
     assert text.escape_invisible(shown) == shown
-    if lines:
+    if lines and not set(JOINERS) & set(hostile):
         visible = [each for each in hostile if each in KEPT or not text.is_invisible(each)]
         assert [each for each in hostile if text.escape_invisible(each) == each] == visible
         assert "".join(map(text.escape_invisible, hostile)) == shown

@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-import pandas as pd
-
+from restate_lab._text import format_age, format_duration, join, plural, verb_form
 from restate_lab.analysis.checks.failing import groups
 from restate_lab.analysis.checks.finding import IDS, Finding, Severity
 from restate_lab.analysis.checks.look import MOST, Look, Row, moment
-from restate_lab.analysis.checks.words import counted, listed, one_or_more
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
 from restate_lab.analysis.wait_rows import given
-from restate_lab.analysis.wait_words import age
 
 __all__ = ["backlog", "blocked_queues", "late_starts", "long_attempts"]
 
@@ -45,8 +42,8 @@ def backlog(look: Look) -> list[Finding]:
     return [
         Finding(
             severity=_by_age(look, since),
-            summary=f"{counted(count, 'invocation')} of {handlers} {one_or_more(count, 'is', 'are')} ready and "
-            f"{one_or_more(count, 'waits', 'wait')} for a slot of the invoker{_oldest(look, since)}",
+            summary=f"{plural(count, 'invocation')} of {handlers} {verb_form(count, 'is', 'are')} ready and "
+            f"{verb_form(count, 'waits', 'wait')} for a slot of the invoker{_oldest(look, since)}",
             where=handlers,
             count=count,
             ids=tuple(row["id"] for row in rows)[:IDS],
@@ -71,13 +68,13 @@ def late_starts(look: Look) -> list[Finding]:
     count = look.census.total("overdue")
     if not count:
         return []
-    handlers = listed(f"{service}/{handler}" for (service, handler), _ in look.census.of_handlers("overdue"))
+    handlers = join(f"{service}/{handler}" for (service, handler), _ in look.census.of_handlers("overdue"))
     first = min((at for row in look.census.rows if (at := moment(row["starts_first"]))), default=None)
     evidence = ask_call("wakes_next", until="0s")
     return [
         Finding(
             severity=Severity.WARNING,
-            summary=f"{counted(count, 'scheduled invocation')} of {handlers} should have started by now",
+            summary=f"{plural(count, 'scheduled invocation')} of {handlers} should have started by now",
             where=handlers,
             count=count,
             ids=tuple(row["id"] for row in look.ask("wakes_next", until="0s") if row["what"] == "start")[:IDS],
@@ -101,8 +98,8 @@ def long_attempts(look: Look) -> list[Finding]:
     return [
         Finding(
             severity=Severity.NOTE,
-            summary=f"{counted(count, 'attempt')} of {handlers} {one_or_more(count, 'has', 'have')} been running for "
-            f"longer than {age(pd.Timestamp(look.now - look.thresholds.attempt), look.now)}{_oldest(look, since)}",
+            summary=f"{plural(count, 'attempt')} of {handlers} {verb_form(count, 'has', 'have')} been running for "
+            f"longer than {format_duration(look.thresholds.attempt)}{_oldest(look, since)}",
             where=handlers,
             count=count,
             ids=tuple(row["id"] for row in rows),
@@ -128,7 +125,7 @@ def _queue(look: Look, rows: Sequence[Row]) -> Finding:
     look_on = ask_call("overview", comment="what runs now holds the places")
     return Finding(
         severity=Severity.WARNING if is_paused else _by_age(look, since),
-        summary=f"{counted(count, 'invocation')} of {handlers} {verb}, in {counted(len(rows), 'queue')}"
+        summary=f"{plural(count, 'invocation')} of {handlers} {verb}, in {plural(len(rows), 'queue')}"
         f"{_oldest(look, since)}",
         where=handlers,
         count=count,
@@ -147,8 +144,8 @@ def _by_age(look: Look, since: datetime | None) -> Severity:
 
 
 def _oldest(look: Look, since: datetime | None) -> str:
-    return f", the oldest for {age(pd.Timestamp(since), look.now)}" if since else ""
+    return f", the oldest for {format_age(since, look.now)}" if since else ""
 
 
 def _handlers(rows: Sequence[Row]) -> str:
-    return listed(f"{row['target_service_name']}/{row['target_handler_name']}" for row in rows)
+    return join(f"{row['target_service_name']}/{row['target_handler_name']}" for row in rows)

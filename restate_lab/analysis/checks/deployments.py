@@ -6,9 +6,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+from restate_lab._text import join, plural, verb_form
 from restate_lab.analysis.checks.finding import IDS, Finding, Severity
 from restate_lab.analysis.checks.look import Deployment, Look, moment
-from restate_lab.analysis.checks.words import counted, listed, one_or_more
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 from restate_lab.analysis.wait_rows import given
 
@@ -51,7 +51,7 @@ def _drained(deployments: list[Deployment]) -> Finding:
     count, first = len(deployments), deployments[0]
     return Finding(
         severity=Severity.NOTE,
-        summary=f"{counted(count, 'deployment')} ({_addresses(deployments)}) {one_or_more(count, 'is', 'are')} needed "
+        summary=f"{plural(count, 'deployment')} ({_addresses(deployments)}) {verb_form(count, 'is', 'are')} needed "
         f"by nothing any more: no service's latest revision, and nothing is pinned there",
         where=_addresses(deployments),
         count=count,
@@ -74,8 +74,8 @@ def _pinning(deployments: list[Deployment], pinned: Mapping[str, int]) -> Findin
     count, open_ = len(deployments), sum(pinned[each.id] for each in deployments)
     return Finding(
         severity=Severity.NOTE,
-        summary=f"{counted(count, 'old deployment')} ({_addresses(deployments)}) {one_or_more(count, 'is', 'are')} "
-        f"still needed: {counted(open_, 'invocation')} {one_or_more(open_, 'is', 'are')} pinned there",
+        summary=f"{plural(count, 'old deployment')} ({_addresses(deployments)}) {verb_form(count, 'is', 'are')} "
+        f"still needed: {plural(open_, 'invocation')} {verb_form(open_, 'is', 'are')} pinned there",
         where=_addresses(deployments),
         count=count,
         ids=tuple(each.id for each in deployments)[:IDS],
@@ -90,8 +90,8 @@ def _outdated(look: Look, old: Mapping[str, str]) -> Finding:
     known = [each for id_ in old if (each := look.deployments.get(id_))]
     return Finding(
         severity=Severity.NOTE,
-        summary=f"{counted(count, 'deployment')} ({_addresses(known)}) {one_or_more(count, 'is', 'are')} behind the "
-        f"others: {listed(old.values())}",
+        summary=f"{plural(count, 'deployment')} ({_addresses(known)}) {verb_form(count, 'is', 'are')} behind the "
+        f"others: {join(old.values())}",
         where=_addresses(known),
         count=count,
         ids=tuple(old)[:IDS],
@@ -114,4 +114,4 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def _addresses(deployments: list[Deployment]) -> str:
-    return listed(each.endpoint or each.id for each in deployments)
+    return join(each.endpoint or each.id for each in deployments)

@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
+from restate_lab._text import format_timestamp, join, one_line, plural, verb_form
 from restate_lab.analysis.checks.census import Ended
 from restate_lab.analysis.checks.failing import groups
 from restate_lab.analysis.checks.finding import IDS, Blocked, Finding, Severity
 from restate_lab.analysis.checks.look import MOST, Look, Row, moment
 from restate_lab.analysis.checks.messages import common, normalised
-from restate_lab.analysis.checks.words import clock, counted, cut, listed, one_or_more
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
 from restate_lab.analysis.wait_rows import given
 
@@ -51,14 +51,14 @@ def expiring_evidence(look: Look) -> list[Finding]:
     # The question has those that were cancelled or killed, too.
     rows = [row for row in look.ask_quietly("expiring", until=within, limit=MOST) if row["status"] == "failed"]
     counts = look.census.of_handlers("expiring", ending="failed")
-    handlers = listed(f"{service}/{handler}" for (service, handler), _ in counts)
+    handlers = join(f"{service}/{handler}" for (service, handler), _ in counts)
     times = [moment(row["expires_first"]) for row in look.census.rows if row["ending"] == "failed"]
     first = min((at for at in times if at), default=None)
     return [
         Finding(
             severity=Severity.NOTE,
-            summary=f"what {counted(count, 'failed invocation')} of {handlers} left behind expires"
-            + (f" from {clock(first, look.now)} on" if first else " soon"),
+            summary=f"what {plural(count, 'failed invocation')} of {handlers} left behind expires"
+            + (f" from {format_timestamp(first, now=look.now)} on" if first else " soon"),
             where=handlers,
             count=count,
             ids=tuple(row["id"] for row in rows)[:IDS],
@@ -77,12 +77,12 @@ def restarts(look: Look) -> list[Finding]:
     lines = {id_: _line(id_, before) for id_ in before if id_ not in set(before.values())}
     longest = max(lines.values(), key=len)
     ids = list(dict.fromkeys(id_ for line in sorted(lines.values(), key=len, reverse=True) for id_ in line))
-    handlers = listed(f"{row['target_service_name']}/{row['target_handler_name']}" for row in rows)
+    handlers = join(f"{row['target_service_name']}/{row['target_handler_name']}" for row in rows)
     count = len(rows)
     return [
         Finding(
             severity=Severity.NOTE,
-            summary=f"{counted(count, 'invocation')} of {handlers} {one_or_more(count, 'was', 'were')} restarted as new"
+            summary=f"{plural(count, 'invocation')} of {handlers} {verb_form(count, 'was', 'were')} restarted as new"
             + (f"; the longest line has {len(longest) - 1:,} restarts" if len(longest) > 2 else ""),
             where=handlers,
             count=count,
@@ -99,14 +99,14 @@ def reused_keys(look: Look) -> list[Finding]:
     rows = look.sql("reused_keys", limit=IDS) if look.census.total("keyed") > 1 else []
     if not rows:
         return []
-    handlers, count = listed(map("/".join, map(_handler, rows))), len(rows)
+    handlers, count = join(map("/".join, map(_handler, rows))), len(rows)
     many = "at least " if count == IDS else ""
-    keys = listed(cut(row["idempotency_key"], 40) for row in rows)
+    keys = join(one_line(row["idempotency_key"], 40) for row in rows)
     return [
         Finding(
             severity=Severity.NOTE,
-            summary=f"{many}{counted(count, 'idempotency key')} ({keys}) "
-            f"{one_or_more(count, 'was', 'were')} used for several objects of {handlers}: each began an invocation "
+            summary=f"{many}{plural(count, 'idempotency key')} ({keys}) "
+            f"{verb_form(count, 'was', 'were')} used for several objects of {handlers}: each began an invocation "
             f"of its own",
             where=handlers,
             count=count,
@@ -143,12 +143,12 @@ def _upward(ids: Iterable[str], callers: Mapping[str, str]) -> Blocked:
 def _failures(rows: Sequence[Row], ended: Ended, callers: Mapping[str, str]) -> Finding:
     service, handler = _handler(rows[0])
     blocked = _upward((row["id"] for row in rows), callers)
-    more = f"; {counted(blocked.count, 'caller')} failed with {one_or_more(len(rows), 'it', 'them')}" if blocked else ""
+    more = f"; {plural(blocked.count, 'caller')} failed with {verb_form(len(rows), 'it', 'them')}" if blocked else ""
     count, times = len(rows), [at for row in rows if (at := moment(row["completed_at"]))]
     last = max(rows, key=lambda row: moment(row["completed_at"]) or datetime.min.replace(tzinfo=times[0].tzinfo))
     return Finding(
         severity=Severity.WARNING,
-        summary=f"{counted(count, 'invocation')} of {service}/{handler} failed for good: {cut(_said(rows), 160)}; "
+        summary=f"{plural(count, 'invocation')} of {service}/{handler} failed for good: {one_line(_said(rows), 160)}; "
         f"{ended.rate:.0%} of its ends are failures{more}",
         where=f"{service}/{handler}",
         count=count,
@@ -163,13 +163,13 @@ def _failures(rows: Sequence[Row], ended: Ended, callers: Mapping[str, str]) -> 
 def _seldom(ended: Mapping[tuple[str, str], Ended]) -> list[Finding]:
     """Return what the census alone tells, where no handler fails often."""
     failed = sorted(((each.failed, handler) for handler, each in ended.items() if each.failed), reverse=True)
-    count, handlers = sum(n for n, _ in failed), listed("/".join(handler) for _, handler in failed)
+    count, handlers = sum(n for n, _ in failed), join("/".join(handler) for _, handler in failed)
     if not failed:
         return []
     return [
         Finding(
             severity=Severity.NOTE,
-            summary=f"{counted(count, 'invocation')} of {handlers} failed for good, few or seldom",
+            summary=f"{plural(count, 'invocation')} of {handlers} failed for good, few or seldom",
             where=handlers,
             count=count,
             ids=(),
@@ -180,11 +180,11 @@ def _seldom(ended: Mapping[tuple[str, str], Ended]) -> list[Finding]:
 
 
 def _single_failures(rows: Sequence[Row]) -> Finding:
-    count, handlers = len(rows), listed("/".join(_handler(row)) for row in rows)
-    messages = listed((cut(_said(alike), 80) for alike in groups(rows, lambda row: row["message"])), most=2)
+    count, handlers = len(rows), join("/".join(_handler(row)) for row in rows)
+    messages = join((one_line(_said(alike), 80) for alike in groups(rows, lambda row: row["message"])), most=2)
     return Finding(
         severity=Severity.NOTE,
-        summary=f"{counted(count, 'invocation')} of {handlers} failed for good, few or seldom: {messages}",
+        summary=f"{plural(count, 'invocation')} of {handlers} failed for good, few or seldom: {messages}",
         where=handlers,
         count=count,
         ids=tuple(row["id"] for row in rows)[:IDS],

@@ -7,17 +7,14 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-import pandas as pd
-
+from restate_lab._text import format_duration, join, one_line, plural, verb_form
 from restate_lab.analysis.checks.finding import IDS, Blocked, Finding, Severity
 from restate_lab.analysis.checks.look import MOST, Look, Row, moment
 from restate_lab.analysis.checks.messages import said
 from restate_lab.analysis.checks.retriers import Reason, Retrier, reason_of
 from restate_lab.analysis.checks.steps import StepGroup, by_step
-from restate_lab.analysis.checks.words import counted, cut, listed, one_or_more
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, move_call, why_call
 from restate_lab.analysis.wait_rows import given
-from restate_lab.analysis.wait_words import age
 
 __all__ = ["groups", "journal_mismatches", "removed_deployments", "retry_storms", "unreachable_deployments"]
 
@@ -76,7 +73,7 @@ def _storm(look: Look, group: StepGroup[Retrier], count: int) -> Finding:
     first, ids = members[0], [each.id for each in members]
     blocked, step = look.behind(ids), group.words()
     summary = (
-        f"{counted(count, 'invocation')} of {first.target} {one_or_more(count, 'retries', 'retry')}"
+        f"{plural(count, 'invocation')} of {first.target} {verb_form(count, 'retries', 'retry')}"
         f"{f' {step}' if step else ''}, {_attempts(look, members, count)}: [{first.code or 'no code'}] "
         f"{said(group.messages(lambda each: each.message))}{_and(blocked)}"
     )
@@ -116,10 +113,10 @@ def _unreachable(look: Look, members: Sequence[Retrier]) -> Finding:
     ids = [each.id for each in members]
     blocked, deployment = look.behind(ids), _deployment(look, members[0])
     known = look.deployments.get(deployment or "")
-    handlers = listed(each.target for each in members)
+    handlers = join(each.target for each in members)
     where = f"{known.endpoint} ({known.id})" if known else deployment or members[0].service
     summary = (
-        f"{where} does not answer {counted(len(members), 'invocation')} of {handlers}, "
+        f"{where} does not answer {plural(len(members), 'invocation')} of {handlers}, "
         f"{_attempts(look, members, len(members))}: [{members[0].code}] {said(each.message for each in members)}"
         f"{_and(blocked)}"
     )
@@ -147,10 +144,10 @@ def _mismatch(look: Look, members: Sequence[Retrier]) -> Finding:
     first, ids = members[0], [each.id for each in members]
     blocked = look.behind(ids)
     count = len(members)
-    steps = listed(f"“{cut(each.step, 40)}”" for each in members if each.step)
+    steps = join(f"“{one_line(each.step, 40)}”" for each in members if each.step)
     summary = (
-        f"{counted(count, 'invocation')} of {first.target} cannot go on: the code behind {first.deployment} does not "
-        f"fit {one_or_more(count, 'its journal', 'their journals')}{f' (it now does {steps})' if steps else ''}; "
+        f"{plural(count, 'invocation')} of {first.target} cannot go on: the code behind {first.deployment} does not "
+        f"fit {verb_form(count, 'its journal', 'their journals')}{f' (it now does {steps})' if steps else ''}; "
         f"trying again does not help{_and(blocked)}"
     )
     return Finding(
@@ -170,10 +167,10 @@ def _removed(look: Look, rows: Sequence[Row]) -> Finding:
     ids, deployment = [row["id"] for row in rows], rows[0]["pinned_deployment_id"]
     blocked, count = look.behind(ids), len(rows)
     fails = rows[0]["status"] in _FAILS
-    handlers = listed(f"{row['target_service_name']}/{row['target_handler_name']}" for row in rows)
-    does = one_or_more(count, "fails", "fail") if fails else f"{one_or_more(count, 'is', 'are')} asleep and will fail"
+    handlers = join(f"{row['target_service_name']}/{row['target_handler_name']}" for row in rows)
+    does = verb_form(count, "fails", "fail") if fails else f"{verb_form(count, 'is', 'are')} asleep and will fail"
     summary = (
-        f"{counted(count, 'invocation')} of {handlers} {does}{'' if fails else ' on waking'}: pinned to {deployment}, "
+        f"{plural(count, 'invocation')} of {handlers} {does}{'' if fails else ' on waking'}: pinned to {deployment}, "
         f"which was removed{_and(blocked)}"
     )
     services = {row["target_service_name"] for row in rows}
@@ -181,8 +178,8 @@ def _removed(look: Look, rows: Sequence[Row]) -> Finding:
     homeless = sorted(each for each in services if look.deployment_of(each) is None)
     suggested = [move_call(ids[:IDS], total=count)]
     if homeless:
-        summary += f"; nobody serves {listed(homeless)} now"
-        serving = f"that serves {listed(homeless)}; then"
+        summary += f"; nobody serves {join(homeless)} now"
+        serving = f"that serves {join(homeless)}; then"
         register = SuggestedCall("lab.admin.create_deployment", (), {"uri": "http://…"}, comment=serving)
         suggested.insert(0, register)
     return Finding(
@@ -222,11 +219,11 @@ def _waits_long(look: Look, members: Iterable[Retrier]) -> bool:
 
 def _attempts(look: Look, members: Sequence[Retrier], count: int) -> str:
     """Return how many attempts failed, and how long the next one is away where that is long."""
-    attempts = f"up to {counted(_worst(members), 'attempt')}"
+    attempts = f"up to {plural(_worst(members), 'attempt')}"
     if not _waits_long(look, members):
         return attempts
-    wait = age(pd.Timestamp(look.clock), look.clock + _wait(look, members))
-    return f"{attempts}, and {one_or_more(count, 'waits', 'wait')} up to {wait} for the next attempt"
+    wait = format_duration(_wait(look, members))
+    return f"{attempts}, and {verb_form(count, 'waits', 'wait')} up to {wait} for the next attempt"
 
 
 def _wait(look: Look, members: Iterable[Retrier]) -> timedelta:
@@ -251,4 +248,4 @@ def _deployment(look: Look, each: Retrier) -> str | None:
 
 
 def _and(blocked: Blocked) -> str:
-    return f"; {blocked.count:,} {one_or_more(blocked.count, 'waits', 'wait')} behind" if blocked else ""
+    return f"; {blocked.count:,} {verb_form(blocked.count, 'waits', 'wait')} behind" if blocked else ""

@@ -24,6 +24,7 @@ from restate_lab.analysis.records import records
 from restate_lab.analysis.wait_rows import given
 from restate_lab.analysis.waits import Known, Waits, find_waits
 from restate_lab.client.schema import checked, tables_of
+from restate_lab.client.statement import chunks
 from restate_lab.errors import NotOnThisServer, RestateLabError
 
 __all__ = ["MOST", "Deployment", "Look", "Row", "moment"]
@@ -87,8 +88,8 @@ class Look:
 
     def by_id(self, name: str, ids: Sequence[str]) -> Iterator[Row]:
         """Return the rows of a file of ``sql/doctor`` about these ids."""
-        for at in range(0, len(ids), CHUNK):
-            yield from self.sql(name, ids=list(ids[at : at + CHUNK]))
+        for chunk in chunks(ids, CHUNK):
+            yield from self.sql(name, ids=chunk)
 
     def age(self, since: datetime | None) -> timedelta:
         """Return how long ago that was; nothing where it is not known."""

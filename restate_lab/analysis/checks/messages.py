@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from restate_lab.analysis.checks.words import counted, cut
+from restate_lab._text import one_line, plural
 
 __all__ = ["common", "normalised", "said"]
 
@@ -47,11 +47,11 @@ def said(messages: Iterable[str]) -> str:
     found: dict[str, list[str]] = defaultdict(list)
     for message in messages:
         found[normalised(message)].append(message)
-    kinds = [(len(members), cut(common(members))) for members in found.values()]
+    kinds = [(len(members), one_line(common(members))) for members in found.values()]
     kinds.sort(key=lambda pair: (-pair[0], pair[1]))
     if len(kinds) == 1:
         return kinds[0][1]
-    more = f"; and {counted(len(kinds) - _SHOWN, 'other message')}" if len(kinds) > _SHOWN else ""
+    more = f"; and {plural(len(kinds) - _SHOWN, 'other message')}" if len(kinds) > _SHOWN else ""
     return "; ".join(f"{n:,} × {kind}" for n, kind in kinds[:_SHOWN]) + more
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from restate_lab._text import plural, verb_form
 from restate_lab.analysis.checks.failing import groups
 from restate_lab.analysis.checks.finding import IDS, Finding, Severity
 from restate_lab.analysis.checks.look import Look, Row, moment
 from restate_lab.analysis.checks.messages import normalised, said
 from restate_lab.analysis.checks.steps import StepGroup, by_step
-from restate_lab.analysis.checks.words import counted, one_or_more
 from restate_lab.analysis.suggestions import ask_call, plan_call
 from restate_lab.analysis.wait_rows import given
 
@@ -59,12 +59,12 @@ def _paused(look: Look, group: StepGroup[Row]) -> Finding:
     at = f" in {step}" if step else ""
     # Without vqueues the event is the same whether the policy gave up or somebody paused it between two attempts.
     why = f"after failing{at}: [{code or 'no code'}] {said(group.messages(_message))}" if message else "by hand"
-    more = f"; {blocked.count:,} {one_or_more(blocked.count, 'waits', 'wait')} behind" if blocked else ""
+    more = f"; {blocked.count:,} {verb_form(blocked.count, 'waits', 'wait')} behind" if blocked else ""
     evidence = ask_call("paused", service=first["target_service_name"])
     return Finding(
         severity=Severity.CRITICAL if message or blocked else Severity.WARNING,
-        summary=f"{counted(count, 'invocation')} of {handler} {one_or_more(count, 'is', 'are')} paused {why}; "
-        f"{one_or_more(count, 'it goes', 'they go')} on only when resumed{more}",
+        summary=f"{plural(count, 'invocation')} of {handler} {verb_form(count, 'is', 'are')} paused {why}; "
+        f"{verb_form(count, 'it goes', 'they go')} on only when resumed{more}",
         where=handler,
         count=count,
         ids=tuple(ids[:IDS]),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from restate_lab._text import join, plural, verb_form
 from restate_lab.analysis.checks.finding import IDS, Finding, Severity
 from restate_lab.analysis.checks.look import Look
-from restate_lab.analysis.checks.words import counted, listed, one_or_more
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 from restate_lab.analysis.wait_rows import given
 
@@ -28,10 +28,10 @@ def long_journals(look: Look) -> list[Finding]:
     return [
         Finding(
             severity=Severity.NOTE,
-            summary=f"{'at least ' if count == _LONGEST else ''}{counted(count, 'journal')} of {listed(handlers)} "
-            f"{one_or_more(count, 'has', 'have')} {limit:,} entries or more, the longest "
+            summary=f"{'at least ' if count == _LONGEST else ''}{plural(count, 'journal')} of {join(handlers)} "
+            f"{verb_form(count, 'has', 'have')} {limit:,} entries or more, the longest "
             f"{int(first['journal_size']):,}; every attempt reads all of them",
-            where=listed(handlers),
+            where=join(handlers),
             count=count,
             ids=tuple(row["id"] for row in rows),
             since=None,
@@ -52,10 +52,10 @@ def large_states(look: Look) -> list[Finding]:
     return [
         Finding(
             severity=Severity.NOTE,
-            summary=f"{'at least ' if count == IDS else ''}{counted(count, 'key')} ({listed(keys)}) "
-            f"{one_or_more(count, 'has', 'have')} a state of {limit // 1024:,} KiB or more, the largest "
+            summary=f"{'at least ' if count == IDS else ''}{plural(count, 'key')} ({join(keys)}) "
+            f"{verb_form(count, 'has', 'have')} a state of {limit // 1024:,} KiB or more, the largest "
             f"{int(given(first['bytes']) or 0) / 1024:,.0f} KiB; every call of it may be sent all of that",
-            where=listed(keys),
+            where=join(keys),
             count=count,
             ids=(),
             evidence=ask_call("state_sizes"),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from restate_lab._text import format_duration, plural
 from restate_lab.analysis.checks.census import Ended
 from restate_lab.analysis.checks.finding import IDS, Finding, Severity
 from restate_lab.analysis.checks.look import Look, Row, moment
 from restate_lab.analysis.checks.steps import by_step
-from restate_lab.analysis.checks.words import counted
 from restate_lab.analysis.records import records
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 from restate_lab.analysis.wait_rows import given
@@ -41,9 +41,11 @@ def _in_own_steps(look: Look, handler: tuple[str, str], ended: Ended, usual: flo
     return [
         Finding(
             severity=Severity.WARNING,
-            summary=f"{service}/{name} takes {(ended.median_ms or 0.0) / 1000:,.1f} s (median of {ended.succeeded:,}), "
+            summary=f"{service}/{name} takes {format_duration((ended.median_ms or 0.0) / 1000)} "
+            f"(median of {ended.succeeded:,}), "
             f"{share:.0%} of it in {step}; other handlers take "
-            f"{usual / 1000:,.2f} s; {counted(count, 'invocation')} took more than {slow_ms / 1000:g} s",
+            f"{format_duration(usual / 1000)}; {plural(count, 'invocation')} took more than "
+            f"{format_duration(slow_ms / 1000)}",
             where=f"{service}/{name}",
             count=count,
             ids=ids,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from restate_lab.analysis.checks.words import counted, cut
+from restate_lab._text import join, one_line, plural
 from restate_lab.analysis.step_patterns import step_patterns, without_data
 
 __all__ = ["StepGroup", "by_step"]
@@ -38,12 +38,12 @@ class StepGroup(Generic[_T]):
         if set(self.steps) == {None}:
             return ""
         if self.only_step is not None:
-            return f"the step “{cut(self.only_step, _WIDTH)}”"
+            return f"the step “{one_line(self.only_step, _WIDTH)}”"
         kinds, label = len(set(self.labels)), self.labels[0]
         if kinds > 1 or label is None:
-            return f"{counted(kinds, 'different step')} ({_most_frequent(self.labels)})"
-        steps = counted(len(set(self.steps)), "step")
-        return f"the steps “{cut(label, _WIDTH)}” ({steps}: {_most_frequent(self.steps)})"
+            return f"{plural(kinds, 'different step')} ({_most_frequent(self.labels)})"
+        steps = plural(len(set(self.steps)), "step")
+        return f"the steps “{one_line(label, _WIDTH)}” ({steps}: {_most_frequent(self.steps)})"
 
     def of(self, positions: Sequence[int]) -> StepGroup[_T]:
         """Return the group of the members at these positions."""
@@ -94,6 +94,5 @@ def _by_pattern(members: Sequence[_T], step: Callable[[_T], str | None], most: i
 def _most_frequent(names: Iterable[str | None]) -> str:
     """Return "“a”, “b”, “c” and 3 more", the most frequent first."""
     counts = sorted(Counter(names).items(), key=lambda pair: (-pair[1], pair[0] or ""))
-    shown = [f"“{cut(name, _WIDTH)}”" if name else "outside of any step" for name, _ in counts[:_SHOWN]]
-    more = len(counts) - len(shown)
-    return ", ".join(shown) + (f" and {more:,} more" if more else "")
+    shown = (f"“{one_line(name, _WIDTH)}”" if name else "outside of any step" for name, _ in counts[: _SHOWN + 1])
+    return join(shown, _SHOWN, total=len(counts))

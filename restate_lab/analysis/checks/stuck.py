@@ -6,16 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-import pandas as pd
-
+from restate_lab._text import format_age, join, one_line, plural, verb_form
 from restate_lab.analysis.checks.failing import groups
 from restate_lab.analysis.checks.finding import IDS, Blocked, Finding, Severity
 from restate_lab.analysis.checks.look import Look, Row, moment
-from restate_lab.analysis.checks.words import counted, cut, listed, one_or_more
 from restate_lab.analysis.records import records
 from restate_lab.analysis.suggestions import Placeholder, SuggestedCall, ask_call, plan_call, why_call
 from restate_lab.analysis.wait_rows import given
-from restate_lab.analysis.wait_words import age
 
 __all__ = ["awakeables", "blocked_keys", "deadlocks", "promises", "suspended_on_run"]
 
@@ -98,12 +95,12 @@ def _deadlock(look: Look, rows: Sequence[Row]) -> Finding:
     since = min((at for row in rows if (at := moment(row["since"]))), default=None)
     is_young = look.age(since) < look.thresholds.waiting
     kind = "deadlock" if is_certain else "possible deadlock"
-    more = f"; {waiting:,} more {one_or_more(waiting, 'waits', 'wait')} behind" if waiting else ""
-    others = f" (and {counted(len(rows) - 1, 'more like it', 'more like it')})" if len(rows) > 1 else ""
+    more = f"; {waiting:,} more {verb_form(waiting, 'waits', 'wait')} behind" if waiting else ""
+    others = f" (and {plural(len(rows) - 1, 'more like it', 'more like it')})" if len(rows) > 1 else ""
     return Finding(
         severity=Severity.CRITICAL if is_certain else Severity.NOTE if is_young else Severity.WARNING,
-        summary=f"{counted(len(rows), kind)}: {cut(first['description'], 240)}{others}{more}",
-        where=listed(key for row in rows for key in (row["keys"] or row["targets"])),
+        summary=f"{plural(len(rows), kind)}: {one_line(first['description'], 240)}{others}{more}",
+        where=join(key for row in rows for key in (row["keys"] or row["targets"])),
         count=len(ids),
         ids=tuple(ids[:IDS]),
         blocked=Blocked(behind.ids, max(waiting, behind.count)),
@@ -153,7 +150,7 @@ def _key_severity(look: Look, row: Mapping[Any, Any]) -> Severity:
 def _blocked(look: Look, row: Mapping[Any, Any]) -> Finding:
     queued: Sequence[Row] = row["queued"]
     queue = len(queued) + row["unread"]
-    keys = listed(each["what"] for each in queued)
+    keys = join(each["what"] for each in queued)
     held_by_root = any(each["blocker"] == row["id"] for each in queued)
     behind = f"held by {row['target']}" if held_by_root else f"whose holder waits for {row['target']}"
     since = _oldest(queued)
@@ -162,11 +159,11 @@ def _blocked(look: Look, row: Mapping[Any, Any]) -> Finding:
     ]
     step = _resolving(awaited[0]["what"]) if awaited else why_call(row["id"])
     others, ids = row["blocked"].count - queue, _alike(look, row["id"])
-    more = f"; {others:,} more {one_or_more(others, 'waits', 'wait')} behind" if others else ""
+    more = f"; {others:,} more {verb_form(others, 'waits', 'wait')} behind" if others else ""
     return Finding(
         severity=_key_severity(look, row),
-        summary=f"{counted(queue, 'call')} {one_or_more(queue, 'queues', 'queue')} for {keys}, {behind} "
-        f"({row['status']}), which waits for {cut(row['waits_for'], 160)}{more}",
+        summary=f"{plural(queue, 'call')} {verb_form(queue, 'queues', 'queue')} for {keys}, {behind} "
+        f"({row['status']}), which waits for {one_line(row['waits_for'], 160)}{more}",
         where=keys,
         count=len(ids),
         ids=tuple(ids[:IDS]),
@@ -181,13 +178,13 @@ def _on_run(look: Look, rows: Sequence[Row]) -> Finding:
     ids = _waiters(rows)
     count, blocked = len(ids), look.behind(ids)
     service, handler = rows[0]["handler"]
-    steps = listed(f"“{cut(row['what'] or '', 40)}”" for row in rows)
+    steps = join(f"“{one_line(row['what'] or '', 40)}”" for row in rows)
     rest = "" if not rows[0]["alternative"] else "; something else that they wait for may still wake them"
     return Finding(
         severity=Severity.WARNING if rows[0]["alternative"] else Severity.CRITICAL,
-        summary=f"{counted(count, 'invocation')} of {service}/{handler} {one_or_more(count, 'is', 'are')} suspended on "
-        f"{one_or_more(count, 'its', 'their')} own step {steps} (Run), for which nothing wakes "
-        f"{one_or_more(count, 'it', 'them')} (server issue 5196){rest}",
+        summary=f"{plural(count, 'invocation')} of {service}/{handler} {verb_form(count, 'is', 'are')} suspended on "
+        f"{verb_form(count, 'its', 'their')} own step {steps} (Run), for which nothing wakes "
+        f"{verb_form(count, 'it', 'them')} (server issue 5196){rest}",
         where=f"{service}/{handler}",
         count=count,
         ids=tuple(ids[:IDS]),
@@ -216,10 +213,10 @@ def _awakeable(look: Look, rows: Sequence[Row]) -> Finding:
     service, handler = rows[0]["handler"]
     count, since, blocked = len(ids), _oldest(rows), look.behind(ids)
     is_forgotten = _is_forgotten(look, rows[0])
-    more = f"; {blocked.count:,} {one_or_more(blocked.count, 'waits', 'wait')} behind" if blocked else ""
+    more = f"; {blocked.count:,} {verb_form(blocked.count, 'waits', 'wait')} behind" if blocked else ""
     return Finding(
         severity=Severity.WARNING if is_forgotten else Severity.NOTE,
-        summary=f"{counted(count, 'invocation')} of {service}/{handler} {one_or_more(count, 'waits', 'wait')} for an "
+        summary=f"{plural(count, 'invocation')} of {service}/{handler} {verb_form(count, 'waits', 'wait')} for an "
         f"awakeable that nobody has resolved{_for(look, since, count)}"
         f"{'' if is_forgotten else ', which may be as it should'}{more}",
         where=f"{service}/{handler}",
@@ -238,10 +235,10 @@ def _promise(look: Look, rows: Sequence[Row]) -> Finding:
     flows = list(dict.fromkeys(_promise_of(row)[0] for row in rows))
     return Finding(
         severity=Severity.NOTE,
-        summary=f"{counted(len(flows), 'workflow')} of {service} {one_or_more(len(flows), 'waits', 'wait')} for "
-        f"{one_or_more(len(flows), 'its', 'their')} promise “{cut(rows[0]['what'] or '', 40)}”"
-        f"{_for(look, since, count)}: {listed(flows)}",
-        where=listed(flows),
+        summary=f"{plural(len(flows), 'workflow')} of {service} {verb_form(len(flows), 'waits', 'wait')} for "
+        f"{verb_form(len(flows), 'its', 'their')} promise “{one_line(rows[0]['what'] or '', 40)}”"
+        f"{_for(look, since, count)}: {join(flows)}",
+        where=join(flows),
         count=count,
         ids=tuple(ids[:IDS]),
         blocked=blocked,
@@ -259,7 +256,7 @@ def _resolving(awakeable: str) -> SuggestedCall:
 def _for(look: Look, since: datetime | None, count: int) -> str:
     if since is None:
         return ""
-    ago = age(pd.Timestamp(since), look.now)
+    ago = format_age(since, look.now)
     return f" for {ago}" if count == 1 else f", the oldest for {ago}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from restate_lab._text import format_duration
 from restate_lab.client.admin.door import Door, await_that, given, read_back
 from restate_lab.client.arguments import check_name, segment, shown
 from restate_lab.client.models import StateChange
@@ -93,7 +94,7 @@ class States(Door):
             raise self._conflict(*where, version, "it changed while the change was on its way")
         raise OutcomeUnknown(
             f"modify_service_state on {where[0]}/{where[1]} was accepted (202), but the new state was not seen within "
-            f"{_SEEN_WITHIN:g} s: read the state before you repeat it."
+            f"{format_duration(_SEEN_WITHIN)}: read the state before you repeat it."
         )
 
     def _check_version(self, service: str, key: str, scope: str | None, version: str) -> None:

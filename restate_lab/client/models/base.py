@@ -14,8 +14,9 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 from pydantic_core import CoreSchema, core_schema
 
-from restate_lab._cells import one_line
-from restate_lab.durations import friendly, parse_duration
+from restate_lab._cells import value_line
+from restate_lab._text import format_duration
+from restate_lab.durations import parse_duration
 from restate_lab.redact import MASK, is_secret_name
 
 __all__ = ["Duration", "Model", "Moment", "SafeMap", "html_table", "label", "text_of"]
@@ -76,7 +77,12 @@ def _duration(value: Any) -> Any:
     return parse_duration(value) if isinstance(value, str) else value
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(friendly, when_used="json")]
+def _to_text(value: timedelta) -> str:
+    """Return a duration as the server writes it."""
+    return format_duration(value, exact=True)
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(_to_text, when_used="json")]
 Moment = Annotated[datetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
 
 
@@ -131,7 +137,7 @@ def html_table(rows: list[list[str]], heads: list[str] | None = None) -> str:
 
 def text_of(value: Any, longest: int) -> str:
     """Return a field's value in one line of text, cut to a length."""
-    return one_line(_plain(value), longest)
+    return value_line(_plain(value), longest)
 
 
 def _plain(value: Any) -> Any:

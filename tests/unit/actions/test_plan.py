@@ -252,7 +252,7 @@ def test_where_it_acts_comes_first() -> None:
     assert "without clean-up" in text
     assert "without clean-up" in card
     assert 'plan.execute(reason="…")' in text
-    assert "2h 13min" in text
+    assert "2h 13m" in text
 
 
 def test_a_plan_needs_a_live_cluster() -> None:

@@ -10,7 +10,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from restate_lab.actions.targets import CHUNK, chunks, is_invocation_id, read_created, read_ids
+from restate_lab.actions.targets import CHUNK, is_invocation_id, read_created, read_ids
+from restate_lab.client.statement import chunks
 from restate_lab.errors import ArgumentError
 
 A, B = "inv_1" + "0" * 32 + "1", "inv_1" + "0" * 32 + "2"
@@ -117,6 +118,6 @@ def test_ids_without_times_mean_the_runs_that_exist() -> None:
 def test_many_ids_are_read_in_parts() -> None:
     """Every id is in one part, in order."""
     ids = [str(number) for number in range(2 * CHUNK + 1)]
-    parts = list(chunks(ids))
+    parts = list(chunks(ids, CHUNK))
     assert [len(part) for part in parts] == [CHUNK, CHUNK, 1]
     assert [id_ for part in parts for id_ in part] == ids

@@ -12,7 +12,6 @@ from restate_lab.analysis.checks.finding import Blocked, Finding, Severity, rank
 from restate_lab.analysis.checks.messages import normalised, said
 from restate_lab.analysis.checks.table import CHECKS
 from restate_lab.analysis.checks.thresholds import Thresholds, thresholds_of
-from restate_lab.analysis.checks.words import clock
 from restate_lab.analysis.doctor_diagnosis import Checked, Diagnosis, NotChecked, diagnosis
 from restate_lab.analysis.question_files import parse
 from restate_lab.analysis.suggestions import ask_call, plan_call, why_call
@@ -88,12 +87,6 @@ def test_long_lists_of_ids_are_those_of_the_finding() -> None:
     at = list(told.findings["summary"]).index("many")
     assert row["suggested_code"] == f'rl.plan(lab, "resume", diagnosis.findings.ids[{at}])'
     assert "diagnosis stands for this answer" in str(told)
-
-
-def test_times_of_another_day_have_their_date() -> None:
-    """What is today needs the hour alone."""
-    assert clock(NOW + timedelta(minutes=5), NOW) == "03:05 UTC"
-    assert clock(NOW + timedelta(hours=22), NOW) == "2026-11-26 01:00 UTC"
 
 
 def test_rank_is_severity_then_who_suffers_then_age() -> None:

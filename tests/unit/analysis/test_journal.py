@@ -235,7 +235,7 @@ def test_the_largest_difference_in_time_is_named() -> None:
     quick = {"Notification": {"ty": {"Completion": "Run"}, "id": {"CompletionId": 1}, "result": "Success"}}
     rows = {n: [command(0, "Run", "x", completion_id=1), row(n, "Notification: Run", quick)] for n in (1, 9)}
     summary = journal_diff(Made(rows), id_of(1), id_of(9)).attrs["summary"]
-    assert "The largest difference in time is Run 'x': 1.0 s in a, 9.0 s in b." in summary
+    assert "The largest difference in time is Run 'x': 1s in a, 9s in b." in summary
 
 
 def test_without_a_mismatch_a_second_invocation_is_needed() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import restate_lab as rl
+from restate_lab._text import escape_invisible
 from restate_lab.analysis.suggestions import (
     Placeholder,
     SuggestedCall,
@@ -18,7 +19,6 @@ from restate_lab.analysis.suggestions import (
     python_code,
     why_call,
 )
-from restate_lab.errors import visible
 
 NAMES = (
     "plain",
@@ -89,7 +89,7 @@ def test_hostile_names_stay_texts(name: str) -> None:
     call = SuggestedCall("ask", values, {"service": name}, comment=f"about {name}")
     line = python_code([call])
     assert read(line) == SuggestedCall("ask", values, {"service": name})
-    assert visible(line) == line
+    assert escape_invisible(line) == line
     assert len(line.splitlines()) == 1
 
 

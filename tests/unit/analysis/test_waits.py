@@ -18,7 +18,6 @@ import pytest
 from restate_lab.analysis import question_files, wait_graph
 from restate_lab.analysis.wait_edges import Reading
 from restate_lab.analysis.wait_rows import needs_all
-from restate_lab.analysis.wait_words import age
 from restate_lab.analysis.waits import Waits, waits
 from restate_lab.errors import ArgumentError, Truncated
 from support.awaited_rows import command_rows, suspended_rows
@@ -528,23 +527,6 @@ def test_a_limit_is_a_positive_number() -> None:
     with pytest.raises(ArgumentError, match="limit is 0"):
         waits(world, limit=0)
     assert world.asked == []
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [
-        (0, "0 s"),
-        (-5, "0 s"),
-        (59, "59 s"),
-        (61, "1 min 1 s"),
-        (7_980, "2 h 13 min"),
-        (86_400, "1 d"),
-        (90_061, "1 d 1 h"),
-    ],
-)
-def test_ages_have_two_units(seconds: int, said: str) -> None:
-    """The two largest units tell an age; what lies ahead of the clock is no age."""
-    assert age(pd.Timestamp(NOW) - pd.Timedelta(seconds=seconds), NOW) == said
 
 
 def test_an_empty_reading_is_whole() -> None:

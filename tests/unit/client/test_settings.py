@@ -307,7 +307,7 @@ class TestTokens:
         config = (
             f"[c]\nenvironment_type='cloud'\nadmin_base_url='http://c'\n[global.cloud]\naccess_token='{jwt(10**9)}'"
         )
-        with pytest.raises(SettingsError, match=r"expired at 2001-09-09 01:46 UTC: run `restate cloud login`"):
+        with pytest.raises(SettingsError, match=r"expired at 2001-09-09 01:46:40 UTC: run `restate cloud login`"):
             load("c", config=config)
 
     def test_pickle_refuses_a_token(self, load: Callable[..., Settings]) -> None:

@@ -253,8 +253,8 @@ def test_a_long_wait_is_shown_and_a_longer_one_is_not_waited_for(
     limited = httpx.Response(429, headers={"retry-after": "4"}, json={"message": "Rate limited"})
     make(limited, httpx.Response(200)).read("GET", "/x")
     assert no_waiting == [4.0]
-    assert "waiting 4 s" in capsys.readouterr().err
-    with pytest.raises(errors.RateLimited, match="wait 29 s") as caught:
+    assert "waiting 4s" in capsys.readouterr().err
+    with pytest.raises(errors.RateLimited, match="wait 29s") as caught:
         make(httpx.Response(429, headers={"retry-after": "29"})).read("GET", "/x")
     assert caught.value.retry_after == 29
     assert no_waiting == [4.0]

@@ -273,7 +273,7 @@ def test_five_lines_for_people() -> None:
     assert str(found) == found.summary
     assert found.summary.splitlines()[1] == "invocations: 38 created (pending 30, suspended 8)"
     assert "0 → 30 calls waiting; Cart/hot key 0 → 30" in found.summary
-    assert "37 min 5 s later, 2026-11-25 03:37:05 UTC" in found.summary
+    assert "37m 5s later, 2026-11-25 03:37:05 UTC" in found.summary
     assert "\n" not in repr(found)
     assert repr(found).startswith("<Comparison of prod ")
     html = found._repr_html_()
@@ -290,7 +290,7 @@ def test_nothing_changed() -> None:
     source = Changing(**tables)
     found = compare(source, source)
     assert [len(getattr(found, part)) for part in ("invocations", "state", "deployments")] == [0, 0, 0]
-    assert repr(found).endswith("0 s later, 2026-11-25 03:00:00 UTC: nothing changed>")
+    assert repr(found).endswith("0s later, 2026-11-25 03:00:00 UTC: nothing changed>")
     assert "backlog: nothing changed (2 calls waiting)" in found.summary
 
 

@@ -219,7 +219,7 @@ def test_it_is_a_source(evidence: Evidence) -> None:
     assert isinstance(evidence, Source)
     assert (evidence.version, dict(evidence.features)) == ("1.7.12", {"vqueues": False})
     assert evidence.now == evidence.manifest.now > START
-    assert evidence.name == "made @ 2026-11-25 03:00 UTC"
+    assert evidence.name == "made @ 2026-11-25 03:00:05 UTC"
     live = Freezable().tables()
     there = live[~live["column"].isin(["entry_json", "raw", "value", "value_utf8"])]
     expected = there.sort_values("table", kind="stable").reset_index(drop=True)
@@ -309,7 +309,7 @@ def test_its_line_and_card(tmp_path: Path) -> None:
     freeze(Evil(sys_invocation_status=[invocation(1)]), path, service="Svc", redact="$..x")
     with open_evidence(path) as evidence:
         assert "\n" not in repr(evidence)
-        assert repr(evidence) == f"<Evidence <b>prod</b> @ 2026-11-25 03:00 UTC, restate 1.7.12, at {path}>"
+        assert repr(evidence) == f"<Evidence <b>prod</b> @ 2026-11-25 03:00:05 UTC, restate 1.7.12, at {path}>"
         html = evidence._repr_html_()
     assert "<b>prod" not in html
     for words in (

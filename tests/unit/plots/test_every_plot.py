@@ -184,8 +184,9 @@ def test_hostile_text_is_text(name: str) -> None:
         assert with_dollar
         assert not [text.get_text() for text in with_dollar if text.get_parse_math() or text.get_usetex()]
         words += said(ax)
-    for shown in ("pay$ment$", "<script>", r"line\nbreak\t", r"\u202eevil\u200f", r"nul\x00\x1b[31m", "xx…xx"):
+    for shown in ("pay$ment$", "<script>", "line", "‹U+202E›evil", "nul", "xx…xx"):
         assert shown in words or name == "throughput", shown  # which has no names
+    assert "line\nbreak" not in words
 
 
 @every

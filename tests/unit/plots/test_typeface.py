@@ -26,10 +26,10 @@ def test_labels_fit_and_can_be_seen(text: str, width: int) -> None:
         ("Cart", "Cart"),
         ("a" * 20, "a" * 20),
         ("a" * 10 + "b" * 11, "aaaaaaaaa…bbbbbbbbbb"),
-        ("tab\there", r"tab\there"),
-        ("\u202egnp.exe", r"\u202egnp.exe"),
-        ("\ud800", r"\ud800"),
-        ("\ue000", r"\ue000"),
+        ("tab\there", "tab‹U+0009›here"),
+        ("\u202egnp.exe", "‹U+202E›gnp.exe"),
+        ("\ud800", "‹U+D800›"),
+        ("\ue000", "‹U+E000›"),
         ("", '""'),
         ("  ", '"  "'),
         (None, "–"),
@@ -45,4 +45,4 @@ def test_labels(text: object, shown: str) -> None:
 
 def test_an_escape_is_never_cut() -> None:
     """What is cut is cut between characters, not inside of an escape."""
-    assert FACE.text("\x00" * 50, 19) == r"\x00\x00…\x00\x00"
+    assert FACE.text("\x00" * 50, 38) == "‹U+0000›‹U+0000›…‹U+0000›‹U+0000›"

@@ -58,8 +58,8 @@ def test_lines_have_the_numbers_of_the_frame() -> None:
     assert heights(draw(plot_watch(frame, what="retries")))["Cart/two"][1:] == [3.5, 6.0]
     ax = draw(plot_watch(frame, what="backlog"))
     assert heights(ax) == {"Cart/two": [31, 26, 21], "Cart/one": [30, 25, 20]}
-    assert "20, drains in 5 min" in said(ax)
-    assert "two  21, drains in 5 min" in said(draw(plot_watch(frame, what="deployment")))
+    assert "20, drains in 5m" in said(ax)
+    assert "two  21, drains in 5m" in said(draw(plot_watch(frame, what="deployment")))
 
 
 def test_beyond_six_lines_the_rest_is_one() -> None:

@@ -72,7 +72,7 @@ def test_a_chromium_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monk
     """When its time is up it is ended with everything that it started."""
     monkeypatch.setenv("CHROMIUM", program(tmp_path / "chromium", f"sleep 61.25 & echo $! > {tmp_path}/child; wait"))
     monkeypatch.setattr(pdf, "_SECONDS", 5.0)
-    with pytest.raises(TimedOut, match="did not print the page within 5 s"):
+    with pytest.raises(TimedOut, match="did not print the page within 5s"):
         Report("r").write(tmp_path / "r.pdf")
     child = (tmp_path / "child").read_text().strip()
     wait_for(lambda: has_ended(child))

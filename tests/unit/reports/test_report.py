@@ -218,7 +218,7 @@ def test_the_sql_is_folded_on_the_screen_and_printed_at_the_end(tmp_path: Path) 
     page = written(Report("r").add(asked).add(pd.DataFrame({"n": [1]}), sql="SELECT 2 AS n"), tmp_path)
     folded = [attributes for tag, attributes in page.tags if tag == "details"]
     assert [(each.get("class"), "open" in each) for each in folded] == [("sql", False)] * 2
-    for text in ("SELECT 1 AS n", "WHERE a < :a", ":a = 5", 'rl.ask(source, "overview")', "0.25 s", "SELECT 2 AS n"):
+    for text in ("SELECT 1 AS n", "WHERE a < :a", ":a = 5", 'rl.ask(source, "overview")', "250ms", "SELECT 2 AS n"):
         assert page.text.count(text) == 2
     assert ("section", {"class": "statements"}) in page.tags
     assert "statements" not in {
