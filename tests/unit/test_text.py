@@ -104,6 +104,9 @@ def test_the_date_of_the_present_day_is_omitted() -> None:
     evening = NOW + timedelta(hours=20, minutes=30)
     assert text.format_timestamp(evening, now=NOW) == "23:30:00 UTC"
     assert text.format_timestamp(evening, now=NOW, zone=PARIS) == "2026-11-26 00:30:00 Europe/Paris"
+    later = evening + timedelta(hours=1)
+    assert text.format_timestamp(later, now=evening) == "2026-11-26 00:30:00 UTC"
+    assert text.format_timestamp(later, now=evening, zone=PARIS) == "01:30:00 Europe/Paris"
 
 
 @pytest.mark.parametrize(
