@@ -196,7 +196,7 @@ def test_a_long_chain_is_followed_to_its_end() -> None:
     for number in range(20):
         world.suspend(f"c{number}", "Call", f"c{number + 1}")
     world.be("c20", "paused")
-    found = explained(world, "c0")
+    found = explained(world, "c0", timeout=60)
     assert list(found.chain["id"]) == [inv(f"c{number}") for number in range(21)]
     assert "over 14 more" in found.summary
     assert inv("c20") in found.summary
@@ -207,7 +207,7 @@ def test_a_chain_beyond_the_bounds_is_cut_and_said() -> None:
     world = World()
     for number in range(why_reading.HOPS + 5):
         world.suspend(f"c{number}", "Call", f"c{number + 1}")
-    found = explained(world, "c0")
+    found = explained(world, "c0", timeout=60)
     assert f"only {why_reading.HOPS} steps were followed" in found.excluded
     assert "Not looked up: only" in found
 
