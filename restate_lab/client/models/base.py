@@ -8,25 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from html import escape
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 from pydantic_core import CoreSchema, core_schema
 
 from restate_lab._cells import value_line
+from restate_lab._html import render
 from restate_lab._text import format_duration
 from restate_lab.durations import parse_duration
 from restate_lab.redact import MASK, is_secret_name
 
-__all__ = ["Duration", "Model", "Moment", "SafeMap", "html_table", "label", "text_of"]
+__all__ = ["Duration", "Model", "Moment", "SafeMap", "label", "render_models", "text_of"]
 
 _LONGEST_WORD = 70
 _LONGEST_CELL = 300
-
-_TABLE = '<table style="border-collapse:collapse;font-size:13px"><tbody>{}</tbody></table>'
-_HEAD = '<th style="text-align:left;vertical-align:top;padding:2px 12px 2px 0">{}</th>'
-_CELL = '<td style="text-align:left;padding:2px 12px 2px 0">{}</td>'
 
 
 class SafeMap(Mapping[str, str]):
@@ -120,19 +116,12 @@ class Model(BaseModel):
         rows = [[name, text_of(value, _LONGEST_CELL)] for name, value in fields.items() if value is not None]
         if self.extra:
             rows.append(["extra", ", ".join(sorted(self.extra))])
-        remark = f"<div>{escape(self.remark)}</div>" if self.remark else ""
-        return f"<div><b>{escape(type(self).__name__)}</b></div>{html_table(rows)}{remark}"
+        return render_models(type(self).__name__, rows, remark=self.remark)
 
 
-def html_table(rows: list[list[str]], heads: list[str] | None = None) -> str:
+def render_models(title: str, rows: list[list[str]], *, heads: list[str] | None = None, remark: str = "") -> str:
     """Return rows of text as a small HTML table; without ``heads`` the first cell of each row is its heading."""
-    top = f"<tr>{''.join(_HEAD.format(escape(head)) for head in heads)}</tr>" if heads else ""
-    lines = [[escape(text) for text in row] for row in rows]
-    made = [
-        "".join((_HEAD if position == 0 and not heads else _CELL).format(text) for position, text in enumerate(line))
-        for line in lines
-    ]
-    return _TABLE.format(top + "".join(f"<tr>{line}</tr>" for line in made))
+    return render("client/models/model.html.j2", title=title, rows=rows, heads=heads, remark=remark)
 
 
 def text_of(value: Any, longest: int) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union, get_args, get_origin
 
-from restate_lab.client.models.base import Model, html_table, label, text_of
+from restate_lab.client.models.base import Model, label, render_models, text_of
 from restate_lab.interrupts import Shield
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class ModelList(list[M], Generic[M]):
     def _repr_html_(self) -> str:
         heads = list(self.model.line)
         rows = [[_cell(getattr(model, name)) for name in heads] for model in self]
-        return f"<div><b>{len(self)} × {self.model.__name__}</b></div>{html_table(rows, heads) if rows else ''}"
+        return render_models(f"{len(self)} × {self.model.__name__}", rows, heads=heads)
 
 
 def _cell(value: Any) -> str:
