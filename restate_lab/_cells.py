@@ -7,7 +7,7 @@ classes, colours, alignment, width. Its other needs are a ``CellStyle``:
 value         GRID                                 REPORT                               ``value_line`` (reprs)
 ============  ===================================  ===================================  =========================
 missing       None; the renderer draws it          None; the renderer draws it          –
-bool          true, false                          true, false                          true, false
+bool          true, false                          true, false                          True, False
 integer       9007199254740993                     9,007,199,254,740,993                9007199254740993
 float         10 digits; exact in the tooltip      4 digits                             exact
 Decimal       exact                                exact                                exact
@@ -152,6 +152,8 @@ def value_line(value: Any, longest: int) -> str:
         ]
     elif kind == "list":
         parts = [value_line(each, longest) for each in value]
+    elif kind == "bool":
+        parts = [str(bool(value))]  # as Python writes it in its own reprs
     else:
         parts = [MISSING if _is_missing(value, kind) else escape_invisible(full_text(value, UTC), lines=False) or "''"]
     text = ", ".join(parts) or "none"

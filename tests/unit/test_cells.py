@@ -64,7 +64,7 @@ def test_cells(value: Any, expected: Cell) -> None:
         (np.datetime64("NaT"), None, None, "–"),
         (float("nan"), None, None, "–"),
         ("", "", "", "''"),
-        (False, "false", "false", "false"),
+        (False, "false", "false", "False"),
         (9007199254740993, "9007199254740993", "9,007,199,254,740,993", "9007199254740993"),
         (np.uint64(2**64 - 1), "18446744073709551615", "18,446,744,073,709,551,615", "18446744073709551615"),
         (Decimal("0.1000000000000000055511151231"),) + ("0.1000000000000000055511151231",) * 3,
@@ -84,7 +84,7 @@ def test_cells(value: Any, expected: Cell) -> None:
         (b"\xff\x00", "\\xff‹U+0000›", "\\xff‹U+0000›", "\\xff‹U+0000›"),
         (memoryview(b"a"), "a", "a", "a"),
         ([1, 2, 3, 4_000], "[1, 2, 3, 4000]", "1, 2, 3 and 1 more", "1, 2, 3, 4000"),
-        ([None, True], "[null, true]", "–, true", "–, true"),
+        ([None, True], "[null, true]", "–, true", "–, True"),
         ([], "[]", "none", "none"),
         ({"a": float("nan"), "n": Decimal("9" * 40)},)
         + (f'{{"a": NaN, "n": {"9" * 40}}}',) * 2
