@@ -119,8 +119,7 @@ def make_plan(
     made_at, family = datetime.now(UTC), Family()
     (ids, duplicates), meant = read_ids(targets), read_created(targets)
     rows = preview(reads, chosen, ids, deployment=deployment, from_index=from_index, created=meant)
-    if include_callees:
-        rows = _with_callees(reads, chosen, rows, deployment)
+    rows = _with_callees(reads, chosen, rows, deployment) if include_callees else rows
     rows.attrs = _attrs(reads, chosen, made_at, duplicates)
     kept = rows[rows["excluded"].isna()]
     found = find_impact(reads, chosen, kept)

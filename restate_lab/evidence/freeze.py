@@ -97,8 +97,7 @@ def freeze(
         TimedOut: not everything was read within ``timeout``.
         RestateLabError: what the source raises; a note on it says which table was read.
     """
-    target = locate_folder(path, filesystem)
-    reads = within(source, timeout, verb="freeze")
+    target, reads = locate_folder(path, filesystem), within(source, timeout, verb="freeze")
     check_tried(source, "freeze(), which must know what to mask,")
     started = reads.now
     asked = meant(ids=ids, service=service, handler=handler, since=since, until=until, now=started)

@@ -207,7 +207,7 @@ def test_a_chain_beyond_the_bounds_is_cut_and_said() -> None:
     world = World()
     for number in range(why_reading.HOPS + 5):
         world.suspend(f"c{number}", "Call", f"c{number + 1}")
-    found = explained(world, "c0", timeout=60)
+    found = explained(world, "c0", timeout="5m")
     assert f"only {why_reading.HOPS} steps were followed" in found.excluded
     assert "Not looked up: only" in found
 
