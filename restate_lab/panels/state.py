@@ -231,7 +231,8 @@ class StatePanel(Panel):
                 self.source,  # type: ignore[arg-type] # checked there, with words
                 before.service,
                 before.key,
-                **edit.arguments,
+                edit.values,
+                delete=edit.delete,
                 state=before,
                 scope=before.scope,
                 reason=reason,

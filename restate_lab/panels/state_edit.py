@@ -57,11 +57,14 @@ class Edit:
         return text if self.encoding == "text" else _parsed(text, self.before.raw.get(self.name, b""))
 
     @property
-    def arguments(self) -> Mapping[str, Any]:
-        """Return what ``set_state`` is told to do: values, or a key to delete."""
-        if self.text is None:
-            return {"delete": [self.name]}
-        return {"values": {self.name: self.value}}
+    def values(self) -> Mapping[str, Any] | None:
+        """Return the values that ``set_state`` is given; None where the key is to be deleted."""
+        return None if self.text is None else {self.name: self.value}
+
+    @property
+    def delete(self) -> list[str]:
+        """Return the keys that ``set_state`` is to delete."""
+        return [self.name] if self.text is None else []
 
     def is_in(self, now: State) -> bool:
         """Tell whether a state has this change, whatever its other keys are."""

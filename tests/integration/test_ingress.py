@@ -215,8 +215,9 @@ def test_what_has_not_ended_is_not_ready(bench: Bench) -> None:
 def test_what_does_not_exist_is_not_found(bench: Bench) -> None:
     """An unknown id, key or workflow is NotFound for output and attach alike, and no failure of a handler."""
     for ask in (bench.ingress.output, bench.ingress.attach):
+        with pytest.raises(errors.NotFound):
+            ask(NO_INVOCATION)
         for name in (
-            {"invocation_id": NO_INVOCATION},
             {"service": "Echo", "handler": "say", "idempotency_key": "never"},
             {"workflow": "Signup", "key": "never"},
         ):

@@ -197,7 +197,7 @@ def test_a_key_is_set_and_a_race_is_lost_in_view(drawers: rl.Lab) -> None:
 
 def test_a_held_object_takes_the_change_later(drawers: rl.Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a handler holds the object the panel says who it is, and when the change is applied it says that."""
-    monkeypatch.setattr("restate_lab.panels.state._WAIT", "1500ms")
+    monkeypatch.setattr("restate_lab.panels.state._TIMEOUT", "1500ms")
     _put(drawers, "held", n=1)
     holder = drawers.ingress.send("Drawer", "hold", key="held").invocation_id
     held = "SELECT id FROM sys_invocation WHERE id = :id AND status = 'suspended'"

@@ -45,7 +45,7 @@ class Server:
         self.told: list[dict[str, Any]] = []
         self.outcome: Exception | None = None
 
-    def set_state(self, lab: Any, service: str, key: str, values: Any = None, **options: Any) -> State:
+    def set_state(self, lab: Any, service: str, key: str, values: Any = None, /, **options: Any) -> State:
         self.told.append({"service": service, "key": key, "values": values, **options})
         if self.outcome is not None:
             raise self.outcome
