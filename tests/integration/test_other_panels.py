@@ -27,7 +27,6 @@ from support.bench import wait_for
 from support.clusters import KINDS, OLDEST, VQUEUES, Cluster, server_binary
 
 pytestmark = pytest.mark.server
-OWN_SQL = pytest.mark.also_on(OLDEST, VQUEUES, reason="each kind has SQL of its own")
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def sources(incident: Cluster, tmp_path: Path) -> Iterator[dict[str, Source]]:
             yield {"live": lab, "frozen": evidence}
 
 
-@OWN_SQL
+@pytest.mark.also_on(VQUEUES, reason="with vqueues it has SQL of its own")
 def test_the_incident_in_panels(incident: Cluster, sources: dict[str, Source]) -> None:
     """Live and frozen show the same: who stands where, the hot key, what could go, and the state of an object."""
     for name, source in sources.items():
@@ -49,7 +48,7 @@ def test_the_incident_in_panels(incident: Cluster, sources: dict[str, Source]) -
             _state(StatePanel(source, "Account"), closing)
 
 
-@OWN_SQL
+@pytest.mark.also_on(OLDEST, VQUEUES, reason="each kind has SQL of its own")
 def test_the_filters_of_the_panel_and_one_invocation(incident: Cluster, sources: dict[str, Source]) -> None:
     """Live and frozen, on servers of each kind, every filter finds its players, and one of them is explained."""
     both = set(incident.ids("paused") + incident.ids("paused_by_hand"))

@@ -23,7 +23,9 @@ from restate_lab.errors import RestateLabError, StatementError
 from support.clusters import OLDEST, Cluster
 
 pytestmark = pytest.mark.server
-OTHER_ENGINE = pytest.mark.also_on(OLDEST, reason="1.6 has an older SQL engine")
+OTHER_ENGINE = pytest.mark.also_on(
+    OLDEST, reason="1.6 has an older SQL engine: other intervals, tokens and depths of recursion"
+)
 
 on_server = settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -57,7 +59,6 @@ def many(elements: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
     return st.lists(elements, min_size=1, max_size=20)
 
 
-@OTHER_ENGINE
 @on_server
 @given(values=many(TEXT))
 @example(values=["", "'", "''", "\\", "\\'", "\0", ":x", "--", "/*", "*/", ";", "$$", "\r\n", "\U0010ffff", "\ufeff"])
@@ -66,7 +67,6 @@ def test_strings(lab: Lab, values: list[str]) -> None:
     assert returned(lab, values) == values
 
 
-@OTHER_ENGINE
 @on_server
 @given(values=many(st.integers(-(2**63), 2**64 - 1) | st.booleans() | st.none() | st.binary()))
 @example(values=[-(2**63), INT_MAX, INT_MAX + 1, 2**64 - 1, 0, -1, True, False, None, b"", b"'\0\xff"])
@@ -76,7 +76,6 @@ def test_integers_booleans_bytes(lab: Lab, values: list[Any]) -> None:
     assert [(type(value), value) for value in came] == [(type(value), value) for value in values]
 
 
-@OTHER_ENGINE
 @on_server
 @given(values=many(st.floats(allow_nan=False)))
 @example(values=[5e-324, 1.7976931348623157e308, -0.0, 0.1, 1e16, 1e22, float("inf"), float("-inf")])
@@ -85,7 +84,6 @@ def test_floats(lab: Lab, values: list[float]) -> None:
     assert [struct.pack("d", value) for value in returned(lab, values)] == [struct.pack("d", value) for value in values]
 
 
-@OTHER_ENGINE
 @on_server
 @given(values=many(st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=ZONES)))  # noqa: DTZ001
 def test_datetimes(lab: Lab, values: list[datetime]) -> None:
@@ -105,7 +103,6 @@ def test_timedeltas(lab: Lab, values: list[int]) -> None:
     assert came == [pa.MonthDayNano([0, 0, value]) for value in values]
 
 
-@OTHER_ENGINE
 @on_server
 @given(rows=many(TEXT), wanted=many(TEXT))
 def test_in_lists(lab: Lab, rows: list[str], wanted: list[str]) -> None:
@@ -160,7 +157,6 @@ def test_durations_compare(lab: Lab) -> None:
     )
 
 
-@OTHER_ENGINE
 def test_bytes_compare_with_state(lab: Lab) -> None:
     """Bytes equal the state value they came from, alone and in a list."""
     row = lab.arrow("SELECT value FROM state LIMIT 1").to_pylist()[0]
@@ -168,7 +164,6 @@ def test_bytes_compare_with_state(lab: Lab) -> None:
     assert one(lab, "SELECT count(*) > 0 AS v FROM state WHERE value IN :values", values=[row["value"], b""]) is True
 
 
-@OTHER_ENGINE
 def test_big_keys_optional_filters_limit_and_offset(lab: Lab) -> None:
     """Partition keys beyond 2^63, NULL for "no filter", LIMIT and OFFSET take parameters."""
     keys = lab.arrow("SELECT partition_key AS k FROM sys_invocation_status ORDER BY k DESC LIMIT 3")["k"].to_pylist()
@@ -190,7 +185,6 @@ def test_tens_of_thousands_of_ids(lab: Lab) -> None:
     assert one(lab, "SELECT count(*) AS n FROM sys_invocation WHERE id IN :ids", ids=wanted) >= len(ids) - 5
 
 
-@OTHER_ENGINE
 def test_the_body_limit_is_the_servers(lab: Lab, cluster: Cluster) -> None:
     """The largest statement that is bound is taken; a body one byte beyond the limit is not."""
     room = BODY_LIMIT - len(json.dumps({"query": "SELECT length('') AS n"}))

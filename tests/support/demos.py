@@ -13,7 +13,7 @@ from typing import Self
 
 import psutil
 
-READY_WITHIN = 90.0
+READY_WITHIN = 130.0
 GONE_WITHIN = 30.0
 
 
