@@ -1,4 +1,8 @@
-"""Fixtures of the whole suite: real servers, the real CLI, and a session that touches nothing of the developer's."""
+"""Fixtures of the whole suite: real servers, the real CLI, and a session that touches nothing of the developer's.
+
+A fixture that gives each kind of server makes long cases of all but the newest plain one, unless the test names the
+others with the marker ``also_on``: `support.kinds`.
+"""
 
 from __future__ import annotations
 
