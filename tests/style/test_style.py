@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "restate_lab"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-LONGEST_MODULE = 400
+LONGEST_MODULE = 500
 LONGEST_FUNCTION = 40
 
 
@@ -33,7 +33,7 @@ def tracked() -> list[Path]:
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(ROOT)))
 def test_sizes(module: Path) -> None:
-    """No module above 400 lines, no function above 40."""
+    """No module above 500 lines, no function above 40."""
     source = module.read_text(encoding="utf-8")
     assert source.count("\n") <= LONGEST_MODULE
     for node in ast.walk(ast.parse(source)):
