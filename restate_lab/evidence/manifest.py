@@ -28,7 +28,7 @@ __all__ = [
     "type_name",
 ]
 
-FORMAT = 1
+FORMAT = 2
 NAME = "manifest.json"
 MOST_BYTES = 64 << 20
 _FIRST, _LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)

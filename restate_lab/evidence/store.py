@@ -42,7 +42,7 @@ from restate_lab.evidence.opening import check_files, check_there, read_manifest
 from restate_lab.evidence.place import Folder, locate_folder
 from restate_lab.frames import distinct
 from restate_lab.progress import Progress
-from restate_lab.source import BaseSource, Coverage, timeout_seconds
+from restate_lab.source import BaseSource, Coverage
 from restate_lab.status import words_sql
 
 if TYPE_CHECKING:
@@ -143,8 +143,7 @@ class Evidence(BaseSource):
         query = bind(statement, params, **named)
         if self._folder.is_local:  # on an object store the engine's own listing, of when it was opened, is good
             check_there(self._folder, self.manifest)
-        limit = timeout_seconds(timeout)
-        deadline = None if limit is None else time.monotonic() + check_seconds("timeout", limit)
+        deadline = None if timeout is None else time.monotonic() + check_seconds("timeout", timeout)
         try:
             schema, batches = read(self._context, query)
             names = distinct(schema)
