@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -18,10 +17,11 @@ from restate_lab.client.arguments import check_seconds
 from restate_lab.client.time_limit import time_limit
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import RestateLabError, TimedOut
-from restate_lab.progress import Progress
-from restate_lab.source import Source, SourceWrapper, timeout_seconds
+from restate_lab.source import Source, SourceWrapper, read_table, timeout_seconds
 
 __all__ = ["Deadline", "Read", "within"]
+
+Rows = TypeVar("Rows", pa.Table, pd.DataFrame)
 
 _OVER = "{verb} did not end within the {timeout} that it was given; allow more with timeout=, or ask for less"
 
@@ -37,7 +37,7 @@ class Read:
 class Deadline(SourceWrapper):
     """Another source until ``seconds`` have passed.
 
-    Its clock is read once, or stands at ``now``; the same ``sql`` is answered from memory, failures included. With
+    Its clock is read once, or stands at ``now``; the same statement is answered from memory, failures included. With
     ``remembers=False`` both are read each time. What is asked when the time is over is not sent, and raises TimedOut
     with the words ``over``.
     """
@@ -49,10 +49,10 @@ class Deadline(SourceWrapper):
         self._remembers = remembers
         self._ends = time.monotonic() + seconds
         self._now = now
-        self._answers: dict[str, pd.DataFrame | RestateLabError] = {}
+        self._answers: dict[str, Any] = {}
         self.over = over
         self.reads: list[Read] = []
-        """What was sent for ``sql()`` and ``tables()``, in order."""
+        """What was sent and is remembered, in order."""
 
     @property
     def now(self) -> datetime:
@@ -89,27 +89,31 @@ class Deadline(SourceWrapper):
             with time_limit(self.left):
                 return self._source.tables()
 
-        return self._once("", read)
+        return self._once("", read).copy(deep=False)
 
-    def sql(
+    @contextmanager
+    def stream(
         self,
         statement: str,
         /,
         *,
         params: Mapping[str, Any] | None = None,
         timeout: DurationInput | None = None,
-        progress: bool | Progress | None = None,
         **options: Any,
-    ) -> pd.DataFrame:
-        """Return the rows, within the time that is left; from memory where the same was asked before."""
-        send = partial(super().sql, statement, params=params, timeout=timeout, progress=progress, **options)
-        return self._once(f"{statement}\n{sorted({**options, **(params or {})}.items())!r}", send)
+    ) -> Iterator[pa.RecordBatchReader]:
+        """Give a reader for the time that is left; from memory where the same was asked before."""
+        limit = timeout_seconds(timeout)
+        if not self._remembers:
+            with self._source.stream(statement, params=params, timeout=self._rest(limit), **options) as reader:
+                yield reader
+            return
 
-    def stream(
-        self, statement: str, /, *, timeout: DurationInput | None = None, **options: Any
-    ) -> AbstractContextManager[pa.RecordBatchReader]:
-        """Return a reader for the time that is left; not from memory."""
-        return super().stream(statement, timeout=self._rest(timeout_seconds(timeout)), **options)
+        def read() -> pa.Table:
+            with self._source.stream(statement, params=params, timeout=self._rest(limit), **options) as reader:
+                return read_table(reader)
+
+        values = {**(params or {}), **options, "progress": None}
+        yield self._once(f"{statement}\n{sorted(values.items())!r}", read).to_reader()
 
     def _rest(self, timeout: float | None) -> float:
         left = self.left
@@ -117,7 +121,7 @@ class Deadline(SourceWrapper):
             raise TimedOut(f"{self.over}.")
         return left if timeout is None else min(left, timeout)
 
-    def _once(self, key: str, send: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    def _once(self, key: str, send: Callable[[], Rows]) -> Rows:
         known = self._answers.get(key)
         if known is None:
             self._rest(None)
@@ -126,22 +130,18 @@ class Deadline(SourceWrapper):
                 self._answers[key] = known
         if isinstance(known, RestateLabError):
             raise known
-        return known.copy(deep=False)
+        rows: Rows = known
+        return rows
 
-    def _sent(self, send: Callable[[], pd.DataFrame]) -> pd.DataFrame | RestateLabError:
+    def _sent(self, send: Callable[[], Rows]) -> Rows | RestateLabError:
         started = time.monotonic()
         try:
-            frame = send()
+            rows = send()
         except RestateLabError as error:
             self.reads.append(Read(time.monotonic() - started, 0))
             return error
-        self.reads.append(Read(time.monotonic() - started, len(frame)))
-        return frame
-
-
-def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that are not None."""
-    return {name: value for name, value in options.items() if value is not None}
+        self.reads.append(Read(time.monotonic() - started, len(rows)))
+        return rows
 
 
 def within(source: Source, timeout: DurationInput | None, *, verb: str) -> Source:

@@ -181,18 +181,29 @@ def test_a_recorder_records_each_statement_once() -> None:
 
 
 def test_a_deadline_gives_what_is_left_and_sends_the_same_once() -> None:
-    """Each statement gets at most the rest; the same ``sql`` comes from memory, for other values or types anew."""
+    """Each statement gets at most the rest; the same one comes from memory, also through a source around it."""
     own: Any = Own()
     deadline = Deadline(own, 5, over="over")
     for options in ({"id": "a"}, {"params": {"id": "a"}, "progress": False, "timeout": "1h"}, {"id": "b"}):
         deadline.sql(STATEMENT, **options)
     deadline.sql(STATEMENT, id="a", dtype_backend="pyarrow")
+    Recorder(deadline).sql(STATEMENT, id="a")
     timeouts = [each["timeout"] for each in own.seen]
-    assert len(timeouts) == 3
+    assert len(timeouts) == 2
     assert all(4 < each <= 5 for each in timeouts)
     assert timeouts == sorted(timeouts, reverse=True)
-    deadline.arrow(STATEMENT, id="a", timeout="2s")
+    deadline.arrow(STATEMENT, id="c", timeout="2s")
     assert own.seen[-1]["timeout"] == 2
+
+
+def test_a_deadline_remembers_failures() -> None:
+    """A statement that failed fails again without being sent, also through a source around it."""
+    broken: Any = Broken()
+    deadline = Deadline(broken, 5, over="over")
+    for source in (deadline, Recorder(deadline)):
+        with pytest.raises(QueryInterrupted):
+            source.sql(STATEMENT)
+    assert [each.rows for each in deadline.reads] == [0]
 
 
 def test_a_quiet_source_shows_no_progress_and_ends_when_it_is_closed() -> None:
