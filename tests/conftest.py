@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import psutil
@@ -21,15 +22,12 @@ from restate_lab.errors import RestateLabError
 from support.clusters import KINDS, NEWEST, OLD, Cluster, Clusters, server_binary
 from support.isolation import only_loopback, original_environment, private_environment
 from support.kinds import mark_kinds
+from support.placement import GroupScheduling, place
 
 hypothesis.settings.register_profile("suite", deadline=None)  # no test judges by the clock
 hypothesis.settings.load_profile("suite")
 
 NO_SKIP = "RESTATE_LAB_NO_SKIP"
-NO_SERVER = 0
-LONG_WITHOUT_SERVER = ("test_every_plot.py", "test_guide.py", "test_patterns.py", "test_suite.py")
-"""Files that need no server and take longest: as the last ones they would keep one worker busy and the others idle."""
-STORIES_OF_FIXTURES = ("newest", "cluster", "crowded", "healthy", "second", "incident")
 
 
 def pytest_configure() -> None:
@@ -174,31 +172,19 @@ def _first_line(error: RestateLabError) -> str:
     return str(error).partition("\n")[0].removesuffix("; it said:")
 
 
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+    """Return what gives the tests to the workers: modules that share a server go to the same one."""
+    return GroupScheduling(config, log)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses a real server as such, also where the test forgot it; put modules with one story together."""
+    """Mark what uses a real server as such, also where the test forgot it, and decide when each test runs."""
     mark_kinds(items)
-    stories: dict[Path, set[str]] = {}
-    with_server: set[Path] = set()
     for item in items:
-        names = set(getattr(item, "fixturenames", ()))
-        if {"clusters", "server", "old_server", "restate_cli"} & names:
+        if {"clusters", "server", "old_server", "restate_cli"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.server)
-        if item.get_closest_marker("server") is not None:
-            with_server.add(item.path)
-        stories.setdefault(item.path, set()).update(names & set(STORIES_OF_FIXTURES))
-    turns = {path: _turn(path, of, has_server=path in with_server) for path, of in stories.items()}
-    turns |= {path: turn + 0.5 for path, turn in turns.items() if path.name in LONG_WITHOUT_SERVER}
-    items.sort(key=lambda item: -turns[item.path])
-
-
-def _turn(path: Path, stories: set[str], *, has_server: bool) -> float:
-    """Return when a module has its turn, the highest first: what takes longest, and last what needs no server."""
-    if path.is_relative_to(Path(__file__).parent / "browser"):
-        return len(STORIES_OF_FIXTURES) + 2
-    if not stories:
-        return len(STORIES_OF_FIXTURES) + 1 if has_server else NO_SERVER
-    return max(STORIES_OF_FIXTURES.index(name) + 1 for name in stories)
+    place(items)
 
 
 @pytest.hookimpl(wrapper=True)

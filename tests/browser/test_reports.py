@@ -137,6 +137,7 @@ def test_hostile_text_does_nothing(browser: Browser, tmp_path: Path) -> None:
             assert page.get_by_text("document.title='owned'").count()
 
 
+@pytest.mark.long  # test_notebooks runs it without a browser
 def test_the_fifth_notebook_as_a_report(
     browser: Browser, server: Path, tmp_path: Path, screenshots: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

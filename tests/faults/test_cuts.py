@@ -19,7 +19,11 @@ from support.relay import Fault, relay
 pytestmark = pytest.mark.server
 
 AT_ONCE = 6
-OF_ONE_ANSWER = ("sql", "arrow", "stream", "to_parquet")
+LONG = {"arrow", "stream"}  # sql reads through both
+OF_ONE_ANSWER = [
+    pytest.param(verb, marks=[pytest.mark.long] if verb in LONG else [])
+    for verb in ("sql", "arrow", "stream", "to_parquet")
+]
 ALLOWED = {
     "ask": {"QueryInterrupted"},
     "journal": {"QueryInterrupted"},
@@ -65,7 +69,7 @@ def test_an_answer_cut_at_every_boundary(ground: Ground, tmp_path: Path, verb: s
         assert fault.happened == number + 1 > 50
 
 
-@pytest.mark.parametrize("verb", ["arrow", "to_parquet"])
+@pytest.mark.parametrize("verb", ["arrow", pytest.param("to_parquet", marks=pytest.mark.long)])
 def test_a_line_reset_at_every_boundary(ground: Ground, tmp_path: Path, verb: str) -> None:
     """A reset may take with it what had come; what is left is asked again, is an error, or is all there is."""
     with cut_line(ground) as (fault, url, answer):

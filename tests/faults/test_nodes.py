@@ -86,6 +86,7 @@ def test_a_node_dies_during_queries(ground: Ground, tmp_path: Path) -> None:
         wait_for(lambda: read() == "whole")
 
 
+@pytest.mark.long
 def test_a_node_dies_during_a_doctor(ground: Ground) -> None:
     """The diagnosis is the one from before, or says that it is incomplete."""
     before = rl.doctor(ground.lab, timeout="60s")
@@ -109,6 +110,7 @@ def test_a_node_dies_during_a_plan(ground: Ground) -> None:
     assert ground.lab.sql(RESTARTS, ids=ids).empty
 
 
+@pytest.mark.long
 def test_a_node_dies_during_a_freeze(ground: Ground, tmp_path: Path) -> None:
     """Evidence is whole, or an error and nothing; the next one is whole."""
     expected = ground.lab.arrow(ALL, ids=ground.later).to_pylist()

@@ -85,7 +85,11 @@ def test_once_fails_with_the_failing_cell(server: Path, tmp_path: Path) -> None:
     assert executed.cells[0].outputs[0].text == "before\n"
 
 
-@pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGTERM), (signal.SIGHUP, signal.SIGKILL)], ids=str)
+@pytest.mark.parametrize(
+    "numbers",
+    [(signal.SIGINT, signal.SIGKILL), pytest.param((signal.SIGHUP, signal.SIGTERM), marks=pytest.mark.long)],
+    ids=str,
+)
 def test_ends_whatever_ends_it(numbers: tuple[signal.Signals, ...], server: Path, tmp_path: Path) -> None:
     """Two demos run at once, and no process of theirs (kernels included) outlives a signal, be it SIGKILL."""
     demos = [RunningDemo(tmp_path / number.name, server, "--no-browser") for number in numbers]

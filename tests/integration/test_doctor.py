@@ -348,7 +348,7 @@ class TestHospital(Planted):
         assert list(findings.loc[[bool(both & set(ids)) for ids in findings["ids"]], "check"]) == ["blocked_keys"]
 
 
-@pytest.mark.parametrize("story", ["incident", "hospital"])
+@pytest.mark.parametrize("story", ["incident", pytest.param("hospital", marks=pytest.mark.long)])
 def test_every_command_runs(clusters: Clusters, restate_cli: Path, story: str) -> None:
     """Each suggestion that has a command runs: ours end with 0, and the CLI's ask before they change something."""
     url = clusters.get(NEWEST, story).admin_url

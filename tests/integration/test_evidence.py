@@ -121,7 +121,7 @@ def is_answered(lab: Lab, ask: Callable[[Any], pd.DataFrame]) -> bool:
     return True
 
 
-@OTHER_COLUMNS
+@VQUEUE_TABLES
 def test_every_question_is_answered_as_it_was(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
     """Each named question's frozen answer is the live one: columns, types and every cell, ages counted from then."""
     asked = {name: question(name, incident) for name in names()}
@@ -151,7 +151,6 @@ def test_journals_and_waits_are_as_they_were(lab: Lab, incident: Cluster, tmp_pa
     assert until_equal(lab, tmp_path, asked, payloads=True) == {}
 
 
-@VQUEUE_TABLES
 def test_what_is_wrong_and_why_is_as_it_was(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
     """The doctor finds the same, and what cannot be checked is not health; why says the same words."""
     ids = [incident.roles[role] for role in ("hot_key_holder", "deadlock_pair_1", "declined_1", "restock_tomorrow")]

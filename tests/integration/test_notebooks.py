@@ -21,7 +21,7 @@ from restate_lab.demo.roles import ids
 from restate_lab.demo.run import notebook_environment
 from restate_lab.reports.notebook import notebook_report
 from restate_lab.reports.runner import NotebookRun, run_notebook
-from support.clusters import KINDS, VQUEUES, Cluster, server_binary
+from support.clusters import KINDS, NEWEST, VQUEUES, Cluster, server_binary
 from support.made_reports import Page
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -149,13 +149,12 @@ def test_the_panels_show_what_they_hold_without_a_widget_too(cluster: Cluster, t
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("kind", [VQUEUES])
+@pytest.mark.parametrize("kind", [NEWEST, VQUEUES])
 def test_evidence_knows_what_the_cluster_has_forgotten(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The fifth notebook freezes, purges, asks the frozen copy, compares, and reports.
 
-    The browser's test of it has the plain 1.7.12 server, and this one the others.
     It runs as `restate-lab report --allow-changes` does; both reports that it writes, and its own, are whole pages.
     """
     vqueues = kind.endswith("-vqueues")

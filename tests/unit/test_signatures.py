@@ -14,7 +14,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,7 @@ def returned(thing: Callable[..., Any]) -> Iterator[type]:
                 yield kind
 
 
+@cache
 def imported(module: str) -> dict[str, Any]:
     """Return what a module imports from this package, for types alone or late, too."""
     tree = ast.parse(Path(inspect.getfile(importlib.import_module(module))).read_text(encoding="utf-8"))

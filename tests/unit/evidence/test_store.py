@@ -93,7 +93,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         "no manifest of restate_lab, or is cut off",
     ),
     "not a manifest": (lambda folder: (folder / "manifest.json").write_text("[]"), "no manifest of restate_lab"),
-    "newer": (edited(lambda manifest: manifest.update(format=2)), r"format 2, and this restate_lab reads 1"),
+    "newer": (edited(lambda manifest: manifest.update(format=3)), r"format 3, and this restate_lab reads 2"),
     "a format that is no number": (edited(lambda manifest: manifest.update(format=True)), r"format True"),
     "a long format": (edited(lambda manifest: manifest.update(format="x" * 10**6)), r"format 'x{39}, and"),
     "a moment that no clock says": (
