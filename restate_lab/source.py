@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import pandas as pd
 import pyarrow as pa
 
+from restate_lab._public import public
 from restate_lab.asked import note_asked
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, NotOnThisServer, QueryInterrupted
@@ -43,6 +44,7 @@ FROM information_schema.columns WHERE table_schema = 'public'
 ORDER BY table_name, ordinal_position"""
 
 
+@public
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
     """What a source has of its cluster. The defaults describe a source that has everything, such as a live cluster.
@@ -59,9 +61,6 @@ class Coverage:
     missing: Mapping[str, str] = field(default_factory=dict)
     masked: frozenset[str] = frozenset()
     incomplete: frozenset[str] = frozenset()
-
-
-Coverage.__module__ = "restate_lab"  # where users import it from
 
 
 @runtime_checkable
@@ -143,6 +142,7 @@ class Source(Protocol):
         """Return a reader that holds one batch at a time."""
 
 
+@public
 class BaseSource(ABC):
     """The base of every source: a subclass defines ``stream``, and ``sql``, ``arrow`` and ``tables`` follow from it.
 
@@ -239,9 +239,6 @@ class BaseSource(ABC):
         Columns: ``table, column, type`` (as Arrow names it) and ``nullable``.
         """
         return self.sql(TABLES, progress=False)
-
-
-BaseSource.__module__ = "restate_lab"  # where users import it from
 
 
 class SourceWrapper(BaseSource):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._public import public
 from restate_lab._text import format_time
 from restate_lab.actions.execution import execute
 from restate_lab.actions.order import Order
@@ -52,6 +53,7 @@ class _Execution:
     outcome: pd.DataFrame | None = None
 
 
+@public
 @dataclass(frozen=True, repr=False, eq=False)
 class Plan:
     """What an action would do to which invocations; ``plan()`` makes it, and says what is in it; it sends nothing.
@@ -269,9 +271,6 @@ class Plan:
         created = {id_: self._created[id_] for id_ in targets if id_ in self._created}
         order = Order(self.action, targets, reason, self.deployment, self.from_index, unrestarted, created)
         return execute(self._lab, order, progress=progress, stop=stop)
-
-
-Plan.__module__ = "restate_lab"  # where users import it from
 
 
 def _rows_of(frame: pd.DataFrame, column: str, ids: set[str]) -> pd.DataFrame:

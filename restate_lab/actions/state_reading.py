@@ -9,6 +9,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from restate_lab._public import public
 from restate_lab._text import format_timestamp
 from restate_lab.actions.state_card import state_card
 from restate_lab.actions.state_values import encoding_of, masked
@@ -31,6 +32,7 @@ _SERVICES = "SELECT name, ty FROM sys_service"
 _LONGEST_REPR = 60
 
 
+@public
 @dataclass(frozen=True, repr=False, eq=False)
 class State(Mapping[str, Any]):
     """The state of one virtual object or workflow at a moment, by key, in the keys' order; ``state()`` reads it.
@@ -91,9 +93,6 @@ class State(Mapping[str, Any]):
     def _repr_html_(self) -> str:
         where = f"{self.source}, read {format_timestamp(self.read_at)}"
         return state_card(self.where, where, self._raw)
-
-
-State.__module__ = "restate_lab"  # where users import it from
 
 
 class StateReader:

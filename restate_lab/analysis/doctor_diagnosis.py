@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._public import public
 from restate_lab._text import escape_invisible, format_timestamp
 from restate_lab.analysis.checks.finding import Finding, Severity
 from restate_lab.analysis.doctor_card import card_of
@@ -40,6 +41,7 @@ class NotChecked:
     applies: bool
 
 
+@public
 @dataclass(frozen=True, repr=False, eq=False)
 class Diagnosis:
     """What is wrong with a source at a moment; ``doctor()`` makes it, and says what is in the frames."""
@@ -81,9 +83,6 @@ class Diagnosis:
 
     def _repr_html_(self) -> str:
         return card_of(self)
-
-
-Diagnosis.__module__ = "restate_lab"  # where users import it from
 
 
 def diagnosis(

@@ -12,6 +12,7 @@ from typing import Any
 import networkx as nx
 import pandas as pd
 
+from restate_lab._public import public
 from restate_lab._text import format_timestamp, plural
 from restate_lab.analysis.deadline import within
 from restate_lab.analysis.wait_card import waits_card
@@ -34,6 +35,7 @@ _DEADLOCK_TYPES = {"certain": "bool", "length": "int64", "waiting": "Int64"}
 Awaited = Mapping[str, list[Edge]]
 
 
+@public
 @dataclass(frozen=True, repr=False, eq=False)
 class Waits:
     """The wait-for graph of a source at a moment; ``waits()`` makes it, and says what is in the frames."""
@@ -103,9 +105,6 @@ class Waits:
 
     def _of(self, kind: str, order: str = "since") -> pd.DataFrame:
         return self.edges[self.edges["kind"] == kind].sort_values([order, "waiter"]).reset_index(drop=True)
-
-
-Waits.__module__ = "restate_lab"  # where users import it from
 
 
 @translated

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import pandas as pd
 
+from restate_lab._public import public
 from restate_lab._text import escape_invisible, format_duration, format_timestamp
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.ids import check_invocation_id
@@ -54,6 +55,7 @@ class _Parts:
     queries: tuple[Mapping[str, Any], ...] = ()
 
 
+@public
 class Explanation(str):
     """Why an invocation does not go on, as text; ``why()`` makes it, and says what is in the frames."""
 
@@ -137,9 +139,6 @@ class Explanation(str):
 
     def _repr_html_(self) -> str:
         return why_card(self)
-
-
-Explanation.__module__ = "restate_lab"  # where users import it from
 
 
 @translated

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from restate_lab._public import public
 from restate_lab.client.arguments import (
     check_awakeable,
     check_duration,
@@ -104,6 +105,7 @@ class IngressTransport(Transport):
         )
 
 
+@public
 class IngressClient:
     """Talks to the handlers of a cluster, as ``lab.ingress``.
 
@@ -281,9 +283,6 @@ class IngressClient:
         return self._transport.change(
             "POST", path, action=operation, targets=[target], success=SUCCESS[operation], reason=reason, **request
         )
-
-
-IngressClient.__module__ = "restate_lab"  # where users import it from
 
 
 @dataclass(frozen=True, slots=True)

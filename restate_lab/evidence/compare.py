@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._public import public
 from restate_lab.client.schema import translated
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
@@ -28,6 +29,7 @@ _NOT_COMPARED = ("part", "reason", "whole", "cut")
 Part = tuple[pd.DataFrame | None, list[Note]]
 
 
+@public
 @dataclass(frozen=True, repr=False, eq=False)
 class Comparison:
     """What changed between two sources; ``compare()`` makes it, and says what is in the frames."""
@@ -66,9 +68,6 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         return comparison_card(self)
-
-
-Comparison.__module__ = "restate_lab"  # where users import it from
 
 
 @translated

@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import fs
 
+from restate_lab._public import public
 from restate_lab.client.arguments import check_seconds, check_size
 from restate_lab.client.names import with_suggestions
 from restate_lab.client.parquet import arrow_bytes
@@ -55,6 +56,7 @@ _MISSING_TABLE = re.compile(r"table '(?:[^'.]+\.)*([^'.]+)' not found")
 _MISSING_COLUMN = re.compile(r"No field named (?:\S+\.)?\"?(\w+)\"?\.")
 
 
+@public
 class Evidence(BaseSource):
     """A cluster as it was at one moment: SQL in, frames out, and nothing to change. Made by ``open_evidence()``.
 
@@ -189,9 +191,6 @@ class Evidence(BaseSource):
                     return NotOnThisServer(f"{what} was left out of {self.name}: {each.reason}.")
         tables = list(dict.fromkeys(self.tables()["table"]))
         return with_suggestions(error, lambda: tables, lambda: [each.name for each in FUNCTIONS], version=self.version)
-
-
-Evidence.__module__ = "restate_lab"  # where users import it from
 
 
 def _limited(

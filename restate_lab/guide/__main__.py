@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import ast
+import inspect
 import re
 import shutil
 import sys
@@ -11,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import restate_lab
+from restate_lab._public import public
 from restate_lab.errors import MissingExtra
 from restate_lab.guide import tour
 
@@ -48,16 +51,25 @@ def _defining_modules() -> Iterator[dict[str, str]]:
 
     pdoc finds sources, and with them the docstrings of attributes, by the module that a class reports.
     """
-    public = {name: getattr(restate_lab, name) for name in restate_lab.__all__}
-    types = {name: each for name, each in public.items() if getattr(each, "__module__", "") == "restate_lab"}
+    names = {name: getattr(restate_lab, name) for name in restate_lab.__all__}
+    types = {name: each for name, each in names.items() if getattr(each, "__module__", "") == "restate_lab"}
     modules = {name: restate_lab._HOME[name] for name in types}  # noqa: SLF001 - the package's own
     try:
         for name, each in types.items():
             each.__module__ = modules[name]
+            if sys.version_info >= (3, 13):  # where a class forgets its line with its module
+                each.__firstlineno__ = _first_line(name, modules[name])
         yield modules
     finally:
         for each in types.values():
-            each.__module__ = "restate_lab"
+            public(each)
+
+
+def _first_line(name: str, module: str) -> int:
+    """Return the line on which the definition of a class begins, with its decorators."""
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    (found,) = (each for each in tree.body if isinstance(each, ast.ClassDef) and each.name == name)
+    return min([found.lineno, *(each.lineno for each in found.decorator_list)])
 
 
 def _with_public_names(html: str, modules: Mapping[str, str]) -> str:

@@ -61,7 +61,7 @@ def test_cells(value: Any, expected: Cell) -> None:
     ("value", "grid", "report", "line"),
     [
         (None, None, None, "–"),
-        (np.datetime64("NaT"), None, None, "–"),
+        (np.datetime64("NaT", "ns"), None, None, "–"),
         (float("nan"), None, None, "–"),
         ("", "", "", "''"),
         (False, "false", "false", "False"),

@@ -8,12 +8,14 @@ from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any
 
+from restate_lab._public import public
 from restate_lab.durations import to_timedelta
 from restate_lab.errors import ArgumentError
 
 __all__ = ["Thresholds", "thresholds_of"]
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """What is normal where no operator has said otherwise; ages count from the last thing that moved."""
@@ -63,9 +65,6 @@ class Thresholds:
     def slow_ms(self) -> int:
         """Return ``slow`` in milliseconds."""
         return round(self.slow.total_seconds() * 1000)
-
-
-Thresholds.__module__ = "restate_lab"  # where users import it from
 
 
 def thresholds_of(given: Mapping[str, Any] | None) -> Thresholds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from restate_lab._public import public
 from restate_lab.client.admin.cluster import Cluster
 from restate_lab.client.admin.deployments import Deployments
 from restate_lab.client.admin.invocations import Invocations
@@ -14,6 +15,7 @@ from restate_lab.client.admin.vqueues import Vqueues
 __all__ = ["AdminClient"]
 
 
+@public
 class AdminClient(Cluster, Deployments, Services, States, Invocations, Kafka, Limits, Vqueues):
     """Every operation of a cluster's Admin API, as ``lab.admin``; ``query`` alone is ``lab.sql``.
 
@@ -24,6 +26,3 @@ class AdminClient(Cluster, Deployments, Services, States, Invocations, Kafka, Li
 
     ``transport`` is the door to the Admin API, ``arrow`` answers SQL: with it, methods look up what came of a change.
     """
-
-
-AdminClient.__module__ = "restate_lab"  # where users import it from
