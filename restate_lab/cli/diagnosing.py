@@ -16,9 +16,8 @@ from restate_lab.cli.options import (
     Overwrite,
     Parquet,
     check_names,
-    duration,
     examples,
-    more_than_nothing,
+    timeout_option,
 )
 
 __all__ = ["add_judgements"]
@@ -31,22 +30,14 @@ Checks = Annotated[
 ]
 ChecksTimeout = Annotated[
     float,
-    typer.Option(
-        "--timeout",
-        metavar="DURATION",
-        parser=duration,
-        help="The time limit of all checks together: 60s, 5m, or seconds. When it is over, the result is incomplete.",
+    timeout_option(
+        "The time limit of all checks together: 60s, 5m, or seconds. When it is over, the result is incomplete.",
+        may_be_zero=True,
     ),
 ]
 WhyTimeout = Annotated[
     float,
-    typer.Option(
-        "--timeout",
-        metavar="DURATION",
-        parser=duration,
-        callback=more_than_nothing,
-        help="The time limit: 30s, 5m, or seconds. When it is over, the explanation says what was not read.",
-    ),
+    timeout_option("The time limit: 30s, 5m, or seconds. When it is over, the explanation says what was not read."),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Let warnings count as critical.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing where the exit code is 0.")]

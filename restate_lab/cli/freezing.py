@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from restate_lab.cli.ending import told
-from restate_lab.cli.options import Cluster, duration, examples, more_than_nothing
+from restate_lab.cli.options import Cluster, examples, timeout_option
 
 __all__ = ["add_freeze"]
 
@@ -32,13 +32,7 @@ Redact = Annotated[
 ]
 FreezeTimeout = Annotated[
     float,
-    typer.Option(
-        "--timeout",
-        metavar="DURATION",
-        parser=duration,
-        callback=more_than_nothing,
-        help="The time limit of the command: 30m, 2h, or seconds.",
-    ),
+    timeout_option("The time limit of the command: 30m, 2h, or seconds."),
 ]
 
 

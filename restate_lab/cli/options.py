@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,11 +20,10 @@ __all__ = [
     "Parquet",
     "Timeout",
     "check_names",
-    "duration",
     "examples",
-    "more_than_nothing",
     "parameter_names",
     "question_names",
+    "timeout_option",
 ]
 
 
@@ -71,6 +70,12 @@ def duration(text: str) -> float:
         raise typer.BadParameter("give a duration such as 30s or 5m, or seconds.") from error
 
 
+def timeout_option(text: str, *, may_be_zero: bool = False) -> Any:
+    """Return the option ``--timeout`` of a command, with its help text."""
+    check = None if may_be_zero else more_than_nothing
+    return typer.Option("--timeout", metavar="DURATION", parser=duration, callback=check, help=text)
+
+
 def more_than_nothing(seconds: float | None) -> float | None:
     """Return the seconds of a time limit, which must be more than 0."""
     if seconds is not None and not seconds > 0:
@@ -108,13 +113,7 @@ Parquet = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace FILE where it is there already.")]
 Timeout = Annotated[
     float | None,
-    typer.Option(
-        "--timeout",
-        metavar="DURATION",
-        parser=duration,
-        callback=more_than_nothing,
-        help="The time limit of the command: 30s, 5m, or seconds. Without it: 120 s for each query.",
-    ),
+    timeout_option("The time limit of the command: 30s, 5m, or seconds. Without it: 120 s for each query."),
 ]
 Parameters = Annotated[
     list[str] | None,

@@ -17,9 +17,8 @@ from restate_lab.cli.options import (
     Overwrite,
     Parquet,
     Timeout,
-    duration,
     examples,
-    more_than_nothing,
+    timeout_option,
 )
 
 __all__ = ["add_reports"]
@@ -77,13 +76,7 @@ AllowChanges = Annotated[
 ]
 CellTimeout = Annotated[
     float,
-    typer.Option(
-        "--timeout",
-        metavar="DURATION",
-        parser=duration,
-        callback=more_than_nothing,
-        help="The time limit of one cell: 30s, 5m, or seconds.",
-    ),
+    timeout_option("The time limit of one cell: 30s, 5m, or seconds."),
 ]
 PassEnv = Annotated[
     list[str] | None,

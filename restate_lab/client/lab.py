@@ -33,7 +33,7 @@ from restate_lab.errors import ArgumentError, QueryRefused, UntriedServer
 from restate_lab.interrupts import Shield
 from restate_lab.progress import Progress, RowsLine, progress_of
 from restate_lab.redact import Secret, sealed
-from restate_lab.source import OLDEST, TABLES, BaseSource, is_older, timeout_seconds
+from restate_lab.source import OLDEST, TABLES, BaseSource, is_older
 
 if TYPE_CHECKING:
     from pyarrow import fs
@@ -155,10 +155,9 @@ class Lab(BaseSource):
         """
         query = bind(statement, params, **named)
         most = self.max_bytes if max_bytes is None else check_size("max_bytes", max_bytes)
-        limit = timeout_seconds(timeout)
         line = progress_of(progress, lambda: RowsLine("query"))
         try:
-            with ask(self.transport, query, timeout=limit, max_bytes=most, progress=line) as answer:
+            with ask(self.transport, query, timeout=timeout, max_bytes=most, progress=line) as answer:
                 yield answer.reader()
         except QueryRefused as error:
             raise with_suggestions(
