@@ -9,9 +9,8 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.analysis.checks.messages import normalised
-from restate_lab.analysis.records import records
+from restate_lab.analysis.records import given, records
 from restate_lab.analysis.step_patterns import step_patterns, without_data
-from restate_lab.analysis.wait_rows import given
 
 __all__ = ["CANDIDATES", "by_pattern"]
 

@@ -14,8 +14,9 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.analysis.questions import answer
+from restate_lab.analysis.records import given
 from restate_lab.analysis.sql_files import run
-from restate_lab.analysis.wait_rows import Edge, Person, called, error_words, given, needs_all, person, queued
+from restate_lab.analysis.wait_rows import Edge, Person, called, error_words, needs_all, person, queued
 from restate_lab.analysis.wait_things import Command, Sleeper, awaited, edges_of, sleepers
 from restate_lab.client.schema import tables_of
 from restate_lab.client.statement import chunks

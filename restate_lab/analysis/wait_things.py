@@ -13,7 +13,8 @@ import pandas as pd
 
 from restate_lab._text import format_timestamp
 from restate_lab.analysis.ids import FIRST_AWAKEABLE, awakeable_id
-from restate_lab.analysis.wait_rows import Edge, given
+from restate_lab.analysis.records import given
+from restate_lab.analysis.wait_rows import Edge
 
 __all__ = ["Command", "Sleeper", "awaited", "edges_of", "sleepers"]
 

@@ -15,8 +15,9 @@ from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.journal_errors import Event
 from restate_lab.analysis.journal_mismatch import Mismatch, mismatch_of
 from restate_lab.analysis.journal_reading import Invocation
+from restate_lab.analysis.records import given
 from restate_lab.analysis.sql_files import run
-from restate_lab.analysis.wait_rows import Edge, given
+from restate_lab.analysis.wait_rows import Edge
 from restate_lab.analysis.why_reading import Look, Row, has_ended
 
 __all__ = ["Case", "examine", "glance"]

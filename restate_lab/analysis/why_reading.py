@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+from restate_lab.analysis.records import given
 from restate_lab.analysis.sql_files import run
 from restate_lab.analysis.wait_edges import open_calls, suspended_edges, suspended_of
-from restate_lab.analysis.wait_rows import Edge, Person, given, queued
+from restate_lab.analysis.wait_rows import Edge, Person, queued
 from restate_lab.errors import NotFound, NotOnThisServer, QueryRefused, ResultTooLarge, TimedOut
 from restate_lab.source import Source
 from restate_lab.status import STATUSES

@@ -10,8 +10,8 @@ from restate_lab._text import format_age, format_duration, join, plural, verb_fo
 from restate_lab.analysis.checks.failing import groups
 from restate_lab.analysis.checks.finding import IDS, Finding, Severity
 from restate_lab.analysis.checks.look import MOST, Look, Row, moment
+from restate_lab.analysis.records import given
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
-from restate_lab.analysis.wait_rows import given
 
 __all__ = ["backlog", "blocked_queues", "late_starts", "long_attempts"]
 

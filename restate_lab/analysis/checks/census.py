@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from restate_lab.analysis.checks.thresholds import Thresholds
-from restate_lab.analysis.wait_rows import given
+from restate_lab.analysis.records import given
 
 __all__ = ["Census", "Ended", "Handler"]
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from restate_lab._text import join, plural, verb_form
 from restate_lab.analysis.checks.finding import IDS, Finding, Severity
 from restate_lab.analysis.checks.look import Deployment, Look, moment
+from restate_lab.analysis.records import given
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
-from restate_lab.analysis.wait_rows import given
 
 __all__ = ["old_deployments", "old_protocols"]
 

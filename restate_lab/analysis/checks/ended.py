@@ -12,8 +12,8 @@ from restate_lab.analysis.checks.failing import groups
 from restate_lab.analysis.checks.finding import IDS, Blocked, Finding, Severity
 from restate_lab.analysis.checks.look import MOST, Look, Row, moment
 from restate_lab.analysis.checks.messages import common, normalised
+from restate_lab.analysis.records import given
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
-from restate_lab.analysis.wait_rows import given
 
 __all__ = ["expiring_evidence", "restarts", "reused_keys", "terminal_failures"]
 

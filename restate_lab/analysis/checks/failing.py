@@ -13,8 +13,8 @@ from restate_lab.analysis.checks.look import MOST, Look, Row, moment
 from restate_lab.analysis.checks.messages import said
 from restate_lab.analysis.checks.retriers import Reason, Retrier, reason_of
 from restate_lab.analysis.checks.steps import StepGroup, by_step
+from restate_lab.analysis.records import given
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, move_call, why_call
-from restate_lab.analysis.wait_rows import given
 
 __all__ = ["groups", "journal_mismatches", "removed_deployments", "retry_storms", "unreachable_deployments"]
 

@@ -20,8 +20,7 @@ from restate_lab.analysis.checks.thresholds import Thresholds
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.question_files import Variant, parse
 from restate_lab.analysis.questions import answer
-from restate_lab.analysis.records import records
-from restate_lab.analysis.wait_rows import given
+from restate_lab.analysis.records import given, records
 from restate_lab.analysis.waits import Known, Waits, find_waits
 from restate_lab.client.schema import checked, tables_of
 from restate_lab.client.statement import chunks

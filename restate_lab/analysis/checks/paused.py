@@ -8,8 +8,8 @@ from restate_lab.analysis.checks.finding import IDS, Finding, Severity
 from restate_lab.analysis.checks.look import Look, Row, moment
 from restate_lab.analysis.checks.messages import normalised, said
 from restate_lab.analysis.checks.steps import StepGroup, by_step
+from restate_lab.analysis.records import given
 from restate_lab.analysis.suggestions import ask_call, plan_call
-from restate_lab.analysis.wait_rows import given
 
 __all__ = ["paused"]
 

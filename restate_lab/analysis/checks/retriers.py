@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab.analysis.wait_rows import given
+from restate_lab.analysis.records import given
 
 __all__ = ["Reason", "Retrier", "reason_of", "retrier"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from restate_lab._text import join, plural, verb_form
 from restate_lab.analysis.checks.finding import IDS, Finding, Severity
 from restate_lab.analysis.checks.look import Look
+from restate_lab.analysis.records import given
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
-from restate_lab.analysis.wait_rows import given
 
 __all__ = ["large_states", "long_journals"]
 

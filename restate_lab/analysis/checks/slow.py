@@ -9,9 +9,8 @@ from restate_lab.analysis.checks.census import Ended
 from restate_lab.analysis.checks.finding import IDS, Finding, Severity
 from restate_lab.analysis.checks.look import Look, Row, moment
 from restate_lab.analysis.checks.steps import by_step
-from restate_lab.analysis.records import records
+from restate_lab.analysis.records import given, records
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
-from restate_lab.analysis.wait_rows import given
 
 __all__ = ["slow_handlers"]
 

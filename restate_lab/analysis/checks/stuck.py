@@ -10,9 +10,8 @@ from restate_lab._text import format_age, join, one_line, plural, verb_form
 from restate_lab.analysis.checks.failing import groups
 from restate_lab.analysis.checks.finding import IDS, Blocked, Finding, Severity
 from restate_lab.analysis.checks.look import Look, Row, moment
-from restate_lab.analysis.records import records
+from restate_lab.analysis.records import given, records
 from restate_lab.analysis.suggestions import Placeholder, SuggestedCall, ask_call, plan_call, why_call
-from restate_lab.analysis.wait_rows import given
 
 __all__ = ["awakeables", "blocked_keys", "deadlocks", "promises", "suspended_on_run"]
 
