@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from restate_lab.actions.state import set_state, state
     from restate_lab.actions.state_reading import State
     from restate_lab.actions.table import ACTIONS
-    from restate_lab.analysis.checks.thresholds import Thresholds
     from restate_lab.analysis.doctor import doctor
-    from restate_lab.analysis.doctor_diagnosis import Diagnosis
+    from restate_lab.analysis.doctor.diagnosis import Diagnosis
+    from restate_lab.analysis.doctor.thresholds import Thresholds
     from restate_lab.analysis.journal import journal
-    from restate_lab.analysis.journal_diff import journal_diff
+    from restate_lab.analysis.journal.diff import journal_diff
     from restate_lab.analysis.questions import ask, questions
     from restate_lab.analysis.waits import Waits, waits
     from restate_lab.analysis.why import Explanation, why
@@ -160,7 +160,7 @@ _HOME = {
     "Comparison": "restate_lab.evidence.compare",
     "Coverage": "restate_lab.source",
     "DeploymentsPanel": "restate_lab.panels.deployments",
-    "Diagnosis": "restate_lab.analysis.doctor_diagnosis",
+    "Diagnosis": "restate_lab.analysis.doctor.diagnosis",
     "Evidence": "restate_lab.evidence.store",
     "Explanation": "restate_lab.analysis.why",
     "IngressClient": "restate_lab.client.ingress",
@@ -173,7 +173,7 @@ _HOME = {
     "Source": "restate_lab.source",
     "State": "restate_lab.actions.state_reading",
     "StatePanel": "restate_lab.panels.state",
-    "Thresholds": "restate_lab.analysis.checks.thresholds",
+    "Thresholds": "restate_lab.analysis.doctor.thresholds",
     "Waits": "restate_lab.analysis.waits",
     "ask": "restate_lab.analysis.questions",
     "audit_log": "restate_lab.audit",
@@ -183,7 +183,7 @@ _HOME = {
     "freeze": "restate_lab.evidence.freeze",
     "incident_report": "restate_lab.reports.incident",
     "journal": "restate_lab.analysis.journal",
-    "journal_diff": "restate_lab.analysis.journal_diff",
+    "journal_diff": "restate_lab.analysis.journal.diff",
     "load_ipython_extension": "restate_lab.magics",
     "move_to": "restate_lab.actions.move",
     "open_evidence": "restate_lab.evidence.store",

@@ -1,7 +1,7 @@
 """HTML for notebooks and reports: templates in one jinja2 environment, with the macros that cards are made of.
 
 A template lives beside the code that it renders; its name is its path in the package, such as
-``analysis/doctor_card.html.j2``. Whatever a template is given is text: it is escaped, and its invisible characters
+``analysis/doctor/card.html.j2``. Whatever a template is given is text: it is escaped, and its invisible characters
 become codes. Only ``Markup`` is HTML, so nothing that came from a cluster may become one.
 """
 

@@ -20,7 +20,7 @@ from restate_lab.actions.plan_card import plan_card
 from restate_lab.actions.plan_words import plan_text, warnings_for
 from restate_lab.actions.table import ACTIONS
 from restate_lab.actions.targets import read_created, read_ids
-from restate_lab.analysis.runs import is_other_run
+from restate_lab.analysis.ids import is_other_run
 from restate_lab.client.arguments import check_count
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, AuditFailed, Interrupted, PlanExpired, ReadOnly

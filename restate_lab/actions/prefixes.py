@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab.analysis.journal_entries import ABANDONED, OPEN, Entry, pair
+from restate_lab.analysis.journal.entries import ABANDONED, OPEN, Entry, pair
 from restate_lab.client.schema import checked
 from restate_lab.client.statement import chunks
 from restate_lab.source import Source

@@ -13,7 +13,7 @@ from restate_lab.actions.prefixes import Prefix, read_prefixes
 from restate_lab.actions.reading import Reading
 from restate_lab.actions.table import ACTIONS, Effect, Rule
 from restate_lab.actions.targets import is_invocation_id, read_states
-from restate_lab.analysis.runs import is_other_run, new_run_words
+from restate_lab.analysis.ids import is_other_run, new_run_words
 from restate_lab.source import Source
 
 __all__ = ["COLUMNS", "preview"]

@@ -24,7 +24,7 @@ from restate_lab.actions.reading import (
     read_restarts,
 )
 from restate_lab.actions.table import ACTIONS
-from restate_lab.analysis.runs import new_run_words
+from restate_lab.analysis.ids import new_run_words
 from restate_lab.client.lab import Lab
 from restate_lab.client.statement import chunks
 from restate_lab.client.transport import Record

@@ -13,7 +13,7 @@ from restate_lab._public import public
 from restate_lab._text import format_timestamp
 from restate_lab.actions.state_card import state_card
 from restate_lab.actions.state_values import encoding_of, masked
-from restate_lab.analysis.payloads import decode
+from restate_lab.analysis.journal.payloads import decode
 from restate_lab.client.arguments import check_name, shown
 from restate_lab.client.schema import checked, tables_of
 from restate_lab.client.state_version import state_version

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from restate_lab._text import truncate
-from restate_lab.analysis.payloads import decode, is_json
+from restate_lab.analysis.journal.payloads import decode, is_json
 from restate_lab.errors import ArgumentError
 from restate_lab.payload_json import mask_secrets, write_for_display
 from restate_lab.redact import MASK, is_secret_name

@@ -9,8 +9,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab.analysis.ids import check_invocation_id
-from restate_lab.analysis.runs import created_by_id
+from restate_lab.analysis.ids import check_invocation_id, created_by_id
 from restate_lab.client.schema import checked, translated
 from restate_lab.client.statement import chunks
 from restate_lab.errors import ArgumentError

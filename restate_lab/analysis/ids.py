@@ -10,10 +10,25 @@ import base64
 import binascii
 import re
 import string
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
 
+import pandas as pd
+
+from restate_lab._text import format_timestamp
 from restate_lab.errors import ArgumentError
 
-__all__ = ["FIRST_AWAKEABLE", "awakeable_id", "check_invocation_id", "invocation_of_awakeable"]
+__all__ = [
+    "FIRST_AWAKEABLE",
+    "NEW_RUN",
+    "awakeable_id",
+    "check_invocation_id",
+    "created_by_id",
+    "invocation_of_awakeable",
+    "is_other_run",
+    "new_run_words",
+]
 
 FIRST_AWAKEABLE = 17
 """The smallest signal index of an awakeable; those below are Restate's own, 1 is cancel."""
@@ -24,6 +39,7 @@ _INVOCATION = re.compile(r"inv_1([0-9A-Za-z]{11})([0-9A-Za-z]{22})")
 _PREFIX = "sign_1"
 _KEY_BYTES, _ID_BYTES, _INDEX_BYTES = 8, 16, 4
 _KEY_CHARACTERS, _ID_CHARACTERS = 11, 22
+NEW_RUN = "a new run with the same id"
 
 
 def check_invocation_id(value: object, *, name: str = "id") -> str:
@@ -86,3 +102,56 @@ def _base62(value: bytes, width: int) -> str:
         number, digit = divmod(number, len(_DIGITS))
         text = _DIGITS[digit] + text
     return text.rjust(width, _DIGITS[0])
+
+
+def created_by_id(ids: Iterable[Any], created_at: Iterable[Any], *, name: str) -> dict[str, frozenset[datetime]]:
+    """Return for each id the times of creation that stand beside it, UTC, cut to milliseconds.
+
+    An id with a missing time beside it means whichever run exists, and is left out. A time without a zone counts as
+    UTC: that is how spreadsheets hold it. ``name`` is for messages.
+
+    Raises:
+        ArgumentError: a value is not a timestamp.
+    """
+    times: dict[str, set[datetime]] = {}
+    unknown: set[str] = set()
+    for id_, time in zip(ids, _times(created_at, name), strict=True):
+        if not isinstance(id_, str):
+            continue
+        if pd.isna(time):
+            unknown.add(id_)
+        else:
+            times.setdefault(id_, set()).add(time.to_pydatetime())
+    return {id_: frozenset(each) for id_, each in times.items() if id_ not in unknown}
+
+
+def is_other_run(created_at: datetime | None, of: Mapping[str, frozenset[datetime]], id_: str) -> bool:
+    """Tell whether the run created at ``created_at`` is none of those that ``of`` has for the id, if it has any."""
+    return id_ in of and created_at not in of[id_]
+
+
+def new_run_words(created_at: datetime | None, reviewed: datetime | None) -> str:
+    """Return that an id has another run than the reviewed one, with both times of creation."""
+    return f"{NEW_RUN}: created {_shown(created_at)}, and the reviewed one {_shown(reviewed)}"
+
+
+def _shown(time: datetime | None) -> str:
+    return format_timestamp(time, exact=True, missing="at an unknown time")
+
+
+def _times(values: Iterable[Any], name: str) -> pd.Series[Any]:
+    column = pd.Series(list(values), dtype="object")
+    numbers = [value for value in column if isinstance(value, int | float) and not pd.isna(value)]
+    if numbers:
+        raise ArgumentError(_not_times(name, f"it holds the number {numbers[0]!r}"))
+    try:
+        return pd.to_datetime(column, utc=True, format="ISO8601").dt.floor("ms")
+    except (ValueError, TypeError) as error:
+        raise ArgumentError(_not_times(name, str(error).partition("\n")[0])) from error
+
+
+def _not_times(name: str, why: str) -> str:
+    return (
+        f"the column created_at of {name} is not a timestamp in every row ({why}). It tells which run of an id is "
+        f"meant: give timestamps, or the ids alone to mean the runs that exist now."
+    )

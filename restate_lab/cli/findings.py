@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from restate_lab.analysis.doctor import Diagnosis, doctor
-from restate_lab.analysis.doctor_text import text_of
+from restate_lab.analysis.doctor.diagnosis import text_of
 from restate_lab.analysis.why import Explanation, why
 from restate_lab.cli.ending import ERROR, warn
 from restate_lab.cli.form import Form

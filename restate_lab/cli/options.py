@@ -34,14 +34,14 @@ def examples(*lines: str) -> str:
 
 def question_names(incomplete: str) -> list[str]:
     """Return the questions whose names begin so."""
-    from restate_lab.analysis.question_files import names  # noqa: PLC0415 - completion alone needs it
+    from restate_lab.analysis.questions.catalog import names  # noqa: PLC0415 - completion alone needs it
 
     return [name for name in names() if name.startswith(incomplete)]
 
 
 def parameter_names(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the parameters of the question on this line whose names begin so, each with its =."""
-    from restate_lab.analysis.question_texts import parameters_of  # noqa: PLC0415 - completion alone needs it
+    from restate_lab.analysis.questions.parameters import parameters_of  # noqa: PLC0415 - completion alone needs it
 
     # While an option has no value yet, the arguments before it are not taken apart.
     question = ctx.params.get("question") or next(iter(ctx.args), "")
@@ -51,7 +51,7 @@ def parameter_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def check_names(incomplete: str) -> list[str]:
     """Return the doctor's checks whose names begin so."""
-    from restate_lab.analysis.checks.table import CHECKS  # noqa: PLC0415 - completion alone needs it
+    from restate_lab.analysis.doctor.checks import CHECKS  # noqa: PLC0415 - completion alone needs it
 
     return [name for name in CHECKS if name.startswith(incomplete)]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from restate_lab._text import format_duration
-from restate_lab.analysis.question_files import Question
-from restate_lab.analysis.question_texts import from_texts
 from restate_lab.analysis.questions import answer, named, questions
+from restate_lab.analysis.questions.catalog import Question
+from restate_lab.analysis.questions.parameters import from_texts
 from restate_lab.cli.ending import told, warn
 from restate_lab.cli.form import Form
 from restate_lab.cli.output import print_text, write

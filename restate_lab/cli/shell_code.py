@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from restate_lab.analysis.question_texts import from_texts
+from restate_lab.analysis.questions.parameters import from_texts
 from restate_lab.analysis.suggestions import SuggestedCall
 from restate_lab.cli.reading import value_of
 from restate_lab.client.address import is_address

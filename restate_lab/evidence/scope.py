@@ -15,8 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab.analysis.ids import check_invocation_id
-from restate_lab.analysis.runs import NEW_RUN, created_by_id, is_other_run
+from restate_lab.analysis.ids import NEW_RUN, check_invocation_id, created_by_id, is_other_run
 from restate_lab.analysis.times import TimeInput, moment
 from restate_lab.client.schema import checked
 from restate_lab.errors import ArgumentError, EvidenceWarning, NotFound

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from restate_lab.analysis.question_files import Question, names, read
+from restate_lab.analysis.questions.catalog import Question, names, read
 
 __all__: list[str] = []
 
 _HEAD = """The named questions: `rl.ask(lab, "name", parameter=value)`.
 
-Each is a file in `restate_lab/analysis/sql`, with variants where servers differ; the first whose needs the source meets
-is taken. Costs: *point* reads by id, *scan* reads one table of all invocations, *heavy* reads journals or payloads and
-says so before it runs. `limit=None` gives all rows; what a limit cut is warned of (`Truncated`).
+Each is a file in `restate_lab/analysis/questions`, with variants where servers differ; the first whose needs the
+source meets is taken. Costs: *point* reads by id, *scan* reads one table of all invocations, *heavy* reads journals
+or payloads and says so before it runs. `limit=None` gives all rows; what a limit cut is warned of (`Truncated`).
 
 """
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 from IPython.core.interactiveshell import InteractiveShell
 
-from restate_lab.analysis.question_files import names as question_names
-from restate_lab.analysis.question_texts import parameters_of
+from restate_lab.analysis.questions.catalog import names as question_names
+from restate_lab.analysis.questions.parameters import parameters_of
 from restate_lab.magics.catalogue import Catalogue, Columns
 from restate_lab.magics.environments import environments
 from restate_lab.magics.sql_cursor import KEYWORDS, cursor_in, tables_in

@@ -10,8 +10,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_local_scope, no_var_expand
 
 from restate_lab._text import plural
-from restate_lab.analysis.question_texts import from_texts
 from restate_lab.analysis.questions import answer
+from restate_lab.analysis.questions.parameters import from_texts
 from restate_lab.client.lab import connect
 from restate_lab.client.statement import parameter_names
 from restate_lab.errors import ArgumentError, RestateLabError, Truncated

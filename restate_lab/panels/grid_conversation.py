@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from restate_lab._text import escape_invisible
-from restate_lab.analysis.runs import NEW_RUN
+from restate_lab.analysis.ids import NEW_RUN
 from restate_lab.errors import ArgumentError
 from restate_lab.panels import grid_messages as said
 from restate_lab.panels.grid_model import GridModel

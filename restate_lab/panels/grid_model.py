@@ -12,7 +12,7 @@ import pandas as pd
 
 from restate_lab._cells import MISSING, Cell, cell, full_text
 from restate_lab._text import escape_invisible
-from restate_lab.analysis.runs import NEW_RUN
+from restate_lab.analysis.ids import NEW_RUN
 from restate_lab.errors import ArgumentError
 from restate_lab.panels.grid_selection import Selection
 from restate_lab.panels.grid_table import Arrangement, Positions, Table

@@ -12,8 +12,8 @@ import pandas as pd
 
 from restate_lab._cells import MISSING, cell, is_missing
 from restate_lab._text import escape_invisible
-from restate_lab.analysis.error_codes import code_words
-from restate_lab.analysis.runs import new_run_words
+from restate_lab.analysis.ids import new_run_words
+from restate_lab.analysis.journal.errors import code_words
 from restate_lab.panels.invocation_reading import Found
 from restate_lab.panels.invocation_rows import without_prefix
 from restate_lab.panels.payload_text import carried_text

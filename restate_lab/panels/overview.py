@@ -10,7 +10,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from restate_lab.analysis.doctor import Diagnosis, doctor
-from restate_lab.analysis.doctor_card import card_of
+from restate_lab.analysis.doctor.diagnosis import card_of
 from restate_lab.analysis.questions import answer
 from restate_lab.durations import DurationInput
 from restate_lab.errors import NotOnThisServer

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from restate_lab._text import format_timestamp
-from restate_lab.analysis.retry_patterns import by_pattern
+from restate_lab.analysis.patterns import by_pattern
 from restate_lab.plots.bars import MOST, Bar, draw_bars, height_for
 from restate_lab.plots.given import Reads, numbers, zone
 from restate_lab.plots.style import Canvas, canvas, look

@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._text import escape_invisible, format_age, format_timestamp
-from restate_lab.analysis.doctor_diagnosis import Diagnosis
-from restate_lab.analysis.doctor_text import bottom_line, headline, reasons
+from restate_lab.analysis.doctor.diagnosis import Diagnosis, bottom_line, headline, reasons
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.parts import Finding, Findings
 from restate_lab.status import STATUSES

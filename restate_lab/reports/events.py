@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._text import format_time
-from restate_lab.analysis.doctor_diagnosis import Diagnosis
+from restate_lab.analysis.doctor.diagnosis import Diagnosis
 
 __all__ = ["Event", "deployed", "done_here", "ended", "errors_met", "findings_begun", "paused", "restarted", "timeline"]
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from restate_lab.analysis.deadline import within
 from restate_lab.analysis.doctor import doctor
-from restate_lab.analysis.doctor_diagnosis import Diagnosis
+from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.questions import answer
 from restate_lab.analysis.waits import Waits, find_waits
 from restate_lab.errors import RestateLabError

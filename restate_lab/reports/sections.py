@@ -11,8 +11,8 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from restate_lab.analysis.doctor_diagnosis import Diagnosis
-from restate_lab.analysis.question_files import read
+from restate_lab.analysis.doctor.diagnosis import Diagnosis
+from restate_lab.analysis.questions.catalog import read
 from restate_lab.analysis.waits import Waits
 from restate_lab.analysis.why import Explanation
 from restate_lab.errors import ArgumentError

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 import restate_lab as rl
 from restate_lab.analysis.doctor import doctor
-from restate_lab.analysis.doctor_diagnosis import Diagnosis
+from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.cli import app
 from restate_lab.cli.shell_code import Target, commands
 from restate_lab.demo import hospital, incident as incident_story

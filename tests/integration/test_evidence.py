@@ -16,7 +16,7 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.analysis.doctor import doctor
-from restate_lab.analysis.question_files import names
+from restate_lab.analysis.questions.catalog import names
 from restate_lab.analysis.why import why
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, EvidenceWarning, NotOnThisServer

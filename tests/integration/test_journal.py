@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from restate_lab.analysis.journal import journal
-from restate_lab.analysis.journal_diff import journal_diff
+from restate_lab.analysis.journal.diff import journal_diff
 from restate_lab.errors import NotFound, Truncated
 from restate_lab.redact import MASK
 from support.bench import wait_for

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 import restate_lab as rl
-from restate_lab.analysis.question_files import names
 from restate_lab.analysis.questions import ask
+from restate_lab.analysis.questions.catalog import names
 from restate_lab.client.lab import Lab
 from restate_lab.errors import NotOnThisServer, Truncated
 from support.clusters import OLDEST, VQUEUES, Cluster

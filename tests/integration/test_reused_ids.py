@@ -18,9 +18,9 @@ from restate_lab import errors
 from restate_lab.actions.move import move_to
 from restate_lab.actions.plan import plan
 from restate_lab.actions.table import ACTIONS
+from restate_lab.analysis.ids import NEW_RUN
 from restate_lab.analysis.journal import journal
 from restate_lab.analysis.questions import ask
-from restate_lab.analysis.runs import NEW_RUN
 from restate_lab.analysis.why import why
 from restate_lab.client.lab import Lab
 from restate_lab.evidence.compare import compare

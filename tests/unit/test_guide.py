@@ -18,8 +18,8 @@ import pytest
 import restate_lab as rl
 from restate_lab import guide
 from restate_lab.actions.table import ACTIONS
-from restate_lab.analysis.question_files import names
-from restate_lab.analysis.question_texts import parameters_of
+from restate_lab.analysis.questions.catalog import names
+from restate_lab.analysis.questions.parameters import parameters_of
 from restate_lab.guide import tour
 
 ROOT = Path(__file__).parents[2]

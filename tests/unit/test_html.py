@@ -28,13 +28,13 @@ TABLE: dict[str, Any] = {"title": HOSTILE, "name": HOSTILE, "summary": HOSTILE, 
 CARDS: dict[str, dict[str, Any]] = {
     "_html/bar.html.j2": PARTS,
     "_html/card.html.j2": CARD | PARTS,
-    "analysis/doctor_card.html.j2": CARD
+    "analysis/doctor/card.html.j2": CARD
     | {"causes": [FINDING], "notes": [FINDING], "more_causes": 1_200, "note_count": 1_200, "not_checked": [HOSTILE]}
     | {"incomplete": "red", "checks": [(HOSTILE, HOSTILE), ("x", "")], "is_healthy": True},
-    "analysis/why_card.html.j2": CARD
+    "analysis/why/card.html.j2": CARD
     | {"summary": HOSTILE, "options": [dict.fromkeys(("action", "description", "code"), HOSTILE)]}
     | {"chain": [dict.fromkeys(("step", "target", "id", "status", "waits", "since"), HOSTILE)]},
-    "analysis/wait_card.html.j2": CARD
+    "analysis/waits/card.html.j2": CARD
     | {"deadlocks": [dict.fromkeys(("heading", "description", "resolution_code"), HOSTILE) | {"colour": "red"}]}
     | {"more_deadlocks": HOSTILE, "tables": [TABLE | {"more": HOSTILE}, TABLE | {"rows": [], "more": ""}]},
     "actions/plan_card.html.j2": CARD

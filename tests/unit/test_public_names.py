@@ -19,8 +19,8 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.actions import goes_with, outcomes, preview
-from restate_lab.analysis.why_links import link_frame
-from restate_lab.analysis.why_options import option_frame
+from restate_lab.analysis.why.chain import link_frame
+from restate_lab.analysis.why.options import option_frame
 from restate_lab.client.schema import FAMILIES, selected
 from restate_lab.evidence import watch_samples
 from restate_lab.evidence.manifest import Manifest

@@ -8,12 +8,12 @@ from importlib.resources import files
 
 import pytest
 
-from restate_lab.analysis.checks.finding import Blocked, Finding, Severity, ranked
-from restate_lab.analysis.checks.messages import normalised, said
-from restate_lab.analysis.checks.table import CHECKS
-from restate_lab.analysis.checks.thresholds import Thresholds, thresholds_of
-from restate_lab.analysis.doctor_diagnosis import Checked, Diagnosis, NotChecked, diagnosis
-from restate_lab.analysis.question_files import parse
+from restate_lab.analysis.doctor.checks import CHECKS
+from restate_lab.analysis.doctor.context import Blocked, Finding, Severity, ranked
+from restate_lab.analysis.doctor.diagnosis import Checked, Diagnosis, NotChecked, diagnosis
+from restate_lab.analysis.doctor.thresholds import Thresholds, thresholds_of
+from restate_lab.analysis.patterns import normalised, said
+from restate_lab.analysis.questions.catalog import parse
 from restate_lab.analysis.suggestions import ask_call, plan_call, why_call
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
@@ -171,7 +171,7 @@ def test_every_check_says_what_it_looks_at() -> None:
 
 def test_every_statement_of_a_check_says_what_it_needs() -> None:
     """The files of the checks have the heads of the named questions."""
-    folder = files("restate_lab.analysis").joinpath("sql", "doctor")
+    folder = files("restate_lab.analysis").joinpath("doctor", "sql")
     variants = [parse(each.name, each.read_text("utf-8")) for each in folder.iterdir()]
     assert len(variants) > 10
     for variant in variants:

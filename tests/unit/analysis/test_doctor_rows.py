@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from restate_lab.analysis.checks import singles
-from restate_lab.analysis.doctor import doctor
-from restate_lab.analysis.doctor_diagnosis import Diagnosis
+from restate_lab.analysis.doctor import census as singles, doctor
+from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.errors import ArgumentError, QueryRefused, TimedOut
 from support.made_rows import BEFORE, NOW, MadeRows, command, invocation, made_id, waiting
 

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from restate_lab.analysis.checks import failing as failing_module, look as look_module
-from restate_lab.analysis.doctor import doctor
+from restate_lab.analysis.doctor import context as look_module, doctor
+from restate_lab.analysis.doctor.checks import retries as failing_module
 from restate_lab.analysis.questions import SUMMED_UP, ask
 from restate_lab.plots import plot_retries
 from support.made_rows import BEFORE, NOW, MadeRows, invocation, made_id

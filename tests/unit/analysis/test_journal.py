@@ -11,11 +11,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, strategies as st
 
-from restate_lab.analysis import journal_frame, journal_reading
-from restate_lab.analysis.journal import journal
-from restate_lab.analysis.journal_diff import _against, journal_diff
-from restate_lab.analysis.journal_errors import Event
-from restate_lab.analysis.journal_mismatch import mismatch_of
+from restate_lab.analysis.journal import frame as journal_frame, journal, reader as journal_reading
+from restate_lab.analysis.journal.diff import _against, journal_diff, mismatch_of
+from restate_lab.analysis.journal.errors import Event
 from restate_lab.errors import ArgumentError, NotFound, Truncated
 from support.row_source import RowSource
 from support.shaped import shaped

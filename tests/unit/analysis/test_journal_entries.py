@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from restate_lab.analysis.ids import awakeable_id, check_invocation_id, invocation_of_awakeable
-from restate_lab.analysis.journal_entries import Entry, pair, waits
-from restate_lab.analysis.journal_errors import Event, troubles
+from restate_lab.analysis.journal.entries import Entry, pair, waits
+from restate_lab.analysis.journal.errors import Event, troubles
 from restate_lab.errors import ArgumentError
 
 ID = "inv_1lIyp2ByO1ey35cGbU0hywb06imDxMEZvH"

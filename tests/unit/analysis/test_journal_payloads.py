@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from restate_lab.analysis.payloads import Carried, carried, decode
+from restate_lab.analysis.journal.payloads import Carried, carried, decode
 from restate_lab.redact import MASK
 
 JSON = st.recursive(

@@ -7,10 +7,10 @@ from importlib.resources import files
 
 import pytest
 
-from restate_lab.analysis.question_files import Question, Variant, names, parse, read
+from restate_lab.analysis.questions.catalog import Question, Variant, names, parse, read
 from restate_lab.status import _CANCELLED, _KILLED
 
-FOLDER = files("restate_lab.analysis").joinpath("sql")
+FOLDER = files("restate_lab.analysis.questions")
 FILES = {file.name: file.read_text("utf-8") for file in FOLDER.iterdir() if file.name.endswith(".sql")}
 VARIANTS = [parse(name, text) for name, text in sorted(FILES.items())]
 ASKED = """overview oldest_unmoved blocked_keys blocked_heads retry_storm retry_storm_ids failing_deployments

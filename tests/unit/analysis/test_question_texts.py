@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from restate_lab.analysis.question_texts import from_texts
+from restate_lab.analysis.questions.parameters import from_texts
 from restate_lab.errors import ArgumentError
 
 

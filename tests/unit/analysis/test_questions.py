@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from restate_lab.analysis.question_files import names, read
 from restate_lab.analysis.questions import NOBODY, answer, ask, questions
+from restate_lab.analysis.questions.catalog import names, read
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from support.changing import START, Changing, id_of, invocation
 from support.row_source import RowSource

@@ -8,7 +8,7 @@ from collections import defaultdict
 import pytest
 from hypothesis import given, strategies as st
 
-from restate_lab.analysis.step_patterns import step_patterns, without_data
+from restate_lab.analysis.patterns import step_patterns, without_data
 
 CITIES = ("Denver", "Paris", "New York", "New Orleans", "Zürich", "東京")
 WORDS = st.sampled_from(["get", "weather", "card", "Denver", "Paris", "42", "x7", "prüfe", "東京", "“a b”", "a@b.de"])

@@ -15,10 +15,10 @@ import networkx as nx
 import pandas as pd
 import pytest
 
-from restate_lab.analysis import question_files, wait_graph
-from restate_lab.analysis.wait_edges import Reading
-from restate_lab.analysis.wait_rows import needs_all
-from restate_lab.analysis.waits import Waits, waits
+from restate_lab.analysis.questions import catalog as question_files
+from restate_lab.analysis.waits import Waits, graph as wait_graph, waits
+from restate_lab.analysis.waits.model import needs_all
+from restate_lab.analysis.waits.reader import Reading
 from restate_lab.errors import ArgumentError, Truncated
 from support.awaited_rows import command_rows, suspended_rows
 from support.row_source import RowSource
@@ -122,7 +122,7 @@ def _variants(name: str) -> Iterable[question_files.Variant]:
 
 _NAMES = {variant.sql: name for name in QUESTIONS for variant in _variants(name)} | {
     file.read_text("utf-8"): file.name.removesuffix(".sql")
-    for file in files("restate_lab.analysis").joinpath("sql", "waits").iterdir()
+    for file in files("restate_lab.analysis").joinpath("waits", "sql").iterdir()
 }
 
 
@@ -456,7 +456,7 @@ def test_exactly_the_limit_is_not_cut() -> None:
 
 def test_ids_go_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """No statement gets more ids than fit into one, and nothing is lost between two."""
-    monkeypatch.setattr("restate_lab.analysis.wait_edges.CHUNK", 2)
+    monkeypatch.setattr("restate_lab.analysis.waits.reader.CHUNK", 2)
     world = World()
     for number in range(5):
         world.suspend(f"w{number}", "Call", f"h{number}").be(f"h{number}", "running")

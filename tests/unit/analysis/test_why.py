@@ -14,12 +14,11 @@ import pyarrow as pa
 import pytest
 
 from restate_lab.actions.table import ACTIONS
-from restate_lab.analysis import why_reading
 from restate_lab.analysis.deadline import Deadline
-from restate_lab.analysis.error_codes import code_words
-from restate_lab.analysis.sql_files import run
-from restate_lab.analysis.why import why
-from restate_lab.analysis.why_options import RULES
+from restate_lab.analysis.journal.errors import code_words
+from restate_lab.analysis.statements import run
+from restate_lab.analysis.why import reader as why_reading, why
+from restate_lab.analysis.why.options import RULES
 from restate_lab.errors import ArgumentError, NotOnThisServer, ServerFailed, TimedOut
 from restate_lab.status import STATUSES
 from support.awaited_rows import command_rows, suspended_rows
@@ -33,7 +32,7 @@ FOLDERS = ("why", "waits")
 FILES = {
     file.read_text("utf-8"): file.name.removesuffix(".sql").partition("@")[0]
     for folder in FOLDERS
-    for file in files("restate_lab.analysis").joinpath("sql", folder).iterdir()
+    for file in files("restate_lab.analysis").joinpath(folder, "sql").iterdir()
 }
 COLUMNS = {
     "suspended_of": "id status target modified_at created_at invoked_by_id completions signals",

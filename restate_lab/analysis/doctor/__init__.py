@@ -1,0 +1,149 @@
+"""``doctor()``: what is wrong with a cluster, ranked by how much is affected, with the next step."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from restate_lab._text import format_duration
+from restate_lab.analysis.deadline import Deadline
+from restate_lab.analysis.doctor.checks import CHECKS
+from restate_lab.analysis.doctor.context import Check, Finding, Look, ranked
+from restate_lab.analysis.doctor.diagnosis import Checked, Diagnosis, NotChecked, diagnosis
+from restate_lab.analysis.doctor.thresholds import thresholds_of
+from restate_lab.analysis.times import moment
+from restate_lab.client.arguments import check_seconds
+from restate_lab.client.schema import translated
+from restate_lab.client.time_limit import time_limit
+from restate_lab.durations import DurationInput, to_timedelta
+from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
+from restate_lab.recorder import Recorder
+from restate_lab.source import Source, check_tried
+
+__all__ = ["Diagnosis", "doctor"]
+
+_CLOCK_WITHIN = 10.0  # seconds, where ``timeout`` is less: a diagnosis without a time is none
+
+
+@translated
+def doctor(
+    source: Source,
+    /,
+    *,
+    timeout: DurationInput = "60s",
+    checks: str | Iterable[str] | None = None,
+    now: str | datetime | timedelta | None = None,
+    thresholds: Mapping[str, Any] | None = None,
+) -> Diagnosis:
+    """Look for everything that is known to go wrong, and return it worst first.
+
+    Each finding is one cause; the invocations that it blocks are listed with it. Its severity is "critical" (work is
+    affected now, and does not recover by itself), "warning" (a person has to decide) or "note" (worth knowing, nothing
+    wrong).
+
+    ``timeout`` is for all checks together; they run cheapest first. When it is over, the checks that did not run stand
+    in ``.not_checked``, and the result is marked incomplete. ``checks`` names the ones to run, None means all. ``now``
+    is the moment that ages count from: the source's own clock, or another one to look ahead (what would this say in two
+    hours if nothing moved: ``now=lab.now + timedelta(hours=2)``). ``thresholds`` says what is normal here, such as
+    ``{"awakeable": "10m", "failure_rate": 0.3}``; ``Thresholds`` has all, with their reasons.
+
+    - ``.findings``: ``severity, check, summary, since`` (UTC; None where there is no trace), ``count, affected`` (those
+      that are stuck, and those that they block), ``where, ids`` (lists of 1,000 at most; deployments for what is about
+      them), ``blocked`` (the ids of those that wait behind), ``suggested_code, evidence_code`` (lines of Python for
+      ``lab``: the next step, and the rows behind the finding).
+    - ``.not_checked``: ``check, description, reason, applies``; False where a check makes no sense on such a server.
+    - ``.checked``: ``check, description, findings, queries, seconds, rows``; what several read counts for the first.
+    - ``.verdict``: "incomplete" where something that applies was not checked, or not all of it was read, whatever was
+      found; else "critical" or "warning" as the worst finding is, or "healthy".
+    - ``.worst``: the worst severity found, "critical", "warning" or "note"; None without findings.
+    - ``.suggested_calls, .evidence_calls``: the same next steps and evidence as data, one for each row of ``findings``.
+    - ``.queries``: the statements that were sent, each as a dict of ``sql, params, times``.
+
+    Raises:
+        ArgumentError: there is no such check or threshold, or a value does not fit.
+        RestateLabError: the source does not even tell its time. What a check raises stands in ``.not_checked``.
+    """
+    limits, chosen = thresholds_of(thresholds), _chosen(checks)
+    seconds = check_seconds("timeout", timeout)
+    started = time.monotonic()
+    with time_limit(max(seconds, _CLOCK_WITHIN)):
+        clock = _plain(source.now)
+    at = clock if now is None else _plain(moment(now, now=clock, name="now"))
+    used_up = f"the timeout of {format_duration(to_timedelta(timeout), exact=True)} was used up"
+    recorder = Recorder(source)
+    within = Deadline(recorder, seconds - (time.monotonic() - started), over=used_up, now=at)
+    look = Look(within, limits, clock=clock)
+    outcomes = [_outcome(check, look, within) for check in chosen]
+    return diagnosis(
+        source=source.name,
+        version=source.version,
+        at=at,
+        seconds=time.monotonic() - started,
+        findings=ranked(finding for outcome in outcomes for finding in outcome[0]),
+        checked=[outcome[1] for outcome in outcomes if outcome[1] is not None],
+        not_checked=[missing for outcome in outcomes for missing in outcome[2]],
+        skipped=len(CHECKS) - len(chosen),
+        queries=recorder.queries,
+    )
+
+
+def _plain(value: datetime) -> datetime:
+    """Return a moment without nanoseconds: servers tell them, and pandas warns where they get lost."""
+    plain: datetime = pd.Timestamp(value).floor("us").to_pydatetime()
+    return plain
+
+
+_Outcome = tuple[Sequence[Finding], Checked | None, Sequence[NotChecked]]
+
+
+def _outcome(check: Check, look: Look, within: Deadline) -> _Outcome:
+    """Run one check: what it found, that it ran, and what of it was not checked."""
+    if check.is_for_vqueues and not look.has_vqueues:
+        return (), None, [_missing(check, "there are no vqueues on this server", applies=False)]
+    look.excluded.clear()
+    before, started = len(within.reads), time.monotonic()
+    try:
+        check_tried(within, "this check")
+        found = [replace(finding, check=check.name) for finding in check.look(look)]
+    except RestateLabError as error:
+        return (), None, [_missing(check, _reason(error, within))]
+    reads = within.reads[before:]
+    ran = Checked(
+        check.name,
+        check.description,
+        len(found),
+        len(reads),
+        time.monotonic() - started,
+        sum(read.rows for read in reads),
+    )
+    excluded = "; ".join(dict.fromkeys(look.excluded))
+    return found, ran, [_missing(check, f"in part: {excluded}")] if excluded else []
+
+
+def _missing(check: Check, reason: str, *, applies: bool = True) -> NotChecked:
+    return NotChecked(check.name, check.description, reason, applies)
+
+
+def _reason(error: RestateLabError, within: Deadline) -> str:
+    if isinstance(error, TimedOut) and not within.left:
+        return within.over
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _chosen(checks: str | Iterable[str] | None) -> list[Check]:
+    if checks is None:
+        return list(CHECKS.values())
+    names = [checks] if isinstance(checks, str) else list(checks)
+    if not names:
+        raise ArgumentError(f"checks is empty: name some of {', '.join(CHECKS)}, or give None for all.")
+    for name in names:
+        if name not in CHECKS:
+            nearest = difflib.get_close_matches(str(name), CHECKS, n=3, cutoff=0.4) or list(CHECKS)
+            raise ArgumentError(f"there is no check {name!r}; the nearest: {', '.join(nearest)}.")
+    return [check for name, check in CHECKS.items() if name in names]

@@ -1,0 +1,346 @@
+"""Two journals side by side, and where they part: a good run and a bad one, before and after a restart."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Any, TypeAlias
+
+import pandas as pd
+import pyarrow as pa
+
+from restate_lab._text import format_duration, plural
+from restate_lab.analysis.deadline import within
+from restate_lab.analysis.journal import read_journal
+from restate_lab.analysis.journal.errors import Event
+from restate_lab.analysis.journal.reader import Invocation
+from restate_lab.client.schema import translated
+from restate_lab.durations import DurationInput
+from restate_lab.errors import ArgumentError
+from restate_lab.recorder import Recorder
+from restate_lab.source import Source
+
+__all__ = ["Mismatch", "explained", "journal_diff", "mismatch_of"]
+
+_CODE = "RT0016"
+# Messages come from handlers: each pattern reads a line once, however long it is.
+_RECORDED = re.compile(r"recorded(?:(?!recorded)[^\n'])*+'(?P<what>[^'\n]+)'")
+_ATTEMPTED = re.compile(r"attempts to perform(?:(?!attempts to perform)[^\n'])*+'(?P<what>[^'\n]+)'")
+_INDEX = re.compile(r"\(index '?(?P<index>\d{1,9})'?\)")
+_DIFFERS = re.compile(r"^[^\S\n]*+(?P<field>[\w .]++): (?P<was>.*) != (?P<now>.*)$", re.MULTILINE)
+# what messages call commands, where that is not their type in small letters
+_WORDS = {"handler return": "Output", "one way call": "OneWayCall", "send": "OneWayCall", "awakeable": "Signal"}
+_NOTICEABLE = pd.Timedelta(milliseconds=500)
+_TYPES: dict[str, pa.DataType] = {
+    "index_a": pa.int64(),
+    "index_b": pa.int64(),
+    "entry_type": pa.string(),
+    "name": pa.string(),
+    "status_a": pa.string(),
+    "status_b": pa.string(),
+    "duration_a": pa.duration("ms"),
+    "duration_b": pa.duration("ms"),
+    "slower_by": pa.duration("ms"),
+    "retries_a": pa.int64(),
+    "retries_b": pa.int64(),
+    "difference": pa.string(),
+    "divergence": pa.bool_(),
+}
+_NULLABLE: dict[pa.DataType, Any] = {pa.int64(): pd.Int64Dtype()}
+_CARRIED = ("payload_a", "payload_b")
+_REPLAYED, _NOT_REACHED, _NOW = "replayed", "not reached", "now"
+
+_Record: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """Where code and journal part: ``command_index`` counts commands only and is None where nobody says it."""
+
+    command_index: int | None
+    recorded: str | None
+    entry_type: str | None
+    name: str | None
+    differs: tuple[str, ...]
+    message: str
+
+
+def mismatch_of(invocation: Invocation) -> Mismatch | None:
+    """Return the last journal mismatch that an invocation ran into; None where it has not."""
+    events = [event for event in invocation.events or () if event.code == _CODE]
+    return _read(events[-1]) if events else None
+
+
+def _read(event: Event) -> Mismatch:
+    message = event.message or ""
+    index = _INDEX.search(message)
+    said = int(index["index"]) if index else None
+    recorded, attempted = _RECORDED.search(message), _ATTEMPTED.search(message)
+    differences = list(_DIFFERS.finditer(message))
+    names = [match["now"] for match in differences if match["field"].strip() == "name"]
+    return Mismatch(
+        command_index=said if event.command_index is None else event.command_index,
+        recorded=_type(recorded["what"]) if recorded else None,
+        entry_type=event.command_type or (_type(attempted["what"]) if attempted else None),
+        name=event.command_name or (names[0] if names else None),
+        differs=tuple(f"{each['field'].strip()}: {each['was']} != {each['now']}" for each in differences),
+        message=message,
+    )
+
+
+def _type(words: str) -> str:
+    known = _WORDS.get(words.lower())
+    return known or "".join(word[:1].upper() + word[1:] for word in re.split(r"[ _-]+", words))
+
+
+def compared(frame: pd.DataFrame) -> str:
+    """Return what a frame of ``journal_diff`` shows of two invocations."""
+    a, b = frame.attrs["a"], frame.attrs["b"]
+    told = [f"{_who('a', a)}; {_who('b', b)}."]
+    told += [f"{name} has no journal: {each['note']}." for name, each in (("a", a), ("b", b)) if "note" in each]
+    diverging = frame.index[frame["divergence"]]
+    if not len(diverging):
+        told.append(f"They did the same in all of their {len(frame):,} entries." if len(frame) else "")
+    else:
+        at = int(diverging[0])
+        told.append(f"They part after {plural(at, 'entry', 'entries')}: {_parting(frame, at)}.")
+    told.append(_timing(frame))
+    return " ".join(filter(None, told))
+
+
+def explained(invocation: Invocation, mismatch: Mismatch) -> str:
+    """Return what a journal mismatch (RT0016) of an invocation means, and what there is to do."""
+    entry = next((each for each in invocation.entries if each.command_index == mismatch.command_index), None)
+    recorded = entry.entry_type if entry and mismatch.command_index is not None else mismatch.recorded
+    name = entry.name or entry.callee_target or entry.promise or entry.state_key if entry else None
+    before, now = _called(recorded, name), _called(mismatch.entry_type, mismatch.name)
+    place = f" at entry {entry.index} (command {mismatch.command_index})" if entry else ""
+    differs = f" ({'; '.join(mismatch.differs)})" if mismatch.differs else ""
+    deployment = invocation.row["pinned_deployment_id"]
+    return (
+        f"{invocation.row['target']} ({invocation.id}) ran into RT0016: its journal has {before}{place}, and the code "
+        f"does {now} there now{differs}. The code behind {deployment or 'its deployment'} changed under a running "
+        f"invocation, or does not do the same each time; while that stays so, trying again does not help. Put the code "
+        f"that wrote the journal back, resume it on a deployment that has it, or kill it and restart it as new."
+    )
+
+
+def _who(name: str, attrs: dict[str, Any]) -> str:
+    return f"{name} is {attrs['id']} ({attrs['target']}, {attrs['status']})"
+
+
+def _called(entry_type: str | None, name: str | None) -> str:
+    return f"{entry_type or 'something'} {name!r}" if name else entry_type or "something else"
+
+
+def _parting(frame: pd.DataFrame, at: int) -> str:
+    row = frame.iloc[at]
+    if not str(row["difference"]).startswith("only in"):
+        return f"{_called_in(row)} (entry {row['index_a']}) is {row['difference']}"
+    told = []
+    for side in "ab":
+        alone = [number for number in range(at, len(frame)) if frame["difference"].iloc[number] == f"only in {side}"]
+        here = [number for number in alone if _is_one_gap(frame, at, number)]
+        told.append(f"{side} has {_called_in(frame.iloc[here[0]])}" if here else f"{side} has nothing there")
+    return ", ".join(told)
+
+
+def _is_one_gap(frame: pd.DataFrame, begin: int, end: int) -> bool:
+    return all(str(each).startswith("only in") for each in frame["difference"].iloc[begin:end])
+
+
+def _called_in(row: Any) -> str:
+    return _called(row["entry_type"], row["name"] if pd.notna(row["name"]) else None)
+
+
+def _timing(frame: pd.DataFrame) -> str:
+    """Return the one entry whose duration differs most, if anybody would notice."""
+    apart = frame["slower_by"].abs()
+    if apart.isna().all() or apart.max() < _NOTICEABLE:
+        return ""
+    row = frame.iloc[int(apart.argmax())]
+    took = [f"{format_duration(row[f'duration_{side}'])} in {side}" for side in "ab"]
+    return f"The largest difference in time is {_called_in(row)}: {took[0]}, {took[1]}."
+
+
+@translated
+def journal_diff(
+    source: Source,
+    a: str,
+    b: str | None = None,
+    /,
+    *,
+    payloads: bool = False,
+    timeout: DurationInput | None = None,
+) -> pd.DataFrame:
+    """Compare the journals of two invocations, or one journal with what its code does now (RT0016).
+
+    Entries are aligned by type and name; those of calls by service and handler, whatever the key. With ``b`` a row is
+    an entry of both, or of one of them. Without, ``a`` has run into a journal mismatch: the rows are what it wrote
+    down, and what its code did instead when it was last tried. ``payloads=True`` also compares what entries carry.
+    ``timeout`` is for the whole call; None leaves each statement to the connection's own limit.
+
+    Columns: ``index_a, index_b`` (None where it is not there), ``entry_type, name`` (of a call the callee's target, of
+    a promise or state its key), ``status_a, status_b`` (without ``b``: "replayed", "now", "not reached"),
+    ``duration_a, duration_b, slower_by`` (of b, minus that of a), ``retries_a, retries_b``, ``difference`` (words; None
+    where there is none), ``divergence`` (True in the first row that differs in more than time), and with payloads
+    ``payload_a, payload_b``.
+
+    ``frame.attrs`` has ``summary`` (one paragraph), ``a`` and ``b`` (as ``attrs`` of ``journal``), ``divergence`` (the
+    position of that row, or None), and ``queries`` (the statements that were sent).
+
+    Raises:
+        ArgumentError: this is no invocation id, or b is missing and a has not run into a mismatch.
+        NotFound: there is no such invocation (any more).
+        TimedOut: not everything was read within ``timeout``.
+    """
+    recorder = Recorder(within(source, timeout, verb="journal_diff"))
+    frame_a, invocation_a = read_journal(recorder, a, payloads=payloads, name="a")
+    if b is None:
+        mismatch = mismatch_of(invocation_a)
+        if mismatch is None:
+            raise ArgumentError(f"{a} has not run into a journal mismatch (RT0016); name another invocation as b.")
+        frame = _frame(list(_against_code(_records(frame_a), mismatch)), payloads=payloads)
+        summary = explained(invocation_a, mismatch)
+        frame.attrs["a"] = _about(frame_a)
+    else:
+        frame_b, invocation_b = read_journal(recorder, b, payloads=payloads, name="b")
+        frame = _frame(list(_against(_records(frame_a), _records(frame_b))), payloads=payloads)
+        frame.attrs |= {"a": _about(frame_a), "b": _about(frame_b)}
+        found = [(each, mismatch_of(each)) for each in (invocation_a, invocation_b)]
+        said = [explained(each, mismatch) for each, mismatch in found if mismatch and not each.row["ended"]]
+        summary = " ".join([compared(frame), *said])
+    diverging = frame.index[frame["divergence"]]
+    frame.attrs |= {
+        "queries": recorder.queries,
+        "summary": summary,
+        "divergence": int(diverging[0]) if len(diverging) else None,
+    }
+    return frame
+
+
+def _about(frame: pd.DataFrame) -> dict[Any, Any]:
+    return {name: value for name, value in frame.attrs.items() if name != "queries"}
+
+
+def _records(frame: pd.DataFrame) -> list[_Record]:
+    objects = frame.astype(object)
+    return [
+        {str(key): value for key, value in row.items()}
+        for row in objects.where(objects.notna(), None).to_dict("records")
+    ]
+
+
+def _frame(rows: Sequence[_Record], *, payloads: bool) -> pd.DataFrame:
+    first = next((number for number, row in enumerate(rows) if _diverges(row)), None)
+    marked = [{**row, "divergence": number == first} for number, row in enumerate(rows)]
+    table = pa.table({name: pa.array([row[name] for row in marked], type_) for name, type_ in _TYPES.items()})
+    frame = table.to_pandas(types_mapper=_NULLABLE.get)
+    for name in _CARRIED if payloads else ():
+        frame[name] = pd.Series([row[name] for row in rows], dtype=object)
+    return frame
+
+
+def _diverges(row: _Record) -> bool:
+    """Tell whether a row differs; that two invocations were given different inputs is no divergence."""
+    return row["difference"] is not None and not (row["entry_type"] == "Input" and row["index_a"] == row["index_b"])
+
+
+def _against(a: Sequence[_Record], b: Sequence[_Record]) -> Iterator[dict[str, Any]]:
+    """Give the aligned rows; where the two part, those of a come first."""
+    for of_a, of_b in _aligned([_key(each) for each in a], [_key(each) for each in b]):
+        if len(of_a) == len(of_b) and of_a and _key(a[of_a[0]]) == _key(b[of_b[0]]):
+            yield from (_side_by_side(a[at_a], b[at_b]) for at_a, at_b in zip(of_a, of_b, strict=True))
+        else:
+            yield from (_side_by_side(a[at], None) for at in of_a)
+            yield from (_side_by_side(None, b[at]) for at in of_b)
+
+
+def _aligned(a: Sequence[Any], b: Sequence[Any]) -> Iterator[tuple[range, range]]:
+    """Give ranges of both that belong together, in order; equal ones have equal lengths and first keys."""
+    start = 0
+    while start < min(len(a), len(b)) and a[start] == b[start]:
+        start += 1
+    end = 0
+    while end < min(len(a), len(b)) - start and a[-1 - end] == b[-1 - end]:
+        end += 1
+    yield range(start), range(start)
+    middle_a, middle_b = a[start : len(a) - end], b[start : len(b) - end]
+    for _, from_a, to_a, from_b, to_b in SequenceMatcher(None, middle_a, middle_b).get_opcodes():
+        yield range(start + from_a, start + to_a), range(start + from_b, start + to_b)
+    yield range(len(a) - end, len(a)), range(len(b) - end, len(b))
+
+
+def _key(record: _Record) -> tuple[Any, ...]:
+    target = record["callee_target"]
+    handler = (target.split("/")[0], target.split("/")[-1]) if target else None
+    return record["entry_type"], record["name"] or handler or record["promise"] or record["state_key"]
+
+
+def _label(record: _Record) -> str | None:
+    names = (record[field] for field in ("name", "callee_target", "promise", "state_key"))
+    return next((str(name) for name in names if name), None)
+
+
+def _side_by_side(a: _Record | None, b: _Record | None) -> dict[str, Any]:
+    either = a or b or {}
+    of_a, of_b = a or {}, b or {}
+    # Of pandas 2, pyarrow takes a Timedelta of milliseconds for one of nanoseconds.
+    lengths = [each and each.to_pytimedelta() for each in (of_a.get("duration"), of_b.get("duration"))]
+    return {
+        "index_a": of_a.get("index"),
+        "index_b": of_b.get("index"),
+        "entry_type": either["entry_type"],
+        "name": _label(either),
+        "status_a": of_a.get("status"),
+        "status_b": of_b.get("status"),
+        "duration_a": lengths[0],
+        "duration_b": lengths[1],
+        "slower_by": lengths[1] - lengths[0] if lengths[0] is not None and lengths[1] is not None else None,
+        "retries_a": of_a.get("retries"),
+        "retries_b": of_b.get("retries"),
+        "difference": _difference(a, b),
+        "payload_a": of_a.get("payload"),
+        "payload_b": of_b.get("payload"),
+    }
+
+
+def _difference(a: _Record | None, b: _Record | None) -> str | None:
+    if a is None or b is None:
+        return "only in a" if b is None else "only in b"
+    for field in ("status", "result"):
+        if a[field] != b[field]:
+            return f"{a[field]} in a, {b[field]} in b"
+    if a["failure"] != b["failure"]:
+        return f"failed in a with {a['failure']!r}, in b with {b['failure']!r}"
+    if a.get("argument") != b.get("argument"):
+        return "called with something else"
+    return "carries something else" if a.get("payload") != b.get("payload") else None
+
+
+def _against_code(journal: Sequence[_Record], mismatch: Mismatch) -> Iterator[dict[str, Any]]:
+    """Give the rows of a journal with what became of each when the code was last tried, and what it did instead."""
+    part = mismatch.command_index
+    for record in journal:
+        row = _side_by_side(record, record) | {
+            "index_b": None,
+            "duration_b": None,
+            "slower_by": None,
+            "retries_b": None,
+        }
+        number = record["command_index"]
+        if part is None or number is None or number < part:
+            yield row | {"status_b": _REPLAYED if part is not None else None}
+        elif number > part:
+            yield row | {"status_b": _NOT_REACHED, "difference": _NOT_REACHED}
+        else:
+            yield row | {"status_b": None, "difference": "only in the journal"}
+            yield _instead(row, mismatch)
+
+
+def _instead(row: Mapping[str, Any], mismatch: Mismatch) -> dict[str, Any]:
+    nothing = dict.fromkeys(row)
+    what = {"entry_type": mismatch.entry_type or "?", "name": mismatch.name}
+    return nothing | what | {"status_b": _NOW, "difference": "only in the code"}

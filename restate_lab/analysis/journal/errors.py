@@ -1,0 +1,120 @@
+"""What failed on the way: events of a journal, told to the entries they belong to."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from restate_lab.analysis.journal.entries import Entry
+
+__all__ = ["NO_ERRORS", "REMOVED", "UNKNOWN", "UNREACHABLE", "Event", "Trouble", "code_words", "event_of", "troubles"]
+
+_TRIED = "TransientError"
+_PAUSED = "Paused"
+REMOVED, MISMATCH = "RT0011", "RT0016"
+UNREACHABLE = frozenset({"RT0010", "RT0012", "RT0023"})
+"""What an attempt met that did not come to the handler's code."""
+
+_WORDS = MappingProxyType(
+    {
+        "RT0001": "the inactivity or abort timeout passed",
+        "RT0007": "the handler raised an error",
+        "RT0010": "the deployment cannot be reached",
+        REMOVED: "its deployment was removed",
+        "RT0012": "what answers is no Restate endpoint",
+        MISMATCH: "journal mismatch: the code changed under it",
+        "RT0018": "not found",
+        "RT0023": "the deployment is overloaded or out of service",
+        "META0003": "discovery failed",
+        "META0009": "bad subscription",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One row of ``sys_journal_events``; ``command_index`` counts commands only, ``after_index`` all entries."""
+
+    type: str
+    at: datetime | None
+    after_index: int | None = None
+    message: str | None = None
+    code: str | None = None
+    command_index: int | None = None
+    command_type: str | None = None
+    command_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """How often an entry failed and was tried again, and the last error."""
+
+    retries: int | None = None
+    at_least: bool = False
+    message: str | None = None
+    code: str | None = None
+
+
+UNKNOWN = Trouble()
+NO_ERRORS = Trouble(retries=0)
+
+
+def troubles(entries: Sequence[Entry], events: Iterable[Event], attempts: int | None) -> Mapping[int, Trouble]:
+    """Return position in ``entries`` → what went wrong there; entries without an error are left out.
+
+    ``attempts`` is how often the server has tried in vain since the invocation last went on; None where it does not
+    say. Its counter goes on when one entry succeeds and the next fails, and starts again after a pause, so it is that
+    of an entry only where no other one failed. Equal errors in a row are kept once: events alone give a least number.
+    """
+    by_position = _by_position(entries, [event for event in events if event.message])
+    was_paused = any(event.type == _PAUSED for found in by_position.values() for event in found)
+    counter = attempts if len(by_position) == 1 and not was_paused else None
+    return {position: _trouble(found, counter) for position, found in by_position.items()}
+
+
+def _trouble(events: Sequence[Event], counter: int | None) -> Trouble:
+    last = events[-1]
+    seen = max(1, sum(event.type == _TRIED for event in events))
+    return Trouble(max(seen, counter or 0), at_least=counter is None, message=last.message, code=last.code)
+
+
+def _by_position(entries: Sequence[Entry], events: Sequence[Event]) -> dict[int, list[Event]]:
+    commands = [(entry, position) for position, entry in enumerate(entries) if entry.command_index is not None]
+    indexes = [entry.index or 0 for entry, _ in commands]
+    found: defaultdict[int, list[Event]] = defaultdict(list)
+    # a missing time goes first; none was seen
+    for event in sorted(events, key=lambda event: (event.at is not None, event.at)):
+        if not commands:
+            break
+        number = event.command_index
+        if number is None or not 0 <= number < len(commands):
+            # raised between two entries: it stands at the one before
+            number = max(0, bisect_right(indexes, event.after_index or 0) - 1)
+        found[commands[number][1]].append(event)
+    return dict(found)
+
+
+def event_of(row: Mapping[str, Any]) -> Event:
+    """Return the event of a row as it is read."""
+    return Event(
+        type=str(row["event_type"] or ""),
+        at=row["appended_at"],
+        after_index=row["after_journal_entry_index"],
+        message=row["message"],
+        code=row["code"],
+        command_index=row["command_index"],
+        command_type=row["command_type"],
+        command_name=row["command_name"],
+    )
+
+
+def code_words(code: str | None) -> str:
+    """Return the code with its meaning, as "RT0010: the deployment cannot be reached"; "" without a code."""
+    if not code:
+        return ""
+    return f"{code}: {_WORDS[code]}" if code in _WORDS else code

@@ -1,0 +1,114 @@
+"""What an entry carries: values as Python has them, headers with their secrets masked, the words of a failure.
+
+The server renders payloads in ``entry_json`` as arrays of byte values. Python SDKs and most others write JSON; what is
+no JSON is text, and what is no text stays bytes. Headers that a payload repeats, such as those of a provider's
+response, are masked like the entry's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from restate_lab.analysis.journal.entries import parsed
+from restate_lab.payload_json import mask_headers, read
+from restate_lab.redact import masked_headers
+
+__all__ = ["Carried", "carried", "decode", "is_json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What one entry carries; None for each that it does not have."""
+
+    payload: Any = None
+    argument: Any = None
+    headers: dict[str, str] | None = None
+    failure: str | None = None
+    failure_code: int | None = None
+
+
+def decode(value: bytes) -> Any:
+    """Return a payload as Python has it: parsed as JSON, else as text, else the bytes; None where it is empty.
+
+    JSON is what Python's ``json.loads`` takes, NaN and a byte order mark included. A text that happens to be JSON,
+    such as ``12``, becomes what it says. An integer of more digits than Python converts becomes a ``Decimal``.
+    """
+    if not value:
+        return None
+    try:
+        return read(value)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
+def is_json(value: bytes) -> bool:
+    """Return whether ``decode`` reads a payload as JSON."""
+    try:
+        read(value)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def carried(entry_json: object) -> Carried:
+    """Return what an entry carries, from its ``entry_json``; whatever is not understood is left out."""
+    body = _body(parsed(entry_json))
+    failure = next(_failures(body), {})
+    request = body.get("request")
+    request = request if isinstance(request, dict) else {}
+    headers = body.get("headers", request.get("headers"))
+    message, code = failure.get("message"), failure.get("code")
+    return Carried(
+        payload=_payload(body),
+        argument=_decoded(request.get("parameter")),
+        headers=masked_headers(dict(_headers(headers))) if isinstance(headers, list) else None,
+        failure=message if isinstance(message, str) else None,
+        failure_code=code if isinstance(code, int) and not isinstance(code, bool) else None,
+    )
+
+
+def _body(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is below ``Command: <type>``, ``Notification: Completion: <type>`` or ``Notification: Signal``."""
+    inner: Any = entry
+    for level in ("Command", "Notification", "Completion"):
+        if isinstance(inner, dict) and isinstance(inner.get(level), dict):
+            inner = inner[level]
+    body = next(iter(inner.values()), None) if isinstance(inner, dict) else None
+    return body if isinstance(body, dict) else {}
+
+
+def _payload(body: Mapping[str, Any]) -> Any:
+    if isinstance(body.get("state_keys"), list):
+        return body["state_keys"]
+    outcome = body.get("result")
+    value = outcome.get("Success") if isinstance(outcome, dict) else body.get("value", body.get("payload"))
+    return _decoded(value.get("Success") if isinstance(value, dict) else value)
+
+
+def _decoded(array: object) -> Any:
+    if not isinstance(array, list):
+        return None
+    try:
+        return decode(mask_headers(bytes(array)))
+    except (TypeError, ValueError):
+        return None
+
+
+def _failures(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for outcome in (body.get("result"), body.get("value")):
+        if isinstance(outcome, dict) and isinstance(outcome.get("Failure"), dict):
+            yield outcome["Failure"]
+
+
+def _headers(headers: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    for header in headers:
+        if isinstance(header, dict):
+            name, value = header.get("name"), header.get("value")
+            if isinstance(name, str) and isinstance(value, str):
+                yield name, value

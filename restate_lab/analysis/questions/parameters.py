@@ -1,0 +1,166 @@
+"""The values of a question's parameters: what callers may give, checked and turned into what SQL takes."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from restate_lab.analysis.questions.catalog import Parameter, Variant, read
+from restate_lab.analysis.times import moment
+from restate_lab.durations import to_timedelta
+from restate_lab.errors import ArgumentError
+
+__all__ = ["check_names", "from_texts", "parameters_of", "shown", "values_for"]
+
+_MANY = 1000  # values of a list that stand in attrs, which pandas copies with every frame
+_FEW = 10
+_FLAGS = {"yes": True, "true": True, "no": False, "false": False}
+
+
+def check_names(variant: Variant, given: Mapping[str, Any], *, question: str) -> None:
+    """Raise ArgumentError where a parameter is given that the question does not take, or one that it needs is not."""
+    known = {parameter.name: parameter for parameter in variant.parameters}
+    for name in given:
+        if name not in {*known, "now"}:
+            nearest = difflib.get_close_matches(name, list(known), n=1)
+            hint = f" Is {nearest[0]} meant?" if nearest else ""
+            takes = ", ".join(map(str, known.values()))
+            raise ArgumentError(f"{question} has no parameter {name}; it takes: {takes}.{hint}")
+    for name, parameter in known.items():
+        if parameter.required and name not in given:
+            raise ArgumentError(f"{question} needs {name}=: {parameter.about}.")
+
+
+def values_for(variant: Variant, given: Mapping[str, Any], *, now: datetime, question: str) -> dict[str, Any]:
+    """Return a value for each parameter of a statement: the one given, or the default; and ``now`` where it is used.
+
+    Raises:
+        ArgumentError: a parameter is unknown or missing, or a value does not fit.
+    """
+    values: dict[str, Any] = {"now": now} if re.search(r":now\b", variant.sql) else {}
+    for parameter in variant.parameters:
+        value = given.get(parameter.name, _default(parameter))
+        if value is None and parameter.default != "none" and parameter.name != "limit":
+            raise ArgumentError(f"{question} takes no None for {parameter.name} ({parameter.about}).")
+        values[parameter.name] = None if value is None else _TAKEN[parameter.kind](value, parameter.name, now)
+    return values
+
+
+def shown(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values as JSON has them, in forms that are taken again; of long lists the first and the count."""
+    return {name: _shown(value) for name, value in values.items()}
+
+
+def _default(parameter: Parameter) -> Any:
+    if parameter.default == "none":
+        return None
+    if parameter.kind == "number":
+        return int(parameter.default)
+    if parameter.kind == "flag":
+        return parameter.default == "yes"
+    return parameter.default
+
+
+def _text(value: Any, name: str, now: datetime) -> str:  # noqa: ARG001 - one signature for all kinds
+    if not isinstance(value, str):
+        raise ArgumentError(f"{name} is {value!r}: give a text.")
+    return value
+
+
+def _number(value: Any, name: str, now: datetime) -> int:  # noqa: ARG001
+    whole = value.item() if hasattr(value, "item") else value
+    if not isinstance(whole, int) or isinstance(whole, bool) or not 0 <= whole < 2**62:
+        raise ArgumentError(f"{name} is {value!r}: give a whole number, zero or more.")
+    return whole
+
+
+def _flag(value: Any, name: str, now: datetime) -> bool:  # noqa: ARG001
+    if not isinstance(value, bool):
+        raise ArgumentError(f"{name} is {value!r}: give True or False.")
+    return value
+
+
+def _duration(value: Any, name: str, now: datetime) -> timedelta:  # noqa: ARG001
+    return to_timedelta(value, name=name)
+
+
+def _time(value: Any, name: str, now: datetime) -> datetime:
+    return moment(value, now=now, name=name)
+
+
+def _time_ahead(value: Any, name: str, now: datetime) -> datetime:
+    return moment(value, now=now, ahead=True, name=name)
+
+
+def _ids(value: Any, name: str, now: datetime) -> list[str]:  # noqa: ARG001
+    if isinstance(value, pd.DataFrame):
+        if "id" not in value.columns:
+            raise ArgumentError(f"{name} is a frame without a column id; it has {', '.join(map(str, value.columns))}.")
+        value = value["id"]
+    ids = [value] if isinstance(value, str) else list(value)
+    if not ids:
+        raise ArgumentError(f"{name} is empty: there is nothing to ask about.")
+    odd = next((each for each in ids if not isinstance(each, str)), None)
+    if odd is not None:
+        raise ArgumentError(f"{name} has {odd!r} in it: give invocation ids (inv_…).")
+    return ids
+
+
+_TAKEN: dict[str, Callable[[Any, str, datetime], Any]] = {
+    "text": _text,
+    "number": _number,
+    "flag": _flag,
+    "duration": _duration,
+    "time": _time,
+    "time ahead": _time_ahead,
+    "ids": _ids,
+}
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():.10g}s"
+    if isinstance(value, list) and len(value) > _MANY:
+        return {"count": len(value), "first": value[:_FEW]}
+    return value
+
+
+def parameters_of(name: str) -> tuple[Parameter, ...]:
+    """Return the parameters of a question in its own order; nothing where there is no such question."""
+    question = read(name)
+    return question.variants[0].parameters if question else ()
+
+
+def from_texts(name: str, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return what ``ask(source, name, …)`` takes: numbers, yes or no, and lists of ids (with commas between).
+
+    ``none`` is None. Names that the question does not have stay as they are, for ``ask`` to refuse.
+
+    Raises:
+        ArgumentError: a text is no number, or neither yes nor no.
+    """
+    kinds = {parameter.name: parameter.kind for parameter in parameters_of(name)}
+    return {key: _value(kinds.get(key, "text"), key, text) for key, text in texts.items()}
+
+
+def _value(kind: str, name: str, text: str) -> Any:
+    if text == "none":
+        return None
+    if kind == "number":
+        if not re.fullmatch(r"\d[\d_]*", text):
+            raise ArgumentError(f"{name} is {text!r}: give a whole number, or none.")
+        return int(text)
+    if kind == "flag":
+        if text.lower() not in _FLAGS:
+            raise ArgumentError(f"{name} is {text!r}: give yes or no.")
+        return _FLAGS[text.lower()]
+    if kind == "ids":
+        return [each for each in re.split(r"[\s,]+", text) if each]
+    return text

@@ -1,0 +1,153 @@
+"""What suspended invocations wait for: the numbers in their status, paired with the commands in their journals."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from restate_lab._text import format_timestamp
+from restate_lab.analysis.ids import FIRST_AWAKEABLE, awakeable_id
+from restate_lab.analysis.records import given
+from restate_lab.analysis.waits.model import Edge
+
+__all__ = ["Command", "Sleeper", "awaited", "edges_of", "sleepers"]
+
+CANCEL = 1  # the signal that everybody awaits
+_COMMAND = "Command: "
+# Only a key of the outermost kind is followed by a plain quotation mark: within texts JSON writes a backslash first.
+_NUMBER = re.compile(r'"(?:result_)?completion_id":\s*(\d+)')
+_KINDS = {
+    "Call": "call",
+    "AttachInvocation": "attach",
+    "GetInvocationOutput": "attach",
+    "GetPromise": "promise",
+    "PeekPromise": "promise",
+    "CompletePromise": "promise",
+    "Sleep": "sleep",
+    "Run": "run",
+    "GetLazyState": "state",
+    "GetLazyStateKeys": "state",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sleeper:
+    """One suspended invocation, with the numbers of the completions and of the signals that it waits for."""
+
+    id: str
+    target: str
+    since: pd.Timestamp | None
+    created_at: pd.Timestamp | None
+    caller: str | None
+    completions: tuple[int, ...]
+    signals: tuple[int, ...]
+
+    @property
+    def things(self) -> int:
+        """Return how many things it waits for; where only a signal with a name can wake it, that is one."""
+        return len(self.completions) + len(self.signals) or 1
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command that somebody waits for."""
+
+    index: int
+    kind: str
+    what: str | None = None
+    callee: str | None = None
+    wakes_at: pd.Timestamp | None = None
+
+
+def sleepers(frame: pd.DataFrame) -> list[Sleeper]:
+    """Return the invocations of a frame with the columns of ``sql/waits/suspended.sql``."""
+    names = ("id", "target", "modified_at", "created_at", "invoked_by_id", "completions", "signals")
+    return [
+        Sleeper(
+            id=id_,
+            target=target,
+            since=given(since),
+            created_at=given(created_at),
+            caller=given(caller),
+            completions=_numbers(completions),
+            signals=tuple(number for number in _numbers(signals) if number != CANCEL),
+        )
+        for id_, target, since, created_at, caller, completions, signals in zip(
+            *(frame[name].tolist() for name in names), strict=True
+        )
+    ]
+
+
+def awaited(rows: pd.DataFrame, wanted: Mapping[str, Sequence[int]]) -> dict[tuple[str, int], Command]:
+    """Return, of the rows of ``sql/waits/commands.sql``, those with numbers that are wanted of their id."""
+    columns = ("id", "entry_index", "entry_type", "name", "body")
+    found = {}
+    for id_, index, entry_type, name, body in zip(*(rows[column].tolist() for column in columns), strict=True):
+        open_ = wanted[id_]
+        if not any(int(number) in open_ for number in _NUMBER.findall(body or "")):
+            continue
+        kind = entry_type.removeprefix(_COMMAND)
+        details = json.loads(body)["Command"][kind]
+        number = details.get("result_completion_id", details.get("completion_id"))
+        if number in open_:
+            found[id_, number] = _command(int(index), kind, given(name), details)
+    return found
+
+
+def edges_of(sleeper: Sleeper, commands: Mapping[tuple[str, int], Command], *, alternative: bool) -> list[Edge]:
+    """Return an edge for each thing that somebody waits for, in the order of the journal."""
+    unknown = Command(-1, "unknown")
+    of_completions = sorted(
+        (commands.get((sleeper.id, number), unknown) for number in sleeper.completions), key=lambda each: each.index
+    )
+    things = [*of_completions, *(_signal(sleeper.id, number) for number in sorted(sleeper.signals))]
+    return [_edge(sleeper, thing, alternative) for thing in things or [Command(-1, "signal", "a signal with a name")]]
+
+
+def _edge(sleeper: Sleeper, thing: Command, alternative: bool) -> Edge:
+    return Edge(
+        waiter=sleeper.id,
+        waiter_target=sleeper.target,
+        kind=thing.kind,
+        blocker=thing.callee,
+        what=thing.what,
+        wakes_at=thing.wakes_at,
+        alternative=alternative,
+        since=sleeper.since,
+        created_at=sleeper.created_at,
+        caller=sleeper.caller,
+    )
+
+
+def _signal(id_: str, number: int) -> Command:
+    if number < FIRST_AWAKEABLE:
+        return Command(-1, "signal", f"signal {number}")
+    return Command(-1, "awakeable", awakeable_id(id_, number) or f"signal {number}")
+
+
+def _command(index: int, kind: str, name: str | None, details: Mapping[str, Any]) -> Command:
+    callee = details.get("invocation_id") or _target(details)
+    what, wakes_at = name or None, None
+    if _KINDS[kind] == "promise":
+        what = str(details.get("key"))
+    elif kind == "Sleep" and details.get("wake_up_time") is not None:
+        wakes_at = pd.Timestamp(details["wake_up_time"], unit="ms", tz="UTC")
+        what = f"until {format_timestamp(wakes_at)}"
+    return Command(index, _KINDS[kind], what, callee, wakes_at)
+
+
+def _target(details: Mapping[str, Any]) -> str | None:
+    """Return the invocation that somebody attached to; None where it is named by its key."""
+    target = details.get("target")
+    return target.get("InvocationId") if isinstance(target, Mapping) else None
+
+
+def _numbers(value: Sequence[int] | float | None) -> tuple[int, ...]:
+    """Return a list column's value; pandas has None or NaN where it is null."""
+    return () if value is None or isinstance(value, float) else tuple(np.asarray(value).tolist())
