@@ -49,16 +49,13 @@ class StoryName(StrEnum):
 
     FIRST_LOOK = "first-look"
     INCIDENT = "incident"
-    HEALTHY = "healthy"
-    HOSPITAL = "hospital"
 
 
 Story = Annotated[
     StoryName,
     typer.Option(
         help="What has happened on the cluster when you come to it. first-look: a little of everything; incident: an "
-        "order system in trouble, opened with the notebook that looks into it; healthy: one in which nothing is wrong; "
-        "hospital: another system in other trouble."
+        "order system in trouble, opened with the notebook that looks into it."
     ),
 ]
 

@@ -22,7 +22,7 @@ from restate_lab.errors import RestateLabError
 __all__ = ["Embedded", "start_services"]
 
 DEPLOYMENT = "deployment.txt"
-SAMPLES = ("-m", "restate_lab.demo.host")
+SERVICES = ("-m", "restate_lab.demo.services.deployments")
 
 
 class Embedded:
@@ -30,7 +30,7 @@ class Embedded:
 
     ``folder`` holds everything: ``data`` (the server's), ``audit``, logs, ``roles.json``. One that was used before is
     taken up where it was left. ``roles`` has role → id of the story (``roles.ids`` where several play one role).
-    ``env`` has more settings of the server.
+    ``env`` has more settings of the server. ``program`` is what Python runs to serve the services.
     """
 
     def __init__(
@@ -42,13 +42,14 @@ class Embedded:
         unix_sockets: bool = False,
         story: Sequence[Step] = FIRST_LOOK,
         env: Mapping[str, str] = NOTHING,
+        program: Sequence[str] = SERVICES,
     ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._stack = contextlib.ExitStack()
         with contextlib.ExitStack() as started:
             # First started, last stopped: a server that outlives its services would write down failures.
-            self.services, address = start_services(folder)
+            self.services, address = start_services(folder, *program)
             started.enter_context(self.services)
             self.server = started.enter_context(
                 RestateServer(binary, base_dir=folder / "data", vqueues=vqueues, unix_sockets=unix_sockets, env=env)
@@ -98,13 +99,13 @@ class Embedded:
 
 
 def start_services(folder: Path, *program: str) -> tuple[Process, str]:
-    """Start services and return their process and address; ``program`` is what Python runs, by default the samples.
+    """Start services and return their process and address; ``program`` is what Python runs, by default the demo's.
 
     Their socket listens already when they start, so that nobody can take the port or come early.
     """
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
         services = Process(
-            [sys.executable, *(program or SAMPLES), "--fd", str(listening.fileno())],
+            [sys.executable, *(program or SERVICES), "--fd", str(listening.fileno())],
             env=python_environment(**{FOLDER_VARIABLE: str(folder)}),
             log=folder / "services.log",
             pass_fds=(listening.fileno(),),

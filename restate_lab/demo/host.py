@@ -1,4 +1,4 @@
-"""Serve the sample services over HTTP/2: ``python -m restate_lab.demo.host --fd N`` on an inherited socket."""
+"""Serve services over HTTP/2 on an inherited socket: a program of services ends with ``serve_inherited(app)``."""
 
 from __future__ import annotations
 
@@ -6,14 +6,49 @@ import argparse
 import asyncio
 import sys
 import threading
+from collections.abc import Mapping
 from typing import Any
 
+import restate
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
+from restate import Service, VirtualObject, Workflow
 
-from restate_lab.demo.services.deployments import application
+from restate_lab.demo.release import RELEASE_HEADER
 
-__all__ = ["serve_inherited"]
+__all__ = ["Deployments", "application", "serve_inherited"]
+
+Deployments = Mapping[tuple[str, str], tuple[Service | VirtualObject | Workflow, ...]]
+"""(path, release) → the services there."""
+
+
+def application(deployments: Deployments, unavailable: Mapping[str, tuple[int, bytes]]) -> Any:
+    """Return the ASGI application that serves all deployments, each at its path and in its release.
+
+    A path that is not in ``deployments`` is served by those of "". ``unavailable`` has path → the response that
+    replaces each invocation there, as a proxy in front of the services sends it; discovery is answered.
+    """
+    apps = {place: restate.app(services=list(services)) for place, services in deployments.items()}
+    paths = {path for path, _ in deployments}
+
+    async def serve_deployment(scope: Any, receive: Any, send: Any) -> None:
+        first = scope.get("path", "").split("/")[1:2]
+        path = first[0] if first and first[0] in paths else ""
+        release = dict(scope.get("headers", ())).get(RELEASE_HEADER.encode(), b"1").decode()
+        if path in unavailable and "/invoke/" in scope["path"]:
+            await _respond(*unavailable[path], receive, send)
+        else:
+            await apps[path, release](scope, receive, send)
+
+    return serve_deployment
+
+
+async def _respond(status: int, body: bytes, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
+    # A request that is not read to its end keeps others of the same HTTP/2 connection waiting.
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.body", "body": body})
 
 
 def serve_inherited(app: Any) -> None:
@@ -40,7 +75,3 @@ def _serve(app: Any, fd: int) -> None:
     config.keep_alive_max_requests = config.h2_max_concurrent_streams = 2**31 - 1
     never = asyncio.Event()
     asyncio.run(serve(app, config, shutdown_trigger=never.wait))
-
-
-if __name__ == "__main__":
-    serve_inherited(application())

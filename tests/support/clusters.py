@@ -10,9 +10,13 @@ from pathlib import Path
 
 from restate_lab.demo.crowded import TWO_AT_A_TIME, crowded
 from restate_lab.demo.embedded import Embedded
+from restate_lab.demo.healthy import HEALTHY
+from restate_lab.demo.hospital import HOSPITAL
 from restate_lab.demo.install import install_server
 from restate_lab.demo.roles import ids
+from restate_lab.demo.services.hospital import deployments
 from restate_lab.demo.stories import STORIES
+from restate_lab.demo.story import Step
 from support.isolation import original_environment
 
 OLDEST = "1.6.1"
@@ -89,8 +93,9 @@ def _start(stack: contextlib.ExitStack, kind: str, story: str) -> Cluster:
             folder,
             vqueues=vqueues,
             unix_sockets=True,
-            story=crowded(vqueues=vqueues) if story == "crowded" else STORIES[story],
+            story=_steps_of(story, vqueues=vqueues),
             env=TWO_AT_A_TIME if story == "crowded" else {},
+            program=(str(deployments.__file__),),
         )
     )
     return Cluster(
@@ -103,3 +108,8 @@ def _start(stack: contextlib.ExitStack, kind: str, story: str) -> Cluster:
         folder=folder,
         roles=demo.roles,
     )
+
+
+def _steps_of(story: str, *, vqueues: bool) -> tuple[Step, ...]:
+    stories = {**STORIES, "healthy": HEALTHY, "hospital": HOSPITAL, "crowded": crowded(vqueues=vqueues)}
+    return stories[story]

@@ -13,8 +13,9 @@ from restate_lab.demo import incident
 from restate_lab.demo.hospital import FAULTS, HOSPITAL, NOTES, SHELF, SHELF_ALIKE, VICTIMS
 from restate_lab.demo.incident import INCIDENT
 from restate_lab.demo.roles import ids
-from restate_lab.demo.services import deployments, hospital
+from restate_lab.demo.services import hospital
 from restate_lab.demo.services.hospital.appointments import Confirmations, MessageLost
+from restate_lab.demo.services.hospital.deployments import DEPLOYMENTS
 from restate_lab.demo.story import Send, Step
 
 OURS = {"hospital", "wholesale", "porters", "discharge"}
@@ -22,7 +23,7 @@ OURS = {"hospital", "wholesale", "porters", "discharge"}
 
 def served(paths: Iterable[str]) -> set[str]:
     """Return the names of the services and handlers at those paths."""
-    services = [each for (path, _), here in deployments.DEPLOYMENTS.items() if path in paths for each in here]
+    services = [each for (path, _), here in DEPLOYMENTS.items() if path in paths for each in here]
     return {each.name for each in services} | {handler for each in services for handler in each.handlers}
 
 
@@ -47,7 +48,7 @@ def test_tables_name_every_role_once() -> None:
 
 def test_shares_no_name_with_the_order_system() -> None:
     """No service, handler, step, key or role is called as in the other stories."""
-    others = {path for path, _ in deployments.DEPLOYMENTS} - OURS
+    others = {path for path, _ in DEPLOYMENTS} - OURS
     assert not served(OURS) & served(others)
     here = Path(hospital.__file__).parent
     mine = durable_steps(here)

@@ -13,11 +13,14 @@ from restate import TerminalError
 from restate_lab.cli.demo import StoryName
 from restate_lab.demo import steps
 from restate_lab.demo.crowded import crowded
+from restate_lab.demo.healthy import HEALTHY
+from restate_lab.demo.hospital import HOSPITAL
+from restate_lab.demo.host import application
 from restate_lab.demo.incident import FAULTS, INCIDENT, NOTES, VICTIMS
 from restate_lab.demo.release import RELEASE_HEADER
 from restate_lab.demo.roles import ids
 from restate_lab.demo.script import play
-from restate_lab.demo.services.deployments import DEPLOYMENTS, application
+from restate_lab.demo.services.hospital.deployments import DEPLOYMENTS, UNAVAILABLE
 from restate_lab.demo.services.orders.paystream import Gateway, ProviderDown
 from restate_lab.demo.steps import Act, Child, Deploy, Remove
 from restate_lab.demo.stories import STORIES
@@ -25,7 +28,7 @@ from restate_lab.demo.story import Send, Step, crowd
 from restate_lab.errors import TimedOut
 from restate_lab.status import STATUSES
 
-EVERY_STORY = {**STORIES, "crowded": crowded(vqueues=False)}
+EVERY_STORY = {**STORIES, "healthy": HEALTHY, "hospital": HOSPITAL, "crowded": crowded(vqueues=False)}
 
 
 class FakeApi:
@@ -180,7 +183,7 @@ def ask(path: str, release: str | None = None) -> tuple[int, bytes]:
         sent.append(message)
 
     scope = {"type": "http", "http_version": "2", "path": path, "headers": headers}
-    asyncio.run(application()(scope, receive, send))
+    asyncio.run(application(DEPLOYMENTS, UNAVAILABLE)(scope, receive, send))
     assert next(body, None) is None or "/discover" in path
     return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
 

@@ -1,0 +1,24 @@
+"""The deployments of the tests' stories beside those of the demo: ``python deployments.py --fd N`` serves them all."""
+
+from restate_lab.demo.host import Deployments, application, serve_inherited
+from restate_lab.demo.services import deployments as demo
+from restate_lab.demo.services.hospital import HOSPITAL
+from restate_lab.demo.services.hospital.discharge import discharge_1, discharge_2
+from restate_lab.demo.services.hospital.porters import porters
+from restate_lab.demo.services.hospital.wholesale import wholesale
+
+__all__ = ["DEPLOYMENTS", "UNAVAILABLE"]
+
+DEPLOYMENTS: Deployments = {
+    **demo.DEPLOYMENTS,
+    ("hospital", "1"): HOSPITAL,
+    ("wholesale", "1"): (wholesale,),
+    ("porters", "1"): (porters,),
+    ("discharge", "1"): (discharge_1,),
+    ("discharge", "2"): (discharge_2,),
+}
+UNAVAILABLE = {**demo.UNAVAILABLE, "wholesale": (504, b"upstream request timeout")}
+
+
+if __name__ == "__main__":
+    serve_inherited(application(DEPLOYMENTS, UNAVAILABLE))
