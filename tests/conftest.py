@@ -124,7 +124,7 @@ def incident(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
 
 @pytest.fixture(scope="module", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS])
 def second(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
-    """Give each kind of server in turn, with an incident under other names (`restate_lab.demo.hospital`)."""
+    """Give each kind of server in turn, with an incident under other names (`support.demo.hospital`)."""
     return cluster_of(clusters, request.param, "hospital")
 
 
@@ -136,7 +136,7 @@ def healthy(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
 
 @pytest.fixture(scope="module", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS])
 def crowded(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
-    """Give each kind of server in turn, with more to run than it may run at a time (`restate_lab.demo.crowded`)."""
+    """Give each kind of server in turn, with more to run than it may run at a time (`support.demo.saturated`)."""
     return cluster_of(clusters, request.param, "crowded")
 
 

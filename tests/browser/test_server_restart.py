@@ -13,10 +13,10 @@ from playwright.sync_api import expect
 import restate_lab as rl
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.nodes import Node
 from support.bench import wait_for
 from support.bulk import SERVICES, Bulk
 from support.clusters import Cluster
+from support.demo.nodes import Node
 from support.jupyter import LabPage, write_notebook
 from support.line import Line
 from support.panels import PanelOnPage, panel_cell

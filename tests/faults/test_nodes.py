@@ -14,9 +14,9 @@ import restate_lab as rl
 from restate_lab import errors
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.nodes import Nodes
 from support.bench import wait_for
 from support.bulk import SERVICES, Bulk
+from support.demo.nodes import Nodes
 from support.fault_panels import closing, in_sight, panel_threads
 from support.fault_verbs import RESTARTS
 from support.relay import Fault, relay

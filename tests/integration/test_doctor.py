@@ -22,11 +22,12 @@ from restate_lab.analysis.doctor import doctor
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.cli import app
 from restate_lab.cli.shell_code import Target, commands
-from restate_lab.demo import hospital, incident as incident_story
+from restate_lab.demo import incident as incident_story
 from restate_lab.errors import ReadOnly, TimedOut, Truncated
 from restate_lab.source import SourceWrapper
 from support.bench import wait_for
 from support.clusters import NEWEST, OLDEST, VQUEUES, Cluster, Clusters
+from support.demo import hospital
 
 pytestmark = pytest.mark.server
 OTHER_TABLES = pytest.mark.also_on(VQUEUES, reason="what is ready or waits for a slot is in other tables with vqueues")

@@ -11,8 +11,8 @@ import pytest
 import restate_lab as rl
 from restate_lab.demo.api import Api
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.nodes import Node, Nodes
 from support.bench import wait_for
+from support.demo.nodes import Node, Nodes
 
 pytestmark = pytest.mark.server
 

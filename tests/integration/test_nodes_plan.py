@@ -14,10 +14,10 @@ from restate_lab.actions import pursuit
 from restate_lab.actions.plan import plan
 from restate_lab.audit import audit_log
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.nodes import Nodes
 from restate_lab.progress import Quiet
 from support.bench import wait_for
 from support.bulk import SERVICES, Bulk
+from support.demo.nodes import Nodes
 from support.restartable import is_served
 
 pytestmark = pytest.mark.server

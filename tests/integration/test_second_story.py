@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 import restate_lab as rl
-from restate_lab.demo.hospital import FAULTS, HOSPITAL, NEUROLOGY, PATIENT, SCANNER, SHELF, SHELF_ALIKE, VICTIMS, WARDS
 from support.clusters import Cluster
+from support.demo.hospital import FAULTS, HOSPITAL, NEUROLOGY, PATIENT, SCANNER, SHELF, SHELF_ALIKE, VICTIMS, WARDS
 from support.standings import (
     RETRYING,
     attempts,

@@ -8,15 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from restate_lab.demo.crowded import TWO_AT_A_TIME, crowded
 from restate_lab.demo.embedded import Embedded
-from restate_lab.demo.healthy import HEALTHY
-from restate_lab.demo.hospital import HOSPITAL
 from restate_lab.demo.install import install_server
 from restate_lab.demo.roles import ids
-from restate_lab.demo.services.hospital import deployments
 from restate_lab.demo.stories import STORIES
 from restate_lab.demo.story import Step
+from support.demo.healthy import HEALTHY
+from support.demo.hospital import HOSPITAL
+from support.demo.saturated import TWO_AT_A_TIME, crowded
+from support.demo.services import deployments
 from support.isolation import original_environment
 
 OLDEST = "1.6.1"

@@ -13,10 +13,10 @@ from restate_lab import errors
 from restate_lab.client.lab import Lab
 from restate_lab.demo.cluster import free_ports, server_settings
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.nodes import Node
 from restate_lab.demo.process import clean_environment
 from support.bench import wait_for
 from support.bulk import SERVICES, Bulk
+from support.demo.nodes import Node
 
 READY_WITHIN = 60.0
 IDS = "SELECT id FROM sys_invocation_status WHERE id IN :ids"

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from restate import TerminalError
 
-from restate_lab.demo import incident
-from restate_lab.demo.hospital import FAULTS, HOSPITAL, NOTES, SHELF, SHELF_ALIKE, VICTIMS
+from restate_lab.demo import incident, services
 from restate_lab.demo.incident import INCIDENT
 from restate_lab.demo.roles import ids
-from restate_lab.demo.services import hospital
-from restate_lab.demo.services.hospital.appointments import Confirmations, MessageLost
-from restate_lab.demo.services.hospital.deployments import DEPLOYMENTS
 from restate_lab.demo.story import Send, Step
+from support.demo.hospital import FAULTS, HOSPITAL, NOTES, SHELF, SHELF_ALIKE, VICTIMS
+from support.demo.services import hospital
+from support.demo.services.deployments import DEPLOYMENTS
+from support.demo.services.hospital.appointments import Confirmations, MessageLost
 
 OURS = {"hospital", "wholesale", "porters", "discharge"}
 
@@ -50,11 +50,9 @@ def test_shares_no_name_with_the_order_system() -> None:
     """No service, handler, step, key or role is called as in the other stories."""
     others = {path for path, _ in DEPLOYMENTS} - OURS
     assert not served(OURS) & served(others)
-    here = Path(hospital.__file__).parent
-    mine = durable_steps(here)
-    everybodys = [durable_steps(folder) for folder in here.parent.iterdir() if folder.is_dir() and folder != here]
+    mine, everybodys = (durable_steps(Path(package.__file__).parent) for package in (hospital, services))
     assert len(mine) > 10
-    assert not mine & set().union(*everybodys)
+    assert not mine & everybodys
     assert not keys(HOSPITAL) & keys(INCIDENT)
     assert not {*FAULTS, *VICTIMS} & {*incident.FAULTS, *incident.VICTIMS}
 

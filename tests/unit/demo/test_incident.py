@@ -12,21 +12,21 @@ from restate import TerminalError
 
 from restate_lab.cli.demo import StoryName
 from restate_lab.demo import steps
-from restate_lab.demo.crowded import crowded
-from restate_lab.demo.healthy import HEALTHY
-from restate_lab.demo.hospital import HOSPITAL
 from restate_lab.demo.host import application
 from restate_lab.demo.incident import FAULTS, INCIDENT, NOTES, VICTIMS
 from restate_lab.demo.release import RELEASE_HEADER
 from restate_lab.demo.roles import ids
 from restate_lab.demo.script import play
-from restate_lab.demo.services.hospital.deployments import DEPLOYMENTS, UNAVAILABLE
 from restate_lab.demo.services.orders.paystream import Gateway, ProviderDown
 from restate_lab.demo.steps import Act, Child, Deploy, Remove
 from restate_lab.demo.stories import STORIES
 from restate_lab.demo.story import Send, Step, crowd
 from restate_lab.errors import TimedOut
 from restate_lab.status import STATUSES
+from support.demo.healthy import HEALTHY
+from support.demo.hospital import HOSPITAL
+from support.demo.saturated import crowded
+from support.demo.services.deployments import DEPLOYMENTS, UNAVAILABLE
 
 EVERY_STORY = {**STORIES, "healthy": HEALTHY, "hospital": HOSPITAL, "crowded": crowded(vqueues=False)}
 

@@ -2,7 +2,7 @@
 
 from restate import Context, Service
 
-from restate_lab.demo.services.hospital.policies import BRIEF, FOUR_TIMES
+from support.demo.services.hospital.policies import BRIEF, FOUR_TIMES
 
 __all__ = ["admission", "insurance", "registry"]
 

@@ -1,11 +1,16 @@
 """The deployments of the tests' stories beside those of the demo: ``python deployments.py --fd N`` serves them all."""
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[3]))  # the folder of `support`, where this is a program
+
 from restate_lab.demo.host import Deployments, application, serve_inherited
 from restate_lab.demo.services import deployments as demo
-from restate_lab.demo.services.hospital import HOSPITAL
-from restate_lab.demo.services.hospital.discharge import discharge_1, discharge_2
-from restate_lab.demo.services.hospital.porters import porters
-from restate_lab.demo.services.hospital.wholesale import wholesale
+from support.demo.services.hospital import HOSPITAL
+from support.demo.services.hospital.discharge import discharge_1, discharge_2
+from support.demo.services.hospital.porters import porters
+from support.demo.services.hospital.wholesale import wholesale
 
 __all__ = ["DEPLOYMENTS", "UNAVAILABLE"]
 

@@ -2,7 +2,7 @@
 
 from restate import ObjectContext, VirtualObject, Workflow, WorkflowContext
 
-from restate_lab.demo.services.hospital.policies import BRIEF
+from support.demo.services.hospital.policies import BRIEF
 
 __all__ = ["surgery", "theatres"]
 

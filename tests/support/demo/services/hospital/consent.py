@@ -2,7 +2,7 @@
 
 from restate import Workflow, WorkflowContext, WorkflowSharedContext
 
-from restate_lab.demo.services.hospital.policies import BRIEF
+from support.demo.services.hospital.policies import BRIEF
 
 __all__ = ["consent", "wait_until_signed"]
 

@@ -2,7 +2,7 @@
 
 from restate import Context, Service
 
-from restate_lab.demo.services.hospital.policies import BRIEF, ON_CALL
+from support.demo.services.hospital.policies import BRIEF, ON_CALL
 
 __all__ = ["discharge_1", "discharge_2"]
 

@@ -5,7 +5,7 @@ from typing import TypedDict
 
 from restate import Context, Service, TerminalError
 
-from restate_lab.demo.services.hospital.policies import BRIEF, ON_CALL
+from support.demo.services.hospital.policies import BRIEF, ON_CALL
 
 __all__ = ["Confirmations", "appointments"]
 

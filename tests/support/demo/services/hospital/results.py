@@ -6,7 +6,7 @@ from typing import TypedDict
 
 from restate import Context, Service
 
-from restate_lab.demo.services.hospital.policies import BRIEF, OVERNIGHT
+from support.demo.services.hospital.policies import BRIEF, OVERNIGHT
 
 __all__ = ["Result", "publish", "results"]
 

@@ -2,7 +2,7 @@
 
 from restate import Context, Service
 
-from restate_lab.demo.services.hospital.policies import ON_CALL
+from support.demo.services.hospital.policies import ON_CALL
 
 __all__ = ["order", "wholesale"]
 
@@ -10,6 +10,6 @@ wholesale = Service("wholesale.Orders", description="Orders drugs", invocation_r
 
 
 @wholesale.handler()
-async def order(ctx: Context, article: str) -> str:  # noqa: ARG001 - a handler has a context
+async def order(ctx: Context, article: str) -> str:
     """Order an article."""
     return f"{article} arrives tomorrow"

@@ -4,9 +4,9 @@ from typing import TypedDict
 
 from restate import Context, Service
 
-from restate_lab.demo.services.hospital.pharmacy import dispense
-from restate_lab.demo.services.hospital.policies import BRIEF
-from restate_lab.demo.services.hospital.results import Result, publish
+from support.demo.services.hospital.pharmacy import dispense
+from support.demo.services.hospital.policies import BRIEF
+from support.demo.services.hospital.results import Result, publish
 
 __all__ = ["rounds"]
 

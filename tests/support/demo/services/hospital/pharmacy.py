@@ -2,8 +2,8 @@
 
 from restate import ObjectContext, VirtualObject
 
-from restate_lab.demo.services.hospital.policies import BRIEF
-from restate_lab.demo.services.hospital.wholesale import order
+from support.demo.services.hospital.policies import BRIEF
+from support.demo.services.hospital.wholesale import order
 
 __all__ = ["dispense", "pharmacy"]
 

@@ -6,7 +6,7 @@ from typing import TypedDict
 
 from restate import Context, Service, TerminalError
 
-from restate_lab.demo.services.hospital.policies import BRIEF, FOUR_TIMES
+from support.demo.services.hospital.policies import BRIEF, FOUR_TIMES
 
 __all__ = ["billing"]
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from restate import Context, Service
 
-from restate_lab.demo.services.hospital.policies import BRIEF, ON_CALL
+from support.demo.services.hospital.policies import BRIEF, ON_CALL
 
 __all__ = ["porters"]
 

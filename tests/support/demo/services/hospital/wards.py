@@ -5,8 +5,8 @@ from typing import TypedDict
 
 from restate import ObjectContext, VirtualObject
 
-from restate_lab.demo.services.hospital.consent import wait_until_signed
-from restate_lab.demo.services.hospital.policies import BRIEF
+from support.demo.services.hospital.consent import wait_until_signed
+from support.demo.services.hospital.policies import BRIEF
 
 __all__ = ["wards"]
 
