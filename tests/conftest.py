@@ -118,7 +118,7 @@ def cluster(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
 
 @pytest.fixture(scope="module", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS])
 def incident(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
-    """Give each kind of server in turn, with the full incident on it (`restate_lab.demo.incident` has who is who)."""
+    """Give each kind of server in turn, with the full incident on it (`demo.stories.incident` has the roles)."""
     return cluster_of(clusters, request.param, "incident")
 
 

@@ -11,11 +11,11 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from restate_lab.demo.api import Api
-from restate_lab.demo.cluster import NOTHING, RestateServer
+from restate_lab.demo.faults import FOLDER_VARIABLE
 from restate_lab.demo.process import Process
-from restate_lab.demo.script import play
-from restate_lab.demo.story import FIRST_LOOK, Step
-from restate_lab.demo.switch import FOLDER_VARIABLE
+from restate_lab.demo.server import NOTHING, RestateServer
+from restate_lab.demo.stories.first_look import FIRST_LOOK, Step
+from restate_lab.demo.stories.player import play
 from restate_lab.environment import python_environment
 from restate_lab.errors import RestateLabError
 

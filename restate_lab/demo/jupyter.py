@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Self
 
 from restate_lab._text import format_duration
-from restate_lab.demo.cluster import free_ports
 from restate_lab.demo.process import Process
+from restate_lab.demo.server import free_ports
 from restate_lab.errors import RestateLabError, TimedOut
 
 __all__ = ["JupyterLab"]

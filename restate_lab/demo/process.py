@@ -15,7 +15,7 @@ from restate_lab.environment import clean_environment
 
 __all__ = ["Process", "clean_environment"]
 
-GUARD = Path(__file__).with_name("guard.py")
+GUARD = Path(__file__).with_name("process_guard.py")
 GRACE = 10.0  # seconds from SIGTERM to SIGKILL
 
 

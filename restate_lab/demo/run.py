@@ -13,11 +13,11 @@ from pathlib import Path
 
 from restate_lab.demo.embedded import Embedded
 from restate_lab.demo.ending import ended_by_signals
+from restate_lab.demo.faults import FOLDER_VARIABLE
 from restate_lab.demo.install import find_server, server_at
 from restate_lab.demo.jupyter import JupyterLab
 from restate_lab.demo.notebooks import FIRST_NOTEBOOK, NOTEBOOK_OF, copy_notebooks
 from restate_lab.demo.stories import STORIES
-from restate_lab.demo.switch import FOLDER_VARIABLE
 from restate_lab.environment import kernel_environment
 from restate_lab.errors import RestateLabError
 from restate_lab.reports.runner import run_notebook

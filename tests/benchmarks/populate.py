@@ -21,9 +21,9 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
-from restate_lab.demo.cluster import RestateServer
 from restate_lab.demo.install import PINNED, install_server
 from restate_lab.demo.process import Process, clean_environment
+from restate_lab.demo.server import RestateServer
 
 __all__ = ["Population", "arguments", "populated"]
 

@@ -7,7 +7,7 @@ import datetime as dt
 import restate
 from restate import Context, ObjectContext, Service, TerminalError, VirtualObject
 
-from restate_lab.demo.host import serve_inherited
+from restate_lab.demo.services_host import serve_inherited
 
 __all__ = ["SERVICES"]
 

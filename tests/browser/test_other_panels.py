@@ -12,8 +12,8 @@ from playwright.sync_api import expect
 
 import restate_lab as rl
 from restate_lab.actions.state import set_state, state
-from restate_lab.demo.cluster import RestateServer
 from restate_lab.demo.embedded import start_services
+from restate_lab.demo.server import RestateServer
 from support import state_services
 from support.bench import wait_for
 from support.clusters import Cluster

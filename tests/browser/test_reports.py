@@ -15,8 +15,8 @@ from playwright.sync_api import Browser, Page
 
 import restate_lab as rl
 from restate_lab.demo.embedded import Embedded
-from restate_lab.demo.incident import INCIDENT
 from restate_lab.demo.run import notebook_environment
+from restate_lab.demo.stories.incident import INCIDENT
 from restate_lab.reports.notebook import notebook_report
 from support.clusters import NEWEST, Cluster, Clusters
 

@@ -14,7 +14,7 @@ TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
 import restate_lab as rl  # noqa: E402
-from restate_lab.demo.cluster import RestateServer  # noqa: E402
+from restate_lab.demo.server import RestateServer  # noqa: E402
 from support import flipped_streams  # noqa: E402
 from support.clusters import NEWEST, server_binary  # noqa: E402
 from support.faults import END_OF_ANSWER  # noqa: E402

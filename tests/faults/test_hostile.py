@@ -28,8 +28,8 @@ from matplotlib.figure import Figure
 import restate_lab as rl
 from restate_lab.cli import app
 from restate_lab.client.lab import Lab
-from restate_lab.demo.cluster import RestateServer
 from restate_lab.demo.embedded import start_services
+from restate_lab.demo.server import RestateServer
 from restate_lab.panels.grid import Grid
 from support import hostile_services
 from support.bench import wait_for

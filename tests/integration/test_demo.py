@@ -12,13 +12,13 @@ import nbformat
 import pytest
 
 import restate_lab as rl
-from restate_lab.demo import cluster as cluster_module, fix
-from restate_lab.demo.cluster import RestateServer, free_ports
+from restate_lab.demo import fix, server as server_module
 from restate_lab.demo.embedded import Embedded
 from restate_lab.demo.notebooks import FIRST_NOTEBOOK
 from restate_lab.demo.run import run_demo, working_folder
-from restate_lab.demo.script import read_roles
-from restate_lab.demo.story import FIRST_LOOK
+from restate_lab.demo.server import RestateServer, free_ports
+from restate_lab.demo.stories.first_look import FIRST_LOOK
+from restate_lab.demo.stories.player import read_roles
 from restate_lab.errors import RestateLabError
 from support.bench import wait_for
 from support.clusters import Cluster
@@ -130,7 +130,7 @@ def test_server_takes_other_ports_when_one_was_taken(
     """A port that someone takes between the search and the start is not the end: others are tried."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         offered = [[*free_ports(2), taken.getsockname()[1]], free_ports(3)]
-        monkeypatch.setattr(cluster_module, "free_ports", lambda count: offered.pop(0))
+        monkeypatch.setattr(server_module, "free_ports", lambda count: offered.pop(0))
         with RestateServer(server, base_dir=tmp_path) as running:
             assert not offered
             assert running.admin_url != f"http://127.0.0.1:{taken.getsockname()[1]}"

@@ -22,7 +22,7 @@ from restate_lab.analysis.doctor import doctor
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.cli import app
 from restate_lab.cli.shell_code import Target, commands
-from restate_lab.demo import incident as incident_story
+from restate_lab.demo.stories import incident as incident_story
 from restate_lab.errors import ReadOnly, TimedOut, Truncated
 from restate_lab.source import SourceWrapper
 from support.bench import wait_for

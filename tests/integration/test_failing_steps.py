@@ -12,8 +12,8 @@ import pytest
 import restate_lab as rl
 from restate_lab.analysis.doctor import doctor
 from restate_lab.analysis.questions import ask
-from restate_lab.demo.cluster import RestateServer
 from restate_lab.demo.embedded import start_services
+from restate_lab.demo.server import RestateServer
 from restate_lab.errors import RestateLabError
 from support.bench import wait_for
 from support.clusters import KINDS, VQUEUES, server_binary

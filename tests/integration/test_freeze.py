@@ -20,8 +20,8 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.client.lab import Lab
-from restate_lab.demo.cluster import RestateServer
 from restate_lab.demo.embedded import start_services
+from restate_lab.demo.server import RestateServer
 from restate_lab.errors import EvidenceBroken, EvidenceWarning, RestateLabError
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence

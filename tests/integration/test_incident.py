@@ -10,8 +10,8 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.demo.embedded import Embedded
-from restate_lab.demo.incident import FAULTS, INCIDENT, VICTIMS
-from restate_lab.demo.script import read_roles
+from restate_lab.demo.stories.incident import FAULTS, INCIDENT, VICTIMS
+from restate_lab.demo.stories.player import read_roles
 from restate_lab.status import STATUSES
 from support.bench import wait_for
 from support.clusters import VQUEUES, Cluster

@@ -11,7 +11,7 @@ import trustme
 
 import restate_lab as rl
 from restate_lab import errors
-from restate_lab.demo.cluster import RestateServer
+from restate_lab.demo.server import RestateServer
 from support.clusters import Cluster, server_binary
 from support.relay import relay
 

@@ -25,8 +25,8 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.client.lab import Lab
-from restate_lab.demo.cluster import RestateServer
 from restate_lab.demo.embedded import start_services
+from restate_lab.demo.server import RestateServer
 from restate_lab.progress import Quiet
 from support import state_services, wait_services
 from support.bench import wait_for

@@ -23,8 +23,8 @@ from restate_lab.actions.state import set_state, state
 from restate_lab.analysis.ids import FIRST_AWAKEABLE, awakeable_id
 from restate_lab.client.state_version import state_version
 from restate_lab.client.statement import bind
-from restate_lab.demo.cluster import RestateServer
 from restate_lab.demo.embedded import start_services
+from restate_lab.demo.server import RestateServer
 from support import state_services
 from support.bench import wait_for
 from support.clusters import KINDS, OLDEST, VQUEUES, Cluster, server_binary

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import restate_lab as rl
 from restate_lab.client.admin import AdminClient
 from restate_lab.client.ingress import IngressClient
-from restate_lab.demo.cluster import RestateServer
 from restate_lab.demo.embedded import start_services
+from restate_lab.demo.server import RestateServer
 from support.clusters import server_binary
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import restate_lab as rl
 from restate_lab.client.lab import Lab
-from restate_lab.demo.cluster import RestateServer
 from restate_lab.demo.embedded import start_services
+from restate_lab.demo.server import RestateServer
 from support.bench import wait_for
 from support.clusters import server_binary
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import restate
 from restate import Context, InvocationRetryPolicy, TerminalError
 
-from restate_lab.demo.host import serve_inherited
-from restate_lab.demo.switch import FOLDER_VARIABLE
+from restate_lab.demo.faults import FOLDER_VARIABLE
+from restate_lab.demo.services_host import serve_inherited
 
 SOON = timedelta(milliseconds=200)
 OFTEN = InvocationRetryPolicy(initial_interval=SOON, max_interval=SOON)

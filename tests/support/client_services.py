@@ -17,7 +17,7 @@ from restate import (
 )
 from restate.serde import BytesSerde
 
-from restate_lab.demo.host import serve_inherited
+from restate_lab.demo.services_host import serve_inherited
 
 BINARY = "application/octet-stream"
 SOON = timedelta(milliseconds=200)

@@ -10,8 +10,8 @@ from typing import Any
 
 import restate_lab as rl
 from restate_lab.client.lab import Lab
-from restate_lab.demo.cluster import RestateServer
 from restate_lab.demo.embedded import start_services
+from restate_lab.demo.server import RestateServer
 from restate_lab.errors import RestateLabError
 from restate_lab.status import words_sql
 from support.bench import wait_for

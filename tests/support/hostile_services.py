@@ -7,7 +7,7 @@ from datetime import timedelta
 import restate
 from restate import InvocationRetryPolicy, ObjectContext, TerminalError, WorkflowContext
 
-from restate_lab.demo.host import serve_inherited
+from restate_lab.demo.services_host import serve_inherited
 
 MOMENT = timedelta(milliseconds=200)
 SELDOM = InvocationRetryPolicy(initial_interval=timedelta(hours=1), max_interval=timedelta(hours=1))

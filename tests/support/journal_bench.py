@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import restate_lab as rl
 from restate_lab.analysis.journal import journal
-from restate_lab.demo.cluster import RestateServer
 from restate_lab.demo.embedded import start_services
+from restate_lab.demo.server import RestateServer
 from support.bench import wait_for
 from support.clusters import server_binary
 

@@ -19,7 +19,7 @@ from restate import (
 )
 from restate.serde import BytesSerde
 
-from restate_lab.demo.host import serve_inherited
+from restate_lab.demo.services_host import serve_inherited
 
 SOON = timedelta(milliseconds=200)
 LATER = timedelta(hours=1)

@@ -11,9 +11,9 @@ from pathlib import Path
 import restate_lab as rl
 from restate_lab import errors
 from restate_lab.client.lab import Lab
-from restate_lab.demo.cluster import free_ports, server_settings
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.process import clean_environment
+from restate_lab.demo.server import free_ports, server_settings
 from support.bench import wait_for
 from support.bulk import SERVICES, Bulk
 from support.demo.nodes import Node

@@ -8,7 +8,7 @@ import restate
 from restate import Context, ObjectContext, ObjectSharedContext, WorkflowContext
 from restate.serde import BytesSerde
 
-from restate_lab.demo.host import serve_inherited
+from restate_lab.demo.services_host import serve_inherited
 
 MOMENT = timedelta(milliseconds=200)
 

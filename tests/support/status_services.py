@@ -8,7 +8,7 @@ from datetime import timedelta
 import restate
 from restate import Context, InvocationRetryPolicy, ObjectContext, TerminalError, WorkflowContext
 
-from restate_lab.demo.host import serve_inherited
+from restate_lab.demo.services_host import serve_inherited
 
 MOMENT = timedelta(milliseconds=200)
 LONG = timedelta(hours=1)

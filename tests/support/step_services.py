@@ -7,7 +7,7 @@ from datetime import timedelta
 import restate
 from restate import Context, InvocationRetryPolicy
 
-from restate_lab.demo.host import serve_inherited
+from restate_lab.demo.services_host import serve_inherited
 
 QUICK = timedelta(milliseconds=300)
 OFTEN = InvocationRetryPolicy(initial_interval=QUICK, max_interval=QUICK)

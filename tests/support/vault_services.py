@@ -9,7 +9,7 @@ import restate
 from restate import Context, InvocationRetryPolicy, ObjectContext, TerminalError, WorkflowContext
 from restate.serde import BytesSerde
 
-from restate_lab.demo.host import serve_inherited
+from restate_lab.demo.services_host import serve_inherited
 
 SOON = timedelta(milliseconds=100)
 RARELY = InvocationRetryPolicy(initial_interval=timedelta(hours=1), max_interval=timedelta(hours=1))

@@ -14,9 +14,9 @@ import restate
 from restate import Context, InvocationRetryPolicy, ObjectContext, ObjectSharedContext, WorkflowContext
 
 import restate_lab as rl
-from restate_lab.demo.cluster import RestateServer
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.host import serve_inherited
+from restate_lab.demo.server import RestateServer
+from restate_lab.demo.services_host import serve_inherited
 
 MOMENT = timedelta(milliseconds=200)
 LONG = timedelta(hours=1)

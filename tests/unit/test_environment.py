@@ -24,7 +24,7 @@ SECRETS = {
     "RESTATE_OTHER_SECRET": "canary-restate",
     "RESTATE_AUTH_TOKEN": "canary-own",
 }
-INHERITS_A_CLEAN_ONE = {"guard.py"}  # it is started with a clean environment by demo/process.py
+INHERITS_A_CLEAN_ONE = {"process_guard.py"}  # it is started with a clean environment by demo/process.py
 STARTS = {"Popen", "run", "call", "check_call", "check_output", "npm", "Process"}
 
 
@@ -56,7 +56,7 @@ def test_every_process_is_started_with_an_environment_of_its_own() -> None:
         for node in ast.walk(ast.parse(code))
         if isinstance(node, ast.Call) and _starts_a_process(node)
     ]
-    assert {"pdf.py", "process.py", "install.py", "cluster.py", "embedded.py", "jupyter.py"} <= {f for f, _ in found}
+    assert {"pdf.py", "process.py", "install.py", "server.py", "embedded.py", "jupyter.py"} <= {f for f, _ in found}
     assert [name for name, has_env in found if not has_env] == []
 
 

@@ -1,12 +1,12 @@
 """The deployments of the demo: ``python -m restate_lab.demo.services.deployments --fd N`` serves them."""
 
-from restate_lab.demo.host import Deployments, application, serve_inherited
 from restate_lab.demo.services import SERVICES
 from restate_lab.demo.services.orders import ORDER_SYSTEM
 from restate_lab.demo.services.orders.courier import courier
 from restate_lab.demo.services.orders.loyalty import loyalty
 from restate_lab.demo.services.orders.promotions import promotions
 from restate_lab.demo.services.orders.returns import returns_1, returns_2
+from restate_lab.demo.services_host import Deployments, application, serve_inherited
 
 __all__ = ["DEPLOYMENTS", "UNAVAILABLE"]
 

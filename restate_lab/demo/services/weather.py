@@ -2,7 +2,7 @@
 
 import hashlib
 
-from restate_lab.demo.switch import is_fixed
+from restate_lab.demo.faults import is_fixed
 
 __all__ = ["WeatherDown", "current_weather"]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from restate_lab.demo.steps import Act, Child, Deploy, Remove
-from restate_lab.demo.story import Send, Step, crowd
+from restate_lab.demo.stories.first_look import Send, Step, crowd
+from restate_lab.demo.stories.steps import Act, Child, Deploy, Remove
 
 __all__ = ["FAULTS", "HOSPITAL", "NOTES", "VICTIMS", "WARDS"]
 

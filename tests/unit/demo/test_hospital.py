@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from restate import TerminalError
 
-from restate_lab.demo import incident, services
-from restate_lab.demo.incident import INCIDENT
+from restate_lab.demo import services
 from restate_lab.demo.roles import ids
-from restate_lab.demo.story import Send, Step
+from restate_lab.demo.stories import incident
+from restate_lab.demo.stories.first_look import Send, Step
+from restate_lab.demo.stories.incident import INCIDENT
 from support.demo.hospital import FAULTS, HOSPITAL, NOTES, SHELF, SHELF_ALIKE, VICTIMS
 from support.demo.services import hospital
 from support.demo.services.deployments import DEPLOYMENTS

@@ -11,16 +11,15 @@ import pytest
 from restate import TerminalError
 
 from restate_lab.cli.demo import StoryName
-from restate_lab.demo import steps
-from restate_lab.demo.host import application
-from restate_lab.demo.incident import FAULTS, INCIDENT, NOTES, VICTIMS
 from restate_lab.demo.release import RELEASE_HEADER
 from restate_lab.demo.roles import ids
-from restate_lab.demo.script import play
 from restate_lab.demo.services.orders.paystream import Gateway, ProviderDown
-from restate_lab.demo.steps import Act, Child, Deploy, Remove
-from restate_lab.demo.stories import STORIES
-from restate_lab.demo.story import Send, Step, crowd
+from restate_lab.demo.services_host import application
+from restate_lab.demo.stories import STORIES, steps
+from restate_lab.demo.stories.first_look import Send, Step, crowd
+from restate_lab.demo.stories.incident import FAULTS, INCIDENT, NOTES, VICTIMS
+from restate_lab.demo.stories.player import play
+from restate_lab.demo.stories.steps import Act, Child, Deploy, Remove
 from restate_lab.errors import TimedOut
 from restate_lab.status import STATUSES
 from support.demo.healthy import HEALTHY
@@ -163,7 +162,7 @@ def test_play_waits_for_the_code_of_a_failure(tmp_path: Path) -> None:
 
 def test_play_names_the_code_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who does not fail as meant is named with both codes."""
-    monkeypatch.setattr("restate_lab.demo.script.SETTLED_WITHIN", 0.0)
+    monkeypatch.setattr("restate_lab.demo.stories.player.SETTLED_WITHIN", 0.0)
     story = crowd(1, lambda n: Send(f"a_{n}", "x", n, "backing-off", fails_with="RT0016"))
     with pytest.raises(TimedOut, match="a_1 is backing-off RT0007, not backing-off RT0016"):
         play(FakeApi(statuses=["backing-off"]), story, tmp_path)  # type: ignore[arg-type]

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from restate_lab.demo import fix, script
+from restate_lab.demo import fix
+from restate_lab.demo.faults import FOLDER_VARIABLE, is_fixed
 from restate_lab.demo.notebooks import FIRST_NOTEBOOK, NOTEBOOK_OF, copy_notebooks
-from restate_lab.demo.script import play
 from restate_lab.demo.services.model import complete
 from restate_lab.demo.services.weather import WeatherDown, current_weather
-from restate_lab.demo.stories import STORIES
-from restate_lab.demo.story import FIRST_LOOK, Send
-from restate_lab.demo.switch import FOLDER_VARIABLE, is_fixed
+from restate_lab.demo.stories import STORIES, player
+from restate_lab.demo.stories.first_look import FIRST_LOOK, Send
+from restate_lab.demo.stories.player import play
 from restate_lab.errors import SettingsError, TimedOut
 from restate_lab.status import STATUSES
 
@@ -62,7 +62,7 @@ def test_play_does_not_repeat(tmp_path: Path) -> None:
 
 def test_play_names_who_is_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A role that does not get where it should is named with where it is, and nothing is written down."""
-    monkeypatch.setattr(script, "SETTLED_WITHIN", 0.0)
+    monkeypatch.setattr(player, "SETTLED_WITHIN", 0.0)
     api = FakeApi({"inv_agent/run": "backing-off", "inv_Inventory/a/restock": "scheduled"})
     api.looks = 1
     with pytest.raises(TimedOut, match=r"first is backing-off, not succeeded$"):

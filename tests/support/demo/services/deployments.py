@@ -5,8 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[3]))  # the folder of `support`, where this is a program
 
-from restate_lab.demo.host import Deployments, application, serve_inherited
 from restate_lab.demo.services import deployments as demo
+from restate_lab.demo.services_host import Deployments, application, serve_inherited
 from support.demo.services.hospital import HOSPITAL
 from support.demo.services.hospital.discharge import discharge_1, discharge_2
 from support.demo.services.hospital.porters import porters

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from restate_lab.demo.incident import INCIDENT
-from restate_lab.demo.story import FIRST_LOOK
+from restate_lab.demo.stories.first_look import FIRST_LOOK
+from restate_lab.demo.stories.incident import INCIDENT
 
 __all__ = ["STORIES"]
 

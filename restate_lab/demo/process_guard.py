@@ -1,6 +1,6 @@
 """Run one command and end it when whoever started this has gone, however that happened.
 
-Started as a script (it needs the standard library only): ``python -I guard.py FD COMMAND…``, where FD is the
+Started as a script (it needs the standard library only): ``python -I process_guard.py FD COMMAND…``, where FD is the
 read end of a pipe whose other end only the parent holds. The pipe closes when the parent ends, even by
 ``kill -9``; the command's exit code is passed on.
 """
