@@ -14,8 +14,9 @@ from restate_lab.demo.api import Api
 from restate_lab.demo.faults import FOLDER_VARIABLE
 from restate_lab.demo.process import Process
 from restate_lab.demo.server import NOTHING, RestateServer
-from restate_lab.demo.stories.first_look import FIRST_LOOK, Step
+from restate_lab.demo.stories.first_look import FIRST_LOOK
 from restate_lab.demo.stories.player import play
+from restate_lab.demo.stories.steps import Step
 from restate_lab.environment import python_environment
 from restate_lab.errors import RestateLabError
 
@@ -29,7 +30,7 @@ class Embedded:
     """A running demo in a folder; use it in a ``with``, or call ``stop()``.
 
     ``folder`` holds everything: ``data`` (the server's), ``audit``, logs, ``roles.json``. One that was used before is
-    taken up where it was left. ``roles`` has role → id of the story (``roles.ids`` where several play one role).
+    taken up where it was left. ``roles`` has role → id of the story (``ids`` where several play one role).
     ``env`` has more settings of the server. ``program`` is what Python runs to serve the services.
     """
 

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import signal
 import sys
 import tempfile
 import time
 import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 from restate_lab.demo.embedded import Embedded
-from restate_lab.demo.ending import ended_by_signals
 from restate_lab.demo.faults import FOLDER_VARIABLE
 from restate_lab.demo.install import find_server, server_at
 from restate_lab.demo.jupyter import JupyterLab
-from restate_lab.demo.notebooks import FIRST_NOTEBOOK, NOTEBOOK_OF, copy_notebooks
 from restate_lab.demo.stories import STORIES
 from restate_lab.environment import kernel_environment
 from restate_lab.errors import RestateLabError
 from restate_lab.reports.runner import run_notebook
 
-__all__ = ["notebook_environment", "run_demo", "working_folder"]
+__all__ = ["FIRST_NOTEBOOK", "NOTEBOOK_OF", "copy_notebooks", "notebook_environment", "run_demo", "working_folder"]
 
+FIRST_NOTEBOOK = "01_first_look.ipynb"
+NOTEBOOK_OF = {"incident": "03_incident.ipynb"}
+"""Story → the notebook that tells it and is opened with it; with any other it is the first."""
 GLANCE = 0.5  # seconds between two looks at whether everything still runs
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
 def run_demo(
@@ -57,6 +62,22 @@ def run_demo(
             _say(f"restate-server {version} runs at {admin}, its ingress at {ingress}.")
             notebook = NOTEBOOK_OF.get(story, FIRST_NOTEBOOK)
             return _execute(demo, kept=keep is not None) if once else _open(demo, notebook, browser=browser)
+
+
+def copy_notebooks(folder: Path) -> None:
+    """Copy the notebooks into a folder; one that is there already may have been worked on, and stays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for notebook in _sources():
+        if not (folder / notebook.name).exists():
+            shutil.copyfile(notebook, folder / notebook.name)
+
+
+def _sources() -> list[Path]:
+    here = Path(__file__).resolve()
+    for folder in (here.parent / "notebooks", here.parents[2] / "notebooks"):
+        if found := sorted(folder.glob("*.ipynb")):
+            return found
+    raise RestateLabError("this installation of restate_lab has no notebooks; install it again")
 
 
 def notebook_environment(folder: Path, admin_url: str, ingress_url: str) -> dict[str, str]:
@@ -115,6 +136,28 @@ def _page_that_leads_to(url: str, folder: Path) -> str:
     with os.fdopen(os.open(page, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(f'<!doctype html><meta http-equiv="refresh" content="0; url={url}"><a href="{url}">JupyterLab</a>\n')
     return page.as_uri()
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Turn the first signal into KeyboardInterrupt or SystemExit, so that every ``with`` inside cleans up.
+
+    The signals after it are ignored until the block has ended: cleaning up is under way.
+    """
+    before = {number: signal.signal(number, _end) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signals come with both
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    sys.exit(128 + number)
 
 
 @contextlib.contextmanager

@@ -7,18 +7,19 @@ import asyncio
 import sys
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import restate
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
-from restate import Service, VirtualObject, Workflow
+if TYPE_CHECKING:
+    from restate import Service, VirtualObject, Workflow
 
-from restate_lab.demo.release import RELEASE_HEADER
+__all__ = ["RELEASE_HEADER", "Deployments", "application", "serve_inherited"]
 
-__all__ = ["Deployments", "application", "serve_inherited"]
+RELEASE_HEADER = "x-release"
+"""The header that a deployment is registered with when its path serves several releases of the code.
 
-Deployments = Mapping[tuple[str, str], tuple[Service | VirtualObject | Workflow, ...]]
+Restate sends a deployment's headers with every request, so this one chooses the code, as in a service mesh.
+"""
+Deployments: TypeAlias = "Mapping[tuple[str, str], tuple[Service | VirtualObject | Workflow, ...]]"
 """(path, release) → the services there."""
 
 
@@ -28,6 +29,8 @@ def application(deployments: Deployments, unavailable: Mapping[str, tuple[int, b
     A path that is not in ``deployments`` is served by those of "". ``unavailable`` has path → the response that
     replaces each invocation there, as a proxy in front of the services sends it; discovery is answered.
     """
+    import restate  # noqa: PLC0415 - part of the extra "demo"
+
     apps = {place: restate.app(services=list(services)) for place, services in deployments.items()}
     paths = {path for path, _ in deployments}
 
@@ -67,6 +70,9 @@ def serve_inherited(app: Any) -> None:
 
 
 def _serve(app: Any, fd: int) -> None:
+    from hypercorn.asyncio import serve  # noqa: PLC0415 - part of the extra "demo"
+    from hypercorn.config import Config  # noqa: PLC0415
+
     config = Config()
     config.bind = [f"fd://{fd}"]
     # A line that is closed while the server uses it is an error of whatever runs on it. By default that comes after

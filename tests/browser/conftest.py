@@ -10,8 +10,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from restate_lab.demo.jupyter import JupyterLab
-from restate_lab.demo.notebooks import copy_notebooks
-from restate_lab.demo.run import notebook_environment
+from restate_lab.demo.run import copy_notebooks, notebook_environment
 from support.clusters import NEWEST, Cluster, Clusters
 from support.jupyter import LabPage, chromium, find_chromium
 

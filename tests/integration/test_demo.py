@@ -14,8 +14,7 @@ import pytest
 import restate_lab as rl
 from restate_lab.demo import fix, server as server_module
 from restate_lab.demo.embedded import Embedded
-from restate_lab.demo.notebooks import FIRST_NOTEBOOK
-from restate_lab.demo.run import run_demo, working_folder
+from restate_lab.demo.run import FIRST_NOTEBOOK, run_demo, working_folder
 from restate_lab.demo.server import RestateServer, free_ports
 from restate_lab.demo.stories.first_look import FIRST_LOOK
 from restate_lab.demo.stories.player import read_roles

@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 import restate_lab as rl
 from restate_lab.cli import app
 from restate_lab.demo.embedded import Embedded
-from restate_lab.demo.roles import ids
 from restate_lab.demo.stories.incident import INCIDENT
+from restate_lab.demo.stories.steps import ids
 from support.shell import shell
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")

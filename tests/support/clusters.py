@@ -10,9 +10,8 @@ from pathlib import Path
 
 from restate_lab.demo.embedded import Embedded
 from restate_lab.demo.install import install_server
-from restate_lab.demo.roles import ids
 from restate_lab.demo.stories import STORIES
-from restate_lab.demo.stories.first_look import Step
+from restate_lab.demo.stories.steps import Step, ids
 from support.demo.healthy import HEALTHY
 from support.demo.hospital import HOSPITAL
 from support.demo.saturated import TWO_AT_A_TIME, crowded

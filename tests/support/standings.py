@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 import restate_lab as rl
-from restate_lab.demo.stories.first_look import Step
+from restate_lab.demo.stories.steps import Step
 from restate_lab.status import STATUS_SQL
 from support.clusters import Cluster
 

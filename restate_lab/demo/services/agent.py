@@ -1,13 +1,23 @@
-"""The weather agent: a prompt in, an answer out, every step durable."""
+"""The weather agent, the language model that it calls, and the weather service that is its tool.
 
+Model and weather are stand-ins: they work offline and give the same response every time. The weather service fails for
+Denver until someone repairs it (``demo.fix``).
+"""
+
+import asyncio
+import hashlib
+import re
 from datetime import timedelta
+from typing import TypedDict
 
 from restate import Context, InvocationRetryPolicy, Service
 
-from restate_lab.demo.services.model import Message, Reply, complete
-from restate_lab.demo.services.weather import current_weather
+from restate_lab.demo.faults import is_fixed
 
-__all__ = ["agent"]
+__all__ = ["Message", "Reply", "WeatherDown", "agent", "complete", "current_weather"]
+
+THINKING = 0.1  # seconds
+SKIES = ("sunny", "cloudy", "light rain", "windy", "clear")
 
 # Short waits and many of them: whoever looks sees it retrying, also hours later, and a fix shows within seconds.
 PATIENT = InvocationRetryPolicy(
@@ -31,3 +41,50 @@ async def run(ctx: Context, prompt: str) -> str:
             return reply["answer"] or ""
         weather = await ctx.run_typed("get weather", current_weather, city=reply["wants_weather_of"])
         messages.append({"role": "tool", "content": weather})
+
+
+class Message(TypedDict):
+    """One turn of a conversation; ``role`` is "user" or "tool"."""
+
+    role: str
+    content: str
+
+
+class Reply(TypedDict):
+    """What the model says: an answer, or the city whose weather it wants to know first."""
+
+    answer: str | None
+    wants_weather_of: str | None
+
+
+async def complete(messages: list[Message]) -> Reply:
+    """Return the model's next words."""
+    await asyncio.sleep(THINKING)
+    city = _city(messages[0]["content"])
+    if city is None:
+        return {"answer": "Name a city, and I will look up its weather.", "wants_weather_of": None}
+    if messages[-1]["role"] == "tool":
+        return {"answer": f"The weather in {city}: {messages[-1]['content']}.", "wants_weather_of": None}
+    return {"answer": None, "wants_weather_of": city}
+
+
+def _city(prompt: str) -> str | None:
+    capitalised = re.findall(r"(?<!^)\b[A-Z]\w+(?: [A-Z]\w+)*", prompt)
+    return capitalised[-1] if capitalised else None
+
+
+class WeatherDown(Exception):
+    """The weather service does not answer."""
+
+
+def current_weather(city: str) -> str:
+    """Return the weather of a city: made up, but always the same.
+
+    Raises:
+        WeatherDown: for Denver, as long as the problem "weather" is not fixed.
+
+    """
+    if city == "Denver" and not is_fixed("weather"):
+        raise WeatherDown(f"no answer from the weather service for {city}: connection timed out")
+    number = int.from_bytes(hashlib.sha256(city.encode()).digest()[:4])
+    return f"{SKIES[(number >> 8) % len(SKIES)]}, {5 + number % 25} °C"

@@ -1,18 +1,18 @@
 """The deployments of the demo: ``python -m restate_lab.demo.services.deployments --fd N`` serves them."""
 
-from restate_lab.demo.services import SERVICES
-from restate_lab.demo.services.orders import ORDER_SYSTEM
-from restate_lab.demo.services.orders.courier import courier
-from restate_lab.demo.services.orders.loyalty import loyalty
-from restate_lab.demo.services.orders.promotions import promotions
-from restate_lab.demo.services.orders.returns import returns_1, returns_2
+from restate_lab.demo.services.agent import agent
+from restate_lab.demo.services.orders.orders import orders
+from restate_lab.demo.services.orders.payments import accounts, invoices, payments
+from restate_lab.demo.services.orders.satellites import courier, loyalty, promotions, returns_1, returns_2
+from restate_lab.demo.services.orders.shipping import shipping, warehouses
+from restate_lab.demo.services.shop import checkout, inventory
 from restate_lab.demo.services_host import Deployments, application, serve_inherited
 
 __all__ = ["DEPLOYMENTS", "UNAVAILABLE"]
 
 DEPLOYMENTS: Deployments = {
-    ("", "1"): SERVICES,
-    ("orders", "1"): ORDER_SYSTEM,
+    ("", "1"): (agent, checkout, inventory),
+    ("orders", "1"): (accounts, invoices, orders, payments, shipping, warehouses),
     ("courier", "1"): (courier,),
     ("loyalty", "1"): (loyalty,),
     ("promotions-1", "1"): (promotions,),

@@ -1,6 +1,6 @@
 """The full incident: an order system on a bad day, with every fault that the doctor should find.
 
-Each part below is one fault. The tables say which roles are faults and what was planted; ``roles.ids`` says who plays
+Each part below is one fault. The tables say which roles are faults and what was planted; ``ids`` says who plays
 them. Everything stays as it is for hours, and retries go on.
 """
 
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from restate_lab.demo.stories.first_look import Send, Step, crowd
-from restate_lab.demo.stories.steps import Act, Child, Deploy, Remove
+from restate_lab.demo.stories.steps import Act, Child, Deploy, Remove, Send, Step, crowd
 
 __all__ = ["FAULTS", "INCIDENT", "NOTES", "VICTIMS"]
 

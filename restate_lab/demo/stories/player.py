@@ -9,7 +9,7 @@ from pathlib import Path
 
 from restate_lab._text import format_duration
 from restate_lab.demo.api import Api
-from restate_lab.demo.stories.first_look import Step
+from restate_lab.demo.stories.steps import Step
 from restate_lab.errors import TimedOut
 
 __all__ = ["play", "read_roles"]

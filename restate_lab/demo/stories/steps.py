@@ -1,24 +1,72 @@
-"""What a story can do beyond sending: release and remove services, end, pause and restart invocations.
+"""The steps of which a story consists: each does one thing to the cluster, and its result gets a role.
 
-``after`` says for roles (also for those that several play) in which status they must be before the step is taken.
+A story is data. Another one, or a longer one, is another tuple of steps; a new kind of step is another class with
+``act``. ``after`` says for roles (also for those that several play) in which status they must be before the step is
+taken.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
 from restate_lab._text import format_duration
 from restate_lab.demo.api import Api
-from restate_lab.demo.release import RELEASE_HEADER
-from restate_lab.demo.roles import ids
+from restate_lab.demo.services_host import RELEASE_HEADER
 from restate_lab.errors import TimedOut
 
-__all__ = ["Act", "Child", "Deploy", "Remove"]
+__all__ = ["Act", "Child", "Deploy", "Remove", "Send", "Step", "crowd", "ids"]
 
 WITHIN = 30.0  # seconds; two are usual
+_NUMBERED = re.compile(r"(.+)_(\d+)")
+
+
+class Step(Protocol):
+    """Something that is done to the cluster; what it makes (mostly an invocation) gets a role.
+
+    A later step of the same role takes the place of the earlier one: the invocation is to stay where that one says.
+    """
+
+    @property
+    def role(self) -> str:
+        """Return the name under which the story knows what the step makes."""
+
+    @property
+    def reaches(self) -> str | None:
+        """Return the status in which the invocation stays; None where it is not an invocation."""
+
+    @property
+    def fails_with(self) -> str | None:
+        """Return the Restate error code that its attempts end with, where that is worth waiting for."""
+
+    def act(self, api: Api, roles: Mapping[str, str]) -> str:
+        """Do it and return the id of what it made; ``roles`` has the ids of the steps before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Start an invocation of ``handler`` ("service/handler" or "service/key/handler")."""
+
+    role: str
+    handler: str
+    body: Any
+    reaches: str
+    delay: str | None = None
+    idempotency_key: str | None = None
+    fails_with: str | None = None
+
+    def act(self, api: Api, roles: Mapping[str, str]) -> str:  # noqa: ARG002 - a send needs no step before it
+        """Send it."""
+        return api.send(self.handler, self.body, delay=self.delay, idempotency_key=self.idempotency_key)
+
+
+def crowd(count: int, member: Callable[[int], Step]) -> tuple[Step, ...]:
+    """Return several steps of one sort, made from their numbers 1, 2, …; ``ids`` finds "role_1", … again."""
+    return tuple(member(number) for number in range(1, count + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +139,31 @@ class Child:
         """Look for it until it is there."""
         _until(lambda: bool(api.children(roles[self.of])), f"{self.of} called nobody")
         return api.children(roles[self.of])[0]
+
+
+def ids(roles: Mapping[str, str], role: str) -> list[str]:
+    """Return the ids of everyone who plays a role: that of ``role``, or those of ``role_1``, ``role_2``, … in order.
+
+    Raises:
+        KeyError: nobody does; the message has the roles that are played.
+
+    """
+    if role in roles:
+        return [roles[role]]
+    players = {int(found[2]): id_ for each, id_ in roles.items() if (found := _matches(each, role))}
+    if not players:
+        raise KeyError(f"nobody plays {role!r}; there are {', '.join(sorted({_role(each) for each in roles}))}")
+    return [players[number] for number in sorted(players)]
+
+
+def _matches(numbered: str, role: str) -> re.Match[str] | None:
+    found = _NUMBERED.fullmatch(numbered)
+    return found if found and found[1] == role else None
+
+
+def _role(name: str) -> str:
+    found = _NUMBERED.fullmatch(name)
+    return found[1] if found else name
 
 
 def _wait(api: Api, roles: Mapping[str, str], after: Mapping[str, str]) -> None:

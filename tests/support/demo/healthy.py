@@ -6,8 +6,7 @@ and one order that could not be filled.
 
 from __future__ import annotations
 
-from restate_lab.demo.stories.first_look import Send, Step, crowd
-from restate_lab.demo.stories.steps import Act, Deploy
+from restate_lab.demo.stories.steps import Act, Deploy, Send, Step, crowd
 
 __all__ = ["HEALTHY"]
 

@@ -2,7 +2,7 @@
 
 Whatever finds the faults of the one by its names does not find these. One fault drowns the others, causes lie behind
 other causes, keys and messages have characters that break careless code, and most of what happens is fine. The tables
-say which roles are faults and what was planted; ``roles.ids`` says who plays them. Everything stays as it is for
+say which roles are faults and what was planted; ``ids`` says who plays them. Everything stays as it is for
 hours, and retries go on.
 """
 
@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from restate_lab.demo.stories.first_look import Send, Step, crowd
-from restate_lab.demo.stories.steps import Act, Child, Deploy, Remove
+from restate_lab.demo.stories.steps import Act, Child, Deploy, Remove, Send, Step, crowd
 
 __all__ = ["FAULTS", "HOSPITAL", "NOTES", "VICTIMS", "WARDS"]
 

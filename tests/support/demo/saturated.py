@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from restate_lab.demo.stories.first_look import Send, Step, crowd
-from restate_lab.demo.stories.steps import Deploy
+from restate_lab.demo.stories.steps import Deploy, Send, Step, crowd
 
 __all__ = ["TWO_AT_A_TIME", "crowded"]
 

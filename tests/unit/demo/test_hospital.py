@@ -10,10 +10,9 @@ import pytest
 from restate import TerminalError
 
 from restate_lab.demo import services
-from restate_lab.demo.roles import ids
 from restate_lab.demo.stories import incident
-from restate_lab.demo.stories.first_look import Send, Step
 from restate_lab.demo.stories.incident import INCIDENT
+from restate_lab.demo.stories.steps import Send, Step, ids
 from support.demo.hospital import FAULTS, HOSPITAL, NOTES, SHELF, SHELF_ALIKE, VICTIMS
 from support.demo.services import hospital
 from support.demo.services.deployments import DEPLOYMENTS

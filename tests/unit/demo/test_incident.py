@@ -11,15 +11,12 @@ import pytest
 from restate import TerminalError
 
 from restate_lab.cli.demo import StoryName
-from restate_lab.demo.release import RELEASE_HEADER
-from restate_lab.demo.roles import ids
-from restate_lab.demo.services.orders.paystream import Gateway, ProviderDown
-from restate_lab.demo.services_host import application
+from restate_lab.demo.services.orders.payments import Gateway, ProviderDown
+from restate_lab.demo.services_host import RELEASE_HEADER, application
 from restate_lab.demo.stories import STORIES, steps
-from restate_lab.demo.stories.first_look import Send, Step, crowd
 from restate_lab.demo.stories.incident import FAULTS, INCIDENT, NOTES, VICTIMS
 from restate_lab.demo.stories.player import play
-from restate_lab.demo.stories.steps import Act, Child, Deploy, Remove
+from restate_lab.demo.stories.steps import Act, Child, Deploy, Remove, Send, Step, crowd, ids
 from restate_lab.errors import TimedOut
 from restate_lab.status import STATUSES
 from support.demo.healthy import HEALTHY

@@ -12,12 +12,12 @@ import pytest
 
 from restate_lab.demo import fix
 from restate_lab.demo.faults import FOLDER_VARIABLE, is_fixed
-from restate_lab.demo.notebooks import FIRST_NOTEBOOK, NOTEBOOK_OF, copy_notebooks
-from restate_lab.demo.services.model import complete
-from restate_lab.demo.services.weather import WeatherDown, current_weather
+from restate_lab.demo.run import FIRST_NOTEBOOK, NOTEBOOK_OF, copy_notebooks
+from restate_lab.demo.services.agent import WeatherDown, complete, current_weather
 from restate_lab.demo.stories import STORIES, player
-from restate_lab.demo.stories.first_look import FIRST_LOOK, Send
+from restate_lab.demo.stories.first_look import FIRST_LOOK
 from restate_lab.demo.stories.player import play
+from restate_lab.demo.stories.steps import Send
 from restate_lab.errors import SettingsError, TimedOut
 from restate_lab.status import STATUSES
 

@@ -1,13 +1,65 @@
-"""Money in and out, through the payment provider."""
+"""Money in and out: card payments through a provider, the accounts of business customers, and invoices."""
 
+import asyncio
+import zlib
+from datetime import timedelta
 from typing import TypedDict
 
-from restate import Context, Service
+from restate import Context, ObjectContext, Service, TerminalError, VirtualObject
 
-from restate_lab.demo.services.orders.paystream import Gateway, pay_out
 from restate_lab.demo.services.orders.policies import GIVES_UP, PATIENT, SOON
 
-__all__ = ["Charge", "charge", "payments"]
+__all__ = ["Charge", "Gateway", "ProviderDown", "accounts", "audit", "charge", "debit", "invoices", "payments"]
+
+PAGES_PER_SECOND = 10
+
+
+class ProviderDown(Exception):
+    """The provider does not do its work; the next attempt may be luckier."""
+
+
+class BankRejected(Exception):
+    """A bank did not take a transfer."""
+
+
+class Gateway:
+    """The way to the provider, which loses the first request of every order that is paid with "tok_flaky"."""
+
+    def __init__(self) -> None:
+        self._lost: set[str] = set()
+
+    def charge_card(self, order: str, cents: int, card: str) -> str:
+        """Charge a card and return the receipt's number.
+
+        Raises:
+            ProviderDown: its gateway for this card's network is not there.
+            TerminalError: the card's bank refused; asking again would not help.
+
+        """
+        if card == "tok_amex":
+            raise ProviderDown("HTTP 503 Service Unavailable from https://api.paystream.example/v1/charges")
+        if card == "tok_mastercard":
+            raise ProviderDown("connect to mc-gateway.paystream.example:443 timed out after 10.0 s")
+        if card == "tok_flaky" and order not in self._lost:
+            self._lost.add(order)
+            raise ProviderDown("connection to api.paystream.example:443 reset by peer")
+        number = zlib.crc32(f"{order} {cents} {card}".encode())
+        if card == "tok_insufficient_funds":
+            raise TerminalError(f"card declined: insufficient_funds (order {order}, request req_{number:08x})", 402)
+        return f"ch_{number:08x}"
+
+
+def pay_out(iban: str) -> str:
+    """Send money to a bank account and return the transfer's number.
+
+    Raises:
+        BankRejected: the account is not there any more.
+
+    """
+    if iban.endswith("00"):
+        raise BankRejected(f"SEPA transfer returned AC04, account closed: {iban}")
+    return f"po_{zlib.crc32(iban.encode()):08x}"
+
 
 gateway = Gateway()
 payments = Service(
@@ -41,3 +93,73 @@ async def payout(ctx: Context, iban: str) -> str:
 
 def _score(cents: int) -> float:
     return min(0.99, cents / 1_000_000)
+
+
+accounts = VirtualObject("Account", description="What one business customer owes", inactivity_timeout=SOON)
+
+
+@accounts.handler()
+async def debit(ctx: ObjectContext, cents: int) -> int:
+    """Add to what the customer owes; return the new balance in cents."""
+    balance = (await ctx.get("balance", type_hint=int) or 0) + cents
+    ctx.set("balance", balance)
+    return balance
+
+
+@accounts.handler()
+async def audit(ctx: ObjectContext, quarter: str) -> str:
+    """Let nobody touch the account until an auditor has signed."""
+    ctx.set("under_audit", quarter)
+    signature, signed = ctx.awakeable(type_hint=str)
+    await ctx.run_typed("ask the auditor", _mail, quarter=quarter, signature=signature)
+    auditor = await signed
+    ctx.clear("under_audit")
+    return f"{quarter} signed by {auditor}"
+
+
+@accounts.handler()
+async def import_history(ctx: ObjectContext, months: int) -> int:
+    """Take over the bookings of the old system, month by month; return how many there are."""
+    history: list[str] = []
+    for month in range(months):
+        history += await ctx.run_typed(f"read month {month + 1}", _bookings, month=month)
+    ctx.set("history", history)
+    return len(history)
+
+
+def _mail(quarter: str, signature: str) -> str:
+    return f"mail to audit@example.com: please sign {quarter} with {signature}"
+
+
+def _bookings(month: int) -> list[str]:
+    year, of_year = 2014 + month // 12, month % 12 + 1
+    return [
+        f"{year}-{of_year:02}-{day:02} invoice {year}{of_year:02}{day:02}-0001 paid in full" for day in range(1, 29)
+    ]
+
+
+# Rendering is work, not waiting: nobody may interrupt it because nothing was heard of it for a while.
+invoices = Service(
+    "Invoices",
+    description="Renders invoices",
+    inactivity_timeout=timedelta(days=7),
+    invocation_retry_policy=PATIENT,
+)
+
+
+class Document(TypedDict):
+    """What to render."""
+
+    order: str
+    pages: int
+
+
+@invoices.handler()
+async def render(ctx: Context, document: Document) -> str:
+    """Render an invoice and return where it lies."""
+    return await ctx.run_typed("render pdf", _render, **document)
+
+
+async def _render(order: str, pages: int) -> str:
+    await asyncio.sleep(pages / PAGES_PER_SECOND)
+    return f"invoices/{order}.pdf"

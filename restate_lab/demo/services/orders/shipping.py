@@ -1,13 +1,16 @@
-"""Parcels on their way: carriers, labels, customs."""
+"""Goods on their way: parcels to customers, and stock that moves between warehouses."""
 
 import zlib
+from datetime import timedelta
 from typing import TypedDict
 
-from restate import Context, Service, TerminalError
+from restate import Context, ObjectContext, Service, TerminalError, VirtualObject
 
 from restate_lab.demo.services.orders.policies import EAGER, SOON
 
-__all__ = ["Parcel", "book", "shipping"]
+__all__ = ["Parcel", "book", "shipping", "warehouses"]
+
+LOADING = timedelta(seconds=2)
 
 shipping = Service(
     "Shipping",
@@ -60,3 +63,35 @@ def _print(printer: str) -> None:
 
 def _papers(order: str, reference: str) -> str:
     return f"declaration of {order}, answer to {reference}"
+
+
+warehouses = VirtualObject("Warehouse", description="The stock of one warehouse", inactivity_timeout=SOON)
+
+
+class Transfer(TypedDict):
+    """How many pieces of a product go to which warehouse."""
+
+    to: str
+    product: str
+    pieces: int
+
+
+@warehouses.handler()
+async def transfer(ctx: ObjectContext, request: Transfer) -> int:
+    """Load a truck and wait until the other warehouse has taken its load; return what is left here.
+
+    Two warehouses that send to each other at the same time wait for each other for ever.
+    """
+    left = (await ctx.get(request["product"], type_hint=int) or 100) - request["pieces"]
+    await ctx.sleep(LOADING, name="load the truck")
+    await ctx.object_call(receive, key=request["to"], arg=request)
+    ctx.set(request["product"], left)
+    return left
+
+
+@warehouses.handler()
+async def receive(ctx: ObjectContext, request: Transfer) -> int:
+    """Take a load; return what is there now."""
+    there = (await ctx.get(request["product"], type_hint=int) or 0) + request["pieces"]
+    ctx.set(request["product"], there)
+    return there

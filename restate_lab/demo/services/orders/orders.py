@@ -5,11 +5,10 @@ from typing import TypedDict
 
 from restate import Context, Service
 
-from restate_lab.demo.services.inventory import reserve
-from restate_lab.demo.services.orders.accounts import audit, debit
-from restate_lab.demo.services.orders.payments import Charge, charge
+from restate_lab.demo.services.orders.payments import Charge, audit, charge, debit
 from restate_lab.demo.services.orders.policies import PATIENT, SOON
 from restate_lab.demo.services.orders.shipping import Parcel, book
+from restate_lab.demo.services.shop import reserve
 
 __all__ = ["orders"]
 
