@@ -135,9 +135,9 @@ def healthy(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
 
 
 @pytest.fixture(scope="module", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS])
-def crowded(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
+def saturated(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
     """Give each kind of server in turn, with more to run than it may run at a time (`support.demo.saturated`)."""
-    return cluster_of(clusters, request.param, "crowded")
+    return cluster_of(clusters, request.param, "saturated")
 
 
 @pytest.fixture(scope="module")

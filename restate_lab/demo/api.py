@@ -26,7 +26,7 @@ class Api:
     def __init__(self, admin_url: str, ingress_url: str, *, audit: Path) -> None:
         self.lab = connect(admin_url, ingress_url=ingress_url, audit=audit, timeout=30, check=False)
 
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         """Return whether the server says that it is healthy, and its partitions answer."""
         try:
             self.lab.transport.read("GET", "/health", timeout=2, retry_for=0)
@@ -38,7 +38,7 @@ class Api:
         return True
 
     def version(self) -> VersionInformation:
-        """Return what the server says about itself."""
+        """Return the version and the addresses that the server reports."""
         return self.lab.admin.version()
 
     def register(self, uri: str, *, force: bool = False, headers: Mapping[str, str] | None = None) -> str:
@@ -75,7 +75,7 @@ class Api:
         return id_
 
     def statuses(self, ids: Iterable[str]) -> dict[str, str]:
-        """Return the status of each of these invocations that exists, in the words of ``restate_lab.status``."""
+        """Return the status of each of these invocations that exists, as in ``restate_lab.status``."""
         words = words_sql(has_vqueues=self.lab.features.get("vqueues", False))
         statement = f"SELECT id, word FROM ({words}) WHERE id IN :ids"  # noqa: S608 - constants
         frame = self.lab.sql(statement, ids=list(ids), progress=False)

@@ -13,24 +13,24 @@ from urllib.parse import urlsplit
 from restate_lab.demo.api import Api
 from restate_lab.demo.faults import FOLDER_VARIABLE
 from restate_lab.demo.process import Process
-from restate_lab.demo.server import NOTHING, RestateServer
+from restate_lab.demo.server import NO_SETTINGS, RestateServer
 from restate_lab.demo.stories.first_look import FIRST_LOOK
 from restate_lab.demo.stories.player import play
-from restate_lab.demo.stories.steps import Step
+from restate_lab.demo.stories.steps import StoryStep
 from restate_lab.environment import python_environment
 from restate_lab.errors import RestateLabError
 
 __all__ = ["Embedded", "start_services"]
 
 DEPLOYMENT = "deployment.txt"
-SERVICES = ("-m", "restate_lab.demo.services.deployments")
+DEMO_SERVICES = ("-m", "restate_lab.demo.services.deployments")
 
 
 class Embedded:
     """A running demo in a folder; use it in a ``with``, or call ``stop()``.
 
     ``folder`` holds everything: ``data`` (the server's), ``audit``, logs, ``roles.json``. One that was used before is
-    taken up where it was left. ``roles`` has role → id of the story (``ids`` where several play one role).
+    taken up where it was left. ``roles`` has role → id of the story (``steps.ids`` where several play one role).
     ``env`` has more settings of the server. ``program`` is what Python runs to serve the services.
     """
 
@@ -41,9 +41,9 @@ class Embedded:
         *,
         vqueues: bool = False,
         unix_sockets: bool = False,
-        story: Sequence[Step] = FIRST_LOOK,
-        env: Mapping[str, str] = NOTHING,
-        program: Sequence[str] = SERVICES,
+        story: Sequence[StoryStep] = FIRST_LOOK,
+        env: Mapping[str, str] = NO_SETTINGS,
+        program: Sequence[str] = DEMO_SERVICES,
     ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def start_services(folder: Path, *program: str) -> tuple[Process, str]:
     """
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
         services = Process(
-            [sys.executable, *(program or SERVICES), "--fd", str(listening.fileno())],
+            [sys.executable, *(program or DEMO_SERVICES), "--fd", str(listening.fileno())],
             env=python_environment(**{FOLDER_VARIABLE: str(folder)}),
             log=folder / "services.log",
             pass_fds=(listening.fileno(),),

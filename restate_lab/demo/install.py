@@ -51,7 +51,7 @@ def server_at(path: Path) -> Path:
     with path.open("rb") as file:
         is_script = file.read(2) == b"#!"
     # A launcher stays in memory in front of the real server, which then outlives it.
-    return (is_script and _behind_launcher(path.resolve(), "restate-server")) or path
+    return (is_script and _launched_binary(path.resolve(), "restate-server")) or path
 
 
 def install_server(version: str = PINNED) -> Path:
@@ -95,7 +95,7 @@ def _binary(home: Path, program: str) -> Path:
     return home / "node_modules" / _package(program) / "bin" / program
 
 
-def _behind_launcher(launcher: Path, program: str) -> Path | None:
+def _launched_binary(launcher: Path, program: str) -> Path | None:
     candidates = (_binary(parent, program) for parent in launcher.parents)
     return next((binary for binary in candidates if binary.is_file()), None)
 
@@ -121,9 +121,9 @@ def _npm_install(package: str, prefix: Path) -> None:
     # --ignore-scripts: nothing that is downloaded runs, and nothing reports that it was installed.
     done = _npm("install", "--prefix", str(prefix), "--ignore-scripts", "--no-audit", "--no-fund", package)
     if done.returncode != 0:
-        said = str(done.stderr or done.stdout or "nothing").strip()
+        output = str(done.stderr or done.stdout or "nothing").strip()
         raise RestateLabError(
-            f"npm could not install {package}; it said:\n{said}\n"
+            f"npm could not install {package}; it said:\n{output}\n"
             f"Without access to npm, set {SERVER_VARIABLE} to the path of a restate-server binary."
         )
 

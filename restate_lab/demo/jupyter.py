@@ -70,7 +70,7 @@ class JupyterLab:
         deadline = time.monotonic() + READY_WITHIN
         while self.process.exit_code is None:
             for announced in self._runtime.glob("jpserver-*.json"):
-                # It may have been found before it was written to the end.
+                # The file may not be complete yet.
                 if (text := announced.read_text()).rstrip().endswith("}"):
                     return str(json.loads(text)["url"])
             if time.monotonic() > deadline:

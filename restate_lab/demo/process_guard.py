@@ -1,4 +1,4 @@
-"""Run one command and end it when whoever started this has gone, however that happened.
+"""Run one command and end it when the process that started this has ended, however that happened.
 
 Started as a script (it needs the standard library only): ``python -I process_guard.py FD COMMAND…``, where FD is the
 read end of a pipe whose other end only the parent holds. The pipe closes when the parent ends, even by
@@ -14,16 +14,16 @@ import subprocess
 import sys
 
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL
-GLANCE = 0.5  # seconds between two looks at whether the command has ended
+POLL_INTERVAL = 0.5  # seconds between two checks whether the command has ended
 
 
 def main(pipe: int, command: list[str]) -> int:
     """Return the exit code of the command, which is ended when the pipe closes."""
     # A stop is sent to the whole process group: the command ends by it, and this process by the command's end.
     signal.signal(signal.SIGTERM, _wait_for_command)
-    process = subprocess.Popen(command, pass_fds=_inherited(command))
+    process = subprocess.Popen(command, pass_fds=_inherited_descriptors(command))
     while process.poll() is None:
-        readable, _, _ = select.select([pipe], [], [], GLANCE)
+        readable, _, _ = select.select([pipe], [], [], POLL_INTERVAL)
         if readable:
             return _end(process)
     return process.returncode
@@ -33,7 +33,7 @@ def _wait_for_command(number: int, frame: object) -> None:
     """Do nothing; a handler, because an ignored signal would be ignored by the command too."""
 
 
-def _inherited(command: list[str]) -> tuple[int, ...]:
+def _inherited_descriptors(command: list[str]) -> tuple[int, ...]:
     return tuple(int(fd) for option, fd in itertools.pairwise(command) if option == "--fd")
 
 

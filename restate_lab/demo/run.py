@@ -28,7 +28,7 @@ __all__ = ["FIRST_NOTEBOOK", "NOTEBOOK_OF", "copy_notebooks", "notebook_environm
 FIRST_NOTEBOOK = "01_first_look.ipynb"
 NOTEBOOK_OF = {"incident": "03_incident.ipynb"}
 """Story → the notebook that tells it and is opened with it; with any other it is the first."""
-GLANCE = 0.5  # seconds between two looks at whether everything still runs
+POLL_INTERVAL = 0.5  # seconds between two checks that everything still runs
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
@@ -53,13 +53,13 @@ def run_demo(
     """
     if os.name == "nt":
         raise RestateLabError("the demo does not work on Windows; restate_lab.connect(url) does")
-    with ended_by_signals(), working_folder(keep) as folder:
+    with exit_on_signals(), working_folder(keep) as folder:
         binary = server_at(server) if server else find_server()
         copy_notebooks(folder / "notebooks")
-        _say("Starting restate-server and the sample services …")
+        _print("Starting restate-server and the sample services …")
         with Embedded(binary, folder, vqueues=vqueues, story=STORIES[story]) as demo:
             version, admin, ingress = demo.server.version, demo.server.admin_url, demo.server.ingress_url
-            _say(f"restate-server {version} runs at {admin}, its ingress at {ingress}.")
+            _print(f"restate-server {version} runs at {admin}, its ingress at {ingress}.")
             notebook = NOTEBOOK_OF.get(story, FIRST_NOTEBOOK)
             return _execute(demo, kept=keep is not None) if once else _open(demo, notebook, browser=browser)
 
@@ -67,12 +67,12 @@ def run_demo(
 def copy_notebooks(folder: Path) -> None:
     """Copy the notebooks into a folder; one that is there already may have been worked on, and stays."""
     folder.mkdir(parents=True, exist_ok=True)
-    for notebook in _sources():
+    for notebook in _notebook_sources():
         if not (folder / notebook.name).exists():
             shutil.copyfile(notebook, folder / notebook.name)
 
 
-def _sources() -> list[Path]:
+def _notebook_sources() -> list[Path]:
     here = Path(__file__).resolve()
     for folder in (here.parent / "notebooks", here.parents[2] / "notebooks"):
         if found := sorted(folder.glob("*.ipynb")):
@@ -98,24 +98,26 @@ def notebook_environment(folder: Path, admin_url: str, ingress_url: str) -> dict
 
 def _execute(demo: Embedded, *, kept: bool) -> int:
     notebook = demo.folder / "notebooks" / FIRST_NOTEBOOK
-    _say(f"Executing {notebook.name}, read-only …\n")
+    _print(f"Executing {notebook.name}, read-only …\n")
     run = run_notebook(notebook, demo.folder / "executed" / notebook.name, env=_environment(demo))
-    _say(run.text + "\n")
-    _say(f"{run}" + (f"; the executed copy is {run.executed}" if kept else ""))
+    _print(run.text + "\n")
+    _print(f"{run}" + (f"; the executed copy is {run.executed}" if kept else ""))
     if run.failure:
         sys.stderr.write(f"\n{run.notebook.name}, {run.failure}\n")
     return 0 if run.ok else 1
 
 
 def _open(demo: Embedded, notebook: str, *, browser: bool) -> int:
-    _say("Starting JupyterLab …")
+    _print("Starting JupyterLab …")
     with JupyterLab(demo.folder / "notebooks", demo.folder / "jupyter", env=_environment(demo)) as jupyter:
         url = jupyter.url(notebook)
-        opened = browser and webbrowser.open(_page_that_leads_to(url, demo.folder))
-        _say(f"JupyterLab is {'open in your browser' if opened else 'ready'}:\n\n    {url}\n\nCtrl-C ends everything.")
+        opened = browser and webbrowser.open(_write_redirect(url, demo.folder))
+        _print(
+            f"JupyterLab is {'open in your browser' if opened else 'ready'}:\n\n    {url}\n\nCtrl-C ends everything."
+        )
         with contextlib.suppress(KeyboardInterrupt):
             _watch(demo, jupyter)
-        _say("\nStopping …")
+        _print("\nStopping …")
     return 0
 
 
@@ -127,10 +129,10 @@ def _watch(demo: Embedded, jupyter: JupyterLab) -> None:
     """Return when the person has shut JupyterLab down; raise when something else has ended."""
     while jupyter.process.exit_code is None:
         demo.check()
-        time.sleep(GLANCE)
+        time.sleep(POLL_INTERVAL)
 
 
-def _page_that_leads_to(url: str, folder: Path) -> str:
+def _write_redirect(url: str, folder: Path) -> str:
     """Write a page for the browser to open: on its command line other users of the machine would read the token."""
     page = folder / "open.html"
     with os.fdopen(os.open(page, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
@@ -139,12 +141,12 @@ def _page_that_leads_to(url: str, folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def ended_by_signals() -> Iterator[None]:
+def exit_on_signals() -> Iterator[None]:
     """Turn the first signal into KeyboardInterrupt or SystemExit, so that every ``with`` inside cleans up.
 
     The signals after it are ignored until the block has ended: cleaning up is under way.
     """
-    before = {number: signal.signal(number, _end) for number in SIGNALS}
+    before = {number: signal.signal(number, _exit) for number in SIGNALS}
     try:
         yield
     finally:
@@ -152,7 +154,7 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signals come with both
+def _exit(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signals come with both
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
     if number == signal.SIGINT:
@@ -169,12 +171,12 @@ def working_folder(keep: Path | None) -> Iterator[Path]:
         return
     folder = keep.expanduser().absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone_in(folder):
+    with _lock(folder):
         yield folder
 
 
 @contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def _lock(folder: Path) -> Iterator[None]:
     import fcntl  # noqa: PLC0415 - not on Windows, where this module can still be imported
 
     with (folder / "lock").open("w") as lock:
@@ -185,7 +187,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     # The terminal may be gone, and that must not keep anything from being cleaned up.
     with contextlib.suppress(OSError):
         sys.stdout.write(text + "\n")

@@ -19,12 +19,12 @@ from restate_lab.demo.api import Api
 from restate_lab.demo.process import Process, clean_environment
 from restate_lab.errors import RestateLabError, TimedOut
 
-__all__ = ["NODE_NAME", "NOTHING", "RestateServer", "free_ports", "server_settings"]
+__all__ = ["NODE_NAME", "NO_SETTINGS", "RestateServer", "free_ports", "server_settings"]
 
 NODE_NAME = "demo"
 READY_WITHIN = 60.0  # seconds; a second is usual
 ATTEMPTS = 5
-NOTHING: Mapping[str, str] = MappingProxyType({})
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
 class RestateServer:
@@ -44,7 +44,7 @@ class RestateServer:
         base_dir: Path | None = None,
         vqueues: bool = False,
         unix_sockets: bool = False,
-        env: Mapping[str, str] = NOTHING,
+        env: Mapping[str, str] = NO_SETTINGS,
     ) -> None:
         self.binary = binary
         self._temporary = base_dir is None
@@ -110,11 +110,11 @@ class RestateServer:
         """Wait until the server is ready, or has ended."""
         deadline = time.monotonic() + READY_WITHIN
         while process.exit_code is None:
-            if api.ready():
+            if api.is_ready():
                 # Another server may have taken the port meanwhile; then this one is about to end.
-                said = api.version()
-                if (said.ingress_endpoint or "").rstrip("/") == self.ingress_url:
-                    self.version = said.version
+                info = api.version()
+                if (info.ingress_endpoint or "").rstrip("/") == self.ingress_url:
+                    self.version = info.version
                     return True
             if time.monotonic() > deadline:
                 raise TimedOut(
@@ -130,11 +130,11 @@ class RestateServer:
 
 @functools.cache
 def _partitions(binary: Path) -> dict[str, str]:
-    told = subprocess.run(
+    output = subprocess.run(
         [binary, "--version"], env=clean_environment(), capture_output=True, text=True, check=False
     ).stdout
     # 1.6 plans filters on partition_key wrongly where partitions are few.
-    return {} if " 1.6." in told else {"RESTATE_DEFAULT_NUM_PARTITIONS": "4"}
+    return {} if " 1.6." in output else {"RESTATE_DEFAULT_NUM_PARTITIONS": "4"}
 
 
 def free_ports(count: int) -> list[int]:

@@ -393,10 +393,10 @@ def test_healthy(healthy: Cluster) -> None:
 
 
 @OTHER_TABLES
-def test_crowded(crowded: Cluster) -> None:
+def test_saturated(saturated: Cluster) -> None:
     """Who waits for a slot is told as that: a note at first, a warning after a minute, critical after ten."""
-    waiting = players(crowded, "waiting")
-    with rl.connect(crowded.admin_url, read_only=True) as lab:
+    waiting = players(saturated, "waiting")
+    with rl.connect(saturated.admin_url, read_only=True) as lab:
         started = lab.now
         for ahead, severity in ((timedelta(0), "note"), (timedelta(minutes=5), "warning"), (LOOK_AHEAD, "critical")):
             diagnosis = doctor(lab, now=started + ahead)

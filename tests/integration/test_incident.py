@@ -239,13 +239,13 @@ def test_healthy_has_had_hiccups(healthy: Cluster) -> None:
 
 
 @OTHER_STATUSES
-def test_crowded(crowded: Cluster) -> None:
+def test_saturated(saturated: Cluster) -> None:
     """Three wait until the server may run them: ready, or with vqueues pending and blocked on its concurrency."""
-    waiting = crowded.ids("waiting")
-    with rl.connect(crowded.admin_url) as lab:
-        assert set(invocations(lab, crowded.ids("busy"))["status"]) == {"running"}
-        assert set(invocations(lab, waiting)["status"]) == {"pending" if crowded.vqueues else "ready"}
-        if crowded.vqueues:
+    waiting = saturated.ids("waiting")
+    with rl.connect(saturated.admin_url) as lab:
+        assert set(invocations(lab, saturated.ids("busy"))["status"]) == {"running"}
+        assert set(invocations(lab, waiting)["status"]) == {"pending" if saturated.vqueues else "ready"}
+        if saturated.vqueues:
             blocked = "SELECT head_entry_id AS id FROM sys_scheduler WHERE blocked_on = 'invoker-concurrency'"
             # The scheduler looks at its queues again and again, and one that it looks at is not blocked meanwhile.
             wait_for(lambda: set(lab.sql(blocked)["id"]), lambda ids: ids == set(waiting))

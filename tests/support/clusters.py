@@ -11,10 +11,10 @@ from pathlib import Path
 from restate_lab.demo.embedded import Embedded
 from restate_lab.demo.install import install_server
 from restate_lab.demo.stories import STORIES
-from restate_lab.demo.stories.steps import Step, ids
+from restate_lab.demo.stories.steps import StoryStep, ids
 from support.demo.healthy import HEALTHY
 from support.demo.hospital import HOSPITAL
-from support.demo.saturated import TWO_AT_A_TIME, crowded
+from support.demo.saturated import TWO_AT_A_TIME, saturated_story
 from support.demo.services import deployments
 from support.isolation import original_environment
 
@@ -93,7 +93,7 @@ def _start(stack: contextlib.ExitStack, kind: str, story: str) -> Cluster:
             vqueues=vqueues,
             unix_sockets=True,
             story=_steps_of(story, vqueues=vqueues),
-            env=TWO_AT_A_TIME if story == "crowded" else {},
+            env=TWO_AT_A_TIME if story == "saturated" else {},
             program=(str(deployments.__file__),),
         )
     )
@@ -109,6 +109,6 @@ def _start(stack: contextlib.ExitStack, kind: str, story: str) -> Cluster:
     )
 
 
-def _steps_of(story: str, *, vqueues: bool) -> tuple[Step, ...]:
-    stories = {**STORIES, "healthy": HEALTHY, "hospital": HOSPITAL, "crowded": crowded(vqueues=vqueues)}
+def _steps_of(story: str, *, vqueues: bool) -> tuple[StoryStep, ...]:
+    stories = {**STORIES, "healthy": HEALTHY, "hospital": HOSPITAL, "saturated": saturated_story(vqueues=vqueues)}
     return stories[story]

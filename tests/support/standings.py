@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 import restate_lab as rl
-from restate_lab.demo.stories.steps import Step
+from restate_lab.demo.stories.steps import StoryStep
 from restate_lab.status import STATUS_SQL
 from support.clusters import Cluster
 
@@ -76,7 +76,7 @@ def queue(cluster: Cluster, lab: rl.Lab, service: str, key: str) -> set[str]:
     return set(lab.sql(statement, service=service, key=key)["id"])
 
 
-def settled(story: tuple[Step, ...], roles: dict[str, str]) -> dict[str, str]:
+def settled(story: tuple[StoryStep, ...], roles: dict[str, str]) -> dict[str, str]:
     """Return invocation → the status in which the story leaves it."""
     return {roles[step.role]: step.reaches for step in story if step.reaches}
 

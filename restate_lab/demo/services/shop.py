@@ -50,7 +50,7 @@ async def _on_hand(ctx: ObjectContext | ObjectSharedContext) -> int:
 checkout = Workflow("Checkout", description="One order, until it is paid", inactivity_timeout=timedelta(seconds=1))
 
 
-class Order(TypedDict):
+class Basket(TypedDict):
     """What a customer wants."""
 
     product: str
@@ -58,10 +58,10 @@ class Order(TypedDict):
 
 
 @checkout.main()
-async def run(ctx: WorkflowContext, order: Order) -> str:
+async def run(ctx: WorkflowContext, basket: Basket) -> str:
     """Reserve the pieces, wait for the payment, send the receipt."""
     ctx.set("stage", "reserving")
-    await ctx.object_call(reserve, key=order["product"], arg=order["pieces"])
+    await ctx.object_call(reserve, key=basket["product"], arg=basket["pieces"])
     ctx.set("stage", "waiting for payment")
     payment = await ctx.promise("payment", type_hint=str).value()
     receipt = await ctx.run_typed("send receipt", _receipt, order_id=ctx.key(), payment=payment)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from restate_lab.demo.stories.steps import Send, Step
+from restate_lab.demo.stories.steps import Send, StoryStep
 
 __all__ = ["FIRST_LOOK"]
 
@@ -11,7 +11,7 @@ def _ask_weather(city: str, reaches: str = "succeeded") -> Send:
     return Send(f"agent_{city.lower()}", "agent/run", f"What is the weather in {city}?", reaches)
 
 
-FIRST_LOOK: tuple[Step, ...] = (
+FIRST_LOOK: tuple[StoryStep, ...] = (
     _ask_weather("Detroit"),
     _ask_weather("Lisbon"),
     _ask_weather("Nairobi"),

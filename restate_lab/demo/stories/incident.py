@@ -1,6 +1,6 @@
 """The full incident: an order system on a bad day, with every fault that the doctor should find.
 
-Each part below is one fault. The tables say which roles are faults and what was planted; ``ids`` says who plays
+Each part below is one fault. The tables say which roles are faults and what was planted; ``steps.ids`` says who plays
 them. Everything stays as it is for hours, and retries go on.
 """
 
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from restate_lab.demo.stories.steps import Act, Child, Deploy, Remove, Send, Step, crowd
+from restate_lab.demo.stories.steps import Act, Child, Deploy, Remove, Send, StoryStep, repeat
 
 __all__ = ["FAULTS", "INCIDENT", "NOTES", "VICTIMS"]
 
-Part = tuple[Step, ...]
+Part = tuple[StoryStep, ...]
 
 FAULTS = MappingProxyType(
     {
@@ -100,7 +100,7 @@ EVERYDAY: Part = (
     _ask("Denver", "backing-off", fails_with="RT0007"),
     Send("restock_mugs", "Inventory/mug/restock", 500, "succeeded"),
     Send("restock_tomorrow", "Inventory/lamp/restock", 20, "scheduled", delay="1day"),
-    *crowd(6, lambda n: _place(f"order_{n}", 1000 + n, "tok_visa", "succeeded")),
+    *repeat(6, lambda n: _place(f"order_{n}", 1000 + n, "tok_visa", "succeeded")),
     Send("cooling_off", "Orders/cool_off", "ord-1001", "suspended"),
     # The client tried again with another spelling of the account: same key, booked twice.
     Send("booked_twice_1", "Account/globex/debit", 9900, "succeeded", idempotency_key="transfer-2026-11-0042"),
@@ -109,21 +109,21 @@ EVERYDAY: Part = (
 )
 
 STORM: Part = (
-    *crowd(6, lambda n: _charge(f"storm_503_{n}", 1100 + n, "tok_amex", "backing-off", "RT0007")),
-    *crowd(6, lambda n: _charge(f"storm_timeout_{n}", 1200 + n, "tok_mastercard", "backing-off", "RT0007")),
-    *crowd(3, lambda n: _place(f"storm_caller_{n}", 1300 + n, "tok_amex", "suspended")),
-    *crowd(3, lambda n: Child(f"storm_503_{6 + n}", f"storm_caller_{n}", "backing-off", "RT0007")),
+    *repeat(6, lambda n: _charge(f"storm_503_{n}", 1100 + n, "tok_amex", "backing-off", "RT0007")),
+    *repeat(6, lambda n: _charge(f"storm_timeout_{n}", 1200 + n, "tok_mastercard", "backing-off", "RT0007")),
+    *repeat(3, lambda n: _place(f"storm_caller_{n}", 1300 + n, "tok_amex", "suspended")),
+    *repeat(3, lambda n: Child(f"storm_503_{6 + n}", f"storm_caller_{n}", "backing-off", "RT0007")),
 )
 
 HOT_KEY: Part = (
     Send("hot_key_opener", "Orders/close_quarter", "acme-retail", "suspended"),
     Child("hot_key_holder", "hot_key_opener", "suspended"),
-    *crowd(8, lambda n: Send(f"hot_key_queue_{n}", "Account/acme-retail/debit", 100 * n, "pending")),
-    *crowd(
+    *repeat(8, lambda n: Send(f"hot_key_queue_{n}", "Account/acme-retail/debit", 100 * n, "pending")),
+    *repeat(
         4,
         lambda n: Send(f"hot_key_caller_{n}", "Orders/bill", {"customer": "acme-retail", "cents": n}, "suspended"),
     ),
-    *crowd(4, lambda n: Child(f"hot_key_queue_{8 + n}", f"hot_key_caller_{n}", "pending")),
+    *repeat(4, lambda n: Child(f"hot_key_queue_{8 + n}", f"hot_key_caller_{n}", "pending")),
 )
 
 DEADLOCKS: Part = (
@@ -136,8 +136,8 @@ DEADLOCKS: Part = (
 )
 # They are called when the trucks are loaded, two seconds later.
 BLOCKED: Part = (
-    *crowd(2, lambda n: Child(f"deadlock_pair_blocked_{n}", f"deadlock_pair_{n}", "pending")),
-    *crowd(3, lambda n: Child(f"deadlock_ring_blocked_{n}", f"deadlock_ring_{n}", "pending")),
+    *repeat(2, lambda n: Child(f"deadlock_pair_blocked_{n}", f"deadlock_pair_{n}", "pending")),
+    *repeat(3, lambda n: Child(f"deadlock_ring_blocked_{n}", f"deadlock_ring_{n}", "pending")),
     Child("deadlock_self_blocked", "deadlock_self", "pending"),
 )
 
@@ -154,27 +154,27 @@ FORGOTTEN: Part = (
 )
 
 REMOVED: Part = (
-    *crowd(
+    *repeat(
         3, lambda n: Send(f"pinned_to_removed_{n}", "Loyalty/redeem", f"cust-{n}", "backing-off", fails_with="RT0011")
     ),
-    *crowd(2, lambda n: Send(f"asleep_on_removed_{n}", "Loyalty/expire", f"cust-{n}", "suspended")),
+    *repeat(2, lambda n: Send(f"asleep_on_removed_{n}", "Loyalty/expire", f"cust-{n}", "suspended")),
 )
 REMOVE: Part = (
     Remove("loyalty_deployment", after={"pinned_to_removed": "backing-off", "asleep_on_removed": "suspended"}),
 )
 
-UNREACHABLE: Part = crowd(
+UNREACHABLE: Part = repeat(
     2, lambda n: Send(f"unreachable_{n}", "Courier/deliver", f"ord-150{n}", "backing-off", fails_with="RT0010")
 )
 
-MISMATCH: Part = crowd(
+MISMATCH: Part = repeat(
     3, lambda n: Send(f"mismatch_{n}", "Returns/take_back", f"ord-160{n}", "backing-off", fails_with="RT0016")
 )
 REPLACE: Part = (Deploy("returns_deployment", "returns", release="2", after={"mismatch": "backing-off"}),)
 
 FAILURES: Part = (
-    *crowd(7, lambda n: _charge(f"declined_{n}", 1700 + n, "tok_insufficient_funds", "failed")),
-    *crowd(
+    *repeat(7, lambda n: _charge(f"declined_{n}", 1700 + n, "tok_insufficient_funds", "failed")),
+    *repeat(
         4,
         lambda n: Send(
             f"bad_address_{n}", "Shipping/book", {"order": f"ord-180{n}", "postal_code": f"99{n}50"}, "failed"
@@ -183,7 +183,7 @@ FAILURES: Part = (
 )
 
 SLOW: Part = (
-    *crowd(8, lambda n: Send(f"slow_{n}", "Invoices/render", {"order": f"ord-190{n}", "pages": 25 + n}, "succeeded")),
+    *repeat(8, lambda n: Send(f"slow_{n}", "Invoices/render", {"order": f"ord-190{n}", "pages": 25 + n}, "succeeded")),
     Send("rendering", "Invoices/render", {"order": "year-2025", "pages": 4_000_000}, "running"),
 )
 

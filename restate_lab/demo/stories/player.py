@@ -9,7 +9,7 @@ from pathlib import Path
 
 from restate_lab._text import format_duration
 from restate_lab.demo.api import Api
-from restate_lab.demo.stories.steps import Step
+from restate_lab.demo.stories.steps import StoryStep
 from restate_lab.errors import TimedOut
 
 __all__ = ["play", "read_roles"]
@@ -18,7 +18,7 @@ ROLES = "roles.json"
 SETTLED_WITHIN = 60.0  # seconds; three are usual
 
 
-def play(api: Api, story: Sequence[Step], folder: Path) -> dict[str, str]:
+def play(api: Api, story: Sequence[StoryStep], folder: Path) -> dict[str, str]:
     """Play a story and return role → id, which is also written to ``roles.json`` in ``folder``.
 
     A folder that was kept has been played on: its roles come back, and nothing is sent.
@@ -44,26 +44,27 @@ def read_roles(folder: Path) -> dict[str, str]:
     return dict(json.loads(path.read_text())) if path.is_file() else {}
 
 
-def _wait_until_settled(api: Api, steps: dict[str, Step]) -> None:
+def _wait_until_settled(api: Api, steps: dict[str, StoryStep]) -> None:
     deadline = time.monotonic() + SETTLED_WITHIN
     waiting = dict(steps)
     while waiting:
-        now = _standings(api, waiting)
-        waiting = {id_: step for id_, step in waiting.items() if now.get(id_) != _wanted(step)}
+        now = _statuses(api, waiting)
+        waiting = {id_: step for id_, step in waiting.items() if now.get(id_) != _expected_status(step)}
         if waiting and time.monotonic() > deadline:
             late = "; ".join(
-                f"{step.role} is {now.get(id_, 'unknown')}, not {_wanted(step)}" for id_, step in waiting.items()
+                f"{step.role} is {now.get(id_, 'unknown')}, not {_expected_status(step)}"
+                for id_, step in waiting.items()
             )
             raise TimedOut(f"the demo's story did not settle within {format_duration(SETTLED_WITHIN)}: {late}")
         if waiting:
             time.sleep(0.1)
 
 
-def _standings(api: Api, steps: dict[str, Step]) -> dict[str, str]:
+def _statuses(api: Api, steps: dict[str, StoryStep]) -> dict[str, str]:
     """Return the status of each, with the code it fails with for those where that matters."""
     codes = api.failure_codes(failing) if (failing := [id_ for id_, step in steps.items() if step.fails_with]) else {}
     return {id_: f"{status} {codes.get(id_, '')}".rstrip() for id_, status in api.statuses(steps).items()}
 
 
-def _wanted(step: Step) -> str:
+def _expected_status(step: StoryStep) -> str:
     return f"{step.reaches} {step.fails_with or ''}".rstrip()

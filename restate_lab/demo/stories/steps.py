@@ -19,13 +19,13 @@ from restate_lab.demo.api import Api
 from restate_lab.demo.services_host import RELEASE_HEADER
 from restate_lab.errors import TimedOut
 
-__all__ = ["Act", "Child", "Deploy", "Remove", "Send", "Step", "crowd", "ids"]
+__all__ = ["Act", "Child", "Deploy", "Remove", "Send", "StoryStep", "ids", "repeat"]
 
 WITHIN = 30.0  # seconds; two are usual
 _NUMBERED = re.compile(r"(.+)_(\d+)")
 
 
-class Step(Protocol):
+class StoryStep(Protocol):
     """Something that is done to the cluster; what it makes (mostly an invocation) gets a role.
 
     A later step of the same role takes the place of the earlier one: the invocation is to stay where that one says.
@@ -64,7 +64,7 @@ class Send:
         return api.send(self.handler, self.body, delay=self.delay, idempotency_key=self.idempotency_key)
 
 
-def crowd(count: int, member: Callable[[int], Step]) -> tuple[Step, ...]:
+def repeat(count: int, member: Callable[[int], StoryStep]) -> tuple[StoryStep, ...]:
     """Return several steps of one sort, made from their numbers 1, 2, …; ``ids`` finds "role_1", … again."""
     return tuple(member(number) for number in range(1, count + 1))
 
@@ -85,7 +85,7 @@ class Deploy:
 
     def act(self, api: Api, roles: Mapping[str, str]) -> str:
         """Register it."""
-        _wait(api, roles, self.after)
+        _wait_for_statuses(api, roles, self.after)
         home = next(uri for uri in api.deployments().values() if urlsplit(uri).path == "/")
         return api.register(urljoin(home, self.path), force=True, headers={RELEASE_HEADER: self.release})
 
@@ -101,7 +101,7 @@ class Remove:
 
     def act(self, api: Api, roles: Mapping[str, str]) -> str:
         """Remove it."""
-        _wait(api, roles, self.after)
+        _wait_for_statuses(api, roles, self.after)
         api.remove(roles[self.role])
         return roles[self.role]
 
@@ -122,7 +122,7 @@ class Act:
 
     def act(self, api: Api, roles: Mapping[str, str]) -> str:
         """Do it."""
-        _wait(api, roles, self.after)
+        _wait_for_statuses(api, roles, self.after)
         return api.act(self.operation, roles[self.of])
 
 
@@ -137,7 +137,7 @@ class Child:
 
     def act(self, api: Api, roles: Mapping[str, str]) -> str:
         """Look for it until it is there."""
-        _until(lambda: bool(api.children(roles[self.of])), f"{self.of} called nobody")
+        _wait_until(lambda: bool(api.children(roles[self.of])), f"{self.of} called nobody")
         return api.children(roles[self.of])[0]
 
 
@@ -150,29 +150,29 @@ def ids(roles: Mapping[str, str], role: str) -> list[str]:
     """
     if role in roles:
         return [roles[role]]
-    players = {int(found[2]): id_ for each, id_ in roles.items() if (found := _matches(each, role))}
+    players = {int(match[2]): id_ for each, id_ in roles.items() if (match := _match(each, role))}
     if not players:
         raise KeyError(f"nobody plays {role!r}; there are {', '.join(sorted({_role(each) for each in roles}))}")
     return [players[number] for number in sorted(players)]
 
 
-def _matches(numbered: str, role: str) -> re.Match[str] | None:
-    found = _NUMBERED.fullmatch(numbered)
-    return found if found and found[1] == role else None
+def _match(numbered: str, role: str) -> re.Match[str] | None:
+    match = _NUMBERED.fullmatch(numbered)
+    return match if match and match[1] == role else None
 
 
 def _role(name: str) -> str:
-    found = _NUMBERED.fullmatch(name)
-    return found[1] if found else name
+    match = _NUMBERED.fullmatch(name)
+    return match[1] if match else name
 
 
-def _wait(api: Api, roles: Mapping[str, str], after: Mapping[str, str]) -> None:
+def _wait_for_statuses(api: Api, roles: Mapping[str, str], after: Mapping[str, str]) -> None:
     wanted = {id_: status for role, status in after.items() for id_ in ids(roles, role)}
     if wanted:
-        _until(lambda: api.statuses(wanted) == wanted, f"{dict(after)} did not come true")
+        _wait_until(lambda: api.statuses(wanted) == wanted, f"{dict(after)} did not come true")
 
 
-def _until(is_true: Callable[[], bool], otherwise: str) -> None:
+def _wait_until(is_true: Callable[[], bool], otherwise: str) -> None:
     deadline = time.monotonic() + WITHIN
     while not is_true():
         if time.monotonic() > deadline:

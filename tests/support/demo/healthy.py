@@ -6,7 +6,7 @@ and one order that could not be filled.
 
 from __future__ import annotations
 
-from restate_lab.demo.stories.steps import Act, Deploy, Send, Step, crowd
+from restate_lab.demo.stories.steps import Act, Deploy, Send, StoryStep, repeat
 
 __all__ = ["HEALTHY"]
 
@@ -25,11 +25,13 @@ DONE = (
     _ask("Lisbon"),
     _ask("Nairobi"),
     Send("restock_mugs", "Inventory/mug/restock", 500, "succeeded"),
-    *crowd(12, lambda n: _place(f"order_{n}", 3000 + n, "tok_visa")),
+    *repeat(12, lambda n: _place(f"order_{n}", 3000 + n, "tok_visa")),
     # Two attempts each: the first one lost its connection.
-    *crowd(3, lambda n: _place(f"recovered_{n}", 3100 + n, "tok_flaky")),
-    *crowd(5, lambda n: Send(f"booking_{n}", "Account/umbrella/debit", 100 * n, "succeeded")),
-    *crowd(4, lambda n: Send(f"invoice_{n}", "Invoices/render", {"order": f"ord-{3000 + n}", "pages": 1}, "succeeded")),
+    *repeat(3, lambda n: _place(f"recovered_{n}", 3100 + n, "tok_flaky")),
+    *repeat(5, lambda n: Send(f"booking_{n}", "Account/umbrella/debit", 100 * n, "succeeded")),
+    *repeat(
+        4, lambda n: Send(f"invoice_{n}", "Invoices/render", {"order": f"ord-{3000 + n}", "pages": 1}, "succeeded")
+    ),
     Send("transfer", "Warehouse/hamburg/transfer", {"to": "bremen", "product": "lamp", "pieces": 4}, "succeeded"),
     Send("checkout_paid", "Checkout/ord-3201/run", {"product": "mug", "pieces": 1}, "succeeded"),
     Send("payment", "Checkout/ord-3201/pay", "card", "succeeded"),
@@ -37,10 +39,10 @@ DONE = (
 )
 UNDER_WAY = (
     Send("unpaid", "Checkout/ord-3202/run", {"product": "mug", "pieces": 2}, "suspended"),
-    *crowd(2, lambda n: Send(f"cooling_off_{n}", "Orders/cool_off", f"ord-{3300 + n}", "suspended")),
+    *repeat(2, lambda n: Send(f"cooling_off_{n}", "Orders/cool_off", f"ord-{3300 + n}", "suspended")),
     Send("restock_tomorrow", "Inventory/lamp/restock", 20, "scheduled", delay="1day"),
     Send("changed_mind", "Orders/cool_off", "ord-3303", "suspended"),
     Act("changed_mind", "cancel", "changed_mind", {"changed_mind": "suspended"}, "cancelled"),
 )
 
-HEALTHY: tuple[Step, ...] = (Deploy("orders_deployment", "orders"), *DONE, *UNDER_WAY)
+HEALTHY: tuple[StoryStep, ...] = (Deploy("orders_deployment", "orders"), *DONE, *UNDER_WAY)

@@ -2,7 +2,7 @@
 
 Whatever finds the faults of the one by its names does not find these. One fault drowns the others, causes lie behind
 other causes, keys and messages have characters that break careless code, and most of what happens is fine. The tables
-say which roles are faults and what was planted; ``ids`` says who plays them. Everything stays as it is for
+say which roles are faults and what was planted; ``steps.ids`` says who plays them. Everything stays as it is for
 hours, and retries go on.
 """
 
@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from restate_lab.demo.stories.steps import Act, Child, Deploy, Remove, Send, Step, crowd
+from restate_lab.demo.stories.steps import Act, Child, Deploy, Remove, Send, StoryStep, repeat
 
 __all__ = ["FAULTS", "HOSPITAL", "NOTES", "VICTIMS", "WARDS"]
 
-Part = tuple[Step, ...]
+Part = tuple[StoryStep, ...]
 
 FAULTS = MappingProxyType(
     {
@@ -105,11 +105,11 @@ DEPLOYMENTS: Part = (
 )
 
 CIRCLE: Part = (
-    *crowd(4, lambda n: _hand_over(f"ward_circle_{n}", WARDS[n - 1], WARDS[n % 4])),
-    *crowd(3, lambda n: Send(f"ward_circle_queue_{n}", f"Ward/{WARDS[1]}/take_over", f"P-{6050 + n}", "pending")),
+    *repeat(4, lambda n: _hand_over(f"ward_circle_{n}", WARDS[n - 1], WARDS[n % 4])),
+    *repeat(3, lambda n: Send(f"ward_circle_queue_{n}", f"Ward/{WARDS[1]}/take_over", f"P-{6050 + n}", "pending")),
 )
 # They are called when the things are packed, three seconds later.
-CIRCLE_BLOCKED: Part = crowd(4, lambda n: Child(f"ward_circle_blocked_{n}", f"ward_circle_{n}", "pending"))
+CIRCLE_BLOCKED: Part = repeat(4, lambda n: Child(f"ward_circle_blocked_{n}", f"ward_circle_{n}", "pending"))
 
 THEATRE: Part = (
     Send("theatre_planned", "operating-theatre/OP 1/plan", "case 77/B", "suspended"),
@@ -118,17 +118,17 @@ THEATRE: Part = (
 )
 
 FLOOD: Part = (
-    *crowd(
+    *repeat(
         56,
         lambda n: Send(
             f"unacknowledged_{n}", "lab.Results/publish", _finding(70_000 + 37 * n, "HAUS-A"), "backing-off"
         ),
     ),
-    *crowd(
+    *repeat(
         4,
         lambda n: Send(f"blood_reader_{n}", "Rounds/look_at_blood", _finding(80_000 + 41 * n, "HAUS-A"), "suspended"),
     ),
-    *crowd(4, lambda n: Child(f"unacknowledged_{56 + n}", f"blood_reader_{n}", "backing-off", "RT0007")),
+    *repeat(4, lambda n: Child(f"unacknowledged_{56 + n}", f"blood_reader_{n}", "backing-off", "RT0007")),
 )
 
 SHELVES: Part = (
@@ -136,11 +136,11 @@ SHELVES: Part = (
     Child("wholesale_down_1", "shelf_holder", "backing-off", "RT0010"),
     Send("wholesale_down_2", "wholesale.Orders/order", "20 x Morphin", "backing-off", fails_with="RT0010"),
     Send("wholesale_down_3", "wholesale.Orders/order", "7 x Heparin", "backing-off", fails_with="RT0010"),
-    *crowd(34, lambda n: Send(f"shelf_queue_{n}", f"Pharmacy/{SHELF}/dispense", n % 3 + 1, "pending")),
-    *crowd(
+    *repeat(34, lambda n: Send(f"shelf_queue_{n}", f"Pharmacy/{SHELF}/dispense", n % 3 + 1, "pending")),
+    *repeat(
         6, lambda n: Send(f"shelf_caller_{n}", "Rounds/medicate", {"drug": SHELF, "packages": n % 2 + 1}, "suspended")
     ),
-    *crowd(6, lambda n: Child(f"shelf_queue_{34 + n}", f"shelf_caller_{n}", "pending")),
+    *repeat(6, lambda n: Child(f"shelf_queue_{34 + n}", f"shelf_caller_{n}", "pending")),
 )
 
 CHAIN: Part = (
@@ -151,26 +151,26 @@ CHAIN: Part = (
 
 SCANNERS: Part = (
     Send("technician", f"scanner_pool/{SCANNER}/calibrate", "drift of 0.3 mm", "suspended"),
-    *crowd(9, lambda n: Send(f"scanner_queue_{n}", f"scanner_pool/{SCANNER}/scan", f"P-{6100 + n}", "pending")),
+    *repeat(9, lambda n: Send(f"scanner_queue_{n}", f"scanner_pool/{SCANNER}/scan", f"P-{6100 + n}", "pending")),
 )
 
 CONSENT: Part = (
     Send("consent_unsigned", f"Consent/{PATIENT}/explain", "hip", "suspended"),
     Send("bed_holder", f"Ward/{NEUROLOGY}/reserve_bed", PATIENT, "suspended"),
     Child("bed_question", "bed_holder", "suspended"),
-    *crowd(5, lambda n: Send(f"bed_queue_{n}", f"Ward/{NEUROLOGY}/take_over", f"P-{6200 + n}", "pending")),
+    *repeat(5, lambda n: Send(f"bed_queue_{n}", f"Ward/{NEUROLOGY}/take_over", f"P-{6200 + n}", "pending")),
 )
 
-DISCHARGE: Part = crowd(
+DISCHARGE: Part = repeat(
     5, lambda n: Send(f"reordered_{n}", "Discharge/let_go", f"P-{6300 + n}", "backing-off", fails_with="RT0016")
 )
 REPLACE: Part = (Deploy("discharge_deployment", "discharge", release="2", after={"reordered": "backing-off"}),)
 
 PORTERS: Part = (
-    *crowd(
+    *repeat(
         4, lambda n: Send(f"porter_fetch_{n}", "Porters/fetch", f"P-{6400 + n}", "backing-off", fails_with="RT0011")
     ),
-    *crowd(
+    *repeat(
         2, lambda n: Send(f"porter_back_{n}", "Porters/bring_back", f"P-{6450 + n}", "backing-off", fails_with="RT0011")
     ),
     Send("porter_asleep", "Porters/tidy_up", "HAUS-C", "suspended"),
@@ -183,25 +183,25 @@ REMOVE: Part = (
 )
 
 BILLS: Part = (
-    *crowd(5, lambda n: _settle(f"insurer_silent_{n}", 4_500_000 + 113 * n, "saúde-norte")),
-    *crowd(2, lambda n: _settle(f"insurer_refused_{n}", 4_600_000 + 71 * n, "anadolu", "K17")),
+    *repeat(5, lambda n: _settle(f"insurer_silent_{n}", 4_500_000 + 113 * n, "saúde-norte")),
+    *repeat(2, lambda n: _settle(f"insurer_refused_{n}", 4_600_000 + 71 * n, "anadolu", "K17")),
     _settle("rate_missing", 4_700_003, "barmenia", "K99"),
-    *crowd(14, lambda n: _pay(f"card_expired_{n}", 4_800_000 + 29 * n, f"4000 {n:04} 0001")),
-    *crowd(6, lambda n: _pay(f"card_blocked_{n}", 4_900_000 + 53 * n, f"5200 {n:04} 0002")),
+    *repeat(14, lambda n: _pay(f"card_expired_{n}", 4_800_000 + 29 * n, f"4000 {n:04} 0001")),
+    *repeat(6, lambda n: _pay(f"card_blocked_{n}", 4_900_000 + 53 * n, f"5200 {n:04} 0002")),
 )
 
 EVERYDAY: Part = (
-    *crowd(40, lambda n: _book(f"booked_{n}", 7000 + n, f"+49 30 {5550 + n}")),
-    *crowd(8, lambda n: _book(f"recovered_{n}", 7100 + n, f"+48 22 {5550 + n}")),
-    *crowd(12, lambda n: Send(f"remind_{n}", "Appointments/remind", f"P-{7200 + n}", "suspended")),
-    *crowd(2, lambda n: Send(f"follow_up_{n}", "Appointments/follow_up", f"P-{7300 + n}", "suspended")),
-    *crowd(6, lambda n: Send(f"tomorrow_{n}", "Appointments/remind", f"P-{7400 + n}", "scheduled", delay=f"{n}day")),
-    *crowd(20, lambda n: Send(f"published_{n}", "lab.Results/publish", _finding(90_000 + n, "HAUS-C"), "succeeded")),
-    *crowd(9, lambda n: Send(f"shelf_alike_{n}", f"Pharmacy/{SHELF_ALIKE}/dispense", n, "succeeded")),
-    *crowd(7, lambda n: Send(f"scanned_{n}", "scanner_pool/CT_1/scan", f"P-{7500 + n}", "succeeded")),
-    *crowd(10, lambda n: _settle(f"settled_{n}", 4_100_000 + n, "barmenia", reaches="succeeded")),
-    *crowd(10, lambda n: _pay(f"paid_{n}", 4_200_000 + n, f"4000 {n:04} 0009", "succeeded")),
-    *crowd(3, lambda n: Send(f"admitted_{n}", "Admission/arrive", f"DE-99{n}", "succeeded")),
+    *repeat(40, lambda n: _book(f"booked_{n}", 7000 + n, f"+49 30 {5550 + n}")),
+    *repeat(8, lambda n: _book(f"recovered_{n}", 7100 + n, f"+48 22 {5550 + n}")),
+    *repeat(12, lambda n: Send(f"remind_{n}", "Appointments/remind", f"P-{7200 + n}", "suspended")),
+    *repeat(2, lambda n: Send(f"follow_up_{n}", "Appointments/follow_up", f"P-{7300 + n}", "suspended")),
+    *repeat(6, lambda n: Send(f"tomorrow_{n}", "Appointments/remind", f"P-{7400 + n}", "scheduled", delay=f"{n}day")),
+    *repeat(20, lambda n: Send(f"published_{n}", "lab.Results/publish", _finding(90_000 + n, "HAUS-C"), "succeeded")),
+    *repeat(9, lambda n: Send(f"shelf_alike_{n}", f"Pharmacy/{SHELF_ALIKE}/dispense", n, "succeeded")),
+    *repeat(7, lambda n: Send(f"scanned_{n}", "scanner_pool/CT_1/scan", f"P-{7500 + n}", "succeeded")),
+    *repeat(10, lambda n: _settle(f"settled_{n}", 4_100_000 + n, "barmenia", reaches="succeeded")),
+    *repeat(10, lambda n: _pay(f"paid_{n}", 4_200_000 + n, f"4000 {n:04} 0009", "succeeded")),
+    *repeat(3, lambda n: Send(f"admitted_{n}", "Admission/arrive", f"DE-99{n}", "succeeded")),
     Send("consent_signed", "Consent/Ωmega, Ana/explain", "knee", "succeeded"),
     Send("signature", "Consent/Ωmega, Ana/sign", "Ana Ωmega", "succeeded"),
     Send("changed_mind", "Appointments/remind", "P-7601", "suspended"),

@@ -77,7 +77,7 @@ class Node:
         if self.process is None or self.process.exit_code is not None:
             raise RestateLabError(f"{self.name} ended:\n{self.process.last_lines() if self.process else ''}")
         with Api(self.admin_url, self.ingress_url, audit=self.base_dir) as api:
-            return api.ready()
+            return api.is_ready()
 
 
 class Nodes:
@@ -97,7 +97,7 @@ class Nodes:
             except RestateLabError:
                 self.stop()
                 # Somebody took one of the ports meanwhile.
-                if attempt == ATTEMPTS or not any("in use" in _last_words(node) for node in self.nodes):
+                if attempt == ATTEMPTS or not any("in use" in _log_end(node) for node in self.nodes):
                     raise
             except BaseException:
                 self.stop()
@@ -116,8 +116,8 @@ class Nodes:
         deadline = time.monotonic() + READY_WITHIN
         while not all(node.is_ready() for node in self.nodes):
             if time.monotonic() > deadline:
-                words = "\n".join(_last_words(node) for node in self.nodes)
-                raise TimedOut(f"the three nodes were not ready after {format_duration(READY_WITHIN)}:\n{words}")
+                logs = "\n".join(_log_end(node) for node in self.nodes)
+                raise TimedOut(f"the three nodes were not ready after {format_duration(READY_WITHIN)}:\n{logs}")
             time.sleep(0.1)
 
     def stop(self) -> None:
@@ -132,7 +132,7 @@ class Nodes:
         self.stop()
 
 
-def _last_words(node: Node) -> str:
+def _log_end(node: Node) -> str:
     return f"{node.name}: {node.process.last_lines()}" if node.process else node.name
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from restate_lab.demo.stories.steps import Deploy, Send, Step, crowd
+from restate_lab.demo.stories.steps import Deploy, Send, StoryStep, repeat
 
-__all__ = ["TWO_AT_A_TIME", "crowded"]
+__all__ = ["TWO_AT_A_TIME", "saturated_story"]
 
 TWO_AT_A_TIME = MappingProxyType(
     {
@@ -18,7 +18,7 @@ TWO_AT_A_TIME = MappingProxyType(
 """Settings of the server for this story."""
 
 
-def crowded(*, vqueues: bool) -> tuple[Step, ...]:
+def saturated_story(*, vqueues: bool) -> tuple[StoryStep, ...]:
     """Return a story of two invocations that run for days, and three that wait until one of them ends.
 
     Without vqueues those are ready. With them they are pending, and ``sys_scheduler`` says that they are blocked on
@@ -27,8 +27,8 @@ def crowded(*, vqueues: bool) -> tuple[Step, ...]:
     waiting = "pending" if vqueues else "ready"
     return (
         Deploy("orders_deployment", "orders"),
-        *crowd(2, lambda n: _render(f"busy_{n}", "running")),
-        *crowd(3, lambda n: _render(f"waiting_{n}", waiting)),
+        *repeat(2, lambda n: _render(f"busy_{n}", "running")),
+        *repeat(3, lambda n: _render(f"waiting_{n}", waiting)),
     )
 
 

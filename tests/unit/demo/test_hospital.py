@@ -12,7 +12,7 @@ from restate import TerminalError
 from restate_lab.demo import services
 from restate_lab.demo.stories import incident
 from restate_lab.demo.stories.incident import INCIDENT
-from restate_lab.demo.stories.steps import Send, Step, ids
+from restate_lab.demo.stories.steps import Send, StoryStep, ids
 from support.demo.hospital import FAULTS, HOSPITAL, NOTES, SHELF, SHELF_ALIKE, VICTIMS
 from support.demo.services import hospital
 from support.demo.services.deployments import DEPLOYMENTS
@@ -33,7 +33,7 @@ def durable_steps(folder: Path) -> set[str]:
     }
 
 
-def keys(story: Iterable[Step]) -> set[str]:
+def keys(story: Iterable[StoryStep]) -> set[str]:
     parts = [step.handler.split("/") for step in story if isinstance(step, Send)]
     return {"/".join(key) for _, *key, _ in parts if key}
 

@@ -11,20 +11,21 @@ import pytest
 from restate import TerminalError
 
 from restate_lab.cli.demo import StoryName
-from restate_lab.demo.services.orders.payments import Gateway, ProviderDown
+from restate_lab.demo.services import deployments as demo
+from restate_lab.demo.services.orders.payments import PaymentGateway, ProviderDown
 from restate_lab.demo.services_host import RELEASE_HEADER, application
 from restate_lab.demo.stories import STORIES, steps
 from restate_lab.demo.stories.incident import FAULTS, INCIDENT, NOTES, VICTIMS
 from restate_lab.demo.stories.player import play
-from restate_lab.demo.stories.steps import Act, Child, Deploy, Remove, Send, Step, crowd, ids
+from restate_lab.demo.stories.steps import Act, Child, Deploy, Remove, Send, StoryStep, ids, repeat
 from restate_lab.errors import TimedOut
 from restate_lab.status import STATUSES
 from support.demo.healthy import HEALTHY
 from support.demo.hospital import HOSPITAL
-from support.demo.saturated import crowded
+from support.demo.saturated import saturated_story
 from support.demo.services.deployments import DEPLOYMENTS, UNAVAILABLE
 
-EVERY_STORY = {**STORIES, "healthy": HEALTHY, "hospital": HOSPITAL, "crowded": crowded(vqueues=False)}
+EVERY_STORY = {**STORIES, "healthy": HEALTHY, "hospital": HOSPITAL, "saturated": saturated_story(vqueues=False)}
 
 
 class FakeApi:
@@ -68,7 +69,7 @@ def _answers(answers: Sequence[Any]) -> Iterator[Any]:
         yield answers[-1]
 
 
-def take(step: Step, api: FakeApi, roles: Mapping[str, str]) -> str:
+def take(step: StoryStep, api: FakeApi, roles: Mapping[str, str]) -> str:
     return step.act(api, roles)  # type: ignore[arg-type]
 
 
@@ -88,7 +89,7 @@ def test_ids_of_one_and_of_many() -> None:
 
 
 @pytest.mark.parametrize("story", EVERY_STORY.values(), ids=EVERY_STORY)
-def test_stories_are_coherent(story: tuple[Step, ...]) -> None:
+def test_stories_are_coherent(story: tuple[StoryStep, ...]) -> None:
     """Steps speak of roles that were there before, of statuses that exist, and of deployments that are served."""
     played: dict[str, str] = {}
     for step in story:
@@ -105,6 +106,13 @@ def test_stories_are_coherent(story: tuple[Step, ...]) -> None:
             assert ids(played, role)
             assert status in STATUSES
         played[step.role] = step.role
+
+
+def test_the_demo_serves_what_its_stories_deploy() -> None:
+    """The package has the deployments of its own stories and no others; those of the tests are in tests/support."""
+    deployed = {(step.path, step.release) for story in STORIES.values() for step in story if isinstance(step, Deploy)}
+    assert set(demo.DEPLOYMENTS) == {("", "1"), *deployed}
+    assert set(demo.UNAVAILABLE) <= {path for path, _ in demo.DEPLOYMENTS}
 
 
 def test_tables_name_every_role_once() -> None:
@@ -160,7 +168,7 @@ def test_play_waits_for_the_code_of_a_failure(tmp_path: Path) -> None:
 def test_play_names_the_code_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who does not fail as meant is named with both codes."""
     monkeypatch.setattr("restate_lab.demo.stories.player.SETTLED_WITHIN", 0.0)
-    story = crowd(1, lambda n: Send(f"a_{n}", "x", n, "backing-off", fails_with="RT0016"))
+    story = repeat(1, lambda n: Send(f"a_{n}", "x", n, "backing-off", fails_with="RT0016"))
     with pytest.raises(TimedOut, match="a_1 is backing-off RT0007, not backing-off RT0016"):
         play(FakeApi(statuses=["backing-off"]), story, tmp_path)  # type: ignore[arg-type]
 
@@ -208,7 +216,7 @@ def test_some_are_known_and_gone(path: str, call: str, answer: tuple[int, bytes]
 
 def test_gateway_answers_by_card() -> None:
     """A flaky card fails once for an order, a declined one for good, and others as their network does."""
-    gateway = Gateway()
+    gateway = PaymentGateway()
     with pytest.raises(ProviderDown, match="reset by peer"):
         gateway.charge_card("ord-1", 100, "tok_flaky")
     assert gateway.charge_card("ord-1", 100, "tok_flaky").startswith("ch_")

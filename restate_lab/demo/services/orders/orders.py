@@ -15,7 +15,7 @@ __all__ = ["orders"]
 orders = Service("Orders", description="Takes orders", inactivity_timeout=SOON, invocation_retry_policy=PATIENT)
 
 
-class Order(TypedDict):
+class Purchase(TypedDict):
     """What a customer wants, how they pay, and where it goes."""
 
     order: str
@@ -32,7 +32,7 @@ class Bill(TypedDict):
 
 
 @orders.handler()
-async def place(ctx: Context, order: Order) -> str:
+async def place(ctx: Context, order: Purchase) -> str:
     """Charge the card, take a piece from the stock, book a carrier; return the tracking number."""
     await ctx.service_call(charge, Charge(order=order["order"], cents=2490, card=order["card"]))
     await ctx.object_call(reserve, key=order["product"], arg=1)

@@ -9,7 +9,7 @@ from restate import Context, ObjectContext, Service, TerminalError, VirtualObjec
 
 from restate_lab.demo.services.orders.policies import GIVES_UP, PATIENT, SOON
 
-__all__ = ["Charge", "Gateway", "ProviderDown", "accounts", "audit", "charge", "debit", "invoices", "payments"]
+__all__ = ["Charge", "PaymentGateway", "ProviderDown", "accounts", "audit", "charge", "debit", "invoices", "payments"]
 
 PAGES_PER_SECOND = 10
 
@@ -22,7 +22,7 @@ class BankRejected(Exception):
     """A bank did not take a transfer."""
 
 
-class Gateway:
+class PaymentGateway:
     """The way to the provider, which loses the first request of every order that is paid with "tok_flaky"."""
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ def pay_out(iban: str) -> str:
     return f"po_{zlib.crc32(iban.encode()):08x}"
 
 
-gateway = Gateway()
+gateway = PaymentGateway()
 payments = Service(
     "Payments",
     description="Charges cards and pays merchants",
