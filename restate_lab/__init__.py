@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from restate_lab.analysis.waits import Waits, waits
     from restate_lab.analysis.why import Explanation, why
     from restate_lab.audit import audit_log
-    from restate_lab.client.admin.client import AdminClient
+    from restate_lab.client.admin import AdminClient
     from restate_lab.client.ingress import IngressClient
     from restate_lab.client.lab import Lab, connect
     from restate_lab.evidence.compare import Comparison, compare
@@ -155,7 +155,7 @@ _TYPES = frozenset(
 
 _HOME = {
     "ACTIONS": "restate_lab.actions.table",
-    "AdminClient": "restate_lab.client.admin.client",
+    "AdminClient": "restate_lab.client.admin",
     "BaseSource": "restate_lab.source",
     "Comparison": "restate_lab.evidence.compare",
     "Coverage": "restate_lab.source",

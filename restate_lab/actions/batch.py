@@ -18,8 +18,7 @@ from typing import Any, Literal
 import httpx
 
 from restate_lab.actions.table import ACTIONS
-from restate_lab.client.failures import routing
-from restate_lab.client.responses import SUCCESS
+from restate_lab.client.responses import SUCCESS, routing
 from restate_lab.client.transport import Record
 from restate_lab.errors import (
     AccessDenied,

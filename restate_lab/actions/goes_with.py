@@ -15,7 +15,7 @@ import pandas as pd
 from restate_lab.actions.table import ACTIONS, ENDED, NOT_BEGUN
 from restate_lab.actions.targets import CHUNK, read_states
 from restate_lab.client.schema import checked
-from restate_lab.client.statement import chunks
+from restate_lab.client.sql.bind import chunks
 from restate_lab.source import Source
 
 __all__ = ["COLUMNS", "Impact", "find_callees", "find_impact"]

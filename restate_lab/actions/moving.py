@@ -18,7 +18,7 @@ from restate_lab.actions.pursuit import SEEN_WITHIN, Pursuit
 from restate_lab.actions.reading import Reading
 from restate_lab.actions.table import GONE
 from restate_lab.client.lab import Lab
-from restate_lab.client.statement import chunks
+from restate_lab.client.sql.bind import chunks
 from restate_lab.client.transport import Record
 from restate_lab.progress import Progress
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from restate_lab.analysis.journal.entries import ABANDONED, OPEN, Entry, pair
 from restate_lab.client.schema import checked
-from restate_lab.client.statement import chunks
+from restate_lab.client.sql.bind import chunks
 from restate_lab.source import Source
 
 __all__ = ["Prefix", "prefix_frame", "read_prefixes"]

@@ -26,7 +26,7 @@ from restate_lab.actions.reading import (
 from restate_lab.actions.table import ACTIONS
 from restate_lab.analysis.ids import new_run_words
 from restate_lab.client.lab import Lab
-from restate_lab.client.statement import chunks
+from restate_lab.client.sql.bind import chunks
 from restate_lab.client.transport import Record
 from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.progress import Progress, say

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.client.schema import checked, translated
-from restate_lab.client.statement import chunks
+from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import QueryInterrupted, RateLimited, Unreachable
 from restate_lab.source import Source
 from restate_lab.status import word

@@ -12,7 +12,7 @@ from restate_lab.actions.state_reading import State, StateReader
 from restate_lab.actions.state_values import value_words
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.journal.payloads import decode
-from restate_lab.client.admin.door import read_back
+from restate_lab.client.admin.operations import read_back
 from restate_lab.client.lab import Lab
 from restate_lab.client.schema import checked
 from restate_lab.errors import ArgumentError, Conflict, OutcomeUnknown, StateConflict

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from restate_lab.analysis.ids import check_invocation_id, created_by_id
 from restate_lab.client.schema import checked, translated
-from restate_lab.client.statement import chunks
+from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import ArgumentError
 from restate_lab.source import Source
 from restate_lab.status import STATUS_SQL

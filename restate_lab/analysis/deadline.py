@@ -13,8 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from restate_lab._text import format_duration
-from restate_lab.client.arguments import check_seconds
-from restate_lab.client.time_limit import time_limit
+from restate_lab.client.arguments import check_seconds, time_limit
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.source import Source, SourceWrapper, read_table, timeout_seconds

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from numbers import Real
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -29,8 +32,10 @@ __all__ = [
     "check_size",
     "check_strings",
     "check_uri",
+    "seconds_left",
     "segment",
     "shown",
+    "time_limit",
 ]
 
 # Ids are base62 and have one length per kind: "inv_1", 11 of the partition key and 22 of the id itself, and so on.
@@ -39,6 +44,7 @@ _AWAKEABLE = re.compile(r"(sign|prom)_1[A-Za-z0-9_-]{20,}")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _LONGEST = 60
 _MOST_SECONDS = 1_000_000_000  # more is no time that a socket can wait
+_ENDS: ContextVar[float | None] = ContextVar("ends", default=None)
 
 
 def shown(value: Any) -> str:
@@ -174,3 +180,20 @@ def _check_headers(argument: str, headers: Iterable[tuple[str, str]]) -> None:
             raise ArgumentError(f"{argument} has the name {shown(name)}, which no HTTP header can have.")
         if not all(" " <= character <= "~" or character == "\t" for character in value):
             raise ArgumentError(f"{argument}[{name!r}] has a character in it that no header takes: ASCII, one line.")
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Limit the requests of this block and thread to what is left of so many seconds, for all of them together."""
+    ends, outer = time.monotonic() + seconds, _ENDS.get()
+    token = _ENDS.set(ends if outer is None else min(ends, outer))
+    try:
+        yield
+    finally:
+        _ENDS.reset(token)
+
+
+def seconds_left(limit: float) -> float:
+    """Return the seconds that a request may take: ``limit``, or what is left of the block's where that is less."""
+    ends = _ENDS.get()
+    return limit if ends is None else max(0.0, min(limit, ends - time.monotonic()))

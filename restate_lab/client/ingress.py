@@ -25,8 +25,7 @@ from restate_lab.client.arguments import (
     segment,
     shown,
 )
-from restate_lab.client.failures import masked, read_refusal
-from restate_lab.client.responses import SUCCESS, Success
+from restate_lab.client.responses import SUCCESS, Success, masked, read_refusal
 from restate_lab.client.transport import Transport
 from restate_lab.durations import DurationInput
 from restate_lab.errors import (

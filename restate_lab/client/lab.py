@@ -18,15 +18,14 @@ import pandas as pd
 import pyarrow as pa
 
 from restate_lab.audit import AuditLog
+from restate_lab.client._server_info import COUNT_LIMIT, Server, StatusCard, counts_sql
+from restate_lab.client._stream import ask
 from restate_lab.client.arguments import check_size, shown
-from restate_lab.client.card import COUNT_LIMIT, StatusCard, counts_sql
-from restate_lab.client.names import with_suggestions
 from restate_lab.client.parquet import write_parquet
-from restate_lab.client.query import ask
 from restate_lab.client.schema import check_rows, checked
-from restate_lab.client.server import Server
 from restate_lab.client.settings import Settings, load_settings
-from restate_lab.client.statement import bind
+from restate_lab.client.sql.bind import bind
+from restate_lab.client.sql.suggestions import with_suggestions
 from restate_lab.client.transport import Transport
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, QueryRefused, UntriedServer

@@ -8,6 +8,7 @@ counts as lost: a gateway wrote it, possibly after the server acted.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -15,10 +16,64 @@ from typing import Any, Literal
 
 import httpx
 
-from restate_lab.client.failures import Refusal, masked, nodes_change, read_refusal, routing
+from restate_lab._text import format_duration, truncate
+from restate_lab.client.settings import Settings
+from restate_lab.errors import (
+    AccessDenied,
+    Conflict,
+    NotFound,
+    QueryRefused,
+    RateLimited,
+    RequestRefused,
+    RestateLabError,
+    ServerFailed,
+    TimedOut,
+    Unreachable,
+)
+from restate_lab.redact import secrets_in, without_secrets
 
-__all__ = ["SUCCESS", "Success", "is_lost", "says_never_forwarded"]
+__all__ = [
+    "SUCCESS",
+    "Refusal",
+    "Success",
+    "closed_by",
+    "failure",
+    "is_lost",
+    "masked",
+    "no_answer",
+    "nodes_change",
+    "passes_by_itself",
+    "read_refusal",
+    "retry_after",
+    "routing",
+    "says_never_forwarded",
+]
 
+_REFUSALS: dict[int, type[RequestRefused]] = {404: NotFound, 409: Conflict, 410: Conflict, 425: Conflict}
+# What nodes say for some seconds when one of them is lost or comes back; no other 500 passes by itself.
+_NODES_CHANGE = (
+    "External error: connection closed",
+    "External error: connect throttled",
+    "External error: handshake failed",
+    "External error: node lookup for partition",
+    "was shut down or removed",  # of the node's own former self, just after a restart
+    "Internal error: No such scanner",
+    "doesn't exist on this node, this is benign",
+    "expecting a partition store",
+)
+# What the node that was asked says when it has not passed a change on to the node that leads the partition.
+_NOT_PASSED_ON = (
+    "connect throttled",
+    "handshake failed",
+    "failed sending request",
+    "not leader",
+    "the partition is too busy",
+    "cannot find node for partition",
+)
+_REFUSED_QUERY = ("Datafusion error: ", "datafusion failed: ")  # the latter with 500, before 1.6
+_TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
+_LONGEST_REASON = 600
+_LONGEST_TEXT = 64_000  # characters
 _MAY_HAVE_PASSED = frozenset({408, 420, 499})  # a gateway sends them after it has begun to forward a request
 # Envoy and Istio have these texts for requests that they did not forward. With "retried and the latest reset reason"
 # an earlier attempt was forwarded, and the first text may follow such an attempt too: it is a hint, not a proof.
@@ -32,6 +87,191 @@ _NEVER_FORWARDED = (
 )
 _ERROR_SOURCE = "x-restate-error-source"  # the ingress sets it on every error since 1.7
 _INVOCATION_ID = "x-restate-id"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What an answer that is not success says: HTTP status, Restate code or None, the words."""
+
+    status: int
+    code: str | None
+    reason: str
+
+    @property
+    def words(self) -> str:
+        """Return it in one phrase: status, code and reason, cut to a readable length."""
+        code = f" [{self.code}]" if self.code and self.code not in self.reason else ""
+        reason = truncate(self.reason, _LONGEST_REASON)
+        return f"{self.status}{code} {reason or 'without a word'}"
+
+
+def read_refusal(response: httpx.Response) -> Refusal:
+    """Read an answer's reason: JSON with a message, plain text, an HTML page, or nothing.
+
+    Secrets of the request are masked in it: some gateways repeat the headers that they refuse.
+    """
+    text = response.text.strip()
+    kind = response.headers.get("content-type", "")
+    code = None
+    if "json" in kind and (body := _json_object(text)) is not None:
+        code, text = body.get("restate_code"), str(body.get("message", ""))
+    elif "html" in kind or text[:1] == "<":
+        title = _TITLE.search(text)
+        text = f"an HTML page ({title.group(1).strip() if title else 'no title'})"
+    return Refusal(
+        response.status_code, masked(code, response) if isinstance(code, str) else None, masked(text, response)
+    )
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def masked(text: str, response: httpx.Response) -> str:
+    """Return a text of a response for display: cut, and without the secrets among the headers of its request."""
+    # Masked before it is cut: the part of a secret that a cut leaves over would not be recognized.
+    return without_secrets(text, secrets_in(response.request.headers))[:_LONGEST_TEXT]
+
+
+def retry_after(response: httpx.Response) -> float | None:
+    """Return the seconds that the server asks to wait, or None where it does not say (or names a date)."""
+    try:
+        return max(0.0, float(response.headers["retry-after"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def passes_by_itself(refusal: Refusal) -> bool:
+    """Tell whether a read may be sent again: limits, gateways, and a node that has just gone or come back."""
+    return refusal.status in {429, 502, 503, 504} or nodes_change(refusal)
+
+
+def nodes_change(refusal: Refusal) -> bool:
+    """Tell whether this is said because a node has just gone or come back."""
+    return refusal.status == 500 and any(sign in refusal.reason for sign in _NODES_CHANGE)
+
+
+def routing(reason: str) -> Literal["not taken", "lost"] | None:
+    """Tell what became of a change that one node passes on to another, by the words of the one that was asked.
+
+    "not taken": it never left, and may be sent again. "lost": it may have happened. None: this is about something else.
+    """
+    if any(sign in reason for sign in _NOT_PASSED_ON):
+        return "not taken"
+    return "lost" if "rpc for partition" in reason or "lost leadership" in reason else None
+
+
+def failure(response: httpx.Response, *, asked: str, settings: Settings, address: str) -> RestateLabError:
+    """Return the exception for an answer that is not success; its body must have been read.
+
+    ``asked`` says in a few words what was asked: "POST /query".
+    """
+    refusal = read_refusal(response)
+    where = f"{asked} on {settings.environment} ({address})"
+    status = refusal.status
+    if status in {401, 403}:
+        return AccessDenied(f"{where}: {refusal.words}. {_token_advice(settings)}")
+    if status == 429:
+        return _limited(refusal, where, retry_after(response))
+    if 300 <= status < 400:
+        target = masked(response.headers.get("location", "nowhere"), response)
+        return ServerFailed(
+            f"{where}: redirected to {target}. A login page or a proxy stands before the Admin API; "
+            f"use the API's own address and a token.",
+            status=status,
+        )
+    if status in {502, 503, 504}:
+        return Unreachable(f"{where}: {refusal.words}. {_GATEWAY_ADVICE[status]}")
+    if nodes_change(refusal):
+        return Unreachable(f"{where}: {refusal.words}. A node has just gone or come back: try again shortly.")
+    return _refused(refusal, where, is_query=asked.endswith("/query"))
+
+
+_GATEWAY_ADVICE = {
+    502: "A gateway did not reach the server: check that it runs.",
+    503: "Nothing there can serve this at the moment: try again shortly, and check that all nodes run.",
+    504: "A gateway gave up waiting. Ask for less, or ask the server's own address: a scan without hits sends "
+    "nothing until it ends, and load balancers drop silent lines.",
+}
+
+
+def _limited(refusal: Refusal, where: str, wait: float | None) -> RateLimited:
+    advice = f"The server asks to wait {format_duration(wait)}" if wait else "Wait a little, or ask less often"
+    return RateLimited(f"{where}: {refusal.words}. {advice}; the limits are the server's settings.", retry_after=wait)
+
+
+def _refused(refusal: Refusal, where: str, *, is_query: bool) -> RestateLabError:
+    details = {"status": refusal.status, "code": refusal.code, "reason": refusal.reason}
+    sign = next((sign for sign in _REFUSED_QUERY if refusal.reason.startswith(sign)), None)
+    if is_query and sign:
+        reason = refusal.reason.removeprefix(sign)
+        message = f"the server refused the query: {truncate(reason, _LONGEST_REASON)}{_query_advice(reason)}"
+        return QueryRefused(message, status=refusal.status, code=refusal.code, reason=reason)
+    if refusal.status >= 500:
+        return ServerFailed(f"{where}: {refusal.words}. The server's log has more.", **details)  # type: ignore[arg-type]
+    kind = _REFUSALS.get(refusal.status, RequestRefused)
+    return kind(f"{where}: {refusal.words}", **details)  # type: ignore[arg-type]
+
+
+def _query_advice(reason: str) -> str:
+    if "Resources exhausted" in reason or "Not enough memory" in reason:
+        return ". All queries of a node share one memory pool: select fewer columns, filter, or sort in pandas."
+    if "non valid invocation id" in reason:
+        return ". An id is compared with something that is no invocation id: ids are case-sensitive and 38 long."
+    return ""
+
+
+def _token_advice(settings: Settings) -> str:
+    if settings.token is None:
+        return (
+            f"No token is configured for {settings.environment}: set RESTATE_AUTH_TOKEN, or bearer_token in the "
+            f"CLI's config.toml, or pass connect(token=getpass.getpass())."
+        )
+    return f"The token sent came from {settings.token_source}: it may be expired, or not meant for this environment."
+
+
+def _connecting_advice(error: str, settings: Settings) -> str:
+    if "WRONG_VERSION_NUMBER" in error:
+        return "What is there does not speak TLS: does its address begin with http://?"
+    advice = "Check that the server runs and that this is its admin address."
+    if settings.chosen_by == "the default":
+        advice += (
+            ' For another one, connect("http://host:9070") or connect("an environment of the restate CLI"), or set '
+            "RESTATE_ADMIN_URL; `restate-lab demo` starts one to try."
+        )
+    return advice
+
+
+def closed_by(error: httpx.TransportError, *, asked: str, settings: Settings, address: str) -> ServerFailed:
+    """Return the exception for a request at which a server that answers others closed the connection, twice."""
+    what = "this statement" if asked.endswith("/query") else "this request"
+    return ServerFailed(
+        f"{asked} on {settings.environment} ({address}): the server closed the connection twice while it worked on "
+        f"{what} ({error}), and it answers other requests. {what[0].upper()}{what[1:]} probably makes a worker of the "
+        f"server fail: do not send it again unchanged. The server's log has the reason.",
+        status=0,
+    )
+
+
+def no_answer(error: httpx.RequestError, *, asked: str, settings: Settings, address: str) -> RestateLabError:
+    """Return the exception for a call that ended without an answer, or with one that cannot be read."""
+    where = f"{asked} on {settings.environment} ({address}, chosen by {settings.chosen_by})"
+    if isinstance(error, httpx.ConnectTimeout):
+        return Unreachable(f"{where}: {error}. Check the address, the network and its firewalls.")
+    if isinstance(error, httpx.TimeoutException):
+        return TimedOut(f"{where}: no answer within the time allowed. Allow more with timeout=…, or ask for less.")
+    if isinstance(error, httpx.ConnectError):
+        return Unreachable(f"{where}: {error}. {_connecting_advice(str(error), settings)}")
+    if isinstance(error, httpx.DecodingError):
+        return ServerFailed(
+            f"{where}: {error}. A Restate server does not send this: check the address, and what stands before it.",
+            status=200,
+        )
+    return Unreachable(f"{where}: {error}. The connection broke before an answer came.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,25 +18,25 @@ from typing import Any
 import httpx
 
 from restate_lab.audit import AuditLog
-from restate_lab.client import repeating
-from restate_lab.client.arguments import check_seconds
-from restate_lab.client.bodies import BODY_LIMIT, Bounded
-from restate_lab.client.comeback import Comeback, broke_at_work, was_away
-from restate_lab.client.failures import (
+from restate_lab.client import _recovery as repeating
+from restate_lab.client._bodies import BODY_LIMIT, Bounded
+from restate_lab.client._http import CONNECT_LIMIT, Wire, headers_for, is_loopback, way_to
+from restate_lab.client._recording import Record, recorded, waiting_for
+from restate_lab.client._recovery import Comeback, broke_at_work, was_away
+from restate_lab.client.arguments import check_seconds, seconds_left
+from restate_lab.client.responses import (
     Refusal,
+    Success,
     closed_by,
     failure,
+    is_lost,
     no_answer,
     passes_by_itself,
     read_refusal,
     retry_after,
+    says_never_forwarded,
 )
-from restate_lab.client.network import headers_for, is_loopback, way_to
-from restate_lab.client.recording import Record, recorded, waiting_for
-from restate_lab.client.responses import Success, is_lost, says_never_forwarded
 from restate_lab.client.settings import Settings
-from restate_lab.client.time_limit import seconds_left
-from restate_lab.client.wire import CONNECT_LIMIT, Wire
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, OutcomeUnknown, ReadOnly, RestateLabError
 from restate_lab.interrupts import Shield

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pyarrow import dataset
 
-from restate_lab.client.sqltokens import place, tokens
-from restate_lab.client.statement import bind
+from restate_lab.client.sql.bind import bind
+from restate_lab.client.sql.tokenizer import place, tokens
 from restate_lab.errors import EvidenceBroken, MissingExtra, QueryRefused, StatementError
 from restate_lab.evidence.expansion import ROWS_AT_ONCE
 from restate_lab.evidence.json_functions import FUNCTIONS

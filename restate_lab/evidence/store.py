@@ -21,9 +21,9 @@ from pyarrow import fs
 
 from restate_lab._public import public
 from restate_lab.client.arguments import check_seconds, check_size
-from restate_lab.client.names import with_suggestions
 from restate_lab.client.parquet import arrow_bytes
-from restate_lab.client.statement import bind
+from restate_lab.client.sql.bind import bind
+from restate_lab.client.sql.suggestions import with_suggestions
 from restate_lab.durations import DurationInput
 from restate_lab.errors import (
     EvidenceWarning,

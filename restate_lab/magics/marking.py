@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from restate_lab._text import escape_invisible
-from restate_lab.client.literal import is_list, literal, literals
-from restate_lab.client.sqltokens import Token, tokens
-from restate_lab.client.statement import bind
+from restate_lab.client.sql.bind import bind
+from restate_lab.client.sql.literals import is_list, literal, literals
+from restate_lab.client.sql.tokenizer import Token, tokens
 from restate_lab.errors import QueryRefused, RestateLabError, StatementError, UnknownName
 
 __all__ = ["marked", "one_line"]

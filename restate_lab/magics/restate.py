@@ -13,7 +13,7 @@ from restate_lab._text import plural
 from restate_lab.analysis.questions import answer
 from restate_lab.analysis.questions.parameters import from_texts
 from restate_lab.client.lab import connect
-from restate_lab.client.statement import parameter_names
+from restate_lab.client.sql.bind import parameter_names
 from restate_lab.errors import ArgumentError, RestateLabError, Truncated
 from restate_lab.magics.catalogue import Catalogue
 from restate_lab.magics.completion import Completion

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from restate_lab.client.sqltokens import Token, tokens
+from restate_lab.client.sql.tokenizer import Token, tokens
 from restate_lab.errors import StatementError
 
 __all__ = ["KEYWORDS", "Cursor", "cursor_in", "tables_in"]

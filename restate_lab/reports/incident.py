@@ -10,8 +10,7 @@ from pathlib import Path
 
 from restate_lab.analysis.deadline import within
 from restate_lab.analysis.times import TimeInput
-from restate_lab.client.arguments import check_seconds
-from restate_lab.client.time_limit import time_limit
+from restate_lab.client.arguments import check_seconds, time_limit
 from restate_lab.durations import DurationInput
 from restate_lab.errors import RestateLabError
 from restate_lab.progress import DoneLine, heard_by

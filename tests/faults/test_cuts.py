@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import restate_lab as rl
-from restate_lab.client import comeback
+from restate_lab.client import _recovery as comeback
 from support.fault_verbs import SQL, Call, Ground, outcome, told
 from support.faults import END_OF_ANSWER, PASSES, boundaries
 from support.relay import Fault, relay

@@ -13,7 +13,7 @@ import pytest
 import restate_lab as rl
 from restate_lab.actions import pursuit
 from restate_lab.audit import audit_log
-from restate_lab.client import comeback
+from restate_lab.client import _recovery as comeback
 from restate_lab.client.responses import SUCCESS
 from restate_lab.demo.embedded import start_services
 from restate_lab.guide import faults

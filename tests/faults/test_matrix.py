@@ -11,7 +11,7 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.actions import batch, reading
-from restate_lab.client import comeback
+from restate_lab.client import _recovery as comeback
 from restate_lab.client.admin import state as admin_state
 from restate_lab.guide import faults
 from restate_lab.guide.faults import EVIDENCE, FAULTS, GROUPS

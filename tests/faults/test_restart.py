@@ -9,7 +9,7 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
-from restate_lab.client import server as client_server
+from restate_lab.client import _server_info as client_server
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
 from restate_lab.progress import Quiet

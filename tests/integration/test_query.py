@@ -24,7 +24,7 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
-from restate_lab.client.card import StatusCard
+from restate_lab.client._server_info import StatusCard
 from restate_lab.client.lab import Lab
 from restate_lab.client.responses import SUCCESS
 from support.bench import wait_for

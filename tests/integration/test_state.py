@@ -21,8 +21,8 @@ import restate_lab as rl
 from restate_lab import errors
 from restate_lab.actions.state import set_state, state
 from restate_lab.analysis.ids import FIRST_AWAKEABLE, awakeable_id
+from restate_lab.client.sql.bind import bind
 from restate_lab.client.state_version import state_version
-from restate_lab.client.statement import bind
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.server import RestateServer
 from support import state_services

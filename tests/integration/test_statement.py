@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 import restate_lab as rl
 from restate_lab.client.lab import Lab
-from restate_lab.client.sqlshape import MAX_NESTING, MAX_OPERATORS, MAX_QUERIES, MAX_TABLES
-from restate_lab.client.sqltokens import tokens
-from restate_lab.client.statement import BODY_LIMIT, bind
+from restate_lab.client.sql.bind import BODY_LIMIT, bind
+from restate_lab.client.sql.limits import MAX_NESTING, MAX_OPERATORS, MAX_QUERIES, MAX_TABLES
+from restate_lab.client.sql.tokenizer import tokens
 from restate_lab.errors import RestateLabError, StatementError
 from support.clusters import OLDEST, Cluster
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import zstandard
 
 from restate_lab.audit import AuditLog
-from restate_lab.client.query import ARROW, ask
+from restate_lab.client._stream import ARROW, ask
 from restate_lab.client.responses import SUCCESS
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport

@@ -18,7 +18,7 @@ from collections import Counter
 import httpx
 import pyarrow as pa
 
-from restate_lab.client.query import ARROW, Answer, _Meter
+from restate_lab.client._stream import ARROW, Answer, _Meter
 from restate_lab.errors import QueryRefused, RestateLabError
 from restate_lab.frames import to_frame
 from restate_lab.progress import Quiet

@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 
 from restate_lab.audit import AuditLog
+from restate_lab.client._http import Wire
 from restate_lab.client.lab import Lab
 from restate_lab.client.settings import load_settings
-from restate_lab.client.wire import Wire
 
 Hook = Callable[[httpx.Request], httpx.Response | None]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab.client.statement import bind
+from restate_lab.client.sql.bind import bind
 from restate_lab.evidence.engine import read, session
 from support.row_source import RowSource
 

@@ -17,10 +17,10 @@ import restate_lab as rl
 from restate_lab.actions.table import ACTIONS
 from restate_lab.actions.targets import read_states
 from restate_lab.audit import AuditLog
+from restate_lab.client._http import Wire
+from restate_lab.client._stream import ARROW
 from restate_lab.client.lab import Lab
-from restate_lab.client.query import ARROW
 from restate_lab.client.settings import load_settings
-from restate_lab.client.wire import Wire
 from restate_lab.panels.deployment_rows import read_pins, read_served
 from restate_lab.panels.filters import ALL, Filters
 from restate_lab.panels.invocation_reading import read_invocation

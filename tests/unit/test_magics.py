@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from restate_lab import errors
-from restate_lab.client.statement import bind
+from restate_lab.client.sql.bind import bind
 from restate_lab.magics import catalogue
 from restate_lab.magics.line import Request, parse
 from restate_lab.magics.marking import marked

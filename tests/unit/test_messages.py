@@ -13,10 +13,10 @@ import pyarrow as pa
 import pytest
 
 import restate_lab as rl
-from restate_lab.client.failures import no_answer
-from restate_lab.client.names import with_suggestions
 from restate_lab.client.parquet import write_parquet
+from restate_lab.client.responses import no_answer
 from restate_lab.client.settings import Settings
+from restate_lab.client.sql.suggestions import with_suggestions
 from restate_lab.errors import ArgumentError, QueryRefused, ReadOnly
 
 LAB: Any = object()

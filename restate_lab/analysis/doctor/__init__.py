@@ -18,9 +18,8 @@ from restate_lab.analysis.doctor.context import Check, Finding, Look, ranked
 from restate_lab.analysis.doctor.diagnosis import Checked, Diagnosis, NotChecked, diagnosis
 from restate_lab.analysis.doctor.thresholds import thresholds_of
 from restate_lab.analysis.times import moment
-from restate_lab.client.arguments import check_seconds
+from restate_lab.client.arguments import check_seconds, time_limit
 from restate_lab.client.schema import translated
-from restate_lab.client.time_limit import time_limit
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
 from restate_lab.recorder import Recorder

@@ -22,7 +22,7 @@ from restate_lab.analysis.records import given, records
 from restate_lab.analysis.suggestions import SuggestedCall
 from restate_lab.analysis.waits import Known, Waits, find_waits
 from restate_lab.client.schema import checked, tables_of
-from restate_lab.client.statement import chunks
+from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import NotOnThisServer, RestateLabError
 
 __all__ = ["IDS", "MOST", "Blocked", "Check", "Deployment", "Finding", "Look", "Row", "Severity", "moment", "ranked"]

@@ -19,7 +19,7 @@ from restate_lab.analysis.statements import run
 from restate_lab.analysis.waits.commands import Command, Sleeper, awaited, edges_of, sleepers
 from restate_lab.analysis.waits.model import Edge, Person, called, error_words, needs_all, person, queued
 from restate_lab.client.schema import tables_of
-from restate_lab.client.statement import chunks
+from restate_lab.client.sql.bind import chunks
 from restate_lab.source import Source
 
 __all__ = ["Known", "Reading", "open_calls", "read_errors", "read_waits", "suspended_edges", "suspended_of"]

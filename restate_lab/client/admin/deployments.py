@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from restate_lab.client.admin.door import Door, given
+from restate_lab.client.admin.operations import Door, given
 from restate_lab.client.arguments import check_flag, check_id, check_name, check_strings, check_uri
 from restate_lab.client.models import Deployment, GoogleIdTokenAuth, HttpAuth, ModelList, RegisteredDeployment
 from restate_lab.errors import ArgumentError, NotOnThisServer, ServerFailed

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from typing_extensions import deprecated
 
-from restate_lab.client.admin import notes
-from restate_lab.client.admin.door import Door, await_that, given, read_back
+from restate_lab.client.admin import effects as notes
+from restate_lab.client.admin.operations import Door, await_that, given, read_back
 from restate_lab.client.arguments import check_count, check_deployment_choice, check_id, shown
 from restate_lab.client.models import Accepted, RestartedInvocation
 from restate_lab.errors import ArgumentError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from restate_lab.client.admin.door import Door, given
+from restate_lab.client.admin.operations import Door, given
 from restate_lab.client.arguments import check_duration, check_flag, check_name, segment
 from restate_lab.client.models import Handler, ModelList, Service
 from restate_lab.durations import DurationInput

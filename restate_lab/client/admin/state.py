@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from restate_lab._text import format_duration
-from restate_lab.client.admin.door import Door, await_that, given, read_back
+from restate_lab.client.admin.operations import Door, await_that, given, read_back
 from restate_lab.client.arguments import check_name, segment, shown
 from restate_lab.client.models import StateChange
 from restate_lab.client.state_version import state_version

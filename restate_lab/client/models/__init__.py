@@ -1,17 +1,21 @@
 """What the Admin API answers, as frozen values with real types."""
 
-from restate_lab.client.models.base import Model, SafeMap
-from restate_lab.client.models.cluster import ClusterHealth, MetadataClusterHealth, VersionInformation
+from restate_lab.client.models._base import Model, ModelList, SafeMap
+from restate_lab.client.models.cluster import (
+    ClusterHealth,
+    KafkaCluster,
+    MetadataClusterHealth,
+    SchemaInfo,
+    Subscription,
+    VersionInformation,
+)
 from restate_lab.client.models.deployments import (
     Deployment,
     GoogleIdTokenAuth,
     HttpAuth,
     RegisteredDeployment,
 )
-from restate_lab.client.models.info import SchemaInfo
-from restate_lab.client.models.kafka import KafkaCluster, Subscription
 from restate_lab.client.models.limits import DeletedRules, DeleteRule, Rule, UpsertRule, UserLimits
-from restate_lab.client.models.listing import ModelList
 from restate_lab.client.models.outcomes import Accepted, RestartedInvocation, StateChange
 from restate_lab.client.models.services import Handler, RetryPolicy, Service
 

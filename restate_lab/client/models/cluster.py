@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from restate_lab.client.models.base import Model
+from restate_lab.client.models._base import Model, Moment, SafeMap
 
-__all__ = ["ClusterHealth", "MetadataClusterHealth", "VersionInformation"]
+__all__ = ["ClusterHealth", "KafkaCluster", "MetadataClusterHealth", "SchemaInfo", "Subscription", "VersionInformation"]
 
 
 class VersionInformation(Model):
@@ -51,3 +51,38 @@ class ClusterHealth(Model):
     def remark(self) -> str:
         """Say what the members are not."""
         return "configured members, dead ones included"
+
+
+class SchemaInfo(Model):
+    """One remark on a deployment, service or handler, such as a setting that is deprecated; ``code`` may be None."""
+
+    line: ClassVar[tuple[str, ...]] = ("message", "code")
+
+    message: str | None = None
+    code: str | None = None
+
+
+class Subscription(Model):
+    """Messages of ``source`` ("kafka://cluster/topic") go to ``sink`` ("service://Service/handler")."""
+
+    line: ClassVar[tuple[str, ...]] = ("id", "source", "sink")
+
+    id: str
+    source: str | None = None
+    sink: str | None = None
+    options: SafeMap | None = None
+
+
+class KafkaCluster(Model):
+    """A Kafka cluster. The server itself hides some passwords in ``properties``, for good; others are masked here.
+
+    ``subscriptions`` is None where they were not asked for.
+    """
+
+    line: ClassVar[tuple[str, ...]] = ("name", "properties", "subscriptions", "created_at")
+
+    name: str
+    properties: SafeMap | None = None
+    created_at: Moment | None = None
+    subscriptions: tuple[Subscription, ...] | None = None
+    info: tuple[SchemaInfo, ...] | None = None

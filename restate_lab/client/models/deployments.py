@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from restate_lab.client.models.base import Model, Moment, SafeMap
-from restate_lab.client.models.info import SchemaInfo
+from restate_lab.client.models._base import Model, Moment, SafeMap
+from restate_lab.client.models.cluster import SchemaInfo
 from restate_lab.client.models.services import Services
 
 __all__ = ["Deployment", "GoogleIdTokenAuth", "HttpAuth", "RegisteredDeployment"]

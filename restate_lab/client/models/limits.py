@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from restate_lab.client.arguments import check_count, check_flag, check_name, shown
-from restate_lab.client.models.base import Model, Moment
+from restate_lab.client.models._base import Model, Moment
 from restate_lab.errors import ArgumentError
 
 __all__ = ["DeleteRule", "DeletedRules", "Rule", "UpsertRule", "UserLimits"]

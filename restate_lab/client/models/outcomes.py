@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from restate_lab.client.models.base import Model
+from restate_lab.client.models._base import Model
 
 __all__ = ["Accepted", "RestartedInvocation", "StateChange"]
 

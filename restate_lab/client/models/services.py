@@ -6,8 +6,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator
 
-from restate_lab.client.models.base import Duration, Model, SafeMap
-from restate_lab.client.models.info import SchemaInfo
+from restate_lab.client.models._base import Duration, Model, SafeMap
+from restate_lab.client.models.cluster import SchemaInfo
 
 __all__ = ["Handler", "Handlers", "RetryPolicy", "Service", "Services"]
 

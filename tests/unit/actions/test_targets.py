@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from restate_lab.actions.targets import CHUNK, is_invocation_id, read_created, read_ids
-from restate_lab.client.statement import chunks
+from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import ArgumentError
 
 A, B = "inv_1" + "0" * 32 + "1", "inv_1" + "0" * 32 + "2"

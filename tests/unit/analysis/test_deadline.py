@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from restate_lab.analysis.deadline import Deadline, within
-from restate_lab.client.time_limit import seconds_left, time_limit
+from restate_lab.client.arguments import seconds_left, time_limit
 from restate_lab.errors import ArgumentError, TimedOut
 from support.row_source import RowSource
 

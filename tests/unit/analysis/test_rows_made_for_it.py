@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from restate_lab.analysis.questions import ask
 from restate_lab.analysis.questions.catalog import parse
-from restate_lab.client.statement import bind
+from restate_lab.client.sql.bind import bind
 from restate_lab.evidence.engine import read, session
 from support.row_source import RowSource
 

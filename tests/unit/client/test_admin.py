@@ -19,7 +19,7 @@ import pytest
 
 from restate_lab import errors
 from restate_lab.audit import AuditLog
-from restate_lab.client.admin import AdminClient, notes
+from restate_lab.client.admin import AdminClient, effects as notes
 from restate_lab.client.models import DeleteRule, GoogleIdTokenAuth, UpsertRule
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport

@@ -19,8 +19,7 @@ import zstandard
 
 from restate_lab import errors
 from restate_lab.audit import AuditLog, audit_log
-from restate_lab.client.arrow_messages import Frames, Refused
-from restate_lab.client.query import ARROW, ask
+from restate_lab.client._stream import ARROW, Frames, Refused, ask
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
 from restate_lab.progress import Quiet

@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 from hypothesis import example, given, settings, strategies as st
 
-from restate_lab.client.sqltokens import tokens
-from restate_lab.client.statement import bind
+from restate_lab.client.sql.bind import bind
+from restate_lab.client.sql.tokenizer import tokens
 from restate_lab.errors import ParameterError, StatementError
 
 WORDS = st.lists(

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from restate_lab.client.literal import literal, literals
+from restate_lab.client.sql.literals import literal, literals
 from restate_lab.errors import ParameterError
 
 CET = timezone(timedelta(hours=1))
@@ -165,7 +165,7 @@ def test_refused_lists(values: Any, reason: str) -> None:
 def test_literals_cost_no_pandas() -> None:
     """Binding imports neither pandas nor numpy nor pyarrow."""
     code = (
-        "import sys, restate_lab.client.literal, restate_lab.client.sqlshape; "
+        "import sys, restate_lab.client.sql.literals, restate_lab.client.sql.limits; "
         "print(sorted({'pandas', 'numpy', 'pyarrow'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

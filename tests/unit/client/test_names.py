@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from restate_lab.client.names import with_suggestions
+from restate_lab.client.sql.suggestions import with_suggestions
 from restate_lab.errors import QueryRefused, UnknownName
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from restate_lab.audit import AuditLog
-from restate_lab.client.query import ARROW, Answer, ask
+from restate_lab.client._stream import ARROW, Answer, ask
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
 from restate_lab.errors import QueryInterrupted, QueryRefused, ResultTooLarge, ServerFailed, TimedOut

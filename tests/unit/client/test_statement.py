@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 
-from restate_lab.client.statement import BODY_LIMIT, bind, parameter_names
+from restate_lab.client.sql.bind import BODY_LIMIT, bind, parameter_names
 from restate_lab.errors import ParameterError, StatementError
 
 ID = "inv_1aBcDeFgHiJ0000000000000000000000000"

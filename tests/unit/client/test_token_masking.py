@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from restate_lab.audit import AuditLog
+from restate_lab.client._stream import ask
 from restate_lab.client.ingress import IngressClient, IngressTransport
-from restate_lab.client.query import ask
 from restate_lab.client.responses import SUCCESS
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport

@@ -17,7 +17,13 @@ import pytest
 import restate_lab as rl
 from restate_lab import errors
 from restate_lab.audit import AuditLog, audit_log
-from restate_lab.client import bodies, comeback, network, repeating, transport as transport_module
+from restate_lab.client import (
+    _bodies as bodies,
+    _http as network,
+    _recovery as comeback,
+    _recovery as repeating,
+    transport as transport_module,
+)
 from restate_lab.client.responses import SUCCESS
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport

@@ -10,8 +10,8 @@ import time
 import httpx
 import pytest
 
-from restate_lab.client import wire
-from restate_lab.client.wire import Wire
+from restate_lab.client import _http as wire
+from restate_lab.client._http import Wire
 from support.bench import wait_for
 from support.raw_server import RawServer, chunked, raw_server, says
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from restate_lab.client.statement import bind
+from restate_lab.client.sql.bind import bind
 from restate_lab.errors import ArgumentError
 from restate_lab.panels.filter_bar import FilterBar
 from restate_lab.panels.filters import Filters

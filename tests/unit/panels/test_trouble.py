@@ -20,7 +20,7 @@ from playwright._impl._driver import compute_driver_executable
 
 from restate_lab._text import format_duration
 from restate_lab.audit import AuditLog
-from restate_lab.client.comeback import Comeback
+from restate_lab.client._recovery import Comeback
 from restate_lab.client.lab import Lab
 from restate_lab.client.settings import Settings
 from restate_lab.errors import AccessDenied, QueryInterrupted, RateLimited, TimedOut, Unreachable

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from restate_lab.client.literal import is_list, literal, literals
-from restate_lab.client.sqlshape import Shape
-from restate_lab.client.sqltokens import Token, place, tokens
+from restate_lab.client.sql.limits import Shape
+from restate_lab.client.sql.literals import is_list, literal, literals
+from restate_lab.client.sql.tokenizer import Token, place, tokens
 from restate_lab.errors import ParameterError, StatementError
 
 __all__ = ["BODY_LIMIT", "bind", "chunks", "parameter_names"]

@@ -6,9 +6,10 @@ that is wrong without quoting it. It loads with the Admin API, not before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 from pydantic_core import CoreSchema, core_schema
@@ -17,12 +18,16 @@ from restate_lab._cells import value_line
 from restate_lab._html import render
 from restate_lab._text import format_duration
 from restate_lab.durations import parse_duration
+from restate_lab.interrupts import Shield
 from restate_lab.redact import MASK, is_secret_name
 
-__all__ = ["Duration", "Model", "Moment", "SafeMap", "label", "render_models", "text_of"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Duration", "Model", "ModelList", "Moment", "SafeMap", "label", "render_models", "text_of"]
 
 _LONGEST_WORD = 70
-_LONGEST_CELL = 300
+_LONGEST_VALUE = 300
 
 
 class SafeMap(Mapping[str, str]):
@@ -113,7 +118,7 @@ class Model(BaseModel):
 
     def _repr_html_(self) -> str:
         fields = {name: getattr(self, name) for name in type(self).model_fields}
-        rows = [[name, text_of(value, _LONGEST_CELL)] for name, value in fields.items() if value is not None]
+        rows = [[name, text_of(value, _LONGEST_VALUE)] for name, value in fields.items() if value is not None]
         if self.extra:
             rows.append(["extra", ", ".join(sorted(self.extra))])
         return render_models(type(self).__name__, rows, remark=self.remark)
@@ -143,3 +148,81 @@ def label(value: Any) -> str:
     """Return what a value in a list is called: a model by its name, id or message."""
     named = getattr(value, value.line[0]) if isinstance(value, Model) else value
     return text_of(named, _LONGEST_WORD)
+
+
+M = TypeVar("M", bound=Model)
+
+_DTYPES: dict[Any, str] = {
+    bool: "boolean",
+    int: "Int64",
+    float: "float64",
+    timedelta: "timedelta64[ms]",
+    datetime: "datetime64[us, UTC]",
+}
+_LONGEST_CELL = 60
+
+
+class ModelList(list[M], Generic[M]):
+    """Models, sorted when the list was made; ``frame()`` makes them a DataFrame."""
+
+    def __init__(self, model: type[M], models: Iterable[M], *, by: Callable[[M], Any]) -> None:
+        super().__init__(sorted(models, key=by))
+        self.model = model
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per model in this order, one column per field; ``a.b`` is field b of the model in field a.
+
+        Durations are timedelta64, times UTC; a list of models within is the list of their names. Secret values are
+        masked. Unknown fields are left out: they are in each model's ``extra``.
+        """
+        with Shield():
+            import pandas as pd  # noqa: PLC0415 - printing a model must not load it
+
+        rows = [_row(model) for model in self]
+        columns = {
+            name: pd.Series([row.get(name) for row in rows], dtype=_DTYPES.get(kind, object if not rows else None))
+            for name, kind in _columns(self.model).items()
+        }
+        return pd.DataFrame(columns)
+
+    def _repr_html_(self) -> str:
+        heads = list(self.model.line)
+        rows = [[_cell(getattr(model, name)) for name in heads] for model in self]
+        return render_models(f"{len(self)} × {self.model.__name__}", rows, heads=heads)
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else text_of(value, _LONGEST_CELL)
+
+
+def _columns(model: type[Model], prefix: str = "") -> dict[str, Any]:
+    """Return column name → type of a model's fields, those of a model within it included."""
+    columns: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        kind = _kind(field.annotation)
+        if isinstance(kind, type) and issubclass(kind, Model):
+            columns |= _columns(kind, f"{prefix}{name}.")
+        else:
+            columns[prefix + name] = kind
+    return columns
+
+
+def _kind(annotation: Any) -> Any:
+    """Return the type that a field has when it is not None."""
+    if get_origin(annotation) in {Union, UnionType}:
+        kinds = [each for each in get_args(annotation) if each is not type(None)]
+        return _kind(kinds[0]) if len(kinds) == 1 else object
+    return _kind(get_args(annotation)[0]) if hasattr(annotation, "__metadata__") else annotation
+
+
+def _row(model: Model, prefix: str = "") -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, Model):
+            row |= _row(value, f"{prefix}{name}.")
+        elif isinstance(value, tuple):
+            row[prefix + name] = [label(each) if isinstance(each, Model) else each for each in value]
+        else:
+            row[prefix + name] = dict(value) if hasattr(value, "reveal") else value
+    return row

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from restate_lab.client.sqltokens import Token, place
+from restate_lab.client.sql.tokenizer import Token, place
 from restate_lab.errors import StatementError
 
 __all__ = ["Shape"]

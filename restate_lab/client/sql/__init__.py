@@ -1,0 +1,1 @@
+"""Statements: parameters put into the text, tokens, limits on the shape, and suggestions for unknown names."""
