@@ -33,12 +33,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from restate_lab import errors
-    from restate_lab.actions.move import move_to
-    from restate_lab.actions.plan import plan
-    from restate_lab.actions.planned import Plan
+    from restate_lab.actions.plan import move_to, plan
+    from restate_lab.actions.plan.model import Plan
+    from restate_lab.actions.rules import ACTIONS
     from restate_lab.actions.state import set_state, state
-    from restate_lab.actions.state_reading import State
-    from restate_lab.actions.table import ACTIONS
+    from restate_lab.actions.state.reader import State
     from restate_lab.analysis.doctor import doctor
     from restate_lab.analysis.doctor.diagnosis import Diagnosis
     from restate_lab.analysis.doctor.thresholds import Thresholds
@@ -154,7 +153,7 @@ _TYPES = frozenset(
 """Types of results, of a Lab's clients and of sources, for annotations and classes: public, and not in the menu."""
 
 _HOME = {
-    "ACTIONS": "restate_lab.actions.table",
+    "ACTIONS": "restate_lab.actions.rules",
     "AdminClient": "restate_lab.client.admin",
     "BaseSource": "restate_lab.source",
     "Comparison": "restate_lab.evidence.compare",
@@ -168,10 +167,10 @@ _HOME = {
     "InvocationsPanel": "restate_lab.panels.invocations",
     "Lab": "restate_lab.client.lab",
     "OverviewPanel": "restate_lab.panels.overview",
-    "Plan": "restate_lab.actions.planned",
+    "Plan": "restate_lab.actions.plan.model",
     "Report": "restate_lab.reports.report",
     "Source": "restate_lab.source",
-    "State": "restate_lab.actions.state_reading",
+    "State": "restate_lab.actions.state.reader",
     "StatePanel": "restate_lab.panels.state",
     "Thresholds": "restate_lab.analysis.doctor.thresholds",
     "Waits": "restate_lab.analysis.waits",
@@ -185,7 +184,7 @@ _HOME = {
     "journal": "restate_lab.analysis.journal",
     "journal_diff": "restate_lab.analysis.journal.diff",
     "load_ipython_extension": "restate_lab.magics",
-    "move_to": "restate_lab.actions.move",
+    "move_to": "restate_lab.actions.plan",
     "open_evidence": "restate_lab.evidence.store",
     "plan": "restate_lab.actions.plan",
     "plot_backlog": "restate_lab.plots",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from restate_lab.actions.table import ACTIONS, effects
+from restate_lab.actions.rules import ACTIONS, effects
 
 __all__: list[str] = []
 

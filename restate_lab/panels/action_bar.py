@@ -13,8 +13,8 @@ import ipywidgets as widgets
 import pandas as pd
 
 from restate_lab.actions.plan import make_plan
-from restate_lab.actions.planned import Plan
-from restate_lab.actions.table import ACTIONS
+from restate_lab.actions.plan.model import Plan
+from restate_lab.actions.rules import ACTIONS
 from restate_lab.client.arguments import check_seconds
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError

@@ -11,7 +11,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from restate_lab._text import truncate
-from restate_lab.actions.planned import Plan
+from restate_lab.actions.plan.model import Plan
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.durations import DurationInput
 from restate_lab.errors import NotFound, NotOnThisServer

@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 
-from restate_lab.actions.planned import Plan
+from restate_lab.actions.plan.model import Plan
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.schema import checked
 from restate_lab.durations import DurationInput

@@ -8,7 +8,7 @@ from html import escape
 import ipywidgets as widgets
 import pandas as pd
 
-from restate_lab.actions.planned import Plan
+from restate_lab.actions.plan.model import Plan
 from restate_lab.panels.grid import Grid
 
 __all__ = ["OutcomeView"]

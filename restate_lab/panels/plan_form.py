@@ -8,8 +8,8 @@ from typing import Any
 import ipywidgets as widgets
 
 from restate_lab._text import plural
-from restate_lab.actions.planned import Plan
-from restate_lab.actions.table import ACTIONS
+from restate_lab.actions.plan.model import Plan
+from restate_lab.actions.rules import ACTIONS
 from restate_lab.panels.submit import Submit
 from restate_lab.progress import Progress
 

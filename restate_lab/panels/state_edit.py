@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from restate_lab.actions.state import State
-from restate_lab.actions.state_values import Encoding, encoding_of, masked
+from restate_lab.actions.state.codec import Encoding, encoding_of, masked
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.errors import ArgumentError
 from restate_lab.payload_json import mask_secrets, read, write_for_display

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 import restate_lab as rl
-from restate_lab.actions import pursuit
+from restate_lab.actions.execution import runner as pursuit
 from restate_lab.audit import audit_log
 from restate_lab.client import _recovery as comeback
 from restate_lab.client.responses import SUCCESS

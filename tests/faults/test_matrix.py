@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import restate_lab as rl
-from restate_lab.actions import batch, reading
+from restate_lab.actions import snapshot as reading
+from restate_lab.actions.execution import sender as batch
 from restate_lab.client import _recovery as comeback
 from restate_lab.client.admin import state as admin_state
 from restate_lab.guide import faults

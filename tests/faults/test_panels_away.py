@@ -13,7 +13,8 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
-from restate_lab.actions import pursuit, reading
+from restate_lab.actions import snapshot as reading
+from restate_lab.actions.execution import runner as pursuit
 from restate_lab.client.lab import Lab
 from restate_lab.panels import refresher
 from restate_lab.panels.panel import Panel

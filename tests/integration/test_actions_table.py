@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from restate_lab.actions.table import ACTIONS, GONE, Effect
+from restate_lab.actions.rules import ACTIONS, GONE, Effect
 from restate_lab.client.lab import Lab
 from restate_lab.errors import RequestRefused, RestateLabError
 from support.clusters import KINDS, VQUEUES, server_binary

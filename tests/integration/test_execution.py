@@ -17,9 +17,9 @@ import pytest
 import restate_lab as rl
 from restate_lab import errors
 from restate_lab.actions.execution import execute
-from restate_lab.actions.order import Order
+from restate_lab.actions.execution.request import Order
 from restate_lab.actions.plan import plan
-from restate_lab.actions.table import ACTIONS
+from restate_lab.actions.rules import ACTIONS
 from restate_lab.audit import audit_log
 from restate_lab.progress import Quiet
 from support.bench import wait_for
@@ -48,7 +48,7 @@ def bulk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait long for what is not going to be seen."""
-    monkeypatch.setattr("restate_lab.actions.pursuit.SEEN_WITHIN", 1.0)
+    monkeypatch.setattr("restate_lab.actions.execution.runner.SEEN_WITHIN", 1.0)
 
 
 def order(action: ACTIONS, ids: tuple[str, ...], **options: object) -> Order:
@@ -325,9 +325,9 @@ import os, sys
 from pathlib import Path
 from support.gate import Gate, is_batch, lab_behind
 from restate_lab.actions.execution import execute
-from restate_lab.actions.order import Order
+from restate_lab.actions.execution.request import Order
 from restate_lab.actions.plan import plan
-from restate_lab.actions.table import ACTIONS
+from restate_lab.actions.rules import ACTIONS
 url, audit, *ids = sys.argv[1:]
 gate = Gate(after=lambda request: os._exit(9) if is_batch(request) else None)
 execute(lab_behind(gate, url, Path(audit)), Order(ACTIONS.KILL, tuple(ids), "a test"))

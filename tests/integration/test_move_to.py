@@ -10,9 +10,9 @@ import pytest
 
 from restate_lab import errors
 from restate_lab.actions.execution import execute
-from restate_lab.actions.move import move_to
-from restate_lab.actions.order import Order
-from restate_lab.actions.table import ACTIONS
+from restate_lab.actions.execution.request import Order
+from restate_lab.actions.plan import move_to
+from restate_lab.actions.rules import ACTIONS
 from restate_lab.audit import audit_log
 from restate_lab.demo.embedded import start_services
 from support.bench import wait_for

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import restate_lab as rl
-from restate_lab.actions import pursuit
+from restate_lab.actions.execution import runner as pursuit
 from restate_lab.actions.plan import plan
 from restate_lab.audit import audit_log
 from restate_lab.demo.embedded import start_services

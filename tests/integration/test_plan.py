@@ -11,13 +11,13 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
-from restate_lab.actions.goes_with import find_callees
-from restate_lab.actions.outcomes import COLUMNS
+from restate_lab.actions.execution.outcomes import COLUMNS
 from restate_lab.actions.plan import make_plan, plan
-from restate_lab.actions.planned import LASTS, Plan
-from restate_lab.actions.prefixes import read_prefixes
-from restate_lab.actions.table import GONE
-from restate_lab.actions.targets import read_states
+from restate_lab.actions.plan.impact import find_callees
+from restate_lab.actions.plan.model import LASTS, Plan
+from restate_lab.actions.plan.preview import read_prefixes
+from restate_lab.actions.rules import GONE
+from restate_lab.actions.snapshot import read_states
 from restate_lab.audit import audit_log
 from restate_lab.client.lab import Lab
 from restate_lab.status import words_sql

@@ -15,9 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from restate_lab import errors
-from restate_lab.actions.move import move_to
-from restate_lab.actions.plan import plan
-from restate_lab.actions.table import ACTIONS
+from restate_lab.actions.plan import move_to, plan
+from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.ids import NEW_RUN
 from restate_lab.analysis.journal import journal
 from restate_lab.analysis.questions import ask

@@ -327,7 +327,7 @@ def test_the_stop_button_says_that_the_change_is_still_coming(
 
     with drawers.held("stopped"):
         with monkeypatch.context() as patch:
-            patch.setattr("restate_lab.actions.state_change.time", SimpleNamespace(monotonic=monotonic, sleep=stop))
+            patch.setattr("restate_lab.actions.state.change.time", SimpleNamespace(monotonic=monotonic, sleep=stop))
             with pytest.raises(KeyboardInterrupt) as stopped:
                 drawers.set("stopped", {"x": 1})
         assert "applied when its turn comes" in stopped.value.__notes__[0]

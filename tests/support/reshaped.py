@@ -14,8 +14,8 @@ import pandas as pd
 import pyarrow as pa
 
 import restate_lab as rl
-from restate_lab.actions.table import ACTIONS
-from restate_lab.actions.targets import read_states
+from restate_lab.actions.rules import ACTIONS
+from restate_lab.actions.snapshot import read_states
 from restate_lab.audit import AuditLog
 from restate_lab.client._http import Wire
 from restate_lab.client._stream import ARROW

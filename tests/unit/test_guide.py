@@ -17,7 +17,7 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import guide
-from restate_lab.actions.table import ACTIONS
+from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.questions.catalog import names
 from restate_lab.analysis.questions.parameters import parameters_of
 from restate_lab.guide import tour
@@ -47,7 +47,7 @@ def test_it_builds_without_a_warning(tmp_path: Path) -> None:
     assert {"restate_lab.html", "restate_lab/errors.html"} <= set(pages)
     assert [name for name in rl.__all__ if name != "errors" and f'id="{name}"' not in pages["restate_lab.html"]] == []
     assert {'id="Plan.execute"', 'id="Diagnosis.verdict"'} <= set(re.findall(r'id="[\w.]+"', pages["restate_lab.html"]))
-    assert "restate_lab.actions.planned.Plan" not in "".join(pages.values()), "types are named as users import them"
+    assert "restate_lab.actions.plan.model.Plan" not in "".join(pages.values()), "types are named as users import them"
     assert "![" not in "".join(pages.values())
     for name, page in pages.items():
         for target in re.findall(r'(?:href|src)="(?!https?:|data:|\$)([^"]+)"', page):

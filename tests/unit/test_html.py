@@ -37,11 +37,11 @@ CARDS: dict[str, dict[str, Any]] = {
     "analysis/waits/card.html.j2": CARD
     | {"deadlocks": [dict.fromkeys(("heading", "description", "resolution_code"), HOSTILE) | {"colour": "red"}]}
     | {"more_deadlocks": HOSTILE, "tables": [TABLE | {"more": HOSTILE}, TABLE | {"rows": [], "more": ""}]},
-    "actions/plan_card.html.j2": CARD
+    "actions/plan/card.html.j2": CARD
     | PARTS
     | {"heading": HOSTILE, "warnings": [HOSTILE], "warning": "red"}
     | {"tables": [TABLE | {"more": 1_200, "rows": [[f"{HOSTILE}\n{HOSTILE}"]]}]},
-    "actions/state_card.html.j2": CARD
+    "actions/state/card.html.j2": CARD
     | {"rows": [dict.fromkeys(("key", "text", "encoding"), HOSTILE) | {"letters": 24, "size": 1_200}]},
     "client/models/model.html.j2": CARD | TABLE | {"remark": HOSTILE},
     "evidence/compare_card.html.j2": CARD | {"parts": [TABLE | {"more": 1_200}, TABLE | {"rows": [], "more": -1}]},

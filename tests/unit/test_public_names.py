@@ -18,7 +18,8 @@ import pandas as pd
 import pytest
 
 import restate_lab as rl
-from restate_lab.actions import goes_with, outcomes, preview
+from restate_lab.actions.execution import outcomes
+from restate_lab.actions.plan import impact as goes_with, preview
 from restate_lab.analysis.why.chain import link_frame
 from restate_lab.analysis.why.options import option_frame
 from restate_lab.client.schema import FAMILIES, selected

@@ -10,14 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from restate_lab.actions import pursuit
-from restate_lab.actions.batch import Answer
-from restate_lab.actions.destinations import Destination, Destinations
-from restate_lab.actions.execution import execute
-from restate_lab.actions.order import Order
-from restate_lab.actions.outcomes import WORDS, frame, judge
-from restate_lab.actions.reading import GONE, Reading
-from restate_lab.actions.table import ACTIONS
+from restate_lab.actions.execution import execute, runner as pursuit
+from restate_lab.actions.execution.outcomes import WORDS, frame, judge
+from restate_lab.actions.execution.request import Order
+from restate_lab.actions.execution.sender import Answer
+from restate_lab.actions.rules import ACTIONS
+from restate_lab.actions.snapshot import GONE, Destination, Destinations, Reading
 from restate_lab.audit import AuditLog, audit_log
 from restate_lab.client.settings import load_settings
 from restate_lab.client.transport import Transport

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from restate_lab.actions.batch import Call, Sender
+from restate_lab.actions.execution.sender import Call, Sender
 from restate_lab.audit import AuditLog
 from restate_lab.client.settings import load_settings
 from restate_lab.client.transport import Transport

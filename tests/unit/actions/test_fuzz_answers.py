@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 from hypothesis import given, strategies as st
 
-from restate_lab.actions.batch import _listed
+from restate_lab.actions.execution.sender import _listed
 
 IDS = ("inv_1a", "inv_1b", "inv_1c")
 NAMES = st.sampled_from(["succeeded", "failed", "invocation_id", "error", "old_invocation_id", "new_invocation_id"])

@@ -13,13 +13,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from restate_lab.actions import planned
-from restate_lab.actions.goes_with import COLUMNS as GOING
-from restate_lab.actions.order import Order
-from restate_lab.actions.outcomes import Outcome, frame
-from restate_lab.actions.plan import plan
-from restate_lab.actions.planned import LASTS, Family, Plan
-from restate_lab.actions.table import ACTIONS
+from restate_lab.actions.execution.outcomes import Outcome, frame
+from restate_lab.actions.execution.request import Order
+from restate_lab.actions.plan import model as planned, plan
+from restate_lab.actions.plan.impact import COLUMNS as GOING
+from restate_lab.actions.plan.model import LASTS, Family, Plan
+from restate_lab.actions.rules import ACTIONS
 from restate_lab.errors import ArgumentError, AuditFailed, Interrupted, OutcomeUnknown, PlanExpired, ReadOnly
 
 WHY = "INC-42"

@@ -13,11 +13,10 @@ import httpx
 import pandas as pd
 import pytest
 
-from restate_lab.actions import pursuit
-from restate_lab.actions.execution import execute
-from restate_lab.actions.order import Order
-from restate_lab.actions.reading import GONE, Reading
-from restate_lab.actions.table import ACTIONS
+from restate_lab.actions.execution import execute, runner as pursuit
+from restate_lab.actions.execution.request import Order
+from restate_lab.actions.rules import ACTIONS
+from restate_lab.actions.snapshot import GONE, Reading
 from restate_lab.audit import AuditLog, audit_log
 from restate_lab.client.settings import load_settings
 from restate_lab.client.transport import Transport

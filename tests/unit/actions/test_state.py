@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 import restate_lab as rl
 from restate_lab import errors
 from restate_lab.actions.state import State, set_state
-from restate_lab.actions.state_values import encode, encoding_of, value_words
+from restate_lab.actions.state.codec import encode, encoding_of, value_words
 from restate_lab.redact import MASK
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)

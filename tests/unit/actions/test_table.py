@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from restate_lab.actions.plan import plan
-from restate_lab.actions.table import ACTIONS, ENDED, GONE, effects
+from restate_lab.actions.rules import ACTIONS, ENDED, GONE, effects
 from restate_lab.client.admin import AdminClient
 from restate_lab.status import STATUSES
 

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from restate_lab.actions.targets import CHUNK, is_invocation_id, read_created, read_ids
+from restate_lab.actions.snapshot import CHUNK, is_invocation_id, read_created, read_ids
 from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import ArgumentError
 

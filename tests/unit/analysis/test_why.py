@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from restate_lab.actions.table import ACTIONS
+from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.journal.errors import code_words
 from restate_lab.analysis.statements import run

@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from restate_lab.actions.outcomes import COLUMNS
-from restate_lab.actions.planned import Plan
-from restate_lab.actions.table import ACTIONS
-from restate_lab.actions.targets import read_created, read_ids
+from restate_lab.actions.execution.outcomes import COLUMNS
+from restate_lab.actions.plan.model import Plan
+from restate_lab.actions.rules import ACTIONS
+from restate_lab.actions.snapshot import read_created, read_ids
 from restate_lab.errors import PlanExpired
 from restate_lab.panels import action_bar
 from restate_lab.panels.invocations import InvocationsPanel

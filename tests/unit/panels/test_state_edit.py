@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from restate_lab.actions.state import State
-from restate_lab.actions.state_values import encode
+from restate_lab.actions.state.codec import encode
 from restate_lab.errors import ArgumentError
 from restate_lab.panels.state_edit import Edit, begin_edit, in_words, why_not_here
 from restate_lab.redact import MASK

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from restate_lab.actions.moving import Move
-from restate_lab.actions.order import Order
-from restate_lab.actions.outcomes import frame
-from restate_lab.actions.pursuit import Pursuit, Single
-from restate_lab.actions.table import ACTIONS
+from restate_lab.actions.execution.move import Move
+from restate_lab.actions.execution.outcomes import frame
+from restate_lab.actions.execution.request import Order
+from restate_lab.actions.execution.runner import Pursuit, Single
+from restate_lab.actions.rules import ACTIONS
 from restate_lab.audit import Fate, many
 from restate_lab.client.lab import Lab
 from restate_lab.errors import Interrupted
@@ -32,7 +32,7 @@ def execute(
 ) -> pd.DataFrame:
     """Carry out an order and return one row per id, in order.
 
-    Columns: ``id``; ``outcome`` (``restate_lab.actions.outcomes`` has the words); ``error``; ``new_id`` (of a restart);
+    Columns: ``id``; ``outcome`` (``execution.outcomes`` has the words); ``error``; ``new_id`` (of a restart);
     ``status`` (the word seen afterwards, of a restart that of the new invocation; None where there is no row);
     ``milliseconds`` from sending to the answer of the request that carried it; ``other_new_ids`` (ids of a restart
     that happened more than once, beside ``new_id``, in one text with commas; None elsewhere).

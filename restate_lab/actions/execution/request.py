@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from restate_lab.actions.table import ACTIONS
+from restate_lab.actions.rules import ACTIONS
 from restate_lab.client.arguments import check_count, check_deployment_choice, check_id
 from restate_lab.errors import ArgumentError
 

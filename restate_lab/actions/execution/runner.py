@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from restate_lab._text import format_duration
-from restate_lab.actions.batch import LARGEST, Answer, Call, Sender
-from restate_lab.actions.order import Order
-from restate_lab.actions.outcomes import Outcome, has_happened, judge
-from restate_lab.actions.reading import (
+from restate_lab.actions.execution.outcomes import Outcome, has_happened, judge
+from restate_lab.actions.execution.request import Order
+from restate_lab.actions.execution.sender import LARGEST, Answer, Call, Sender
+from restate_lab.actions.rules import ACTIONS
+from restate_lab.actions.snapshot import (
     GONE,
     SCAN_WITHIN,
     Reading,
@@ -23,7 +24,6 @@ from restate_lab.actions.reading import (
     read_now,
     read_restarts,
 )
-from restate_lab.actions.table import ACTIONS
 from restate_lab.analysis.ids import new_run_words
 from restate_lab.client.lab import Lab
 from restate_lab.client.sql.bind import chunks

@@ -6,9 +6,9 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from restate_lab.actions.state_change import Change, change_state, conflict
-from restate_lab.actions.state_reading import State, StateReader
-from restate_lab.actions.state_values import encode
+from restate_lab.actions.state.change import Change, change_state, conflict
+from restate_lab.actions.state.codec import encode
+from restate_lab.actions.state.reader import State, StateReader
 from restate_lab.analysis.deadline import within
 from restate_lab.client.arguments import check_seconds, shown
 from restate_lab.client.lab import Lab, require_lab

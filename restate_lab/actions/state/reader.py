@@ -6,13 +6,14 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import format_timestamp
-from restate_lab.actions.state_card import state_card
-from restate_lab.actions.state_values import encoding_of, masked
+from restate_lab.actions.state.codec import encoding_of, masked, value_words
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.client.arguments import check_name, shown
 from restate_lab.client.schema import checked, tables_of
@@ -26,10 +27,39 @@ if TYPE_CHECKING:
 
 __all__ = ["State", "StateReader"]
 
+_MOST = 20  # rows
+_LONGEST_KEY = 80
+_LONGEST_VALUE = 300
+_ACCENT = "#8a8f98"
 _STATE = "SELECT key, value FROM state WHERE service_name = :service AND service_key = :key"
 _SCOPED, _UNSCOPED = " AND scope = :scope", " AND scope IS NULL"
 _SERVICES = "SELECT name, ty FROM sys_service"
 _LONGEST_REPR = 60
+
+
+def state_card(title: str, where: str, raw: Mapping[str, bytes]) -> str:
+    """Return the card as HTML; whatever came from the cluster is text."""
+    total = f"{len(raw):,} key{'s' if len(raw) > 1 else ''}, {sum(map(len, raw.values())):,} bytes"
+    more = [f"… and {len(raw) - _MOST:,} more keys; frame() has all"] if len(raw) > _MOST else []
+    return render(
+        "actions/state/card.html.j2",
+        title=title,
+        place=where,
+        lines=[*more, total] if raw else ["no keys: its state is empty"],
+        accent=_ACCENT,
+        rows=[_row(key, value) for key, value in islice(raw.items(), _MOST)],
+    )
+
+
+def _row(key: str, value: bytes) -> dict[str, str | int]:
+    name = key if len(key) <= _LONGEST_KEY else f"{key[: _LONGEST_KEY - 1]}…"
+    return {
+        "key": name or "(empty)",
+        "letters": min(len(name), 24),
+        "text": value_words(key, value, _LONGEST_VALUE),
+        "encoding": encoding_of(value),
+        "size": len(value),
+    }
 
 
 @public

@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab.actions.table import ACTIONS, ENDED, NOT_BEGUN
-from restate_lab.actions.targets import CHUNK, read_states
+from restate_lab.actions.rules import ACTIONS, ENDED, NOT_BEGUN
+from restate_lab.actions.snapshot import CHUNK, read_states
 from restate_lab.client.schema import checked
 from restate_lab.client.sql.bind import chunks
 from restate_lab.source import Source

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import httpx
 
-from restate_lab.actions.table import ACTIONS
+from restate_lab.actions.rules import ACTIONS
 from restate_lab.client.responses import SUCCESS, routing
 from restate_lab.client.transport import Record
 from restate_lab.errors import (

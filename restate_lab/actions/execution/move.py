@@ -10,13 +10,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from restate_lab.actions.batch import LARGEST, Call
-from restate_lab.actions.destinations import Destinations, read_destinations
-from restate_lab.actions.order import Order
-from restate_lab.actions.outcomes import Outcome
-from restate_lab.actions.pursuit import SEEN_WITHIN, Pursuit
-from restate_lab.actions.reading import Reading
-from restate_lab.actions.table import GONE
+from restate_lab.actions.execution.outcomes import Outcome
+from restate_lab.actions.execution.request import Order
+from restate_lab.actions.execution.runner import SEEN_WITHIN, Pursuit
+from restate_lab.actions.execution.sender import LARGEST, Call
+from restate_lab.actions.rules import GONE
+from restate_lab.actions.snapshot import Destinations, Reading, read_destinations
 from restate_lab.client.lab import Lab
 from restate_lab.client.sql.bind import chunks
 from restate_lab.client.transport import Record

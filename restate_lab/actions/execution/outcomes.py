@@ -18,9 +18,9 @@ from typing import Literal
 
 import pandas as pd
 
-from restate_lab.actions.batch import Answer
-from restate_lab.actions.reading import Reading
-from restate_lab.actions.table import ACTIONS, GONE
+from restate_lab.actions.execution.sender import Answer
+from restate_lab.actions.rules import ACTIONS, GONE
+from restate_lab.actions.snapshot import Reading
 from restate_lab.client.admin import effects as notes
 
 __all__ = ["COLUMNS", "WORDS", "Outcome", "frame", "has_happened", "judge"]

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from restate_lab._text import format_duration, format_time
-from restate_lab.actions.state_reading import State, StateReader
-from restate_lab.actions.state_values import value_words
+from restate_lab.actions.state.codec import value_words
+from restate_lab.actions.state.reader import State, StateReader
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.client.admin.operations import read_back

@@ -9,13 +9,11 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._text import format_duration
-from restate_lab.actions.goes_with import find_callees, find_impact
-from restate_lab.actions.planned import Family, Plan
-from restate_lab.actions.prefixes import prefix_frame, read_prefixes
-from restate_lab.actions.preview import preview
-from restate_lab.actions.reading import SCAN_WITHIN, read_any_restarts
-from restate_lab.actions.table import ACTIONS, NOT_BEGUN
-from restate_lab.actions.targets import read_created, read_ids
+from restate_lab.actions.plan.impact import find_callees, find_impact
+from restate_lab.actions.plan.model import Family, Plan
+from restate_lab.actions.plan.preview import prefix_frame, preview, read_prefixes
+from restate_lab.actions.rules import ACTIONS, NOT_BEGUN
+from restate_lab.actions.snapshot import SCAN_WITHIN, read_any_restarts, read_created, read_ids
 from restate_lab.analysis.deadline import within
 from restate_lab.client.arguments import check_count, check_deployment_choice
 from restate_lab.client.lab import Lab, require_lab
@@ -24,7 +22,7 @@ from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, TimedOut
 from restate_lab.source import Source, is_older
 
-__all__ = ["Plan", "make_plan", "plan"]
+__all__ = ["Plan", "make_plan", "move_to", "plan"]
 
 _PREFIXES = 20  # journals whose beginnings are listed
 _MOST_CALLEES = 100_000
@@ -216,3 +214,28 @@ def _restarted(
         return frozenset(), frozenset(), (unread,)
     said = (f"of the first {len(first):,} alone it was read whether they were restarted before",)
     return frozenset(found), frozenset(first), said if len(ids) > len(first) else ()
+
+
+@translated
+def move_to(lab: Lab, targets: Any, /, *, deployment: str, timeout: DurationInput | None = None) -> Plan:
+    """Plan to move invocations to another deployment; look at the plan, then ``execute`` it.
+
+    ``targets`` is what ``plan()`` takes, such as ``ask(lab, "pinned_to_missing")``. ``deployment`` is "latest", the
+    newest of each invocation's service, or the id of one. It works from a deployment that is down, wrong or removed.
+    ``timeout`` is for all that is read here, and does not limit ``execute``; None leaves each statement to the
+    connection's own limit.
+
+    Those that are paused or suspended are resumed on the other deployment; those that run or back off are paused first
+    and waited for, up to 90 seconds in all, because a step that lasts ends with the abort timeout. "done" in the
+    outcome was seen by reading: bound to the other deployment. Left out are those that are there already, that have not
+    begun or have ended, whose service is not there, or whose protocol it does not speak.
+
+    Whatever ends it half-way leaves some paused: the same call again goes on from there. It also resumes what somebody
+    else has paused.
+
+    Raises:
+        ArgumentError: there is no such deployment, or what is meant cannot be told.
+        TimedOut: not everything was read within ``timeout``.
+        RestateLabError: what reading raises.
+    """
+    return make_plan(lab, ACTIONS.MOVE_TO, targets, deployment=deployment, timeout=timeout)

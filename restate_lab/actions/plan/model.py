@@ -4,32 +4,217 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
 
+from restate_lab._html import render
 from restate_lab._public import public
-from restate_lab._text import format_time
+from restate_lab._text import escape_invisible, format_duration, format_time
 from restate_lab.actions.execution import execute
-from restate_lab.actions.order import Order
-from restate_lab.actions.outcomes import frame as outcome_frame
-from restate_lab.actions.plan_card import plan_card
-from restate_lab.actions.plan_words import plan_text, warnings_for
-from restate_lab.actions.table import ACTIONS
-from restate_lab.actions.targets import read_created, read_ids
+from restate_lab.actions.execution.outcomes import frame as outcome_frame
+from restate_lab.actions.execution.request import Order
+from restate_lab.actions.rules import ACTIONS, NOT_BEGUN
+from restate_lab.actions.snapshot import read_created, read_ids
 from restate_lab.analysis.ids import is_other_run
 from restate_lab.client.arguments import check_count
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, AuditFailed, Interrupted, PlanExpired, ReadOnly
 from restate_lab.interrupts import Shield
 from restate_lab.progress import Progress
+from restate_lab.status import STATUSES
 
 __all__ = ["Family", "Plan"]
 
+_MOST = 10  # rows of each list; the frames have all
+_LOSSES = {
+    ACTIONS.KILL: (
+        "Kill ends them without clean-up: what they have done stays done, and no compensation runs. Where that "
+        "matters, cancel instead."
+    ),
+    ACTIONS.PURGE: (
+        "Purge removes them for good, with journal and output, and of a workflow its state: whatever is still to be "
+        "found out about them, find it out before."
+    ),
+    ACTIONS.PURGE_JOURNAL: (
+        "The journals are removed for good: these invocations can then not be explained or restarted any more."
+    ),
+}
+_MOST_IN_CARD = 8  # rows of each list; the frames have all
+_RED, _ORANGE, _GREY = STATUSES["failed"].colour, STATUSES["backing-off"].colour, STATUSES["ready"].colour
+Row = Sequence[str]
 LASTS = timedelta(minutes=15)
+
+
+def headline(plan: Plan) -> str:
+    """Return what would be done to how many."""
+    number, excluded = len(plan.targets), len(plan.excluded)
+    options = {"deployment": plan.deployment, "from_index": plan.from_index}
+    given = "".join(f", {name}={value}" for name, value in options.items() if value is not None)
+    acted = len(plan.frame) - excluded - number
+    rest = [f"{excluded:,} left out"] if excluded else []
+    rest += [f"{acted:,} acted on through a related plan"] if acted else []
+    return f"{plan.action} {number:,} of {len(plan.frame):,} invocations{given}" + (
+        f" ({', '.join(rest)})" if rest else ""
+    )
+
+
+def warnings_for(plan: Plan) -> tuple[str, ...]:
+    """Return what should be read before a plan is executed."""
+    action, counts = plan.action, plan.counts
+    said = [_LOSSES[action]] if action in _LOSSES and len(counts) else []
+    kinds = plan.impact["kind"].value_counts()
+    sent, called = int(kinds.get("one-way call", 0)), int(kinds.get("call", 0))
+    if action is ACTIONS.KILL and sent + called:
+        said.append(f"{sent + called:,} more are killed with them, {sent:,} of which were sent one-way: see impact.")
+    if action is ACTIONS.CANCEL and called:
+        said.append(f"{called:,} more that they have called are cancelled with them: see impact.")
+    vanish = int(counts.loc[counts["status"].isin(NOT_BEGUN), "n"].sum())
+    if vanish and action in {ACTIONS.CANCEL, ACTIONS.KILL}:
+        said.append(f"{vanish:,} have not begun: these vanish, and no completed record of them stays.")
+    if again := len(plan.restarted.intersection(plan.targets)):
+        said.append(f"{again:,} were restarted before: what they do would be done once more.")
+    return tuple(said)
+
+
+def groups(rows: pd.DataFrame, column: str) -> list[tuple[int, str, str]]:
+    """Return how many rows share a status and the words of a column: number, status, words; most first."""
+    counts = Counter(
+        (status or "–", words) for status, words in zip(rows["status"], rows[column], strict=True) if words is not None
+    )
+    return [(n, status, words) for (status, words), n in counts.most_common()]
+
+
+def notes(plan: Plan) -> list[str]:
+    """Return what else is to be known: duplicates, what was not looked at, how long the plan lasts."""
+    duplicates = plan.frame.attrs.get("duplicates", 0)
+    said = [f"ids that were there more than once are joined: {duplicates:,} fewer"] if duplicates else []
+    return [*said, *plan.limitations]
+
+
+def next_step(plan: Plan) -> str:
+    """Return what to write next, or that there is nothing to be done."""
+    number = len(plan.targets)
+    if plan.is_executed:
+        return "It was executed; plan.outcome has what came of it."
+    if not number:
+        return "There is nothing to be done."
+    expect = f", expect={number}" if number > plan.action.rule.expect_above else ""
+    return f'Nothing has been sent. Until {format_time(plan.expires_at)}: plan.execute(reason="…"{expect})'
+
+
+def plan_text(plan: Plan) -> str:
+    """Return the whole plan as text; its first line says where."""
+    return "\n".join(_lines(plan))
+
+
+def _lines(plan: Plan) -> Iterator[str]:
+    yield plan.where
+    yield headline(plan)
+    yield from (f"! {warning}" for warning in plan.warnings)
+    rows = plan.rows
+    for title, groups_of in (
+        ("What will happen", groups(rows, "effect")),
+        ("Left out", groups(plan.frame, "excluded")),
+    ):
+        yield from _list(title, [f"{n:>9,}  {status:<11}  {words}" for n, status, words in groups_of], len(groups_of))
+    for title, frame, layout in (
+        ("By service", plan.counts, "{n:>9,}  {status:<11}  {service}"),
+        ("Invocations", rows, "  {id}  {status:<11}  {age:>9}  {target}"),
+        ("Goes with them", plan.impact, "  {kind:<12}  {target}  {what}"),
+        ("May be kept in a restart", plan.prefixes, "  {id}  from_index={from_index}  {entry}"),
+    ):
+        yield from _list(title, [_line(layout, row) for row in frame.head(_MOST).to_dict("records")], len(frame))
+    yield from (f"- {note}" for note in notes(plan))
+    yield next_step(plan)
+
+
+def _line(layout: str, row: dict[Any, Any]) -> str:
+    """Return a row in a layout, on one line."""
+    words = {str(name): format_duration(value) if name == "age" else value for name, value in row.items()}
+    return escape_invisible(layout.format(**words), lines=False)
+
+
+def _list(title: str, lines: list[str], total: int) -> Iterator[str]:
+    if not lines:
+        return
+    yield f"{title}:"
+    yield from lines[:_MOST]
+    if total > _MOST:
+        yield f"  … and {total - _MOST:,} more"
+
+
+def plan_card(plan: Plan) -> str:
+    """Return the card as HTML; whatever came from the cluster is text."""
+    rows = plan.rows
+    effects, excluded = groups(rows, "effect"), groups(plan.frame, "excluded")
+    return render(
+        "actions/plan/card.html.j2",
+        title=f"{plan.environment} · {plan.address}",
+        place=plan.server,
+        lines=[*notes(plan), next_step(plan)],
+        accent=_accent(plan),
+        heading=headline(plan),
+        warnings=plan.warnings,
+        warning=_RED,
+        parts=_parts(plan),
+        tables=[
+            _table("What will happen", [(f"{n:,}", status, words) for n, status, words in effects], len(effects)),
+            _table("Left out", [(f"{n:,}", status, words) for n, status, words in excluded], len(excluded)),
+            _table(
+                "By service",
+                [(f"{row['n']:,}", row["status"], row["service"]) for row in _first(plan.counts)],
+                len(plan.counts),
+            ),
+            _table(
+                "Invocations",
+                [(_who(row), row["status"], format_duration(row["age"])) for row in _first(rows)],
+                len(rows),
+            ),
+            _table(
+                "Goes with them",
+                [(row["kind"], _who(row), row["what"]) for row in _first(plan.impact)],
+                len(plan.impact),
+            ),
+            _table(
+                "May be kept in a restart",
+                [(row["id"], f"from_index={row['from_index']}", row["entry"]) for row in _first(plan.prefixes)],
+                len(plan.prefixes),
+            ),
+        ],
+    )
+
+
+def _accent(plan: Plan) -> str:
+    if not plan.targets:
+        return _GREY
+    return _RED if plan.action.rule.destructive or plan.action is ACTIONS.CANCEL else _ORANGE
+
+
+def _parts(plan: Plan) -> list[tuple[str, int, str]]:
+    counts = plan.counts.groupby("status")["n"].sum()
+    words = [word for word in STATUSES if word in counts.index]
+    return [(word, int(counts[word]), STATUSES[word].colour) for word in words]
+
+
+def _first(frame: pd.DataFrame) -> list[dict[Any, Any]]:
+    return frame.head(_MOST_IN_CARD).to_dict("records")
+
+
+def _who(row: dict[Any, Any]) -> str:
+    return f"{row['target']}\n{row['id'] or ''}".rstrip()
+
+
+def _table(title: str, rows: Sequence[Row], total: int) -> dict[str, Any]:
+    return {
+        "title": title,
+        "rows": [tuple(map(str, row)) for row in rows[:_MOST_IN_CARD]],
+        "more": total - _MOST_IN_CARD,
+    }
 
 
 @dataclass(slots=True)
