@@ -18,11 +18,11 @@ from pyarrow import dataset
 from restate_lab.client.sql.bind import bind
 from restate_lab.client.sql.tokenizer import place, tokens
 from restate_lab.errors import EvidenceBroken, MissingExtra, QueryRefused, StatementError
-from restate_lab.evidence.expansion import ROWS_AT_ONCE
+from restate_lab.evidence.folder import Folder
 from restate_lab.evidence.json_functions import FUNCTIONS
 from restate_lab.evidence.manifest import Manifest, ViewOf
-from restate_lab.evidence.place import Folder
 from restate_lab.evidence.tables import quoted
+from restate_lab.evidence.verification import ROWS_AT_ONCE
 from restate_lab.interrupts import Shield
 
 if TYPE_CHECKING:

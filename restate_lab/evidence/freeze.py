@@ -22,12 +22,12 @@ from restate_lab.client.schema import translated
 from restate_lab.durations import DurationInput
 from restate_lab.errors import EvidenceWarning
 from restate_lab.evidence import manifest as written
+from restate_lab.evidence.folder import Folder, locate_folder, new_folder
 from restate_lab.evidence.masking import Masks
 from restate_lab.evidence.new_runs import without_new_runs
-from restate_lab.evidence.place import Folder, locate_folder, new_folder
-from restate_lab.evidence.reading import Reading, cannot_reduce, reading_of
 from restate_lab.evidence.redaction import parse_patterns
-from restate_lab.evidence.scope import Scope, meant, scope_of
+from restate_lab.evidence.selection import Scope, meant, scope_of
+from restate_lab.evidence.table_reader import Reading, cannot_reduce, reading_of
 from restate_lab.evidence.tables import LeftOut, Offer, TablePlan, offer_of, plan_tables
 from restate_lab.progress import Progress, RowsLine, progress_of
 from restate_lab.source import Source, check_tried

@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from restate_lab.errors import TimedOut
+from restate_lab.evidence.folder import Folder
 from restate_lab.evidence.manifest import File
-from restate_lab.evidence.place import Folder
-from restate_lab.evidence.scope import Scope, chunks
+from restate_lab.evidence.selection import Scope, chunks
 from restate_lab.source import Source
 
 __all__ = ["without_new_runs"]

@@ -8,7 +8,7 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from restate_lab.client.sql.bind import bind
 from restate_lab.client.sql.suggestions import with_suggestions
 from restate_lab.durations import DurationInput
 from restate_lab.errors import (
+    ArgumentError,
     EvidenceWarning,
     NotOnThisServer,
     QueryRefused,
@@ -35,12 +36,12 @@ from restate_lab.errors import (
     TimedOut,
 )
 from restate_lab.evidence.card import evidence_card, name_of, server_words
-from restate_lab.evidence.coverage import coverage_of
 from restate_lab.evidence.engine import frozen_session, read
+from restate_lab.evidence.folder import Folder, locate_folder
 from restate_lab.evidence.json_functions import FUNCTIONS
 from restate_lab.evidence.manifest import Manifest, Stored, ViewColumn
-from restate_lab.evidence.opening import check_files, check_there, read_manifest
-from restate_lab.evidence.place import Folder, locate_folder
+from restate_lab.evidence.redaction import Pattern, parse_patterns
+from restate_lab.evidence.verification import check_files, check_there, read_manifest
 from restate_lab.frames import distinct
 from restate_lab.progress import Progress
 from restate_lab.source import BaseSource, Coverage
@@ -51,9 +52,48 @@ if TYPE_CHECKING:
 
 __all__ = ["Evidence", "open_evidence"]
 
+_VIEW = "sys_invocation"
+_VIEWED = ("sys_invocation_status", "sys_invocation_state")
 DEFAULT_MAX_BYTES = 2 << 30
 _MISSING_TABLE = re.compile(r"table '(?:[^'.]+\.)*([^'.]+)' not found")
 _MISSING_COLUMN = re.compile(r"No field named (?:\S+\.)?\"?(\w+)\"?\.")
+
+
+def coverage_of(manifest: Manifest, tables: pd.DataFrame) -> Coverage:
+    """Return the coverage of evidence with these ``tables()``."""
+    return Coverage(
+        part="" if manifest.scope is None else _part(manifest.scope),
+        payloads=manifest.payloads,
+        missing={
+            f"{each.table}.{each.column}" if each.column else each.table: each.reason for each in manifest.excluded
+        },
+        masked=frozenset(_masked(manifest, zip(tables["table"], tables["column"], strict=True))),
+        incomplete=frozenset(manifest.new_runs or ()),
+    )
+
+
+def _masked(manifest: Manifest, names: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Give the columns that a pattern of ``redact=`` is about, also where it masks only a part of their values."""
+    columns: dict[str, list[str]] = {}
+    for table, column in names:
+        columns.setdefault(table, []).append(column)
+    patterns: list[Pattern] = []
+    for text in manifest.redaction.patterns:
+        try:
+            patterns += parse_patterns(text, columns)
+        except ArgumentError:
+            continue  # about a column that is not here
+    for table, found in columns.items():
+        for column in found:
+            tables = (table, _VIEW) if table in _VIEWED else (table,)
+            if any(each.covers(name, column) for each in patterns for name in tables):
+                yield f"{table}.{column}"
+
+
+def _part(scope: Mapping[str, Any]) -> str:
+    asked = dict(scope.get("asked", {})).items()
+    said = (f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}" for name, value in asked)
+    return ", ".join(said) or "some invocations"
 
 
 @public

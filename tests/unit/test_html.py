@@ -44,7 +44,7 @@ CARDS: dict[str, dict[str, Any]] = {
     "actions/state/card.html.j2": CARD
     | {"rows": [dict.fromkeys(("key", "text", "encoding"), HOSTILE) | {"letters": 24, "size": 1_200}]},
     "client/models/model.html.j2": CARD | TABLE | {"remark": HOSTILE},
-    "evidence/compare_card.html.j2": CARD | {"parts": [TABLE | {"more": 1_200}, TABLE | {"rows": [], "more": -1}]},
+    "evidence/compare/card.html.j2": CARD | {"parts": [TABLE | {"more": 1_200}, TABLE | {"rows": [], "more": -1}]},
 }
 """Each template of a card with all that it can show, and all of it hostile."""
 TAGS = {"div", "span", "b", "br", "code", "details", "summary", "table", "tr", "th", "td"}

@@ -14,9 +14,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from restate_lab.evidence.json_path import PathRule, Step, parse_path
 from restate_lab.evidence.masking import Masks
-from restate_lab.evidence.redaction import parse_patterns
+from restate_lab.evidence.redaction import PathRule, Step, parse_path, parse_patterns
 from restate_lab.payload_json import HEADERS, SECRETS, Unreadable, mask, mask_bytes, read, scan, write
 from restate_lab.redact import MASK
 

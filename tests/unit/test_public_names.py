@@ -23,8 +23,8 @@ from restate_lab.actions.plan import impact as goes_with, preview
 from restate_lab.analysis.why.chain import link_frame
 from restate_lab.analysis.why.options import option_frame
 from restate_lab.client.schema import FAMILIES, selected
-from restate_lab.evidence import watch_samples
 from restate_lab.evidence.manifest import Manifest
+from restate_lab.evidence.watch import sampler as watch_samples
 from support.changing import START, Changing, id_of
 from support.made_rows import MadeRows
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from restate_lab.errors import EvidenceBroken, ResultTooLarge
-from restate_lab.evidence import expansion
+from restate_lab.evidence import verification as expansion
 from restate_lab.evidence.manifest import type_name
 from restate_lab.evidence.store import open_evidence
 from support import flipped_evidence

@@ -9,9 +9,8 @@ import pyarrow as pa
 import pytest
 
 from restate_lab.errors import ArgumentError
-from restate_lab.evidence.json_path import PathRule, parse_path
 from restate_lab.evidence.masking import Masks
-from restate_lab.evidence.redaction import parse_patterns
+from restate_lab.evidence.redaction import PathRule, parse_path, parse_patterns
 from restate_lab.payload_json import mask as mask_text
 from restate_lab.redact import MASK, without_user_info
 from support.freezable import TABLES, TEXT

@@ -11,9 +11,8 @@ import pyarrow.compute as pc
 import pytest
 
 from restate_lab.evidence import masking
-from restate_lab.evidence.masking import Masks
+from restate_lab.evidence.masking import Masks, suspects
 from restate_lab.evidence.redaction import parse_patterns
-from restate_lab.evidence.suspects import suspects
 from restate_lab.redact import MASK
 
 COLUMNS = {"sys_journal": ["entry_json"], "sys_journal_events": ["event_json"], "sys_invocation": ["last_failure"]}

@@ -19,7 +19,7 @@ from restate_lab.errors import AccessDenied, ArgumentError, QueryRefused, Trunca
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence
 from restate_lab.evidence.watch import watch
-from restate_lab.evidence.watch_samples import COLUMNS
+from restate_lab.evidence.watch.sampler import COLUMNS
 from support.changing import START, Changing, id_of, invocation
 
 MINUTE = timedelta(minutes=1)

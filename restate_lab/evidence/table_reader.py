@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from restate_lab.client.schema import checked_types
 from restate_lab.errors import RestateLabError
-from restate_lab.evidence.scope import Scope, chunks
+from restate_lab.evidence.selection import Scope, chunks
 from restate_lab.evidence.tables import TablePlan, quoted, select_all
 from restate_lab.source import Source
 

@@ -27,7 +27,7 @@ from restate_lab.errors import (
     Truncated,
     Unreachable,
 )
-from restate_lab.evidence.watch_samples import Look, Sample, frame_of, take
+from restate_lab.evidence.watch.sampler import Look, Sample, frame_of, take
 from restate_lab.progress import DoneLine, Progress, RowsLine, progress_of
 from restate_lab.source import Source, check_tried
 

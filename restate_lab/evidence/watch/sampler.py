@@ -172,7 +172,7 @@ def _order(thing: Thing) -> tuple[int, str, str, str]:
 
 
 def _text(source: Source, name: str) -> str:
-    folder = files("restate_lab.evidence").joinpath("sql")
+    folder = files("restate_lab.evidence.watch").joinpath("sql")
     special = folder.joinpath(f"{name}@vqueues.sql")
     file = special if source.features.get("vqueues", False) else folder.joinpath(f"{name}.sql")
     return file.read_text("utf-8")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from restate_lab._text import plural
-from restate_lab.evidence.compare_sides import Note, Side, Sides, merged
+from restate_lab.evidence.compare.sides import Note, Side, Sides, merged
 from restate_lab.status import STATUS_SQL
 
 __all__ = ["COLUMNS", "NEEDS", "compare_invocations"]

@@ -14,7 +14,7 @@ from restate_lab.analysis.deadline import within
 from restate_lab.client.arguments import check_count
 from restate_lab.client.schema import checked, tables_of
 from restate_lab.durations import DurationInput
-from restate_lab.evidence.scope import chunks
+from restate_lab.evidence.selection import chunks
 from restate_lab.source import Source
 
 __all__ = ["Note", "Side", "Sides", "merged", "sides_of"]

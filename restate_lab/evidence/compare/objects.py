@@ -1,0 +1,203 @@
+"""Which values of virtual objects and workflows differ between two sources: by sha256, or by length alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from restate_lab._text import plural
+from restate_lab.analysis.questions import answer
+from restate_lab.evidence.compare.sides import Note, Side, Sides, merged
+from restate_lab.redact import without_user_info
+
+__all__ = [
+    "BACKLOG_COLUMNS",
+    "BACKLOG_NEEDS",
+    "DEPLOYMENT_COLUMNS",
+    "DEPLOYMENT_NEEDS",
+    "STATE_COLUMNS",
+    "STATE_NEEDS",
+    "compare_backlog",
+    "compare_deployments",
+    "compare_state",
+]
+
+STATE_NEEDS = ("state.service_name", "state.service_key", "state.key", "state.value_length")
+MOST_BYTES = 256 << 20
+"""Bytes of values that are read for their sha256, on each side."""
+STATE_COLUMNS = (
+    *("service_name", "service_key", "scope", "key", "change"),
+    *("bytes_before", "bytes_after", "sha256_before", "sha256_after"),
+)
+_WORDS = {"left_only": "removed", "right_only": "added", "both": "changed"}
+_OBJECT = ["service_name", "service_key", "scope"]
+_VALUE_KEY = [*_OBJECT, "key"]
+_TOTALS = "SELECT count(*) AS n, CAST(coalesce(sum(value_length), 0) AS BIGINT) AS bytes FROM state"
+_SERVICES = """SELECT service_name, count(*) AS n, CAST(coalesce(sum(value_length), 0) AS BIGINT) AS bytes
+FROM state GROUP BY service_name"""
+_IN_SCOPES = "SELECT count(*) AS n FROM state WHERE scope IS NOT NULL"
+_VALUE, _SCOPE = "state.value", "state.scope"
+DEPLOYMENT_NEEDS = ("sys_deployment.id", "sys_service.name", "sys_service.deployment_id")
+DEPLOYMENT_COLUMNS = ("kind", "name", "change", "what", "before", "after")
+_KINDS = {
+    "deployment": (
+        *("sys_deployment", "id"),
+        ("endpoint", "ty", "min_service_protocol_version", "max_service_protocol_version"),
+    ),
+    "service": ("sys_service", "name", ("deployment_id", "revision", "public", "ty")),
+}
+BACKLOG_NEEDS = ("sys_invocation_status.target_service_name", "sys_invocation_status.target_service_key")
+BACKLOG_COLUMNS = (
+    *("target_service_name", "target_service_key", "scope", "waiting_before", "waiting_after", "more"),
+    *("oldest_wait_before", "oldest_wait_after"),
+)
+_QUEUE_KEY = ["target_service_name", "target_service_key", "scope"]
+
+
+def compare_state(sides: Sides) -> tuple[pd.DataFrame | None, list[Note]]:
+    """Return one row per value that differs, and what was not compared; None where there are too many values.
+
+    Needs ``NEEDS`` on both sides.
+    """
+    totals = [side.rows(_TOTALS).iloc[0] for side in sides]
+    if any(sides.beyond(int(total["n"])) for total in totals):
+        return None, [Note(_by_service(sides, max(int(total["n"]) for total in totals)), cut=True)]
+    lacking = sides.lack(_VALUE)
+    most = max(int(total["bytes"]) for total in totals)
+    if not lacking and most > MOST_BYTES:
+        lacking = f"{most:,} bytes of state are more than are read"
+    before, after = (_rows(sides, side, by_value=not lacking) for side in sides)
+    notes = list(_scoped(sides))
+    for side, mine in ((sides.before, before), (sides.after, after)):
+        if side.part:
+            before, after = _of_objects(before, mine), _of_objects(after, mine)
+            notes.append(Note(f"{side.role} holds only a part ({side.part}): objects without state in it"))
+    both = merged(before, after, _VALUE_KEY)
+    both["change"] = both["found"].astype(str).map(_WORDS)
+    changed = both[~_same(both)].sort_values(_VALUE_KEY)[list(STATE_COLUMNS)].reset_index(drop=True)
+    if lacking and (alike := len(both) - len(changed)):
+        notes.append(Note(f"{plural(alike, 'value')} of equal length, which may differ all the same: {lacking}"))
+    return changed, notes
+
+
+def _rows(sides: Sides, side: Side, *, by_value: bool) -> pd.DataFrame:
+    value = "encode(sha256(value), 'hex')" if by_value else "CAST(NULL AS VARCHAR)"
+    scope, where = "CAST(NULL AS VARCHAR) AS scope", ""
+    if sides.has(_SCOPE):
+        scope = "scope"
+    elif _tells_scopes(side):
+        where = " WHERE scope IS NULL"  # of several scopes the same key would be there several times
+    statement = (
+        f"SELECT service_name, service_key, {scope}, key, CAST(value_length AS BIGINT) AS bytes, {value} AS sha256 "  # noqa: S608 - constants
+        f"FROM state{where}"
+    )
+    # one type on both sides, also where a column is null throughout
+    return side.rows(statement).astype({"sha256": "string", "bytes": "Int64"})
+
+
+def _scoped(sides: Sides) -> Iterator[Note]:
+    """Say what is in a scope, where one side does not know of scopes."""
+    for side in sides:
+        if not sides.has(_SCOPE) and _tells_scopes(side):
+            count = int(side.rows(_IN_SCOPES)["n"].iloc[0])
+            if count:
+                yield Note(f"{plural(count, 'value')} of {side.role} that are in a scope: {sides.lack(_SCOPE)}")
+
+
+def _tells_scopes(side: Side) -> bool:
+    """Tell whether the column is there; masked, it still tells what is in no scope."""
+    return _SCOPE in side.columns or _SCOPE in side.reasons
+
+
+def _of_objects(frame: pd.DataFrame, of: pd.DataFrame) -> pd.DataFrame:
+    return frame.merge(of[_OBJECT].drop_duplicates(), on=_OBJECT)
+
+
+def _same(both: pd.DataFrame) -> pd.Series:
+    """Tell which values are the same as before; where both have no sha256, only lengths can differ."""
+    same = (both["found"] == "both") & (both["bytes_before"] == both["bytes_after"]).fillna(value=False)
+    return same & (both["sha256_before"] == both["sha256_after"]).fillna(value=True)
+
+
+def _by_service(sides: Sides, count: int) -> str:
+    """Say which services have more or less state than before, where single values are too many."""
+    before, after = (side.rows(_SERVICES).set_index("service_name") for side in sides)
+    more = after.sub(before, fill_value=0).fillna(0).astype("int64")
+    more = more[(more["n"] != 0) | (more["bytes"] != 0)].sort_values("bytes", key=abs, ascending=False)
+    told = [f"{name} {row['n']:+,} values, {row['bytes']:+,} bytes" for name, row in more.head(3).iterrows()]
+    total = "; ".join(told) if told else "equal numbers and bytes in every service"
+    return f"single values: {count:,} are more than limit={sides.limit:,}. By service: {total}"
+
+
+def compare_deployments(sides: Sides) -> tuple[pd.DataFrame, list[Note]]:
+    """Return one row per thing that differs of a deployment or service, and what was not compared."""
+    rows: list[dict[str, Any]] = []
+    notes: list[Note] = []
+    for kind, (table, key, fields) in _KINDS.items():
+        names = [field for field in fields if sides.has(f"{table}.{field}")]
+        notes += [Note(sides.lack(f"{table}.{field}")) for field in fields if field not in names]
+        before, after = (_read(side, table, key, names) for side in sides)
+        rows += _changed_fields(kind, before, after, names)
+    return pd.DataFrame(rows, columns=list(DEPLOYMENT_COLUMNS), dtype=object), notes
+
+
+def _read(side: Side, table: str, key: str, fields: list[str]) -> dict[str, dict[str, str]]:
+    frame = side.rows(f"SELECT {', '.join([key, *fields])} FROM {table}")  # noqa: S608 - constants
+    return {row[key]: {field: _text(row[field]) for field in fields} for row in frame.to_dict("records")}
+
+
+def _changed_fields(
+    kind: str, before: Mapping[str, dict[str, str]], after: Mapping[str, dict[str, str]], fields: list[str]
+) -> Iterator[dict[str, Any]]:
+    for name in sorted({*before, *after}):
+        old, new = before.get(name), after.get(name)
+        change = "added" if old is None else "removed" if new is None else "changed"
+        for field in fields if change == "changed" else fields[:1]:
+            was, is_ = (old or {}).get(field), (new or {}).get(field)
+            if change != "changed" or was != is_:
+                row = {"kind": kind, "name": name, "change": change, "what": field, "before": was, "after": is_}
+                yield row
+
+
+def _text(value: Any) -> str:
+    # as evidence has it: what a user gave as user and password of an address is shown nowhere
+    return "" if pd.isna(value) else without_user_info(str(value))
+
+
+def compare_backlog(sides: Sides) -> tuple[pd.DataFrame | None, list[Note]]:
+    """Return one row per key on which calls wait on either side, most change first; None where it is not told.
+
+    Where a side has more keys than ``limit``, how many wait for one that it does not show is unknown (null).
+    """
+    for side in sides:
+        if side.part:
+            return None, [Note(f"{side.role} holds only a part ({side.part}), so not all who wait for a key")]
+        if lacking := _masked(side):
+            return None, [Note(f"{side.role} has no {lacking} (masked when it was frozen)")]
+    frames, notes = [], []
+    for side in sides:
+        frame = answer(side.source, "backlog_by_key", limit=sides.limit, now=side.now)
+        if "truncated" in frame.attrs:
+            notes.append(Note(f"keys of {side.role} beyond the {sides.limit:,} on which most calls wait", cut=True))
+        frames.append((frame, "truncated" in frame.attrs))
+    return _differences(*frames), notes
+
+
+def _masked(side: Side) -> str:
+    """Return a column of a key that is masked, where all keys would look like one; "" where none is."""
+    names = ("sys_inbox.service_name", "sys_inbox.service_key", "sys_vqueue_meta.lock_name")
+    return next((name for name in names if name in side.reasons and name not in side.columns), "")
+
+
+def _differences(old: tuple[pd.DataFrame, bool], new: tuple[pd.DataFrame, bool]) -> pd.DataFrame:
+    frames = [frame[[*_QUEUE_KEY, "waiting", "oldest_wait"]] for frame, _ in (old, new)]
+    both = merged(frames[0], frames[1], _QUEUE_KEY)
+    for name, (_, was_cut) in (("waiting_before", old), ("waiting_after", new)):
+        both[name] = pd.to_numeric(both[name]).astype("Int64")
+        if not was_cut:
+            both[name] = both[name].fillna(0)
+    both["more"] = both["waiting_after"] - both["waiting_before"]
+    order = both.assign(size=both["more"].abs()).sort_values(["size", *_QUEUE_KEY], ascending=[False, True, True, True])
+    return order[list(BACKLOG_COLUMNS)].reset_index(drop=True)
