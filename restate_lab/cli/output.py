@@ -17,7 +17,7 @@ from restate_lab.cli.form import ENDINGS, Form
 from restate_lab.cli.table import table
 from restate_lab.export import save
 from restate_lab.export.columns import to_table
-from restate_lab.export.text import json_rows
+from restate_lab.export.files import json_rows
 
 __all__ = ["print_json", "print_text", "rows_of", "write"]
 

@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restate_lab.errors import ArgumentError
-from restate_lab.export.columns import json_text
-from restate_lab.export.values import Column, flat, is_nested, is_text, iso, seconds
+from restate_lab.export.columns import Column, flat, is_nested, is_text, iso, json_text, seconds
 from restate_lab.interrupts import Shield
 
 __all__ = ["write_xlsx"]

@@ -8,16 +8,11 @@ dark. Statuses have the colours of ``restate_lab.status`` and a hatch each, so t
 
 from __future__ import annotations
 
-from restate_lab.plots.backlog import plot_backlog
-from restate_lab.plots.distribution import plot_latency_distribution
+from restate_lab.plots.counts import plot_backlog, plot_retries, plot_state_sizes, plot_status
 from restate_lab.plots.journal import plot_journal
-from restate_lab.plots.latency import plot_latency
-from restate_lab.plots.retries import plot_retries
-from restate_lab.plots.state_sizes import plot_state_sizes
-from restate_lab.plots.statuses import plot_status
-from restate_lab.plots.throughput import plot_throughput
+from restate_lab.plots.latency import plot_latency, plot_latency_distribution
+from restate_lab.plots.rates import plot_throughput, plot_watch
 from restate_lab.plots.waits import plot_waits
-from restate_lab.plots.watch import plot_watch
 
 __all__ = [
     "plot_backlog",

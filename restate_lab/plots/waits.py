@@ -19,7 +19,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
 from restate_lab.analysis.waits import Waits
 from restate_lab.errors import ArgumentError
-from restate_lab.plots.given import zone
+from restate_lab.plots.inputs import zone
 from restate_lab.plots.style import Canvas, canvas, look, mixed
 from restate_lab.plots.wait_layout import Layout, Place, Ring, arrange
 

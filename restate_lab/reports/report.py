@@ -11,7 +11,7 @@ from typing import Any, Literal
 from restate_lab.analysis.times import TimeInput, moment
 from restate_lab.client.arguments import check_count, check_name
 from restate_lab.errors import ArgumentError
-from restate_lab.plots.given import zone
+from restate_lab.plots.inputs import zone
 from restate_lab.reports.about import About, about
 from restate_lab.reports.cells import heading
 from restate_lab.reports.changes import changes_section

@@ -15,7 +15,7 @@ import pandas as pd
 
 from restate_lab.errors import ArgumentError
 from restate_lab.export.columns import to_table
-from restate_lab.export.text import write_csv
+from restate_lab.export.files import write_csv
 from restate_lab.redact import is_secret_name
 from restate_lab.reports.cells import cell, column
 from restate_lab.reports.masking import Masker

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from restate_lab.plots.typeface import typeface
+from restate_lab.plots.style import typeface
 from support.pictures import is_visible
 
 FACE = typeface()

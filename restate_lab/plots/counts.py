@@ -1,0 +1,246 @@
+"""How many invocations stand in which status, per service."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, tzinfo
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from restate_lab._text import format_duration, format_timestamp, plural
+from restate_lab.analysis.patterns import by_pattern
+from restate_lab.plots.bars import MOST, Bar, draw_bars, height_for
+from restate_lab.plots.inputs import Reads, numbers, zone
+from restate_lab.plots.style import NEUTRAL, Canvas, Look, Typeface, canvas, look, typeface
+from restate_lab.plots.units import moment, number_axis, size, size_axis
+from restate_lab.status import STATUSES
+
+__all__ = ["plot_backlog", "plot_retries", "plot_state_sizes", "plot_status"]
+
+_STATUSES = Reads(
+    "plot_status", 'rl.ask(lab, "overview")', ("target_service_name", "target_handler_name", "status", "n")
+)
+_RETRIES = Reads(
+    "plot_retries",
+    'rl.ask(lab, "retry_storm")',
+    (
+        *("target_service_name", "target_handler_name", "error_code", "step", "message"),
+        *("n", "attempts", "worst", "next_retry_at"),
+    ),
+)
+_BACKLOG = Reads(
+    "plot_backlog",
+    'rl.ask(lab, "backlog_by_key")',
+    ("target_service_name", "target_service_key", "scope", "waiting", "oldest_wait"),
+)
+_STATE_SIZES = Reads(
+    "plot_state_sizes",
+    'rl.ask(lab, "state_sizes")',
+    ("service_name", "service_key", "scope", "bytes", "entries", "largest_value_bytes", "largest_value_name"),
+)
+_LOOKS = {"its largest value": Look(NEUTRAL.colour, "///"), "all others": NEUTRAL}
+
+
+def plot_status(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
+    """Draw how many invocations stand in which status, one bar per service, the longest first.
+
+    ``frame`` is the answer to ``rl.ask(lab, "overview")``, which has no completed ones; of a single service the bars
+    are its handlers. Reads ``target_service_name, target_handler_name, status, n``; other words of
+    ``restate_lab.status`` are drawn, too. A number stands in its part where that has room, the sum at the end, and the
+    sum of each status in the legend. Beyond 30 bars the rest is one, "others". ``tz`` is the zone of the moment in the
+    title.
+
+    Raises:
+        ArgumentError: the frame lacks a column, ``ax`` is no Axes, or ``tz`` no zone.
+    """
+    rows, where = _STATUSES.frame(frame), zone(tz)
+    face = typeface()
+    counts, of = _counted(rows, face)
+    shown = canvas(ax, height=height_for(min(len(counts), MOST + 1)))
+    if counts.empty:
+        shown.title("Invocations", rows.attrs, where)
+        return shown.nothing("No invocation is in any status that this frame counts.")
+    looks = {status: look(status) for status in counts.columns}
+    left = draw_bars(shown, _bars(shown, counts), looks, inside=_number)
+    shown.title(f"Invocations by {of}", rows.attrs, where, left=left)
+    number_axis(shown.ax.xaxis)
+    shown.ax.set_xlabel("invocations")
+    totals = counts.sum()
+    shown.legend(
+        [shown.proxy(each, f"{face.text(status, 20)}  {totals[status]:,.0f}") for status, each in looks.items()],
+        below=16,
+        left=left,
+    )
+    return shown.ax
+
+
+def _counted(frame: pd.DataFrame, face: Typeface) -> tuple[pd.DataFrame, str]:
+    """Return one row per service or handler, most invocations first, and one column per status, in their order."""
+    counted = frame.assign(n=numbers(frame, "n"), status=frame["status"].astype("object").fillna("unknown"))
+    services = counted["target_service_name"].drop_duplicates()
+    by, of = ("target_service_name", "service")
+    if len(services) == 1:
+        by, of = ("target_handler_name", f"handler of {face.text(services.iloc[0], 40)}")
+    table = counted.pivot_table(index=by, columns="status", values="n", aggfunc="sum", fill_value=0, dropna=False)
+    table = table.loc[:, table.sum() > 0]
+    known = [status for status in STATUSES if status in table]
+    table = table[[*known, *sorted(set(table.columns) - set(known))]]
+    order = table.sum(axis="columns").sort_values(ascending=False, kind="stable").index
+    table = table.reindex(order)
+    return table[table.sum(axis="columns") > 0], of
+
+
+def _bars(shown: Canvas, counts: pd.DataFrame) -> list[Bar]:
+    bars = [
+        _status_bar(shown.text(name, 36), parts)
+        for name, parts in zip(counts.index[:MOST], counts[:MOST].to_dict("records"), strict=True)
+    ]
+    rest = counts[MOST:]
+    return [*bars, _status_bar(f"others ({len(rest):,})", rest.sum().to_dict())] if len(rest) else bars
+
+
+def _status_bar(name: str, parts: dict[Any, float]) -> Bar:
+    return Bar(name, {str(status): n for status, n in parts.items()}, _number(sum(parts.values())))
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def plot_retries(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
+    """Draw how many invocations are being tried again, one bar per step and kind of failure, most first.
+
+    Behind each bar stand all attempts together, the most of one invocation, and when the next one is due. Steps whose
+    names differ only in data ("get weather Denver", "get weather Paris") have one bar.
+
+    ``frame`` is the answer to ``rl.ask(lab, "retry_storm")``. Reads ``target_service_name, target_handler_name,
+    error_code, step, message, n, attempts, worst, next_retry_at``. Beyond 30 kinds the rest is one bar, "others".
+    ``tz`` is the zone of the times.
+
+    Raises:
+        ArgumentError: the frame lacks a column, ``ax`` is no Axes, or ``tz`` no zone.
+    """
+    rows, where = _RETRIES.frame(frame), zone(tz)
+    rows = rows.assign(
+        **{name: numbers(rows, name) for name in ("n", "attempts", "worst")},
+        next_retry_at=pd.to_datetime(rows["next_retry_at"], utc=True),
+    )
+    rows = rows if "steps" in rows else by_pattern(rows)
+    rows = rows.sort_values(["n", "attempts"], ascending=False, kind="stable")
+    shown = canvas(ax, height=height_for(min(len(rows), MOST + 1), lines=2))
+    if rows.empty:
+        shown.title("Retries by step", rows.attrs, where)
+        return shown.nothing("No invocation is being tried again.")
+    now = moment(rows.attrs.get("now"))
+    bars = [_retry_bar(shown, row, where, now) for row in rows[:MOST].to_dict("records")]
+    rest = rows[MOST:]
+    if len(rest):
+        note = _retry_note(rest["n"].sum(), rest["attempts"].sum(), rest["worst"].max())
+        bars.append(Bar(f"others ({len(rest):,})", {"backing-off": rest["n"].sum()}, note, is_rest=True))
+    left = draw_bars(shown, bars, {"backing-off": look("backing-off")})
+    shown.title("Retries by step", rows.attrs, where, [f"times in {where}"], left=left)
+    number_axis(shown.ax.xaxis)
+    shown.ax.set_xlabel("invocations that are being tried again")
+    return shown.ax
+
+
+def _retry_bar(shown: Canvas, row: dict[Any, Any], tz: tzinfo, now: datetime | None) -> Bar:
+    text = shown.text
+    where = f"{text(row['target_service_name'], 24)}/{text(row['target_handler_name'], 24)}"
+    steps = f"{row['steps']:,} steps" if row.get("steps", 1) > 1 else "step"
+    step = [f"{steps} “{text(row['step'], 28)}”"] if pd.notna(row["step"]) else []
+    code = [f"[{text(row['error_code'], 12)}]"] if pd.notna(row["error_code"]) else []
+    note = _retry_note(row["n"], row["attempts"], row["worst"])
+    if pd.notna(row["next_retry_at"]):
+        note += f", next {format_timestamp(row['next_retry_at'], zone=tz, now=now, show_zone=False)}"
+    name = "\n".join([where, " ".join(step + code)]).strip()
+    return Bar(name, {"backing-off": row["n"]}, note, below=text(row["message"], 92))
+
+
+def _retry_note(invocations: float, attempts: float, worst: float) -> str:
+    return f"{invocations:,.0f}: {attempts:,.0f} attempts, at most {worst:,.0f}"
+
+
+def plot_backlog(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
+    """Draw how many calls wait for each key, most waiting first, and for how long the first of them has waited.
+
+    ``frame`` is the answer to ``rl.ask(lab, "backlog_by_key")``. Reads ``target_service_name, target_service_key,
+    scope, waiting, oldest_wait``. Beyond 30 keys the rest is one bar, "others". ``tz`` is the zone of the moment in the
+    title.
+
+    Raises:
+        ArgumentError: the frame lacks a column, ``ax`` is no Axes, or ``tz`` no zone.
+    """
+    rows, where = _BACKLOG.frame(frame), zone(tz)
+    rows = rows.assign(
+        waiting=numbers(rows, "waiting"), oldest_wait=pd.to_timedelta(rows["oldest_wait"]) / pd.Timedelta("1ms")
+    ).sort_values("waiting", ascending=False, kind="stable")
+    shown = canvas(ax, height=height_for(min(len(rows), MOST + 1)))
+    if rows.empty:
+        shown.title("Calls that wait for a key", rows.attrs, where)
+        return shown.nothing("No call waits for a key.")
+    bars = [
+        Bar(_name(shown, row), {"pending": row["waiting"]}, _wait_note(row["waiting"], row["oldest_wait"]))
+        for row in rows[:MOST].to_dict("records")
+    ]
+    rest = rows[MOST:]
+    if len(rest):
+        sum_, oldest = float(rest["waiting"].sum()), rest["oldest_wait"].max()
+        bars.append(Bar(f"others ({len(rest):,})", {"pending": sum_}, _wait_note(sum_, oldest), is_rest=True))
+    left = draw_bars(shown, bars, {"pending": look("pending")})
+    shown.title("Calls that wait for a key", rows.attrs, where, left=left)
+    number_axis(shown.ax.xaxis)
+    shown.ax.set_xlabel("calls waiting (pending)")
+    return shown.ax
+
+
+def _name(shown: Canvas, row: dict[Any, Any]) -> str:
+    name = f"{shown.text(row['target_service_name'], 24)}/{shown.text(row['target_service_key'], 28)}"
+    return f"{name} in {shown.text(row['scope'], 16)}" if pd.notna(row["scope"]) else name
+
+
+def _wait_note(waiting: float, oldest: float) -> str:
+    return f"{waiting:,.0f}" + (f", the first for {format_duration(oldest / 1_000)}" if math.isfinite(oldest) else "")
+
+
+def plot_state_sizes(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
+    """Draw how many bytes of state each key of a virtual object or workflow has, most first.
+
+    The hatched part is its largest single value, whose name is written behind. ``frame`` is the answer to
+    ``rl.ask(lab, "state_sizes")``. Reads ``service_name, service_key, scope, bytes, entries, largest_value_bytes,
+    largest_value_name``. Beyond 30 keys the rest is one bar, "others". ``tz`` is the zone of a moment in the title.
+
+    Raises:
+        ArgumentError: the frame lacks a column, ``ax`` is no Axes, or ``tz`` no zone.
+    """
+    rows, where = _STATE_SIZES.frame(frame), zone(tz)
+    rows = rows.assign(**{name: numbers(rows, name) for name in ("bytes", "entries", "largest_value_bytes")})
+    rows = rows.sort_values("bytes", ascending=False, kind="stable")
+    shown = canvas(ax, height=height_for(min(len(rows), MOST + 1)) + 0.2)
+    if rows.empty:
+        shown.title("State by key", rows.attrs, where)
+        return shown.nothing("No key has state.")
+    bars = [_size_bar(shown, row) for row in rows[:MOST].to_dict("records")]
+    rest = rows[MOST:]
+    if len(rest):
+        total = float(rest["bytes"].sum())
+        bars.append(Bar(f"others ({len(rest):,})", {"all others": total}, size(total), is_rest=True))
+    left = draw_bars(shown, bars, _LOOKS)
+    shown.title("State by key", rows.attrs, where, left=left)
+    size_axis(shown.ax.xaxis, max(sum(bar.parts.values()) for bar in bars), few=shown.is_narrow)
+    shown.ax.set_xlabel("bytes of names and values")
+    shown.legend([shown.proxy(each, name) for name, each in _LOOKS.items()], below=16, left=left)
+    return shown.ax
+
+
+def _size_bar(shown: Canvas, row: dict[Any, Any]) -> Bar:
+    name = f"{shown.text(row['service_name'], 24)}/{shown.text(row['service_key'], 28)}"
+    if pd.notna(row["scope"]):
+        name += f" in {shown.text(row['scope'], 16)}"
+    largest = min(row["largest_value_bytes"], row["bytes"])
+    note = (
+        f"{size(row['bytes'])}, {plural(row['entries'], 'value')}, largest {shown.text(row['largest_value_name'], 24)}"
+    )
+    return Bar(name, {"its largest value": largest, "all others": row["bytes"] - largest}, note)
