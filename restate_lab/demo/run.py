@@ -21,7 +21,7 @@ from restate_lab.demo.jupyter import JupyterLab
 from restate_lab.demo.stories import STORIES
 from restate_lab.environment import kernel_environment
 from restate_lab.errors import RestateLabError
-from restate_lab.reports.runner import run_notebook
+from restate_lab.reports.notebook.runner import run_notebook
 
 __all__ = ["FIRST_NOTEBOOK", "NOTEBOOK_OF", "copy_notebooks", "notebook_environment", "run_demo", "working_folder"]
 

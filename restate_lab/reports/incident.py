@@ -14,11 +14,9 @@ from restate_lab.client.arguments import check_seconds, time_limit
 from restate_lab.durations import DurationInput
 from restate_lab.errors import RestateLabError
 from restate_lab.progress import DoneLine, heard_by
-from restate_lab.reports.chapters import CHAPTERS
-from restate_lab.reports.looking import Looking
+from restate_lab.reports.chapters import CHAPTERS, Looking
 from restate_lab.reports.parts import Notice, Section
-from restate_lab.reports.publishing import target_of
-from restate_lab.reports.report import Paper, Report
+from restate_lab.reports.report import Paper, Report, target_of
 from restate_lab.source import Source
 
 __all__ = ["incident_report"]

@@ -3,30 +3,150 @@
 from __future__ import annotations
 
 import os
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from markupsafe import Markup
+
+from restate_lab._html import render
+from restate_lab._text import format_timestamp, truncate
 from restate_lab.analysis.times import TimeInput, moment
 from restate_lab.client.arguments import check_count, check_name
 from restate_lab.errors import ArgumentError
+from restate_lab.export.files import publish
 from restate_lab.plots.inputs import zone
-from restate_lab.reports.about import About, about
-from restate_lab.reports.cells import heading
-from restate_lab.reports.changes import changes_section
-from restate_lab.reports.html import front_of, page
 from restate_lab.reports.masking import Masker, masker_for
-from restate_lab.reports.parts import Section
+from restate_lab.reports.metadata import About, about
+from restate_lab.reports.parts import Fact, Section
 from restate_lab.reports.pdf import write_pdf
-from restate_lab.reports.publishing import target_of, written
 from restate_lab.reports.sections import paragraphs, section_of
-from restate_lab.reports.tables import MOST_BYTES, ROWS, Maker
+from restate_lab.reports.tables import MOST_BYTES, ROWS, Maker, heading
+from restate_lab.reports.timeline import changes_section
 from restate_lab.source import Source
 
-__all__ = ["Paper", "Report"]
+__all__ = ["Front", "Paper", "Report", "page", "target_of", "written"]
 
+FORMATS = (".html", ".pdf")
 Paper = Literal["A4", "Letter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """What stands around the sections: the title and the facts above, the summary, and the facts at the foot."""
+
+    title: str
+    facts: tuple[Fact, ...]
+    footer: tuple[Fact, ...]
+    summary: tuple[str, ...] = ()
+
+
+def page(front: Front, sections: Sequence[Section], *, paper: Literal["A4", "Letter"] | None) -> str:
+    """Return the report as one HTML document; ``paper`` is that of a PDF, None leaves it to the reader's printer."""
+    lead = [line for section in sections for line in section.lead]
+    return render(
+        "reports/templates/report.html.j2",
+        title=front.title,
+        sections=sections,
+        summary=front.summary,
+        lead=lead,
+        accent=next((each.accent for each in sections if each.accent), "#5b8db8"),
+        facts=front.facts,
+        footer=front.footer,
+        css=_css(front.title, paper),
+        is_pdf=paper is not None,
+    )
+
+
+def front_of(report: Report) -> Front:
+    """Return what stands around the sections of a report."""
+    return Front(report.title, tuple(_facts(report)), tuple(_footer(report)), report.summary)
+
+
+def _css(title: str, paper: str | None) -> Markup:
+    """Return the style sheet, with the paper's size and the title at the foot of each page."""
+    made = files("restate_lab.reports").joinpath("templates", "report.css").read_text("utf-8")
+    size = f"@page {{ size: {paper}; }}\n" if paper else ""
+    foot = f'@page {{ @bottom-left {{ content: "{_css_text(title)}"; }} }}\n'
+    return Markup(made + size + foot)  # noqa: S704 - ours; the title is letters and escapes
+
+
+def _css_text(text: str) -> str:
+    """Return text for a CSS string: what is no plain letter is written as its code."""
+    shown = truncate(text, 80)
+    return "".join(
+        each if each.isascii() and (each.isalnum() or each in " .,-:") else f"\\{ord(each):x} " for each in shown
+    )
+
+
+def _facts(report: Report) -> list[Fact]:
+    about = report.about
+    made = Fact("Written", f"{format_timestamp(report.made_at, zone=report.zone)}, times in {report.zone}")
+    if about is None:
+        return [made]
+    return [
+        Fact("Cluster", about.name),
+        Fact("As of", format_timestamp(about.now, zone=report.zone)),
+        Fact("Server", f"restate {about.version}"),
+        made,
+    ]
+
+
+def _footer(report: Report) -> list[Fact]:
+    about = report.about
+    ours = Fact("Written by", f"restate_lab {version('restate-lab')}")
+    written = Fact("Written at", format_timestamp(datetime.now(UTC), zone=report.zone))
+    if about is None:
+        return [written, ours]
+    place = "Evidence at" if about.is_evidence else "Address"
+    return [
+        Fact("Cluster", about.name),
+        *([Fact(place, about.address)] if about.address else []),
+        Fact("Server", f"restate {about.version}"),
+        Fact("As of", format_timestamp(about.now, zone=report.zone)),
+        written,
+        ours,
+        Fact("Evidence, sha256", about.evidence or "none: read from the live cluster"),
+        Fact("Changes", about.mode),
+    ]
+
+
+def target_of(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
+    """Return the file that is meant.
+
+    Raises:
+        ArgumentError: it is no HTML or PDF file, its folder is not there, or it is there itself.
+    """
+    text = os.fspath(path)
+    if "://" in text:
+        raise ArgumentError(f"{path!r} is no local file: a report is written to one, and copied from there.")
+    target = Path(text).expanduser()
+    if target.suffix.lower() not in FORMATS:
+        raise ArgumentError(f"{target.name!r} does not say what to write: end it with {' or '.join(FORMATS)}.")
+    if not target.parent.is_dir():
+        raise ArgumentError(f"the folder {target.parent} is not there: make it, or give another path.")
+    if target.is_dir():
+        raise ArgumentError(f"{target} is a folder: give the path of a file.")
+    if target.exists() and not overwrite:
+        raise ArgumentError(f"{target} is there already and was not touched: give another name, or overwrite=True.")
+    return target
+
+
+@contextmanager
+def written(target: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Give the path to write to; when the block ends well, the file gets its name, and else it goes."""
+    unfinished = target.with_name(f".{uuid.uuid4().hex[:12]}.unfinished")
+    try:
+        yield unfinished
+        publish(unfinished, target, overwrite=overwrite)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)

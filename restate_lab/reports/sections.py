@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import tzinfo
 from typing import Any
 
 import pandas as pd
@@ -11,7 +12,8 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from restate_lab.analysis.doctor.diagnosis import Diagnosis
+from restate_lab._text import escape_invisible, format_age, format_timestamp
+from restate_lab.analysis.doctor.diagnosis import Diagnosis, bottom_line, headline, reasons
 from restate_lab.analysis.questions.catalog import read
 from restate_lab.analysis.waits import Waits
 from restate_lab.analysis.why import Explanation
@@ -19,17 +21,33 @@ from restate_lab.errors import ArgumentError
 from restate_lab.evidence.compare import Comparison
 from restate_lab.frames import to_frame
 from restate_lab.plots import plot_journal, plot_waits
-from restate_lab.reports.cells import heading
-from restate_lab.reports.comparison import parts_of
-from restate_lab.reports.diagnosis import findings_of, lead_of
-from restate_lab.reports.drawing import drawn
-from restate_lab.reports.parts import Card, Part, Prose, Section, Statement, Table
-from restate_lab.reports.pictures import picture
-from restate_lab.reports.statements import statement_of, statements_of
-from restate_lab.reports.tables import Maker
+from restate_lab.reports.figures import drawn, picture
+from restate_lab.reports.masking import Masker
+from restate_lab.reports.metadata import statement_of, statements_of
+from restate_lab.reports.parts import Card, Finding, Findings, Notice, Part, Prose, Section, Statement, Table
+from restate_lab.reports.tables import Maker, heading
+from restate_lab.status import STATUSES
 
 __all__ = ["paragraphs", "section_of"]
 
+_COLUMNS = {
+    "invocations": ("target", "change", "status_before", "status_after", "more_retries", "more_entries", "id"),
+    "state": ("service_name", "service_key", "key", "change", "bytes_before", "bytes_after"),
+    "deployments": ("kind", "name", "change", "what", "before", "after"),
+    "backlog": (
+        *("target_service_name", "target_service_key", "waiting_before", "waiting_after", "more"),
+        "oldest_wait_after",
+    ),
+}
+_IDS = 5
+_LEAD = 3
+COLOURS = {
+    "critical": STATUSES["failed"].colour,
+    "warning": STATUSES["paused"].colour,
+    "incomplete": STATUSES["paused"].colour,
+    "healthy": STATUSES["succeeded"].colour,
+    "note": "#6b7280",  # white letters stand on it
+}
 _JOURNAL = (
     "index", "entry_type", "name", "status", "started", "duration", "callee_target", "retries", "last_error", "failure",
 )  # fmt: skip
@@ -37,6 +55,65 @@ _TAKES = (
     "a frame, a Series, a pyarrow.Table, matplotlib Axes or a Figure, text, what doctor, why, waits, journal, plan, "
     "execute, compare or state give, or a panel"
 )
+
+
+def parts_of(comparison: Comparison, maker: Maker, *, rows: int) -> tuple[Part, ...]:
+    """Return the summary, what could not be compared, and the frames in which something stands."""
+    parts: list[Part] = [Prose((maker.masker.text(escape_invisible(comparison.summary)),))]
+    parts += [
+        Notice(maker.masker.text(escape_invisible(f"Not compared, {row['part']}: {row['reason']}")))
+        for row in comparison.not_compared.to_dict("records")
+    ]
+    for name, columns in _COLUMNS.items():
+        frame = getattr(comparison, name)
+        if len(frame):
+            parts.append(
+                maker.table(frame, title=name.capitalize(), columns=columns, rows=rows, file=name, drop_empty=True)
+            )
+    return tuple(parts)
+
+
+def findings_of(diagnosis: Diagnosis, zone: tzinfo, masker: Masker) -> Findings:
+    """Return all findings in words, worst first, with what was not checked."""
+    rows = diagnosis.findings.to_dict("records")
+    return Findings(
+        tuple(_finding(row, diagnosis, zone, masker) for row in rows),
+        tuple(masker.text(escape_invisible(each)) for each in reasons(diagnosis)),
+        bottom_line(diagnosis),
+        "Nothing was found." if len(diagnosis.checked) else "Nothing was checked.",
+    )
+
+
+def lead_of(diagnosis: Diagnosis, masker: Masker) -> tuple[tuple[str, ...], str]:
+    """Return the verdict and the worst findings for the summary, and the colour of the verdict."""
+    worst = [row for row in diagnosis.findings.to_dict("records") if row["severity"] == "critical"]
+    lines = [masker.text(escape_invisible(row["summary"])) for row in worst[:_LEAD]]
+    more = len(worst) - len(lines)
+    lines += [f"and {more:,} more critical ones"] if more > 0 else []
+    missing = [f"Not checked: {masker.text(escape_invisible(each))}" for each in reasons(diagnosis)]
+    colour = COLOURS["critical" if diagnosis.worst == "critical" else diagnosis.verdict]
+    return (headline(diagnosis), *lines, *missing), colour
+
+
+def _finding(row: dict[Any, Any], diagnosis: Diagnosis, zone: tzinfo, masker: Masker) -> Finding:
+    ids = [escape_invisible(str(each)) for each in row["ids"]]
+    return Finding(
+        severity=row["severity"],
+        colour=COLOURS[row["severity"]],
+        summary=masker.text(escape_invisible(row["summary"])),
+        where=escape_invisible(str(row["where"] or "")),
+        since=_since(row["since"], diagnosis, zone),
+        affected=f"{row['affected']:,} affected" if row["affected"] > row["count"] else "",
+        suggested_code=masker.text(escape_invisible(row["suggested_code"])),
+        ids=tuple(ids[:_IDS]),
+        more_ids=max(int(row["count"]) - _IDS, 0),
+    )
+
+
+def _since(since: pd.Timestamp | None, diagnosis: Diagnosis, zone: tzinfo) -> str:
+    if since is None or pd.isna(since):
+        return ""
+    return f"since {format_timestamp(since, zone=zone)}, for {format_age(since, diagnosis.at)}"
 
 
 def section_of(

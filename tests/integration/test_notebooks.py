@@ -20,7 +20,7 @@ from restate_lab.demo.run import notebook_environment
 from restate_lab.demo.stories.incident import FAULTS, INCIDENT, VICTIMS
 from restate_lab.demo.stories.steps import ids
 from restate_lab.reports.notebook import notebook_report
-from restate_lab.reports.runner import NotebookRun, run_notebook
+from restate_lab.reports.notebook.runner import NotebookRun, run_notebook
 from support.clusters import KINDS, NEWEST, VQUEUES, Cluster, server_binary
 from support.made_reports import Page
 

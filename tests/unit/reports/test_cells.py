@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from restate_lab.reports.cells import cell, column
+from restate_lab.reports.tables import cell, column
 
 MOMENT = pd.Timestamp("2026-11-25T04:22:10.123Z")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from restate_lab.reports.cleaning import cleaned, from_markdown
+from restate_lab.reports.notebook.sanitizer import cleaned, from_markdown
 
 DOT = "data:image/png;base64,iVBORw0KGgo="
 

@@ -15,8 +15,8 @@ import nbformat
 import psutil
 import pytest
 
-from restate_lab.reports import runner
-from restate_lab.reports.runner import run_notebook
+from restate_lab.reports.notebook import runner
+from restate_lab.reports.notebook.runner import run_notebook
 from support.demos import command_of
 
 

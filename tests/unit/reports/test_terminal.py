@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from restate_lab.reports.terminal import as_printed
+from restate_lab.reports.notebook.masking import as_printed
 
 
 @pytest.mark.parametrize(

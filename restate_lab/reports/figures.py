@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import tzinfo
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.backends.backend_agg
 import matplotlib.backends.backend_svg  # these two are loaded by the first picture, where an interrupt reaches them
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.collections import Collection
 from matplotlib.figure import Figure
 
 from restate_lab.reports.parts import Picture
 
-__all__ = ["figure_of", "picture"]
+__all__ = ["drawn", "figure_of", "picture"]
 
 _MARKS = 200  # above that lines weigh more than dots
 _HATCH = 50  # marks that one hatched area is worth: printed as lines, six of them made a PDF of 1.2 MB
@@ -67,3 +70,13 @@ def _size(collection: Collection) -> int:
 
 def _uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def drawn(plot: Callable[..., Axes], of: Any, zone: tzinfo, alt: str) -> Picture:
+    """Return the picture that a ``plot_…`` function makes, in the size that it chooses itself, on a light ground."""
+    with plt.style.context("default"), plt.ioff():
+        drawing = plot(of, tz=zone)
+        try:
+            return picture(drawing, alt)
+        finally:
+            plt.close(figure_of(drawing))

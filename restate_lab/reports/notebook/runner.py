@@ -26,8 +26,7 @@ from traitlets import default
 from restate_lab._text import format_duration
 from restate_lab.environment import kernel_environment
 from restate_lab.reports.masking import Masker
-from restate_lab.reports.notebook_masking import mask_notebook
-from restate_lab.reports.terminal import as_printed
+from restate_lab.reports.notebook.masking import as_printed, mask_notebook
 
 __all__ = ["CellFailure", "NotebookRun", "run_notebook"]
 

@@ -15,7 +15,7 @@ from restate_lab.errors import RestateLabError
 __all__ = ["START", "VARIABLE", "observe", "witnessed"]
 
 VARIABLE = "RESTATE_LAB_WITNESS"
-START = "__import__('restate_lab.reports.witness', fromlist=['observe']).observe(get_ipython())"
+START = "__import__('restate_lab.reports.notebook.source_tracker', fromlist=['observe']).observe(get_ipython())"
 """What a kernel runs first; it leaves no name behind."""
 
 

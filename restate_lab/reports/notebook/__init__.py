@@ -23,18 +23,16 @@ from restate_lab.environment import kernel_environment
 from restate_lab.errors import ArgumentError, SettingsError
 from restate_lab.interrupts import Shield
 from restate_lab.redact import is_secret_name
-from restate_lab.reports.changes import changes_by
-from restate_lab.reports.diagnosis import COLOURS
-from restate_lab.reports.html import Front, page
 from restate_lab.reports.masking import Masker, masker_for
-from restate_lab.reports.notebook_parts import sections_of, title_of
+from restate_lab.reports.notebook.runner import CellFailure, NotebookRun, run_notebook
+from restate_lab.reports.notebook.sections import sections_of, title_of
+from restate_lab.reports.notebook.source_tracker import START, VARIABLE, witnessed
 from restate_lab.reports.parts import Code, Fact, Notice, Section
 from restate_lab.reports.pdf import write_pdf
-from restate_lab.reports.publishing import target_of, written
-from restate_lab.reports.report import Paper
-from restate_lab.reports.runner import CellFailure, NotebookRun, run_notebook
+from restate_lab.reports.report import Front, Paper, page, target_of, written
+from restate_lab.reports.sections import COLOURS
 from restate_lab.reports.tables import Maker
-from restate_lab.reports.witness import START, VARIABLE, witnessed
+from restate_lab.reports.timeline import changes_by
 
 __all__ = ["NotebookReport", "notebook_report"]
 

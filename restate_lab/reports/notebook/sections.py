@@ -12,11 +12,10 @@ from typing import Any
 from nbformat import NotebookNode
 
 from restate_lab._text import escape_invisible
-from restate_lab.reports.cleaning import cleaned, from_markdown
 from restate_lab.reports.masking import Masker
-from restate_lab.reports.notebook_masking import joined
+from restate_lab.reports.notebook.masking import as_printed, joined
+from restate_lab.reports.notebook.sanitizer import cleaned, from_markdown
 from restate_lab.reports.parts import Card, Code, Notice, Part, Picture, Section
-from restate_lab.reports.terminal import as_printed
 
 __all__ = ["sections_of", "title_of"]
 
