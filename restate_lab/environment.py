@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
-from restate_lab.redact import is_secret_name
+from restate_lab.redaction import is_secret_name
 
 __all__ = ["clean_environment", "kernel_environment", "npm_environment", "python_environment"]
 

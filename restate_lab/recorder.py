@@ -8,8 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from restate_lab.asked import query_json
-from restate_lab.source import Source, SourceWrapper
+from restate_lab.source import Source, SourceWrapper, query_json
 
 __all__ = ["Recorder"]
 

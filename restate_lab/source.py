@@ -6,21 +6,22 @@ import inspect
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 import pyarrow as pa
 
 from restate_lab._public import public
-from restate_lab.asked import note_asked
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, NotOnThisServer, QueryInterrupted
 from restate_lab.frames import DtypeBackend, to_frame
 from restate_lab.progress import Progress
+from restate_lab.redaction import MASK, is_secret_name
 
 __all__ = [
     "OLDEST",
@@ -32,16 +33,41 @@ __all__ = [
     "check_tried",
     "is_older",
     "missing_members",
+    "note_asked",
+    "query_json",
     "read_table",
     "timeout_seconds",
 ]
 
+_FEW = 3
 OLDEST = "1.6.1"
 """The oldest server that restate_lab is tried on, in every test run."""
 TABLES = """
 SELECT table_name AS "table", column_name AS "column", data_type AS type, is_nullable = 'YES' AS nullable
 FROM information_schema.columns WHERE table_schema = 'public'
 ORDER BY table_name, ordinal_position"""
+
+
+def note_asked(frame: pd.DataFrame, statement: str, params: Mapping[str, Any]) -> pd.DataFrame:
+    """Put the statement and its parameters into the frame's ``attrs``, as JSON has them, and return the frame."""
+    frame.attrs = query_json(statement, params)
+    return frame
+
+
+def query_json(statement: str, params: Mapping[str, Any]) -> dict[Any, Any]:
+    """Return ``sql`` and ``params`` of a statement as JSON values; of a list of values the number and the first few."""
+    shown = {name: MASK if is_secret_name(name) else _json(value) for name, value in params.items()}
+    return {"sql": statement.strip(), "params": shown}
+
+
+def _json(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Collection) and not isinstance(value, bytes | bytearray):
+        return {"count": len(value), "first": [_json(each) for each in islice(value, _FEW)]}
+    return str(value)
 
 
 @public

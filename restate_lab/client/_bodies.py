@@ -13,7 +13,7 @@ from typing import cast
 import httpx
 
 from restate_lab.interrupts import Shield
-from restate_lab.redact import secrets_in, without_secrets
+from restate_lab.redaction import secrets_in, without_secrets
 
 __all__ = ["BODY_LIMIT", "ERROR_LIMIT", "Bounded", "TooLarge"]
 

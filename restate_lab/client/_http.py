@@ -36,7 +36,7 @@ from restate_lab._text import format_duration
 from restate_lab.client.address import is_loopback as is_loopback_host
 from restate_lab.client.settings import Settings
 from restate_lab.errors import SettingsError
-from restate_lab.redact import Secret
+from restate_lab.redaction import Secret
 
 __all__ = ["Way", "Wire", "headers_for", "is_loopback", "way_to"]
 

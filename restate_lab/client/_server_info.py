@@ -15,7 +15,7 @@ from restate_lab.client.address import address as address_of, is_covered
 from restate_lab.client.cli_config import Found
 from restate_lab.client.transport import RETRY_FOR, Transport
 from restate_lab.errors import RequestRefused, RestateLabError, ServerFailed, SettingsError
-from restate_lab.redact import Secret
+from restate_lab.redaction import Secret
 from restate_lab.status import STATUSES, words_sql
 
 __all__ = ["COUNT_LIMIT", "KNOWN_FOR", "About", "Server", "StatusCard", "counts_sql"]

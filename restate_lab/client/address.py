@@ -20,7 +20,7 @@ from restate_lab.client.cli_config import (
     last,
 )
 from restate_lab.errors import SettingsError
-from restate_lab.redact import Secret
+from restate_lab.redaction import Secret
 
 __all__ = [
     "ADMIN", "INGRESS", "address", "from_layers", "from_variable", "is_address", "is_covered", "is_loopback", "is_own",

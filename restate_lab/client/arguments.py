@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 
 from restate_lab.durations import DurationInput, to_iso8601, to_timedelta
 from restate_lab.errors import ArgumentError
-from restate_lab.redact import Secret
+from restate_lab.redaction import Secret
 
 __all__ = [
     "check_awakeable",

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from restate_lab.errors import SettingsError
-from restate_lab.redact import Secret
+from restate_lab.redaction import Secret
 
 __all__ = [
     "ADMIN_URL",

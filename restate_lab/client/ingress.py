@@ -37,7 +37,7 @@ from restate_lab.errors import (
     RestateLabError,
     ServerFailed,
 )
-from restate_lab.redact import Secret
+from restate_lab.redaction import Secret
 
 __all__ = ["IngressClient", "IngressTransport", "Sent"]
 

@@ -31,7 +31,7 @@ from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, QueryRefused, UntriedServer
 from restate_lab.interrupts import Shield
 from restate_lab.progress import Progress, RowsLine, progress_of
-from restate_lab.redact import Secret, sealed
+from restate_lab.redaction import Secret, sealed
 from restate_lab.source import OLDEST, TABLES, BaseSource, is_older
 
 if TYPE_CHECKING:

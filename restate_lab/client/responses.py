@@ -30,7 +30,7 @@ from restate_lab.errors import (
     TimedOut,
     Unreachable,
 )
-from restate_lab.redact import secrets_in, without_secrets
+from restate_lab.redaction import secrets_in, without_secrets
 
 __all__ = [
     "SUCCESS",

@@ -36,7 +36,7 @@ from restate_lab.client import cli_config as cli
 from restate_lab.client.address import ADMIN, INGRESS, address, from_layers, from_variable, is_address, is_own
 from restate_lab.client.cli_config import CliConfig, Found, Section, Variables
 from restate_lab.errors import SettingsError, SettingsWarning
-from restate_lab.redact import Secret, sealed
+from restate_lab.redaction import Secret, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

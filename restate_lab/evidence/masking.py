@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from restate_lab.evidence.redaction import PAYLOADS, Pattern
 from restate_lab.payload_json import HEADERS, MASKED, Edit, Node, Rule, Unreadable, Walk, mask, mask_bytes, scan, splice
-from restate_lab.redact import HIDDEN_NAMES, MASK, USER_INFO
+from restate_lab.redaction import HIDDEN_NAMES, MASK, USER_INFO
 
 __all__ = ["Masks", "suspects"]
 

@@ -13,7 +13,7 @@ from restate_lab.analysis.questions import answer
 from restate_lab.client.lab import is_lab
 from restate_lab.client.schema import checked, translated
 from restate_lab.panels.blocks import Block
-from restate_lab.redact import without_user_info
+from restate_lab.redaction import without_user_info
 from restate_lab.source import Source
 
 __all__ = ["CAN_GO", "Served", "deployment_blocks", "deployment_table", "read_pins", "read_served", "summary"]

@@ -12,7 +12,7 @@ from restate_lab.actions.state.codec import Encoding, encoding_of, masked
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.errors import ArgumentError
 from restate_lab.payload_json import mask_secrets, read, write_for_display
-from restate_lab.redact import MASK, is_secret_name
+from restate_lab.redaction import MASK, is_secret_name
 
 __all__ = ["Edit", "begin_edit", "in_words", "why_not_here"]
 

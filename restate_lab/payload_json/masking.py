@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from restate_lab.payload_json.scan import Node, Unreadable, begins_like_json, scan, string_at
-from restate_lab.redact import MASK
+from restate_lab.redaction import MASK
 
 __all__ = ["MASKED", "Edit", "Masked", "Rule", "Walk", "mask", "mask_bytes", "splice"]
 

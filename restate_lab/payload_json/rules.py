@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from restate_lab.payload_json.masking import Rule, mask_bytes
 from restate_lab.payload_json.scan import Node, Unreadable, string_at
-from restate_lab.redact import has_secret_name, is_secret_name
+from restate_lab.redaction import has_secret_name, is_secret_name
 
 __all__ = ["HEADERS", "SECRETS", "mask_headers", "mask_secrets"]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from restate_lab.payload_json import HEADERS, mask
-from restate_lab.redact import MASK, Secret, is_secret_name
+from restate_lab.redaction import MASK, Secret, is_secret_name
 
 __all__ = ["Masker", "masker_for"]
 

@@ -18,7 +18,7 @@ from restate_lab._text import escape_invisible
 from restate_lab.errors import ArgumentError
 from restate_lab.export.columns import to_table
 from restate_lab.export.files import write_csv
-from restate_lab.redact import is_secret_name
+from restate_lab.redaction import is_secret_name
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.parts import Cell, Column, Download, Kind, Table
 from restate_lab.status import STATUSES

@@ -19,7 +19,7 @@ import restate_lab as rl
 from restate_lab import errors
 from restate_lab.client.models import Accepted, DeleteRule, GoogleIdTokenAuth, UpsertRule
 from restate_lab.client.state_version import state_version
-from restate_lab.redact import MASK, Secret
+from restate_lab.redaction import MASK, Secret
 from support.bench import Bench, running_bench, wait_for
 from support.clusters import KINDS, OLDEST, VQUEUES, server_binary
 

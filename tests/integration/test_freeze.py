@@ -25,7 +25,7 @@ from restate_lab.demo.server import RestateServer
 from restate_lab.errors import EvidenceBroken, EvidenceWarning, RestateLabError
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence
-from restate_lab.redact import MASK
+from restate_lab.redaction import MASK
 from support.bench import wait_for
 from support.clusters import OLDEST, VQUEUES, Cluster, server_binary
 

@@ -14,7 +14,7 @@ import pytest
 import restate_lab as rl
 from restate_lab import errors
 from restate_lab.client.ingress import Sent
-from restate_lab.redact import Secret
+from restate_lab.redaction import Secret
 from support.bench import Bench, running_bench, wait_for
 from support.clusters import KINDS, OLDEST, server_binary
 

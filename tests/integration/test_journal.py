@@ -12,7 +12,7 @@ import pytest
 from restate_lab.analysis.journal import journal
 from restate_lab.analysis.journal.diff import journal_diff
 from restate_lab.errors import NotFound, Truncated
-from restate_lab.redact import MASK
+from restate_lab.redaction import MASK
 from support.bench import wait_for
 from support.clusters import KINDS, OLDEST, VQUEUES, Cluster
 from support.journal_bench import SECRET, Stage, published, running_stage

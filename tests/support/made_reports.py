@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from types import SimpleNamespace
 from typing import Any
 
-from restate_lab.redact import Secret
+from restate_lab.redaction import Secret
 
 __all__ = ["Page", "made_source"]
 

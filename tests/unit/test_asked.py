@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from restate_lab.asked import note_asked
-from restate_lab.redact import Secret
+from restate_lab.redaction import Secret
+from restate_lab.source import note_asked
 
 
 @pytest.mark.parametrize(

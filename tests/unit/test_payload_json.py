@@ -17,7 +17,7 @@ from hypothesis import given, settings, strategies as st
 from restate_lab.evidence.masking import Masks
 from restate_lab.evidence.redaction import PathRule, Step, parse_path, parse_patterns
 from restate_lab.payload_json import HEADERS, SECRETS, Unreadable, mask, mask_bytes, read, scan, write
-from restate_lab.redact import MASK
+from restate_lab.redaction import MASK
 
 SECRET = "hunter2"
 NAMES = ("password", "password", "a", "b", "é", 'odd "name"', "token/x")

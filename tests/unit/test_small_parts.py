@@ -11,7 +11,7 @@ import pytest
 
 from restate_lab import errors
 from restate_lab.progress import DoneLine, RowsLine
-from restate_lab.redact import MASK, Secret, is_secret_name, masked_headers
+from restate_lab.redaction import MASK, Secret, is_secret_name, masked_headers
 from restate_lab.source import OLDEST, is_older
 from restate_lab.status import STATUSES, word
 

@@ -10,7 +10,7 @@ from restate_lab._text import truncate
 from restate_lab.analysis.journal.payloads import decode, is_json
 from restate_lab.errors import ArgumentError
 from restate_lab.payload_json import mask_secrets, write_for_display
-from restate_lab.redact import MASK, is_secret_name
+from restate_lab.redaction import MASK, is_secret_name
 
 __all__ = ["Encoding", "encode", "encoding_of", "masked", "value_words"]
 

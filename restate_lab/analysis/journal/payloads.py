@@ -13,7 +13,7 @@ from typing import Any
 
 from restate_lab.analysis.journal.entries import parsed
 from restate_lab.payload_json import mask_headers, read
-from restate_lab.redact import masked_headers
+from restate_lab.redaction import masked_headers
 
 __all__ = ["Carried", "carried", "decode", "is_json"]
 

@@ -9,7 +9,7 @@ from restate_lab.client.admin.operations import Door, given
 from restate_lab.client.arguments import check_flag, check_id, check_name, check_strings, check_uri
 from restate_lab.client.models import Deployment, GoogleIdTokenAuth, HttpAuth, ModelList, RegisteredDeployment
 from restate_lab.errors import ArgumentError, NotOnThisServer, ServerFailed
-from restate_lab.redact import Secret
+from restate_lab.redaction import Secret
 
 __all__ = ["Deployments"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from restate_lab.client.admin.operations import Door, given
 from restate_lab.client.arguments import check_flag, check_id, check_name, check_strings, check_uri, segment
 from restate_lab.client.models import KafkaCluster, ModelList, Subscription
-from restate_lab.redact import Secret
+from restate_lab.redaction import Secret
 
 __all__ = ["Kafka"]
 

@@ -19,7 +19,7 @@ from restate_lab._html import render
 from restate_lab._text import format_duration
 from restate_lab.durations import parse_duration
 from restate_lab.interrupts import Shield
-from restate_lab.redact import MASK, is_secret_name
+from restate_lab.redaction import MASK, is_secret_name
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ import pandas as pd
 from restate_lab._text import plural
 from restate_lab.analysis.questions import answer
 from restate_lab.evidence.compare.sides import Note, Side, Sides, merged
-from restate_lab.redact import without_user_info
+from restate_lab.redaction import without_user_info
 
 __all__ = [
     "BACKLOG_COLUMNS",

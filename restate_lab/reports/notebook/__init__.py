@@ -22,7 +22,7 @@ from restate_lab.durations import DurationInput
 from restate_lab.environment import kernel_environment
 from restate_lab.errors import ArgumentError, SettingsError
 from restate_lab.interrupts import Shield
-from restate_lab.redact import is_secret_name
+from restate_lab.redaction import is_secret_name
 from restate_lab.reports.masking import Masker, masker_for
 from restate_lab.reports.notebook.runner import CellFailure, NotebookRun, run_notebook
 from restate_lab.reports.notebook.sections import sections_of, title_of

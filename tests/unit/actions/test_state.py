@@ -14,7 +14,7 @@ import restate_lab as rl
 from restate_lab import errors
 from restate_lab.actions.state import State, set_state
 from restate_lab.actions.state.codec import encode, encoding_of, value_words
-from restate_lab.redact import MASK
+from restate_lab.redaction import MASK
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))

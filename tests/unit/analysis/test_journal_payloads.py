@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from restate_lab.analysis.journal.payloads import Carried, carried, decode
-from restate_lab.redact import MASK
+from restate_lab.redaction import MASK
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -15,7 +15,7 @@ from restate_lab import errors
 from restate_lab.audit import AuditLog
 from restate_lab.client.ingress import IngressClient, IngressTransport
 from restate_lab.client.settings import Settings
-from restate_lab.redact import Secret
+from restate_lab.redaction import Secret
 
 INV = "inv_1gAaZyCx2a2b3ZBGB0x5Xx5wTjfHW9cI0x"
 AWAKEABLE = "sign_1x3PmOpi1vZkBohBAQ4zE3j3_fz6ZOTusAAAAEQ"

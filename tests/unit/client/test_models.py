@@ -28,7 +28,7 @@ from restate_lab.client.models import (
 )
 from restate_lab.client.state_version import state_version
 from restate_lab.durations import parse_duration, to_iso8601
-from restate_lab.redact import MASK
+from restate_lab.redaction import MASK
 
 CANARY = "canary-2d55"
 HTTP: dict[str, Any] = {

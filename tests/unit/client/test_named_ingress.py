@@ -11,7 +11,7 @@ from restate_lab.audit import AuditLog
 from restate_lab.client.lab import Lab
 from restate_lab.client.settings import Settings
 from restate_lab.errors import ServerFailed, SettingsError
-from restate_lab.redact import Secret
+from restate_lab.redaction import Secret
 
 TOKEN = "canary-7f3a"
 SENT = {"invocationId": "inv_1", "status": "Accepted"}

@@ -17,7 +17,7 @@ from restate_lab.client.admin import AdminClient
 from restate_lab.client.responses import SUCCESS
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
-from restate_lab.redact import Secret
+from restate_lab.redaction import Secret
 
 TOKEN = "canary-7f3a"
 KILLED = SUCCESS["kill_invocation"]

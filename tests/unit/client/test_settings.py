@@ -18,7 +18,7 @@ from restate_lab.audit import AuditLog
 from restate_lab.client.lab import Lab
 from restate_lab.client.settings import Settings, load_settings
 from restate_lab.errors import SettingsError, SettingsWarning
-from restate_lab.redact import Secret
+from restate_lab.redaction import Secret
 from support.tracebacks import our_locals
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
 from restate_lab.errors import RestateLabError
 from restate_lab.progress import Quiet
-from restate_lab.redact import MASK, Secret, without_secrets
+from restate_lab.redaction import MASK, Secret, without_secrets
 from restate_lab.source import read_table
 from support.faults import reads_give_up_after
 from support.raw_server import raw_server, says

@@ -27,7 +27,7 @@ from restate_lab.client import (
 from restate_lab.client.responses import SUCCESS
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
-from restate_lab.redact import Secret
+from restate_lab.redaction import Secret
 from support.tracebacks import our_locals
 
 TOKEN = "canary-7f3a"

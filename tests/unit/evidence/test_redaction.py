@@ -12,7 +12,7 @@ from restate_lab.errors import ArgumentError
 from restate_lab.evidence.masking import Masks
 from restate_lab.evidence.redaction import PathRule, parse_path, parse_patterns
 from restate_lab.payload_json import mask as mask_text
-from restate_lab.redact import MASK, without_user_info
+from restate_lab.redaction import MASK, without_user_info
 from support.freezable import TABLES, TEXT
 
 COLUMNS = {table: list(columns) for table, columns in TABLES.items()} | {

@@ -13,7 +13,7 @@ import pytest
 from restate_lab.evidence import masking
 from restate_lab.evidence.masking import Masks, suspects
 from restate_lab.evidence.redaction import parse_patterns
-from restate_lab.redact import MASK
+from restate_lab.redaction import MASK
 
 COLUMNS = {"sys_journal": ["entry_json"], "sys_journal_events": ["event_json"], "sys_invocation": ["last_failure"]}
 COLUMNS["sys_invocation_status"] = ["completion_failure"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from restate_lab.panels.payload_text import carried_text
-from restate_lab.redact import MASK
+from restate_lab.redaction import MASK
 
 
 @pytest.mark.parametrize(

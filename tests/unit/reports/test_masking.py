@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from restate_lab.redact import MASK, Secret
+from restate_lab.redaction import MASK, Secret
 from restate_lab.reports.masking import Masker, masker_for
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NSJ9.c2lnbmF0dXJl"

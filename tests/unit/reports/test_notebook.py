@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from restate_lab.errors import ArgumentError
-from restate_lab.redact import MASK
+from restate_lab.redaction import MASK
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.notebook import notebook_report
 from restate_lab.reports.notebook.sections import sections_of, title_of

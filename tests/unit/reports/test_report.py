@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 import restate_lab as rl
 from restate_lab.audit import AuditLog
 from restate_lab.errors import ArgumentError
-from restate_lab.redact import MASK
+from restate_lab.redaction import MASK
 from restate_lab.reports.parts import Card, Picture, Table
 from restate_lab.reports.report import Report
 from support.made_reports import Page, made_source

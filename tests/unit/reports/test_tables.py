@@ -8,7 +8,7 @@ from datetime import UTC
 
 import pandas as pd
 
-from restate_lab.redact import MASK
+from restate_lab.redaction import MASK
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.parts import Table
 from restate_lab.reports.tables import Maker
