@@ -16,8 +16,8 @@ from restate_lab import errors
 from restate_lab.actions import snapshot as reading
 from restate_lab.actions.execution import runner as pursuit
 from restate_lab.client.lab import Lab
-from restate_lab.panels import refresher
-from restate_lab.panels.panel import Panel
+from restate_lab.panels._base import refresher
+from restate_lab.panels._base.panel import Panel
 from support import state_services
 from support.bench import wait_for
 from support.fault_panels import closing, in_sight, panel_threads

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from restate_lab.panels.panel import Panel
+from restate_lab.panels._base.panel import Panel
 
 __all__ = ["closing", "in_sight", "panel_threads"]
 

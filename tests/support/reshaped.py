@@ -21,11 +21,11 @@ from restate_lab.client._http import Wire
 from restate_lab.client._stream import ARROW
 from restate_lab.client.lab import Lab
 from restate_lab.client.settings import load_settings
-from restate_lab.panels.deployment_rows import read_pins, read_served
+from restate_lab.panels.deployments import read_pins, read_served
 from restate_lab.panels.filters import ALL, Filters
-from restate_lab.panels.invocation_reading import read_invocation
-from restate_lab.panels.invocation_rows import read_rows
-from restate_lab.panels.state_objects import Search, find_objects, stateful_services
+from restate_lab.panels.invocation.reader import read_invocation
+from restate_lab.panels.rows import read_rows
+from restate_lab.panels.state.search import Search, find_objects, stateful_services
 
 __all__ = ["KINDS", "VERBS", "Case", "Proxy", "Way", "problem"]
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.frames import DtypeBackend, to_frame
-from restate_lab.panels.quiet_source import QuietSource
+from restate_lab.panels._base.source import QuietSource
 from restate_lab.recorder import Recorder
 from restate_lab.source import Source, SourceWrapper
 

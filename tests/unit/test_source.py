@@ -22,8 +22,8 @@ from restate_lab.audit import AuditLog
 from restate_lab.client.lab import Lab, is_lab, require_lab
 from restate_lab.client.settings import Settings
 from restate_lab.errors import ArgumentError, QueryInterrupted
-from restate_lab.panels.panel import why_read_only
-from restate_lab.panels.quiet_source import QuietSource
+from restate_lab.panels._base.panel import why_read_only
+from restate_lab.panels._base.source import QuietSource
 from restate_lab.recorder import Recorder
 from restate_lab.source import TABLES, BaseSource, Coverage, Source, SourceWrapper, missing_members
 from support.freezable import Freezable, invocation

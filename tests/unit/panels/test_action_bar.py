@@ -16,9 +16,9 @@ from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.actions.snapshot import read_created, read_ids
 from restate_lab.errors import PlanExpired
-from restate_lab.panels import action_bar
+from restate_lab.panels.actions import bar as action_bar
+from restate_lab.panels.actions.form import PlanForm
 from restate_lab.panels.invocations import InvocationsPanel
-from restate_lab.panels.plan_form import PlanForm
 from support.made_source import LiveSource, invocations
 
 ROWS = invocations(*({"id": n, "status": "backing-off"} for n in range(12)), {"id": 12, "status": "killed"})

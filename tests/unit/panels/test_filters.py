@@ -9,8 +9,8 @@ import pytest
 
 from restate_lab.client.sql.bind import bind
 from restate_lab.errors import ArgumentError
-from restate_lab.panels.filter_bar import FilterBar
 from restate_lab.panels.filters import Filters
+from restate_lab.panels.invocations.filter_bar import FilterBar
 from restate_lab.status import STATUSES
 
 NOW = datetime(2026, 11, 25, 4, tzinfo=UTC)

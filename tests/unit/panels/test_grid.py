@@ -17,9 +17,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from restate_lab.errors import ArgumentError
-from restate_lab.panels import grid_table
-from restate_lab.panels.grid import Grid
-from restate_lab.panels.grid_views import SILENCE, Views
+from restate_lab.panels.grid import Grid, table as grid_table
+from restate_lab.panels.grid.controller import SILENCE, Views
 
 FRAME = pd.DataFrame(
     {

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from restate_lab.errors import ArgumentError, QueryRefused, Unreachable
-from restate_lab.panels import invocations as module, refresher
-from restate_lab.panels.head import Head
+from restate_lab.panels import invocations as module
+from restate_lab.panels._base import refresher
+from restate_lab.panels._base.head import Head
 from restate_lab.panels.invocations import InvocationsPanel
 from restate_lab.progress import say
 from support.made_source import LiveSource, MadeSource, invocations

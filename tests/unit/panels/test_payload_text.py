@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from restate_lab.panels.payload_text import carried_text
+from restate_lab.panels.invocation.html import carried_text
 from restate_lab.redaction import MASK
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from restate_lab.errors import QueryRefused, RateLimited, TimedOut, Unreachable
-from restate_lab.panels.apart import Apart, Busy
-from restate_lab.panels.refresher import Pace, Refresher
+from restate_lab.panels._base.refresher import Pace, Refresher
+from restate_lab.panels._base.worker import Apart, Busy
 
 
 def threads() -> list[str]:

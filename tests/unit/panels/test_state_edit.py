@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 from restate_lab.actions.state import State
 from restate_lab.actions.state.codec import encode
 from restate_lab.errors import ArgumentError
-from restate_lab.panels.state_edit import Edit, begin_edit, in_words, why_not_here
+from restate_lab.panels.state.edit import Edit, begin_edit, in_words, why_not_here
 from restate_lab.redaction import MASK
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)

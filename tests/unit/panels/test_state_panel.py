@@ -13,7 +13,7 @@ from restate_lab.actions.state import State
 from restate_lab.errors import ArgumentError, OutcomeUnknown, StateConflict, Unreachable
 from restate_lab.panels import state as module
 from restate_lab.panels.state import StatePanel
-from restate_lab.panels.state_objects import Search, find_objects
+from restate_lab.panels.state.search import Search, find_objects
 from support.made_tables import LiveTables, MadeTables
 
 ATTACK = "<img src=x onerror=alert(1)></script>\u202e"

@@ -7,7 +7,7 @@ from typing import Any
 import ipywidgets as widgets
 import pytest
 
-from restate_lab.panels.submit import Submit
+from restate_lab.panels._base.submit import Submit
 
 
 @pytest.fixture

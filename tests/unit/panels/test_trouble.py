@@ -24,10 +24,10 @@ from restate_lab.client._recovery import Comeback
 from restate_lab.client.lab import Lab
 from restate_lab.client.settings import Settings
 from restate_lab.errors import AccessDenied, QueryInterrupted, RateLimited, TimedOut, Unreachable
-from restate_lab.panels import refresher
-from restate_lab.panels.browser_files import joined
-from restate_lab.panels.panel import Panel
-from restate_lab.panels.trouble import Trouble, kind_of
+from restate_lab.panels._assets import joined
+from restate_lab.panels._base import refresher
+from restate_lab.panels._base.panel import Panel
+from restate_lab.panels._base.trouble import Trouble, kind_of
 from support.bench import wait_for
 from support.faults import ARROW, reads_give_up_after
 
@@ -276,7 +276,7 @@ def test_the_browser_writes_durations_in_the_same_way() -> None:
     script = (
         'import {{ formatDuration }} from "data:text/javascript;base64,{}"; console.log({}.map(formatDuration).join())'
     )
-    source = base64.b64encode(joined("head.js").encode()).decode()
+    source = base64.b64encode(joined("_base/head.js").encode()).decode()
     node, _ = compute_driver_executable()
     command = [node, "--input-type=module", "--eval", script.format(source, lengths)]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout

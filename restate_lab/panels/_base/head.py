@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from restate_lab._cells import FULL
 from restate_lab._text import escape_invisible
-from restate_lab.panels.browser_files import joined
-from restate_lab.panels.grid_views import Views
-from restate_lab.panels.trouble import Trouble
+from restate_lab.panels._assets import joined
+from restate_lab.panels._base.trouble import Trouble
+from restate_lab.panels.grid.controller import Views
 
 __all__ = ["Head"]
 
@@ -63,8 +63,8 @@ class Head(anywidget.AnyWidget):
     ``on_shown`` (with a bool) are called in the kernel's main thread and must not raise.
     """
 
-    _esm = joined("elements.js", "head.js")
-    _css = joined("colours.css", "panel.css")
+    _esm = joined("_assets/elements.js", "_base/head.js")
+    _css = joined("_assets/colours.css", "_base/panel.css")
 
     heading = traitlets.Unicode("").tag(sync=True)
     place = traitlets.Unicode("").tag(sync=True)

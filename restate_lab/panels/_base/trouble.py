@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from restate_lab._text import format_age, format_duration, format_time
 from restate_lab.errors import AccessDenied, RateLimited, RestateLabError, TimedOut
-from restate_lab.panels.quiet_source import LIMIT
+from restate_lab.panels._base.source import LIMIT
 
 __all__ = ["Kind", "Trouble", "kind_of"]
 

@@ -24,10 +24,10 @@ from restate_lab.client.arguments import check_seconds
 from restate_lab.client.lab import is_lab
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, RestateLabError
-from restate_lab.panels.head import Head
-from restate_lab.panels.quiet_source import Closed, QuietSource
-from restate_lab.panels.refresher import LOST, Pace, Refresher
-from restate_lab.panels.trouble import Trouble, kind_of
+from restate_lab.panels._base.head import Head
+from restate_lab.panels._base.refresher import LOST, Pace, Refresher
+from restate_lab.panels._base.source import Closed, QuietSource
+from restate_lab.panels._base.trouble import Trouble, kind_of
 from restate_lab.progress import heard_by
 from restate_lab.source import Source, check_tried
 

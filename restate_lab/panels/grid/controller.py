@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import singledispatchmethod
@@ -13,20 +14,53 @@ import pandas as pd
 from restate_lab._text import escape_invisible
 from restate_lab.analysis.ids import NEW_RUN
 from restate_lab.errors import ArgumentError
-from restate_lab.panels import grid_messages as said
-from restate_lab.panels.grid_model import GridModel
-from restate_lab.panels.grid_table import Arrangement
-from restate_lab.panels.grid_views import Views
+from restate_lab.panels.grid import messages as said
+from restate_lab.panels.grid.model import GridModel
+from restate_lab.panels.grid.table import Arrangement
 from restate_lab.status import STATUSES
 
-__all__ = ["Conversation", "Face"]
+__all__ = ["Conversation", "Face", "Views"]
 
+SILENCE = 35.0  # seconds; a view in sight speaks every 10, and a busy kernel hears it later
+MOST = 100
 Send: TypeAlias = Callable[[dict[str, Any]], object]
 Callbacks: TypeAlias = list[Callable[[Any], object]]
 
 _COLOURS = {status.word: status.colour for status in STATUSES.values()}
 _CHANGED = "The table changed just before this arrived, and nothing was selected: look at it and repeat."
 _ASKING = said.Alive | said.Close | said.Page | said.Detail  # these leave the error line as it is
+
+
+class Views:
+    """The views of one grid by the id that each made up for itself; ``clock`` gives seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._heard: dict[str, float] = {}
+        self._in_sight: dict[str, bool] = {}
+
+    def hear(self, view: str, *, in_sight: bool) -> None:
+        """Note that a view lives, and whether a reader can see it now."""
+        self._heard.pop(view, None)
+        self._heard[view] = self._clock()
+        self._in_sight[view] = in_sight
+        for oldest in list(self._heard)[:-MOST]:
+            self.forget(oldest)
+
+    def forget(self, view: str) -> None:
+        """Note that a view was closed."""
+        self._heard.pop(view, None)
+        self._in_sight.pop(view, None)
+
+    def any_in_sight(self) -> bool:
+        """Tell whether a reader can see one; what has been silent for too long is taken for closed."""
+        for view, heard in list(self._heard.items()):
+            if self._in_sight.get(view) and self._clock() - heard > SILENCE:
+                self.forget(view)
+        return any(self._in_sight.values())
+
+    def __len__(self) -> int:
+        return len(self._heard)
 
 
 @dataclass(frozen=True, slots=True)

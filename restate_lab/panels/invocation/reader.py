@@ -14,7 +14,7 @@ from restate_lab.analysis.why import Explanation, why
 from restate_lab.client.schema import checked, translated
 from restate_lab.errors import NotFound
 from restate_lab.panels.filters import ALL, Filters
-from restate_lab.panels.invocation_rows import read_rows
+from restate_lab.panels.rows import read_rows
 from restate_lab.source import Source
 
 __all__ = ["FACTS", "Errors", "Found", "Related", "read_invocation"]

@@ -14,8 +14,7 @@ from restate_lab._cells import MISSING, Cell, cell, full_text
 from restate_lab._text import escape_invisible
 from restate_lab.analysis.ids import NEW_RUN
 from restate_lab.errors import ArgumentError
-from restate_lab.panels.grid_selection import Selection
-from restate_lab.panels.grid_table import Arrangement, Positions, Table
+from restate_lab.panels.grid.table import Arrangement, Positions, Selection, Table
 
 __all__ = ["GridModel"]
 

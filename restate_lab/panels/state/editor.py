@@ -10,9 +10,9 @@ import ipywidgets as widgets
 from restate_lab._text import format_time
 from restate_lab.actions.state import State
 from restate_lab.errors import ArgumentError, OutcomeUnknown, StateConflict
-from restate_lab.panels.blocks import Block, Blocks
-from restate_lab.panels.state_edit import Edit, begin_edit, in_words
-from restate_lab.panels.submit import Submit
+from restate_lab.panels._base.blocks import Block, Blocks
+from restate_lab.panels._base.submit import Submit
+from restate_lab.panels.state.edit import Edit, begin_edit, in_words
 
 __all__ = ["StateEditor"]
 

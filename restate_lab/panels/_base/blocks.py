@@ -11,7 +11,7 @@ import traitlets
 
 from restate_lab._cells import FULL
 from restate_lab._text import escape_invisible
-from restate_lab.panels.browser_files import joined
+from restate_lab.panels._assets import joined
 
 __all__ = ["Block", "Blocks", "Tone"]
 
@@ -35,8 +35,8 @@ class Block:
 class Blocks(anywidget.AnyWidget):
     """Show blocks of text; from any thread. ``side_by_side`` sets values beside each other where there is room."""
 
-    _esm = joined("elements.js", "blocks.js")
-    _css = joined("blocks.css")
+    _esm = joined("_assets/elements.js", "_base/blocks.js")
+    _css = joined("_base/blocks.css")
 
     blocks = traitlets.List(traitlets.Dict()).tag(sync=True)
     side_by_side = traitlets.Bool(default_value=False).tag(sync=True)

@@ -12,16 +12,16 @@ from restate_lab.actions.plan.model import Plan
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.schema import checked
 from restate_lab.durations import DurationInput
-from restate_lab.panels.action_bar import ActionBar
-from restate_lab.panels.filter_bar import FilterBar
+from restate_lab.panels._base.panel import Panel
+from restate_lab.panels.actions.bar import ActionBar
 from restate_lab.panels.filters import MOST, Filters, Statement
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.invocation import InvocationPanel
-from restate_lab.panels.invocation_rows import Rows, read_rows
-from restate_lab.panels.panel import Panel
+from restate_lab.panels.invocations.filter_bar import FilterBar
+from restate_lab.panels.rows import Rows, read_rows
 from restate_lab.source import Source
 
-__all__ = ["InvocationsPanel"]
+__all__ = ["Below", "InvocationsPanel"]
 
 _COLUMNS = ("status", "target", "failure", "retry_count", "next_retry_at", "created_at", "modified_at", "id")
 _SERVICES = "SELECT DISTINCT name FROM sys_service ORDER BY name"
@@ -237,3 +237,28 @@ class InvocationsPanel(Panel):
 
 def _selected_words(number: int) -> str:
     return f"{number:,} selected:" if number else "Click a row to open it; tick rows to act on them."
+
+
+class Below:
+    """The place for an InvocationsPanel: ``box`` is its widget, ``panel`` what stands there, None while it is empty."""
+
+    def __init__(self, source: Source, *, tz: str) -> None:
+        self.box = widgets.VBox([])
+        self.panel: InvocationsPanel | None = None
+        self._source = source
+        self._tz = tz
+
+    def show(self, **filters: Any) -> InvocationsPanel:
+        """Show the invocations that these filters of InvocationsPanel leave, in place of what was shown."""
+        if self.panel is not None:
+            self.panel.look_for(**filters)
+            return self.panel
+        self.panel = InvocationsPanel(self._source, **filters, tz=self._tz, wait=False)
+        self.box.children = (self.panel,)
+        return self.panel
+
+    def close(self) -> None:
+        """Close the panel that stands there."""
+        if self.panel is not None:
+            self.panel.close()
+        self.box.close()

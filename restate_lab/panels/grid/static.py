@@ -7,7 +7,7 @@ from html import escape
 
 from restate_lab._cells import MISSING, Cell, Kind, cell
 from restate_lab._text import escape_invisible
-from restate_lab.panels.grid_model import GridModel
+from restate_lab.panels.grid.model import GridModel
 from restate_lab.status import STATUSES
 
 __all__ = ["static_table"]

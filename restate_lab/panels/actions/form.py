@@ -10,7 +10,7 @@ import ipywidgets as widgets
 from restate_lab._text import plural
 from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.rules import ACTIONS
-from restate_lab.panels.submit import Submit
+from restate_lab.panels._base.submit import Submit
 from restate_lab.progress import Progress
 
 __all__ = ["PlanForm", "name_of"]

@@ -15,7 +15,7 @@ import ipywidgets as widgets
 import traitlets
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from restate_lab.panels.browser_files import joined
+from restate_lab.panels._assets import joined
 
 __all__ = ["Submit"]
 
@@ -36,7 +36,7 @@ class Submit(anywidget.AnyWidget):
     last press has changed. ``renew()`` says that it stands for something else now: a press of before does nothing.
     """
 
-    _esm = joined("submit.js")
+    _esm = joined("_base/submit.js")
 
     description = traitlets.Unicode("").tag(sync=True)
     tooltip = traitlets.Unicode("").tag(sync=True)

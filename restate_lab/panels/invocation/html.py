@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import io
+import threading
 from datetime import datetime, timedelta
 from html import escape
 from typing import Any
@@ -14,14 +16,17 @@ from restate_lab._cells import MISSING, cell, is_missing
 from restate_lab._text import escape_invisible
 from restate_lab.analysis.ids import new_run_words
 from restate_lab.analysis.journal.errors import code_words
-from restate_lab.panels.invocation_reading import Found
-from restate_lab.panels.invocation_rows import without_prefix
-from restate_lab.panels.payload_text import carried_text
+from restate_lab.interrupts import Shield
+from restate_lab.panels.invocation.reader import Found
+from restate_lab.panels.rows import without_prefix
+from restate_lab.payload_json import HEADERS, SECRETS, mask, write_for_display
 from restate_lab.status import STATUSES, Status
 
 __all__ = [
+    "carried_text",
     "facts_html",
     "failure_html",
+    "journal_picture",
     "payloads_html",
     "picture_html",
     "run_html",
@@ -30,6 +35,8 @@ __all__ = [
     "why_html",
 ]
 
+_MOST = 20_000  # characters of one value
+_PARTS = ("argument", "payload", "headers")
 _GOING = Status("", "")
 _LONGEST = 60_000  # characters of a failure
 _LINE = 400  # characters of its first line
@@ -66,6 +73,26 @@ _FACTS = {
     "journal_size": "journal entries",
     "completion_retention": "kept after its end",
 }
+_DRAWING = threading.Lock()  # matplotlib's fonts and styles are the process's
+_WIDTH, _DPI = 6.4, 160
+
+
+def carried_text(entry: dict[Any, Any]) -> list[tuple[str, str]]:
+    """Return what one row of a journal with payloads carries: name and text of each part that is there."""
+    return [(name, _payload_text(entry[name])) for name in _PARTS if not _is_nothing(entry.get(name))]
+
+
+def _payload_text(value: Any) -> str:
+    if isinstance(value, bytes):
+        text = f"{len(value):,} bytes: {value[:2000].hex(' ')}"
+    else:
+        whole = value if isinstance(value, str) else write_for_display(value, indent=2)
+        text = mask(whole, [HEADERS, SECRETS]).value
+    return text if len(text) <= _MOST else f"{text[:_MOST]}…\n({len(text):,} characters in all)"
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, dict | list) and not value)
 
 
 def title_html(found: Found, address: str | None) -> str:
@@ -185,3 +212,23 @@ def _shown(text: str, *, lines: bool = False) -> str:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def journal_picture(frame: pd.DataFrame, *, tz: str) -> bytes:
+    """Return the timeline of a journal as a PNG; matplotlib is loaded for the first one."""
+    with Shield():
+        import matplotlib.backends.backend_agg  # noqa: F401, PLC0415 - savefig would load it without a Shield
+        from matplotlib.figure import Figure  # noqa: PLC0415 - a second that only a reader of timelines pays
+
+        from restate_lab.plots import plot_journal  # noqa: PLC0415
+
+    with _DRAWING:
+        figure = Figure(figsize=(_WIDTH, _height(len(frame))), layout="constrained", dpi=_DPI)
+        plot_journal(frame, ax=figure.add_subplot(), tz=tz)
+        into = io.BytesIO()
+        figure.savefig(into, format="png")
+    return into.getvalue()
+
+
+def _height(rows: int) -> float:
+    return min(max(2.4, 1.5 + 0.22 * rows), 11.0)

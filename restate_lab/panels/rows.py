@@ -11,8 +11,7 @@ import pandas as pd
 from restate_lab._text import format_duration
 from restate_lab.client.schema import check_rows, checked, translated
 from restate_lab.errors import RestateLabError, TimedOut
-from restate_lab.panels.filters import Filters, Statement
-from restate_lab.panels.invocation_sql import errors_sql
+from restate_lab.panels.filters import Filters, Statement, errors_sql
 from restate_lab.source import Source
 from restate_lab.status import STATUSES
 

@@ -7,6 +7,7 @@ plan's own card.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from html import escape
 from typing import Any
 
 import ipywidgets as widgets
@@ -18,15 +19,53 @@ from restate_lab.actions.rules import ACTIONS
 from restate_lab.client.arguments import check_seconds
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
-from restate_lab.panels.apart import Apart, Busy
-from restate_lab.panels.outcome_view import OutcomeView
-from restate_lab.panels.panel import why_read_only
-from restate_lab.panels.plan_form import PlanForm, name_of
+from restate_lab.panels._base.panel import why_read_only
+from restate_lab.panels._base.worker import Apart, Busy
+from restate_lab.panels.actions.form import PlanForm, name_of
+from restate_lab.panels.grid import Grid
 from restate_lab.source import Source
 
 __all__ = ["ActionBar"]
 
+_COLUMNS = ("outcome", "target", "status", "error", "new_id", "other_new_ids", "id")
 Handled = Callable[[Callable[..., object]], Callable[..., None]]
+
+
+class OutcomeView(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
+    """The outcome of one execution; ``summary`` is its first line, ``grid`` its rows."""
+
+    def __init__(self, *, back: Callable[[], object]) -> None:
+        self.summary = ""
+        self._said = widgets.HTML()
+        self.grid = Grid(noun="invocations", height=200)
+        self.done = widgets.Button(description="Close the outcome", tooltip="It stays in panel.plan.outcome")
+        self.done.on_click(lambda _: back())
+        self._top = widgets.Box([self._said, self.done])
+        self._top.add_class("rl-fields")
+        super().__init__([self._top])
+        self.add_class("rl-outcome")
+
+    def show(self, plan: Plan, outcome: pd.DataFrame) -> None:
+        """Show what ``plan.execute`` returned."""
+        counts = outcome["outcome"].value_counts()
+        words = ", ".join(f"{int(n):,} {word}" for word, n in counts.items()) or "nothing to be done"
+        halt = outcome.attrs.get("halt")
+        self.summary = f"{plan.action}: {words}." + (f" It ended early: {halt.rstrip('.')}." if halt else "")
+        targets = dict(zip(plan.frame["id"], plan.frame["target"], strict=True))
+        rows = outcome.assign(target=outcome["id"].map(targets))
+        self._said.value = f"<b>{escape(self.summary)}</b>"
+        self.grid.refresh(rows)
+        self.grid.columns = [name for name in _COLUMNS if name == "id" or not rows[name].isna().all()]
+        self.children = (self._top, self.grid)  # no table is in the page before there is something in it
+        self.done.focus()
+
+    def close(self) -> None:
+        """Take it away."""
+        self.grid.close()
+        super().close()
+
+    def __repr__(self) -> str:
+        return f"<OutcomeView: {self.summary or 'nothing yet'}>"
 
 
 class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types

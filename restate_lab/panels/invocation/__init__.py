@@ -15,12 +15,12 @@ from restate_lab.actions.plan.model import Plan
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.durations import DurationInput
 from restate_lab.errors import NotFound, NotOnThisServer
-from restate_lab.panels import invocation_html as html
-from restate_lab.panels.action_bar import ActionBar
+from restate_lab.panels._base.panel import Panel
+from restate_lab.panels.actions.bar import ActionBar
 from restate_lab.panels.grid import Grid
-from restate_lab.panels.invocation_reading import FACTS, Found, Related, read_invocation
-from restate_lab.panels.panel import Panel
-from restate_lab.panels.picture import journal_picture
+from restate_lab.panels.invocation import html
+from restate_lab.panels.invocation.html import journal_picture
+from restate_lab.panels.invocation.reader import FACTS, Found, Related, read_invocation
 from restate_lab.source import Source
 
 __all__ = ["InvocationPanel"]

@@ -15,11 +15,11 @@ import anywidget
 import pandas as pd
 
 from restate_lab.errors import ArgumentError
-from restate_lab.panels.browser_files import joined
-from restate_lab.panels.grid_conversation import Conversation, Face, cut_off
-from restate_lab.panels.grid_model import GridModel
-from restate_lab.panels.grid_static import static_table
-from restate_lab.panels.grid_table import Arrangement
+from restate_lab.panels._assets import joined
+from restate_lab.panels.grid.controller import Conversation, Face, cut_off
+from restate_lab.panels.grid.model import GridModel
+from restate_lab.panels.grid.static import static_table
+from restate_lab.panels.grid.table import Arrangement
 
 __all__ = ["Grid"]
 
@@ -39,16 +39,16 @@ class Grid(anywidget.AnyWidget):
     """
 
     _esm = joined(
-        "elements.js",
-        "grid_rows.js",
-        "grid_columns.js",
-        "grid_filter.js",
-        "grid_detail.js",
-        "grid_lines.js",
-        "grid_hands.js",
-        "grid.js",
+        "_assets/elements.js",
+        "grid/rows.js",
+        "grid/columns.js",
+        "grid/filter.js",
+        "grid/detail.js",
+        "grid/viewport.js",
+        "grid/interactions.js",
+        "grid/grid.js",
     )
-    _css = joined("colours.css", "grid.css")
+    _css = joined("_assets/colours.css", "grid/grid.css")
 
     def __init__(
         self,

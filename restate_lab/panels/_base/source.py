@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from datetime import datetime
 from threading import Event
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 
 from restate_lab.client.lab import is_lab
 from restate_lab.client.transport import Transport
 from restate_lab.durations import DurationInput
 from restate_lab.errors import RequestRefused, RestateLabError, Unreachable
-from restate_lab.panels.refresher import LOST
+from restate_lab.panels._base.refresher import LOST
 from restate_lab.source import Source, SourceWrapper, timeout_seconds
 
-__all__ = ["Closed", "QuietSource"]
+__all__ = ["Closed", "QuietSource", "params_of", "sql_of"]
 
 LIMIT = 30.0  # seconds for one read of a panel, where the connection allows more
 _REACH_WITHIN = 5.0  # seconds for the cheap request that tells whether the server answers at all
@@ -95,3 +98,14 @@ class _UntilClosed:
 
     def close(self) -> None:
         return
+
+
+def sql_of(answer: pd.DataFrame) -> str:
+    """Return the statement that an answer came from; "" where there is none."""
+    return str(answer.attrs.get("sql", ""))
+
+
+def params_of(answer: pd.DataFrame) -> Mapping[str, Any]:
+    """Return the values of its parameters, as a source takes them: ``attrs`` has moments as text."""
+    params = dict(answer.attrs.get("params", {}))
+    return {**params, "now": datetime.fromisoformat(params["now"])} if "now" in params else params
