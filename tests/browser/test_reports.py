@@ -18,12 +18,20 @@ from restate_lab.demo.embedded import Embedded
 from restate_lab.demo.run import notebook_environment
 from restate_lab.demo.stories.incident import INCIDENT
 from restate_lab.reports.notebook import notebook_report
+from restate_lab.reports.notebook.sanitizer import cleaned
 from support.clusters import NEWEST, Cluster, Clusters
+from support.hostile_html import HOSTILE_HTML
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "05_evidence_and_report.ipynb"
 WIDE, NARROW = 1280, 390
 GROUND = "getComputedStyle(document.body).backgroundColor"
 FITS = "document.documentElement.scrollWidth <= window.innerWidth"
+FORBIDDEN = """[...document.body.querySelectorAll("*")].flatMap(each => [
+    ...(/^(style|script|template|iframe|object|embed|link|meta|base|form|input|video|audio)$/.test(each.localName)
+        || each.namespaceURI !== "http://www.w3.org/1999/xhtml" ? [each.localName] : []),
+    ...(getComputedStyle(each).position !== "static" ? ["position"] : []),
+    ...[...each.attributes].map(each => each.name).filter(each => /^on|^(id|name|srcset)$/.test(each)),
+])"""
 SEEN = "[...document.images].every(each => each.complete && each.naturalWidth > 0)"
 
 
@@ -119,6 +127,25 @@ display(Javascript("document.title = 'owned'"))
 display(SVG('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9" onload="document.title=1"/>'))
 print(hostile)
 """
+
+
+def test_hostile_html_does_nothing(browser: Browser) -> None:
+    """Clean HTML runs and loads nothing and covers nothing, also in a page that forbids nothing, unlike a report."""
+    page = browser.new_context().new_page()
+    events: list[str] = []
+    page.on("request", lambda request: events.append(request.url))
+    page.on("console", lambda message: events.append(message.text))
+    page.expose_function("hit", lambda *_: events.append("hit"))
+    page.route("**/*", lambda route: route.abort())
+    for html in HOSTILE_HTML:
+        page.set_content(str(cleaned(html)), wait_until="commit")
+        assert page.evaluate(FORBIDDEN) == [], html
+    page.wait_for_timeout(200)
+    assert [each for each in events if not each.startswith("data:")] == []
+    page.set_content("<img src=https://e.example/x onerror=hit()>")
+    assert page.evaluate(FORBIDDEN) == ["onerror"]
+    page.wait_for_timeout(200)
+    assert {"hit", "https://e.example/x"} <= set(events)
 
 
 def test_hostile_text_does_nothing(browser: Browser, tmp_path: Path) -> None:

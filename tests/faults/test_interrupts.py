@@ -15,7 +15,7 @@ from support.interrupts import VERBS, Ground
 pytestmark = pytest.mark.server
 
 WARM = ("sql", "set_state", "execute", "doctor", "plot_status")
-LIBRARIES = {"pandas", "numpy", "pyarrow", "matplotlib", "networkx", "datafusion", "jinja2", "nbconvert", "bleach",
+LIBRARIES = {"pandas", "numpy", "pyarrow", "matplotlib", "networkx", "datafusion", "jinja2", "nbconvert", "nh3",
              "ipywidgets", "anywidget", "pydantic", "httpx", "tqdm", "restate_lab"}  # fmt: skip
 OURS = {"restate_lab.interrupts"}  # what holds interrupts back has to be loaded first; it is one small module
 
