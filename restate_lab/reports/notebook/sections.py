@@ -99,7 +99,7 @@ def _shown(data: Mapping[str, Any], metadata: Mapping[str, Any], masker: Masker)
         yield _picture(kind, text, metadata.get(kind, {}), masker)
     elif text.strip():
         yield Code(escape_invisible(masker.text(as_printed(text))))
-    elif data:
+    elif any(data.values()):  # a finished progress bar has only empty texts
         yield _left_out(data)
 
 

@@ -83,6 +83,27 @@ def test_a_notebook_becomes_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [each for each in page.tags if each[0] == "details"] == [("details", {"class": "code"})] * 4
 
 
+PROGRESS = """
+from restate_lab import progress
+progress.DELAY = progress.EVERY = 0.0
+bar = progress.DoneLine("kill")
+bar.update(1, 5)
+"""
+
+
+def test_a_finished_bar_leaves_nothing(tmp_path: Path) -> None:
+    """A bar is text in the notebook file: the last progress of an interrupted call, and nothing of a finished one."""
+    notebook = write(tmp_path / "n.ipynb", code(PROGRESS), code("bar.update(3, 5)"), code(PROGRESS + "bar.close()"))
+    done = notebook_report(notebook, tmp_path / "out.html")
+    cells = nbformat.read(done.executed, as_version=4).cells
+    interrupted, finished = (output.data for cell in cells for output in cell.get("outputs", ()))
+    assert interrupted["text/plain"].startswith("kill: 3 of 5, 00:")
+    assert set(finished.values()) == {""}
+    text = Page(done.path.read_text("utf-8")).text
+    assert "kill: 3 of 5" in text
+    assert "no page without scripts" not in text
+
+
 def test_a_cell_that_fails_stands_first(tmp_path: Path) -> None:
     """The report begins with what failed and says what is missing; the executed notebook is saved all the same."""
     notebook = write(
