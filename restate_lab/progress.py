@@ -2,6 +2,9 @@
 
 A notebook is known by what its kernel leaves in Python's builtins, so that nothing here imports IPython. Where nobody
 looks (cron, a pipe, a log) nothing is shown. Panels hand in a bar of their own.
+
+The bar in a notebook is not that of ``tqdm.auto``, which is a widget. A notebook file keeps a widget's first text only
+("1,000 of 5,000" also after the call has ended), and a report has a notice for it instead of the text.
 """
 
 from __future__ import annotations
