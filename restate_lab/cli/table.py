@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
 import pandas as pd
+from rich.cells import cell_len, set_cell_size
 
 from restate_lab._cells import cell, full_text, kind_of
 from restate_lab._text import escape_invisible
@@ -33,7 +33,7 @@ class _Column:
     def shown(self, text: str) -> str:
         """Return a text in this column: cut or filled to its width."""
         text = _cut(text, self.width)
-        fill = " " * (self.width - _width(text))
+        fill = " " * (self.width - cell_len(text))
         return fill + text if self.is_right else text + fill
 
 
@@ -63,7 +63,7 @@ def _column(name: str, values: pd.Series[Any], *, whole: bool) -> _Column:
     return _Column(
         escape_invisible(name, lines=False),
         cells,
-        max([_width(escape_invisible(name, lines=False)), *map(_width, cells)]),
+        max([cell_len(escape_invisible(name, lines=False)), *map(cell_len, cells)]),
         is_right=kind in {"number", "duration"},
         may_shrink=kind not in _KEPT and not has_ids,
     )
@@ -81,30 +81,13 @@ def _fit(columns: Sequence[_Column], width: int) -> bool:
 
 
 def _blocks(columns: Sequence[_Column], width: int, rows: int) -> Iterator[str]:
-    margin = max(_width(column.name) for column in columns)
+    margin = max(cell_len(column.name) for column in columns)
     for at in range(rows):
         yield f"── {at + 1:,} ".ljust(min(width, margin + 20), "─")
         for column in columns:
-            name = column.name + " " * (margin - _width(column.name))
+            name = column.name + " " * (margin - cell_len(column.name))
             yield f"{name}{GAP}{_cut(column.cells[at], max(width - margin - len(GAP), NARROWEST))}".rstrip()
 
 
 def _cut(text: str, width: int) -> str:
-    if _width(text) <= width:
-        return text
-    kept, used = [], 1  # the sign that it is cut
-    for character in text:
-        used += _width(character)
-        if used > width:
-            break
-        kept.append(character)
-    return "".join(kept) + "…"
-
-
-def _width(text: str) -> int:
-    """Return how many cells of a terminal a text takes."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text
-    )
+    return text if cell_len(text) <= width else f"{set_cell_size(text, width - 1)}…"

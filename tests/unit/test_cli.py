@@ -160,6 +160,21 @@ def test_what_does_not_fit_is_shown_in_blocks() -> None:
     assert len(lines) == 2 * (1 + len(FRAME.columns))
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("漢字" * 9, "漢字漢字漢 …"),
+        ("e\u0301" * 80, "e\u0301" * 11 + "…"),
+        ("👩" * 9, "👩👩👩👩👩 …"),
+        ("\x1b[31m漢" * 9, "‹U+001B›[31…"),
+        ("[bold]:smile:[/]", "[bold]:smil…"),
+    ],
+)
+def test_wide_and_combined_characters_do_not_move_the_next_column(text: str, shown: str) -> None:
+    """A character may take two cells of a terminal, or consist of several codes; and markup is text."""
+    assert list(table(pd.DataFrame({"text": [text], "n": [7]}), 15))[2] == f"{shown}  7"
+
+
 def test_for_a_program_nothing_is_cut() -> None:
     """Without a terminal each row is one line with all of each text, and times are exact."""
     lines = list(table(FRAME, None))
