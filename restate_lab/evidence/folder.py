@@ -26,7 +26,6 @@ __all__ = ["Folder", "HashingFile", "locate_folder", "new_folder"]
 
 _PLAIN_NAME = re.compile(r"\w[\w-]*(\.\w+)+")
 _LONGEST_NAME = 200
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +68,8 @@ class Folder:
 
     def digest(self, name: str) -> str:
         """Return a file's sha256, read in pieces."""
-        digest = hashlib.sha256()
         with self.filesystem.open_input_stream(self.at(name)) as stream:
-            while block := stream.read(_BLOCK):
-                digest.update(block)
-        return digest.hexdigest()
+            return hashlib.file_digest(stream, "sha256").hexdigest()
 
     def write(self, name: str, content: bytes) -> None:
         """Write a small file."""
