@@ -1,7 +1,48 @@
-"""The command ``restate-lab``."""
+"""The commands, put together."""
 
 from __future__ import annotations
 
-from restate_lab.cli.app import app, main
+from typing import Annotated
+
+import typer
+
+from restate_lab import __version__
+from restate_lab.cli.demo import add_demo
+from restate_lab.cli.diagnose import add_judgements
+from restate_lab.cli.freeze import add_freeze
+from restate_lab.cli.query import add_questions
+from restate_lab.cli.report import add_reports
 
 __all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="See, explain and repair what a Restate cluster is doing.",
+    epilog="Every command only reads, but the demo, and a report with --allow-changes. Exit codes: 0 done, 1 an error, "
+    "2 a mistake in what was typed; the doctor has more.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for add in (add_demo, add_questions, add_judgements, add_freeze, add_reports):
+    add(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"restate-lab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """See, explain and repair what a Restate cluster is doing."""
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="restate-lab")

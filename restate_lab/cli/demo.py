@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from restate_lab.cli.ending import told
-from restate_lab.cli.options import examples
+from restate_lab.cli._errors import told
+from restate_lab.cli._options import examples
 
 __all__ = ["add_demo"]
 

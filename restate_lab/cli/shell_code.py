@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from restate_lab.analysis.questions.parameters import from_texts
 from restate_lab.analysis.suggestions import SuggestedCall
-from restate_lab.cli.reading import value_of
+from restate_lab.cli._run_query import value_of
 from restate_lab.client.address import is_address
 from restate_lab.errors import ArgumentError
 

@@ -6,9 +6,12 @@ Nowhere else: everything else is left to IPython.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import FunctionType, ModuleType
+from pathlib import Path
+from types import FunctionType, MappingProxyType, ModuleType
 from typing import NamedTuple
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
@@ -16,12 +19,19 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from restate_lab.analysis.questions.catalog import names as question_names
 from restate_lab.analysis.questions.parameters import parameters_of
-from restate_lab.magics.catalogue import Catalogue, Columns
-from restate_lab.magics.environments import environments
-from restate_lab.magics.sql_cursor import KEYWORDS, cursor_in, tables_in
+from restate_lab.client.cli_config import read_config, read_variables
+from restate_lab.errors import RestateLabError, SettingsError
+from restate_lab.magics.sql_context import KEYWORDS, cursor_in, tables_in
+from restate_lab.source import Source
 
-__all__ = ["Completion", "Offer"]
+__all__ = ["Catalogue", "Columns", "Completion", "Offer", "environments"]
 
+Columns = Mapping[str, tuple[str, ...]]
+"""table → its columns, in the table's own order."""
+
+PATIENCE = 0.5  # seconds that typing may wait
+AGAIN_AFTER = 30.0  # seconds until a source that failed is asked again
+_NOTHING: Columns = MappingProxyType({})
 _ASK = re.compile(r"\bask\(\s*[\w.]+\s*,\s*(?:name\s*=\s*)?([\"'])(?P<typed>\w*)\Z")
 _LINE = re.compile(r"\s*+(?:[^%\"'#]*=\s*+)?%restate\s")
 _CELL = re.compile(r"\s*%%restate\b")
@@ -33,6 +43,50 @@ _FUNCTIONS = (
     "lower", "upper", "arrow_cast", "array_has", "to_timestamp_millis", "json_get_str", "json_get_json", "json_get_int",
     "json_get_bool", "json_get_float", "json_length",
 )  # fmt: skip
+
+
+class Catalogue:
+    """What one source has; read once, in a thread that ends when it has read."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._columns = _NOTHING
+        self._started = 0.0
+        self._thread: threading.Thread | None = None
+        self._read_again()
+
+    def columns(self) -> Columns:
+        """Return the columns of each table; nothing when they do not come at once, or cannot be read."""
+        if not self._columns:
+            self._read_again()
+            if self._thread is not None:
+                self._thread.join(PATIENCE)
+        return self._columns
+
+    def _read_again(self) -> None:
+        is_reading = self._thread is not None and self._thread.is_alive()
+        if is_reading or (self._thread is not None and time.monotonic() - self._started < AGAIN_AFTER):
+            return
+        self._started = time.monotonic()
+        # daemon: a kernel that ends does not wait for a server that does not answer.
+        self._thread = threading.Thread(target=self._read, name="restate-lab-catalogue", daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        try:
+            tables = self._source.tables()
+        except RestateLabError:
+            return
+        names = {str(table): tuple(group["column"]) for table, group in tables.groupby("table", sort=False)}
+        self._columns = MappingProxyType(names)
+
+
+def environments() -> list[str]:
+    """Return the environments that the restate CLI knows here; none where its configuration is broken."""
+    try:
+        return read_config(read_variables(None), Path()).names
+    except SettingsError:
+        return []
 
 
 class Offer(NamedTuple):

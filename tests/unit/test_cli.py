@@ -16,12 +16,11 @@ from typer.testing import CliRunner
 
 import restate_lab
 from restate_lab.cli import app
-from restate_lab.cli.ending import told
-from restate_lab.cli.findings import exit_code
-from restate_lab.cli.form import form_of
-from restate_lab.cli.options import duration
-from restate_lab.cli.reading import value_of
-from restate_lab.cli.table import table
+from restate_lab.cli._errors import told
+from restate_lab.cli._options import duration, form_of
+from restate_lab.cli._output import table
+from restate_lab.cli._run_diagnose import exit_code
+from restate_lab.cli._run_query import value_of
 from restate_lab.errors import ArgumentError, RestateLabError, Truncated
 
 

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from restate_lab import errors
 from restate_lab.client.sql.bind import bind
-from restate_lab.magics import catalogue
-from restate_lab.magics.line import Request, parse
-from restate_lab.magics.marking import marked
-from restate_lab.magics.sql_cursor import tables_in
+from restate_lab.magics import completion as catalogue
+from restate_lab.magics.error_marker import marked
+from restate_lab.magics.parser import Request, parse
+from restate_lab.magics.sql_context import tables_in
 from restate_lab.source import Coverage, Source
 from support.shell import Shell, shell
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from restate_lab.analysis.suggestions import Placeholder, SuggestedCall, ask_call, move_call, plan_call, why_call
-from restate_lab.cli.reading import pairs, value_of
+from restate_lab.cli._run_query import pairs, value_of
 from restate_lab.cli.shell_code import Target, code_for, commands
 
 HERE = Target()

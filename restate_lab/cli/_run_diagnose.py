@@ -9,11 +9,11 @@ from typing import Any
 from restate_lab.analysis.doctor import Diagnosis, doctor
 from restate_lab.analysis.doctor.diagnosis import text_of
 from restate_lab.analysis.why import Explanation, why
-from restate_lab.cli.ending import ERROR, warn
-from restate_lab.cli.form import Form
-from restate_lab.cli.output import print_json, print_text, rows_of, write
+from restate_lab.cli._errors import ERROR, warn
+from restate_lab.cli._options import Form
+from restate_lab.cli._output import print_json, print_text, rows_of, write
+from restate_lab.cli._sources import asked
 from restate_lab.cli.shell_code import Target, code_for
-from restate_lab.cli.sources import asked
 
 __all__ = ["run_doctor", "run_why"]
 

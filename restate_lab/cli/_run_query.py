@@ -13,10 +13,10 @@ from restate_lab._text import format_duration
 from restate_lab.analysis.questions import answer, named, questions
 from restate_lab.analysis.questions.catalog import Question
 from restate_lab.analysis.questions.parameters import from_texts
-from restate_lab.cli.ending import told, warn
-from restate_lab.cli.form import Form
-from restate_lab.cli.output import print_text, write
-from restate_lab.cli.sources import asked
+from restate_lab.cli._errors import told, warn
+from restate_lab.cli._options import Form
+from restate_lab.cli._output import print_text, write
+from restate_lab.cli._sources import asked
 from restate_lab.client.parquet import write_parquet
 from restate_lab.errors import ArgumentError
 from restate_lab.source import Source

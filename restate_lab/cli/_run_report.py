@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
-from restate_lab.cli.ending import ERROR, warn
-from restate_lab.cli.form import Form
-from restate_lab.cli.output import print_json, print_text, rows_of, write
-from restate_lab.cli.reading import pairs, value_of
-from restate_lab.cli.sources import asked
+from restate_lab.cli._errors import ERROR, warn
+from restate_lab.cli._options import Form
+from restate_lab.cli._output import print_json, print_text, rows_of, write
+from restate_lab.cli._run_query import pairs, value_of
+from restate_lab.cli._sources import asked
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.compare import Comparison, compare
 from restate_lab.reports.notebook import notebook_report

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from restate_lab.cli.ending import told
-from restate_lab.cli.options import Cluster, examples, timeout_option
+from restate_lab.cli._errors import told
+from restate_lab.cli._options import Cluster, examples, timeout_option
 
 __all__ = ["add_freeze"]
 
@@ -55,7 +55,7 @@ def freeze(
     Other commands read it with --evidence PATH. Callers and callees of what was chosen come with it.
     """
     with told():
-        from restate_lab.cli.sources import asked  # noqa: PLC0415 - takes a second, which --help need not
+        from restate_lab.cli._sources import asked  # noqa: PLC0415 - takes a second, which --help need not
         from restate_lab.evidence.freeze import freeze as write  # noqa: PLC0415 - as above
 
         with asked(cluster, None) as source:

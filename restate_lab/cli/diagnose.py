@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from restate_lab.cli.ending import told
-from restate_lab.cli.form import form_of
-from restate_lab.cli.options import (
+from restate_lab.cli._errors import told
+from restate_lab.cli._options import (
     Cluster,
     Csv,
     EvidencePath,
@@ -17,6 +16,7 @@ from restate_lab.cli.options import (
     Parquet,
     check_names,
     examples,
+    form_of,
     timeout_option,
 )
 
@@ -74,7 +74,7 @@ def doctor(
     --csv and --parquet write the findings alone, --json also what was checked.
     """
     with told():
-        from restate_lab.cli.findings import run_doctor  # noqa: PLC0415 - takes a second, which --help need not
+        from restate_lab.cli._run_diagnose import run_doctor  # noqa: PLC0415 - takes a second, which --help need not
 
         code = run_doctor(
             check or None,
@@ -101,7 +101,7 @@ def why(
     The exit code is 1 where there is no such invocation.
     """
     with told():
-        from restate_lab.cli.findings import run_why  # noqa: PLC0415 - as above
+        from restate_lab.cli._run_diagnose import run_why  # noqa: PLC0415 - as above
 
         code = run_why(invocation, timeout=timeout, cluster=cluster, evidence=evidence, as_json=as_json)
     raise typer.Exit(code)

@@ -15,10 +15,9 @@ from restate_lab.analysis.questions.parameters import from_texts
 from restate_lab.client.lab import connect
 from restate_lab.client.sql.bind import parameter_names
 from restate_lab.errors import ArgumentError, RestateLabError, Truncated
-from restate_lab.magics.catalogue import Catalogue
-from restate_lab.magics.completion import Completion
-from restate_lab.magics.line import Request, parse
-from restate_lab.magics.marking import marked
+from restate_lab.magics.completion import Catalogue, Completion
+from restate_lab.magics.error_marker import marked
+from restate_lab.magics.parser import Request, parse
 from restate_lab.progress import say
 from restate_lab.source import Source, missing_members
 

@@ -8,18 +8,8 @@ from typing import Annotated
 
 import typer
 
-from restate_lab.cli.ending import told
-from restate_lab.cli.form import form_of
-from restate_lab.cli.options import (
-    Cluster,
-    Csv,
-    Json,
-    Overwrite,
-    Parquet,
-    Timeout,
-    examples,
-    timeout_option,
-)
+from restate_lab.cli._errors import told
+from restate_lab.cli._options import Cluster, Csv, Json, Overwrite, Parquet, Timeout, examples, form_of, timeout_option
 
 __all__ = ["add_reports"]
 
@@ -113,7 +103,7 @@ def report(
     Where a cell fails, the report begins with that, and the exit code is 1. It says whether changes were allowed.
     """
     with told():
-        from restate_lab.cli.handing_over import run_report  # noqa: PLC0415 - takes a second, which --help need not
+        from restate_lab.cli._run_report import run_report  # noqa: PLC0415 - takes a second, which --help need not
 
         code = run_report(
             notebook,
@@ -146,7 +136,7 @@ def compare(
     --json has all of it; --csv and --parquet write one --part.
     """
     with told():
-        from restate_lab.cli.handing_over import run_compare  # noqa: PLC0415 - as above
+        from restate_lab.cli._run_report import run_compare  # noqa: PLC0415 - as above
 
         run_compare(
             before,

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from restate_lab.cli.ending import told
-from restate_lab.cli.form import form_of
-from restate_lab.cli.options import (
+from restate_lab.cli._errors import told
+from restate_lab.cli._options import (
     Cluster,
     Csv,
     EvidencePath,
@@ -18,6 +17,7 @@ from restate_lab.cli.options import (
     Parquet,
     Timeout,
     examples,
+    form_of,
     parameter_names,
     question_names,
 )
@@ -69,7 +69,7 @@ def sql(
     it reads so in JSON, and text otherwise; -p 'key="42"' is the text 42.
     """
     with told():
-        from restate_lab.cli.reading import run_sql  # noqa: PLC0415 - takes a second, which --help need not
+        from restate_lab.cli._run_query import run_sql  # noqa: PLC0415 - takes a second, which --help need not
 
         run_sql(
             statement,
@@ -101,7 +101,7 @@ def ask(
     with told():
         if context.args:
             raise ArgumentError(f"{context.args[0]} is no part of the name: parameters are given as -p name=value.")
-        from restate_lab.cli.reading import run_ask  # noqa: PLC0415 - as above
+        from restate_lab.cli._run_query import run_ask  # noqa: PLC0415 - as above
 
         run_ask(
             question,
@@ -123,7 +123,7 @@ def questions(
 ) -> None:
     """List the named questions, or show all of one: its parameters, what it costs, and its SQL."""
     with told():
-        from restate_lab.cli.reading import run_questions  # noqa: PLC0415 - as above
+        from restate_lab.cli._run_query import run_questions  # noqa: PLC0415 - as above
 
         run_questions(question, form=form_of(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite))
 

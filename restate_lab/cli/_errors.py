@@ -30,7 +30,7 @@ def told(statement: str = "", values: Mapping[str, Any] | None = None) -> Iterat
             yield
             sys.stdout.flush()  # while a broken pipe is still ours to pass over
         except RestateLabError as error:
-            from restate_lab.magics.marking import marked  # noqa: PLC0415 - takes a second, which --help need not
+            from restate_lab.magics.error_marker import marked  # noqa: PLC0415 - takes a second, which --help need not
 
             _say(marked(error, statement, values))
             raise typer.Exit(USAGE if isinstance(error, ArgumentError | StatementError) else ERROR) from error
@@ -45,7 +45,7 @@ def told(statement: str = "", values: Mapping[str, Any] | None = None) -> Iterat
 
 def warn(text: str) -> None:
     """Say something on stderr, in one line."""
-    from restate_lab.magics.marking import one_line  # noqa: PLC0415 - as above
+    from restate_lab.magics.error_marker import one_line  # noqa: PLC0415 - as above
 
     _say(one_line(Warning(text)))
 
