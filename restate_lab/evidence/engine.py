@@ -18,10 +18,10 @@ from pyarrow import dataset
 from restate_lab.client.sql.bind import bind
 from restate_lab.client.sql.tokenizer import place, tokens
 from restate_lab.errors import EvidenceBroken, MissingExtra, QueryRefused, StatementError
-from restate_lab.evidence.folder import Folder
+from restate_lab.evidence.folder import EvidenceFolder
 from restate_lab.evidence.json_functions import FUNCTIONS
-from restate_lab.evidence.manifest import Manifest, ViewOf
-from restate_lab.evidence.tables import quoted
+from restate_lab.evidence.manifest import Manifest, StoredView
+from restate_lab.evidence.tables import quote_name
 from restate_lab.evidence.verification import ROWS_AT_ONCE
 from restate_lab.interrupts import Shield
 
@@ -63,7 +63,7 @@ def session(now: datetime, *, rows_at_once: int = ROWS_AT_ONCE) -> SessionContex
     return context
 
 
-def frozen_session(folder: Folder, manifest: Manifest, *, rows_at_once: int) -> SessionContext:
+def frozen_session(folder: EvidenceFolder, manifest: Manifest, *, rows_at_once: int) -> SessionContext:
     """Return a session with the tables of a checked folder, and its views made again.
 
     No more than ``rows_at_once`` rows are decoded at a time.
@@ -74,19 +74,21 @@ def frozen_session(folder: Folder, manifest: Manifest, *, rows_at_once: int) -> 
     """
     context = session(manifest.now, rows_at_once=rows_at_once)
     for each in manifest.files:
-        path = folder.at(each.file)
+        path = folder.path_of(each.file)
         try:
             if folder.is_local:
-                context.register_parquet(quoted(each.table), Path(path).as_uri())
+                context.register_parquet(quote_name(each.table), Path(path).as_uri())
             else:
-                context.register_dataset(quoted(each.table), dataset.dataset(path, filesystem=folder.filesystem))
+                context.register_dataset(quote_name(each.table), dataset.dataset(path, filesystem=folder.filesystem))
         except Exception as error:  # DataFusion raises plain ones
-            raise EvidenceBroken(f"{folder.shown}: {each.file} cannot be read: {error}") from error
+            raise EvidenceBroken(f"{folder.display_path}: {each.file} cannot be read: {error}") from error
     for view in manifest.views:
         try:
             _make(context, view)
         except (StatementError, QueryRefused) as error:
-            raise EvidenceBroken(f"{folder.shown}: the view {view.name} cannot be made again: {error}") from error
+            raise EvidenceBroken(
+                f"{folder.display_path}: the view {view.name} cannot be made again: {error}"
+            ) from error
     return context
 
 
@@ -132,7 +134,7 @@ def _next(stream: Any) -> pa.RecordBatch | None:
     return None if batch is None else batch.to_pyarrow()
 
 
-def _make(context: SessionContext, view: ViewOf) -> None:
+def _make(context: SessionContext, view: StoredView) -> None:
     """Make a view by the server's own statement, once it is known to do nothing but read."""
     found = _VIEW.fullmatch(view.definition.strip())
     if found is None:
@@ -140,7 +142,7 @@ def _make(context: SessionContext, view: ViewOf) -> None:
     select = bind(found[1])
     if _planned(context, select).schema().names != [column.name for column in view.columns]:
         raise StatementError("it has other columns than the manifest says")
-    context.sql(f"CREATE VIEW {quoted(view.name)} AS {select}")
+    context.sql(f"CREATE VIEW {quote_name(view.name)} AS {select}")
 
 
 def _datafusion() -> Any:

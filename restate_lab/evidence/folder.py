@@ -22,26 +22,26 @@ from pyarrow import fs
 from restate_lab.client.parquet import locate
 from restate_lab.errors import ArgumentError, EvidenceBroken
 
-__all__ = ["Folder", "HashingFile", "locate_folder", "new_folder"]
+__all__ = ["EvidenceFolder", "HashingFile", "check_free", "locate_folder", "new_folder"]
 
 _PLAIN_NAME = re.compile(r"\w[\w-]*(\.\w+)+")
 _LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
-    """One folder of a file system; ``shown`` is its path as people gave it."""
+class EvidenceFolder:
+    """One folder of a file system; ``display_path`` is its path as people gave it."""
 
     filesystem: fs.FileSystem
     path: str
-    shown: Path | str
+    display_path: Path | str
 
     @property
     def is_local(self) -> bool:
         """Tell whether it lies on this machine, where a folder can be moved."""
         return isinstance(self.filesystem, fs.LocalFileSystem)
 
-    def at(self, name: str) -> str:
+    def path_of(self, name: str) -> str:
         """Return the path of a file in the folder.
 
         Raises:
@@ -50,36 +50,37 @@ class Folder:
         path = f"{self.path.rstrip('/')}/{name}"
         if not _PLAIN_NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
             raise EvidenceBroken(
-                f"{self.shown}: {name[:_LONGEST_NAME]!r} is no plain file name; nothing outside of the folder is read."
+                f"{self.display_path}: {name[:_LONGEST_NAME]!r} is no plain file name; nothing outside of the folder "
+                f"is read."
             )
         if self.is_local and Path(path).is_symlink():
-            raise EvidenceBroken(f"{self.shown}: {name} is a link; evidence is read from its own folder only.")
+            raise EvidenceBroken(f"{self.display_path}: {name} is a link; evidence is read from its own folder only.")
         return path
 
     def size(self, name: str) -> int | None:
         """Return a file's size in bytes; None where there is no such file."""
-        info = self.filesystem.get_file_info(self.at(name))
+        info = self.filesystem.get_file_info(self.path_of(name))
         return info.size if info.type == fs.FileType.File else None
 
     def read(self, name: str, most: int) -> bytes:
         """Return a file's bytes, ``most`` at most."""
-        with self.filesystem.open_input_stream(self.at(name)) as stream:
+        with self.filesystem.open_input_stream(self.path_of(name)) as stream:
             return bytes(stream.read(most))
 
     def digest(self, name: str) -> str:
         """Return a file's sha256, read in pieces."""
-        with self.filesystem.open_input_stream(self.at(name)) as stream:
+        with self.filesystem.open_input_stream(self.path_of(name)) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
 
     def write(self, name: str, content: bytes) -> None:
         """Write a small file."""
-        with self.filesystem.open_output_stream(self.at(name)) as stream:
+        with self.filesystem.open_output_stream(self.path_of(name)) as stream:
             stream.write(content)
 
     @contextmanager
-    def writing(self, name: str) -> Iterator[HashingFile]:
+    def create_file(self, name: str) -> Iterator[HashingFile]:
         """Give a new file to write to, which counts and hashes what goes by."""
-        with self.filesystem.open_output_stream(self.at(name)) as stream:
+        with self.filesystem.open_output_stream(self.path_of(name)) as stream:
             yield HashingFile(stream)
 
 
@@ -112,29 +113,31 @@ class HashingFile(io.RawIOBase):
         return len(block)
 
 
-def locate_folder(path: str | os.PathLike[str], filesystem: fs.FileSystem | None) -> Folder:
+def locate_folder(path: str | os.PathLike[str], filesystem: fs.FileSystem | None) -> EvidenceFolder:
     """Return the folder that a path means: local, a URI that ``pyarrow.fs`` knows, or a path on ``filesystem``."""
-    location, shown, name = locate(path, filesystem)
-    return Folder(location, name.rstrip("/"), shown)
+    location, display_path, name = locate(path, filesystem)
+    return EvidenceFolder(location, name.rstrip("/"), display_path)
 
 
 @contextmanager
-def new_folder(target: Folder) -> Iterator[Folder]:
+def new_folder(target: EvidenceFolder) -> Iterator[EvidenceFolder]:
     """Give a folder to write to; it is ``target`` when the block ends well, and gone when it does not.
 
     Raises:
         ArgumentError: something is at that path already, or the folder that it should be in is not there.
     """
-    _check_free(target)
+    check_free(target)
     if target.is_local:
-        folder = Folder(target.filesystem, f"{target.path}.{uuid.uuid4().hex[:8]}.unfinished", target.shown)
+        folder = EvidenceFolder(
+            target.filesystem, f"{target.path}.{uuid.uuid4().hex[:8]}.unfinished", target.display_path
+        )
     else:
         folder = target
     try:
         folder.filesystem.create_dir(folder.path, recursive=not target.is_local)
         yield folder
         if target.is_local:
-            _check_free(target)
+            check_free(target)
             Path(folder.path).rename(target.path)
     except BaseException:
         if folder.filesystem.get_file_info(folder.path).type == fs.FileType.Directory:
@@ -142,10 +145,15 @@ def new_folder(target: Folder) -> Iterator[Folder]:
         raise
 
 
-def _check_free(target: Folder) -> None:
+def check_free(target: EvidenceFolder) -> None:
+    """Check that a folder can be made at this path.
+
+    Raises:
+        ArgumentError: something is at that path already, or the folder that it should be in is not there.
+    """
     if target.filesystem.get_file_info(target.path).type != fs.FileType.NotFound or (
         target.is_local and Path(target.path).is_symlink()
     ):
-        raise ArgumentError(f"{target.shown} is there already; evidence never overwrites. Give another path.")
+        raise ArgumentError(f"{target.display_path} is there already; evidence never overwrites. Give another path.")
     if target.is_local and not Path(target.path).parent.is_dir():
-        raise ArgumentError(f"{Path(target.path).parent} is no folder, so {target.shown} cannot be made in it.")
+        raise ArgumentError(f"{Path(target.path).parent} is no folder, so {target.display_path} cannot be made in it.")

@@ -17,14 +17,14 @@ from restate_lab.errors import EvidenceBroken
 __all__ = [
     "FORMAT",
     "NAME",
-    "File",
-    "LeftOut",
+    "Exclusion",
+    "FrozenServer",
     "Manifest",
     "Redaction",
-    "Server",
-    "Stored",
+    "StoredColumn",
+    "StoredView",
+    "TableFile",
     "ViewColumn",
-    "ViewOf",
     "type_name",
 ]
 
@@ -41,7 +41,7 @@ ONE_AFTER_ANOTHER = (
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class FrozenServer:
     """The cluster that was frozen."""
 
     name: str
@@ -50,7 +50,7 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredColumn:
     """One column of a file: the server's name for its type, whether it may be null, and Arrow's name of the type."""
 
     name: str
@@ -60,7 +60,7 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class TableFile:
     """One table in one Parquet file; ``read_at`` is the server's clock when its reading began."""
 
     table: str
@@ -70,7 +70,7 @@ class File:
     rows: int
     size: int
     sha256: str
-    columns: tuple[Stored, ...]
+    columns: tuple[StoredColumn, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class ViewColumn:
 
 
 @dataclass(frozen=True, slots=True)
-class ViewOf:
+class StoredView:
     """A view, which is made again from the files: the server's own statement."""
 
     name: str
@@ -92,7 +92,7 @@ class ViewOf:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class Exclusion:
     """What is not here, and why; ``column`` None means the whole table or view."""
 
     table: str
@@ -122,7 +122,7 @@ class Manifest:
     """
 
     format: int
-    server: Server
+    server: FrozenServer
     restate_lab: str
     started_at: datetime
     now: datetime
@@ -131,9 +131,9 @@ class Manifest:
     payloads: bool
     scope: Mapping[str, Any] | None
     redaction: Redaction
-    files: tuple[File, ...]
-    views: tuple[ViewOf, ...]
-    excluded: tuple[LeftOut, ...]
+    files: tuple[TableFile, ...]
+    views: tuple[StoredView, ...]
+    excluded: tuple[Exclusion, ...]
     new_runs: tuple[str, ...] | None = None
 
     def to_json(self) -> bytes:

@@ -1,7 +1,8 @@
-"""Mask what must not be frozen, batch by batch: secret headers always, and what ``redact=`` says.
+"""Mask what must not be frozen, batch by batch: secret headers always, and what the patterns of ``redact=`` lead to.
 
-Every value in which nothing is masked stays as it was, to the byte, and so does all around what is masked. A value
-that cannot be read as JSON and could hold what a path means is masked whole, and counted.
+``column_masks`` decides how each column is masked, and ``mask_batch`` masks. A value in which nothing is masked stays
+as it was, to the byte, and so does everything around a mask. A value that cannot be read as JSON and may hold what a
+path leads to is masked whole, and counted.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,12 +22,12 @@ from restate_lab.evidence.redaction import PAYLOADS, Pattern
 from restate_lab.payload_json import HEADERS, MASKED, Edit, Node, Rule, Unreadable, Walk, mask, mask_bytes, scan, splice
 from restate_lab.redaction import HIDDEN_NAMES, MASK, USER_INFO
 
-__all__ = ["Masks", "suspects"]
+__all__ = ["ColumnMask", "MaskCounts", "column_masks", "mask_batch", "may_need_masking"]
 
 _HAS_HEADERS = r'"headers"\s*:\s*[\[{]\s*[^\s\]}]'
 _HEADER = r'\{"name":"[^"\\]*","value":"[^"\\]*"\}'
 _PLAIN_FORM = rf'"headers":\[{_HEADER}(?:,{_HEADER})*\]'
-_OF_SECRETS = f"(?i){HIDDEN_NAMES.replace('$', '')}"
+_SECRET_NAMES = f"(?i){HIDDEN_NAMES.replace('$', '')}"
 # How a name can be spelled in another way: by its code, as text or in bytes, or in bytes with spaces between them.
 _SPELLED_OTHERWISE = r"\\u|92,117|\d\s*,\s+\d|\d\s+[,\]]|\[\s+\d"
 _PLAIN_NAME = re.compile(r"[\w -]+", re.ASCII)
@@ -39,20 +41,20 @@ _DEPLOYMENTS = ("sys_deployment", "endpoint")
 _BYTES = tuple(map(str, range(256)))
 
 
-def with_headers(payloads: Any) -> Any:
-    """Return which payloads, as text or bytes, might have headers in them."""
+def has_headers(payloads: Any) -> Any:
+    """Return which payloads, as text or bytes, may have headers in them."""
     return _matches(payloads, _HEADERS_TEXT)
 
 
-def suspects(entries: Any, patterns: Sequence[Pattern]) -> Any:
-    """Return which entries might have a secret header, or something that a pattern is about."""
-    found = pc.or_(_with_suspect_headers(entries), _matches(entries, _HEADERS_BYTES))
+def may_need_masking(entries: Any, patterns: Sequence[Pattern]) -> Any:
+    """Return which entries may have a secret header, or something that a pattern is about."""
+    headers = pc.or_(_may_have_secret_headers(entries), _matches(entries, _HEADERS_BYTES))
     if not patterns:
-        return found
+        return headers
     spellings = [_spellings(each) for each in patterns]
     if "" in spellings:  # a path to any name, or to one that has several spellings
         return pc.is_valid(entries)
-    return pc.or_(found, _matches(entries, "|".join([*sorted({*spellings}), _SPELLED_OTHERWISE])))
+    return pc.or_(headers, _matches(entries, "|".join([*sorted({*spellings}), _SPELLED_OTHERWISE])))
 
 
 def _spellings(pattern: Pattern) -> str:
@@ -67,11 +69,11 @@ def _spellings(pattern: Pattern) -> str:
     return f'"{name}\\\\*"|{_QUOTES},{in_bytes},{_QUOTES}'
 
 
-def _with_suspect_headers(entries: Any) -> Any:
-    there = _matches(entries, _HAS_HEADERS)
-    some = pc.filter(entries, there)
+def _may_have_secret_headers(entries: Any) -> Any:
+    have_headers = _matches(entries, _HAS_HEADERS)
+    some = pc.filter(entries, have_headers)
     odd = _matches(pc.replace_substring_regex(some, _PLAIN_FORM, ""), _HAS_HEADERS)
-    return pc.replace_with_mask(there, there, pc.or_(_matches(some, _OF_SECRETS), odd))
+    return pc.replace_with_mask(have_headers, have_headers, pc.or_(_matches(some, _SECRET_NAMES), odd))
 
 
 def _matches(entries: Any, regex: str) -> Any:
@@ -79,72 +81,108 @@ def _matches(entries: Any, regex: str) -> Any:
 
 
 @dataclass(slots=True)
-class Masks:
-    """Masks the columns of tables, and counts what it masked by pattern.
+class MaskCounts:
+    """Counts what was masked.
 
-    ``views`` says which views are made of a table: a pattern about a view's column is about the table's, too.
+    ``hits`` are the masked values by the text of the pattern. ``unread`` are the values that could not be read and were
+    masked whole, by column ("table.column").
     """
 
-    patterns: Sequence[Pattern]
-    views: dict[str, list[str]] = field(default_factory=dict)
-    counts: Counter[str] = field(default_factory=Counter)
+    hits: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)
-    """How many values were masked whole because they could not be read, by column ("table.column")."""
 
-    def apply(self, table: str, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Return the batch with what is hidden masked."""
-        columns = [self._column(table, name, batch.column(at)) for at, name in enumerate(batch.schema.names)]
-        return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+    def add(self, column: str, hits: Counter[str], unread: int) -> None:
+        """Add what was masked in one value."""
+        if hits:
+            self.hits.update(hits)
+        if unread:
+            self.unread[column] += unread
 
-    def _column(self, table: str, name: str, values: Any) -> Any:
-        found = [each for each in self.patterns if self._covers(each, table, name)]
-        whole = next((each for each in found if not each.path), None)
-        if whole is not None:
-            self.counts[whole.text] += len(values) - values.null_count
-            return _hidden(values)
-        if (table, name) == _DEPLOYMENTS:
+
+@dataclass(frozen=True, slots=True)
+class ColumnMask:
+    """How the values of one column ("table.column") are masked.
+
+    - ``whole``: every value is replaced, for the first of the patterns.
+    - ``user_info``: the user and password of an address are replaced.
+    - ``entry``: journal entries; what the patterns lead to, and secret headers, also within their payloads.
+    - ``json``: what the patterns lead to, and secret headers where ``has_payloads``.
+    """
+
+    column: str
+    method: Literal["whole", "user_info", "entry", "json"]
+    patterns: tuple[Pattern, ...] = ()
+    has_payloads: bool = False
+
+    def apply(self, values: Any, counts: MaskCounts) -> Any:
+        """Return the values with masks in them, and count what was masked."""
+        if self.method == "whole":
+            counts.hits[self.patterns[0].text] += len(values) - values.null_count
+            return _hide(values)
+        if self.method == "user_info":
             return pc.replace_substring_regex(values, USER_INFO, f"://{MASK}@")
-        change: Callable[[Any], Any]
-        if (table, name) == _ENTRIES:
-            where, change = suspects(values, found), _Entries(found, self._count(table, name)).masked
-        elif found:
-            where, change = pc.is_valid(values), self._payload(found, table, name)
-        elif (table, name) in PAYLOADS:
-            where, change = with_headers(values), self._payload((), table, name)
-        else:
-            return values
-        return _changed(values, change, where=where)
+        if self.method == "entry":
+            entries = _EntryMasker(self.patterns, partial(counts.add, self.column))
+            return _replace(values, entries.mask, where=may_need_masking(values, self.patterns))
+        where = pc.is_valid(values) if self.patterns else has_headers(values)
+        return _replace(values, self._mask_json(counts), where=where)
 
-    def _covers(self, pattern: Pattern, table: str, name: str) -> bool:
-        return any(pattern.covers(each, name) for each in (table, *self.views.get(table, ())))
+    def _mask_json(self, counts: MaskCounts) -> Callable[[str | bytes], str | bytes]:
+        rules = [*_rules(self.patterns), *([HEADERS] if self.has_payloads else ())]
 
-    def _payload(self, patterns: Sequence[Pattern], table: str, name: str) -> Callable[[str | bytes], str | bytes]:
-        rules = [*_rules(patterns), *([HEADERS] if (table, name) in PAYLOADS else ())]
-        count = self._count(table, name)
-
-        def change(value: str | bytes) -> str | bytes:
+        def replace(value: str | bytes) -> str | bytes:
             if isinstance(value, str):
                 masked = mask(value, rules)
-                count(masked.hits, masked.unread)
+                counts.add(self.column, masked.hits, masked.unread)
                 return masked.value
             changed, masked = mask_bytes(value, rules)
-            count(masked.hits, masked.unread)
+            counts.add(self.column, masked.hits, masked.unread)
             return changed
 
-        return change
-
-    def _count(self, table: str, name: str) -> Callable[[Counter[str], int], None]:
-        def count(hits: Counter[str], unread: int) -> None:
-            if hits:
-                self.counts.update(hits)
-            if unread:
-                self.unread[f"{table}.{name}"] += unread
-
-        return count
+        return replace
 
 
-class _Entries:
-    """Masks journal entries: what patterns of their own column mean, headers, and what is in their payloads.
+def column_masks(
+    table: str, columns: Iterable[str], patterns: Sequence[Pattern], *, views: Iterable[str] = ()
+) -> dict[str, ColumnMask]:
+    """Return how the columns of a table are masked; a column that is not in it stays as it is.
+
+    ``views`` are the views that select from the table: a pattern about a view's column is about the table's, too.
+    """
+    names = (table, *views)
+    masks: dict[str, ColumnMask] = {}
+    for column in columns:
+        own = tuple(pattern for pattern in patterns if any(pattern.covers(name, column) for name in names))
+        mask = _column_mask(table, column, own)
+        if mask is not None:
+            masks[column] = mask
+    return masks
+
+
+def mask_batch(batch: pa.RecordBatch, masks: Mapping[str, ColumnMask], counts: MaskCounts) -> pa.RecordBatch:
+    """Return the batch with its columns masked, and count what was masked."""
+    columns = [
+        masks[name].apply(values, counts) if name in masks else values
+        for name, values in zip(batch.schema.names, batch.columns, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _column_mask(table: str, column: str, patterns: tuple[Pattern, ...]) -> ColumnMask | None:
+    name = f"{table}.{column}"
+    whole = tuple(pattern for pattern in patterns if not pattern.path)
+    if whole:
+        return ColumnMask(name, "whole", whole)
+    if (table, column) == _DEPLOYMENTS:
+        return ColumnMask(name, "user_info")
+    if (table, column) == _ENTRIES:
+        return ColumnMask(name, "entry", patterns)
+    has_payloads = (table, column) in PAYLOADS
+    return ColumnMask(name, "json", patterns, has_payloads) if patterns or has_payloads else None
+
+
+class _EntryMasker:
+    """Masks journal entries: what the patterns of their own column lead to, headers, and what is in their payloads.
 
     Payloads are arrays of byte values in an entry.
     """
@@ -154,7 +192,7 @@ class _Entries:
         self._of_payloads = [*_rules(patterns), HEADERS]
         self._count = count
 
-    def masked(self, text: str) -> str:
+    def mask(self, text: str) -> str:
         """Return an entry with masks in it; one that cannot be read is masked whole."""
         try:
             roots = scan(text)
@@ -190,15 +228,15 @@ def _payload(array: str) -> bytes | None:
         return None
 
 
-def _changed(values: Any, change: Callable[[Any], Any], *, where: Any) -> Any:
-    """Return the texts (or bytes) with those changed that lie ``where`` it is true."""
+def _replace(values: Any, replace: Callable[[Any], Any], *, where: Any) -> Any:
+    """Return the texts (or bytes) with those replaced for which ``where`` is true."""
     some = pc.filter(values, where).to_pylist()
     if not some:
         return values
-    return pc.replace_with_mask(values, where, pa.array([change(value) for value in some], values.type))
+    return pc.replace_with_mask(values, where, pa.array([replace(value) for value in some], values.type))
 
 
-def _hidden(values: Any) -> Any:
+def _hide(values: Any) -> Any:
     """Return masked text or bytes where there is a value; nulls of any other type."""
     kind = values.type
     mask: Any = MASK.encode() if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) else MASK

@@ -1,13 +1,11 @@
-"""Which invocations a freeze is about: those that were meant, who called them, and what they wait for.
+"""Select the invocations that a freeze is narrowed to: those that match its arguments, their callers and callees.
 
-Upward it follows callers, and theirs. Downward it follows callees, what is attached to, and who holds the key of a
-call that waits in a queue, and theirs in turn. It does not come down again from a caller: what else that one called
-is another story.
+Upward, callers are followed to the root. Downward, callees are followed, the invocations that are attached to, and the
+holders of the key of a call that waits in a queue, each to its end. The other callees of a caller are not selected.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,13 +16,13 @@ import pandas as pd
 from restate_lab.analysis.ids import NEW_RUN, check_invocation_id, created_by_id, is_other_run
 from restate_lab.analysis.times import TimeInput, moment
 from restate_lab.client.schema import checked
-from restate_lab.errors import ArgumentError, EvidenceWarning, NotFound
+from restate_lab.errors import ArgumentError, NotFound
 from restate_lab.source import Source
 
-__all__ = ["MOST", "Meant", "Scope", "chunks", "meant", "scope_of"]
+__all__ = ["MAX_INVOCATIONS", "InvocationFilter", "Selection", "chunks", "parse_filter", "select_invocations"]
 
-MOST = 100_000
-"""Invocations that a scoped freeze takes; more are a whole freeze's business."""
+MAX_INVOCATIONS = 100_000
+"""The most invocations of one selection; to freeze more, freeze the whole cluster."""
 
 _CHUNK_BYTES = 400_000  # of the values of one IN; a statement may have 2 MB
 _FILTERS = {
@@ -34,7 +32,7 @@ _FILTERS = {
     "since": "(completed_at IS NULL OR completed_at >= :since)",
     "until": "created_at <= :until",
 }
-_MEANT = "SELECT id{run} FROM sys_invocation_status WHERE {filters} LIMIT :limit"
+_MATCHES = "SELECT id{run} FROM sys_invocation_status WHERE {filters} LIMIT :limit"
 _CALLERS = (
     "SELECT DISTINCT invoked_by_id AS id FROM sys_invocation_status WHERE id IN :ids AND invoked_by_id IS NOT NULL"
 )
@@ -60,10 +58,10 @@ _KEYS = "SELECT DISTINCT target_service_name, target_service_key{queue} FROM sys
 
 
 @dataclass(frozen=True, slots=True)
-class Meant:
-    """What a freeze was asked to be about, parsed; all None for the whole cluster.
+class InvocationFilter:
+    """The arguments of a freeze that narrow it to some invocations, parsed; all None for the whole cluster.
 
-    ``created`` has the creation times of the runs that are meant, for ids where that was given.
+    ``created`` has the creation times of the requested runs by id, for ids from a frame with ``created_at``.
     """
 
     ids: tuple[str, ...] | None = None
@@ -74,18 +72,22 @@ class Meant:
     created: Mapping[str, frozenset[datetime]] = field(default_factory=dict)
 
     @property
-    def given(self) -> dict[str, Any]:
-        """Return what was given, by the name of its argument."""
-        pairs = {name: getattr(self, name) for name in _FILTERS}
-        return {name: value for name, value in pairs.items() if value is not None}
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments that are not None, by name."""
+        values = {name: getattr(self, name) for name in _FILTERS}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
-    """The invocations of a scoped freeze, and the keys and queues of theirs; ``notes`` say what was not followed."""
+class Selection:
+    """The invocations that a freeze is narrowed to, and their keys and queues.
 
-    asked: Mapping[str, Any]
-    named: int
+    ``arguments`` are those of the freeze as JSON, and ``matches`` is how many invocations match them; ``ids`` has their
+    callers and callees as well. ``notes`` are sentences on what is missing or was not followed.
+    """
+
+    arguments: Mapping[str, Any]
+    matches: int
     ids: tuple[str, ...]
     keys: frozenset[tuple[str, str]]
     queues: tuple[str, ...]
@@ -97,7 +99,7 @@ class Scope:
         return sorted(f"{service}/{key}" for service, key in self.keys)
 
 
-def meant(
+def parse_filter(
     *,
     ids: Any = None,
     service: str | Iterable[str] | None = None,
@@ -105,51 +107,51 @@ def meant(
     since: TimeInput | None = None,
     until: TimeInput | None = None,
     now: datetime,
-) -> Meant:
-    """Return what these arguments of a freeze mean.
+) -> InvocationFilter:
+    """Return the filter that these arguments of a freeze make.
 
     Raises:
         ArgumentError: one of them is malformed or empty.
     """
-    found = Meant(
-        None if ids is None else _ids(ids),
-        _texts(service, "service"),
-        _texts(handler, "handler"),
+    parsed = InvocationFilter(
+        None if ids is None else _parse_ids(ids),
+        _parse_names(service, "service"),
+        _parse_names(handler, "handler"),
         None if since is None else moment(since, now=now, name="since"),
         None if until is None else moment(until, now=now, name="until"),
-        _created(ids),
+        _created_by_id(ids),
     )
-    if found.since is not None and found.until is not None and found.since > found.until:
-        raise ArgumentError(f"since ({found.since.isoformat()}) is later than until ({found.until.isoformat()}).")
-    return found
+    if parsed.since is not None and parsed.until is not None and parsed.since > parsed.until:
+        raise ArgumentError(f"since ({parsed.since.isoformat()}) is later than until ({parsed.until.isoformat()}).")
+    return parsed
 
 
-def scope_of(source: Source, asked: Meant, columns: Mapping[str, Sequence[str]]) -> Scope:
-    """Find the invocations that are meant, and follow them up and down; ``columns`` are those of the source's tables.
+def select_invocations(
+    source: Source, wanted: InvocationFilter, columns: Mapping[str, Sequence[str]]
+) -> Selection | None:
+    """Find the invocations that match a filter, and follow them up and down; None for the whole cluster.
+
+    ``columns`` are those of the source's tables.
 
     Raises:
         NotFound: there is no such invocation.
-        ArgumentError: there are more than ``MOST``.
+        ArgumentError: there are more than ``MAX_INVOCATIONS``.
     """
-    named, others = _named(source, asked)
-    notes: list[str] = []
-    if others:
-        notes.append(f"{len(others):,} of {len(asked.ids or ()):,} ids have {NEW_RUN} by now: {', '.join(others[:3])}")
-    if asked.ids is not None and (missing := sorted(set(asked.ids) - named - set(others))) and len(asked.given) == 1:
-        notes.append(f"{len(missing)} of {len(asked.ids)} ids are not there (any more): {', '.join(missing[:3])}")
+    if not wanted.arguments:
+        return None
+    matches, other_runs = _matches(source, wanted)
+    notes = list(_missing_notes(wanted, matches, other_runs))
     down = [_CALLED, *([_CALLEES] if "sys_journal" in columns else [])]
     down += [
         text for text, table in ((_HOLDERS, "sys_keyed_service_status"), (_LOCKERS, "sys_locks")) if table in columns
     ]
-    up = _followed(source, named, [_CALLERS], notes, "callers")
-    ids = tuple(sorted(up | _followed(source, named, down, notes, "callees")))
-    for note in notes:
-        warnings.warn(note, EvidenceWarning, stacklevel=4)
+    up = _follow(source, matches, [_CALLERS], notes, "callers")
+    ids = tuple(sorted(up | _follow(source, matches, down, notes, "callees")))
     has_queues = "vqueue_id" in columns.get("sys_invocation_status", ())
     rows = list(_rows(source, _KEYS.format(queue=", vqueue_id" if has_queues else ""), ids))
-    return Scope(
-        asked=_shown(asked),
-        named=len(named),
+    return Selection(
+        arguments=_as_json(wanted),
+        matches=len(matches),
         ids=ids,
         keys=frozenset(
             (row["target_service_name"], row["target_service_key"])
@@ -175,38 +177,54 @@ def chunks(values: Iterable[str]) -> Iterator[list[str]]:
         yield chunk
 
 
-def _named(source: Source, asked: Meant) -> tuple[set[str], list[str]]:
-    """Return the ids that are meant, and those of which only another run than the one that is meant exists."""
-    found: set[str] = set()
-    filters = " AND ".join(_FILTERS[name] for name in asked.given)
-    statement = _MEANT.format(run=", created_at" if asked.created else "", filters=filters)
+def _matches(source: Source, wanted: InvocationFilter) -> tuple[set[str], list[str]]:
+    """Return the ids that match, and the ids of which only another run than the requested one exists."""
+    matches: set[str] = set()
     seen: set[str] = set()
-    for ids in chunks(asked.ids) if asked.ids is not None else [None]:
-        values = {**asked.given, **({"ids": ids} if ids is not None else {}), "limit": MOST + 1}
+    filters = " AND ".join(_FILTERS[name] for name in wanted.arguments)
+    statement = _MATCHES.format(run=", created_at" if wanted.created else "", filters=filters)
+    for ids in chunks(wanted.ids) if wanted.ids is not None else [None]:
+        values = {
+            **wanted.arguments,
+            **({"ids": ids} if ids is not None else {}),
+            "limit": MAX_INVOCATIONS + 1,
+        }
         rows = checked(source.arrow(statement, params=values), statement, source).to_pylist()
         seen.update(row["id"] for row in rows)
-        found.update(row["id"] for row in rows if not is_other_run(row.get("created_at"), asked.created, row["id"]))
-    if not found:
+        matches.update(row["id"] for row in rows if not is_other_run(row.get("created_at"), wanted.created, row["id"]))
+    if not matches:
         raise NotFound(
-            f"{source.name} has no invocation of which this is true: {_words(asked)}. Nothing was frozen.", status=404
+            f"{source.name} has no invocation of which this is true: {_in_words(wanted)}. Nothing was frozen.",
+            status=404,
         )
-    if len(found) > MOST:
+    if len(matches) > MAX_INVOCATIONS:
         raise ArgumentError(
-            f"there are more than {MOST:,} invocations of which this is true: {_words(asked)}. Narrow it, or freeze "
-            f"the whole cluster. Nothing was frozen."
+            f"there are more than {MAX_INVOCATIONS:,} invocations of which this is true: {_in_words(wanted)}. Narrow "
+            f"it, or freeze the whole cluster. Nothing was frozen."
         )
-    return found, sorted(seen - found)
+    return matches, sorted(seen - matches)
 
 
-def _followed(source: Source, start: set[str], ways: Sequence[str], notes: list[str], what: str) -> set[str]:
-    """Return the invocations that can be reached from these, and themselves."""
+def _missing_notes(wanted: InvocationFilter, matches: set[str], other_runs: list[str]) -> Iterator[str]:
+    """Yield which of the requested ids have another run, and which do not exist."""
+    if wanted.ids is None:
+        return
+    if other_runs:
+        yield f"{len(other_runs):,} of {len(wanted.ids):,} ids have {NEW_RUN} by now: {', '.join(other_runs[:3])}"
+    missing = sorted(set(wanted.ids) - matches - set(other_runs))
+    if missing and len(wanted.arguments) == 1:
+        yield f"{len(missing)} of {len(wanted.ids)} ids are not there (any more): {', '.join(missing[:3])}"
+
+
+def _follow(source: Source, start: set[str], statements: Sequence[str], notes: list[str], what: str) -> set[str]:
+    """Return these invocations and all that the statements lead to, one step after another."""
     seen, frontier = set(start), sorted(start)
     while frontier:
-        found = {row["id"] for way in ways for row in _rows(source, way, frontier)} - seen - {None}
-        frontier = sorted(found)
-        if len(seen) + len(frontier) > MOST:
-            notes.append(f"{what} were followed up to {MOST:,} invocations; there are more")
-            frontier = frontier[: MOST - len(seen)]
+        ids = {row["id"] for statement in statements for row in _rows(source, statement, frontier)}
+        frontier = sorted(ids - seen - {None})
+        if len(seen) + len(frontier) > MAX_INVOCATIONS:
+            notes.append(f"{what} were followed up to {MAX_INVOCATIONS:,} invocations; there are more")
+            frontier = frontier[: MAX_INVOCATIONS - len(seen)]
             return seen | set(frontier)
         seen.update(frontier)
     return seen
@@ -217,39 +235,39 @@ def _rows(source: Source, statement: str, ids: Iterable[str]) -> Iterator[dict[s
         yield from checked(source.arrow(statement, params={"ids": chunk}), statement, source).to_pylist()
 
 
-def _created(given: Any) -> dict[str, frozenset[datetime]]:
-    """Return which runs a frame means by its created_at."""
-    if not isinstance(given, pd.DataFrame) or "created_at" not in given.columns:
+def _created_by_id(ids: Any) -> dict[str, frozenset[datetime]]:
+    """Return the creation times of the runs that a frame of ids requests by its column created_at."""
+    if not isinstance(ids, pd.DataFrame) or "created_at" not in ids.columns:
         return {}
-    return created_by_id(given["id"], given["created_at"], name="ids")
+    return created_by_id(ids["id"], ids["created_at"], name="ids")
 
 
-def _ids(given: Any) -> tuple[str, ...]:
-    if isinstance(given, pd.DataFrame):
-        if "id" not in given.columns:
-            raise ArgumentError(f"ids is a frame without a column id; it has {', '.join(map(str, given.columns))}.")
-        given = given["id"]
-    ids = [given] if isinstance(given, str) else list(given)
-    if not ids:
+def _parse_ids(ids: Any) -> tuple[str, ...]:
+    if isinstance(ids, pd.DataFrame):
+        if "id" not in ids.columns:
+            raise ArgumentError(f"ids is a frame without a column id; it has {', '.join(map(str, ids.columns))}.")
+        ids = ids["id"]
+    values = [ids] if isinstance(ids, str) else list(ids)
+    if not values:
         raise ArgumentError("ids is empty: there is nothing to freeze.")
-    return tuple(dict.fromkeys(check_invocation_id(each, name="ids") for each in ids))
+    return tuple(dict.fromkeys(check_invocation_id(value, name="ids") for value in values))
 
 
-def _texts(given: str | Iterable[str] | None, name: str) -> tuple[str, ...] | None:
-    if given is None:
+def _parse_names(value: str | Iterable[str] | None, argument: str) -> tuple[str, ...] | None:
+    if value is None:
         return None
-    texts = (given,) if isinstance(given, str) else tuple(given)
-    if not texts or not all(isinstance(text, str) for text in texts):
-        raise ArgumentError(f"{name} is {given!r}: give a name, or a list of names.")
-    return texts
+    names = (value,) if isinstance(value, str) else tuple(value)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ArgumentError(f"{argument} is {value!r}: give a name, or a list of names.")
+    return names
 
 
-def _shown(asked: Meant) -> dict[str, Any]:
-    """Return what was asked as JSON has it; ids by their number, for they stand in the evidence itself."""
-    turn: dict[str, Callable[[Any], Any]] = {"ids": len, "service": list, "handler": list}
-    return {name: turn.get(name, datetime.isoformat)(value) for name, value in asked.given.items()}
+def _as_json(wanted: InvocationFilter) -> dict[str, Any]:
+    """Return the arguments as JSON; of ids only their number, because the evidence itself has them."""
+    converters: dict[str, Callable[[Any], Any]] = {"ids": len, "service": list, "handler": list}
+    return {name: converters.get(name, datetime.isoformat)(value) for name, value in wanted.arguments.items()}
 
 
-def _words(asked: Meant) -> str:
-    shown = _shown(asked)
-    return ", ".join(f"{name} {value if name != 'ids' else f'one of {value}'}" for name, value in shown.items())
+def _in_words(wanted: InvocationFilter) -> str:
+    arguments = _as_json(wanted).items()
+    return ", ".join(f"{name} {value if name != 'ids' else f'one of {value}'}" for name, value in arguments)

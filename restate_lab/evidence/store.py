@@ -37,9 +37,9 @@ from restate_lab.errors import (
 )
 from restate_lab.evidence.card import evidence_card, name_of, server_words
 from restate_lab.evidence.engine import frozen_session, read
-from restate_lab.evidence.folder import Folder, locate_folder
+from restate_lab.evidence.folder import EvidenceFolder, locate_folder
 from restate_lab.evidence.json_functions import FUNCTIONS
-from restate_lab.evidence.manifest import Manifest, Stored, ViewColumn
+from restate_lab.evidence.manifest import Manifest, StoredColumn, ViewColumn
 from restate_lab.evidence.redaction import Pattern, parse_patterns
 from restate_lab.evidence.verification import check_files, check_there, read_manifest
 from restate_lab.frames import distinct
@@ -105,7 +105,9 @@ class Evidence(BaseSource):
     threads. ``close()`` lets the files go; evidence is also a context manager.
     """
 
-    def __init__(self, folder: Folder, manifest: Manifest, *, digest: str, verified: bool, rows_at_once: int) -> None:
+    def __init__(
+        self, folder: EvidenceFolder, manifest: Manifest, *, digest: str, verified: bool, rows_at_once: int
+    ) -> None:
         self._folder = folder
         self.manifest = manifest
         self.digest = digest
@@ -116,7 +118,7 @@ class Evidence(BaseSource):
     @property
     def path(self) -> Path | str:
         """Return where it lies, as it was given to ``open_evidence``."""
-        return self._folder.shown
+        return self._folder.display_path
 
     @property
     def name(self) -> str:
@@ -153,7 +155,9 @@ class Evidence(BaseSource):
 
         Columns: ``table, column, type`` (as Arrow names it) and ``nullable``.
         """
-        columns: dict[str, tuple[Stored | ViewColumn, ...]] = {each.table: each.columns for each in self.manifest.files}
+        columns: dict[str, tuple[StoredColumn | ViewColumn, ...]] = {
+            each.table: each.columns for each in self.manifest.files
+        }
         columns |= {each.name: each.columns for each in self.manifest.views}
         rows = [
             (table, column.name, column.type, column.nullable)
@@ -271,7 +275,8 @@ def open_evidence(
     rows_at_once = check_files(folder, manifest, digests=verify)
     if not verify:
         warnings.warn(
-            f"{folder.shown} was opened without comparing its files with their sha256: it may have been changed.",
+            f"{folder.display_path} was opened without comparing its files with their sha256: it may have been "
+            f"changed.",
             EvidenceWarning,
             stacklevel=2,
         )

@@ -1,8 +1,9 @@
-"""Which tables and columns are frozen, in which order, and why others are not.
+"""The tables, columns and views of a source, and the order in which its tables are frozen.
 
-Tables are read one after another, so the order decides which joins hold. What refers to invocations is read before
-them, so that whom it names is there; an invocation's state before its status, which wins where both have moved on;
-and what belongs to an invocation (journal, promises, its deployment) after it, so that what it waits for is there.
+Tables are read one after another, so the order decides which joins hold. Tables that refer to invocations are read
+before the invocations, so that the invocations they name are there. The state of an invocation is read before its
+status, which wins where both have changed. What belongs to an invocation (journal, promises, its deployment) is read
+after it, so that what it waits for is there.
 """
 
 from __future__ import annotations
@@ -16,27 +17,22 @@ import pandas as pd
 
 from restate_lab.client.schema import checked, tables_of
 from restate_lab.errors import ArgumentError, QueryRefused
-from restate_lab.evidence.redaction import PAYLOADS
 from restate_lab.source import Source
 
-__all__ = ["Column", "LeftOut", "Offer", "TablePlan", "View", "offer_of", "plan_tables", "quoted", "select_all"]
+__all__ = ["SourceColumn", "SourceSchema", "SourceTable", "SourceView", "quote_name", "read_schema"]
 
-BEFORE = (
+_FIRST = (
     *("sys_scheduler", "sys_vqueue_meta", "sys_vqueues", "sys_vqueue_entry_status", "sys_locks", "sys_user_limits"),
     *("sys_inbox", "sys_keyed_service_status", "sys_idempotency", "sys_invocation_state", "sys_invocation_status"),
 )
 """Tables up to the invocations themselves, in the order in which they are read; the others come after them."""
 _LAST = ("sys_service", "sys_deployment")
-
-_RAW = "the entry as bytes, payloads and secret headers in the clear: never frozen"
-_PAYLOAD = "payloads are frozen with payloads=True only"
-_BINARY = "bytes that this version of restate_lab does not know may be payloads, frozen with payloads=True only"
 _VIEWS = "SELECT table_name, definition FROM information_schema.views WHERE definition IS NOT NULL"
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """One column; ``type`` as the server names it, None where a source does not say."""
+class SourceColumn:
+    """One column; ``type`` as the server names it, None where a source does not report it."""
 
     name: str
     type: str | None = None
@@ -44,136 +40,108 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """What is not frozen, and why; ``column`` None means the whole table."""
-
-    table: str
-    column: str | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class TablePlan:
-    """One table to read, with those of its columns that are frozen."""
+class SourceTable:
+    """A table, and the names of the views that select from it."""
 
     name: str
-    columns: tuple[Column, ...]
+    columns: tuple[SourceColumn, ...]
+    views: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """A view: the server's own statement, and the tables that it is made of."""
+class SourceView:
+    """A view: the server's own statement, and the tables that it selects from."""
 
     name: str
     definition: str
-    columns: tuple[Column, ...]
-    made_of: tuple[str, ...]
+    columns: tuple[SourceColumn, ...]
+    base_tables: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
-    """What a source has: its tables, views left out, and its views."""
+class SourceSchema:
+    """What a source has: its tables, without the views, and its views."""
 
-    tables: Mapping[str, tuple[Column, ...]]
-    views: Mapping[str, View]
+    tables: Mapping[str, SourceTable]
+    views: Mapping[str, SourceView]
 
     @property
     def columns(self) -> dict[str, list[str]]:
         """Return table or view → the names of its columns."""
         return {
-            **{name: [column.name for column in columns] for name, columns in self.tables.items()},
+            **{name: [column.name for column in table.columns] for name, table in self.tables.items()},
             **{name: [column.name for column in view.columns] for name, view in self.views.items()},
         }
 
+    def base_tables(self, names: str | Iterable[str] | None) -> list[SourceTable]:
+        """Return the tables with these names in the order in which they are frozen; None means all tables.
 
-def offer_of(source: Source) -> Offer:
-    """Ask a source what it has; a view whose definition it does not tell is a table like any other."""
-    found: dict[str, list[Column]] = {}
+        The name of a view means the tables that it selects from.
+
+        Raises:
+            ArgumentError: there is no such table, or there are no names.
+        """
+        tables: set[str] = set(self.tables) if names is None else set()
+        for name in [names] if isinstance(names, str) else names or ():
+            if name in self.views:
+                tables.update(self.views[name].base_tables)
+            elif name in self.tables:
+                tables.add(name)
+            else:
+                nearest = difflib.get_close_matches(name, [*self.tables, *self.views], n=3)
+                raise ArgumentError(
+                    f"tables= names {name!r}, which is not there; the nearest: {', '.join(nearest) or '–'}."
+                )
+        if not tables:
+            raise ArgumentError("tables= is empty: there is nothing to freeze.")
+        return [self.tables[name] for name in sorted(tables, key=_rank)]
+
+
+def read_schema(source: Source) -> SourceSchema:
+    """Read the schema of a source; a view whose definition it does not report is a table like any other."""
+    columns: dict[str, list[SourceColumn]] = {}
     for row in tables_of(source).to_dict("records"):
-        column = Column(row["column"], _text(row.get("type")), bool(row.get("nullable", True)))
-        found.setdefault(row["table"], []).append(column)
+        column = SourceColumn(row["column"], _text_or_none(row.get("type")), bool(row.get("nullable", True)))
+        columns.setdefault(row["table"], []).append(column)
     try:
-        answer = checked(source.arrow(_VIEWS), _VIEWS, source)
-        definitions = {row["table_name"]: row["definition"] for row in answer.to_pylist()}
+        rows = checked(source.arrow(_VIEWS), _VIEWS, source).to_pylist()
     except QueryRefused:
-        definitions = {}
-    views = {name: definitions[name] for name in found if name in definitions}
-    bases = [name for name in found if name not in views]
-    return Offer(
-        {name: tuple(found[name]) for name in bases},
-        {name: View(name, text, tuple(found[name]), _named(text, bases)) for name, text in views.items()},
+        rows = []
+    definitions = {row["table_name"]: row["definition"] for row in rows if row["table_name"] in columns}
+    tables = [name for name in columns if name not in definitions]
+    views = {
+        name: SourceView(name, definitions[name], tuple(columns[name]), _mentioned(definitions[name], tables))
+        for name in columns
+        if name in definitions
+    }
+    return SourceSchema(
+        {
+            name: SourceTable(
+                name, tuple(columns[name]), tuple(view.name for view in views.values() if name in view.base_tables)
+            )
+            for name in tables
+        },
+        views,
     )
 
 
-def plan_tables(
-    offer: Offer, wanted: str | Iterable[str] | None, *, payloads: bool
-) -> tuple[list[TablePlan], list[LeftOut]]:
-    """Return the tables to read in their order, and what is left out.
-
-    Raises:
-        ArgumentError: a table is wanted that is not there.
-    """
-    names = _wanted(offer, [wanted] if isinstance(wanted, str) else wanted)
-    left_out = [LeftOut(name, None, "tables= does not name it") for name in offer.tables if name not in names]
-    plans: list[TablePlan] = []
-    for name in sorted(names, key=_order):
-        reasons = {column.name: _reason(name, column, payloads=payloads) for column in offer.tables[name]}
-        plans.append(TablePlan(name, tuple(each for each in offer.tables[name] if reasons[each.name] is None)))
-        left_out += [LeftOut(name, column, reason) for column, reason in reasons.items() if reason is not None]
-    return plans, left_out
+def _rank(table: str) -> tuple[int, int, str]:
+    """Return the sort key by which tables are frozen."""
+    for rank, names in ((0, _FIRST), (2, _LAST)):
+        if table in names:
+            return rank, names.index(table), table
+    return 1, 0, table
 
 
-def select_all(plan: TablePlan) -> str:
-    """Return the statement that reads the columns of a table; names come from the source itself."""
-    return f"SELECT {', '.join(quoted(column.name) for column in plan.columns)} FROM {quoted(plan.name)}"  # noqa: S608
-
-
-def quoted(name: str) -> str:
-    """Return a name as SQL takes it, whatever stands in it."""
+def quote_name(name: str) -> str:
+    """Return a name as SQL takes it, whatever characters it has."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def _wanted(offer: Offer, wanted: Iterable[str] | None) -> set[str]:
-    if wanted is None:
-        return set(offer.tables)
-    names: set[str] = set()
-    for name in wanted:
-        if name in offer.views:
-            names.update(offer.views[name].made_of)
-        elif name in offer.tables:
-            names.add(name)
-        else:
-            nearest = difflib.get_close_matches(name, [*offer.tables, *offer.views], n=3)
-            raise ArgumentError(
-                f"tables= names {name!r}, which is not there; the nearest: {', '.join(nearest) or '–'}."
-            )
-    if not names:
-        raise ArgumentError("tables= is empty: there is nothing to freeze.")
-    return names
-
-
-def _reason(table: str, column: Column, *, payloads: bool) -> str | None:
-    """Return why a column is not frozen; None where it is."""
-    if (table, column.name) == ("sys_journal", "raw"):
-        return _RAW
-    if payloads:
-        return None
-    if (table, column.name) in PAYLOADS:
-        return _PAYLOAD
-    return _BINARY if "Binary" in (column.type or "") else None
-
-
-def _order(name: str) -> tuple[int, int, str]:
-    for place, names in ((0, BEFORE), (2, _LAST)):
-        if name in names:
-            return place, names.index(name), name
-    return 1, 0, name
-
-
-def _named(definition: str, tables: Sequence[str]) -> tuple[str, ...]:
+def _mentioned(definition: str, tables: Sequence[str]) -> tuple[str, ...]:
     words = set(re.findall(r"\w+", definition))
     return tuple(name for name in tables if name in words)
 
 
-def _text(value: object) -> str | None:
+def _text_or_none(value: object) -> str | None:
     return None if value is None or pd.isna(value) else str(value)  # type: ignore[call-overload]

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from restate_lab.errors import ArgumentError, EvidenceBroken
-from restate_lab.evidence.folder import Folder
-from restate_lab.evidence.manifest import MOST_BYTES, NAME, File, Manifest, type_name
+from restate_lab.evidence.folder import EvidenceFolder
+from restate_lab.evidence.manifest import MOST_BYTES, NAME, Manifest, TableFile, type_name
 
 __all__ = ["ROWS_AT_ONCE", "check_files", "check_there", "encodings_of", "read_manifest", "rows_at_once", "text_paths"]
 
@@ -83,7 +83,7 @@ def _longest(values: Any) -> int:
     return _longest(values.values) if hasattr(values, "values") else 0
 
 
-def read_manifest(folder: Folder) -> tuple[Manifest, str]:
+def read_manifest(folder: EvidenceFolder) -> tuple[Manifest, str]:
     """Return the manifest of a folder, and its sha256.
 
     Raises:
@@ -91,29 +91,30 @@ def read_manifest(folder: Folder) -> tuple[Manifest, str]:
         EvidenceBroken: it has no manifest, or one that cannot be read or is at odds with itself.
     """
     if folder.filesystem.get_file_info(folder.path).type != fs.FileType.Directory:
-        raise ArgumentError(f"there is no folder {folder.shown}; give the path that freeze() returned.")
+        raise ArgumentError(f"there is no folder {folder.display_path}; give the path that freeze() returned.")
     size = folder.size(NAME)
     if size is None:
         raise EvidenceBroken(
-            f"{folder.shown} has no {NAME}: it is no evidence, or freezing it did not come to its end. Freeze it again."
+            f"{folder.display_path} has no {NAME}: it is no evidence, or freezing it did not come to its end. Freeze "
+            f"it again."
         )
     if size > MOST_BYTES:
-        raise EvidenceBroken(f"{folder.shown}: {NAME} has {size:,} bytes, more than any that was written.")
+        raise EvidenceBroken(f"{folder.display_path}: {NAME} has {size:,} bytes, more than any that was written.")
     content = folder.read(NAME, MOST_BYTES)
-    manifest = Manifest.from_json(content, where=str(folder.shown))
+    manifest = Manifest.from_json(content, where=str(folder.display_path))
     names = [each.table for each in manifest.files] + [view.name for view in manifest.views]
     odd = [name for name, n in Counter(names).items() if n > 1 or not _TABLE.fullmatch(name)]
     if odd:
-        raise EvidenceBroken(f"{folder.shown}: {NAME} has {odd[0]!r} twice, or as a name that no table has.")
+        raise EvidenceBroken(f"{folder.display_path}: {NAME} has {odd[0]!r} twice, or as a name that no table has.")
     files = [each.file for each in manifest.files]
     if shared := [name for name, n in Counter(files).items() if n > 1]:
-        raise EvidenceBroken(f"{folder.shown}: {NAME} has the file {shared[0]!r} for more than one table.")
+        raise EvidenceBroken(f"{folder.display_path}: {NAME} has the file {shared[0]!r} for more than one table.")
     for name in files:
-        folder.at(name)
+        folder.path_of(name)
     return manifest, hashlib.sha256(content).hexdigest()
 
 
-def check_files(folder: Folder, manifest: Manifest, *, digests: bool) -> int:
+def check_files(folder: EvidenceFolder, manifest: Manifest, *, digests: bool) -> int:
     """Compare each file with the manifest: size, rows and schema, and where ``digests`` is true its sha256.
 
     Returns how many rows may be decoded at once, so that memory stays bounded.
@@ -130,7 +131,7 @@ def check_files(folder: Folder, manifest: Manifest, *, digests: bool) -> int:
     return rows
 
 
-def check_there(folder: Folder, manifest: Manifest) -> None:
+def check_there(folder: EvidenceFolder, manifest: Manifest) -> None:
     """Compare each file's size with the manifest: the engine takes a file that is gone for an empty table.
 
     Raises:
@@ -139,25 +140,25 @@ def check_there(folder: Folder, manifest: Manifest) -> None:
     for each in manifest.files:
         size = folder.size(each.file)
         if size is None:
-            raise EvidenceBroken(f"{folder.shown}: {each.file} is missing. Get the evidence again, as a whole.")
+            raise EvidenceBroken(f"{folder.display_path}: {each.file} is missing. Get the evidence again, as a whole.")
         if size != each.size:
             raise _changed(folder, each, f"it has {size:,} bytes, and {each.size:,} were written")
 
 
-def _check_inside(folder: Folder, file: File) -> int:
+def _check_inside(folder: EvidenceFolder, file: TableFile) -> int:
     """Check what is inside of a file, and return how many of its rows may be decoded at once."""
     try:
-        with folder.filesystem.open_input_file(folder.at(file.file)) as stream:
+        with folder.filesystem.open_input_file(folder.path_of(file.file)) as stream:
             inside = pq.ParquetFile(stream)
             _check_form(folder, file, inside)
             texts = text_paths(inside)
-        with folder.filesystem.open_input_file(folder.at(file.file)) as stream:
+        with folder.filesystem.open_input_file(folder.path_of(file.file)) as stream:
             return rows_at_once(pq.ParquetFile(stream, read_dictionary=texts))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _changed(folder, file, f"it is no Parquet file that can be read: {error}") from error
 
 
-def _check_form(folder: Folder, file: File, inside: pq.ParquetFile) -> None:
+def _check_form(folder: EvidenceFolder, file: TableFile, inside: pq.ParquetFile) -> None:
     rows, schema = inside.metadata.num_rows, inside.schema_arrow
     if rows != file.rows:
         raise _changed(folder, file, f"it has {rows:,} rows, and the manifest says {file.rows:,}")
@@ -178,5 +179,5 @@ def _is_of_a_table(kind: pa.DataType) -> bool:
     return all(_is_of_a_table(kind.field(at).type) for at in range(kind.num_fields))
 
 
-def _changed(folder: Folder, file: File, how: str) -> EvidenceBroken:
-    return EvidenceBroken(f"{folder.shown}: {file.file} is not what was frozen: {how}. Get the evidence again.")
+def _changed(folder: EvidenceFolder, file: TableFile, how: str) -> EvidenceBroken:
+    return EvidenceBroken(f"{folder.display_path}: {file.file} is not what was frozen: {how}. Get the evidence again.")

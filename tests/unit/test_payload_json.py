@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from restate_lab.evidence.masking import Masks
+from restate_lab.evidence.masking import MaskCounts, column_masks, mask_batch
 from restate_lab.evidence.redaction import PathRule, Step, parse_path, parse_patterns
 from restate_lab.payload_json import HEADERS, SECRETS, Unreadable, mask, mask_bytes, read, scan, write
 from restate_lab.redaction import MASK
@@ -169,9 +169,9 @@ def test_journals_are_masked_like_state(value: Value, path: str, seed: int) -> N
     """A payload comes out of an entry's byte array as it comes out of state, whatever the quick look thinks of it."""
     before, after = written([value], parse_path(path), random.Random(seed))  # noqa: S311 - repeatable
     entry = json.dumps({"Command": {"Output": {"result": {"Success": list(before.encode())}}}}, separators=(",", ":"))
-    masks = Masks(parse_patterns([path], {"sys_journal": ["entry_json"]}))
+    masks = column_masks("sys_journal", ["entry_json"], parse_patterns([path], {"sys_journal": ["entry_json"]}))
     batch = pa.RecordBatch.from_arrays([pa.array([entry])], names=["entry_json"])
-    found = json.loads(masks.apply("sys_journal", batch).column(0)[0].as_py())
+    found = json.loads(mask_batch(batch, masks, MaskCounts()).column(0)[0].as_py())
     assert bytes(found["Command"]["Output"]["result"]["Success"]).decode() == after
 
 

@@ -343,7 +343,7 @@ def test_what_a_part_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.warns(EvidenceWarning, match="1 of 2 ids are not there"):
         manifest = frozen(tmp_path / "a", Freezable(**FAMILY), ids=[made_id(5), made_id(99)])
     assert "1 of 2 ids" in str(manifest.scope)
-    monkeypatch.setattr("restate_lab.evidence.selection.MOST", 3)
+    monkeypatch.setattr("restate_lab.evidence.selection.MAX_INVOCATIONS", 3)
     with pytest.warns(EvidenceWarning, match="callees were followed up to 3 invocations; there are more"):
         frozen(tmp_path / "b", Freezable(**FAMILY), ids=made_id(2))
     assert made_id(2) in ids(tmp_path / "b")

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pytest
 
 from restate_lab.evidence import masking
-from restate_lab.evidence.masking import Masks, suspects
+from restate_lab.evidence.masking import MaskCounts, column_masks, mask_batch, may_need_masking
 from restate_lab.evidence.redaction import parse_patterns
 from restate_lab.redaction import MASK
 
@@ -70,12 +70,13 @@ def test_it_is_the_same_as_a_close_look_at_all(patterns: list[str], monkeypatch:
     """Entries of many forms come out to the byte as if each had been taken apart, and are counted alike."""
     choice = random.Random(42)  # noqa: S311 - the same forms in every run
     entries = pa.RecordBatch.from_arrays([pa.array([entry(choice) for _ in range(700)])], names=["entry_json"])
-    quick, close = Masks(parse_patterns(patterns, COLUMNS)), Masks(parse_patterns(patterns, COLUMNS))
-    found = quick.apply("sys_journal", entries)
-    monkeypatch.setattr(masking, "suspects", lambda values, _: pc.is_valid(values))
-    expected = close.apply("sys_journal", entries)
+    masks = column_masks("sys_journal", ["entry_json"], parse_patterns(patterns, COLUMNS))
+    quick, close = MaskCounts(), MaskCounts()
+    found = mask_batch(entries, masks, quick)
+    monkeypatch.setattr(masking, "may_need_masking", lambda values, _: pc.is_valid(values))
+    expected = mask_batch(entries, masks, close)
     assert found.column(0).to_pylist() == expected.column(0).to_pylist()
-    assert {name: n for name, n in quick.counts.items() if n} == {name: n for name, n in close.counts.items() if n}
+    assert {name: n for name, n in quick.hits.items() if n} == {name: n for name, n in close.hits.items() if n}
     assert MASK in str(found.column(0).to_pylist())
 
 
@@ -85,4 +86,4 @@ def test_most_entries_are_not_suspect() -> None:
     call = json.dumps({"Command": {"Call": {"headers": headers, "parameter": list(b'{"a":1}')}}}, separators=(",", ":"))
     run = '{"Command":{"Run":{"completion_id":1,"name":"pay"}}}'
     parsed = [each for each in parse_patterns(["failures", "$..card"], COLUMNS) if each.path]
-    assert suspects(pa.array([call, run, None]), parsed).to_pylist() == [False] * 3
+    assert may_need_masking(pa.array([call, run, None]), parsed).to_pylist() == [False] * 3

@@ -1,0 +1,199 @@
+"""The plan of a freeze: for each table what is read, which rows are kept, how columns are masked, and what is excluded.
+
+The plan is made before anything is written, and the writer follows it without a decision of its own.
+
+The rows of a table that belong to selected invocations are found by the invocations' ids, or by their keys, queues or
+locks. A table for which no such column is known is excluded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from restate_lab.evidence.manifest import Exclusion, StoredView, ViewColumn
+from restate_lab.evidence.masking import ColumnMask, column_masks
+from restate_lab.evidence.redaction import PAYLOADS, Pattern
+from restate_lab.evidence.selection import Selection, chunks
+from restate_lab.evidence.tables import SourceColumn, SourceSchema, SourceTable, quote_name
+
+__all__ = ["FreezePlan", "RowFilter", "TablePlan", "plan_freeze"]
+
+_BY_ID = {
+    **dict.fromkeys(("sys_invocation_status", "sys_journal", "sys_journal_events"), "id"),
+    **dict.fromkeys(("sys_vqueues", "sys_vqueue_entry_status"), "entry_id"),
+    "sys_idempotency": "invocation_id",
+}
+# 1.6.1 returns rows of this one twice for `id IN`; it holds only current attempts, so all of it is read and filtered.
+_ATTEMPTS = "sys_invocation_state"
+_BY_KEY = ("state", "sys_promise", "sys_inbox", "sys_keyed_service_status")
+_BY_QUEUE = {"sys_vqueue_meta": "id", "sys_scheduler": "id"}
+_BY_LOCK = {"sys_locks": "lock_name"}
+_WHOLE = ("sys_deployment", "sys_service", "sys_rules", "sys_user_limits")
+_NO_ROWS = "1 = 0"
+
+_NOT_NAMED = "tables= does not name it"
+_RAW = "the entry as bytes, payloads and secret headers in the clear: never frozen"
+_PAYLOAD = "payloads are frozen with payloads=True only"
+_BINARY = "bytes that this version of restate_lab does not know may be payloads, frozen with payloads=True only"
+_UNKNOWN_ROWS = "this version of restate_lab does not know which of its rows belong to some invocations"
+_NO_VIEW = "a table that it is made of is left out"
+
+
+@dataclass(frozen=True, slots=True)
+class RowFilter:
+    """Keeps the rows whose values in ``columns`` are one of the ``allowed`` tuples."""
+
+    columns: tuple[str, ...]
+    allowed: frozenset[tuple[str, ...]]
+
+    def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the rows that are kept."""
+        rows = zip(*(batch[column].to_pylist() for column in self.columns), strict=True)
+        return batch.filter(pa.array([row in self.allowed for row in rows], pa.bool_()))
+
+
+@dataclass(frozen=True, slots=True)
+class _TableRows:
+    """The rows of one table: a condition, the parameters it is sent with in turn, and a filter for the response."""
+
+    where: str = ""
+    params: tuple[Mapping[str, Any], ...] = ({},)
+    keep: RowFilter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TablePlan:
+    """What is written of one table.
+
+    - ``columns``: the columns that are frozen, in the order of the statement ``sql``.
+    - ``masks``: how values are masked, by column; a column without a mask is written as it is.
+    - ``params``: the statement is sent once for each of these parameters, one after another.
+    - ``keep``: the filter for the rows of the response, None where all rows are kept.
+    """
+
+    name: str
+    columns: tuple[SourceColumn, ...]
+    masks: Mapping[str, ColumnMask]
+    sql: str
+    params: tuple[Mapping[str, Any], ...]
+    keep: RowFilter | None
+
+
+@dataclass(frozen=True, slots=True)
+class FreezePlan:
+    """All that a freeze writes, and what the manifest says of it.
+
+    - ``tables``: in the order in which they are read.
+    - ``views``: those that can be made again from these tables.
+    - ``excluded``: tables, columns and views that are not frozen, with the reasons.
+    - ``selection``: the invocations that it is narrowed to, None for the whole cluster.
+    - ``patterns``: the texts of ``redact=``, each once.
+    """
+
+    tables: tuple[TablePlan, ...]
+    views: tuple[StoredView, ...]
+    excluded: tuple[Exclusion, ...]
+    selection: Selection | None
+    patterns: tuple[str, ...]
+    payloads: bool
+
+
+def plan_freeze(
+    schema: SourceSchema,
+    tables: Sequence[SourceTable],
+    *,
+    selection: Selection | None,
+    patterns: Sequence[Pattern],
+    payloads: bool,
+) -> FreezePlan:
+    """Return the plan of a freeze of ``tables``, which are some of the schema's, in their order."""
+    excluded = [Exclusion(name, None, _NOT_NAMED) for name, table in schema.tables.items() if table not in tables]
+    unknown: list[Exclusion] = []
+    plans: list[TablePlan] = []
+    for table in tables:
+        reasons = {column.name: _reason(table.name, column, payloads=payloads) for column in table.columns}
+        excluded += [Exclusion(table.name, column, reason) for column, reason in reasons.items() if reason is not None]
+        columns = tuple(column for column in table.columns if reasons[column.name] is None)
+        plan = _table_plan(table, columns, selection, patterns)
+        if plan is None:
+            unknown.append(Exclusion(table.name, None, _UNKNOWN_ROWS))
+        else:
+            plans.append(plan)
+    views, missing_views = _plan_views(schema, {plan.name for plan in plans})
+    return FreezePlan(
+        tables=tuple(plans),
+        views=views,
+        excluded=(*excluded, *unknown, *missing_views),
+        selection=selection,
+        patterns=tuple(dict.fromkeys(pattern.text for pattern in patterns)),
+        payloads=payloads,
+    )
+
+
+def _reason(table: str, column: SourceColumn, *, payloads: bool) -> str | None:
+    """Return why a column is excluded; None where it is frozen."""
+    if (table, column.name) == ("sys_journal", "raw"):
+        return _RAW
+    if payloads:
+        return None
+    if (table, column.name) in PAYLOADS:
+        return _PAYLOAD
+    return _BINARY if "Binary" in (column.type or "") else None
+
+
+def _table_plan(
+    table: SourceTable, columns: Sequence[SourceColumn], selection: Selection | None, patterns: Sequence[Pattern]
+) -> TablePlan | None:
+    """Return the plan of one table; None where it is not known which of its rows belong to the selection."""
+    rows = _rows_of(table.name, selection)
+    if rows is None:
+        return None
+    names = [column.name for column in columns]
+    sql = f"SELECT {', '.join(map(quote_name, names))} FROM {quote_name(table.name)}"  # noqa: S608 - of the source itself
+    if rows.where:
+        sql += f" WHERE {rows.where}"
+    masks = column_masks(table.name, names, patterns, views=table.views)
+    return TablePlan(table.name, tuple(columns), masks, sql, rows.params, rows.keep)
+
+
+def _rows_of(table: str, selection: Selection | None) -> _TableRows | None:
+    """Return which rows of a table are frozen; None where it is not known which of them belong to the selection."""
+    if selection is None or table in _WHOLE:
+        return _TableRows()
+    if table == _ATTEMPTS:
+        return _TableRows(keep=RowFilter(("id",), frozenset((id_,) for id_ in selection.ids)))
+    if table in _BY_KEY:
+        services = sorted({service for service, _ in selection.keys})
+        keys = chunks(sorted({key for _, key in selection.keys}))
+        # A service of one pair may have the key of another pair, and the two together are not in the selection.
+        keep = RowFilter(("service_name", "service_key"), selection.keys)
+        params = [{"services": services, "keys": chunk} for chunk in keys]
+        return _rows_where("service_name IN :services AND service_key IN :keys", params, keep)
+    for column_of, values in ((_BY_ID, selection.ids), (_BY_QUEUE, selection.queues), (_BY_LOCK, selection.locks)):
+        if table in column_of:
+            params = [{"values": chunk} for chunk in chunks(values)]
+            return _rows_where(f"{quote_name(column_of[table])} IN :values", params)
+    return None
+
+
+def _rows_where(condition: str, params: list[dict[str, Any]], keep: RowFilter | None = None) -> _TableRows:
+    return _TableRows(condition, tuple(params), keep) if params else _TableRows(_NO_ROWS)
+
+
+def _plan_views(schema: SourceSchema, tables: set[str]) -> tuple[tuple[StoredView, ...], list[Exclusion]]:
+    """Return the views that can be made again from these tables, and the others as exclusions."""
+    whole = [view for view in schema.views.values() if tables.issuperset(view.base_tables)]
+    missing = [name for name, view in schema.views.items() if not tables.issuperset(view.base_tables)]
+    views = tuple(
+        StoredView(
+            view.name,
+            view.definition,
+            tuple(ViewColumn(column.name, column.type, column.nullable) for column in view.columns),
+        )
+        for view in whole
+    )
+    return views, [Exclusion(name, None, _NO_VIEW) for name in missing]

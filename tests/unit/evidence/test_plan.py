@@ -1,0 +1,107 @@
+"""The plan of a freeze: it is complete before anything is written, and it is what is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from restate_lab.evidence.freeze import freeze
+from restate_lab.evidence.manifest import Manifest
+from restate_lab.evidence.plan import FreezePlan, RowFilter, TablePlan, plan_freeze
+from restate_lab.evidence.redaction import parse_patterns
+from restate_lab.evidence.selection import Selection
+from restate_lab.evidence.tables import read_schema
+from support.freezable import Freezable, invocation, made_id
+
+KEYS = frozenset({("Svc", "k")})
+SELECTION = Selection(
+    arguments={"ids": 1}, matches=1, ids=(made_id(1), made_id(2)), keys=KEYS, queues=(), notes=("a note",)
+)
+
+
+def plan(
+    *, selection: Selection | None = None, redact: Any = None, payloads: bool = False, tables: Any = None
+) -> FreezePlan:
+    source = Freezable()
+    schema = read_schema(source)
+    patterns = parse_patterns(redact, schema.columns)
+    made = plan_freeze(schema, schema.base_tables(tables), selection=selection, patterns=patterns, payloads=payloads)
+    assert source.read == [], "a plan reads no rows"
+    return made
+
+
+def table(of: FreezePlan, name: str) -> TablePlan:
+    (found,) = [each for each in of.tables if each.name == name]
+    return found
+
+
+def test_which_rows_are_read_and_kept() -> None:
+    """A selection reads a table by ids or by keys; where the server cannot, its rows are filtered; some are whole."""
+    ids = {"values": [made_id(1), made_id(2)]}
+    planned = plan(selection=SELECTION)
+    status = table(planned, "sys_invocation_status")
+    assert (status.sql.partition("WHERE")[2], status.params, status.keep) == (' "id" IN :values', (ids,), None)
+    attempts = table(planned, "sys_invocation_state")
+    assert "WHERE" not in attempts.sql
+    assert attempts.keep == RowFilter(("id",), frozenset({(made_id(1),), (made_id(2),)}))
+    state = table(planned, "state")
+    assert state.params == ({"services": ["Svc"], "keys": ["k"]},)
+    assert state.keep == RowFilter(("service_name", "service_key"), KEYS)
+    deployments = table(planned, "sys_deployment")
+    assert ("WHERE" in deployments.sql, deployments.params, deployments.keep) == (False, ({},), None)
+    assert all(("WHERE" in each.sql, each.params, each.keep) == (False, ({},), None) for each in plan().tables)
+
+
+def test_a_filter_keeps_pairs_and_not_combinations() -> None:
+    """The service of one pair with the key of another pair is not kept."""
+    names = ["service_name", "service_key"]
+    batch = pa.RecordBatch.from_pydict(dict(zip(names, [["A", "A", "B"], ["1", "2", "2"]], strict=True)))
+    kept = RowFilter(("service_name", "service_key"), frozenset({("A", "1"), ("B", "2")})).apply(batch)
+    assert [tuple(row.values()) for row in kept.to_pylist()] == [("A", "1"), ("B", "2")]
+
+
+def test_how_columns_are_masked() -> None:
+    """Each column with what is masked in it; a pattern about a view is about its tables; the others have no mask."""
+
+    def methods(planned: FreezePlan) -> dict[str, str]:
+        return {mask.column: mask.method for each in planned.tables for mask in each.masks.values()}
+
+    assert methods(plan()) == {"sys_deployment.endpoint": "user_info"}
+    always = {"sys_deployment.endpoint": "user_info", "sys_journal.entry_json": "entry"}
+    payloads = {"state.value": "json", "state.value_utf8": "json"}
+    assert methods(plan(payloads=True)) == {**always, **payloads}
+    planned = plan(payloads=True, redact=["state.value", "sys_invocation.last_failure", "$..card"])
+    whole = ("state.value", "state.value_utf8", "sys_invocation_state.last_failure")
+    assert methods(planned) == {**always, **dict.fromkeys(whole, "whole")}
+    assert [each.text for each in table(planned, "sys_journal").masks["entry_json"].patterns] == ["$..card"]
+    assert planned.patterns == ("state.value", "sys_invocation.last_failure", "$..card")
+
+
+def test_what_is_excluded_and_why() -> None:
+    """Tables, columns and views that are not frozen have a reason, and no statement reads them."""
+    planned = plan(tables=["state", "sys_invocation_status"])
+    excluded = {(each.table, each.column): each.reason for each in planned.excluded}
+    assert excluded["sys_journal", None] == "tables= does not name it"
+    assert excluded["state", "value"] == "payloads are frozen with payloads=True only"
+    assert excluded["sys_invocation", None] == "a table that it is made of is left out"
+    assert [each.name for each in planned.tables] == ["sys_invocation_status", "state"]
+    assert '"value"' not in table(planned, "state").sql
+    assert planned.views == ()
+    assert [view.name for view in plan().views] == ["sys_invocation"]
+
+
+def test_what_is_written_is_the_plan(tmp_path: Path) -> None:
+    """The manifest and the files have the plan's tables, statements, columns, views and exclusions, in its order."""
+    source = Freezable(sys_invocation_status=[invocation(1)])
+    freeze(source, tmp_path / "a", payloads=True, redact="state.value")
+    manifest = Manifest.from_json((tmp_path / "a" / "manifest.json").read_bytes(), where="")
+    planned = plan(payloads=True, redact="state.value")
+    assert [(each.table, each.sql) for each in manifest.files] == [(each.name, each.sql) for each in planned.tables]
+    for each in planned.tables:
+        columns = pq.read_schema(tmp_path / "a" / f"{each.name}.parquet").names
+        assert columns == [column.name for column in each.columns]
+    assert (manifest.views, manifest.excluded) == (planned.views, planned.excluded)
+    assert manifest.redaction.patterns == planned.patterns
