@@ -1,4 +1,4 @@
-"""Watch a cluster: look at it again and again, and tell the rates that the server does not keep."""
+"""Watch a cluster: poll it again and again, and return the rates that the server does not keep."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from restate_lab.errors import (
     Truncated,
     Unreachable,
 )
-from restate_lab.evidence.watch.sampler import Look, Sample, frame_of, take
+from restate_lab.evidence.watch.sampler import PollResult, Sample, frame_of, poll
 from restate_lab.progress import DoneLine, Progress, RowsLine, progress_of
 from restate_lab.source import Source, check_tried
 
@@ -36,7 +36,7 @@ __all__ = ["Until", "watch"]
 Until: TypeAlias = TimeInput | Callable[[pd.DataFrame], Any] | None
 
 _PASSING = (Unreachable, TimedOut, RateLimited, ServerFailed, QueryInterrupted)
-_SHARE = 10  # a look takes a tenth of the time at most
+_SHARE = 10  # a poll takes a tenth of the time at most
 
 
 @translated
@@ -86,14 +86,13 @@ def watch(
     """
     if not source.live:
         raise ArgumentError(f"{source!r} is frozen and never changes: watch a live source, or rl.compare() two.")
-    apart, check_limit = to_timedelta(every, name="every"), check_count("limit", limit, least=1)
+    interval, max_rows = to_timedelta(every, name="every"), check_count("limit", limit, least=1)
     seconds = None if timeout is None else check_seconds("timeout", timeout)
-    if not apart:
+    if not interval:
         raise ArgumentError(f"every is {every!r}: give the time between two looks, such as '30s'.")
     check_tried(source, "watch()")
     end = _end(until, within(source, seconds, verb="watch").now)
-    watching = _Watch(source, apart, until, end, service, check_limit, seconds, _progress(progress, until))
-    frame = watching.run()
+    frame = _PollLoop(source, interval, until, end, service, max_rows, seconds, _progress(progress, until)).run()
     if "truncated" in frame.attrs:
         warnings.warn(
             frame.attrs["truncated"]["message"], Truncated, stacklevel=3
@@ -102,8 +101,8 @@ def watch(
 
 
 @dataclass(slots=True)
-class _Watch:
-    """One watch under way."""
+class _PollLoop:
+    """The polls of one watch."""
 
     source: Source
     every: timedelta
@@ -115,13 +114,13 @@ class _Watch:
     progress: Progress
     samples: list[Sample] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
-    last: Look | None = None
-    took: float = 0.0  # seconds, of the last look that was answered
+    last: PollResult | None = None
+    took: float = 0.0  # seconds, of the last poll that had a response
     slowest: float = 0.0
     started: float = field(default_factory=time.monotonic)
 
     def run(self) -> pd.DataFrame:
-        """Look until the end, or until it is stopped; return the frame."""
+        """Poll until the end, or until it is stopped; return the frame."""
         try:
             ended = self._run()
         except KeyboardInterrupt:
@@ -135,20 +134,20 @@ class _Watch:
     def _run(self) -> str:
         while True:
             started = time.monotonic()
-            if not self._look():
+            if not self._poll():
                 return "failed"
-            # a look that got no answer takes long as well, and is no load
+            # a poll without a response takes long as well, and is no load
             pause = max(self.every.total_seconds(), self.took * _SHARE) - (time.monotonic() - started)
             if self._is_over(pause):
                 return "until"
-            self._tell()
+            self._update_progress()
             time.sleep(max(pause, 0.0))
 
-    def _look(self) -> bool:
-        """Look once; False where looking again would fail as well."""
+    def _poll(self) -> bool:
+        """Poll once; False where another poll would fail as well."""
         begun = time.monotonic()
         try:
-            look = take(
+            result = poll(
                 within(self.source, self.timeout, verb="a look of watch"), service=self.service, limit=self.limit
             )
         except RestateLabError as error:
@@ -157,8 +156,8 @@ class _Watch:
             at = self.samples[-1].at.isoformat()
             self.failed.append({"after": at, "error": str(error).partition("\n")[0]})
             return isinstance(error, _PASSING)
-        self.samples.append(Sample.of(look, self.last))
-        self.last = look
+        self.samples.append(Sample.of(result, self.last))
+        self.last = result
         self.took = time.monotonic() - begun
         self.slowest = max(self.slowest, self.took)
         return True
@@ -169,13 +168,13 @@ class _Watch:
         passed = timedelta(seconds=time.monotonic() - self.started + pause)
         return self.end is not None and self.samples[0].at + passed > self.end
 
-    def _tell(self) -> None:
-        """Tell how many looks of how many there were; without an end, how many counts were read."""
+    def _update_progress(self) -> None:
+        """Show how many polls of how many are done; without an end, how many counts were read."""
         if self.end is None:
-            self.progress.update(sum(len(each.counts) for each in self.samples), 0)
+            self.progress.update(sum(len(sample.counts) for sample in self.samples), 0)
             return
-        looks = len(self.samples)
-        self.progress.update(looks, max(looks, (self.end - self.samples[0].at) // self.every + 1))
+        polls = len(self.samples)
+        self.progress.update(polls, max(polls, (self.end - self.samples[0].at) // self.every + 1))
 
     def _frame(self, ended: str) -> pd.DataFrame:
         frame = frame_of(self.samples)
@@ -192,14 +191,14 @@ class _Watch:
             "failed": list(self.failed),
             "slowest_look": round(self.slowest, 3),
         }
-        if said := list(self._cut(ended)):
-            attrs["truncated"] = {"limit": self.limit, "message": "; ".join(said)}
+        if limitations := list(self._limitations(ended)):
+            attrs["truncated"] = {"limit": self.limit, "message": "; ".join(limitations)}
         frame.attrs = attrs
         return frame
 
-    def _cut(self, ended: str) -> Iterator[str]:
-        """Say what the frame lacks."""
-        cut = frozenset[str]().union(*(each.cut for each in self.samples))
+    def _limitations(self, ended: str) -> Iterator[str]:
+        """Yield what the frame lacks."""
+        cut = frozenset[str]().union(*(sample.cut for sample in self.samples))
         if "retries" in cut:
             yield f"more than {self.limit:,} were tried again: retries per minute are those of the first ones, by id"
         if "backlog" in cut:
@@ -219,6 +218,6 @@ def _end(until: Until, now: datetime) -> datetime | None:
     return end
 
 
-def _progress(wanted: bool | Progress | None, until: Until) -> Progress:
+def _progress(progress: bool | Progress | None, until: Until) -> Progress:
     has_end = until is not None and not callable(until)
-    return progress_of(wanted, lambda: DoneLine("watching, looks") if has_end else RowsLine("watching"))
+    return progress_of(progress, lambda: DoneLine("watching, looks") if has_end else RowsLine("watching"))

@@ -1,4 +1,4 @@
-"""One look at a cluster after another, in cheap counts, and the frame with the rates that they give together."""
+"""Poll a cluster for a few cheap counts, and make the frame with the rates of all polls together."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import pandas as pd
 from restate_lab.client.schema import checked
 from restate_lab.source import Source
 
-__all__ = ["COLUMNS", "WHAT", "Look", "Sample", "Thing", "frame_of", "take"]
+__all__ = ["COLUMNS", "WHAT", "PollResult", "Sample", "Series", "frame_of", "poll"]
 
 COLUMNS = ("at", "what", "target_service_name", "name", "scope", "n", "per_minute", "eta")
 WHAT = ("status", "retries", "backlog", "deployment")
 _DRAINING = ("backlog", "deployment")
-_WINDOW = 5  # samples back from which the rate of a drain is reckoned
+_WINDOW = 5  # samples back from which the rate of a drain is computed
 _MINUTE = timedelta(minutes=1)
 
 
-class Thing(NamedTuple):
-    """What is counted: the kind (one of ``WHAT``), and which of its kind."""
+class Series(NamedTuple):
+    """What is counted at each poll: the kind (one of ``WHAT``), and which of its kind."""
 
     what: str
     service: str | None
@@ -33,7 +33,7 @@ class Thing(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """At which attempt an invocation is, the first being one; ``created_at`` tells which run of its id it is."""
+    """The number of an invocation's attempt, counted from one; ``created_at`` identifies the run of its id."""
 
     service: str
     handler: str
@@ -42,45 +42,45 @@ class Attempt(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What was seen at one moment; ``cut`` has the kinds of which only the first ``limit`` were read."""
+class PollResult:
+    """The counts and attempts of one poll; ``cut`` has the kinds of which only the first ``limit`` were read."""
 
     at: datetime
-    counts: Mapping[Thing, int]
+    counts: Mapping[Series, int]
     attempts: Mapping[str, Attempt]
     cut: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One look, and how often each handler was tried again since the look before; None for the first."""
+    """The counts of one poll, and the retries of each handler since the poll before; None for the first."""
 
     at: datetime
-    counts: Mapping[Thing, int]
-    retries: Mapping[Thing, int] | None
+    counts: Mapping[Series, int]
+    retries: Mapping[Series, int] | None
     cut: frozenset[str]
 
     @classmethod
-    def of(cls, look: Look, before: Look | None) -> Sample:
-        """Return the sample that a look is, after another one."""
-        return cls(look.at, look.counts, None if before is None else _retries(before, look), look.cut)
+    def of(cls, result: PollResult, before: PollResult | None) -> Sample:
+        """Return the sample of a poll that follows another one."""
+        return cls(result.at, result.counts, None if before is None else _retries(before, result), result.cut)
 
 
-def take(source: Source, *, service: str | None, limit: int) -> Look:
-    """Look at a source: three counts, none of which reads a journal."""
+def poll(source: Source, *, service: str | None, limit: int) -> PollResult:
+    """Read three counts of a source, none of which reads a journal."""
 
     def read(name: str, **values: Any) -> list[dict[Any, Any]]:
         params = {"service": service, **values}
-        statement = _text(source, name)
+        statement = _statement(source, name)
         rows = source.sql(statement, params=params, progress=False)
         return checked(rows, statement, source).to_dict("records")
 
     at = source.now
-    counts: Counter[Thing] = Counter()
+    counts: Counter[Series] = Counter()
     for row in read("open_work"):
-        counts[Thing("status", None, row["status"])] += row["n"]
+        counts[Series("status", None, row["status"])] += row["n"]
         if not pd.isna(row["deployment_id"]):
-            counts[Thing("deployment", None, row["deployment_id"])] += row["n"]
+            counts[Series("deployment", None, row["deployment_id"])] += row["n"]
     retrying, backlog = read("retrying", limit=limit + 1), read("backlog", limit=limit + 1)
     attempts = {
         row["id"]: Attempt(
@@ -89,18 +89,18 @@ def take(source: Source, *, service: str | None, limit: int) -> Look:
         for row in retrying[:limit]
     }
     for row in retrying[:limit]:
-        counts[_handler(attempts[row["id"]])] = row["n"]
+        counts[_series_of_handler(attempts[row["id"]])] = row["n"]
     for row in backlog[:limit]:
         scope = None if pd.isna(row["scope"]) else row["scope"]
-        counts[Thing("backlog", row["target_service_name"], row["target_service_key"], scope)] = row["n"]
+        counts[Series("backlog", row["target_service_name"], row["target_service_key"], scope)] = row["n"]
     read_whole = {"retries": len(retrying) <= limit, "backlog": len(backlog) <= limit}
-    return Look(at, dict(counts), attempts, frozenset(what for what, whole in read_whole.items() if not whole))
+    return PollResult(at, dict(counts), attempts, frozenset(what for what, whole in read_whole.items() if not whole))
 
 
 def frame_of(samples: Sequence[Sample]) -> pd.DataFrame:
-    """Return one row per sample and thing that was seen in any of them."""
-    things = sorted({thing for each in samples for thing in _seen(each)}, key=_order)
-    rows = [_row(samples, at, thing) for at in range(len(samples)) for thing in things]
+    """Return one row per sample and series that occurs in any of them."""
+    every_series = sorted({series for sample in samples for series in _series_of(sample)}, key=_order)
+    rows = [_row(samples, at, series) for at in range(len(samples)) for series in every_series]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame["at"] = pd.to_datetime(frame["at"], utc=True).dt.as_unit("ms")
     frame["eta"] = pd.to_timedelta(frame["eta"]).dt.as_unit("ms")
@@ -108,70 +108,70 @@ def frame_of(samples: Sequence[Sample]) -> pd.DataFrame:
     return frame.astype({**texts, "n": "Int64", "per_minute": "float64"})
 
 
-def _row(samples: Sequence[Sample], at: int, thing: Thing) -> tuple[Any, ...]:
-    sample, n = samples[at], _count(samples[at], thing)
-    eta = _eta(samples, at, thing) if thing.what in _DRAINING else None
-    per_minute = None if at == 0 else _per_minute(samples[at - 1], sample, thing)
-    return (sample.at, thing.what, thing.service, thing.name, thing.scope, n, per_minute, eta)
+def _row(samples: Sequence[Sample], at: int, series: Series) -> tuple[Any, ...]:
+    sample, n = samples[at], _count(samples[at], series)
+    eta = _eta(samples, at, series) if series.what in _DRAINING else None
+    per_minute = None if at == 0 else _per_minute(samples[at - 1], sample, series)
+    return (sample.at, series.what, series.service, series.name, series.scope, n, per_minute, eta)
 
 
-def _per_minute(before: Sample, sample: Sample, thing: Thing) -> float | None:
-    if thing.what == "retries":
-        more: int | None = (sample.retries or {}).get(thing, 0)
+def _per_minute(before: Sample, sample: Sample, series: Series) -> float | None:
+    if series.what == "retries":
+        growth: int | None = (sample.retries or {}).get(series, 0)
     else:
-        more = _more(before, sample, thing)
+        growth = _growth(before, sample, series)
     passed = sample.at - before.at
-    return more / (passed / _MINUTE) if more is not None and passed else None
+    return growth / (passed / _MINUTE) if growth is not None and passed else None
 
 
-def _eta(samples: Sequence[Sample], at: int, thing: Thing) -> timedelta | None:
+def _eta(samples: Sequence[Sample], at: int, series: Series) -> timedelta | None:
     """Return how long it takes until nothing is left, if it goes on as it did in the last samples; None if never."""
-    n = _count(samples[at], thing)
+    n = _count(samples[at], series)
     if not n:
         return None if n is None else timedelta(0)
     before = samples[max(0, at - _WINDOW)]
-    more = _more(before, samples[at], thing)
-    return (samples[at].at - before.at) * (n / -more) if more is not None and more < 0 else None
+    growth = _growth(before, samples[at], series)
+    return (samples[at].at - before.at) * (n / -growth) if growth is not None and growth < 0 else None
 
 
-def _more(before: Sample, sample: Sample, thing: Thing) -> int | None:
-    counts = [_count(each, thing) for each in (before, sample)]
+def _growth(before: Sample, sample: Sample, series: Series) -> int | None:
+    counts = [_count(each, series) for each in (before, sample)]
     return None if counts[0] is None or counts[1] is None else counts[1] - counts[0]
 
 
-def _count(sample: Sample, thing: Thing) -> int | None:
+def _count(sample: Sample, series: Series) -> int | None:
     """Return how many there were; None where it was not among those that were read."""
-    return sample.counts.get(thing, None if thing.what in sample.cut else 0)
+    return sample.counts.get(series, None if series.what in sample.cut else 0)
 
 
-def _seen(sample: Sample) -> set[Thing]:
+def _series_of(sample: Sample) -> set[Series]:
     return {*sample.counts, *(sample.retries or ())}
 
 
-def _retries(before: Look, look: Look) -> dict[Thing, int]:
-    """Count the attempts that began between two looks, as far as the server's own counts tell.
+def _retries(before: PollResult, result: PollResult) -> dict[Series, int]:
+    """Count the attempts that began between two polls, as far as the server's own counts show them.
 
-    It counts anew after progress, and forgets what has ended: these are lower bounds.
+    The server counts anew after progress, and forgets what has ended: these are lower bounds.
     """
-    found: Counter[Thing] = Counter()
-    for id_, now in look.attempts.items():
+    retries: Counter[Series] = Counter()
+    for id_, now in result.attempts.items():
         was = before.attempts.get(id_)
         if was is None and "retries" in before.cut:
             continue  # it may have been there, beyond the limit
         anew = was is None or now.created_at != was.created_at or now.number < was.number
-        found[_handler(now)] += now.number - (1 if anew or was is None else was.number)
-    return dict(found)
+        retries[_series_of_handler(now)] += now.number - (1 if anew or was is None else was.number)
+    return dict(retries)
 
 
-def _handler(attempt: Attempt) -> Thing:
-    return Thing("retries", attempt.service, attempt.handler)
+def _series_of_handler(attempt: Attempt) -> Series:
+    return Series("retries", attempt.service, attempt.handler)
 
 
-def _order(thing: Thing) -> tuple[int, str, str, str]:
-    return WHAT.index(thing.what), thing.service or "", thing.name, thing.scope or ""
+def _order(series: Series) -> tuple[int, str, str, str]:
+    return WHAT.index(series.what), series.service or "", series.name, series.scope or ""
 
 
-def _text(source: Source, name: str) -> str:
+def _statement(source: Source, name: str) -> str:
     folder = files("restate_lab.evidence.watch").joinpath("sql")
     special = folder.joinpath(f"{name}@vqueues.sql")
     file = special if source.features.get("vqueues", False) else folder.joinpath(f"{name}.sql")
