@@ -17,19 +17,19 @@ from restate_lab.client.schema import translated
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from restate_lab.evidence.compare import invocations, objects
-from restate_lab.evidence.compare.sides import Note, Side, Sides, sides_of
+from restate_lab.evidence.compare.sides import ComparedSource, Limitation, Sides, sides_of
 from restate_lab.source import Source, check_tried
 
 __all__ = ["Comparison", "compare"]
 
 PARTS = ("invocations", "state", "deployments", "backlog")
 _FEW = 3
-_NAME = 48  # characters of a name in a line
-_LINE = 160  # characters of a reason in a line
+_NAME_LENGTH = 48  # characters of a name in a line
+_REASON_LENGTH = 160  # characters of a reason in a line
 _ACCENT = "#3c7d8c"
-_MOST = 12  # rows of each frame that are shown; the frame has all
+_CARD_ROWS = 12  # rows of each frame that are shown; the frame has all
 _CELL_WIDTH = 60
-_SHOWN = {
+_CARD_COLUMNS = {
     "invocations": ("id", "target", "change", "status_before", "status_after", "more_retries", "more_entries"),
     "state": ("service_name", "service_key", "key", "change", "bytes_before", "bytes_after"),
     "deployments": ("kind", "name", "change", "what", "before", "after"),
@@ -37,67 +37,68 @@ _SHOWN = {
 }
 LIMIT = 200_000
 _CLOCKS = timedelta(seconds=1)  # by which the clocks of a cluster's nodes may differ
-_STRANGERS = Note("no invocation is in both: these may be two clusters, or all that was there is gone")
+_NO_SHARED_INVOCATION = Limitation("no invocation is in both: these may be two clusters, or all that was there is gone")
 _NOT_COMPARED = ("part", "reason", "whole", "cut")
-Part = tuple[pd.DataFrame | None, list[Note]]
+Part = tuple[pd.DataFrame | None, list[Limitation]]
 
 
-def where_of(made: Comparison) -> str:
+def describe_sources(comparison: Comparison) -> str:
     """Return which sources these are, and how far apart."""
-    later = format_age(made.before_at, made.after_at)
-    names = [one_line(name, _NAME) for name in (made.before, made.after)]
-    return f"{names[0]} → {names[1]}, {later} later, {format_timestamp(made.after_at)}"
+    later = format_age(comparison.before_at, comparison.after_at)
+    names = [one_line(name, _NAME_LENGTH) for name in (comparison.before, comparison.after)]
+    return f"{names[0]} → {names[1]}, {later} later, {format_timestamp(comparison.after_at)}"
 
 
-def headline(made: Comparison) -> str:
+def verdict_of(comparison: Comparison) -> str:
     """Return how much changed, in a line."""
-    rows = made.invocations["change"].value_counts()
+    rows = comparison.invocations["change"].value_counts()
     changed = int(rows.sum()) - int(rows.get("created", 0)) - int(rows.get("removed", 0))
     parts = [
         f"{rows['created']:,} created" if "created" in rows else "",
         f"{rows['removed']:,} removed" if "removed" in rows else "",
         f"{changed:,} moved on" if changed else "",
-        plural(len(made.state), "value of state", "values of state") if len(made.state) else "",
-        plural(made.deployments["name"].nunique(), "deployment or service", "deployments and services")
-        if len(made.deployments)
+        plural(len(comparison.state), "value of state", "values of state") if len(comparison.state) else "",
+        plural(comparison.deployments["name"].nunique(), "deployment or service", "deployments and services")
+        if len(comparison.deployments)
         else "",
-        plural(int((made.backlog["more"] != 0).sum()), "key with another backlog", "keys with another backlog")
-        if _has_more(made.backlog)
+        plural(int((comparison.backlog["more"] != 0).sum()), "key with another backlog", "keys with another backlog")
+        if _has_more(comparison.backlog)
         else "",
     ]
-    said = ", ".join(part for part in parts if part) or "nothing changed"
-    return said + (" (not everything was compared)" if len(made.not_compared) else "")
+    text = ", ".join(part for part in parts if part) or "nothing changed"
+    return text + (" (not everything was compared)" if len(comparison.not_compared) else "")
 
 
-def summary_lines(made: Comparison) -> list[str]:
+def summary_lines(comparison: Comparison) -> list[str]:
     """Return the five lines: which sources, and one for each frame."""
-    return [where_of(made), *(f"{part}: {part_line(made, part)}" for part in PARTS)]
+    return [describe_sources(comparison), *(f"{part}: {describe_part(comparison, part)}" for part in PARTS)]
 
 
-def part_line(made: Comparison, part: str) -> str:
+def describe_part(comparison: Comparison, part: str) -> str:
     """Return what changed of one frame, in a line."""
-    notes = made.not_compared[made.not_compared["part"] == part]
+    notes = comparison.not_compared[comparison.not_compared["part"] == part]
     if notes["whole"].any():
-        return f"not compared, {one_line(str(notes['reason'].iloc[0]), _LINE)}"
-    said = _SAID[part](getattr(made, part))
-    return f"{said} (not everything was compared)" if len(notes) else said
+        return f"not compared, {one_line(str(notes['reason'].iloc[0]), _REASON_LENGTH)}"
+    text = _SUMMARIES[part](getattr(comparison, part))
+    return f"{text} (not everything was compared)" if len(notes) else text
 
 
-def _invocations(frame: pd.DataFrame) -> str:
-    return "; ".join(_of_invocations(frame)) or "nothing changed"
+def _describe_invocations(frame: pd.DataFrame) -> str:
+    return "; ".join(_invocation_changes(frame)) or "nothing changed"
 
 
-def _of_invocations(frame: pd.DataFrame) -> Iterator[str]:
+def _invocation_changes(frame: pd.DataFrame) -> Iterator[str]:
     created, removed = (int((frame["change"] == word).sum()) for word in ("created", "removed"))
     stayed = frame[~frame["change"].isin(["created", "removed"])]
     if created:
-        yield f"{created:,} created ({_top(frame.loc[frame['change'] == 'created', 'status_after'])})"
+        yield f"{created:,} created ({_most_frequent(frame.loc[frame['change'] == 'created', 'status_after'])})"
     if removed:
         over = int(frame["past_retention"].eq(other=True).fillna(value=False).sum())
         yield f"{removed:,} removed" + (f", {over:,} of them past their retention" if over else "")
     moved = stayed[stayed["status_before"] != stayed["status_after"]]
     if len(moved):
-        yield f"{len(moved):,} changed status ({_top(moved['status_before'] + ' → ' + moved['status_after'])})"
+        steps = moved["status_before"] + " → " + moved["status_after"]
+        yield f"{len(moved):,} changed status ({_most_frequent(steps)})"
     retried = stayed[stayed["more_retries"].gt(0).fillna(value=False)]
     if len(retried):
         least = "at least " if retried["retries_at_least"].any() else ""
@@ -109,84 +110,89 @@ def _of_invocations(frame: pd.DataFrame) -> Iterator[str]:
         yield f"{n:,} on another deployment"
 
 
-def _state(frame: pd.DataFrame) -> str:
+def _describe_state(frame: pd.DataFrame) -> str:
     if frame.empty:
         return "nothing changed"
     counts = frame["change"].value_counts()
-    said = ", ".join(f"{counts[word]:,} {word}" for word in ("added", "removed", "changed") if word in counts)
-    return f"{said} ({_top(frame['service_name'])})"
+    changes = ", ".join(f"{counts[word]:,} {word}" for word in ("added", "removed", "changed") if word in counts)
+    return f"{changes} ({_most_frequent(frame['service_name'])})"
 
 
-def _deployments(frame: pd.DataFrame) -> str:
+def _describe_deployments(frame: pd.DataFrame) -> str:
     if frame.empty:
         return "nothing changed"
-    things = list(frame.groupby(["kind", "name"], sort=False))
-    said = (_thing(str(kind), str(name), rows) for (kind, name), rows in things[: _FEW + 1])
-    return join(said, _FEW, total=len(things), separator="; ")
+    groups = list(frame.groupby(["kind", "name"], sort=False))
+    texts = (_describe_changed(str(kind), str(name), rows) for (kind, name), rows in groups[: _FEW + 1])
+    return join(texts, _FEW, total=len(groups), separator="; ")
 
 
-def _thing(kind: str, name: str, rows: pd.DataFrame) -> str:
+def _describe_changed(kind: str, name: str, rows: pd.DataFrame) -> str:
     if rows["change"].iloc[0] != "changed":
-        return f"{kind} {one_line(name, _NAME)} {rows['change'].iloc[0]}"
+        return f"{kind} {one_line(name, _NAME_LENGTH)} {rows['change'].iloc[0]}"
     how = ", ".join(
-        f"{row.what} {one_line(str(row.before), _NAME)} → {one_line(str(row.after), _NAME)}"
+        f"{row.what} {one_line(str(row.before), _NAME_LENGTH)} → {one_line(str(row.after), _NAME_LENGTH)}"
         for row in rows.itertuples()
     )
-    return f"{kind} {one_line(name, _NAME)}: {how}"
+    return f"{kind} {one_line(name, _NAME_LENGTH)}: {how}"
 
 
-def _backlog(frame: pd.DataFrame) -> str:
+def _describe_backlog(frame: pd.DataFrame) -> str:
     before, after = (frame[name].sum() for name in ("waiting_before", "waiting_after"))
     if not _has_more(frame):
         return f"nothing changed ({plural(int(after), 'call')} waiting)" if after else "nobody waits for a key"
     changed = frame[frame["more"].fillna(0) != 0]
-    said = (
-        f"{one_line(f'{row.target_service_name}/{row.target_service_key}', _NAME)} {row.waiting_before:,} → "
+    texts = (
+        f"{one_line(f'{row.target_service_name}/{row.target_service_key}', _NAME_LENGTH)} {row.waiting_before:,} → "
         f"{row.waiting_after:,}"
         for row in changed[: _FEW + 1].itertuples()
     )
-    return f"{int(before):,} → {int(after):,} calls waiting; {join(said, _FEW, total=len(changed))}"
+    return f"{int(before):,} → {int(after):,} calls waiting; {join(texts, _FEW, total=len(changed))}"
 
 
-_SAID = {"invocations": _invocations, "state": _state, "deployments": _deployments, "backlog": _backlog}
+_SUMMARIES = {
+    "invocations": _describe_invocations,
+    "state": _describe_state,
+    "deployments": _describe_deployments,
+    "backlog": _describe_backlog,
+}
 
 
 def _has_more(backlog: pd.DataFrame) -> bool:
     return bool((backlog["more"].fillna(0) != 0).any())
 
 
-def _top(words: pd.Series) -> str:
-    counts = words.fillna("?").value_counts()
-    said = (f"{one_line(str(word), _NAME)} {n:,}" for word, n in counts[: _FEW + 1].items())
-    return join(said, _FEW, total=len(counts))
+def _most_frequent(values: pd.Series) -> str:
+    counts = values.fillna("?").value_counts()
+    texts = (f"{one_line(str(value), _NAME_LENGTH)} {n:,}" for value, n in counts[: _FEW + 1].items())
+    return join(texts, _FEW, total=len(counts))
 
 
-def comparison_card(made: Comparison) -> str:
+def comparison_card(comparison: Comparison) -> str:
     """Return the card as HTML; whatever came from a cluster is text."""
     return render(
         "evidence/compare/card.html.j2",
-        title=headline(made),
-        place=where_of(made),
-        lines=[f"not compared, {row['part']}: {row['reason']}" for row in made.not_compared.to_dict("records")],
+        title=verdict_of(comparison),
+        place=describe_sources(comparison),
+        lines=[f"not compared, {row['part']}: {row['reason']}" for row in comparison.not_compared.to_dict("records")],
         accent=_ACCENT,
-        parts=[_part(made, part) for part in PARTS],
+        parts=[_card_part(comparison, part) for part in PARTS],
     )
 
 
-def _part(made: Comparison, part: str) -> dict[str, Any]:
-    frame: pd.DataFrame = getattr(made, part)
-    rows = frame.head(_MOST)
-    columns = [name for name in _SHOWN[part] if rows[name].notna().any()] if len(rows) else []
+def _card_part(comparison: Comparison, part: str) -> dict[str, Any]:
+    frame: pd.DataFrame = getattr(comparison, part)
+    rows = frame.head(_CARD_ROWS)
+    columns = [name for name in _CARD_COLUMNS[part] if rows[name].notna().any()] if len(rows) else []
     return {
         "name": part,
-        "summary": part_line(made, part),
+        "summary": describe_part(comparison, part),
         "heads": [name.replace("_", " ") for name in columns],
-        "rows": [[_text(row[name]) for name in columns] for row in rows.to_dict("records")],
-        "more": len(frame) - _MOST,
+        "rows": [[_cell_text(row[name]) for name in columns] for row in rows.to_dict("records")],
+        "more": len(frame) - _CARD_ROWS,
     }
 
 
-def _text(value: Any) -> str:
+def _cell_text(value: Any) -> str:
     text = "" if pd.isna(value) else format_duration(value) if isinstance(value, pd.Timedelta) else str(value)
     return one_line(text, _CELL_WIDTH)
 
@@ -214,12 +220,12 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """Return all of it in a line."""
-        return headline(self)
+        return verdict_of(self)
 
     @property
     def where(self) -> str:
         """Return which sources these are, and how far apart."""
-        return where_of(self)
+        return describe_sources(self)
 
     def __repr__(self) -> str:
         return f"<Comparison of {self.where}: {self.verdict}>"
@@ -276,10 +282,10 @@ def compare(
             f"before is {sides.before.where}, which is later than after, {sides.after.where}: give the earlier one "
             f"first, rl.compare(before, after)."
         )
-    made = {name: _compared_part(sides, *how) for name, how in _PARTS.items()}
-    if _are_strangers(made["invocations"][0]):
-        made["invocations"][1].append(_STRANGERS)
-    comparison = _comparison(sides, made)
+    parts = {name: _compare_part(sides, *how) for name, how in _PARTS.items()}
+    if _share_no_invocation(parts["invocations"][0]):
+        parts["invocations"][1].append(_NO_SHARED_INVOCATION)
+    comparison = _comparison(sides, parts)
     cut = comparison.not_compared[comparison.not_compared["cut"]]
     if len(cut):
         warnings.warn(
@@ -302,37 +308,37 @@ _PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[[Sides], Any]
     ),
     "backlog": (objects.BACKLOG_NEEDS, objects.BACKLOG_COLUMNS, objects.compare_backlog),
 }
-"""Each frame with the columns that it takes on both sides, its own columns, and what makes it."""
+"""Each frame with the columns that it needs on both sides, its own columns, and the function that makes it."""
 
 
-def _compared_part(
-    sides: Sides, needs: tuple[str, ...], columns: tuple[str, ...], made_by: Callable[[Sides], Part]
-) -> tuple[pd.DataFrame, list[Note], bool]:
+def _compare_part(
+    sides: Sides, needs: tuple[str, ...], columns: tuple[str, ...], compare_frames: Callable[[Sides], Part]
+) -> tuple[pd.DataFrame, list[Limitation], bool]:
     """Return a frame, what was not compared for it, and whether that is all of it."""
     frame: pd.DataFrame | None = None
-    if lacking := sides.lack(*needs):
-        notes = [Note(lacking)]
+    if missing := sides.missing(*needs):
+        notes = [Limitation(missing)]
     else:
         try:
-            frame, notes = made_by(sides)
+            frame, notes = compare_frames(sides)
         except NotOnThisServer as error:
-            notes = [Note(str(error))]
+            notes = [Limitation(str(error))]
     return pd.DataFrame(columns=list(columns), dtype=object) if frame is None else frame, notes, frame is None
 
 
-def _are_strangers(invocations: pd.DataFrame) -> bool:
+def _share_no_invocation(invocations: pd.DataFrame) -> bool:
     counts = invocations.attrs
     return bool(counts.get("in_before") and counts.get("in_after")) and not counts["in_both"]
 
 
-def _comparison(sides: Sides, made: dict[str, tuple[pd.DataFrame, list[Note], bool]]) -> Comparison:
-    for frame, notes, _ in made.values():
+def _comparison(sides: Sides, parts: dict[str, tuple[pd.DataFrame, list[Limitation], bool]]) -> Comparison:
+    for frame, notes, _ in parts.values():
         frame.attrs = {**frame.attrs, **_attrs(sides, notes)}
-    rows = [(name, note.text, is_whole, note.cut) for name, (_, notes, is_whole) in made.items() for note in notes]
+    rows = [(name, note.text, is_whole, note.cut) for name, (_, notes, is_whole) in parts.items() for note in notes]
     not_compared = pd.DataFrame(rows, columns=list(_NOT_COMPARED)).astype({"whole": bool, "cut": bool})
     not_compared.attrs = _attrs(sides, [])
     return Comparison(
-        **{name: frame for name, (frame, _, _) in made.items()},
+        **{name: frame for name, (frame, _, _) in parts.items()},
         not_compared=not_compared,
         before=sides.before.source.name,
         after=sides.after.source.name,
@@ -341,7 +347,7 @@ def _comparison(sides: Sides, made: dict[str, tuple[pd.DataFrame, list[Note], bo
     )
 
 
-def _attrs(sides: Sides, notes: Iterable[Note]) -> dict[Hashable, Any]:
+def _attrs(sides: Sides, notes: Iterable[Limitation]) -> dict[Hashable, Any]:
     attrs: dict[Hashable, Any] = {
         "source": f"{sides.before.source.name} → {sides.after.source.name}",
         "version": sides.after.source.version,
@@ -355,5 +361,5 @@ def _attrs(sides: Sides, notes: Iterable[Note]) -> dict[Hashable, Any]:
     return attrs
 
 
-def _origin(side: Side) -> dict[str, str]:
+def _origin(side: ComparedSource) -> dict[str, str]:
     return {"source": side.source.name, "version": side.source.version, "at": side.now.isoformat()}

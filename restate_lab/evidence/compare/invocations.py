@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from restate_lab._text import plural
-from restate_lab.evidence.compare.sides import Note, Side, Sides, merged
+from restate_lab.evidence.compare.sides import ComparedSource, Limitation, Sides, merge
 from restate_lab.status import STATUS_SQL
 
 __all__ = ["COLUMNS", "NEEDS", "compare_invocations"]
@@ -53,7 +53,7 @@ _OPEN, _SLICE, _IDS = "s.status <> 'completed'", "s.status <> 'completed' AND s.
 _NOT_BEGUN = ("pending", "scheduled")
 
 
-def compare_invocations(sides: Sides) -> tuple[pd.DataFrame, list[Note]]:
+def compare_invocations(sides: Sides) -> tuple[pd.DataFrame, list[Limitation]]:
     """Return one row per invocation that differs, and what was not compared; needs ``NEEDS`` on both sides."""
     before, after, notes = _read(sides)
     frame = _differences(before, after, sides.after)
@@ -62,48 +62,52 @@ def compare_invocations(sides: Sides) -> tuple[pd.DataFrame, list[Note]]:
         "in_after": len(after),
         "in_both": int(before["run"].isin(after["run"]).sum()),
     }
-    return frame, [*notes, *_blurred(sides)]
+    return frame, [*notes, *_limitations(sides)]
 
 
-def _read(sides: Sides) -> tuple[pd.DataFrame, pd.DataFrame, list[Note]]:
+def _read(sides: Sides) -> tuple[pd.DataFrame, pd.DataFrame, list[Limitation]]:
     if sides.before.part or sides.after.part:
         return _read_parts(sides)
     counts = [side.rows(_COUNT).iloc[0] for side in sides]
-    if not any(sides.beyond(int(count["n"])) for count in counts):
-        frames = [_all(sides, side) for side in sides]
+    if not any(sides.exceeds_limit(int(count["n"])) for count in counts):
+        frames = [_read_all(sides, side) for side in sides]
         return frames[0], frames[1], []
-    notes = [_left_out_completed(sides, [int(count["n"]) for count in counts])]
+    notes = [_without_completed(sides, [int(count["n"]) for count in counts])]
     most, busier = max(zip((int(count["open"]) for count in counts), sides, strict=True), key=lambda pair: pair[0])
     last = None
-    if sides.beyond(most):
+    if sides.exceeds_limit(most):
         last = busier.rows(_FIRST, limit=sides.limit)["id"].max()
         notes.append(_only_first(most, sides.limit))
     where, values = (_OPEN, {}) if last is None else (_SLICE, {"last": last})
     frames = [_runs(side.rows(_statement(sides, side, where), **values)) for side in sides]
-    before = _with(sides, sides.before, frames[0], frames[1])
-    return before, _with(sides, sides.after, frames[1], before), notes
+    before = _with_runs_of(sides, sides.before, frames[0], frames[1])
+    return before, _with_runs_of(sides, sides.after, frames[1], before), notes
 
 
-def _read_parts(sides: Sides) -> tuple[pd.DataFrame, pd.DataFrame, list[Note]]:
+def _read_parts(sides: Sides) -> tuple[pd.DataFrame, pd.DataFrame, list[Limitation]]:
     """Compare what a part of a cluster has with the same invocations of the other side."""
     first, other = (sides.before, sides.after) if sides.before.part else (sides.after, sides.before)
-    mine = _all(sides, first)
-    theirs = _with(sides, other, mine.iloc[:0], mine)
+    mine = _read_all(sides, first)
+    theirs = _with_runs_of(sides, other, mine.iloc[:0], mine)
     if first.part and other.part:
         everything, mine = len(mine), mine[mine["id"].isin(theirs["id"])]
         only = everything - len(mine)
-        told = (
+        reason = (
             f"both sides hold only a part ({first.part}; {other.part}): what was created or removed; "
             f"{plural(only, 'invocation')}"
         )
-        return mine, theirs, [Note(f"{told} in before's part alone")]
+        return mine, theirs, [Limitation(f"{reason} in before's part alone")]
     if first is sides.before:
-        note = Note(f"before holds only a part ({first.part}): what was created, and all that is not in it")
-        return mine, theirs, [note]
-    return theirs, mine, [Note(f"after holds only a part ({first.part}): what was removed, and all that is not in it")]
+        limitation = Limitation(f"before holds only a part ({first.part}): what was created, and all that is not in it")
+        return mine, theirs, [limitation]
+    return (
+        theirs,
+        mine,
+        [Limitation(f"after holds only a part ({first.part}): what was removed, and all that is not in it")],
+    )
 
 
-def _all(sides: Sides, side: Side) -> pd.DataFrame:
+def _read_all(sides: Sides, side: ComparedSource) -> pd.DataFrame:
     return _runs(side.rows(_statement(sides, side, "TRUE")))
 
 
@@ -121,21 +125,21 @@ def _runs(rows: pd.DataFrame) -> pd.DataFrame:
     return runs
 
 
-def _with(sides: Sides, side: Side, frame: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+def _with_runs_of(sides: Sides, side: ComparedSource, frame: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
     """Return the rows, and those of the runs of ``others``; of a run that is not there, the newest one of its id."""
     missing = others[~others["run"].isin(frame["run"])]
     parts = list(side.rows_of(_statement(sides, side, _IDS), missing["id"].unique()))
     if not parts:
         return frame
-    found = _runs(pd.concat(parts, ignore_index=True)).sort_values("created_at", kind="stable")
-    same = found[found["run"].isin(missing["run"])]
-    newest = found.drop_duplicates("id", keep="last")
+    runs = _runs(pd.concat(parts, ignore_index=True)).sort_values("created_at", kind="stable")
+    same = runs[runs["run"].isin(missing["run"])]
+    newest = runs.drop_duplicates("id", keep="last")
     more = pd.concat([same, newest[~newest["id"].isin(same["id"])]])
     frames = [each for each in (frame, more) if len(each)]
     return pd.concat(frames).drop_duplicates("run", ignore_index=True) if frames else frame
 
 
-def _statement(sides: Sides, side: Side, where: str) -> str:
+def _statement(sides: Sides, side: ComparedSource, where: str) -> str:
     retrying, queued = sides.has(*_RETRYING), side.has_vqueues and side.columns.issuperset(_QUEUED)
     ends = STATUS_SQL if sides.has(_FAILURE) else _ENDS
     waits = " OR q.waits" if queued else ""
@@ -154,41 +158,41 @@ def _statement(sides: Sides, side: Side, where: str) -> str:
 FROM {source}{f" LEFT JOIN {_R} r ON r.id = s.id" if retrying else ""} WHERE {where}"""  # noqa: S608 - constants
 
 
-def _left_out_completed(sides: Sides, totals: Sequence[int]) -> Note:
-    said = f"of {max(totals):,} invocations, those that are completed on both sides (more than limit={sides.limit:,})"
+def _without_completed(sides: Sides, totals: Sequence[int]) -> Limitation:
+    text = f"of {max(totals):,} invocations, those that are completed on both sides (more than limit={sides.limit:,})"
     if not sides.has(f"{_S}.created_at"):
-        return Note(said, cut=True)
+        return Limitation(text, cut=True)
     passed = sides.after.rows(_PASSED, then=sides.before.now)["n"].iloc[0]
-    return Note(f"{said}; {passed:,} of them were created and ended in between", cut=True)
+    return Limitation(f"{text}; {passed:,} of them were created and ended in between", cut=True)
 
 
-def _only_first(count: int, limit: int | None) -> Note:
-    return Note(
+def _only_first(count: int, limit: int | None) -> Limitation:
+    return Limitation(
         f"of {count:,} invocations that are not completed, all but the {limit:,} with the first ids, an even sample of "
         "keys: allow more with limit=",
         cut=True,
     )
 
 
-def _blurred(sides: Sides) -> list[Note]:
-    """Say what is not told apart, or not seen, for want of columns."""
-    blurred = (
+def _limitations(sides: Sides) -> list[Limitation]:
+    """Return what is not distinguished or not compared because columns are missing."""
+    needed = (
         ((_FAILURE,), "failed, cancelled and killed are not told apart"),
         (_RETRYING, "retries; running, backing-off and ready are not told apart"),
         ((f"{_S}.journal_size",), "journals"),
         ((f"{_S}.pinned_deployment_id",), "pinned deployments"),
         ((f"{_S}.created_at",), "runs with the same id are not told apart"),
     )
-    notes = [Note(f"{what}: {lacking}") for needs, what in blurred if (lacking := sides.lack(*needs))]
+    notes = [Limitation(f"{what}: {lacking}") for needs, what in needed if (lacking := sides.missing(*needs))]
     return notes + [
-        Note(f"long back-offs of {side.role} show as ready: {_Q} is not there")
+        Limitation(f"long back-offs of {side.role} show as ready: {_Q} is not there")
         for side in sides
         if side.has_vqueues and not side.columns.issuperset(_QUEUED)
     ]
 
 
-def _differences(before: pd.DataFrame, after: pd.DataFrame, later: Side) -> pd.DataFrame:
-    both = merged(before, after, ["run"])
+def _differences(before: pd.DataFrame, after: pd.DataFrame, later: ComparedSource) -> pd.DataFrame:
+    both = merge(before, after, ["run"])
     both["id"] = both["id_after"].fillna(both["id_before"])
     both["target"] = both["target_after"].fillna(both["target_before"])
     both["created_at"] = _times(both["created_at_after"]).fillna(_times(both["created_at_before"]))

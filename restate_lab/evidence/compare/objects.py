@@ -1,4 +1,7 @@
-"""Which values of virtual objects and workflows differ between two sources: by sha256, or by length alone."""
+"""Which state, deployments and backlog differ between two sources.
+
+Values of state are compared by sha256, or by length alone where values cannot be read on both sides.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import pandas as pd
 
 from restate_lab._text import plural
 from restate_lab.analysis.questions import answer
-from restate_lab.evidence.compare.sides import Note, Side, Sides, merged
+from restate_lab.evidence.compare.sides import ComparedSource, Limitation, Sides, merge
 from restate_lab.redaction import without_user_info
 
 __all__ = [
@@ -31,7 +34,7 @@ STATE_COLUMNS = (
     *("service_name", "service_key", "scope", "key", "change"),
     *("bytes_before", "bytes_after", "sha256_before", "sha256_after"),
 )
-_WORDS = {"left_only": "removed", "right_only": "added", "both": "changed"}
+_CHANGES = {"left_only": "removed", "right_only": "added", "both": "changed"}
 _OBJECT = ["service_name", "service_key", "scope"]
 _VALUE_KEY = [*_OBJECT, "key"]
 _TOTALS = "SELECT count(*) AS n, CAST(coalesce(sum(value_length), 0) AS BIGINT) AS bytes FROM state"
@@ -56,38 +59,38 @@ BACKLOG_COLUMNS = (
 _QUEUE_KEY = ["target_service_name", "target_service_key", "scope"]
 
 
-def compare_state(sides: Sides) -> tuple[pd.DataFrame | None, list[Note]]:
+def compare_state(sides: Sides) -> tuple[pd.DataFrame | None, list[Limitation]]:
     """Return one row per value that differs, and what was not compared; None where there are too many values.
 
-    Needs ``NEEDS`` on both sides.
+    Needs ``STATE_NEEDS`` on both sides.
     """
     totals = [side.rows(_TOTALS).iloc[0] for side in sides]
-    if any(sides.beyond(int(total["n"])) for total in totals):
-        return None, [Note(_by_service(sides, max(int(total["n"]) for total in totals)), cut=True)]
-    lacking = sides.lack(_VALUE)
+    if any(sides.exceeds_limit(int(total["n"])) for total in totals):
+        return None, [Limitation(_totals_by_service(sides, max(int(total["n"]) for total in totals)), cut=True)]
+    lacking = sides.missing(_VALUE)
     most = max(int(total["bytes"]) for total in totals)
     if not lacking and most > MOST_BYTES:
         lacking = f"{most:,} bytes of state are more than are read"
     before, after = (_rows(sides, side, by_value=not lacking) for side in sides)
-    notes = list(_scoped(sides))
+    notes = list(_scope_limitations(sides))
     for side, mine in ((sides.before, before), (sides.after, after)):
         if side.part:
-            before, after = _of_objects(before, mine), _of_objects(after, mine)
-            notes.append(Note(f"{side.role} holds only a part ({side.part}): objects without state in it"))
-    both = merged(before, after, _VALUE_KEY)
-    both["change"] = both["found"].astype(str).map(_WORDS)
+            before, after = _restrict_to(before, mine), _restrict_to(after, mine)
+            notes.append(Limitation(f"{side.role} holds only a part ({side.part}): objects without state in it"))
+    both = merge(before, after, _VALUE_KEY)
+    both["change"] = both["found"].astype(str).map(_CHANGES)
     changed = both[~_same(both)].sort_values(_VALUE_KEY)[list(STATE_COLUMNS)].reset_index(drop=True)
     if lacking and (alike := len(both) - len(changed)):
-        notes.append(Note(f"{plural(alike, 'value')} of equal length, which may differ all the same: {lacking}"))
+        notes.append(Limitation(f"{plural(alike, 'value')} of equal length, which may differ all the same: {lacking}"))
     return changed, notes
 
 
-def _rows(sides: Sides, side: Side, *, by_value: bool) -> pd.DataFrame:
+def _rows(sides: Sides, side: ComparedSource, *, by_value: bool) -> pd.DataFrame:
     value = "encode(sha256(value), 'hex')" if by_value else "CAST(NULL AS VARCHAR)"
     scope, where = "CAST(NULL AS VARCHAR) AS scope", ""
     if sides.has(_SCOPE):
         scope = "scope"
-    elif _tells_scopes(side):
+    elif _knows_scopes(side):
         where = " WHERE scope IS NULL"  # of several scopes the same key would be there several times
     statement = (
         f"SELECT service_name, service_key, {scope}, key, CAST(value_length AS BIGINT) AS bytes, {value} AS sha256 "  # noqa: S608 - constants
@@ -97,53 +100,55 @@ def _rows(sides: Sides, side: Side, *, by_value: bool) -> pd.DataFrame:
     return side.rows(statement).astype({"sha256": "string", "bytes": "Int64"})
 
 
-def _scoped(sides: Sides) -> Iterator[Note]:
-    """Say what is in a scope, where one side does not know of scopes."""
+def _scope_limitations(sides: Sides) -> Iterator[Limitation]:
+    """Yield how many values are in a scope, where one side does not know of scopes."""
     for side in sides:
-        if not sides.has(_SCOPE) and _tells_scopes(side):
+        if not sides.has(_SCOPE) and _knows_scopes(side):
             count = int(side.rows(_IN_SCOPES)["n"].iloc[0])
             if count:
-                yield Note(f"{plural(count, 'value')} of {side.role} that are in a scope: {sides.lack(_SCOPE)}")
+                yield Limitation(
+                    f"{plural(count, 'value')} of {side.role} that are in a scope: {sides.missing(_SCOPE)}"
+                )
 
 
-def _tells_scopes(side: Side) -> bool:
-    """Tell whether the column is there; masked, it still tells what is in no scope."""
+def _knows_scopes(side: ComparedSource) -> bool:
+    """Return whether the column exists; masked, it is still null for what is in no scope."""
     return _SCOPE in side.columns or _SCOPE in side.reasons
 
 
-def _of_objects(frame: pd.DataFrame, of: pd.DataFrame) -> pd.DataFrame:
-    return frame.merge(of[_OBJECT].drop_duplicates(), on=_OBJECT)
+def _restrict_to(frame: pd.DataFrame, objects: pd.DataFrame) -> pd.DataFrame:
+    return frame.merge(objects[_OBJECT].drop_duplicates(), on=_OBJECT)
 
 
 def _same(both: pd.DataFrame) -> pd.Series:
-    """Tell which values are the same as before; where both have no sha256, only lengths can differ."""
+    """Return which values are the same as before; where both have no sha256, only lengths can differ."""
     same = (both["found"] == "both") & (both["bytes_before"] == both["bytes_after"]).fillna(value=False)
     return same & (both["sha256_before"] == both["sha256_after"]).fillna(value=True)
 
 
-def _by_service(sides: Sides, count: int) -> str:
-    """Say which services have more or less state than before, where single values are too many."""
+def _totals_by_service(sides: Sides, count: int) -> str:
+    """Return which services have more or less state than before, where single values are too many."""
     before, after = (side.rows(_SERVICES).set_index("service_name") for side in sides)
     more = after.sub(before, fill_value=0).fillna(0).astype("int64")
     more = more[(more["n"] != 0) | (more["bytes"] != 0)].sort_values("bytes", key=abs, ascending=False)
-    told = [f"{name} {row['n']:+,} values, {row['bytes']:+,} bytes" for name, row in more.head(3).iterrows()]
-    total = "; ".join(told) if told else "equal numbers and bytes in every service"
+    changes = [f"{name} {row['n']:+,} values, {row['bytes']:+,} bytes" for name, row in more.head(3).iterrows()]
+    total = "; ".join(changes) if changes else "equal numbers and bytes in every service"
     return f"single values: {count:,} are more than limit={sides.limit:,}. By service: {total}"
 
 
-def compare_deployments(sides: Sides) -> tuple[pd.DataFrame, list[Note]]:
+def compare_deployments(sides: Sides) -> tuple[pd.DataFrame, list[Limitation]]:
     """Return one row per thing that differs of a deployment or service, and what was not compared."""
     rows: list[dict[str, Any]] = []
-    notes: list[Note] = []
+    notes: list[Limitation] = []
     for kind, (table, key, fields) in _KINDS.items():
         names = [field for field in fields if sides.has(f"{table}.{field}")]
-        notes += [Note(sides.lack(f"{table}.{field}")) for field in fields if field not in names]
+        notes += [Limitation(sides.missing(f"{table}.{field}")) for field in fields if field not in names]
         before, after = (_read(side, table, key, names) for side in sides)
         rows += _changed_fields(kind, before, after, names)
     return pd.DataFrame(rows, columns=list(DEPLOYMENT_COLUMNS), dtype=object), notes
 
 
-def _read(side: Side, table: str, key: str, fields: list[str]) -> dict[str, dict[str, str]]:
+def _read(side: ComparedSource, table: str, key: str, fields: list[str]) -> dict[str, dict[str, str]]:
     frame = side.rows(f"SELECT {', '.join([key, *fields])} FROM {table}")  # noqa: S608 - constants
     return {row[key]: {field: _text(row[field]) for field in fields} for row in frame.to_dict("records")}
 
@@ -166,26 +171,28 @@ def _text(value: Any) -> str:
     return "" if pd.isna(value) else without_user_info(str(value))
 
 
-def compare_backlog(sides: Sides) -> tuple[pd.DataFrame | None, list[Note]]:
-    """Return one row per key on which calls wait on either side, most change first; None where it is not told.
+def compare_backlog(sides: Sides) -> tuple[pd.DataFrame | None, list[Limitation]]:
+    """Return one row per key on which calls wait on either side, most change first; None where it is not known.
 
     Where a side has more keys than ``limit``, how many wait for one that it does not show is unknown (null).
     """
     for side in sides:
         if side.part:
-            return None, [Note(f"{side.role} holds only a part ({side.part}), so not all who wait for a key")]
-        if lacking := _masked(side):
-            return None, [Note(f"{side.role} has no {lacking} (masked when it was frozen)")]
+            return None, [Limitation(f"{side.role} holds only a part ({side.part}), so not all who wait for a key")]
+        if lacking := _masked_key_column(side):
+            return None, [Limitation(f"{side.role} has no {lacking} (masked when it was frozen)")]
     frames, notes = [], []
     for side in sides:
         frame = answer(side.source, "backlog_by_key", limit=sides.limit, now=side.now)
         if "truncated" in frame.attrs:
-            notes.append(Note(f"keys of {side.role} beyond the {sides.limit:,} on which most calls wait", cut=True))
+            notes.append(
+                Limitation(f"keys of {side.role} beyond the {sides.limit:,} on which most calls wait", cut=True)
+            )
         frames.append((frame, "truncated" in frame.attrs))
     return _differences(*frames), notes
 
 
-def _masked(side: Side) -> str:
+def _masked_key_column(side: ComparedSource) -> str:
     """Return a column of a key that is masked, where all keys would look like one; "" where none is."""
     names = ("sys_inbox.service_name", "sys_inbox.service_key", "sys_vqueue_meta.lock_name")
     return next((name for name in names if name in side.reasons and name not in side.columns), "")
@@ -193,7 +200,7 @@ def _masked(side: Side) -> str:
 
 def _differences(old: tuple[pd.DataFrame, bool], new: tuple[pd.DataFrame, bool]) -> pd.DataFrame:
     frames = [frame[[*_QUEUE_KEY, "waiting", "oldest_wait"]] for frame, _ in (old, new)]
-    both = merged(frames[0], frames[1], _QUEUE_KEY)
+    both = merge(frames[0], frames[1], _QUEUE_KEY)
     for name, (_, was_cut) in (("waiting_before", old), ("waiting_after", new)):
         both[name] = pd.to_numeric(both[name]).astype("Int64")
         if not was_cut:

@@ -1,4 +1,4 @@
-"""The two sources of a comparison: what each can tell, and why it cannot tell the rest."""
+"""The two sources of a comparison: which columns each has, and why it lacks others."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from restate_lab.durations import DurationInput
 from restate_lab.evidence.selection import chunks
 from restate_lab.source import Source
 
-__all__ = ["Note", "Side", "Sides", "merged", "sides_of"]
+__all__ = ["ComparedSource", "Limitation", "Sides", "merge", "sides_of"]
 
 _NOWHERE = "this server has no such column"
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class Limitation:
     """What was not compared, and why; ``cut`` where a higher ``limit`` would have compared it."""
 
     text: str
@@ -31,10 +31,11 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """One source at one moment; ``columns`` ("table.column") are those that are there and not masked.
+class ComparedSource:
+    """One source and its timestamp; ``columns`` ("table.column") are those that exist and are not masked.
 
-    ``part`` says of which part of a cluster a scoped evidence is, "" for the whole.
+    ``reasons`` has why other columns and tables are missing. ``part`` describes the part of a cluster that evidence
+    holds, "" for the whole.
     """
 
     role: str
@@ -46,12 +47,12 @@ class Side:
 
     @property
     def has_vqueues(self) -> bool:
-        """Tell which kind of server it is."""
+        """Return whether the server has vqueues."""
         return bool(self.source.features.get("vqueues", False))
 
     @property
     def where(self) -> str:
-        """Return which source this is, and its moment."""
+        """Return which source this is, and its timestamp."""
         return f"{self.source.name} (restate {self.source.version}, {format_timestamp(self.now)})"
 
     def rows(self, statement: str, **values: Any) -> pd.DataFrame:
@@ -60,7 +61,7 @@ class Side:
         return checked(rows, statement, self.source)
 
     def rows_of(self, statement: str, ids: Iterable[str]) -> Iterator[pd.DataFrame]:
-        """Give the rows of a statement with ``:ids``, in as many reads as they need."""
+        """Yield the rows of a statement with ``:ids``, in as many reads as they need."""
         for chunk in chunks(ids):
             yield self.rows(statement, ids=chunk)
 
@@ -69,33 +70,33 @@ class Side:
 class Sides:
     """Both sources; ``limit`` (None for no limit) is how many rows of one table are read of each."""
 
-    before: Side
-    after: Side
+    before: ComparedSource
+    after: ComparedSource
     limit: int | None
 
-    def __iter__(self) -> Iterator[Side]:
+    def __iter__(self) -> Iterator[ComparedSource]:
         return iter((self.before, self.after))
 
     def has(self, *names: str) -> bool:
-        """Tell whether both have all of these columns."""
-        return not self.lack(*names)
+        """Return whether both have all of these columns."""
+        return not self.missing(*names)
 
-    def lack(self, *names: str) -> str:
-        """Return who lacks which of these columns, and why; "" where both have all."""
+    def missing(self, *names: str) -> str:
+        """Return which side lacks which of these columns, and why; "" where both have all."""
         for side in self:
             for name in names:
                 if name not in side.columns:
-                    why = side.reasons.get(name) or side.reasons.get(name.partition(".")[0]) or _NOWHERE
-                    return f"{side.role} has no {name} ({why})"
+                    reason = side.reasons.get(name) or side.reasons.get(name.partition(".")[0]) or _NOWHERE
+                    return f"{side.role} has no {name} ({reason})"
         return ""
 
-    def beyond(self, count: int) -> bool:
-        """Tell whether that many rows are more than may be read."""
+    def exceeds_limit(self, count: int) -> bool:
+        """Return whether that many rows are more than may be read."""
         return self.limit is not None and count > self.limit
 
 
 def sides_of(before: Source, after: Source, *, limit: int | None, timeout: DurationInput | None) -> Sides:
-    """Ask both sources what they have; both are read within one ``timeout``, counted from now.
+    """Read which columns both sources have; both are read within one ``timeout``, counted from now.
 
     Raises:
         ArgumentError: ``limit`` is no number of rows.
@@ -103,10 +104,10 @@ def sides_of(before: Source, after: Source, *, limit: int | None, timeout: Durat
     if limit is not None:
         check_count("limit", limit, least=1)
     reads = [within(source, timeout, verb="compare") for source in (before, after)]
-    return Sides(_side("before", before, reads[0]), _side("after", after, reads[1]), limit)
+    return Sides(_describe("before", before, reads[0]), _describe("after", after, reads[1]), limit)
 
 
-def merged(before: pd.DataFrame, after: pd.DataFrame, on: list[str]) -> pd.DataFrame:
+def merge(before: pd.DataFrame, after: pd.DataFrame, on: list[str]) -> pd.DataFrame:
     """Return both by their keys, which are unique on each side; the column ``found`` says on which side each was."""
     # pandas 3 cannot merge texts from Arrow where both sides are empty, and two forms of null have to meet.
     sides = [frame.astype(dict.fromkeys(on, "object")) for frame in (before, after)]
@@ -115,11 +116,11 @@ def merged(before: pd.DataFrame, after: pd.DataFrame, on: list[str]) -> pd.DataF
     )
 
 
-def _side(role: str, source: Source, reads: Source) -> Side:
+def _describe(role: str, source: Source, reads: Source) -> ComparedSource:
     tables = tables_of(reads)
     names = [(row["table"], row["column"]) for row in tables[["table", "column"]].to_dict("records")]
     coverage = source.coverage
-    return Side(
+    return ComparedSource(
         role,
         reads,
         reads.now,
