@@ -1,4 +1,4 @@
-"""What evidence says of itself: its name, its line, and its card."""
+"""The name of evidence, the label of its server, and its card in a notebook."""
 
 from __future__ import annotations
 
@@ -9,37 +9,39 @@ from restate_lab._text import escape_invisible, format_duration, format_timestam
 from restate_lab.evidence.manifest import Manifest
 from restate_lab.status import STATUSES
 
-__all__ = ["evidence_card", "name_of", "server_words"]
+__all__ = ["evidence_card", "evidence_name", "server_label"]
 
 _ACCENT = "#3c7d8c"
 _FEW = 6
 _LONGEST = 200  # characters of a name
 
 
-def name_of(manifest: Manifest) -> str:
-    """Return the cluster's name with the moment: nothing frozen is taken for what is there now."""
-    return f"{_told(manifest.server.name)} @ {format_timestamp(manifest.now)}"
+def evidence_name(manifest: Manifest) -> str:
+    """Return the cluster's name with the timestamp, so that frozen evidence is not taken for the live cluster."""
+    return f"{_one_line(manifest.server.name)} @ {format_timestamp(manifest.now)}"
 
 
-def server_words(manifest: Manifest) -> str:
-    """Return which server it was."""
-    return f"restate {_told(manifest.server.version)}{', vqueues' if manifest.server.features.get('vqueues') else ''}"
+def server_label(manifest: Manifest) -> str:
+    """Return the version of the server, and whether it has vqueues."""
+    return (
+        f"restate {_one_line(manifest.server.version)}{', vqueues' if manifest.server.features.get('vqueues') else ''}"
+    )
 
 
-def _told(text: str) -> str:
-    """Return a name on one line, with all of it to be seen; the manifest may be of somebody who means ill."""
+def _one_line(text: str) -> str:
+    """Return a name on one line with all of its characters visible: a manifest may come from an attacker."""
     return escape_invisible(" ".join(text[:_LONGEST].split()))
 
 
-def evidence_card(manifest: Manifest, path: str, digest: str, *, verified: bool, words: Mapping[str, int]) -> str:
-    """Return the card as HTML: whose and when, invocations by status, what is here, and what is not."""
-    ordered = [word for word in STATUSES if word in words]
-    parts = [(word, words[word], STATUSES[word].colour) for word in ordered]
-    parts += [(word, n, STATUSES["ready"].colour) for word, n in words.items() if word not in STATUSES]
+def evidence_card(manifest: Manifest, path: str, digest: str, *, verified: bool, counts: Mapping[str, int]) -> str:
+    """Return the card as HTML: cluster and time, invocations by status (``counts``), contents and exclusions."""
+    ordered = [status for status in STATUSES if status in counts]
+    parts = [(status, counts[status], STATUSES[status].colour) for status in ordered]
+    parts += [(status, n, STATUSES["ready"].colour) for status, n in counts.items() if status not in STATUSES]
     return render(
         "_html/card.html.j2",
-        title=name_of(manifest),
-        place=f"{path}, {server_words(manifest)}",
+        title=evidence_name(manifest),
+        place=f"{path}, {server_label(manifest)}",
         lines=list(_lines(manifest, digest, verified=verified)),
         accent=_ACCENT,
         parts=parts,
@@ -55,9 +57,9 @@ def _lines(manifest: Manifest, digest: str, *, verified: bool) -> Iterator[str]:
     full = sorted((each for each in manifest.files if each.rows), key=lambda each: -each.rows)
     yield f"{len(manifest.files)} tables: {join((f'{each.table} {each.rows:,}' for each in full), _FEW)}"
     if manifest.scope is not None:
-        yield f"only a part of the cluster: {_scope(manifest)}"
+        yield f"only a part of the cluster: {_describe_scope(manifest)}"
     if manifest.excluded:
-        yield f"left out: {_left_out(manifest)}"
+        yield f"left out: {_describe_exclusions(manifest)}"
     if manifest.redaction.patterns:
         yield f"masked: {', '.join(f'{text} ({n:,})' for text, n in manifest.redaction.masked.items())}"
     if manifest.redaction.unread:
@@ -67,7 +69,7 @@ def _lines(manifest: Manifest, digest: str, *, verified: bool) -> Iterator[str]:
     yield f"{'checked against' if verified else 'NOT CHECKED against'} the manifest, sha256 {digest[:16]}…"
 
 
-def _scope(manifest: Manifest) -> str:
+def _describe_scope(manifest: Manifest) -> str:
     scope = manifest.scope or {}
     asked = ", ".join(f"{name} {value}" for name, value in dict(scope.get("asked", {})).items())
     notes = "".join(f"; {note}" for note in scope.get("notes", ()))
@@ -75,7 +77,7 @@ def _scope(manifest: Manifest) -> str:
     return f"{asked}: {counts}{notes}"
 
 
-def _left_out(manifest: Manifest) -> str:
+def _describe_exclusions(manifest: Manifest) -> str:
     by_reason: dict[str, list[str]] = {}
     for each in manifest.excluded:
         by_reason.setdefault(each.reason, []).append(f"{each.table}.{each.column}" if each.column else each.table)

@@ -1,6 +1,6 @@
 """DataFusion, the server's own query engine, over frozen tables: its session, its JSON functions, its errors.
 
-``now()`` and its like are the moment of freezing here, so that a user's own statement counts ages as it did then.
+``now()`` and similar functions return the timestamp of the freeze, so that statements compute ages as of then.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from restate_lab.evidence.folder import EvidenceFolder
 from restate_lab.evidence.json_functions import FUNCTIONS
 from restate_lab.evidence.manifest import Manifest, StoredView
 from restate_lab.evidence.tables import quote_name
-from restate_lab.evidence.verification import ROWS_AT_ONCE
+from restate_lab.evidence.verification import MAX_BATCH_ROWS
 from restate_lab.interrupts import Shield
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["frozen_session", "read", "session"]
 
-_ARROWS = {"->", "->>"}
+_JSON_OPERATORS = {"->", "->>"}
 _ONE_KEY = "json_get_str(json_get_json(entry_lite_json, 'Command'), 'name')"
 _JSON_GET = re.compile(r"Invalid function 'json_")
 _VIEW = re.compile(r"CREATE VIEW \S+ AS (SELECT .*)", re.DOTALL)
@@ -42,7 +42,7 @@ _SETTINGS = {
 }
 
 
-def session(now: datetime, *, rows_at_once: int = ROWS_AT_ONCE) -> SessionContext:
+def session(now: datetime, *, batch_rows: int = MAX_BATCH_ROWS) -> SessionContext:
     """Return an empty session in which ``now()`` is that moment, and which has the server's JSON functions.
 
     Raises:
@@ -51,7 +51,7 @@ def session(now: datetime, *, rows_at_once: int = ROWS_AT_ONCE) -> SessionContex
     datafusion = _datafusion()
     config = (
         datafusion.SessionConfig(_SETTINGS)
-        .with_batch_size(rows_at_once)
+        .with_batch_size(batch_rows)
         .with_default_catalog_and_schema("restate", "public")
     )
     context: SessionContext = datafusion.SessionContext(config)
@@ -59,20 +59,20 @@ def session(now: datetime, *, rows_at_once: int = ROWS_AT_ONCE) -> SessionContex
         context.register_udf(datafusion.udf(each, [pa.string(), pa.string()], each.result, "immutable", name=each.name))
     for name, value in _clock(now).items():
         # Immutable and without arguments: it is computed once, while a statement is planned.
-        context.register_udf(datafusion.udf(_always(value), [], value.type, "immutable", name=name))
+        context.register_udf(datafusion.udf(_constant(value), [], value.type, "immutable", name=name))
     return context
 
 
-def frozen_session(folder: EvidenceFolder, manifest: Manifest, *, rows_at_once: int) -> SessionContext:
+def frozen_session(folder: EvidenceFolder, manifest: Manifest, *, batch_rows: int) -> SessionContext:
     """Return a session with the tables of a checked folder, and its views made again.
 
-    No more than ``rows_at_once`` rows are decoded at a time.
+    No more than ``batch_rows`` rows are decoded at a time.
 
     Raises:
         EvidenceBroken: a file cannot be read, or a view cannot be made of the tables that are here.
         MissingExtra: DataFusion is not installed.
     """
-    context = session(manifest.now, rows_at_once=rows_at_once)
+    context = session(manifest.now, batch_rows=batch_rows)
     for each in manifest.files:
         path = folder.path_of(each.file)
         try:
@@ -84,7 +84,7 @@ def frozen_session(folder: EvidenceFolder, manifest: Manifest, *, rows_at_once: 
             raise EvidenceBroken(f"{folder.display_path}: {each.file} cannot be read: {error}") from error
     for view in manifest.views:
         try:
-            _make(context, view)
+            _create_view(context, view)
         except (StatementError, QueryRefused) as error:
             raise EvidenceBroken(
                 f"{folder.display_path}: the view {view.name} cannot be made again: {error}"
@@ -99,48 +99,48 @@ def read(context: SessionContext, statement: str) -> tuple[pa.Schema, Iterator[p
         StatementError: it uses ``->`` or ``->>``.
         QueryRefused: it does not parse, plan or run; the latter while the rows are read.
     """
-    frame = _planned(context, statement)
+    frame = _plan_query(context, statement)
     try:
         stream = frame.execute_stream()
     except Exception as error:  # DataFusion raises plain ones, too
-        raise _refused(error) from error
-    first = _next(stream)
+        raise _query_refused(error) from error
+    first = _next_batch(stream)
     # The planned types can differ from those that come (text of one size for text of another); these count. The
     # stream of Arrow's C interface says the planned ones, and its batches are then misread: it is not used.
-    return (frame.schema() if first is None else first.schema), _rows(first, stream)
+    return (frame.schema() if first is None else first.schema), _batches(first, stream)
 
 
-def _planned(context: SessionContext, statement: str) -> DataFrame:
-    _check_arrows(statement)
+def _plan_query(context: SessionContext, statement: str) -> DataFrame:
+    _check_operators(statement)
     no = False
     options = _datafusion().SQLOptions().with_allow_ddl(no).with_allow_dml(no).with_allow_statements(no)
     try:
         return context.sql_with_options(statement, options)
     except Exception as error:
-        raise _refused(error) from error
+        raise _query_refused(error) from error
 
 
-def _rows(batch: pa.RecordBatch | None, stream: Any) -> Iterator[pa.RecordBatch]:
+def _batches(batch: pa.RecordBatch | None, stream: Any) -> Iterator[pa.RecordBatch]:
     while batch is not None:
         yield batch
-        batch = _next(stream)
+        batch = _next_batch(stream)
 
 
-def _next(stream: Any) -> pa.RecordBatch | None:
+def _next_batch(stream: Any) -> pa.RecordBatch | None:
     try:
         batch = next(stream, None)
     except Exception as error:
-        raise _refused(error) from error
+        raise _query_refused(error) from error
     return None if batch is None else batch.to_pyarrow()
 
 
-def _make(context: SessionContext, view: StoredView) -> None:
-    """Make a view by the server's own statement, once it is known to do nothing but read."""
-    found = _VIEW.fullmatch(view.definition.strip())
-    if found is None:
+def _create_view(context: SessionContext, view: StoredView) -> None:
+    """Create a view by the server's own statement, once it is known to do nothing but read."""
+    match = _VIEW.fullmatch(view.definition.strip())
+    if match is None:
         raise StatementError("it is not CREATE VIEW … AS SELECT …")
-    select = bind(found[1])
-    if _planned(context, select).schema().names != [column.name for column in view.columns]:
+    select = bind(match[1])
+    if _plan_query(context, select).schema().names != [column.name for column in view.columns]:
         raise StatementError("it has other columns than the manifest says")
     context.sql(f"CREATE VIEW {quote_name(view.name)} AS {select}")
 
@@ -157,7 +157,7 @@ def _datafusion() -> Any:
 
 
 def _clock(now: datetime) -> dict[str, pa.Array[Any]]:
-    """Return the functions that tell the time, and what each says, as a server types it."""
+    """Return the functions of the clock with their values, in the types of a server."""
     utc = now.astimezone(UTC)
     moment = pa.array([utc.replace(tzinfo=None)], pa.timestamp("ns"))
     day = pa.array([utc.date()], pa.date32())
@@ -165,22 +165,22 @@ def _clock(now: datetime) -> dict[str, pa.Array[Any]]:
     return {"now": moment, "current_timestamp": moment, "current_date": day, "today": day, "current_time": time}
 
 
-def _always(value: pa.Array[Any]) -> Callable[[], pa.Array[Any]]:
+def _constant(value: pa.Array[Any]) -> Callable[[], pa.Array[Any]]:
     return lambda: value
 
 
-def _check_arrows(statement: str) -> None:
+def _check_operators(statement: str) -> None:
     for token in tokens(statement):
-        if token.kind == "operator" and token.text in _ARROWS:
+        if token.kind == "operator" and token.text in _JSON_OPERATORS:
             raise StatementError(
                 f"{token.text} at {place(statement, token.start)} is not there in frozen evidence. Write it with one "
                 f"key per call, which servers take as well: {_ONE_KEY}."
             )
 
 
-def _refused(error: Exception) -> QueryRefused:
+def _query_refused(error: Exception) -> QueryRefused:
     reason = str(error).removeprefix("DataFusion error: ").partition("\n\nThis was likely caused by a bug")[0]
-    said = reason
+    message = reason
     if "to satisfy a call to 'json_" in reason or _JSON_GET.search(reason):
-        said = f"{reason}\nFrozen evidence takes one key per call, as in {_ONE_KEY}."
-    return QueryRefused(f"the frozen evidence refused the query: {said}", status=400, reason=reason)
+        message = f"{reason}\nFrozen evidence takes one key per call, as in {_ONE_KEY}."
+    return QueryRefused(f"the frozen evidence refused the query: {message}", status=400, reason=reason)

@@ -1,4 +1,4 @@
-"""Where evidence lies: a folder that appears whole or not at all, here or on an object store.
+"""The folder of evidence, which appears complete or not at all, on a local disk or an object store.
 
 On a local disk everything is written beside the target and moved there at the end. Object stores cannot move a
 folder: there the manifest is written last, and a folder without one is not evidence.
@@ -38,7 +38,7 @@ class EvidenceFolder:
 
     @property
     def is_local(self) -> bool:
-        """Tell whether it lies on this machine, where a folder can be moved."""
+        """Return whether it is on this machine, where a folder can be moved."""
         return isinstance(self.filesystem, fs.LocalFileSystem)
 
     def path_of(self, name: str) -> str:
@@ -79,7 +79,7 @@ class EvidenceFolder:
 
     @contextmanager
     def create_file(self, name: str) -> Iterator[HashingFile]:
-        """Give a new file to write to, which counts and hashes what goes by."""
+        """Yield a new file to write to, which counts and hashes its bytes."""
         with self.filesystem.open_output_stream(self.path_of(name)) as stream:
             yield HashingFile(stream)
 
@@ -94,15 +94,15 @@ class HashingFile(io.RawIOBase):
 
     @property
     def sha256(self) -> str:
-        """Return the digest of what was written so far."""
+        """Return the sha256 of the bytes written so far."""
         return self._digest.hexdigest()
 
     def writable(self) -> bool:
-        """Say that it can be written to."""
+        """Return that it can be written to."""
         return True
 
     def tell(self) -> int:
-        """Return how much was written."""
+        """Return the number of bytes written so far."""
         return self.size
 
     def write(self, block: bytes | memoryview) -> int:  # type: ignore[override]
@@ -121,7 +121,7 @@ def locate_folder(path: str | os.PathLike[str], filesystem: fs.FileSystem | None
 
 @contextmanager
 def new_folder(target: EvidenceFolder) -> Iterator[EvidenceFolder]:
-    """Give a folder to write to; it is ``target`` when the block ends well, and gone when it does not.
+    """Yield a folder to write to; it becomes ``target`` when the block succeeds, and is deleted when it fails.
 
     Raises:
         ArgumentError: something is at that path already, or the folder that it should be in is not there.

@@ -1,4 +1,4 @@
-"""The server's JSON functions for frozen evidence: ``json_get_str(j, 'key')`` and its like, one key per call.
+"""The server's JSON functions for frozen evidence: ``json_get_str(j, 'key')`` and similar ones, one key per call.
 
 They answer as a server does (measured on 1.7.12): a value is looked up in the text itself, the first of equal keys
 counts, and what is no JSON is null. Of numbers they give those without a sign, and integers of up to 18 digits; texts
@@ -53,9 +53,9 @@ class JsonFunction:
             return pa.array([self._one(text, key) for text, key in pairs], self.result)
         key = distinct[0].as_py()
         where = _may_have(texts, key)
-        found = [self._one(text, key) for text in pc.filter(texts, where).to_pylist()]
+        values = [self._one(text, key) for text in pc.filter(texts, where).to_pylist()]
         elsewhere = pa.array([self.missing], self.result).take(pa.array([0] * len(texts), pa.int32()))
-        return _put(elsewhere, where, pa.array(found, self.result))
+        return _put(elsewhere, where, pa.array(values, self.result))
 
     def _one(self, text: str | None, key: str | None) -> Any:
         if text is None or key is None:
@@ -65,18 +65,18 @@ class JsonFunction:
 
 
 def _may_have(texts: Any, key: str) -> Any:
-    """Tell in which texts the key can be: most rows of a journal are of another kind, and need no parser."""
+    """Return which texts may have the key: most rows of a journal are of another kind, and need no parser."""
     if key.isdigit():
         return pc.is_valid(texts)
     named = pc.or_(pc.match_substring(texts, f'"{key}"'), pc.match_substring(texts, "\\"))
     return pc.fill_null(named, pa.scalar(value=False))
 
 
-def _put(values: Any, where: Any, found: Any) -> Any:
+def _put(values: Any, where: Any, new: Any) -> Any:
     if pa.types.is_list(values.type):
-        parts = iter(found.to_pylist())
+        parts = iter(new.to_pylist())
         return pa.array([next(parts) if hit else None for hit in where.to_pylist()], values.type)
-    return pc.replace_with_mask(values, where, found)
+    return pc.replace_with_mask(values, where, new)
 
 
 def _value_at(text: str, key: str) -> str | None:
@@ -125,8 +125,8 @@ def _element(text: str, at: int, index: int) -> str | None:
 
 
 def _after_blank(text: str, at: int) -> int:
-    found = _blank(text, at)
-    return at if found is None else found.end()
+    match = _blank(text, at)
+    return at if match is None else match.end()
 
 
 def _str(raw: str) -> str | None:

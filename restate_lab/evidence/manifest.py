@@ -1,4 +1,4 @@
-"""The manifest of evidence: what was frozen, when and how, what was left out, and the sha256 of each file."""
+"""The manifest of evidence: what was frozen, when and how, what is excluded, and the sha256 of each file."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class ViewColumn:
 
 @dataclass(frozen=True, slots=True)
 class StoredView:
-    """A view, which is made again from the files: the server's own statement."""
+    """A view, which is created again from the files by ``definition``, the server's own statement."""
 
     name: str
     definition: str
@@ -93,7 +93,7 @@ class StoredView:
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """What is not here, and why; ``column`` None means the whole table or view."""
+    """A table, view or column that is not frozen, and why; ``column`` None means the whole table or view."""
 
     table: str
     column: str | None
@@ -102,7 +102,7 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """What was masked: the patterns given, how often each hit, and values that could not be read, by column.
+    """What was masked: the patterns, how often each hit, and values that could not be read, by column.
 
     ``unread`` values were masked whole. ``not_json`` values, in evidence of earlier versions, were left as they were.
     """
@@ -115,10 +115,10 @@ class Redaction:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All that evidence says about itself; times are the server's clock, UTC.
+    """The description that evidence has of itself; timestamps are the server's clock, UTC.
 
     ``new_runs`` are the ids that got a new run while they were frozen: of these only the row of sys_invocation_status
-    is here. None means that it is not known which they are.
+    is frozen. None means that it is not known which they are.
     """
 
     format: int
@@ -157,10 +157,10 @@ class Manifest:
                 )
             manifest = _ADAPTER.validate_json(content, strict=True)
         except (ValidationError, ValueError, KeyError, TypeError, RecursionError) as error:
-            said = str(error).partition("\n")[0]
-            raise EvidenceBroken(f"{where}: {NAME} is no manifest of restate_lab, or is cut off ({said}).") from error
+            reason = str(error).partition("\n")[0]
+            raise EvidenceBroken(f"{where}: {NAME} is no manifest of restate_lab, or is cut off ({reason}).") from error
         for name in ("started_at", "now", "ended_at"):
-            if not _is_sane(getattr(manifest, name)):
+            if not _is_plausible(getattr(manifest, name)):
                 raise EvidenceBroken(
                     f"{where}: {NAME} has {name} {getattr(manifest, name)}, which no server's clock says."
                 )
@@ -172,9 +172,9 @@ class Manifest:
         return hashlib.sha256(self.to_json()).hexdigest()
 
 
-def _is_sane(moment: datetime) -> bool:
-    """Tell whether a moment has a zone, and lies where pandas can count nanoseconds."""
-    return moment.tzinfo is not None and _FIRST < moment < _LAST
+def _is_plausible(timestamp: datetime) -> bool:
+    """Return whether a timestamp has a zone, and lies where pandas can count nanoseconds."""
+    return timestamp.tzinfo is not None and _FIRST < timestamp < _LAST
 
 
 def type_name(kind: pa.DataType) -> str:

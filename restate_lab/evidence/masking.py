@@ -58,7 +58,7 @@ def may_need_masking(entries: Any, patterns: Sequence[Pattern]) -> Any:
 
 
 def _spellings(pattern: Pattern) -> str:
-    """Return a regular expression of how the longest plain name of a path occurs; empty where there is none."""
+    """Return a regular expression for the longest plain name of a path; empty where there is none."""
     names = [step.key for step in pattern.path if isinstance(step.key, str) and _PLAIN_NAME.fullmatch(step.key)]
     name = max(names, key=len, default="")
     if not name:

@@ -1,8 +1,8 @@
-"""Invocations whose run changed while they were frozen: an id that was given again between the reading of two tables.
+"""Find invocations whose run changed while they were frozen, and remove the rows that may be of either run.
 
 Tables are read one after another, and most of them name a run by its id alone. Where an invocation was purged and
 called again in between, the rows of one table are of the old run and those of another of the new one. Only the row of
-``sys_invocation_status`` tells which run it is, by ``created_at``, so the others are taken out of the files.
+``sys_invocation_status`` identifies its run, by ``created_at``, so the other rows are removed from the files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from restate_lab.errors import TimedOut
 from restate_lab.evidence.folder import EvidenceFolder
 from restate_lab.evidence.manifest import TableFile
-from restate_lab.evidence.selection import Selection, chunks
+from restate_lab.evidence.selection import InvocationSelection, chunks
 from restate_lab.source import Source
 
 __all__ = ["STATUS", "without_new_runs"]
@@ -51,7 +51,7 @@ def without_new_runs(
     source: Source,
     folder: EvidenceFolder,
     files: list[TableFile],
-    selection: Selection | None,
+    selection: InvocationSelection | None,
     *,
     since: datetime,
     reads: Source,
@@ -70,14 +70,19 @@ def without_new_runs(
 
 
 def _find_new_runs(
-    source: Source, folder: EvidenceFolder, files: Sequence[TableFile], selection: Selection | None, *, since: datetime
+    source: Source,
+    folder: EvidenceFolder,
+    files: Sequence[TableFile],
+    selection: InvocationSelection | None,
+    *,
+    since: datetime,
 ) -> _NewRuns | None:
-    """Return of which ids a new run began since then, when rows of the run before had been read.
+    """Return the ids of which a new run began after rows of the run before had been read; None where that is not known.
 
-    The source is asked once more, for the runs that began since ``since``; of these, the files tell whether there was a
-    run before. Not seen are a run that began and vanished again in between, and one that began while the table with
-    the run before was being read. None: that is not known, because the scan takes too long, or the statuses were not
-    frozen with ``id`` and ``created_at``.
+    The source is read once more, for the runs that began since ``since``; the files show whether there was a run
+    before. Not found are a run that began and vanished again in between, and one that began while the table with the
+    run before was being read. It is not known where the scan takes too long, or the statuses were not frozen with
+    ``id`` and ``created_at``.
     """
     places = {file.table: place for place, file in enumerate(files)}
     if STATUS not in places or not {"id", "created_at"} <= _run_columns(files[places[STATUS]]):
@@ -105,39 +110,39 @@ def _find_new_runs(
     return _NewRuns(frozenset(changed), keys)
 
 
-def _incomplete_ids(source: Source, selection: Selection | None) -> set[str]:
+def _incomplete_ids(source: Source, selection: InvocationSelection | None) -> set[str]:
     """Return the ids of which a source that was frozen itself lacks the rows."""
     known = source.coverage.incomplete
     return set(known if selection is None else known.intersection(selection.ids))
 
 
 def _run_columns(file: TableFile) -> set[str]:
-    """Return the columns of a file that a run can be told by, as they are where nothing masks them."""
+    """Return the columns of a file that identify a run, where they are not masked."""
     return {column.name for column in file.columns if column.name == "id" or column.arrow.startswith("timestamp")}
 
 
 def _runs_since(
-    source: Source, statement: str, selection: Selection | None, since: datetime
+    source: Source, statement: str, selection: InvocationSelection | None, since: datetime
 ) -> dict[str, Mapping[str, Any]]:
     """Return the runs that began since then, by id."""
     parts: Iterator[tuple[str, dict[str, Any]]] = iter([(statement, {})])
     if selection is not None:
         parts = ((f"{statement} AND id IN :ids", {"ids": ids}) for ids in chunks(selection.ids))
-    found: dict[str, Mapping[str, Any]] = {}
+    runs: dict[str, Mapping[str, Any]] = {}
     for part, values in parts:
         with source.stream(part, params={"since": since, **values}) as reader:
-            found.update((row["id"], row) for batch in reader for row in batch.to_pylist())
-    return found
+            runs.update((row["id"], row) for batch in reader for row in batch.to_pylist())
+    return runs
 
 
 def _frozen_created_at(folder: EvidenceFolder, file: TableFile, runs: Mapping[str, Any]) -> dict[str, datetime]:
     """Return when the frozen run of each id was created, for ids that have a row."""
-    found: dict[str, datetime] = {}
+    frozen: dict[str, datetime] = {}
     with _open_file(folder, file) as parquet:
         for batch in parquet.iter_batches(_BLOCK, columns=["id", "created_at"]):
             rows = batch.filter(_is_in(batch["id"], runs)).to_pylist()
-            found.update((row["id"], row["created_at"]) for row in rows if row["created_at"] is not None)
-    return found
+            frozen.update((row["id"], row["created_at"]) for row in rows if row["created_at"] is not None)
+    return frozen
 
 
 def _ids_in(folder: EvidenceFolder, file: TableFile, ids: Sequence[str]) -> set[str]:
@@ -145,11 +150,11 @@ def _ids_in(folder: EvidenceFolder, file: TableFile, ids: Sequence[str]) -> set[
     column = _ID_COLUMNS[file.table]
     if not ids or column not in {each.name for each in file.columns}:
         return set()
-    found: set[str] = set()
+    present: set[str] = set()
     with _open_file(folder, file) as parquet:
         for batch in parquet.iter_batches(_BLOCK, columns=[column]):
-            found.update(map(str, batch[column].filter(_is_in(batch[column], ids)).to_pylist()))
-    return found
+            present.update(map(str, batch[column].filter(_is_in(batch[column], ids)).to_pylist()))
+    return present
 
 
 def _without_rows(folder: EvidenceFolder, file: TableFile, new: _NewRuns) -> TableFile:
@@ -171,7 +176,7 @@ def _without_rows(folder: EvidenceFolder, file: TableFile, new: _NewRuns) -> Tab
 
 
 def _of_either_run(batch: pa.RecordBatch, file: TableFile, new: _NewRuns) -> pa.Array[Any]:
-    """Return one flag a row: whether it may be of either run."""
+    """Return one flag per row: whether it may be of either run."""
     names = set(batch.schema.names)
     if file.table in _OF_A_WORKFLOW and {"service_name", "service_key"} <= names:
         pairs = zip(batch["service_name"].to_pylist(), batch["service_key"].to_pylist(), strict=True)

@@ -17,7 +17,7 @@ import pyarrow as pa
 from restate_lab.evidence.manifest import Exclusion, StoredView, ViewColumn
 from restate_lab.evidence.masking import ColumnMask, column_masks
 from restate_lab.evidence.redaction import PAYLOADS, Pattern
-from restate_lab.evidence.selection import Selection, chunks
+from restate_lab.evidence.selection import InvocationSelection, chunks
 from restate_lab.evidence.tables import SourceColumn, SourceSchema, SourceTable, quote_name
 
 __all__ = ["FreezePlan", "RowFilter", "TablePlan", "plan_freeze"]
@@ -97,7 +97,7 @@ class FreezePlan:
     tables: tuple[TablePlan, ...]
     views: tuple[StoredView, ...]
     excluded: tuple[Exclusion, ...]
-    selection: Selection | None
+    selection: InvocationSelection | None
     patterns: tuple[str, ...]
     payloads: bool
 
@@ -106,7 +106,7 @@ def plan_freeze(
     schema: SourceSchema,
     tables: Sequence[SourceTable],
     *,
-    selection: Selection | None,
+    selection: InvocationSelection | None,
     patterns: Sequence[Pattern],
     payloads: bool,
 ) -> FreezePlan:
@@ -146,7 +146,10 @@ def _reason(table: str, column: SourceColumn, *, payloads: bool) -> str | None:
 
 
 def _table_plan(
-    table: SourceTable, columns: Sequence[SourceColumn], selection: Selection | None, patterns: Sequence[Pattern]
+    table: SourceTable,
+    columns: Sequence[SourceColumn],
+    selection: InvocationSelection | None,
+    patterns: Sequence[Pattern],
 ) -> TablePlan | None:
     """Return the plan of one table; None where it is not known which of its rows belong to the selection."""
     rows = _rows_of(table.name, selection)
@@ -160,7 +163,7 @@ def _table_plan(
     return TablePlan(table.name, tuple(columns), masks, sql, rows.params, rows.keep)
 
 
-def _rows_of(table: str, selection: Selection | None) -> _TableRows | None:
+def _rows_of(table: str, selection: InvocationSelection | None) -> _TableRows | None:
     """Return which rows of a table are frozen; None where it is not known which of them belong to the selection."""
     if selection is None or table in _WHOLE:
         return _TableRows()

@@ -29,7 +29,7 @@ from fnmatch import fnmatchcase
 from restate_lab.errors import ArgumentError
 from restate_lab.payload_json import Node, Rule
 
-__all__ = ["PAYLOADS", "PathRule", "Pattern", "Step", "parse_path", "parse_patterns"]
+__all__ = ["PAYLOADS", "PathRule", "PathStep", "Pattern", "parse_path", "parse_patterns"]
 
 _STEP = re.compile(
     r"(?P<dots>\.\.?)(?P<name>[\w-]+|\*)|\[(?P<index>\d+|\*)\]|\[(?P<quote>['\"])(?P<quoted>.+?)(?P=quote)\]"
@@ -48,7 +48,7 @@ PAYLOADS = frozenset(
 )
 """The columns that hold what handlers were given and gave back."""
 
-_SHORT = {
+_SHORTHANDS = {
     "failures": (
         "completion_failure",
         "last_failure",
@@ -63,21 +63,21 @@ _TWIN = "_utf8"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PathStep:
     """One step down: a field's name, an element's index, or None for all; ``deep`` looks below as well."""
 
     key: str | int | None
     deep: bool = False
 
-    def fits(self, key: str | int) -> bool:
-        """Tell whether the step leads to this field or element."""
+    def matches(self, key: str | int) -> bool:
+        """Return whether the step leads to this field or element."""
         return self.key is None or (self.key == key and isinstance(self.key, type(key)))
 
 
 class PathRule(Rule):
     """Masks what a path leads to; ``label`` and ``strict`` as for every rule."""
 
-    def __init__(self, steps: Sequence[Step], label: str, *, strict: bool) -> None:
+    def __init__(self, steps: Sequence[PathStep], label: str, *, strict: bool) -> None:
         self.label = label
         self.strict = strict
         self._step = steps[0]
@@ -91,10 +91,10 @@ class PathRule(Rule):
         if node.kind == "numbers" and isinstance(step.key, str):
             return
         for key, below in node.pairs(text):
-            fits = step.fits(key)
-            if fits:
+            matches = step.matches(key)
+            if matches:
                 yield below, self._rest
-            if step.deep and below.kind != "scalar" and not (fits and self._rest is None):
+            if step.deep and below.kind != "scalar" and not (matches and self._rest is None):
                 yield below, self
 
     def is_mentioned(self, text: str) -> bool:
@@ -109,16 +109,16 @@ class PathRule(Rule):
         return bool(self._names) and set(self._names) <= set(names)
 
 
-def parse_path(text: str) -> tuple[Step, ...]:
+def parse_path(text: str) -> tuple[PathStep, ...]:
     """Return the steps of a path that begins with ``$``.
 
     Raises:
         ArgumentError: it is no path, or it leads nowhere.
     """
     steps, at = [], 1
-    while text.startswith("$") and (found := _STEP.match(text, at)):
-        steps.append(_step(found))
-        at = found.end()
+    while text.startswith("$") and (match := _STEP.match(text, at)):
+        steps.append(_parse_step(match))
+        at = match.end()
     if not steps or at != len(text):
         raise ArgumentError(
             f"{text!r} is no path into JSON; these are: $.card.number, $..password (at any depth), $.items[*].iban, "
@@ -127,62 +127,65 @@ def parse_path(text: str) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def _step(found: re.Match[str]) -> Step:
-    if found["quoted"] is not None:
-        return Step(found["quoted"])
-    if found["index"] is not None:
-        return Step(None if found["index"] == "*" else int(found["index"]))
-    return Step(None if found["name"] == "*" else found["name"], deep=found["dots"] == "..")
+def _parse_step(match: re.Match[str]) -> PathStep:
+    if match["quoted"] is not None:
+        return PathStep(match["quoted"])
+    if match["index"] is not None:
+        return PathStep(None if match["index"] == "*" else int(match["index"]))
+    return PathStep(None if match["name"] == "*" else match["name"], deep=match["dots"] == "..")
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """One pattern; ``path`` is empty for a whole column, ``column`` None for the payloads of all tables."""
+    """One pattern; ``path`` is empty for a whole column, ``column`` None for the payloads of all tables.
+
+    ``text`` is the text of ``redact=`` that it comes from.
+    """
 
     text: str
     table: str
     column: str | None
-    path: tuple[Step, ...]
+    path: tuple[PathStep, ...]
 
     @property
     def is_strict(self) -> bool:
         """Return whether values that cannot be read are masked whole; failure texts never are in binary payloads."""
-        return self.text not in _SHORT
+        return self.text not in _SHORTHANDS
 
     def rule(self) -> PathRule:
         """Return the rule that masks what the path, which must not be empty, leads to."""
         return PathRule(self.path, self.text, strict=self.is_strict)
 
     def covers(self, table: str, column: str) -> bool:
-        """Tell whether the pattern is about this column."""
+        """Return whether the pattern is about this column."""
         if self.column is None:
             return (table, column) in PAYLOADS
         names = {column, column.removesuffix(_TWIN), column + _TWIN}
         return fnmatchcase(table, self.table) and any(fnmatchcase(name, self.column) for name in names)
 
 
-def parse_patterns(given: str | Iterable[str] | None, columns: Mapping[str, Sequence[str]]) -> tuple[Pattern, ...]:
+def parse_patterns(redact: str | Iterable[str] | None, columns: Mapping[str, Sequence[str]]) -> tuple[Pattern, ...]:
     """Return the patterns, each of which covers something of ``columns`` (table → columns, of the whole cluster).
 
     Raises:
         ArgumentError: a text is no pattern, or covers no column: a typing error would show what is to be hidden.
     """
-    texts = [given] if isinstance(given, str) else list(given or ())
-    found: list[Pattern] = []
+    texts = [redact] if isinstance(redact, str) else list(redact or ())
+    parsed: list[Pattern] = []
     for text in texts:
-        patterns = [_pattern(part, text) for part in _SHORT.get(text, (text,))]
+        patterns = [_parse_pattern(part, text) for part in _SHORTHANDS.get(text, (text,))]
         if not any(each.covers(table, name) for each in patterns for table, names in columns.items() for name in names):
             raise ArgumentError(
                 f"redact={text!r} covers no column of this cluster; source.tables() lists them. A part of JSON "
                 "payloads is written as a path: $.card.number, or $..password at any depth."
             )
-        found += patterns
-    return tuple(found)
+        parsed += patterns
+    return tuple(parsed)
 
 
-def _pattern(text: str, given: str) -> Pattern:
+def _parse_pattern(text: str, label: str) -> Pattern:
     if text.startswith("$"):
-        return Pattern(given, "*", None, parse_path(text))
+        return Pattern(label, "*", None, parse_path(text))
     parts = _COLUMN.fullmatch(text)
     if parts is None:
         raise ArgumentError(
@@ -190,4 +193,4 @@ def _pattern(text: str, given: str) -> Pattern:
             f"(state.value), a part of JSON payloads ($.card.number), or of a column (event_json:$..error_message)."
         )
     path = parse_path(parts["path"][1:]) if parts["path"] else ()
-    return Pattern(given, parts["table"] or "*", parts["column"], path)
+    return Pattern(label, parts["table"] or "*", parts["column"], path)

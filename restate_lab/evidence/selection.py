@@ -19,7 +19,7 @@ from restate_lab.client.schema import checked
 from restate_lab.errors import ArgumentError, NotFound
 from restate_lab.source import Source
 
-__all__ = ["MAX_INVOCATIONS", "InvocationFilter", "Selection", "chunks", "parse_filter", "select_invocations"]
+__all__ = ["MAX_INVOCATIONS", "InvocationFilter", "InvocationSelection", "chunks", "parse_filter", "select_invocations"]
 
 MAX_INVOCATIONS = 100_000
 """The most invocations of one selection; to freeze more, freeze the whole cluster."""
@@ -79,7 +79,7 @@ class InvocationFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class InvocationSelection:
     """The invocations that a freeze is narrowed to, and their keys and queues.
 
     ``arguments`` are those of the freeze as JSON, and ``matches`` is how many invocations match them; ``ids`` has their
@@ -128,7 +128,7 @@ def parse_filter(
 
 def select_invocations(
     source: Source, wanted: InvocationFilter, columns: Mapping[str, Sequence[str]]
-) -> Selection | None:
+) -> InvocationSelection | None:
     """Find the invocations that match a filter, and follow them up and down; None for the whole cluster.
 
     ``columns`` are those of the source's tables.
@@ -149,7 +149,7 @@ def select_invocations(
     ids = tuple(sorted(up | _follow(source, matches, down, notes, "callees")))
     has_queues = "vqueue_id" in columns.get("sys_invocation_status", ())
     rows = list(_rows(source, _KEYS.format(queue=", vqueue_id" if has_queues else ""), ids))
-    return Selection(
+    return InvocationSelection(
         arguments=_as_json(wanted),
         matches=len(matches),
         ids=ids,
@@ -164,7 +164,7 @@ def select_invocations(
 
 
 def chunks(values: Iterable[str]) -> Iterator[list[str]]:
-    """Give the values in lists that fit into one statement."""
+    """Yield the values in lists that fit into one statement."""
     chunk: list[str] = []
     size = 0
     for value in values:

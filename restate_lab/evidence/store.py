@@ -35,13 +35,13 @@ from restate_lab.errors import (
     StatementError,
     TimedOut,
 )
-from restate_lab.evidence.card import evidence_card, name_of, server_words
+from restate_lab.evidence.card import evidence_card, evidence_name, server_label
 from restate_lab.evidence.engine import frozen_session, read
 from restate_lab.evidence.folder import EvidenceFolder, locate_folder
 from restate_lab.evidence.json_functions import FUNCTIONS
 from restate_lab.evidence.manifest import Manifest, StoredColumn, ViewColumn
 from restate_lab.evidence.redaction import Pattern, parse_patterns
-from restate_lab.evidence.verification import check_files, check_there, read_manifest
+from restate_lab.evidence.verification import check_files, check_sizes, read_manifest
 from restate_lab.frames import distinct
 from restate_lab.progress import Progress
 from restate_lab.source import BaseSource, Coverage
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 __all__ = ["Evidence", "open_evidence"]
 
 _VIEW = "sys_invocation"
-_VIEWED = ("sys_invocation_status", "sys_invocation_state")
+_VIEW_TABLES = ("sys_invocation_status", "sys_invocation_state")
 DEFAULT_MAX_BYTES = 2 << 30
 _MISSING_TABLE = re.compile(r"table '(?:[^'.]+\.)*([^'.]+)' not found")
 _MISSING_COLUMN = re.compile(r"No field named (?:\S+\.)?\"?(\w+)\"?\.")
@@ -62,18 +62,18 @@ _MISSING_COLUMN = re.compile(r"No field named (?:\S+\.)?\"?(\w+)\"?\.")
 def coverage_of(manifest: Manifest, tables: pd.DataFrame) -> Coverage:
     """Return the coverage of evidence with these ``tables()``."""
     return Coverage(
-        part="" if manifest.scope is None else _part(manifest.scope),
+        part="" if manifest.scope is None else _describe_scope(manifest.scope),
         payloads=manifest.payloads,
         missing={
             f"{each.table}.{each.column}" if each.column else each.table: each.reason for each in manifest.excluded
         },
-        masked=frozenset(_masked(manifest, zip(tables["table"], tables["column"], strict=True))),
+        masked=frozenset(_masked_columns(manifest, zip(tables["table"], tables["column"], strict=True))),
         incomplete=frozenset(manifest.new_runs or ()),
     )
 
 
-def _masked(manifest: Manifest, names: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Give the columns that a pattern of ``redact=`` is about, also where it masks only a part of their values."""
+def _masked_columns(manifest: Manifest, names: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield the columns that a pattern of ``redact=`` is about, also where it masks only a part of their values."""
     columns: dict[str, list[str]] = {}
     for table, column in names:
         columns.setdefault(table, []).append(column)
@@ -83,17 +83,17 @@ def _masked(manifest: Manifest, names: Iterable[tuple[str, str]]) -> Iterator[st
             patterns += parse_patterns(text, columns)
         except ArgumentError:
             continue  # about a column that is not here
-    for table, found in columns.items():
-        for column in found:
-            tables = (table, _VIEW) if table in _VIEWED else (table,)
+    for table, own in columns.items():
+        for column in own:
+            tables = (table, _VIEW) if table in _VIEW_TABLES else (table,)
             if any(each.covers(name, column) for each in patterns for name in tables):
                 yield f"{table}.{column}"
 
 
-def _part(scope: Mapping[str, Any]) -> str:
-    asked = dict(scope.get("asked", {})).items()
-    said = (f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}" for name, value in asked)
-    return ", ".join(said) or "some invocations"
+def _describe_scope(scope: Mapping[str, Any]) -> str:
+    arguments = dict(scope.get("asked", {})).items()
+    texts = (f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}" for name, value in arguments)
+    return ", ".join(texts) or "some invocations"
 
 
 @public
@@ -106,14 +106,14 @@ class Evidence(BaseSource):
     """
 
     def __init__(
-        self, folder: EvidenceFolder, manifest: Manifest, *, digest: str, verified: bool, rows_at_once: int
+        self, folder: EvidenceFolder, manifest: Manifest, *, digest: str, verified: bool, batch_rows: int
     ) -> None:
         self._folder = folder
         self.manifest = manifest
         self.digest = digest
         self.verified = verified
-        self._context: SessionContext | None = frozen_session(folder, manifest, rows_at_once=rows_at_once)
-        self._words: dict[str, int] | None = None
+        self._context: SessionContext | None = frozen_session(folder, manifest, batch_rows=batch_rows)
+        self._status_counts: dict[str, int] | None = None
 
     @property
     def path(self) -> Path | str:
@@ -123,7 +123,7 @@ class Evidence(BaseSource):
     @property
     def name(self) -> str:
         """Return the cluster's name with the moment of freezing, such as "prod @ 2026-11-25 04:22 UTC"."""
-        return name_of(self.manifest)
+        return evidence_name(self.manifest)
 
     @property
     def address(self) -> str:
@@ -188,14 +188,14 @@ class Evidence(BaseSource):
         most = DEFAULT_MAX_BYTES if max_bytes is None else check_size("max_bytes", max_bytes)
         query = bind(statement, params, **named)
         if self._folder.is_local:  # on an object store the engine's own listing, of when it was opened, is good
-            check_there(self._folder, self.manifest)
+            check_sizes(self._folder, self.manifest)
         deadline = None if timeout is None else time.monotonic() + check_seconds("timeout", timeout)
         try:
             schema, batches = read(self._context, query)
             names = distinct(schema)
-            yield pa.RecordBatchReader.from_batches(names, _limited(batches, names, deadline, most))
+            yield pa.RecordBatchReader.from_batches(names, _with_limits(batches, names, deadline, most))
         except QueryRefused as error:
-            raise self._explained(error) from error.__cause__
+            raise self._explain(error) from error.__cause__
 
     def close(self) -> None:
         """Let the files go."""
@@ -209,24 +209,26 @@ class Evidence(BaseSource):
 
     def __repr__(self) -> str:
         unsure = "" if self.verified else ", not verified"
-        return f"<Evidence {self.name}, {server_words(self.manifest)}, at {self.path}{unsure}>"
+        return f"<Evidence {self.name}, {server_label(self.manifest)}, at {self.path}{unsure}>"
 
     def _repr_html_(self) -> str:
-        if self._words is None:
-            self._words = self._count_words()
-        return evidence_card(self.manifest, str(self.path), self.digest, verified=self.verified, words=self._words)
+        if self._status_counts is None:
+            self._status_counts = self._count_by_status()
+        return evidence_card(
+            self.manifest, str(self.path), self.digest, verified=self.verified, counts=self._status_counts
+        )
 
-    def _count_words(self) -> dict[str, int]:
-        """Count once, for the card; the files are here, and do not change."""
-        words = words_sql(has_vqueues=self.features.get("vqueues", False))
+    def _count_by_status(self) -> dict[str, int]:
+        """Count the invocations by status, for the card; the files do not change, so that once is enough."""
+        statuses = words_sql(has_vqueues=self.features.get("vqueues", False))
         try:
-            rows = self.arrow(f"SELECT word, count(*) AS n FROM ({words}) GROUP BY 1").to_pylist()  # noqa: S608
+            rows = self.arrow(f"SELECT word, count(*) AS n FROM ({statuses}) GROUP BY 1").to_pylist()  # noqa: S608
         except RestateLabError:
             return {}
         return {row["word"]: row["n"] for row in rows}
 
-    def _explained(self, error: QueryRefused) -> RestateLabError:
-        """Say that something was left out, and why, where that is the trouble; else name what is near."""
+    def _explain(self, error: QueryRefused) -> RestateLabError:
+        """Return an error that names the exclusion where one is the cause, else one with similar names."""
         for pattern, attribute in ((_MISSING_TABLE, "table"), (_MISSING_COLUMN, "column")):
             missing = pattern.search(error.reason)
             for each in self.manifest.excluded if missing else ():
@@ -237,7 +239,7 @@ class Evidence(BaseSource):
         return with_suggestions(error, lambda: tables, lambda: [each.name for each in FUNCTIONS], version=self.version)
 
 
-def _limited(
+def _with_limits(
     batches: Iterator[pa.RecordBatch], names: pa.Schema, deadline: float | None, max_bytes: float
 ) -> Iterator[pa.RecordBatch]:
     size = rows = 0
@@ -272,7 +274,7 @@ def open_evidence(
     """
     folder = locate_folder(path, filesystem)
     manifest, digest = read_manifest(folder)
-    rows_at_once = check_files(folder, manifest, digests=verify)
+    batch_rows = check_files(folder, manifest, digests=verify)
     if not verify:
         warnings.warn(
             f"{folder.display_path} was opened without comparing its files with their sha256: it may have been "
@@ -280,4 +282,4 @@ def open_evidence(
             EvidenceWarning,
             stacklevel=2,
         )
-    return Evidence(folder, manifest, digest=digest, verified=verify, rows_at_once=rows_at_once)
+    return Evidence(folder, manifest, digest=digest, verified=verify, batch_rows=batch_rows)

@@ -17,13 +17,21 @@ from restate_lab.errors import ArgumentError, EvidenceBroken
 from restate_lab.evidence.folder import EvidenceFolder
 from restate_lab.evidence.manifest import MOST_BYTES, NAME, Manifest, TableFile, type_name
 
-__all__ = ["ROWS_AT_ONCE", "check_files", "check_there", "encodings_of", "read_manifest", "rows_at_once", "text_paths"]
+__all__ = [
+    "MAX_BATCH_ROWS",
+    "check_files",
+    "check_sizes",
+    "encodings_of",
+    "read_manifest",
+    "safe_batch_rows",
+    "text_paths",
+]
 
-ROWS_AT_ONCE = 8192
-_BYTES_AT_ONCE = 256 << 20
-_MOST_BYTES = 1 << 30  # of one row's value in one column
-_WIDTH = 8  # bytes of a number, of which a list can have many
-_MOST_COLUMNS = 1_000
+MAX_BATCH_ROWS = 8192
+_MAX_BATCH_BYTES = 256 << 20
+_MAX_VALUE_BYTES = 1 << 30  # of one row's value in one column
+_NUMBER_BYTES = 8  # bytes of a number, of which a list can have many
+_MAX_COLUMNS = 1_000
 _ENCODINGS = frozenset({"PLAIN", "RLE", "BIT_PACKED", "RLE_DICTIONARY", "PLAIN_DICTIONARY"})
 _TABLE = re.compile(r"[A-Za-z_]\w*")
 
@@ -39,7 +47,7 @@ def encodings_of(file: pq.ParquetFile) -> set[str]:
     return {each for chunks in _chunks(file) for chunk in chunks for each in chunk.encodings}
 
 
-def rows_at_once(file: pq.ParquetFile) -> int:
+def safe_batch_rows(file: pq.ParquetFile) -> int:
     """Return how many rows may be decoded at once; 8,192 at most.
 
     ``file`` was opened with ``read_dictionary=`` its text paths.
@@ -52,18 +60,18 @@ def rows_at_once(file: pq.ParquetFile) -> int:
         rows = file.metadata.row_group(at).num_rows
         if not rows:
             continue
-        each_has = max((-(-chunk.num_values // rows) for chunk in chunks), default=1)
-        told = max((chunk.total_uncompressed_size // rows for chunk in chunks), default=0)
-        largest = max(largest, told, _WIDTH * each_has)
-        if largest < _BYTES_AT_ONCE:
+        values_per_row = max((-(-chunk.num_values // rows) for chunk in chunks), default=1)
+        average = max((chunk.total_uncompressed_size // rows for chunk in chunks), default=0)
+        largest = max(largest, average, _NUMBER_BYTES * values_per_row)
+        if largest < _MAX_BATCH_BYTES:
             # One row brings the whole dictionary, and nothing else is decoded.
             first = next(file.iter_batches(batch_size=1, row_groups=[at]), None)
             if first is None:
                 raise pa.ArrowInvalid(f"row group {at} says that it has {rows:,} rows, and no row can be read")
-            largest = max([largest, *(each_has * _longest(each) for each in first.columns)])
-        if largest > _MOST_BYTES:
-            raise pa.ArrowInvalid(f"a value has {largest:,} bytes, and {_MOST_BYTES:,} are the most")
-    return max(1, min(ROWS_AT_ONCE, _BYTES_AT_ONCE // largest))
+            largest = max([largest, *(values_per_row * _longest(each) for each in first.columns)])
+        if largest > _MAX_VALUE_BYTES:
+            raise pa.ArrowInvalid(f"a value has {largest:,} bytes, and {_MAX_VALUE_BYTES:,} are the most")
+    return max(1, min(MAX_BATCH_ROWS, _MAX_BATCH_BYTES // largest))
 
 
 def _chunks(file: pq.ParquetFile) -> Iterator[list[Any]]:
@@ -122,16 +130,16 @@ def check_files(folder: EvidenceFolder, manifest: Manifest, *, digests: bool) ->
     Raises:
         EvidenceBroken: one is missing or differs; the message names it.
     """
-    check_there(folder, manifest)
-    rows = ROWS_AT_ONCE
+    check_sizes(folder, manifest)
+    rows = MAX_BATCH_ROWS
     for each in manifest.files:
         if digests and folder.digest(each.file) != each.sha256:
-            raise _changed(folder, each, "its sha256 is another than when it was written")
-        rows = min(rows, _check_inside(folder, each))
+            raise _not_as_frozen(folder, each, "its sha256 is another than when it was written")
+        rows = min(rows, _check_content(folder, each))
     return rows
 
 
-def check_there(folder: EvidenceFolder, manifest: Manifest) -> None:
+def check_sizes(folder: EvidenceFolder, manifest: Manifest) -> None:
     """Compare each file's size with the manifest: the engine takes a file that is gone for an empty table.
 
     Raises:
@@ -142,42 +150,42 @@ def check_there(folder: EvidenceFolder, manifest: Manifest) -> None:
         if size is None:
             raise EvidenceBroken(f"{folder.display_path}: {each.file} is missing. Get the evidence again, as a whole.")
         if size != each.size:
-            raise _changed(folder, each, f"it has {size:,} bytes, and {each.size:,} were written")
+            raise _not_as_frozen(folder, each, f"it has {size:,} bytes, and {each.size:,} were written")
 
 
-def _check_inside(folder: EvidenceFolder, file: TableFile) -> int:
-    """Check what is inside of a file, and return how many of its rows may be decoded at once."""
+def _check_content(folder: EvidenceFolder, file: TableFile) -> int:
+    """Check the content of a file, and return how many of its rows may be decoded at once."""
     try:
         with folder.filesystem.open_input_file(folder.path_of(file.file)) as stream:
-            inside = pq.ParquetFile(stream)
-            _check_form(folder, file, inside)
-            texts = text_paths(inside)
+            parquet = pq.ParquetFile(stream)
+            _check_form(folder, file, parquet)
+            texts = text_paths(parquet)
         with folder.filesystem.open_input_file(folder.path_of(file.file)) as stream:
-            return rows_at_once(pq.ParquetFile(stream, read_dictionary=texts))
+            return safe_batch_rows(pq.ParquetFile(stream, read_dictionary=texts))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise _changed(folder, file, f"it is no Parquet file that can be read: {error}") from error
+        raise _not_as_frozen(folder, file, f"it is no Parquet file that can be read: {error}") from error
 
 
-def _check_form(folder: EvidenceFolder, file: TableFile, inside: pq.ParquetFile) -> None:
-    rows, schema = inside.metadata.num_rows, inside.schema_arrow
+def _check_form(folder: EvidenceFolder, file: TableFile, parquet: pq.ParquetFile) -> None:
+    rows, schema = parquet.metadata.num_rows, parquet.schema_arrow
     if rows != file.rows:
-        raise _changed(folder, file, f"it has {rows:,} rows, and the manifest says {file.rows:,}")
+        raise _not_as_frozen(folder, file, f"it has {rows:,} rows, and the manifest says {file.rows:,}")
     if [(field.name, type_name(field.type)) for field in schema] != [(each.name, each.arrow) for each in file.columns]:
-        raise _changed(folder, file, "its columns are others than the manifest says")
-    if len(schema) > _MOST_COLUMNS:
-        raise _changed(folder, file, f"no table has {len(schema):,} columns")
+        raise _not_as_frozen(folder, file, "its columns are others than the manifest says")
+    if len(schema) > _MAX_COLUMNS:
+        raise _not_as_frozen(folder, file, f"no table has {len(schema):,} columns")
     if odd := [f"{field.name} is {field.type}" for field in schema if not _is_of_a_table(field.type)]:
-        raise _changed(folder, file, f"no table has such a column: {odd[0]:.200}")
-    if odd := sorted(encodings_of(inside) - _ENCODINGS):
-        raise _changed(folder, file, f"freeze() writes no {odd[0]} encoding")
+        raise _not_as_frozen(folder, file, f"no table has such a column: {odd[0]:.200}")
+    if odd := sorted(encodings_of(parquet) - _ENCODINGS):
+        raise _not_as_frozen(folder, file, f"freeze() writes no {odd[0]} encoding")
 
 
 def _is_of_a_table(kind: pa.DataType) -> bool:
-    """Tell whether a table can have such a column: values of null weigh nothing, however many there are."""
+    """Return whether a table can have such a column: values of null weigh nothing, however many there are."""
     if pa.types.is_null(kind) or pa.types.is_dictionary(kind) or isinstance(kind, pa.BaseExtensionType):
         return False
     return all(_is_of_a_table(kind.field(at).type) for at in range(kind.num_fields))
 
 
-def _changed(folder: EvidenceFolder, file: TableFile, how: str) -> EvidenceBroken:
+def _not_as_frozen(folder: EvidenceFolder, file: TableFile, how: str) -> EvidenceBroken:
     return EvidenceBroken(f"{folder.display_path}: {file.file} is not what was frozen: {how}. Get the evidence again.")

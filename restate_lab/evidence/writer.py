@@ -34,7 +34,7 @@ from restate_lab.evidence.manifest import (
 from restate_lab.evidence.masking import MaskCounts, mask_batch
 from restate_lab.evidence.new_runs import STATUS, without_new_runs
 from restate_lab.evidence.plan import FreezePlan, TablePlan
-from restate_lab.evidence.selection import Selection
+from restate_lab.evidence.selection import InvocationSelection
 from restate_lab.progress import Progress
 from restate_lab.source import Source
 
@@ -81,7 +81,7 @@ def write_evidence(
     return manifest
 
 
-def _scope(selection: Selection) -> dict[str, Any]:
+def _scope(selection: InvocationSelection) -> dict[str, Any]:
     return {
         "asked": dict(selection.arguments),
         "named": selection.matches,

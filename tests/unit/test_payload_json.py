@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from restate_lab.evidence.masking import MaskCounts, column_masks, mask_batch
-from restate_lab.evidence.redaction import PathRule, Step, parse_path, parse_patterns
+from restate_lab.evidence.redaction import PathRule, PathStep, parse_path, parse_patterns
 from restate_lab.payload_json import HEADERS, SECRETS, Unreadable, mask, mask_bytes, read, scan, write
 from restate_lab.redaction import MASK
 
@@ -75,15 +75,15 @@ SEEDS = st.integers(0, 1 << 32)
 VALUES = values(st.lists(st.sampled_from(SIGNS), max_size=5).map("".join))
 
 
-def meant(value: Value, steps: Sequence[Step]) -> Iterator[Value]:
+def meant(value: Value, steps: Sequence[PathStep]) -> Iterator[Value]:
     """Yield what a path leads to."""
     if value.nested is not None:
         yield from meant(value.nested, steps)
     step, rest = steps[0], steps[1:]
     for key, below in value.parts or ():
-        if step.fits(key):
+        if step.matches(key):
             yield from meant(below, rest) if rest else [below]
-        if step.deep and not (step.fits(key) and not rest):
+        if step.deep and not (step.matches(key) and not rest):
             yield from meant(below, steps)
 
 
@@ -143,7 +143,7 @@ class Writer:
         return sign
 
 
-def written(roots: Sequence[Value], steps: Sequence[Step], choice: random.Random) -> Piece:
+def written(roots: Sequence[Value], steps: Sequence[PathStep], choice: random.Random) -> Piece:
     """Return a text with these values, and the same text with what a path leads to masked."""
     writer = Writer(choice, {each for root in roots for each in meant(root, steps)})
     pieces = [writer.same(choice.choice(["", "\ufeff", " \n", "\0", ",", "\ufeff\n"]))]

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from restate_lab.errors import EvidenceBroken, ResultTooLarge
-from restate_lab.evidence import verification as expansion
+from restate_lab.evidence import verification
 from restate_lab.evidence.manifest import type_name
 from restate_lab.evidence.store import open_evidence
 from support import flipped_evidence
@@ -85,7 +85,7 @@ def test_a_large_value_for_each_row_is_decoded_few_at_a_time(
     tmp_path: Path, within_lists: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A megabyte that stands once in a file of 1 kB, and in each of its 20,000 rows, does not become 8 GB at once."""
-    monkeypatch.setattr(expansion, "_BYTES_AT_ONCE", 16 << 20)
+    monkeypatch.setattr(verification, "_MAX_BATCH_BYTES", 16 << 20)
     rows = 20_000
     values: Any = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([b"x" * 1_000_000]))
     if within_lists:
@@ -117,7 +117,7 @@ BOMBS: dict[str, tuple[Callable[[], pa.Table], str]] = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_what_no_server_has_is_not_opened(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Columns and values that weigh nothing in a file, and fill the memory, are refused by their form."""
-    monkeypatch.setattr(expansion, "_MOST_BYTES", 8 << 20)
+    monkeypatch.setattr(verification, "_MAX_VALUE_BYTES", 8 << 20)
     made, words = BOMBS[name]
     folder = frozen(tmp_path)
     bomb(folder, made())

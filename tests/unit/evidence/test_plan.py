@@ -12,18 +12,18 @@ from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.manifest import Manifest
 from restate_lab.evidence.plan import FreezePlan, RowFilter, TablePlan, plan_freeze
 from restate_lab.evidence.redaction import parse_patterns
-from restate_lab.evidence.selection import Selection
+from restate_lab.evidence.selection import InvocationSelection
 from restate_lab.evidence.tables import read_schema
 from support.freezable import Freezable, invocation, made_id
 
 KEYS = frozenset({("Svc", "k")})
-SELECTION = Selection(
+SELECTION = InvocationSelection(
     arguments={"ids": 1}, matches=1, ids=(made_id(1), made_id(2)), keys=KEYS, queues=(), notes=("a note",)
 )
 
 
 def plan(
-    *, selection: Selection | None = None, redact: Any = None, payloads: bool = False, tables: Any = None
+    *, selection: InvocationSelection | None = None, redact: Any = None, payloads: bool = False, tables: Any = None
 ) -> FreezePlan:
     source = Freezable()
     schema = read_schema(source)
