@@ -21,7 +21,7 @@ from restate_lab.durations import DurationInput
 from restate_lab.errors import EvidenceWarning
 from restate_lab.evidence.folder import check_free, locate_folder, new_folder
 from restate_lab.evidence.manifest import Manifest
-from restate_lab.evidence.new_runs import STATUS
+from restate_lab.evidence.new_runs import STATUS_TABLE
 from restate_lab.evidence.plan import plan_freeze
 from restate_lab.evidence.redaction import parse_patterns
 from restate_lab.evidence.selection import parse_filter, select_invocations
@@ -133,7 +133,7 @@ def _masking_messages(manifest: Manifest) -> Iterator[str]:
 
 def _run_messages(manifest: Manifest) -> Iterator[str]:
     ids = manifest.new_runs
-    if ids is None and any(file.table == STATUS for file in manifest.files):
+    if ids is None and any(file.table == STATUS_TABLE for file in manifest.files):
         yield (
             "Whether an invocation was purged and called again while it was frozen is not known: the source did not "
             "tell it. The rows of such an id would be of two runs."
@@ -141,6 +141,6 @@ def _run_messages(manifest: Manifest) -> Iterator[str]:
     if ids:
         yield (
             f"{len(ids):,} invocations were purged and called again while they were frozen, so that the same id has a "
-            f"new run: {', '.join(ids[:3])}. Of these only the row in {STATUS} is kept. Freeze them again to "
+            f"new run: {', '.join(ids[:3])}. Of these only the row in {STATUS_TABLE} is kept. Freeze them again to "
             f"have all of the new run."
         )

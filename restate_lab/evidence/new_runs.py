@@ -24,9 +24,9 @@ from restate_lab.evidence.manifest import TableFile
 from restate_lab.evidence.selection import InvocationSelection, chunks
 from restate_lab.source import Source
 
-__all__ = ["STATUS", "without_new_runs"]
+__all__ = ["STATUS_TABLE", "without_new_runs"]
 
-STATUS = "sys_invocation_status"
+STATUS_TABLE = "sys_invocation_status"
 _ID_COLUMNS = {
     **dict.fromkeys(("sys_journal", "sys_journal_events", "sys_invocation_state", "sys_inbox"), "id"),
     **dict.fromkeys(("sys_vqueues", "sys_vqueue_entry_status"), "entry_id"),
@@ -65,7 +65,7 @@ def without_new_runs(
     if new is None:
         return tuple(files), None
     if new.ids:
-        files = [file if file.table == STATUS else _without_rows(folder, file, new) for file in files]
+        files = [file if file.table == STATUS_TABLE else _without_rows(folder, file, new) for file in files]
     return tuple(files), tuple(sorted(new.ids | _incomplete_ids(source, selection)))
 
 
@@ -85,9 +85,9 @@ def _find_new_runs(
     ``id`` and ``created_at``.
     """
     places = {file.table: place for place, file in enumerate(files)}
-    if STATUS not in places or not {"id", "created_at"} <= _run_columns(files[places[STATUS]]):
+    if STATUS_TABLE not in places or not {"id", "created_at"} <= _run_columns(files[places[STATUS_TABLE]]):
         return None
-    there = {column.name for column in files[places[STATUS]].columns}
+    there = {column.name for column in files[places[STATUS_TABLE]].columns}
     statement = _RUNS_SINCE.format(columns=", ".join(name for name in _COLUMNS if name in there))
     try:
         runs = _runs_since(source, statement, selection, since - _CLOCKS)
@@ -95,12 +95,12 @@ def _find_new_runs(
         return None
     if not runs:
         return _NewRuns()
-    frozen = _frozen_created_at(folder, files[places[STATUS]], runs)
+    frozen = _frozen_created_at(folder, files[places[STATUS_TABLE]], runs)
     changed = {id_ for id_, created_at in frozen.items() if created_at != runs[id_]["created_at"]}
     young = {id_: created_at for id_, created_at in frozen.items() if id_ not in changed}
     if selection is not None:  # what was followed before the run began was another one
         changed |= {id_ for id_, created_at in young.items() if id_ in selection.ids and created_at > files[0].read_at}
-    for file, after in pairwise(files[: places[STATUS] + 1]):
+    for file, after in pairwise(files[: places[STATUS_TABLE] + 1]):
         if file.table in _ID_COLUMNS:
             old = [id_ for id_, created_at in young.items() if created_at > after.read_at]
             changed.update(_ids_in(folder, file, old))

@@ -115,7 +115,7 @@ def plan_freeze(
     unknown: list[Exclusion] = []
     plans: list[TablePlan] = []
     for table in tables:
-        reasons = {column.name: _reason(table.name, column, payloads=payloads) for column in table.columns}
+        reasons = {column.name: _exclusion_reason(table.name, column, payloads=payloads) for column in table.columns}
         excluded += [Exclusion(table.name, column, reason) for column, reason in reasons.items() if reason is not None]
         columns = tuple(column for column in table.columns if reasons[column.name] is None)
         plan = _table_plan(table, columns, selection, patterns)
@@ -134,7 +134,7 @@ def plan_freeze(
     )
 
 
-def _reason(table: str, column: SourceColumn, *, payloads: bool) -> str | None:
+def _exclusion_reason(table: str, column: SourceColumn, *, payloads: bool) -> str | None:
     """Return why a column is excluded; None where it is frozen."""
     if (table, column.name) == ("sys_journal", "raw"):
         return _RAW

@@ -32,7 +32,7 @@ from restate_lab.evidence.manifest import (
     type_name,
 )
 from restate_lab.evidence.masking import MaskCounts, mask_batch
-from restate_lab.evidence.new_runs import STATUS, without_new_runs
+from restate_lab.evidence.new_runs import STATUS_TABLE, without_new_runs
 from restate_lab.evidence.plan import FreezePlan, TablePlan
 from restate_lab.evidence.selection import InvocationSelection
 from restate_lab.progress import Progress
@@ -108,7 +108,7 @@ class _TableWriter:
         try:
             for table in tables:
                 files.append(self._write_table(table))
-                if table.name == STATUS:
+                if table.name == STATUS_TABLE:
                     now = self.source.now
         finally:
             self.progress.close()

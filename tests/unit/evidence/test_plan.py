@@ -28,14 +28,14 @@ def plan(
     source = Freezable()
     schema = read_schema(source)
     patterns = parse_patterns(redact, schema.columns)
-    made = plan_freeze(schema, schema.base_tables(tables), selection=selection, patterns=patterns, payloads=payloads)
+    planned = plan_freeze(schema, schema.base_tables(tables), selection=selection, patterns=patterns, payloads=payloads)
     assert source.read == [], "a plan reads no rows"
-    return made
+    return planned
 
 
 def table(of: FreezePlan, name: str) -> TablePlan:
-    (found,) = [each for each in of.tables if each.name == name]
-    return found
+    (planned,) = [each for each in of.tables if each.name == name]
+    return planned
 
 
 def test_which_rows_are_read_and_kept() -> None:
