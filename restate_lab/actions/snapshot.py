@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from restate_lab.analysis.deadline import Deadline
-from restate_lab.analysis.ids import check_invocation_id, created_by_id
+from restate_lab.analysis.ids import check_invocation_id, creation_times_by_id
 from restate_lab.client.schema import checked, translated
 from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import ArgumentError, QueryInterrupted, RateLimited, Unreachable
@@ -159,7 +159,7 @@ def _rows(lab: Source, sql: str, ids: Iterable[str], **parameters: Any) -> Itera
 
 
 def _ask(lab: Source, sql: str, **parameters: Any) -> list[dict[str, Any]]:
-    left = lab.left if isinstance(lab, Deadline) else None
+    left = lab.seconds_left if isinstance(lab, Deadline) else None
     answer = patiently(lambda: lab.arrow(sql, progress=False, **parameters), left=left)
     rows: list[dict[str, Any]] = checked(answer, sql, lab).to_pylist()
     return rows
@@ -227,7 +227,7 @@ def read_created(targets: Any) -> dict[str, frozenset[datetime]]:
         return {}
     if names.count("created_at") > 1:
         raise ArgumentError("the frame has more than one column created_at: keep the one that tells the runs apart.")
-    return created_by_id(_values(targets), _listed(targets["created_at"]), name="the frame")
+    return creation_times_by_id(_values(targets), _listed(targets["created_at"]), name="the frame")
 
 
 @translated

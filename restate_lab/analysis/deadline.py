@@ -1,4 +1,4 @@
-"""A source for as long as there is time left: each statement is given the rest of it."""
+"""A source with a time limit: each statement gets the seconds that are left of it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.source import Source, SourceWrapper, read_table, timeout_seconds
 
-__all__ = ["Deadline", "Read", "within"]
+__all__ = ["Deadline", "SentStatement", "within"]
 
 Rows = TypeVar("Rows", pa.Table, pd.DataFrame)
 
-_OVER = "{verb} did not end within the {timeout} that it was given; allow more with timeout=, or ask for less"
+_TIMEOUT_MESSAGE = (
+    "{verb} did not end within the {timeout} that it was given; allow more with timeout=, or ask for less"
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class SentStatement:
     """One statement that was sent: how long it took, and the rows that came."""
 
     seconds: float
@@ -38,19 +40,25 @@ class Deadline(SourceWrapper):
 
     Its clock is read once, or stands at ``now``; the same statement is answered from memory, failures included. With
     ``remembers=False`` both are read each time. What is asked when the time is over is not sent, and raises TimedOut
-    with the words ``over``.
+    with ``timeout_message``.
     """
 
     def __init__(
-        self, source: Source, seconds: float, *, over: str, now: datetime | None = None, remembers: bool = True
+        self,
+        source: Source,
+        seconds: float,
+        *,
+        timeout_message: str,
+        now: datetime | None = None,
+        remembers: bool = True,
     ) -> None:
         super().__init__(source)
         self._remembers = remembers
         self._ends = time.monotonic() + seconds
         self._now = now
-        self._answers: dict[str, Any] = {}
-        self.over = over
-        self.reads: list[Read] = []
+        self._results: dict[str, Any] = {}
+        self.timeout_message = timeout_message
+        self.statements: list[SentStatement] = []
         """What was sent and is remembered, in order."""
 
     @property
@@ -58,7 +66,7 @@ class Deadline(SourceWrapper):
         """Return the moment given, or the source's as it was when it was first asked."""
         if self._now is not None:
             return self._now
-        with time_limit(self.left):
+        with time_limit(self.seconds_left):
             now = super().now
         if self._remembers:
             self._now = now
@@ -67,17 +75,17 @@ class Deadline(SourceWrapper):
     @property
     def version(self) -> str:
         """Return the source's version."""
-        with time_limit(self.left):
+        with time_limit(self.seconds_left):
             return super().version
 
     @property
     def features(self) -> Mapping[str, bool]:
         """Return the source's features."""
-        with time_limit(self.left):
+        with time_limit(self.seconds_left):
             return super().features
 
     @property
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Return the seconds that are left, zero when there are none."""
         return max(0.0, self._ends - time.monotonic())
 
@@ -85,10 +93,10 @@ class Deadline(SourceWrapper):
         """Return the source's."""
 
         def read() -> pd.DataFrame:
-            with time_limit(self.left):
+            with time_limit(self.seconds_left):
                 return self._source.tables()
 
-        return self._once("", read).copy(deep=False)
+        return self._read_once("", read).copy(deep=False)
 
     @contextmanager
     def stream(
@@ -103,43 +111,47 @@ class Deadline(SourceWrapper):
         """Give a reader for the time that is left; from memory where the same was asked before."""
         limit = timeout_seconds(timeout)
         if not self._remembers:
-            with self._source.stream(statement, params=params, timeout=self._rest(limit), **options) as reader:
+            with self._source.stream(
+                statement, params=params, timeout=self._remaining_timeout(limit), **options
+            ) as reader:
                 yield reader
             return
 
         def read() -> pa.Table:
-            with self._source.stream(statement, params=params, timeout=self._rest(limit), **options) as reader:
+            with self._source.stream(
+                statement, params=params, timeout=self._remaining_timeout(limit), **options
+            ) as reader:
                 return read_table(reader)
 
         values = {**(params or {}), **options, "progress": None}
-        yield self._once(f"{statement}\n{sorted(values.items())!r}", read).to_reader()
+        yield self._read_once(f"{statement}\n{sorted(values.items())!r}", read).to_reader()
 
-    def _rest(self, timeout: float | None) -> float:
-        left = self.left
+    def _remaining_timeout(self, timeout: float | None) -> float:
+        left = self.seconds_left
         if not left:
-            raise TimedOut(f"{self.over}.")
+            raise TimedOut(f"{self.timeout_message}.")
         return left if timeout is None else min(left, timeout)
 
-    def _once(self, key: str, send: Callable[[], Rows]) -> Rows:
-        known = self._answers.get(key)
+    def _read_once(self, key: str, read: Callable[[], Rows]) -> Rows:
+        known = self._results.get(key)
         if known is None:
-            self._rest(None)
-            known = self._sent(send)
+            self._remaining_timeout(None)
+            known = self._send(read)
             if self._remembers:
-                self._answers[key] = known
+                self._results[key] = known
         if isinstance(known, RestateLabError):
             raise known
         rows: Rows = known
         return rows
 
-    def _sent(self, send: Callable[[], Rows]) -> Rows | RestateLabError:
+    def _send(self, read: Callable[[], Rows]) -> Rows | RestateLabError:
         started = time.monotonic()
         try:
-            rows = send()
+            rows = read()
         except RestateLabError as error:
-            self.reads.append(Read(time.monotonic() - started, 0))
+            self.statements.append(SentStatement(time.monotonic() - started, 0))
             return error
-        self.reads.append(Read(time.monotonic() - started, len(rows)))
+        self.statements.append(SentStatement(time.monotonic() - started, len(rows)))
         return rows
 
 
@@ -154,5 +166,5 @@ def within(source: Source, timeout: DurationInput | None, *, verb: str) -> Sourc
     if timeout is None:
         return source
     seconds = check_seconds("timeout", timeout)
-    over = _OVER.format(verb=verb, timeout=format_duration(to_timedelta(timeout), exact=True))
-    return Deadline(source, seconds, over=over, remembers=False)
+    timeout_message = _TIMEOUT_MESSAGE.format(verb=verb, timeout=format_duration(to_timedelta(timeout), exact=True))
+    return Deadline(source, seconds, timeout_message=timeout_message, remembers=False)

@@ -24,10 +24,10 @@ __all__ = [
     "NEW_RUN",
     "awakeable_id",
     "check_invocation_id",
-    "created_by_id",
+    "creation_times_by_id",
+    "describe_new_run",
     "invocation_of_awakeable",
     "is_other_run",
-    "new_run_words",
 ]
 
 FIRST_AWAKEABLE = 17
@@ -48,7 +48,7 @@ def check_invocation_id(value: object, *, name: str = "id") -> str:
         raise ArgumentError(
             f"{name} is a {type(value).__name__}: give the id of one invocation as text (inv_1…), such as frame.id[0]."
         )
-    if _bytes_of(value) is None:
+    if _decode_invocation_id(value) is None:
         raise ArgumentError(
             f"{name} is {value!r}, which is no invocation id: inv_1 and 33 letters and digits, case-sensitive."
         )
@@ -57,7 +57,7 @@ def check_invocation_id(value: object, *, name: str = "id") -> str:
 
 def awakeable_id(invocation_id: str, signal_index: int) -> str | None:
     """Return the id under which an invocation's awakeable is resolved; None where the parts do not make one."""
-    body = _bytes_of(invocation_id)
+    body = _decode_invocation_id(invocation_id)
     if body is None or not FIRST_AWAKEABLE <= signal_index < 1 << 8 * _INDEX_BYTES:
         return None
     whole = body + signal_index.to_bytes(_INDEX_BYTES, "big")
@@ -75,28 +75,30 @@ def invocation_of_awakeable(awakeable: str) -> str | None:
         return None
     if len(whole) != _KEY_BYTES + _ID_BYTES + _INDEX_BYTES:
         return None
-    key = _base62(whole[:_KEY_BYTES], _KEY_CHARACTERS)
-    return f"inv_1{key}{_base62(whole[_KEY_BYTES:-_INDEX_BYTES], _ID_CHARACTERS)}"
+    key = _encode_base62(whole[:_KEY_BYTES], _KEY_CHARACTERS)
+    return f"inv_1{key}{_encode_base62(whole[_KEY_BYTES:-_INDEX_BYTES], _ID_CHARACTERS)}"
 
 
-def _bytes_of(invocation_id: str) -> bytes | None:
+def _decode_invocation_id(invocation_id: str) -> bytes | None:
     parts = _INVOCATION.fullmatch(invocation_id)
     if parts is None:
         return None
     try:
-        return _number(parts[1]).to_bytes(_KEY_BYTES, "little") + _number(parts[2]).to_bytes(_ID_BYTES, "little")
+        return _decode_base62(parts[1]).to_bytes(_KEY_BYTES, "little") + _decode_base62(parts[2]).to_bytes(
+            _ID_BYTES, "little"
+        )
     except OverflowError:
         return None
 
 
-def _number(text: str) -> int:
+def _decode_base62(text: str) -> int:
     number = 0
     for character in text:
         number = number * len(_DIGITS) + _VALUES[character]
     return number
 
 
-def _base62(value: bytes, width: int) -> str:
+def _encode_base62(value: bytes, width: int) -> str:
     number, text = int.from_bytes(value, "little"), ""
     while number:
         number, digit = divmod(number, len(_DIGITS))
@@ -104,7 +106,7 @@ def _base62(value: bytes, width: int) -> str:
     return text.rjust(width, _DIGITS[0])
 
 
-def created_by_id(ids: Iterable[Any], created_at: Iterable[Any], *, name: str) -> dict[str, frozenset[datetime]]:
+def creation_times_by_id(ids: Iterable[Any], created_at: Iterable[Any], *, name: str) -> dict[str, frozenset[datetime]]:
     """Return for each id the times of creation that stand beside it, UTC, cut to milliseconds.
 
     An id with a missing time beside it means whichever run exists, and is left out. A time without a zone counts as
@@ -115,7 +117,7 @@ def created_by_id(ids: Iterable[Any], created_at: Iterable[Any], *, name: str) -
     """
     times: dict[str, set[datetime]] = {}
     unknown: set[str] = set()
-    for id_, time in zip(ids, _times(created_at, name), strict=True):
+    for id_, time in zip(ids, _parse_times(created_at, name), strict=True):
         if not isinstance(id_, str):
             continue
         if pd.isna(time):
@@ -130,27 +132,27 @@ def is_other_run(created_at: datetime | None, of: Mapping[str, frozenset[datetim
     return id_ in of and created_at not in of[id_]
 
 
-def new_run_words(created_at: datetime | None, reviewed: datetime | None) -> str:
-    """Return that an id has another run than the reviewed one, with both times of creation."""
-    return f"{NEW_RUN}: created {_shown(created_at)}, and the reviewed one {_shown(reviewed)}"
+def describe_new_run(created_at: datetime | None, reviewed: datetime | None) -> str:
+    """Return a message: an id has another run than the reviewed one, with both times of creation."""
+    return f"{NEW_RUN}: created {_format_time(created_at)}, and the reviewed one {_format_time(reviewed)}"
 
 
-def _shown(time: datetime | None) -> str:
+def _format_time(time: datetime | None) -> str:
     return format_timestamp(time, exact=True, missing="at an unknown time")
 
 
-def _times(values: Iterable[Any], name: str) -> pd.Series[Any]:
+def _parse_times(values: Iterable[Any], name: str) -> pd.Series[Any]:
     column = pd.Series(list(values), dtype="object")
     numbers = [value for value in column if isinstance(value, int | float) and not pd.isna(value)]
     if numbers:
-        raise ArgumentError(_not_times(name, f"it holds the number {numbers[0]!r}"))
+        raise ArgumentError(_not_timestamps_message(name, f"it holds the number {numbers[0]!r}"))
     try:
         return pd.to_datetime(column, utc=True, format="ISO8601").dt.floor("ms")
     except (ValueError, TypeError) as error:
-        raise ArgumentError(_not_times(name, str(error).partition("\n")[0])) from error
+        raise ArgumentError(_not_timestamps_message(name, str(error).partition("\n")[0])) from error
 
 
-def _not_times(name: str, why: str) -> str:
+def _not_timestamps_message(name: str, why: str) -> str:
     return (
         f"the column created_at of {name} is not a timestamp in every row ({why}). It tells which run of an id is "
         f"meant: give timestamps, or the ids alone to mean the runs that exist now."

@@ -1,4 +1,7 @@
-"""Names of steps as patterns: ``get weather Denver`` and ``get weather Paris`` are both ``get weather …``."""
+"""Kinds of error messages, and patterns of step names, which differ only in the data that they contain.
+
+The steps ``get weather Denver`` and ``get weather Paris`` have the pattern ``get weather …``.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,29 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._text import one_line, plural
-from restate_lab.analysis.records import given, records
+from restate_lab.analysis.records import none_if_missing, records
 
-__all__ = ["CANDIDATES", "by_pattern", "common", "normalised", "said", "step_patterns", "without_data"]
+__all__ = [
+    "CANDIDATES",
+    "common_message",
+    "elide_data",
+    "merge_by_pattern",
+    "normalize",
+    "step_patterns",
+    "summarize_messages",
+]
 
+CANDIDATES = 100_000
+"""Rows that are read and then summed up, at most."""
+_MOST_KINDS = 5  # messages of one pattern; where there are more, their words are data, too
+_CAUSE = ("target_service_name", "target_handler_name", "error_code")
+_SUMS: Mapping[str, Callable[[Sequence[Any]], Any]] = {
+    **dict.fromkeys(("n", "attempts"), sum),
+    "worst": max,
+    **dict.fromkeys(("next_retry_at", "oldest_created_at"), min),
+}
 _LONGEST_MESSAGE = 200
-_SHOWN = 2  # kinds of messages in a sentence
+_KINDS_IN_TEXT = 2  # kinds of messages in a sentence
 _CODE = re.compile(r"^\[\d[^\]]*\] ")
 # In this order: what is quoted without a space, ids, hexadecimal numbers, names made of digits, addresses, numbers.
 _VARYING = re.compile(
@@ -34,8 +54,8 @@ ENOUGH = {1: 5, 2: 3}
 
 A handler may well have a few steps that begin with one verb ("send email", "send letter"): one word needs more values.
 """
-_LONGEST = 400  # characters of a name that are read
-_SHORTEST = 3  # bytes of data that are looked for in a message: "in" is no city, "東京" is
+_LONGEST_NAME = 400  # characters of a name that are read
+_SHORTEST_DATA = 3  # bytes of data that are looked for in a message: "in" is no city, "東京" is
 _MASKED = re.compile(
     r'"[^"\n]{1,200}"|“[^“”\n]{1,200}”|„[^„“”\n]{1,200}[“”]|«[^«»\n]{1,200}»|`[^`\n]{1,200}`'
     r"|(?<!\w)'[^'\n]{1,200}'(?!\w)"
@@ -50,48 +70,37 @@ _DATA = "…"
 
 _Token = tuple[str, str]
 _Shape = tuple[_Token, ...]
-CANDIDATES = 100_000
-"""Rows that are read and then summed up, at most."""
-_KINDS = 5  # messages of one pattern; where there are more, their words are data, too
-_CAUSE = ("target_service_name", "target_handler_name", "error_code")
-_SUMS: Mapping[str, Callable[[Sequence[Any]], Any]] = {
-    **dict.fromkeys(("n", "attempts"), sum),
-    "worst": max,
-    **dict.fromkeys(("next_retry_at", "oldest_created_at"), min),
-}
 _Row = dict[Any, Any]
 
 
-def normalised(message: str) -> str:
+def normalize(message: str) -> str:
     """Return the first line of a message with "#" for numbers and ids and "…" for quoted words; cut at 200.
 
     Numbers of three digits that stand alone stay, and digits that are part of a word, as most are codes (HTTP 503,
     AC04).
     """
-    return _VARYING.sub(lambda match: "“…”" if match["quoted"] else "#", _line(message))[:_LONGEST_MESSAGE].strip()
+    return _VARYING.sub(lambda match: "“…”" if match["quoted"] else "#", _first_line(message))[
+        :_LONGEST_MESSAGE
+    ].strip()
 
 
-def common(messages: Sequence[str]) -> str:
+def common_message(messages: Sequence[str]) -> str:
     """Return one text for messages of one kind: as it is where all are the same, else normalised."""
-    lines = {_line(message) for message in messages}
-    return lines.pop()[:_LONGEST_MESSAGE].strip() if len(lines) == 1 else normalised(messages[0])
+    lines = {_first_line(message) for message in messages}
+    return lines.pop()[:_LONGEST_MESSAGE].strip() if len(lines) == 1 else normalize(messages[0])
 
 
-def said(messages: Iterable[str]) -> str:
+def summarize_messages(messages: Iterable[str]) -> str:
     """Return the kinds of messages on a line, most frequent first, with how many there are of each."""
-    found: dict[str, list[str]] = defaultdict(list)
+    by_kind: dict[str, list[str]] = defaultdict(list)
     for message in messages:
-        found[normalised(message)].append(message)
-    kinds = [(len(members), one_line(common(members))) for members in found.values()]
+        by_kind[normalize(message)].append(message)
+    kinds = [(len(members), one_line(common_message(members))) for members in by_kind.values()]
     kinds.sort(key=lambda pair: (-pair[0], pair[1]))
     if len(kinds) == 1:
         return kinds[0][1]
-    more = f"; and {plural(len(kinds) - _SHOWN, 'other message')}" if len(kinds) > _SHOWN else ""
-    return "; ".join(f"{n:,} × {kind}" for n, kind in kinds[:_SHOWN]) + more
-
-
-def _line(message: str) -> str:
-    return _CODE.sub("", message.partition("\n")[0])
+    more = f"; and {plural(len(kinds) - _KINDS_IN_TEXT, 'other message')}" if len(kinds) > _KINDS_IN_TEXT else ""
+    return "; ".join(f"{n:,} × {kind}" for n, kind in kinds[:_KINDS_IN_TEXT]) + more
 
 
 def step_patterns(names: Iterable[str]) -> dict[str, str]:
@@ -104,19 +113,19 @@ def step_patterns(names: Iterable[str]) -> dict[str, str]:
     """
     shapes = {name: _shape(name) for name in names}
     patterns = _templates(set(shapes.values()), is_reversed=False)
-    left = {shape[::-1] for shape in shapes.values() if shape not in patterns}
-    patterns |= {shape[::-1]: text for shape, text in _templates(left, is_reversed=True).items()}
-    return {name: patterns.get(shape, _joined(shape)) for name, shape in shapes.items()}
+    unmatched = {shape[::-1] for shape in shapes.values() if shape not in patterns}
+    patterns |= {shape[::-1]: text for shape, text in _templates(unmatched, is_reversed=True).items()}
+    return {name: patterns.get(shape, _join(shape)) for name, shape in shapes.items()}
 
 
-def without_data(message: str, step: str, pattern: str) -> str:
+def elide_data(message: str, step: str, pattern: str) -> str:
     """Return the message with "…" in place of the data in its step's name, where the message repeats that data."""
     front, has_data, back = pattern.partition(_DATA)
     name = " ".join(step.split())
     if not (name.startswith(front) and name.endswith(back)):
-        name = _joined(_shape(step))
+        name = _join(_shape(step))
     data = name[len(front) : len(name) - len(back)].strip()
-    if not has_data or len(data.encode(errors="replace")) < _SHORTEST:
+    if not has_data or len(data.encode(errors="replace")) < _SHORTEST_DATA:
         return message
     first, *parts = message.split(data)
     text = first
@@ -126,10 +135,34 @@ def without_data(message: str, step: str, pattern: str) -> str:
     return text
 
 
+def merge_by_pattern(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of ``retry_storm`` with one row where several steps of a handler and code have one pattern.
+
+    ``step`` is then the pattern ("get weather …"), ``message`` has "…" for the data in the step's name, ``steps``
+    counts the names, and the examples are those of the row with most invocations. All other rows, the columns and
+    their types stay as they are. Most invocations come first.
+    """
+    causes: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)
+    for row in records(frame):
+        causes[tuple(none_if_missing(row[name]) for name in _CAUSE)].append(row)
+    rows = [row for alike in causes.values() for row in _merge_patterns(alike)]
+    if len(rows) == len(frame):
+        return frame
+    rows.sort(key=lambda row: (-row["n"], -row["attempts"], *(str(row[name]) for name in (*_CAUSE, "step", "message"))))
+    columns = {name: pd.Series([row[name] for row in rows], dtype=dtype) for name, dtype in frame.dtypes.items()}
+    merged = pd.DataFrame(columns)
+    merged.attrs = dict(frame.attrs)
+    return merged
+
+
+def _first_line(message: str) -> str:
+    return _CODE.sub("", message.partition("\n")[0])
+
+
 def _shape(name: str) -> _Shape:
     """Return the tokens of a name with masks for what always varies; a row of masks is one mask."""
-    line = " ".join(name[:_LONGEST].replace(_DATA, "...").split())
-    masked = normalised(_MASKED.sub(_MASK, line)).replace(f"“{_DATA}”", _MASK)
+    line = " ".join(name[:_LONGEST_NAME].replace(_DATA, "...").split())
+    masked = normalize(_MASKED.sub(_MASK, line)).replace(f"“{_DATA}”", _MASK)
     tokens: list[_Token] = []
     for separator, text in _TOKEN.findall(masked):
         before = tokens[-1][1] if tokens else ""
@@ -142,51 +175,49 @@ def _shape(name: str) -> _Shape:
     return tuple(tokens)
 
 
-def _joined(shape: _Shape) -> str:
-    return "".join(separator + text for separator, text in shape)
-
-
 def _templates(shapes: Collection[_Shape], *, is_reversed: bool) -> dict[_Shape, str]:
     """Return the patterns of the names that share their first tokens with enough others."""
     patterns: dict[_Shape, str] = {}
-    for members, start, end in _shared(shapes, 0):
-        patterns |= dict.fromkeys(members, _text(members, start, end, is_reversed=is_reversed))
+    for members, start, end in _group_by_shared_tokens(shapes, 0):
+        patterns |= dict.fromkeys(members, _pattern_text(members, start, end, is_reversed=is_reversed))
     return patterns
 
 
-def _shared(shapes: Collection[_Shape], start: int) -> Iterator[tuple[Collection[_Shape], int, int]]:
+def _group_by_shared_tokens(shapes: Collection[_Shape], start: int) -> Iterator[tuple[Collection[_Shape], int, int]]:
     """Yield groups that share their first ``start`` and last ``end`` tokens, with data between them.
 
     The data begins at the first position with enough values. All that follows belongs to it: "New York" and "New
     Orleans" are two of many cities, not a pattern of their own.
     """
     longer = [shape for shape in shapes if len(shape) > start]
-    values = _by_token(longer, start)
+    values = _group_by_token(longer, start)
     if longer and _is_enough(len(values), longer[0][:start]):
-        yield from _closed(longer, start, 0)
+        yield from _split_by_shared_end(longer, start, 0)
         return
     for members in values.values():
         if len(members) > 1:
-            yield from _shared(members, start + 1)
+            yield from _group_by_shared_tokens(members, start + 1)
 
 
-def _closed(shapes: Sequence[_Shape], start: int, end: int) -> Iterator[tuple[Collection[_Shape], int, int]]:
+def _split_by_shared_end(
+    shapes: Sequence[_Shape], start: int, end: int
+) -> Iterator[tuple[Collection[_Shape], int, int]]:
     """Split off the names that also share what follows the data, where that has few values: "fetch … forecast"."""
     one = shapes[0]
     shared = one[:start] + one[len(one) - end :]
-    values, apart = _by_token(shapes, -1 - end), set[_Token]()
+    values, apart = _group_by_token(shapes, -1 - end), set[_Token]()
     if not _is_enough(len(values), shared):
         for token, members in values.items():
             inner = [shape for shape in members if len(shape) > start + end + 1]
-            if _is_enough(len(_by_token(inner, start)), (*shared, token)):
+            if _is_enough(len(_group_by_token(inner, start)), (*shared, token)):
                 apart.add(token)
-                yield from _closed(inner, start, end + 1)
+                yield from _split_by_shared_end(inner, start, end + 1)
     rest = [shape for shape in shapes if shape[-1 - end] not in apart or len(shape) == start + end + 1]
     if len(rest) > 1:
         yield rest, start, end
 
 
-def _by_token(shapes: Iterable[_Shape], at: int) -> dict[_Token, list[_Shape]]:
+def _group_by_token(shapes: Iterable[_Shape], at: int) -> dict[_Token, list[_Shape]]:
     values: dict[_Token, list[_Shape]] = defaultdict(list)
     for shape in shapes:
         values[shape[at]].append(shape)
@@ -198,65 +229,49 @@ def _is_enough(values: int, shared: _Shape) -> bool:
     return words > 0 and values >= ENOUGH[min(words, max(ENOUGH))]
 
 
-def _text(shapes: Collection[_Shape], start: int, end: int, *, is_reversed: bool) -> str:
+def _pattern_text(shapes: Collection[_Shape], start: int, end: int, *, is_reversed: bool) -> str:
     """Return the pattern of a group: the tokens that its members share, with "…" for the others."""
     one = next(iter(shapes))
     front, back, first = one[:start], one[len(one) - end :], {shape[start][0] for shape in shapes}
     if is_reversed:
         front, back, first = back[::-1], front[::-1], {shape[len(shape) - 1 - end][0] for shape in shapes}
     separator = first.pop() if len(first) == 1 else " "
-    return _joined(front) + (separator if front else "") + _DATA + _joined(back)
+    return _join(front) + (separator if front else "") + _DATA + _join(back)
 
 
-def by_pattern(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return rows of ``retry_storm`` with one row where several steps of a handler and code have one pattern.
-
-    ``step`` is then the pattern ("get weather …"), ``message`` has "…" for the data in the step's name, ``steps``
-    counts the names, and the examples are those of the row with most invocations. All other rows, the columns and
-    their types stay as they are. Most invocations come first.
-    """
-    causes: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)
-    for row in records(frame):
-        causes[tuple(given(row[name]) for name in _CAUSE)].append(row)
-    rows = [row for alike in causes.values() for row in _merged(alike)]
-    if len(rows) == len(frame):
-        return frame
-    rows.sort(key=lambda row: (-row["n"], -row["attempts"], *(str(row[name]) for name in (*_CAUSE, "step", "message"))))
-    columns = {name: pd.Series([row[name] for row in rows], dtype=dtype) for name, dtype in frame.dtypes.items()}
-    merged = pd.DataFrame(columns)
-    merged.attrs = dict(frame.attrs)
-    return merged
+def _join(shape: _Shape) -> str:
+    return "".join(separator + text for separator, text in shape)
 
 
-def _merged(rows: Sequence[_Row]) -> list[_Row]:
+def _merge_patterns(rows: Sequence[_Row]) -> list[_Row]:
     """Return the rows of one handler and error code with those of one pattern summed up."""
-    patterns = step_patterns({row["step"] for row in rows if given(row["step"])})
+    patterns = step_patterns({row["step"] for row in rows if none_if_missing(row["step"])})
     names = Counter(patterns.values())
     kinds: dict[str, list[_Row]] = defaultdict(list)
     others: list[_Row] = []
     for row in rows:
-        pattern = patterns.get(row["step"], "") if given(row["step"]) else ""
+        pattern = patterns.get(row["step"], "") if none_if_missing(row["step"]) else ""
         (kinds[pattern] if names[pattern] > 1 else others).append(row)
-    return others + [row for pattern, alike in kinds.items() for row in _by_message(alike, pattern)]
+    return others + [row for pattern, alike in kinds.items() for row in _merge_by_message(alike, pattern)]
 
 
-def _by_message(rows: Sequence[_Row], pattern: str) -> list[_Row]:
+def _merge_by_message(rows: Sequence[_Row], pattern: str) -> list[_Row]:
     """Return one row per kind of message, of rows whose steps have one pattern."""
-    messages = [normalised(without_data(given(row["message"]) or "", row["step"], pattern)) for row in rows]
-    if len(set(messages)) > _KINDS:
+    messages = [normalize(elide_data(none_if_missing(row["message"]) or "", row["step"], pattern)) for row in rows]
+    if len(set(messages)) > _MOST_KINDS:
         kinds = step_patterns(messages)
         messages = [kinds[each] for each in messages]
-    found: dict[str, list[_Row]] = defaultdict(list)
+    by_message: dict[str, list[_Row]] = defaultdict(list)
     for row, message in zip(rows, messages, strict=True):
-        found[message].append(row)
-    return [{**_sum(alike), "step": pattern, "message": message or None} for message, alike in found.items()]
+        by_message[message].append(row)
+    return [{**_sum_rows(alike), "step": pattern, "message": message or None} for message, alike in by_message.items()]
 
 
-def _sum(rows: Sequence[_Row]) -> _Row:
+def _sum_rows(rows: Sequence[_Row]) -> _Row:
     """Return the first row with the numbers and times of all; a step that has several rows counts once."""
     total = dict(rows[0])
     for name, add in _SUMS.items():
-        known = [row[name] for row in rows if name in row and given(row[name]) is not None]
+        known = [row[name] for row in rows if name in row and none_if_missing(row[name]) is not None]
         total |= {name: add(known)} if known else {}
     if "steps" in total:
         most: dict[str, int] = defaultdict(int)

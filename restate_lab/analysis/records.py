@@ -1,4 +1,4 @@
-"""Rows of a frame, and their values, without what pandas costs."""
+"""Rows of a frame and their values, several times as fast as with pandas."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["given", "records"]
+__all__ = ["none_if_missing", "records"]
 
 
 def records(frame: pd.DataFrame) -> list[dict[Any, Any]]:
-    """Return what ``to_dict("records")`` gives, several times as fast."""
+    """Return the rows as ``to_dict("records")`` does, several times as fast."""
     names = list(frame.columns)
     return [dict(zip(names, row, strict=True)) for row in zip(*(frame[name].tolist() for name in names), strict=True)]
 
 
-def given(value: Any) -> Any:
+def none_if_missing(value: Any) -> Any:
     """Return the value, None where it is missing in one of pandas' ways."""
     # pandas.isna tells the same, ten times as slowly.
     if value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and math.isnan(value)):

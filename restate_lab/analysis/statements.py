@@ -1,4 +1,4 @@
-"""Statements that are no named questions: ``<package>/sql/<name>.sql``, with ``@vqueues`` where such servers differ."""
+"""SQL files that are not named questions: ``<package>/sql/<name>.sql``, and ``<name>@vqueues.sql`` for such servers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pandas as pd
 from restate_lab.client.schema import checked
 from restate_lab.source import Source
 
-__all__ = ["run"]
+__all__ = ["run_sql_file"]
 
 
-def run(source: Source, folder: str, name: str, **params: Any) -> pd.DataFrame:
-    """Return the rows of a statement, in its variant for this kind of server; it takes of ``params`` what it names."""
+def run_sql_file(source: Source, folder: str, name: str, **params: Any) -> pd.DataFrame:
+    """Return the rows of a SQL file, in its variant for this kind of server; unused ``params`` are ignored."""
     where = files("restate_lab.analysis").joinpath(folder, "sql")
     special = where.joinpath(f"{name}@vqueues.sql")
     is_special = source.features.get("vqueues", False) and special.is_file()

@@ -61,8 +61,8 @@ class SuggestedCall:
 
 def ask_call(question: str, *, comment: str = "", **params: Value | None) -> SuggestedCall:
     """Return the call that asks a named question; a parameter that is None is left out."""
-    given = {name: value for name, value in params.items() if value is not None}
-    return SuggestedCall("ask", (question,), given, comment=comment)
+    options = {name: value for name, value in params.items() if value is not None}
+    return SuggestedCall("ask", (question,), options, comment=comment)
 
 
 def plan_call(action: str, ids: Sequence[str], *, comment: str = "", total: int = 0) -> SuggestedCall:
@@ -85,11 +85,11 @@ def python_code(calls: Iterable[SuggestedCall], names: Names = MappingProxyType(
 
     ``names`` has code that stands for a list of ids: it is used where the list has more than three.
     """
-    found = tuple(calls)
-    return "\n".join(_line(call, names, is_last=call is found[-1]) for call in found)
+    every_call = tuple(calls)
+    return "\n".join(_code_line(call, names, is_last=call is every_call[-1]) for call in every_call)
 
 
-def _line(call: SuggestedCall, names: Names, *, is_last: bool) -> str:
+def _code_line(call: SuggestedCall, names: Names, *, is_last: bool) -> str:
     is_method = "." in call.verb
     arguments = [] if is_method else ["lab"]
     arguments += [_literal(value, names) for value in call.arguments]
@@ -107,16 +107,16 @@ def _literal(value: Value, names: Names) -> str:
     if isinstance(value, tuple):
         if len(value) > _FEW and value in names:
             return names[value]
-        return f"[{', '.join(map(_quoted, value))}]"
-    return _quoted(value) if isinstance(value, str) else repr(value)
+        return f"[{', '.join(map(_quote, value))}]"
+    return _quote(value) if isinstance(value, str) else repr(value)
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     """Return a text in double quotes, as Python reads it again; what cannot be seen is escaped."""
-    return f'"{"".join(map(_escaped, text))}"'
+    return f'"{"".join(map(_escape, text))}"'
 
 
-def _escaped(character: str) -> str:
+def _escape(character: str) -> str:
     if character in {'"', "\\"}:
         return f"\\{character}"
     if not is_invisible(character):

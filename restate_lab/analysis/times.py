@@ -1,4 +1,4 @@
-"""The one parser of times that people give: an age, or a moment."""
+"""The one parser of points in time: an age such as "2h", or a timestamp with its zone."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import pandas as pd
 from restate_lab.durations import to_timedelta
 from restate_lab.errors import ArgumentError
 
-__all__ = ["TimeInput", "moment"]
+__all__ = ["TimeInput", "to_datetime"]
 
 TimeInput: TypeAlias = str | datetime | timedelta
 
-_WAYS = "a length such as '30s', '2h' or '1d 12h', or a moment with its zone, such as '2026-11-25T03:00:00Z'"
+_FORMATS = "a length such as '30s', '2h' or '1d 12h', or a moment with its zone, such as '2026-11-25T03:00:00Z'"
 
 
-def moment(value: TimeInput, *, now: datetime, ahead: bool = False, name: str = "time") -> datetime:
-    """Return the moment that is meant, in UTC.
+def to_datetime(value: TimeInput, *, now: datetime, ahead: bool = False, name: str = "time") -> datetime:
+    """Return a point in time in UTC.
 
     A length is an age: so long before ``now``, or after it where ``ahead`` is set. A datetime or an ISO string is
     that moment, and must say its zone. ``name`` is for messages.
@@ -29,15 +29,15 @@ def moment(value: TimeInput, *, now: datetime, ahead: bool = False, name: str = 
     """
     try:
         if isinstance(value, datetime):
-            return _in_utc(value, name)
-        if isinstance(value, str) and _looks_like_a_moment(value):
-            return _in_utc(datetime.fromisoformat(value.strip()), name)
+            return _to_utc(value, name)
+        if isinstance(value, str) and _is_timestamp_text(value):
+            return _to_utc(datetime.fromisoformat(value.strip()), name)
         distance = _distance(value)
-        return _in_utc(now + distance if ahead else now - distance, name)
+        return _to_utc(now + distance if ahead else now - distance, name)
     except (OverflowError, ValueError) as error:
         if isinstance(error, ArgumentError):
             raise
-        raise ArgumentError(f"{name} is {value!r}: give {_WAYS}.") from error
+        raise ArgumentError(f"{name} is {value!r}: give {_FORMATS}.") from error
 
 
 def _distance(value: object) -> timedelta:
@@ -50,13 +50,13 @@ def _distance(value: object) -> timedelta:
     raise ValueError
 
 
-def _looks_like_a_moment(text: str) -> bool:
+def _is_timestamp_text(text: str) -> bool:
     return re.match(r"\s*\d{4}-\d", text) is not None
 
 
-def _in_utc(value: datetime, name: str) -> datetime:
+def _to_utc(value: datetime, name: str) -> datetime:
     if pd.isna(value):
-        raise ArgumentError(f"{name} is a missing time: give {_WAYS}.")
+        raise ArgumentError(f"{name} is a missing time: give {_FORMATS}.")
     if value.utcoffset() is None:
         raise ArgumentError(
             f"{name} is {value.isoformat()}, without a zone: end it with Z, or with +01:00 and the like."

@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab.analysis.ids import NEW_RUN, check_invocation_id, created_by_id, is_other_run
-from restate_lab.analysis.times import TimeInput, moment
+from restate_lab.analysis.ids import NEW_RUN, check_invocation_id, creation_times_by_id, is_other_run
+from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.schema import checked
 from restate_lab.errors import ArgumentError, NotFound
 from restate_lab.source import Source
@@ -117,8 +117,8 @@ def parse_filter(
         None if ids is None else _parse_ids(ids),
         _parse_names(service, "service"),
         _parse_names(handler, "handler"),
-        None if since is None else moment(since, now=now, name="since"),
-        None if until is None else moment(until, now=now, name="until"),
+        None if since is None else to_datetime(since, now=now, name="since"),
+        None if until is None else to_datetime(until, now=now, name="until"),
         _created_by_id(ids),
     )
     if parsed.since is not None and parsed.until is not None and parsed.since > parsed.until:
@@ -239,7 +239,7 @@ def _created_by_id(ids: Any) -> dict[str, frozenset[datetime]]:
     """Return the creation times of the runs that a frame of ids requests by its column created_at."""
     if not isinstance(ids, pd.DataFrame) or "created_at" not in ids.columns:
         return {}
-    return created_by_id(ids["id"], ids["created_at"], name="ids")
+    return creation_times_by_id(ids["id"], ids["created_at"], name="ids")
 
 
 def _parse_ids(ids: Any) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from restate_lab.analysis.ids import check_invocation_id
-from restate_lab.analysis.times import TimeInput, moment
+from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError
 from restate_lab.status import STATUS_SQL, STATUSES
@@ -187,7 +187,7 @@ class Filters:
         _check_whole("retries", self.retries, least=0, most=2**63 - 1)
         _check_whole("limit", self.limit, least=1, most=MOST)
         for name, value in self._times().items():
-            moment(value, now=_ANY_TIME, name=name)
+            to_datetime(value, now=_ANY_TIME, name=name)
         if self.age is not None:
             age = to_timedelta(self.age, name="age")
             object.__setattr__(self, "age", self.age if isinstance(self.age, str) else age)
@@ -236,13 +236,13 @@ class Filters:
         conditions = []
         if self.since is not None:
             conditions.append("s.created_at >= :since")
-            params["since"] = moment(self.since, now=now, name="since")
+            params["since"] = to_datetime(self.since, now=now, name="since")
         if self.until is not None:
             conditions.append("s.created_at < :until")
-            params["until"] = moment(self.until, now=now, name="until")
+            params["until"] = to_datetime(self.until, now=now, name="until")
         if self.age is not None:
             conditions.append("s.created_at <= :created_before")
-            params["created_before"] = moment(to_timedelta(self.age, name="age"), now=now, name="age")
+            params["created_before"] = to_datetime(to_timedelta(self.age, name="age"), now=now, name="age")
         return conditions
 
     def _outer(self, params: dict[str, Any]) -> list[str]:

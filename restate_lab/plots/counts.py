@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from restate_lab._text import format_duration, format_timestamp, plural
-from restate_lab.analysis.patterns import by_pattern
+from restate_lab.analysis.patterns import merge_by_pattern
 from restate_lab.plots.bars import MOST, Bar, draw_bars, height_for
 from restate_lab.plots.inputs import Reads, numbers, zone
 from restate_lab.plots.style import NEUTRAL, Canvas, Look, Typeface, canvas, look, typeface
@@ -127,7 +127,7 @@ def plot_retries(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
         **{name: numbers(rows, name) for name in ("n", "attempts", "worst")},
         next_retry_at=pd.to_datetime(rows["next_retry_at"], utc=True),
     )
-    rows = rows if "steps" in rows else by_pattern(rows)
+    rows = rows if "steps" in rows else merge_by_pattern(rows)
     rows = rows.sort_values(["n", "attempts"], ascending=False, kind="stable")
     shown = canvas(ax, height=height_for(min(len(rows), MOST + 1), lines=2))
     if rows.empty:

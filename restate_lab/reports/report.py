@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from restate_lab._html import render
 from restate_lab._text import format_timestamp, truncate
-from restate_lab.analysis.times import TimeInput, moment
+from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.arguments import check_count, check_name
 from restate_lab.errors import ArgumentError
 from restate_lab.export.files import publish
@@ -198,7 +198,7 @@ class Report:
             "about": found,
             "summary": tuple(masker.text(each) for each in paragraphs(summary)),
             "zone": zone(tz),
-            "since": moment(since, now=now, name="since"),
+            "since": to_datetime(since, now=now, name="since"),
             "audit": Path(audit) if audit is not None else None,
             "made_at": datetime.now(UTC),
             "_source": source,

@@ -19,10 +19,10 @@ __all__ = ["WRAPPERS", "check_same_answers"]
 WRAPPERS: dict[str, Callable[[Any], SourceWrapper]] = {
     "SourceWrapper": SourceWrapper,
     "Recorder": Recorder,
-    "Deadline": lambda source: Deadline(source, 60, over="the time is over", remembers=False),
+    "Deadline": lambda source: Deadline(source, 60, timeout_message="the time is over", remembers=False),
     "QuietSource": lambda source: QuietSource(source, threading.Event()),
     "all of them": lambda source: Deadline(
-        Recorder(QuietSource(source, threading.Event())), 60, over="the time is over", remembers=False
+        Recorder(QuietSource(source, threading.Event())), 60, timeout_message="the time is over", remembers=False
     ),
 }
 

@@ -183,7 +183,7 @@ def test_a_recorder_records_each_statement_once() -> None:
 def test_a_deadline_gives_what_is_left_and_sends_the_same_once() -> None:
     """Each statement gets at most the rest; the same one comes from memory, also through a source around it."""
     own: Any = Own()
-    deadline = Deadline(own, 5, over="over")
+    deadline = Deadline(own, 5, timeout_message="over")
     for options in ({"id": "a"}, {"params": {"id": "a"}, "progress": False, "timeout": "1h"}, {"id": "b"}):
         deadline.sql(STATEMENT, **options)
     deadline.sql(STATEMENT, id="a", dtype_backend="pyarrow")
@@ -199,11 +199,11 @@ def test_a_deadline_gives_what_is_left_and_sends_the_same_once() -> None:
 def test_a_deadline_remembers_failures() -> None:
     """A statement that failed fails again without being sent, also through a source around it."""
     broken: Any = Broken()
-    deadline = Deadline(broken, 5, over="over")
+    deadline = Deadline(broken, 5, timeout_message="over")
     for source in (deadline, Recorder(deadline)):
         with pytest.raises(QueryInterrupted):
             source.sql(STATEMENT)
-    assert [each.rows for each in deadline.reads] == [0]
+    assert [each.rows for each in deadline.statements] == [0]
 
 
 def test_a_quiet_source_shows_no_progress_and_ends_when_it_is_closed() -> None:

@@ -24,7 +24,7 @@ from restate_lab.actions.snapshot import (
     read_now,
     read_restarts,
 )
-from restate_lab.analysis.ids import new_run_words
+from restate_lab.analysis.ids import describe_new_run
 from restate_lab.client.lab import Lab
 from restate_lab.client.sql.bind import chunks
 from restate_lab.client.transport import Record
@@ -108,7 +108,7 @@ class Pursuit(ABC):
         new = self._new_runs.get(id_)
         if new is None:
             return outcome
-        said = f"{new_run_words(new.created_at, before.created_at)}. The new one is {new.status}"
+        said = f"{describe_new_run(new.created_at, before.created_at)}. The new one is {new.status}"
         return replace(outcome, error="; ".join(filter(None, (outcome.error, said))))
 
     def _look_at(self, ids: Sequence[str]) -> bool:
@@ -154,7 +154,7 @@ class Pursuit(ABC):
             self._leave_out(id_, "it is gone")
             return
         if self._is_new_run(reading, reviewed):
-            self._leave_out(id_, new_run_words(reading.created_at, reviewed))
+            self._leave_out(id_, describe_new_run(reading.created_at, reviewed))
             return
         effect = self._order.action.rule.effect(
             reading.status,

@@ -12,7 +12,7 @@ import pandas as pd
 
 from restate_lab.actions.rules import ACTIONS, Effect, Rule
 from restate_lab.actions.snapshot import Reading, is_invocation_id, read_destinations, read_states
-from restate_lab.analysis.ids import is_other_run, new_run_words
+from restate_lab.analysis.ids import describe_new_run, is_other_run
 from restate_lab.analysis.journal.entries import ABANDONED, OPEN, Entry, pair
 from restate_lab.client.schema import checked
 from restate_lab.client.sql.bind import chunks
@@ -139,7 +139,7 @@ def _other_runs(states: pd.DataFrame, created: Mapping[str, frozenset[datetime]]
     """Return one row per id that has another run than the one that is meant: its ``created_at``, and ``why``."""
     there = {str(id_): time for id_, time in states.loc[states["status"].notna(), "created_at"].items()}
     meant = {id_: max(created[id_]) for id_, time in there.items() if is_other_run(time, created, id_)}
-    why = [new_run_words(there[id_], time) for id_, time in meant.items()]
+    why = [describe_new_run(there[id_], time) for id_, time in meant.items()]
     times = pd.to_datetime(pd.Series(meant, dtype="object"), utc=True)
     return pd.DataFrame({"created_at": times, "why": pd.Series(why, index=times.index, dtype="object")})
 

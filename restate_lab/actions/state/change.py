@@ -76,7 +76,7 @@ def change_state(lab: Lab, change: Change, *, reason: str, ends: float) -> State
     before, wanted = change.before, change.wanted
     _check_size(before, wanted)
     left = ends - time.monotonic() + _LAST_LOOK
-    reads = Deadline(lab, left, over="the time to read the state back is over", remembers=False)
+    reads = Deadline(lab, left, timeout_message="the time to read the state back is over", remembers=False)
     reader = StateReader(reads, before.service, before.key, before.scope)
     try:
         sent = lab.admin.modify_service_state(

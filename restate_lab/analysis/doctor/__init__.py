@@ -17,7 +17,7 @@ from restate_lab.analysis.doctor.checks import CHECKS
 from restate_lab.analysis.doctor.context import Check, Finding, Look, ranked
 from restate_lab.analysis.doctor.diagnosis import Checked, Diagnosis, NotChecked, diagnosis
 from restate_lab.analysis.doctor.thresholds import thresholds_of
-from restate_lab.analysis.times import moment
+from restate_lab.analysis.times import to_datetime
 from restate_lab.client.arguments import check_seconds, time_limit
 from restate_lab.client.schema import translated
 from restate_lab.durations import DurationInput, to_timedelta
@@ -73,10 +73,10 @@ def doctor(
     started = time.monotonic()
     with time_limit(max(seconds, _CLOCK_WITHIN)):
         clock = _plain(source.now)
-    at = clock if now is None else _plain(moment(now, now=clock, name="now"))
+    at = clock if now is None else _plain(to_datetime(now, now=clock, name="now"))
     used_up = f"the timeout of {format_duration(to_timedelta(timeout), exact=True)} was used up"
     recorder = Recorder(source)
-    within = Deadline(recorder, seconds - (time.monotonic() - started), over=used_up, now=at)
+    within = Deadline(recorder, seconds - (time.monotonic() - started), timeout_message=used_up, now=at)
     look = Look(within, limits, clock=clock)
     outcomes = [_outcome(check, look, within) for check in chosen]
     return diagnosis(
@@ -106,13 +106,13 @@ def _outcome(check: Check, look: Look, within: Deadline) -> _Outcome:
     if check.is_for_vqueues and not look.has_vqueues:
         return (), None, [_missing(check, "there are no vqueues on this server", applies=False)]
     look.excluded.clear()
-    before, started = len(within.reads), time.monotonic()
+    before, started = len(within.statements), time.monotonic()
     try:
         check_tried(within, "this check")
         found = [replace(finding, check=check.name) for finding in check.look(look)]
     except RestateLabError as error:
         return (), None, [_missing(check, _reason(error, within))]
-    reads = within.reads[before:]
+    reads = within.statements[before:]
     ran = Checked(
         check.name,
         check.description,
@@ -130,8 +130,8 @@ def _missing(check: Check, reason: str, *, applies: bool = True) -> NotChecked:
 
 
 def _reason(error: RestateLabError, within: Deadline) -> str:
-    if isinstance(error, TimedOut) and not within.left:
-        return within.over
+    if isinstance(error, TimedOut) and not within.seconds_left:
+        return within.timeout_message
     return " ".join(str(error).split()) or type(error).__name__
 
 

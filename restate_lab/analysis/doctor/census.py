@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.analysis.doctor.thresholds import Thresholds
-from restate_lab.analysis.records import given, records
+from restate_lab.analysis.records import none_if_missing, records
 
 __all__ = ["Census", "Ended", "Handler", "Reason", "Retrier", "Singles", "Wanted", "reason_of", "retrier", "wanted"]
 
@@ -63,7 +63,7 @@ class Census:
 
     def pinned(self) -> Iterator[Row]:
         """Return the rows of what is not completed and pinned to a deployment."""
-        return (row for row in self.rows if given(row["deployment_id"]) is not None)
+        return (row for row in self.rows if none_if_missing(row["deployment_id"]) is not None)
 
     def total(self, column: str, *, ending: str | None = None) -> int:
         """Return the sum of a column, of all or of what ended so."""
@@ -74,7 +74,7 @@ class Census:
         sums: dict[Handler, int] = defaultdict(int)
         for row in self.rows:
             if ending is None or row["ending"] == ending:
-                sums[_handler(row)] += int(given(row[column]) or 0)
+                sums[_handler(row)] += int(none_if_missing(row[column]) or 0)
         return sorted(((each, n) for each, n in sums.items() if n), key=lambda pair: (-pair[1], pair[0]))
 
     def slow(self, handler: Handler) -> int:
@@ -85,7 +85,7 @@ class Census:
         """Return each handler's longest journal, the longest first."""
         longest: dict[Handler, int] = defaultdict(int)
         for row in self.rows:
-            longest[_handler(row)] = max(longest[_handler(row)], int(given(row["longest_journal"]) or 0))
+            longest[_handler(row)] = max(longest[_handler(row)], int(none_if_missing(row["longest_journal"]) or 0))
         return sorted(longest.items(), key=lambda pair: (-pair[1], pair[0]))
 
     def ended(self) -> Mapping[Handler, Ended]:
@@ -122,7 +122,9 @@ def _is_slow(limits: Thresholds, ended: Ended, usual: float) -> bool:
 def _ended(found: Mapping[str, Row]) -> Ended:
     nothing: Row = {"n": 0, "recent": 0, "median_ms": None}
     good, bad = found.get("succeeded", nothing), found.get("failed", nothing)
-    return Ended(int(good["n"]), int(bad["n"]), int(good["recent"]), int(bad["recent"]), given(good["median_ms"]))
+    return Ended(
+        int(good["n"]), int(bad["n"]), int(good["recent"]), int(bad["recent"]), none_if_missing(good["median_ms"])
+    )
 
 
 def _handler(row: Row) -> Handler:
@@ -259,16 +261,16 @@ class Retrier:
 
 def retrier(row: Mapping[Any, Any], moved_at: datetime | None) -> Retrier:
     """Return the retrier of a row of ``retry_storm_ids``."""
-    created, next_at = given(row["created_at"]), given(row["next_retry_at"])
+    created, next_at = none_if_missing(row["created_at"]), none_if_missing(row["next_retry_at"])
     return Retrier(
         id=row["id"],
         service=row["target_service_name"],
         handler=row["target_handler_name"],
-        attempts=int(given(row["retry_count"]) or 0),
-        code=given(row["error_code"]),
-        step=given(row["step"]) or None,
-        message=given(row["message"]) or "",
-        deployment=given(row["deployment_id"]),
+        attempts=int(none_if_missing(row["retry_count"]) or 0),
+        code=none_if_missing(row["error_code"]),
+        step=none_if_missing(row["step"]) or None,
+        message=none_if_missing(row["message"]) or "",
+        deployment=none_if_missing(row["deployment_id"]),
         since=moved_at or (pd.Timestamp(created).to_pydatetime() if created is not None else None),
         next_at=pd.Timestamp(next_at).to_pydatetime(warn=False) if next_at is not None else None,
     )

@@ -18,7 +18,7 @@ from restate_lab.analysis.doctor.census import MOST, Census, Ended, Handler, Ret
 from restate_lab.analysis.doctor.thresholds import Thresholds
 from restate_lab.analysis.questions import answer
 from restate_lab.analysis.questions.catalog import Variant, parse
-from restate_lab.analysis.records import given, records
+from restate_lab.analysis.records import none_if_missing, records
 from restate_lab.analysis.suggestions import SuggestedCall
 from restate_lab.analysis.waits import Known, Waits, find_waits
 from restate_lab.client.schema import checked, tables_of
@@ -243,7 +243,10 @@ class Look:
             latest[row["deployment_id"]].append(row["name"])
         return {
             row["id"]: Deployment(
-                row["id"], given(row["endpoint"]) or "", moment(row["created_at"]), tuple(sorted(latest[row["id"]]))
+                row["id"],
+                none_if_missing(row["endpoint"]) or "",
+                moment(row["created_at"]),
+                tuple(sorted(latest[row["id"]])),
             )
             for row in self.sql("deployments")
         }
@@ -350,7 +353,7 @@ class Look:
 
 def moment(value: Any) -> datetime | None:
     """Return a time as a plain datetime, to the microsecond; None where it is missing."""
-    known = given(value)
+    known = none_if_missing(value)
     if isinstance(known, pd.Timestamp):
         return known.to_pydatetime(warn=False)
     return None if known is None else pd.Timestamp(known).to_pydatetime(warn=False)

@@ -18,10 +18,10 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.analysis.deadline import within
-from restate_lab.analysis.patterns import CANDIDATES, by_pattern
+from restate_lab.analysis.patterns import CANDIDATES, merge_by_pattern
 from restate_lab.analysis.questions.catalog import Question, Variant, names, read
 from restate_lab.analysis.questions.parameters import check_names, shown, values_for
-from restate_lab.analysis.times import moment
+from restate_lab.analysis.times import to_datetime
 from restate_lab.client.schema import checked, tables_of, translated
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
@@ -31,7 +31,7 @@ from restate_lab.source import Source, check_tried
 __all__ = ["answer", "ask", "named", "questions"]
 
 EVERYTHING = 2**62  # rows; LIMIT NULL makes the server refuse a statement that orders in a subquery
-SUMMED_UP: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {"retry_storm": by_pattern}
+SUMMED_UP: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {"retry_storm": merge_by_pattern}
 """Questions whose rows are summed up after reading, by a rule that SQL cannot express."""
 NOBODY = "inv_1" + "0" * 33  # well-formed, and no invocation's: IN () is not SQL
 
@@ -80,7 +80,7 @@ def answer(source: Source, name: str, /, *, timeout: DurationInput | None = None
     variant = _variant_for(question, source)
     check_names(variant, params, question=name)
     now = source.now
-    now = moment(params["now"], now=now, name="now") if "now" in params else now
+    now = to_datetime(params["now"], now=now, name="now") if "now" in params else now
     first, params = _with_ids(source, variant, params)
     values = values_for(variant, params, now=now, question=name)
     if variant.cost == "heavy":

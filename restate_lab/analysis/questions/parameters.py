@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.analysis.questions.catalog import Parameter, Variant, read
-from restate_lab.analysis.times import moment
+from restate_lab.analysis.times import to_datetime
 from restate_lab.durations import to_timedelta
 from restate_lab.errors import ArgumentError
 
@@ -90,11 +90,11 @@ def _duration(value: Any, name: str, now: datetime) -> timedelta:  # noqa: ARG00
 
 
 def _time(value: Any, name: str, now: datetime) -> datetime:
-    return moment(value, now=now, name=name)
+    return to_datetime(value, now=now, name=name)
 
 
 def _time_ahead(value: Any, name: str, now: datetime) -> datetime:
-    return moment(value, now=now, ahead=True, name=name)
+    return to_datetime(value, now=now, ahead=True, name=name)
 
 
 def _ids(value: Any, name: str, now: datetime) -> list[str]:  # noqa: ARG001

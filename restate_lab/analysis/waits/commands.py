@@ -13,7 +13,7 @@ import pandas as pd
 
 from restate_lab._text import format_timestamp
 from restate_lab.analysis.ids import FIRST_AWAKEABLE, awakeable_id
-from restate_lab.analysis.records import given
+from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.waits.model import Edge
 
 __all__ = ["Command", "Sleeper", "awaited", "edges_of", "sleepers"]
@@ -72,9 +72,9 @@ def sleepers(frame: pd.DataFrame) -> list[Sleeper]:
         Sleeper(
             id=id_,
             target=target,
-            since=given(since),
-            created_at=given(created_at),
-            caller=given(caller),
+            since=none_if_missing(since),
+            created_at=none_if_missing(created_at),
+            caller=none_if_missing(caller),
             completions=_numbers(completions),
             signals=tuple(number for number in _numbers(signals) if number != CANCEL),
         )
@@ -96,7 +96,7 @@ def awaited(rows: pd.DataFrame, wanted: Mapping[str, Sequence[int]]) -> dict[tup
         details = json.loads(body)["Command"][kind]
         number = details.get("result_completion_id", details.get("completion_id"))
         if number in open_:
-            found[id_, number] = _command(int(index), kind, given(name), details)
+            found[id_, number] = _command(int(index), kind, none_if_missing(name), details)
     return found
 
 

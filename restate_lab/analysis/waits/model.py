@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab.analysis.records import given
+from restate_lab.analysis.records import none_if_missing
 
 __all__ = ["Edge", "Person", "called", "edge_frame", "error_words", "needs_all", "person", "queued"]
 
@@ -64,13 +64,13 @@ def _edge(row: Mapping[Any, Any], kind: str, blocker: Any, what: str | None, *, 
         waiter=row["id"],
         waiter_target=row["target"],
         kind=kind,
-        blocker=given(blocker),
+        blocker=none_if_missing(blocker),
         what=what,
         wakes_at=None,
         alternative=alternative,
-        since=given(row["since"]),
-        created_at=given(row["created_at"]),
-        caller=given(row["invoked_by_id"]),
+        since=none_if_missing(row["since"]),
+        created_at=none_if_missing(row["created_at"]),
+        caller=none_if_missing(row["invoked_by_id"]),
     )
 
 
@@ -118,7 +118,7 @@ def _needs_all(future: dict[str, Any]) -> bool:
 
 def error_words(row: Mapping[Any, Any]) -> str:
     """Return an attempt's error in a line: code, step, and the first line of what was said."""
-    code, step, message = given(row["code"]), given(row["step"]), given(row["message"])
+    code, step, message = none_if_missing(row["code"]), none_if_missing(row["step"]), none_if_missing(row["message"])
     first = (message or "").splitlines()[:1]
     parts = [f"[{code}]" if code else "", f"in step “{step}”:" if step else "", *first]
     return " ".join(part for part in parts if part)

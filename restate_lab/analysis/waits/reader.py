@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.analysis.questions import answer
-from restate_lab.analysis.records import given
-from restate_lab.analysis.statements import run
+from restate_lab.analysis.records import none_if_missing
+from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.waits.commands import Command, Sleeper, awaited, edges_of, sleepers
 from restate_lab.analysis.waits.model import Edge, Person, called, error_words, needs_all, person, queued
 from restate_lab.client.schema import tables_of
@@ -77,7 +77,7 @@ def suspended_edges(source: Source, found: Sequence[Sleeper]) -> tuple[list[Edge
     open_ = {each.id: each.completions for each in found if each.completions}
     is_cut = False
     for chunk in chunks(list(open_), CHUNK):
-        rows = run(source, "waits", "commands", ids=chunk, limit=ROWS + 1)
+        rows = run_sql_file(source, "waits", "commands", ids=chunk, limit=ROWS + 1)
         is_cut = is_cut or len(rows) > ROWS
         commands |= awaited(rows, open_)
     several = [each.id for each in found if each.things > 1]
@@ -88,7 +88,7 @@ def suspended_edges(source: Source, found: Sequence[Sleeper]) -> tuple[list[Edge
 
 def suspended_of(source: Source, ids: Sequence[str]) -> list[Sleeper]:
     """Return those of these invocations that are suspended."""
-    frames = [run(source, "waits", "suspended_of", ids=chunk) for chunk in chunks(ids, CHUNK)]
+    frames = [run_sql_file(source, "waits", "suspended_of", ids=chunk) for chunk in chunks(ids, CHUNK)]
     return [each for frame in frames for each in sleepers(frame)]
 
 
@@ -123,7 +123,7 @@ class _Reader:
         """Read those suspended for longest; where these are not all, also whoever may be suspended ``around`` keys."""
         rows = self._known.suspended
         if rows is None:
-            rows = run(self._source, "waits", "suspended", limit=self._limit + 1)
+            rows = run_sql_file(self._source, "waits", "suspended", limit=self._limit + 1)
         found = sleepers(rows.iloc[: self._limit])
         if len(rows) > self._limit:
             self.excluded.append(
@@ -149,7 +149,7 @@ class _Reader:
     def pending(self) -> tuple[list[Edge], dict[str, int]]:
         if not self._known.has_pending:
             return [], {}
-        rows = run(self._source, "waits", "key_waiters", limit=self._limit + 1).to_dict("records")
+        rows = run_sql_file(self._source, "waits", "key_waiters", limit=self._limit + 1).to_dict("records")
         edges = [queued(row) for row in rows[: self._limit]]
         return edges, self._unread(edges) if len(rows) > self._limit else {}
 
@@ -167,7 +167,9 @@ class _Reader:
         """Count on the server the queues of which not every call was read."""
         keys = self._ask("blocked_keys", limit=KEYS)
         read = Counter(edge.blocker for edge in edges)
-        waiting = {row["holder_id"]: row["waiting"] for row in keys.to_dict("records") if given(row["holder_id"])}
+        waiting = {
+            row["holder_id"]: row["waiting"] for row in keys.to_dict("records") if none_if_missing(row["holder_id"])
+        }
         unread = {id_: int(count) - read[id_] for id_, count in waiting.items() if count > read[id_]}
         counted = f" of the {KEYS:,} longest queues" if "truncated" in keys.attrs else ""
         self.excluded.append(
@@ -183,18 +185,22 @@ class _Reader:
 
 def _rows(source: Source, name: str, ids: Sequence[str]) -> Iterator[Row]:
     for chunk in chunks(ids, CHUNK):
-        yield from run(source, "waits", name, ids=chunk).to_dict("records")
+        yield from run_sql_file(source, "waits", name, ids=chunk).to_dict("records")
 
 
 def _other(row: Row) -> Person:
     """Return somebody who waits for nobody, as far as is known."""
-    attempts, retry, start = given(row["attempts"]), given(row["next_retry_at"]), given(row["scheduled_start_at"])
+    attempts, retry, start = (
+        none_if_missing(row["attempts"]),
+        none_if_missing(row["next_retry_at"]),
+        none_if_missing(row["scheduled_start_at"]),
+    )
     return Person(
         id=row["id"],
         target=row["target"],
         status=row["status"],
-        since=given(row["modified_at"]),
-        created_at=given(row["created_at"]),
+        since=none_if_missing(row["modified_at"]),
+        created_at=none_if_missing(row["created_at"]),
         attempts=None if attempts is None else int(attempts),
         next_at=retry if row["status"] == "backing-off" else start if row["status"] == "scheduled" else None,
     )

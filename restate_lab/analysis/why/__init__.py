@@ -214,7 +214,8 @@ def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "10s"
     check_tried(source, "why()")
     recorder = Recorder(source)
     look = Look(
-        Deadline(recorder, seconds, over=_OVER.format(limit=format_duration(seconds))), queries=lambda: recorder.queries
+        Deadline(recorder, seconds, timeout_message=_OVER.format(limit=format_duration(seconds))),
+        queries=lambda: recorder.queries,
     )
     found = look.rows([id_])
     _ = look.source.now  # read while there is time

@@ -14,8 +14,8 @@ from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.journal.diff import Mismatch, mismatch_of
 from restate_lab.analysis.journal.errors import REMOVED, Event
 from restate_lab.analysis.journal.reader import Invocation
-from restate_lab.analysis.records import given
-from restate_lab.analysis.statements import run
+from restate_lab.analysis.records import none_if_missing
+from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.waits.model import Edge
 from restate_lab.analysis.why.reader import Look, Row, has_ended
 
@@ -154,7 +154,7 @@ def _journal(look: Look, row: Row) -> tuple[pd.DataFrame | None, Invocation | No
 
 def _deployments(look: Look, row: Row) -> tuple[dict[str, str], str | None]:
     ids = [id_ for id_ in (row["pinned_deployment_id"], row["last_attempt_deployment_id"]) if id_] or [""]
-    frame = run(look.source, "why", "deployments", ids=ids, service=row["target_service_name"])
+    frame = run_sql_file(look.source, "why", "deployments", ids=ids, service=row["target_service_name"])
     latest = frame.loc[frame["is_latest"].astype(bool), "id"]
     return dict(zip(frame["id"], frame["endpoint"], strict=True)), latest.iloc[0] if len(latest) else None
 
@@ -162,8 +162,10 @@ def _deployments(look: Look, row: Row) -> tuple[dict[str, str], str | None]:
 def _vqueue(look: Look, row: Row) -> Row | None:
     if row["status"] not in {"pending", "ready"} or not row["vqueue_id"]:
         return None
-    frame = run(look.source, "why", "vqueue", vqueue=row["vqueue_id"])
-    return {str(key): given(value) for key, value in frame.to_dict("records")[0].items()} if len(frame) else None
+    frame = run_sql_file(look.source, "why", "vqueue", vqueue=row["vqueue_id"])
+    return (
+        {str(key): none_if_missing(value) for key, value in frame.to_dict("records")[0].items()} if len(frame) else None
+    )
 
 
 def _restarts(look: Look, row: Row) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -176,7 +178,7 @@ def _restarts(look: Look, row: Row) -> tuple[tuple[str, ...], tuple[str, ...]]:
         here = earlier if earlier and earlier["created_at"] <= here["created_at"] else None
     if not has_ended(row):
         return tuple(before), ()
-    frame = run(look.source, "why", "restarts", id=row["id"], partition=int(row["partition_key"]))
+    frame = run_sql_file(look.source, "why", "restarts", id=row["id"], partition=int(row["partition_key"]))
     mine = frame[frame["created_at"] >= row["created_at"]]  # older ones are of a run before with the same id
     return tuple(before), tuple(mine.sort_values("created_at")["id"])
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from restate_lab.analysis.records import given
-from restate_lab.analysis.statements import run
+from restate_lab.analysis.records import none_if_missing
+from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.waits.model import Edge, Person, queued
 from restate_lab.analysis.waits.reader import open_calls, suspended_edges, suspended_of
 from restate_lab.errors import NotFound, NotOnThisServer, QueryRefused, ResultTooLarge, TimedOut
@@ -78,9 +78,9 @@ class Look:
         """Return id → what is known of it, of those that are there; each is read once."""
         wanted = dict.fromkeys(ids)
         if unread := sorted(wanted.keys() - self._rows.keys()):
-            frame = run(self.source, "why", "invocations", ids=unread)
+            frame = run_sql_file(self.source, "why", "invocations", ids=unread)
             for row in frame.to_dict("records"):
-                self._rows[row["id"]] = {str(key): given(value) for key, value in row.items()}
+                self._rows[row["id"]] = {str(key): none_if_missing(value) for key, value in row.items()}
         return {id_: self._rows[id_] for id_ in wanted if id_ in self._rows}
 
     def attempt(self, what: str, read: Callable[[], T]) -> T | None:
@@ -174,8 +174,8 @@ class Look:
     def _holders(self, rows: list[Row]) -> dict[tuple[str, str | None], str]:
         if not rows:
             return {}
-        frame = run(self.source, "why", "holders", **_keys(rows))
-        return {(row["key"], given(row["scope"])): row["holder_id"] for row in frame.to_dict("records")}
+        frame = run_sql_file(self.source, "why", "holders", **_keys(rows))
+        return {(row["key"], none_if_missing(row["scope"])): row["holder_id"] for row in frame.to_dict("records")}
 
     def _queues(self, rows: list[Row]) -> tuple[list[Edge], int]:
         """Return the calls that wait for the keys that these hold, and how many more there are."""
@@ -183,8 +183,8 @@ class Look:
         held = {lock: row for row in rows if holders.get(lock := _lock(row)) == row["id"]}
         if not held:
             return [], 0
-        frame = run(self.source, "why", "queues", limit=MOST, **_keys(list(held.values())))
-        found = [(each, (each["key"], given(each["scope"]))) for each in frame.to_dict("records")]
+        frame = run_sql_file(self.source, "why", "queues", limit=MOST, **_keys(list(held.values())))
+        found = [(each, (each["key"], none_if_missing(each["scope"]))) for each in frame.to_dict("records")]
         found = [(each, lock) for each, lock in found if lock in held and each["id"] != held[lock]["id"]]
         lengths = {lock: int(each["waiting"]) for each, lock in found}
         edges = [_behind(each["id"], each["key"], held[lock]["id"]) for each, lock in found]

@@ -13,7 +13,7 @@ import pandas as pd
 
 from restate_lab._text import format_duration, plural
 from restate_lab.analysis.deadline import within
-from restate_lab.analysis.times import TimeInput, moment
+from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.arguments import check_count, check_seconds
 from restate_lab.client.schema import translated
 from restate_lab.durations import DurationInput, to_timedelta
@@ -212,7 +212,7 @@ class _PollLoop:
 def _end(until: Until, now: datetime) -> datetime | None:
     if until is None or callable(until):
         return None
-    end = moment(until, now=now, ahead=True, name="until")
+    end = to_datetime(until, now=now, ahead=True, name="until")
     if end < now:
         raise ArgumentError(f"until is {end.isoformat()}, which is over: it is {now.isoformat()}.")
     return end

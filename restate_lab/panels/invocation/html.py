@@ -14,7 +14,7 @@ import pandas as pd
 
 from restate_lab._cells import MISSING, cell, is_missing
 from restate_lab._text import escape_invisible
-from restate_lab.analysis.ids import new_run_words
+from restate_lab.analysis.ids import describe_new_run
 from restate_lab.analysis.journal.errors import code_words
 from restate_lab.interrupts import Shield
 from restate_lab.panels.invocation.reader import Found
@@ -114,7 +114,7 @@ def run_html(created_at: datetime | None, reviewed: datetime | None) -> str:
     """Return that this is another run of the id than the one that was shown or opened; "" where it is that one."""
     if created_at == reviewed:
         return ""
-    words = f"This is {new_run_words(created_at, reviewed)}. That one is gone."
+    words = f"This is {describe_new_run(created_at, reviewed)}. That one is gone."
     return f'<div class="rl-failure"><div class="rl-first">{_shown(words)}</div></div>'
 
 

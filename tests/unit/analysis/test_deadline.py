@@ -68,7 +68,7 @@ def test_without_a_memory_everything_is_read_each_time() -> None:
     source = Counting()
     for remembers, reads in ((True, 2), (False, 4)):
         before = source.asked
-        limited = Deadline(source, 10, over="over", remembers=remembers)
+        limited = Deadline(source, 10, timeout_message="over", remembers=remembers)
         first, second = (limited.sql("SELECT 1"), limited.now), (limited.sql("SELECT 1"), limited.now)
         assert source.asked - before == reads
         assert (first[1] == second[1]) == remembers

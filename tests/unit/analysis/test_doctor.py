@@ -12,7 +12,7 @@ from restate_lab.analysis.doctor.checks import CHECKS
 from restate_lab.analysis.doctor.context import Blocked, Finding, Severity, ranked
 from restate_lab.analysis.doctor.diagnosis import Checked, Diagnosis, NotChecked, diagnosis
 from restate_lab.analysis.doctor.thresholds import Thresholds, thresholds_of
-from restate_lab.analysis.patterns import normalised, said
+from restate_lab.analysis.patterns import normalize, summarize_messages
 from restate_lab.analysis.questions.catalog import parse
 from restate_lab.analysis.suggestions import ask_call, plan_call, why_call
 
@@ -65,18 +65,21 @@ def made(*findings: Finding, not_checked: tuple[NotChecked, ...] = ()) -> Diagno
 )
 def test_messages_of_one_kind_become_equal(message: str, kind: str) -> None:
     """Ids, numbers and quoted words go, codes and words stay."""
-    assert normalised(message) == kind
+    assert normalize(message) == kind
 
 
 def test_one_word_more_is_another_kind() -> None:
     """What differs in a word stays apart, and is counted."""
-    assert said(["no bed 4 free", "no bed 5 free", "no cot 4 free"]) == "2 × no bed # free; 1 × no cot 4 free"
+    assert (
+        summarize_messages(["no bed 4 free", "no bed 5 free", "no cot 4 free"])
+        == "2 × no bed # free; 1 × no cot 4 free"
+    )
 
 
 def test_what_all_of_them_say_is_shown_as_it_is() -> None:
     """Only where messages differ do "#" and "…" stand for what differs."""
-    assert said(["KeyError('K99')"] * 3) == "KeyError('K99')"
-    assert said(["KeyError('K99')", "KeyError('K17')"]) == "KeyError(“…”)"
+    assert summarize_messages(["KeyError('K99')"] * 3) == "KeyError('K99')"
+    assert summarize_messages(["KeyError('K99')", "KeyError('K17')"]) == "KeyError(“…”)"
 
 
 def test_long_lists_of_ids_are_those_of_the_finding() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from restate_lab.analysis.times import moment
+from restate_lab.analysis.times import to_datetime
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError
 
@@ -58,8 +58,8 @@ def test_what_is_no_duration_is_refused(odd: object) -> None:
 
 def test_ages_count_back_or_ahead_from_now() -> None:
     """A length stands for a moment before now, or after it where the parameter looks ahead."""
-    assert moment("2h", now=NOW) == NOW - timedelta(hours=2)
-    assert moment(timedelta(hours=2), now=NOW, ahead=True) == NOW + timedelta(hours=2)
+    assert to_datetime("2h", now=NOW) == NOW - timedelta(hours=2)
+    assert to_datetime(timedelta(hours=2), now=NOW, ahead=True) == NOW + timedelta(hours=2)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_ages_count_back_or_ahead_from_now() -> None:
 def test_moments_keep_their_meaning_in_every_zone(given: str | datetime) -> None:
     """A moment with a zone is that moment, in UTC, whichever direction the parameter looks in."""
     for ahead in (False, True):
-        found = moment(given, now=NOW, ahead=ahead)
+        found = to_datetime(given, now=NOW, ahead=ahead)
         assert (found, found.utcoffset()) == (datetime(2026, 11, 25, 2, 0, tzinfo=UTC), timedelta(0))
 
 
@@ -83,11 +83,11 @@ def test_moments_keep_their_meaning_in_every_zone(given: str | datetime) -> None
 def test_a_moment_without_zone_is_refused(naive: str | datetime) -> None:
     """What could mean two moments is not guessed."""
     with pytest.raises(ArgumentError, match=r"since is .* without a zone"):
-        moment(naive, now=NOW, name="since")
+        to_datetime(naive, now=NOW, name="since")
 
 
 @pytest.mark.parametrize("odd", ["2026-13-01T00:00:00Z", "yesterday", pd.NaT, "9000000 days", 30, "-5m"])
 def test_what_is_no_time_is_refused(odd: object) -> None:
     """A month 13, a word, a missing value and a moment before the year 1 are errors that name the parameter."""
     with pytest.raises(ArgumentError, match="since is"):
-        moment(odd, now=NOW, name="since")  # type: ignore[arg-type]
+        to_datetime(odd, now=NOW, name="since")  # type: ignore[arg-type]

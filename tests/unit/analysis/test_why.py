@@ -16,7 +16,7 @@ import pytest
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.journal.errors import code_words
-from restate_lab.analysis.statements import run
+from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.why import reader as why_reading, why
 from restate_lab.analysis.why.options import RULES
 from restate_lab.errors import ArgumentError, NotOnThisServer, ServerFailed, TimedOut
@@ -281,7 +281,7 @@ def test_all_together_has_the_time_given() -> None:
 def test_a_deadline_that_is_over_sends_nothing() -> None:
     """Past the deadline nothing is asked, and TimedOut says of which time."""
     world: Any = World()
-    late = Deadline(world, 0, over="the 0 s for all of it are over")
+    late = Deadline(world, 0, timeout_message="the 0 s for all of it are over")
     with pytest.raises(TimedOut, match="the 0 s for all of it are over"):
         late.sql("SELECT 1")
     assert (late.name, late.version, late.now) == ("prod", "1.7.12", NOW)
@@ -352,5 +352,5 @@ def test_a_statement_takes_of_the_parameters_what_it_names() -> None:
     everything = {"services": ["S"], "keys": ["k"], "locks": ["S/k"], "partitions": [7]}
     for vqueues in (False, True):
         source: Any = Named(features={"vqueues": vqueues})
-        run(source, "why", "holders", **everything)
+        run_sql_file(source, "why", "holders", **everything)
     assert seen == [{"services", "keys"}, {"locks", "partitions"}]

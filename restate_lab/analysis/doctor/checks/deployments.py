@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from restate_lab._text import join, plural, verb_form
 from restate_lab.analysis.doctor.context import IDS, Deployment, Finding, Look, Severity, moment
-from restate_lab.analysis.records import given
+from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 
 __all__ = ["old_deployments", "old_protocols"]
@@ -34,11 +34,11 @@ def old_deployments(look: Look) -> list[Finding]:
 def old_protocols(look: Look) -> list[Finding]:
     """Count deployments that speak an old service protocol, or have an older SDK than others of the cluster."""
     rows = look.ask("sdks", limit=None)
-    newest = _newest(given(row["sdk"]) for row in rows)
+    newest = _newest(none_if_missing(row["sdk"]) for row in rows)
     limit = look.thresholds.protocol
     old: dict[str, str] = {}
     for row in rows:
-        protocol, sdk = given(row["max_service_protocol_version"]), given(row["sdk"])
+        protocol, sdk = none_if_missing(row["max_service_protocol_version"]), none_if_missing(row["sdk"])
         if protocol is not None and protocol < limit:
             old[row["deployment_id"]] = f"protocol {int(protocol)}"
         elif sdk and (named := _SDK.fullmatch(sdk)) and _version(named["version"]) < newest[named["name"]]:

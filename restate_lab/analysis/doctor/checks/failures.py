@@ -10,8 +10,8 @@ from restate_lab._text import format_timestamp, join, one_line, plural, verb_for
 from restate_lab.analysis.doctor.census import Ended
 from restate_lab.analysis.doctor.checks.retries import StepGroup, by_step, groups
 from restate_lab.analysis.doctor.context import IDS, MOST, Blocked, Finding, Look, Row, Severity, moment
-from restate_lab.analysis.patterns import common, normalised, said
-from restate_lab.analysis.records import given
+from restate_lab.analysis.patterns import common_message, normalize, summarize_messages
+from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, plan_call, why_call
 
 __all__ = ["expiring_evidence", "paused", "restarts", "reused_keys", "terminal_failures"]
@@ -122,7 +122,7 @@ def _passed_on(rows: Sequence[Row]) -> tuple[list[Row], Mapping[str, str]]:
     by_id = {row["id"]: row for row in rows}
     callers: dict[str, str] = {}
     for row in rows:
-        caller = by_id.get(given(row["invoked_by_id"]) or "")
+        caller = by_id.get(none_if_missing(row["invoked_by_id"]) or "")
         if caller is not None and caller["message"] == row["message"]:
             callers[row["id"]] = caller["id"]
     return [row for row in rows if row["id"] not in set(callers.values())], callers
@@ -195,12 +195,12 @@ def _single_failures(rows: Sequence[Row]) -> Finding:
 
 def _coded_message(row: Row) -> str:
     """Return the kind of a failure, with its code."""
-    return _coded(row, normalised(str(row["failure"] or "")))
+    return _coded(row, normalize(str(row["failure"] or "")))
 
 
 def _said(rows: Sequence[Row]) -> str:
     """Return the message of failures of one kind: as it is where all are the same."""
-    return _coded(rows[0], common([str(row["failure"] or "") for row in rows]))
+    return _coded(rows[0], common_message([str(row["failure"] or "") for row in rows]))
 
 
 def _coded(row: Row, message: str) -> str:
@@ -226,32 +226,32 @@ def paused(look: Look) -> list[Finding]:
     if not count:
         return []
     rows = [row for row in look.paused() if _is_deployed(look, row)]
-    found = by_step(rows, _kind, lambda row: given(row["step"]))
+    found = by_step(rows, _kind, lambda row: none_if_missing(row["step"]))
     return [_paused(look, alike) for group in found for alike in _by_message(group)]
 
 
 def _by_message(group: StepGroup[Row]) -> list[StepGroup[Row]]:
     """Tell kinds of messages apart, as each may need something else; many kinds are one storm in many words."""
-    messages = [normalised(each) for each in group.messages(_pause_message)]
+    messages = [normalize(each) for each in group.messages(_pause_message)]
     kinds = groups(range(len(messages)), lambda at: messages[at])
     return [group.of(each) for each in kinds] if len(kinds) <= _KINDS else [group]
 
 
 def _pause_message(row: Row) -> str:
-    return given(row["message"]) or ""
+    return none_if_missing(row["message"]) or ""
 
 
 def _kind(row: Row) -> tuple[object, ...]:
     return (
         row["target_service_name"],
         row["target_handler_name"],
-        given(row["error_code"]),
-        given(row["message"]) is None,
+        none_if_missing(row["error_code"]),
+        none_if_missing(row["message"]) is None,
     )
 
 
 def _is_deployed(look: Look, row: Row) -> bool:
-    return given(row["deployment_id"]) is None or row["deployment_id"] in look.deployments
+    return none_if_missing(row["deployment_id"]) is None or row["deployment_id"] in look.deployments
 
 
 def _paused(look: Look, group: StepGroup[Row]) -> Finding:
@@ -259,10 +259,14 @@ def _paused(look: Look, group: StepGroup[Row]) -> Finding:
     first, ids = rows[0], [row["id"] for row in rows]
     count, blocked = len(rows), look.behind(ids)
     handler = f"{first['target_service_name']}/{first['target_handler_name']}"
-    message, code, step = given(first["message"]), given(first["error_code"]), group.words()
+    message, code, step = none_if_missing(first["message"]), none_if_missing(first["error_code"]), group.words()
     at = f" in {step}" if step else ""
     # Without vqueues the event is the same whether the policy gave up or somebody paused it between two attempts.
-    why = f"after failing{at}: [{code or 'no code'}] {said(group.messages(_pause_message))}" if message else "by hand"
+    why = (
+        f"after failing{at}: [{code or 'no code'}] {summarize_messages(group.messages(_pause_message))}"
+        if message
+        else "by hand"
+    )
     more = f"; {blocked.count:,} {verb_form(blocked.count, 'waits', 'wait')} behind" if blocked else ""
     evidence = ask_call("paused", service=first["target_service_name"])
     return Finding(

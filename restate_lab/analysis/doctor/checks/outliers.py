@@ -8,7 +8,7 @@ from restate_lab._text import format_duration, join, plural, verb_form
 from restate_lab.analysis.doctor.census import Ended
 from restate_lab.analysis.doctor.checks.retries import by_step
 from restate_lab.analysis.doctor.context import IDS, Finding, Look, Row, Severity, moment
-from restate_lab.analysis.records import given, records
+from restate_lab.analysis.records import none_if_missing, records
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 
 __all__ = ["large_states", "long_journals", "slow_handlers"]
@@ -59,7 +59,7 @@ def large_states(look: Look) -> list[Finding]:
             severity=Severity.NOTE,
             summary=f"{'at least ' if count == IDS else ''}{plural(count, 'key')} ({join(keys)}) "
             f"{verb_form(count, 'has', 'have')} a state of {limit // 1024:,} KiB or more, the largest "
-            f"{int(given(first['bytes']) or 0) / 1024:,.0f} KiB; every call of it may be sent all of that",
+            f"{int(none_if_missing(first['bytes']) or 0) / 1024:,.0f} KiB; every call of it may be sent all of that",
             where=join(keys),
             count=count,
             ids=(),
@@ -108,7 +108,7 @@ def _in_own_steps(look: Look, handler: tuple[str, str], ended: Ended, usual: flo
 
 def _slowest(steps: Sequence[Row]) -> tuple[str, int]:
     """Return the steps of one pattern that took most of the time, in words, with their milliseconds."""
-    found = by_step(steps, lambda _: None, lambda row: given(row["name"]), most=None)
+    found = by_step(steps, lambda _: None, lambda row: none_if_missing(row["name"]), most=None)
     totals = [(group.words(), sum(int(row["ms"]) for row in group.members)) for group in found]
     words, ms = max(totals, key=lambda pair: pair[1])
     return words or "the step without a name", ms

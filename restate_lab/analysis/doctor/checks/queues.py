@@ -9,7 +9,7 @@ from datetime import datetime
 from restate_lab._text import format_age, format_duration, join, plural, verb_form
 from restate_lab.analysis.doctor.checks.retries import groups
 from restate_lab.analysis.doctor.context import IDS, MOST, Finding, Look, Row, Severity, moment
-from restate_lab.analysis.records import given
+from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
 
 __all__ = ["backlog", "blocked_queues", "late_starts", "long_attempts"]
@@ -57,8 +57,8 @@ def blocked_queues(look: Look) -> list[Finding]:
     """Find vqueues that are paused, or whose first entry waits for a resource that is no key."""
     if not look.census.open("inboxed"):
         return []
-    rows = [row for row in look.ask("blocked_heads") if given(row["blocked_on"]) not in _GOES_ON]
-    rows = [row for row in rows if given(row["blocked_on"]) not in {None, "new"}]
+    rows = [row for row in look.ask("blocked_heads") if none_if_missing(row["blocked_on"]) not in _GOES_ON]
+    rows = [row for row in rows if none_if_missing(row["blocked_on"]) not in {None, "new"}]
     return [_queue(look, members) for members in groups(rows, lambda row: row["blocked_on"])]
 
 
@@ -112,11 +112,14 @@ def long_attempts(look: Look) -> list[Finding]:
 def _queue(look: Look, rows: Sequence[Row]) -> Finding:
     what = rows[0]["blocked_on"]
     ids = [row["entry_id"] for row in look.sql("queued", ids=[row["vqueue_id"] for row in rows], limit=MOST)]
-    in_all = sum(int(given(row["num_inbox"]) or 1) for row in rows)
+    in_all = sum(int(none_if_missing(row["num_inbox"]) or 1) for row in rows)
     # The counters have what backs off and what is scheduled, too.
     count = len(ids) if 0 < len(ids) < MOST else in_all
     since = min((at for row in rows if (at := moment(row["waiting_since"]))), default=None)
-    handlers = _handlers([row for row in rows if given(row["target_service_name"]) is not None]) or "unknown handlers"
+    handlers = (
+        _handlers([row for row in rows if none_if_missing(row["target_service_name"]) is not None])
+        or "unknown handlers"
+    )
     is_paused = what == _PAUSED
     reason = "wait in paused queues" if is_paused else f"wait for {_RESOURCES.get(what, what)}"
     verb = reason if count != 1 else reason.replace("wait", "waits", 1)

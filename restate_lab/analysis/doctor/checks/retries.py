@@ -11,8 +11,8 @@ from typing import Generic, TypeVar
 from restate_lab._text import format_duration, join, one_line, plural, verb_form
 from restate_lab.analysis.doctor.census import Reason, Retrier, reason_of
 from restate_lab.analysis.doctor.context import IDS, MOST, Blocked, Finding, Look, Row, Severity, moment
-from restate_lab.analysis.patterns import said, step_patterns, without_data
-from restate_lab.analysis.records import given
+from restate_lab.analysis.patterns import elide_data, step_patterns, summarize_messages
+from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, move_call, why_call
 
 __all__ = [
@@ -70,7 +70,7 @@ class StepGroup(Generic[_T]):
     def messages(self, message: Callable[[_T], str]) -> list[str]:
         """Return the message of each member, without the data that also stands in the name of its step."""
         return [
-            message(member) if step is None or label is None else without_data(message(member), step, label)
+            message(member) if step is None or label is None else elide_data(message(member), step, label)
             for member, step, label in zip(self.members, self.steps, self.labels, strict=True)
         ]
 
@@ -165,7 +165,7 @@ def _storm(look: Look, group: StepGroup[Retrier], count: int) -> Finding:
     summary = (
         f"{plural(count, 'invocation')} of {first.target} {verb_form(count, 'retries', 'retry')}"
         f"{f' {step}' if step else ''}, {_attempts(look, members, count)}: [{first.code or 'no code'}] "
-        f"{said(group.messages(lambda each: each.message))}{_and(blocked)}"
+        f"{summarize_messages(group.messages(lambda each: each.message))}{_and(blocked)}"
     )
     evidence = ask_call(
         "retry_storm_ids", service=first.service, handler=first.handler, error_code=first.code, step=group.only_step
@@ -193,8 +193,8 @@ def _in_all(look: Look, group: StepGroup[Retrier]) -> int:
         int(row["n"])
         for row in look.storm
         if (row["target_service_name"], row["target_handler_name"]) == (first.service, first.handler)
-        and given(row["error_code"]) == first.code
-        and (is_whole or (given(row["step"]) or None) in labels)
+        and none_if_missing(row["error_code"]) == first.code
+        and (is_whole or (none_if_missing(row["step"]) or None) in labels)
     ]
     return max(sum(counts), len(group.members))
 
@@ -205,9 +205,10 @@ def _unreachable(look: Look, members: Sequence[Retrier]) -> Finding:
     known = look.deployments.get(deployment or "")
     handlers = join(each.target for each in members)
     where = f"{known.endpoint} ({known.id})" if known else deployment or members[0].service
+    messages = summarize_messages(each.message for each in members)
     summary = (
         f"{where} does not answer {plural(len(members), 'invocation')} of {handlers}, "
-        f"{_attempts(look, members, len(members))}: [{members[0].code}] {said(each.message for each in members)}"
+        f"{_attempts(look, members, len(members))}: [{members[0].code}] {messages}"
         f"{_and(blocked)}"
     )
     is_latest = known is None or bool(known.latest_of)

@@ -9,7 +9,7 @@ from typing import Any
 from restate_lab._text import format_age, join, one_line, plural, verb_form
 from restate_lab.analysis.doctor.checks.retries import groups
 from restate_lab.analysis.doctor.context import IDS, Blocked, Finding, Look, Row, Severity, moment
-from restate_lab.analysis.records import given, records
+from restate_lab.analysis.records import none_if_missing, records
 from restate_lab.analysis.suggestions import Placeholder, SuggestedCall, ask_call, plan_call, why_call
 
 __all__ = ["awakeables", "blocked_keys", "deadlocks", "promises", "suspended_on_run"]
@@ -88,7 +88,7 @@ def _edges(look: Look, kind: str) -> list[dict[Any, Any]]:
 def _deadlock(look: Look, rows: Sequence[Row]) -> Finding:
     first, is_certain = rows[0], rows[0]["certain"]
     ids = [id_ for row in rows for id_ in row["members"]]
-    waiting = sum(int(given(row["waiting"]) or 0) for row in rows)
+    waiting = sum(int(none_if_missing(row["waiting"]) or 0) for row in rows)
     behind = look.behind(ids)
     since = min((at for row in rows if (at := moment(row["since"]))), default=None)
     is_young = look.age(since) < look.thresholds.waiting
