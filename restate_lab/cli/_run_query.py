@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from restate_lab._text import format_duration
-from restate_lab.analysis.questions import answer, named, questions
+from restate_lab.analysis.questions import get_question, questions, run_question
 from restate_lab.analysis.questions.catalog import Question
-from restate_lab.analysis.questions.parameters import from_texts
+from restate_lab.analysis.questions.parameters import parse_texts
 from restate_lab.cli._errors import told, warn
 from restate_lab.cli._options import Form
 from restate_lab.cli._output import print_text, write
@@ -59,9 +59,9 @@ def run_ask(
     form: Form,
 ) -> None:
     """Ask a named question, and write the rows in the form that the options ask for."""
-    values = from_texts(question, pairs(texts))
+    values = parse_texts(question, pairs(texts))
     with asked(cluster, evidence) as source:
-        frame = answer(source, question, timeout=timeout, **values)
+        frame = run_question(source, question, timeout=timeout, **values)
         about = _about(source, frame.attrs["seconds"])
     truncated = frame.attrs.get("truncated")
     if truncated:
@@ -73,7 +73,7 @@ def run_ask(
 
 def run_questions(name: str, *, form: Form) -> None:
     """List the questions, or show one."""
-    found = named(name) if name else None
+    found = get_question(name) if name else None
     if found is not None and form.is_for_people:
         print_text(_described(found))
         return
@@ -116,7 +116,7 @@ def _about(source: Source, seconds: float) -> str:
 def _described(question: Question) -> str:
     first = question.variants[0]
     lines = [f"{question.name}: {first.text}", f"One row is {first.row}.", ""]
-    lines += [f"-p {each}  ({each.kind}) {each.about}" for each in first.parameters]
+    lines += [f"-p {each}  ({each.kind}) {each.description}" for each in first.parameters]
     for variant in question.variants:
         lines += ["", f"-- {variant.file}: {variant.cost}, reads {variant.reads}; needs {', '.join(variant.needs)}"]
         lines.append(variant.sql)

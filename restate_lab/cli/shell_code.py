@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from restate_lab.analysis.questions.parameters import from_texts
+from restate_lab.analysis.questions.parameters import parse_texts
 from restate_lab.analysis.suggestions import SuggestedCall
 from restate_lab.cli._run_query import value_of
 from restate_lab.client.address import is_address
@@ -166,7 +166,7 @@ def _json_or_text(value: Any) -> str:
 def _reads_back(question: str, texts: Mapping[str, str], values: Mapping[str, Any]) -> bool:
     """Return whether -p of ``ask`` reads the values from these texts; it takes "none" for no value."""
     try:
-        read = from_texts(question, texts)
+        read = parse_texts(question, texts)
     except ArgumentError:
         return False
     return all(read[name] == (list(value) if isinstance(value, tuple) else value) for name, value in values.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from restate_lab.analysis.questions.catalog import Question, names, read
+from restate_lab.analysis.questions.catalog import Question, names, read_question
 
 __all__: list[str] = []
 
@@ -17,13 +17,13 @@ or payloads and says so before it runs. `limit=None` gives all rows; what a limi
 
 def _page() -> str:
     """Return the catalogue as Markdown."""
-    return _HEAD + "\n".join(_told(question) for name in names() if (question := read(name)))
+    return _HEAD + "\n".join(_told(question) for name in names() if (question := read_question(name)))
 
 
 def _told(question: Question) -> str:
     first = question.variants[0]
     parameters = "".join(
-        f"- `{each}`: {each.about}{' (a time)' if each.kind.startswith('time') else ''}\n"
+        f"- `{each}`: {each.description}{' (a time)' if each.kind.startswith('time') else ''}\n"
         for each in first.parameters
         if each.name != "now"
     )

@@ -10,8 +10,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_local_scope, no_var_expand
 
 from restate_lab._text import plural
-from restate_lab.analysis.questions import answer
-from restate_lab.analysis.questions.parameters import from_texts
+from restate_lab.analysis.questions import run_question
+from restate_lab.analysis.questions.parameters import parse_texts
 from restate_lab.client.lab import connect
 from restate_lab.client.sql.bind import parameter_names
 from restate_lab.errors import ArgumentError, RestateLabError, Truncated
@@ -97,8 +97,8 @@ def _use(magics: RestateMagics, request: Request, names: Mapping[str, Any]) -> S
 def _ask(magics: RestateMagics, request: Request, names: Mapping[str, Any]) -> Any:
     texts = {name: text for name, text in request.parameters.items() if not _is_variable(text)}
     given = {name: _variable(text[1:], names) for name, text in request.parameters.items() if _is_variable(text)}
-    values = from_texts(request.text, texts) | given
-    frame = answer(magics.asked(), request.text, timeout=request.timeout, **values)
+    values = parse_texts(request.text, texts) | given
+    frame = run_question(magics.asked(), request.text, timeout=request.timeout, **values)
     if "truncated" in frame.attrs:
         say(f"{Truncated.__name__}: {frame.attrs['truncated']['message']}")
     return frame

@@ -10,7 +10,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from restate_lab._text import format_duration, plural
-from restate_lab.analysis.questions import answer
+from restate_lab.analysis.questions import run_question
 from restate_lab.client.lab import is_lab
 from restate_lab.client.schema import checked, translated
 from restate_lab.durations import DurationInput
@@ -65,7 +65,7 @@ class Served:
 
 def read_pins(source: Source) -> pd.DataFrame:
     """Return the answer to ``deployment_pins``."""
-    return answer(source, "deployment_pins")
+    return run_question(source, "deployment_pins")
 
 
 @translated

@@ -13,7 +13,7 @@ import pandas as pd
 from restate_lab._html import render
 from restate_lab.analysis.doctor import Diagnosis, doctor
 from restate_lab.analysis.doctor.diagnosis import card_of
-from restate_lab.analysis.questions import answer
+from restate_lab.analysis.questions import run_question
 from restate_lab.durations import DurationInput
 from restate_lab.errors import NotOnThisServer
 from restate_lab.panels._base.panel import Panel
@@ -204,9 +204,9 @@ class OverviewPanel(Panel):
         self._backlog = _grid(BACKLOG, _WAITING, tz, flex="2 1 360px")
 
     def _read(self) -> _Found:
-        handlers = answer(self.reads, "overview", service=self._service)
+        handlers = run_question(self.reads, "overview", service=self._service)
         try:
-            return _Found(handlers, answer(self.reads, "backlog_by_key", service=self._service))
+            return _Found(handlers, run_question(self.reads, "backlog_by_key", service=self._service))
         except NotOnThisServer as error:
             return _Found(handlers, _NOTHING, str(error))
 

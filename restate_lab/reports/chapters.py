@@ -15,7 +15,7 @@ from restate_lab.analysis.deadline import within
 from restate_lab.analysis.doctor import doctor
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.journal import read_journal
-from restate_lab.analysis.questions import answer
+from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.waits import Waits, find_waits
 from restate_lab.analysis.why import why
 from restate_lab.client.schema import checked
@@ -96,7 +96,7 @@ class Looking:
         """
         key = f"{name} {sorted(params.items(), key=str)}"
         if key not in self._read:
-            self._read[key] = answer(self.reads, name, timeout=self.limit, **params)
+            self._read[key] = run_question(self.reads, name, timeout=self.limit, **params)
         found: pd.DataFrame = self._read[key]
         return found
 

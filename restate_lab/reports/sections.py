@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from restate_lab._text import escape_invisible, format_age, format_timestamp
 from restate_lab.analysis.doctor.diagnosis import Diagnosis, bottom_line, headline, reasons
-from restate_lab.analysis.questions.catalog import read
+from restate_lab.analysis.questions.catalog import read_question
 from restate_lab.analysis.waits import Waits
 from restate_lab.analysis.why import Explanation
 from restate_lab.errors import ArgumentError
@@ -162,7 +162,7 @@ def _framed(thing: Any) -> pd.DataFrame:
 def _frame(frame: pd.DataFrame, maker: Maker, rows: int) -> tuple[str, tuple[Part, ...]]:
     if "entry_type" in frame.columns and "read_at" in frame.attrs:
         return _journal(frame, maker, rows)
-    question = read(str(frame.attrs.get("question", "")))
+    question = read_question(str(frame.attrs.get("question", "")))
     named = question.variants[0].text if question else _outcome(frame.attrs)
     return named, (maker.table(frame, rows=rows, file=str(frame.attrs.get("question", "table"))),)
 

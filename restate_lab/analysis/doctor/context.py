@@ -16,8 +16,8 @@ import pandas as pd
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.doctor.census import MOST, Census, Ended, Handler, Retrier, Singles, Wanted, retrier, wanted
 from restate_lab.analysis.doctor.thresholds import Thresholds
-from restate_lab.analysis.questions import answer
-from restate_lab.analysis.questions.catalog import Variant, parse
+from restate_lab.analysis.questions import run_question
+from restate_lab.analysis.questions.catalog import Variant, parse_variant
 from restate_lab.analysis.records import none_if_missing, records
 from restate_lab.analysis.suggestions import SuggestedCall
 from restate_lab.analysis.waits import Known, Waits, find_waits
@@ -144,14 +144,14 @@ class Look:
 
     def ask(self, name: str, **params: Any) -> list[Row]:
         """Return the rows of a named question; what its limit cut is noted."""
-        frame = answer(self.source, name, now=self.now, **params)
+        frame = run_question(self.source, name, now=self.now, **params)
         if "truncated" in frame.attrs:
             self.excluded.append(str(frame.attrs["truncated"]["message"]))
         return records(frame)
 
     def ask_quietly(self, name: str, **params: Any) -> list[Row]:
         """Return the first rows of a named question, where more are not wanted."""
-        return records(answer(self.source, name, now=self.now, **params))
+        return records(run_question(self.source, name, now=self.now, **params))
 
     def sql(self, name: str, **params: Any) -> list[Row]:
         """Return the rows of a file of ``sql/doctor``, in its variant for this source.
@@ -362,4 +362,4 @@ def moment(value: Any) -> datetime | None:
 def _variants(name: str) -> list[Variant]:
     folder = files("restate_lab.analysis.doctor").joinpath("sql")
     candidates = [folder.joinpath(f"{name}{tag}.sql") for tag in ("@vqueues", "", "@1.6")]
-    return [parse(file.name, file.read_text("utf-8")) for file in candidates if file.is_file()]
+    return [parse_variant(file.name, file.read_text("utf-8")) for file in candidates if file.is_file()]

@@ -1,7 +1,7 @@
-"""The named questions: ``questions()`` lists them, ``ask()`` runs one and says what it ran.
+"""The named questions: ``questions()`` lists them, ``ask()`` runs one and records in ``attrs`` what it ran.
 
-``answer()`` is ``ask()`` without its warning, for whoever says in another way what was cut: warnings are the process's
-and not a thread's, so no thread but the caller's own should have to silence one.
+``run_question()`` is ``ask()`` without its warning, for callers that report truncated rows in another way: warnings
+belong to the process and not to a thread, so only the caller's own thread should have to silence one.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import pandas as pd
 
 from restate_lab.analysis.deadline import within
 from restate_lab.analysis.patterns import CANDIDATES, merge_by_pattern
-from restate_lab.analysis.questions.catalog import Question, Variant, names, read
-from restate_lab.analysis.questions.parameters import check_names, shown, values_for
+from restate_lab.analysis.questions.catalog import Question, Variant, names, read_question
+from restate_lab.analysis.questions.parameters import check_names, json_values, values_for
 from restate_lab.analysis.times import to_datetime
 from restate_lab.client.schema import checked, tables_of, translated
 from restate_lab.durations import DurationInput
@@ -28,12 +28,12 @@ from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from restate_lab.progress import say
 from restate_lab.source import Source, check_tried
 
-__all__ = ["answer", "ask", "named", "questions"]
+__all__ = ["ask", "get_question", "questions", "run_question"]
 
-EVERYTHING = 2**62  # rows; LIMIT NULL makes the server refuse a statement that orders in a subquery
-SUMMED_UP: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {"retry_storm": merge_by_pattern}
-"""Questions whose rows are summed up after reading, by a rule that SQL cannot express."""
-NOBODY = "inv_1" + "0" * 33  # well-formed, and no invocation's: IN () is not SQL
+ALL_ROWS = 2**62  # rows; LIMIT NULL makes the server refuse a statement that orders in a subquery
+AGGREGATIONS: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {"retry_storm": merge_by_pattern}
+"""Functions for questions whose rows are aggregated after reading, by a rule that SQL cannot express."""
+NO_INVOCATION = "inv_1" + "0" * 33  # well-formed, and no invocation's: IN () is not SQL
 
 
 @translated
@@ -59,7 +59,7 @@ def ask(source: Source, name: str, /, *, timeout: DurationInput | None = None, *
         TimedOut: not everything was read within ``timeout``.
         RestateLabError: what ``source.sql`` raises.
     """
-    frame = answer(source, name, timeout=timeout, **params)
+    frame = run_question(source, name, timeout=timeout, **params)
     if "truncated" in frame.attrs:
         warnings.warn(
             frame.attrs["truncated"]["message"], Truncated, stacklevel=3
@@ -68,31 +68,31 @@ def ask(source: Source, name: str, /, *, timeout: DurationInput | None = None, *
 
 
 @translated
-def answer(source: Source, name: str, /, *, timeout: DurationInput | None = None, **params: Any) -> pd.DataFrame:
-    """Return what ``ask`` returns, and warn nobody: ``attrs["truncated"]`` is there where rows were cut off.
+def run_question(source: Source, name: str, /, *, timeout: DurationInput | None = None, **params: Any) -> pd.DataFrame:
+    """Return what ``ask`` returns, without its warning: ``attrs["truncated"]`` is set where rows were cut off.
 
     Raises:
         As ``ask``.
     """
-    question = named(name)
+    question = get_question(name)
     source = within(source, timeout, verb="ask")
     check_tried(source, f"the question {name}")
     variant = _variant_for(question, source)
     check_names(variant, params, question=name)
     now = source.now
     now = to_datetime(params["now"], now=now, name="now") if "now" in params else now
-    first, params = _with_ids(source, variant, params)
+    first, params = _resolve_ids(source, variant, params)
     values = values_for(variant, params, now=now, question=name)
     if variant.cost == "heavy":
         say(f"{name} is a heavy question: it reads {variant.reads}.")
     asked_at, started = datetime.now(UTC), time.monotonic()
-    frame, truncated = _read(source, variant, values, name=name)
+    frame, truncated = _read_rows(source, variant, values, name=name)
     seconds = time.monotonic() - started
     attrs: dict[Hashable | None, Any] = {
         "question": name,
         "variant": variant.file,
         "sql": variant.sql,
-        "params": shown(values),
+        "params": json_values(values),
         "source": source.name,
         "version": source.version,
         "asked_at": asked_at.isoformat(),
@@ -100,7 +100,7 @@ def answer(source: Source, name: str, /, *, timeout: DurationInput | None = None
         "seconds": round(seconds, 3),
     }
     if first or truncated:
-        attrs["truncated"] = _both(first, truncated)
+        attrs["truncated"] = _merge_truncations(first, truncated)
     frame.attrs = attrs
     return frame
 
@@ -111,40 +111,118 @@ def questions() -> pd.DataFrame:
     Columns: ``name, question, row`` (what a row of the answer is), ``parameters`` (with defaults), ``cost`` (point,
     scan or heavy, the dearest variant's), ``variants`` (in the order in which they are tried), ``needs``.
     """
-    return pd.DataFrame([_listed(named(name)) for name in names()])
+    return pd.DataFrame([_summary_row(get_question(name)) for name in names()])
 
 
-def _read(
+def get_question(name: str) -> Question:
+    """Return a question.
+
+    Raises:
+        ArgumentError: there is no question of this name; the message names the nearest ones.
+    """
+    if not isinstance(name, str):
+        raise ArgumentError(
+            f'a question is named by text, and this is a {type(name).__name__}: ask(lab, "retry_storm").'
+        )
+    question = read_question(name)
+    if question is None:
+        nearest = _nearest_names(name, names())
+        advice = f"the nearest: {', '.join(nearest)}" if nearest else "restate_lab.questions() lists them"
+        raise ArgumentError(f"there is no question {name!r}; {advice}.")
+    return question
+
+
+def _variant_for(question: Question, source: Source) -> Variant:
+    capabilities = _SourceCapabilities(source)
+    lacking: list[str] = []
+    for variant in question.variants:
+        lacks = capabilities.lacks(variant)
+        if not lacks:
+            return variant
+        lacking.append(f"{variant.file} needs {', '.join(lacks)}")
+    raise NotOnThisServer(
+        f"{question.name} cannot be asked of {source.name} "
+        f"(restate {source.version}{_describe_features(source.features)}): "
+        f"{'; '.join(lacking)}, which is not there."
+    )
+
+
+@dataclass(slots=True)
+class _SourceCapabilities:
+    """The tables, columns and features of a source; its tables are read once, and only when needed."""
+
+    source: Source
+    _names: set[str] = field(default_factory=set)
+
+    def lacks(self, variant: Variant) -> list[str]:
+        return [need for need in variant.needs if not self._meets(need)]
+
+    def _meets(self, need: str) -> bool:
+        if need.startswith("feature "):
+            return bool(self.source.features.get(need.removeprefix("feature "), False))
+        if not self._names:
+            tables = tables_of(self.source)
+            self._names = {*tables["table"], *(tables["table"] + "." + tables["column"])}
+        return need in self._names
+
+
+def _describe_features(features: Mapping[str, bool]) -> str:
+    return ", with vqueues" if features.get("vqueues") else ", without vqueues"
+
+
+def _resolve_ids(source: Source, variant: Variant, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read the ids that another question returns; return how they were truncated, and all parameters."""
+    truncated: dict[str, Any] = {}
+    values = dict(params)
+    for parameter in variant.parameters:
+        if parameter.default_question and parameter.name not in params:
+            name, defaults = parameter.default_question
+            shared = {key: params[key] for key in ("now", "service") if key in params}
+            frame = run_question(source, name, **defaults, **shared)
+            values[parameter.name] = list(frame["id"]) or [NO_INVOCATION]
+            truncated = frame.attrs.get("truncated", {})
+    return truncated, values
+
+
+def _read_rows(
     source: Source, variant: Variant, values: Mapping[str, Any], *, name: str
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the rows up to the limit, and what was cut; a limit counts rows after they were summed up."""
-    summed_up = SUMMED_UP.get(name)
-    if summed_up is None:
-        frame = checked(source.sql(variant.sql, params=_one_row_more(values)), variant.sql, source)
-        return _cut(frame, values.get("limit"), name)
+    """Return the rows up to the limit, and how they were truncated; a limit counts rows after they were aggregated."""
+    aggregate = AGGREGATIONS.get(name)
+    if aggregate is None:
+        frame = checked(source.sql(variant.sql, params=_with_one_more_row(values)), variant.sql, source)
+        return _truncate(frame, values.get("limit"), name)
     more = {**values, "limit": CANDIDATES + 1}
     frame = checked(source.sql(variant.sql, params=more), variant.sql, source)
-    frame, unread = _cut(frame, CANDIDATES, name)
-    frame, truncated = _cut(summed_up(frame), values["limit"], name)
-    said = f"{name} sums up {CANDIDATES:,} rows at most, and there are more; ask for one service=."
-    return frame, {"limit": CANDIDATES, "message": said} if unread else truncated
+    frame, unread = _truncate(frame, CANDIDATES, name)
+    frame, truncated = _truncate(aggregate(frame), values["limit"], name)
+    message = f"{name} sums up {CANDIDATES:,} rows at most, and there are more; ask for one service=."
+    return frame, {"limit": CANDIDATES, "message": message} if unread else truncated
 
 
-def _with_ids(source: Source, variant: Variant, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Ask for the ids that are another question's answer; return what was cut of them, and all parameters."""
-    cut: dict[str, Any] = {}
-    values = dict(given)
-    for parameter in variant.parameters:
-        if parameter.asks and parameter.name not in given:
-            name, params = parameter.asks
-            shared = {key: given[key] for key in ("now", "service") if key in given}
-            frame = answer(source, name, **params, **shared)
-            values[parameter.name] = list(frame["id"]) or [NOBODY]
-            cut = frame.attrs.get("truncated", {})
-    return cut, values
+def _with_one_more_row(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask for one row above the limit: if it comes, the rows are truncated."""
+    if "limit" not in values:
+        return dict(values)
+    return {**values, "limit": ALL_ROWS if values["limit"] is None else values["limit"] + 1}
 
 
-def _listed(question: Question) -> dict[str, str]:
+def _truncate(frame: pd.DataFrame, limit: int | None, name: str) -> tuple[pd.DataFrame, dict[str, Any]]:
+    if limit is None or len(frame) <= limit:
+        return frame, {}
+    message = f"{name} has more than {limit:,} rows, and these are the first; ask with a higher limit=, or limit=None."
+    return frame.iloc[:limit].reset_index(drop=True), {"limit": limit, "message": message}
+
+
+def _merge_truncations(ids: dict[str, Any], rows: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``attrs`` reports as truncated: the invocations that were read, the rows, or both."""
+    if not ids:
+        return rows
+    message = f"only the first {ids['limit']:,} invocations were looked at; give ids= for others."
+    return {"limit": ids["limit"], "message": f"{rows['message']} And {message}" if rows else message}
+
+
+def _summary_row(question: Question) -> dict[str, str]:
     first = question.variants[0]
     costs = {variant.cost for variant in question.variants}
     return {
@@ -158,86 +236,9 @@ def _listed(question: Question) -> dict[str, str]:
     }
 
 
-def named(name: str) -> Question:
-    """Return a question.
-
-    Raises:
-        ArgumentError: there is none of this name; the nearest are told.
-    """
-    if not isinstance(name, str):
-        raise ArgumentError(
-            f'a question is named by text, and this is a {type(name).__name__}: ask(lab, "retry_storm").'
-        )
-    found = read(name)
-    if found is None:
-        nearest = _nearest(name, names())
-        advice = f"the nearest: {', '.join(nearest)}" if nearest else "restate_lab.questions() lists them"
-        raise ArgumentError(f"there is no question {name!r}; {advice}.")
-    return found
-
-
-def _nearest(name: str, known: list[str]) -> list[str]:
+def _nearest_names(name: str, known: list[str]) -> list[str]:
     """Return up to three names, best first; a word in common counts when the spelling is far off."""
     close = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.6)
     words = {word for word in re.split(r"\W|_", name.lower()) if len(word) > 2}
     related = [other for other in known if any(word in other for word in words) and other not in close]
     return (close + related)[:3]
-
-
-@dataclass(slots=True)
-class _Offer:
-    """What a source has; its tables are asked for once, and only when needed."""
-
-    source: Source
-    _has: set[str] = field(default_factory=set)
-
-    def lacks(self, variant: Variant) -> list[str]:
-        return [need for need in variant.needs if not self._meets(need)]
-
-    def _meets(self, need: str) -> bool:
-        if need.startswith("feature "):
-            return bool(self.source.features.get(need.removeprefix("feature "), False))
-        if not self._has:
-            tables = tables_of(self.source)
-            self._has = {*tables["table"], *(tables["table"] + "." + tables["column"])}
-        return need in self._has
-
-
-def _variant_for(question: Question, source: Source) -> Variant:
-    offer = _Offer(source)
-    lacking: list[str] = []
-    for variant in question.variants:
-        lacks = offer.lacks(variant)
-        if not lacks:
-            return variant
-        lacking.append(f"{variant.file} needs {', '.join(lacks)}")
-    raise NotOnThisServer(
-        f"{question.name} cannot be asked of {source.name} (restate {source.version}{_features(source.features)}): "
-        f"{'; '.join(lacking)}, which is not there."
-    )
-
-
-def _features(features: Mapping[str, bool]) -> str:
-    return ", with vqueues" if features.get("vqueues") else ", without vqueues"
-
-
-def _one_row_more(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask for one row above the limit: whether it comes tells a full answer from a cut one."""
-    if "limit" not in values:
-        return dict(values)
-    return {**values, "limit": EVERYTHING if values["limit"] is None else values["limit"] + 1}
-
-
-def _cut(frame: pd.DataFrame, limit: int | None, name: str) -> tuple[pd.DataFrame, dict[str, Any]]:
-    if limit is None or len(frame) <= limit:
-        return frame, {}
-    said = f"{name} has more than {limit:,} rows, and these are the first; ask with a higher limit=, or limit=None."
-    return frame.iloc[:limit].reset_index(drop=True), {"limit": limit, "message": said}
-
-
-def _both(ids: dict[str, Any], rows: dict[str, Any]) -> dict[str, Any]:
-    """Return what attrs say about a cut: of the invocations looked at, of the rows, or of both."""
-    if not ids:
-        return rows
-    said = f"only the first {ids['limit']:,} invocations were looked at; give ids= for others."
-    return {"limit": ids["limit"], "message": f"{rows['message']} And {said}" if rows else said}

@@ -23,13 +23,13 @@ from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-__all__ = ["COSTS", "KINDS", "Parameter", "Question", "Variant", "names", "read"]
+__all__ = ["COSTS", "KINDS", "Parameter", "Question", "Variant", "names", "read_question"]
 
 COSTS = ("point", "scan", "heavy")
 KINDS = ("text", "number", "flag", "time", "time ahead", "duration", "ids")
 
 _FIELDS = ("row", "cost", "needs")
-_PARAMETER = re.compile(r":(?P<name>\w+) = (?P<default>.+?) \((?P<kind>[a-z ]+)\) (?P<about>.+)")
+_PARAMETER = re.compile(r":(?P<name>\w+) = (?P<default>.+?) \((?P<kind>[a-z ]+)\) (?P<description>.+)")
 _ASKS = re.compile(r"(?P<name>\w+)\((?P<parameter>\w+)=(?P<value>\w+)\)")
 _COST = re.compile(r"(?P<cost>\w+) \((?P<reads>.+)\)")
 
@@ -41,21 +41,21 @@ class Parameter:
     name: str
     default: str
     kind: str
-    about: str
+    description: str
 
     @property
-    def required(self) -> bool:
-        """Tell whether the caller has to give it."""
+    def is_required(self) -> bool:
+        """Return whether the caller has to pass it."""
         return self.default == "required"
 
     @property
-    def asks(self) -> tuple[str, dict[str, str]] | None:
+    def default_question(self) -> tuple[str, dict[str, str]] | None:
         """Return the question whose ids are the default, with its parameters; None for every other default."""
         match = _ASKS.fullmatch(self.default) if self.kind == "ids" else None
         return (match["name"], {match["parameter"]: match["value"]}) if match else None
 
     def __str__(self) -> str:
-        return self.name if self.required else f"{self.name}={self.default}"
+        return self.name if self.is_required else f"{self.name}={self.default}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +87,22 @@ class Question:
 
 def names() -> list[str]:
     """Return the names of all questions, sorted."""
-    return sorted({file.name.removesuffix(".sql").partition("@")[0] for file in _files()})
+    return sorted({file.name.removesuffix(".sql").partition("@")[0] for file in _sql_files()})
 
 
-def read(name: str) -> Question | None:
+def read_question(name: str) -> Question | None:
     """Return the question of that name, or None.
 
     Variants for a feature come first, then the plain one, then those for older versions, the newest first: a variant
     is only reached where the more special ones before it lack something.
     """
-    found = [parse(file.name, file.read_text("utf-8")) for file in _files() if _is_of(file.name, name)]
-    return Question(name, tuple(sorted(found, key=_order))) if found else None
+    variants = [
+        parse_variant(file.name, file.read_text("utf-8")) for file in _sql_files() if _belongs_to(file.name, name)
+    ]
+    return Question(name, tuple(sorted(variants, key=_sort_key))) if variants else None
 
 
-def parse(file: str, text: str) -> Variant:
+def parse_variant(file: str, text: str) -> Variant:
     """Read one file.
 
     Raises:
@@ -119,31 +121,31 @@ def parse(file: str, text: str) -> Variant:
         cost=cost["cost"],
         reads=cost["reads"],
         needs=tuple(need.strip() for need in ",".join(fields["needs"]).split(",")),
-        parameters=tuple(_parameter(file, line) for line in head if line.startswith(":")),
+        parameters=tuple(_parse_parameter(file, line) for line in head if line.startswith(":")),
         sql="\n".join(lines[_head_length(lines) :]).strip(),
     )
 
 
-def _parameter(file: str, line: str) -> Parameter:
+def _parse_parameter(file: str, line: str) -> Parameter:
     match = _PARAMETER.fullmatch(line)
     if match is None or match["kind"] not in KINDS:
         raise ValueError(f"{file}: {line!r} is not ':name = default (kind) meaning'; kinds are {', '.join(KINDS)}")
-    return Parameter(match["name"], match["default"], match["kind"], match["about"])
+    return Parameter(match["name"], match["default"], match["kind"], match["description"])
 
 
 def _head_length(lines: list[str]) -> int:
     return next((number for number, line in enumerate(lines) if not line.startswith("--")), len(lines))
 
 
-def _files() -> Iterator[Traversable]:
+def _sql_files() -> Iterator[Traversable]:
     return (file for file in files("restate_lab.analysis.questions").iterdir() if file.name.endswith(".sql"))
 
 
-def _is_of(file: str, name: str) -> bool:
+def _belongs_to(file: str, name: str) -> bool:
     return file.removesuffix(".sql").partition("@")[0] == name
 
 
-def _order(variant: Variant) -> tuple[int, tuple[int, ...], str]:
+def _sort_key(variant: Variant) -> tuple[int, tuple[int, ...], str]:
     is_version = variant.tag[:1].isdigit()
     newest_first = tuple(-int(part) for part in variant.tag.split(".")) if is_version else ()
     return (2 if is_version else 1 if not variant.tag else 0, newest_first, variant.tag)

@@ -1,4 +1,4 @@
-"""The values of a question's parameters: what callers may give, checked and turned into what SQL takes."""
+"""The values of a question's parameters: checked, converted to what SQL takes, and parsed from texts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab.analysis.questions.catalog import Parameter, Variant, read
+from restate_lab.analysis.questions.catalog import Parameter, Variant, read_question
 from restate_lab.analysis.times import to_datetime
 from restate_lab.durations import to_timedelta
 from restate_lab.errors import ArgumentError
 
-__all__ = ["check_names", "from_texts", "parameters_of", "shown", "values_for"]
+__all__ = ["check_names", "json_values", "parameters_of", "parse_texts", "values_for"]
 
 _MANY = 1000  # values of a list that stand in attrs, which pandas copies with every frame
 _FEW = 10
@@ -32,8 +32,8 @@ def check_names(variant: Variant, given: Mapping[str, Any], *, question: str) ->
             takes = ", ".join(map(str, known.values()))
             raise ArgumentError(f"{question} has no parameter {name}; it takes: {takes}.{hint}")
     for name, parameter in known.items():
-        if parameter.required and name not in given:
-            raise ArgumentError(f"{question} needs {name}=: {parameter.about}.")
+        if parameter.is_required and name not in given:
+            raise ArgumentError(f"{question} needs {name}=: {parameter.description}.")
 
 
 def values_for(variant: Variant, given: Mapping[str, Any], *, now: datetime, question: str) -> dict[str, Any]:
@@ -44,19 +44,37 @@ def values_for(variant: Variant, given: Mapping[str, Any], *, now: datetime, que
     """
     values: dict[str, Any] = {"now": now} if re.search(r":now\b", variant.sql) else {}
     for parameter in variant.parameters:
-        value = given.get(parameter.name, _default(parameter))
+        value = given.get(parameter.name, _default_value(parameter))
         if value is None and parameter.default != "none" and parameter.name != "limit":
-            raise ArgumentError(f"{question} takes no None for {parameter.name} ({parameter.about}).")
-        values[parameter.name] = None if value is None else _TAKEN[parameter.kind](value, parameter.name, now)
+            raise ArgumentError(f"{question} takes no None for {parameter.name} ({parameter.description}).")
+        values[parameter.name] = None if value is None else _CONVERTERS[parameter.kind](value, parameter.name, now)
     return values
 
 
-def shown(values: Mapping[str, Any]) -> dict[str, Any]:
+def json_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values as JSON has them, in forms that are taken again; of long lists the first and the count."""
-    return {name: _shown(value) for name, value in values.items()}
+    return {name: _json_value(value) for name, value in values.items()}
 
 
-def _default(parameter: Parameter) -> Any:
+def parameters_of(name: str) -> tuple[Parameter, ...]:
+    """Return the parameters of a question in its own order; nothing where there is no such question."""
+    question = read_question(name)
+    return question.variants[0].parameters if question else ()
+
+
+def parse_texts(name: str, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return what ``ask(source, name, …)`` takes: numbers, yes or no, and lists of ids (with commas between).
+
+    ``none`` is None. Names that the question does not have stay as they are, for ``ask`` to refuse.
+
+    Raises:
+        ArgumentError: a text is no number, or neither yes nor no.
+    """
+    kinds = {parameter.name: parameter.kind for parameter in parameters_of(name)}
+    return {key: _parse_text(kinds.get(key, "text"), key, text) for key, text in texts.items()}
+
+
+def _default_value(parameter: Parameter) -> Any:
     if parameter.default == "none":
         return None
     if parameter.kind == "number":
@@ -66,38 +84,38 @@ def _default(parameter: Parameter) -> Any:
     return parameter.default
 
 
-def _text(value: Any, name: str, now: datetime) -> str:  # noqa: ARG001 - one signature for all kinds
+def _to_text(value: Any, name: str, now: datetime) -> str:  # noqa: ARG001 - one signature for all kinds
     if not isinstance(value, str):
         raise ArgumentError(f"{name} is {value!r}: give a text.")
     return value
 
 
-def _number(value: Any, name: str, now: datetime) -> int:  # noqa: ARG001
+def _to_number(value: Any, name: str, now: datetime) -> int:  # noqa: ARG001
     whole = value.item() if hasattr(value, "item") else value
     if not isinstance(whole, int) or isinstance(whole, bool) or not 0 <= whole < 2**62:
         raise ArgumentError(f"{name} is {value!r}: give a whole number, zero or more.")
     return whole
 
 
-def _flag(value: Any, name: str, now: datetime) -> bool:  # noqa: ARG001
+def _to_flag(value: Any, name: str, now: datetime) -> bool:  # noqa: ARG001
     if not isinstance(value, bool):
         raise ArgumentError(f"{name} is {value!r}: give True or False.")
     return value
 
 
-def _duration(value: Any, name: str, now: datetime) -> timedelta:  # noqa: ARG001
+def _to_duration(value: Any, name: str, now: datetime) -> timedelta:  # noqa: ARG001
     return to_timedelta(value, name=name)
 
 
-def _time(value: Any, name: str, now: datetime) -> datetime:
+def _to_time(value: Any, name: str, now: datetime) -> datetime:
     return to_datetime(value, now=now, name=name)
 
 
-def _time_ahead(value: Any, name: str, now: datetime) -> datetime:
+def _to_time_ahead(value: Any, name: str, now: datetime) -> datetime:
     return to_datetime(value, now=now, ahead=True, name=name)
 
 
-def _ids(value: Any, name: str, now: datetime) -> list[str]:  # noqa: ARG001
+def _to_ids(value: Any, name: str, now: datetime) -> list[str]:  # noqa: ARG001
     if isinstance(value, pd.DataFrame):
         if "id" not in value.columns:
             raise ArgumentError(f"{name} is a frame without a column id; it has {', '.join(map(str, value.columns))}.")
@@ -111,18 +129,18 @@ def _ids(value: Any, name: str, now: datetime) -> list[str]:  # noqa: ARG001
     return ids
 
 
-_TAKEN: dict[str, Callable[[Any, str, datetime], Any]] = {
-    "text": _text,
-    "number": _number,
-    "flag": _flag,
-    "duration": _duration,
-    "time": _time,
-    "time ahead": _time_ahead,
-    "ids": _ids,
+_CONVERTERS: dict[str, Callable[[Any, str, datetime], Any]] = {
+    "text": _to_text,
+    "number": _to_number,
+    "flag": _to_flag,
+    "duration": _to_duration,
+    "time": _to_time,
+    "time ahead": _to_time_ahead,
+    "ids": _to_ids,
 }
 
 
-def _shown(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, timedelta):
@@ -132,25 +150,7 @@ def _shown(value: Any) -> Any:
     return value
 
 
-def parameters_of(name: str) -> tuple[Parameter, ...]:
-    """Return the parameters of a question in its own order; nothing where there is no such question."""
-    question = read(name)
-    return question.variants[0].parameters if question else ()
-
-
-def from_texts(name: str, texts: Mapping[str, str]) -> dict[str, Any]:
-    """Return what ``ask(source, name, …)`` takes: numbers, yes or no, and lists of ids (with commas between).
-
-    ``none`` is None. Names that the question does not have stay as they are, for ``ask`` to refuse.
-
-    Raises:
-        ArgumentError: a text is no number, or neither yes nor no.
-    """
-    kinds = {parameter.name: parameter.kind for parameter in parameters_of(name)}
-    return {key: _value(kinds.get(key, "text"), key, text) for key, text in texts.items()}
-
-
-def _value(kind: str, name: str, text: str) -> Any:
+def _parse_text(kind: str, name: str, text: str) -> Any:
     if text == "none":
         return None
     if kind == "number":

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab.analysis.questions import answer
+from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.waits.commands import Command, Sleeper, awaited, edges_of, sleepers
@@ -180,7 +180,7 @@ class _Reader:
 
     def _ask(self, name: str, **params: Any) -> pd.DataFrame:
         # What is cut is said once, for the whole.
-        return answer(self._source, name, now=self._now, **params)
+        return run_question(self._source, name, now=self._now, **params)
 
 
 def _rows(source: Source, name: str, ids: Sequence[str]) -> Iterator[Row]:

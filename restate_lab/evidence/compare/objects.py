@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._text import plural
-from restate_lab.analysis.questions import answer
+from restate_lab.analysis.questions import run_question
 from restate_lab.evidence.compare.sides import ComparedSource, Limitation, Sides, merge
 from restate_lab.redaction import without_user_info
 
@@ -183,7 +183,7 @@ def compare_backlog(sides: Sides) -> tuple[pd.DataFrame | None, list[Limitation]
             return None, [Limitation(f"{side.role} has no {lacking} (masked when it was frozen)")]
     frames, notes = [], []
     for side in sides:
-        frame = answer(side.source, "backlog_by_key", limit=sides.limit, now=side.now)
+        frame = run_question(side.source, "backlog_by_key", limit=sides.limit, now=side.now)
         if "truncated" in frame.attrs:
             notes.append(
                 Limitation(f"keys of {side.role} beyond the {sides.limit:,} on which most calls wait", cut=True)

@@ -13,7 +13,7 @@ from restate_lab.analysis.doctor.context import Blocked, Finding, Severity, rank
 from restate_lab.analysis.doctor.diagnosis import Checked, Diagnosis, NotChecked, diagnosis
 from restate_lab.analysis.doctor.thresholds import Thresholds, thresholds_of
 from restate_lab.analysis.patterns import normalize, summarize_messages
-from restate_lab.analysis.questions.catalog import parse
+from restate_lab.analysis.questions.catalog import parse_variant
 from restate_lab.analysis.suggestions import ask_call, plan_call, why_call
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
@@ -175,7 +175,7 @@ def test_every_check_says_what_it_looks_at() -> None:
 def test_every_statement_of_a_check_says_what_it_needs() -> None:
     """The files of the checks have the heads of the named questions."""
     folder = files("restate_lab.analysis").joinpath("doctor", "sql")
-    variants = [parse(each.name, each.read_text("utf-8")) for each in folder.iterdir()]
+    variants = [parse_variant(each.name, each.read_text("utf-8")) for each in folder.iterdir()]
     assert len(variants) > 10
     for variant in variants:
         assert variant.cost in {"point", "scan"}, variant.file

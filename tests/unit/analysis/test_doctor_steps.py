@@ -11,7 +11,7 @@ import pytest
 
 from restate_lab.analysis.doctor import context as look_module, doctor
 from restate_lab.analysis.doctor.checks import retries as failing_module
-from restate_lab.analysis.questions import SUMMED_UP, ask
+from restate_lab.analysis.questions import AGGREGATIONS, ask
 from restate_lab.plots import plot_retries
 from support.made_rows import BEFORE, NOW, MadeRows, invocation, made_id
 from support.pictures import draw
@@ -193,7 +193,7 @@ def test_rows_that_differ_in_fixed_steps_are_left_as_they_are() -> None:
             "attempts": [3, 4],
         }
     )
-    assert SUMMED_UP["retry_storm"](frame) is frame
+    assert AGGREGATIONS["retry_storm"](frame) is frame
 
 
 def test_a_plot_has_one_bar_for_a_pattern() -> None:

@@ -7,12 +7,12 @@ from importlib.resources import files
 
 import pytest
 
-from restate_lab.analysis.questions.catalog import Question, Variant, names, parse, read
+from restate_lab.analysis.questions.catalog import Question, Variant, names, parse_variant, read_question
 from restate_lab.status import _CANCELLED, _KILLED
 
 FOLDER = files("restate_lab.analysis.questions")
 FILES = {file.name: file.read_text("utf-8") for file in FOLDER.iterdir() if file.name.endswith(".sql")}
-VARIANTS = [parse(name, text) for name, text in sorted(FILES.items())]
+VARIANTS = [parse_variant(name, text) for name, text in sorted(FILES.items())]
 ASKED = """overview oldest_unmoved blocked_keys blocked_heads retry_storm retry_storm_ids failing_deployments
 waiting_on callers suspended_on_run terminal_failures error_onset pinned_to_missing deployment_pins backlog_by_key
 throughput latency latency_parts largest_journals largest_payloads state_sizes wakes_next open_awakeables open_promises
@@ -38,11 +38,11 @@ def test_every_question_of_the_runbook_has_a_file() -> None:
 
 def test_a_file_is_read() -> None:
     """The head gives question, row, cost, needs and parameters; the statement follows."""
-    variant = parse("thing@vqueues.sql", FILE)
+    variant = parse_variant("thing@vqueues.sql", FILE)
     assert (variant.text, variant.row, variant.cost, variant.reads) == ("What is it?", "one thing", "scan", "all of it")
     assert (variant.tag, variant.needs) == ("vqueues", ("feature vqueues", "state.scope"))
     assert [str(parameter) for parameter in variant.parameters] == ["since=24h", "ids=other(status=paused)"]
-    assert [parameter.asks for parameter in variant.parameters] == [None, ("other", {"status": "paused"})]
+    assert [parameter.default_question for parameter in variant.parameters] == [None, ("other", {"status": "paused"})]
     assert variant.sql == "SELECT 1\nFROM state"
 
 
@@ -59,7 +59,7 @@ def test_a_file_is_read() -> None:
 def test_a_file_that_says_too_little_is_refused(good: str, bad: str) -> None:
     """A head with a missing or unknown part names the file."""
     with pytest.raises(ValueError, match=r"thing\.sql"):
-        parse("thing.sql", FILE.replace(good, bad))
+        parse_variant("thing.sql", FILE.replace(good, bad))
 
 
 def test_special_variants_come_before_general_ones() -> None:
@@ -126,7 +126,7 @@ def test_ends_are_told_apart_as_everywhere(variant: Variant) -> None:
 
 
 def question(name: str) -> Question:
-    found = read(name)
+    found = read_question(name)
     assert found is not None
     return found
 

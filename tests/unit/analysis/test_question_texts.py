@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from restate_lab.analysis.questions.parameters import from_texts
+from restate_lab.analysis.questions.parameters import parse_texts
 from restate_lab.errors import ArgumentError
 
 
@@ -27,7 +27,7 @@ from restate_lab.errors import ArgumentError
 )
 def test_texts_become_what_the_question_takes(name: str, texts: dict[str, str], expected: dict[str, Any]) -> None:
     """A parameter's kind decides: a service named 42 stays text; what is unknown is left for ask to refuse."""
-    assert from_texts(name, texts) == expected
+    assert parse_texts(name, texts) == expected
 
 
 @pytest.mark.parametrize(
@@ -36,4 +36,4 @@ def test_texts_become_what_the_question_takes(name: str, texts: dict[str, str], 
 def test_what_does_not_fit_is_told(name: str, texts: dict[str, str]) -> None:
     """A text that is no number, or neither yes nor no, is named."""
     with pytest.raises(ArgumentError, match=next(iter(texts.values()))):
-        from_texts(name, texts)
+        parse_texts(name, texts)

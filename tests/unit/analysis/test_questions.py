@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from restate_lab.analysis.questions import NOBODY, answer, ask, questions
-from restate_lab.analysis.questions.catalog import names, read
+from restate_lab.analysis.questions import NO_INVOCATION, ask, questions, run_question
+from restate_lab.analysis.questions.catalog import names, read_question
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from support.changing import START, Changing, id_of, invocation
 from support.row_source import RowSource
@@ -67,7 +67,7 @@ def test_the_answer_says_what_was_asked() -> None:
     attrs = frame.attrs
     assert json.loads(json.dumps(attrs)) == attrs
     assert (attrs["question"], attrs["variant"]) == ("oldest_unmoved", "oldest_unmoved.sql")
-    assert attrs["sql"] == read("oldest_unmoved").variants[1].sql  # type: ignore[union-attr]
+    assert attrs["sql"] == read_question("oldest_unmoved").variants[1].sql  # type: ignore[union-attr]
     assert attrs["params"] == {"now": NOW.isoformat(), "service": "agent", "older_than": "300s", "limit": 100}
     assert (attrs["source"], attrs["version"], attrs["now"]) == ("told", "1.7.12", NOW.isoformat())
     assert datetime.fromisoformat(attrs["asked_at"]).utcoffset() == timedelta(0)
@@ -180,8 +180,8 @@ def test_an_answer_warns_nobody() -> None:
     """answer() is ask() without the warning: the frame says what was cut, also by a first question."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        rows = answer(source(3), "overview", limit=2)
-        both = answer(source(10_001), "paused", limit=5)
+        rows = run_question(source(3), "overview", limit=2)
+        both = run_question(source(10_001), "paused", limit=5)
     assert rows.attrs["truncated"]["limit"] == len(rows) == 2
     assert "only the first 10,000 invocations were looked at" in both.attrs["truncated"]["message"]
     with pytest.warns(Truncated):
@@ -208,7 +208,7 @@ def test_nobody_to_ask_about_is_an_empty_answer() -> None:
     """Where the first question finds nobody, the second still gives its columns, about an id that nobody has."""
     nobody = source(0)
     assert len(ask(nobody, "paused")) == 0
-    assert nobody.asked[1]["ids"] == [NOBODY]
+    assert nobody.asked[1]["ids"] == [NO_INVOCATION]
 
 
 def test_a_heavy_question_says_so_first(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from restate_lab.analysis.questions import ask
-from restate_lab.analysis.questions.catalog import parse
+from restate_lab.analysis.questions.catalog import parse_variant
 from restate_lab.client.sql.bind import bind
 from restate_lab.evidence.engine import read, session
 from support.row_source import RowSource
@@ -229,5 +229,5 @@ def test_what_began_while_it_was_read_does_not_wait() -> None:
     heads = ask(source, "blocked_heads")
     assert list(zip(heads["id"], heads["blocked_on"], strict=True)) == [("inv_waits", "backing-off")]
     file = files("restate_lab.analysis").joinpath("doctor", "sql", "ready@vqueues.sql")
-    ready = source.sql(parse(file.name, file.read_text()).sql, params={"limit": 10})
+    ready = source.sql(parse_variant(file.name, file.read_text()).sql, params={"limit": 10})
     assert list(ready["id"]) == ["inv_first"]

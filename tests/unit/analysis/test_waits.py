@@ -115,7 +115,7 @@ class World(RowSource):
 
 
 def _variants(name: str) -> Iterable[question_files.Variant]:
-    question = question_files.read(name)
+    question = question_files.read_question(name)
     assert question is not None
     return question.variants
 

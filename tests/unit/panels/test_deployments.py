@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from restate_lab.analysis.questions import answer
+from restate_lab.analysis.questions import run_question
 from restate_lab.panels.deployments import DeploymentsPanel
 from support.made_tables import NOW, LiveTables, MadeTables, invocation
 
@@ -77,7 +77,7 @@ def test_verdicts_and_revisions(make: Callable[..., DeploymentsPanel]) -> None:
     source = live()
     panel = make(source)
     assert panel.error == ""
-    assert panel.frame.equals(answer(source, "deployment_pins"))
+    assert panel.frame.equals(run_question(source, "deployment_pins"))
     assert source.sql(panel.sql, params=panel.params).equals(panel.frame)
     shown = panel._grid.frame.set_index("id")
     assert dict(shown["verdict"]) == {

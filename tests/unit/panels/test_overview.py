@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from restate_lab.analysis.questions import answer
+from restate_lab.analysis.questions import run_question
 from restate_lab.errors import QueryRefused
 from restate_lab.panels.overview import OverviewPanel
 from support.made_tables import NOW, MadeTables, invocation
@@ -63,8 +63,8 @@ def test_it_shows_the_answers_of_two_questions_and_gives_them_back(make: Callabl
     made = source()
     panel = make(made)
     assert panel.error == ""
-    assert panel.frame.equals(answer(made, "overview"))
-    assert panel.backlog.equals(answer(made, "backlog_by_key"))
+    assert panel.frame.equals(run_question(made, "overview"))
+    assert panel.backlog.equals(run_question(made, "backlog_by_key"))
     shown = panel._handlers.frame.set_index(["service", "status"])
     assert dict(shown["count"]) == {("Cart", "pending"): 2, ("Svc", "suspended"): 1, ("Svc", "backing-off"): 2}
     assert shown["oldest"]["Svc", "backing-off"] == timedelta(minutes=5)
