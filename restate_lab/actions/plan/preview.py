@@ -13,7 +13,7 @@ import pandas as pd
 from restate_lab.actions.rules import ACTIONS, Effect, Rule
 from restate_lab.actions.snapshot import Reading, is_invocation_id, read_destinations, read_states
 from restate_lab.analysis.ids import describe_new_run, is_other_run
-from restate_lab.analysis.journal.entries import ABANDONED, OPEN, Entry, pair
+from restate_lab.analysis.journal.entries import ABANDONED, OPEN, Entry, pair_entries
 from restate_lab.client.schema import checked
 from restate_lab.client.sql.bind import chunks
 from restate_lab.source import Source
@@ -56,7 +56,9 @@ def read_prefixes(lab: Source, ids: Sequence[str]) -> dict[str, Prefix]:
 
 def prefix_of(id_: str, rows: Sequence[Mapping[str, Any]]) -> Prefix:
     """Return what may be kept of one journal, from its rows of sys_journal."""
-    commands = [entry for entry in pair(rows, id_, ended=True) if entry.index is not None and _is_command(entry)]
+    commands = [
+        entry for entry in pair_entries(rows, id_, ended=True) if entry.index is not None and _is_command(entry)
+    ]
     stops = next((entry for entry in commands if entry.status in {OPEN, ABANDONED, None}), None)
     ends = len(rows) if stops is None or stops.index is None else stops.index
     kept = tuple(entry for entry in commands if (entry.index or 0) < ends)

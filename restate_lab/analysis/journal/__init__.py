@@ -11,8 +11,8 @@ import pandas as pd
 
 from restate_lab.analysis.deadline import within
 from restate_lab.analysis.ids import check_invocation_id
-from restate_lab.analysis.journal.frame import CALLS, Tree, to_frame
-from restate_lab.analysis.journal.reader import Invocation, Reader
+from restate_lab.analysis.journal.frame import CALLS, JournalTree, to_frame
+from restate_lab.analysis.journal.reader import Invocation, JournalReader
 from restate_lab.client.schema import translated
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotFound, Truncated
@@ -102,13 +102,13 @@ def read_journal(
     check_invocation_id(invocation_id, name=name)
     check_tried(source, "journal()")
     recorder = Recorder(source)
-    tree = _read_tree(Reader(recorder, payloads=payloads), invocation_id, depth=depth, limit=limit)
+    tree = _read_tree(JournalReader(recorder, payloads=payloads), invocation_id, depth=depth, limit=limit)
     frame = to_frame(tree, payloads=payloads)
     root, now = tree.invocations[invocation_id], source.now
     frame.attrs = {
         "id": invocation_id,
         "target": root.row["target"],
-        "status": root.word,
+        "status": root.status,
         "failed_attempts": root.attempts,
         "source": source.name,
         "version": source.version,
@@ -117,15 +117,15 @@ def read_journal(
         "queries": recorder.queries,
     }
     if not root.entries:
-        frame.attrs["note"] = _why_empty(root, now)
+        frame.attrs["note"] = _reason_for_no_entries(root, now)
     if tree.excluded:
-        frame.attrs["truncated"] = {"excluded": tree.excluded, "message": _said(tree)}
+        frame.attrs["truncated"] = {"excluded": tree.excluded, "message": _truncation_message(tree)}
     return frame, root
 
 
-def _read_tree(reader: Reader, root: str, *, depth: int, limit: int) -> Tree:
+def _read_tree(reader: JournalReader, root: str, *, depth: int, limit: int) -> JournalTree:
     """Read an invocation's journal, and level by level those of its callees, each invocation once."""
-    tree = Tree(root, depth)
+    tree = JournalTree(root, depth)
     rows = reader.rows([root])
     if not rows:
         raise NotFound(
@@ -140,7 +140,7 @@ def _read_tree(reader: Reader, root: str, *, depth: int, limit: int) -> Tree:
         wanted = [id_ for id_ in callees if id_ not in tree.invocations]
         if level == depth or not wanted:
             break
-        rows, excluded = _within_bounds(reader.rows(wanted[:limit]))
+        rows, excluded = _take_within_bounds(reader.rows(wanted[:limit]))
         excluded += len(wanted[limit:])
         if excluded:
             tree.excluded[f"depth {level + 1}"] = excluded
@@ -151,7 +151,7 @@ def _callees(invocation: Invocation) -> Iterator[str]:
     return (entry.callee for entry in invocation.entries if entry.callee and entry.entry_type in CALLS)
 
 
-def _within_bounds(rows: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Mapping[str, Any]], int]:
+def _take_within_bounds(rows: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Mapping[str, Any]], int]:
     """Return the first of these invocations whose journals are not too long together, and how many are left out."""
     kept: dict[str, Mapping[str, Any]] = {}
     entries = 0
@@ -162,11 +162,11 @@ def _within_bounds(rows: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Map
     return kept, len(rows) - len(kept)
 
 
-def _why_empty(invocation: Invocation, now: datetime) -> str:
-    """Say why there is no journal."""
+def _reason_for_no_entries(invocation: Invocation, now: datetime) -> str:
+    """Return why there are no entries."""
     row = invocation.row
     if not row["ended"]:
-        return f"it is {invocation.word}, and has no journal before it starts"
+        return f"it is {invocation.status}, and has no journal before it starts"
     kept, completed = row["journal_retention"], row["completed_at"]
     if kept == timedelta(0):
         return "its journal was not retained: the journal retention of its handler is 0"
@@ -175,7 +175,7 @@ def _why_empty(invocation: Invocation, now: datetime) -> str:
     return "its journal was purged"
 
 
-def _said(tree: Tree) -> str:
+def _truncation_message(tree: JournalTree) -> str:
     parts = ", ".join(f"{count:,} callees at {level}" for level, count in tree.excluded.items())
     return (
         f"{parts} were left out of the journal of {tree.root}; read more with limit=, up to {_MOST_ENTRIES:,} entries "

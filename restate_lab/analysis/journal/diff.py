@@ -1,4 +1,4 @@
-"""Two journals side by side, and where they part: a good run and a bad one, before and after a restart."""
+"""Compare two journals entry by entry, or one journal with what its code does now (RT0016), and describe it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 from restate_lab._text import format_duration, plural
 from restate_lab.analysis.deadline import within
 from restate_lab.analysis.journal import read_journal
-from restate_lab.analysis.journal.errors import Event
+from restate_lab.analysis.journal.errors import JournalEvent
 from restate_lab.analysis.journal.reader import Invocation
 from restate_lab.client.schema import translated
 from restate_lab.durations import DurationInput
@@ -22,7 +22,7 @@ from restate_lab.errors import ArgumentError
 from restate_lab.recorder import Recorder
 from restate_lab.source import Source
 
-__all__ = ["Mismatch", "explained", "journal_diff", "mismatch_of"]
+__all__ = ["Mismatch", "explain_mismatch", "journal_diff", "mismatch_of"]
 
 _CODE = "RT0016"
 # Messages come from handlers: each pattern reads a line once, however long it is.
@@ -31,7 +31,7 @@ _ATTEMPTED = re.compile(r"attempts to perform(?:(?!attempts to perform)[^\n'])*+
 _INDEX = re.compile(r"\(index '?(?P<index>\d{1,9})'?\)")
 _DIFFERS = re.compile(r"^[^\S\n]*+(?P<field>[\w .]++): (?P<was>.*) != (?P<now>.*)$", re.MULTILINE)
 # what messages call commands, where that is not their type in small letters
-_WORDS = {"handler return": "Output", "one way call": "OneWayCall", "send": "OneWayCall", "awakeable": "Signal"}
+_ENTRY_TYPES = {"handler return": "Output", "one way call": "OneWayCall", "send": "OneWayCall", "awakeable": "Signal"}
 _NOTICEABLE = pd.Timedelta(milliseconds=500)
 _TYPES: dict[str, pa.DataType] = {
     "index_a": pa.int64(),
@@ -49,7 +49,7 @@ _TYPES: dict[str, pa.DataType] = {
     "divergence": pa.bool_(),
 }
 _NULLABLE: dict[pa.DataType, Any] = {pa.int64(): pd.Int64Dtype()}
-_CARRIED = ("payload_a", "payload_b")
+_PAYLOAD_COLUMNS = ("payload_a", "payload_b")
 _REPLAYED, _NOT_REACHED, _NOW = "replayed", "not reached", "now"
 
 _Record: TypeAlias = Mapping[str, Any]
@@ -57,7 +57,7 @@ _Record: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """Where code and journal part: ``command_index`` counts commands only and is None where nobody says it."""
+    """Where code and journal differ: ``command_index`` counts commands only; None where the event does not have it."""
 
     command_index: int | None
     recorded: str | None
@@ -65,104 +65,6 @@ class Mismatch:
     name: str | None
     differs: tuple[str, ...]
     message: str
-
-
-def mismatch_of(invocation: Invocation) -> Mismatch | None:
-    """Return the last journal mismatch that an invocation ran into; None where it has not."""
-    events = [event for event in invocation.events or () if event.code == _CODE]
-    return _read(events[-1]) if events else None
-
-
-def _read(event: Event) -> Mismatch:
-    message = event.message or ""
-    index = _INDEX.search(message)
-    said = int(index["index"]) if index else None
-    recorded, attempted = _RECORDED.search(message), _ATTEMPTED.search(message)
-    differences = list(_DIFFERS.finditer(message))
-    names = [match["now"] for match in differences if match["field"].strip() == "name"]
-    return Mismatch(
-        command_index=said if event.command_index is None else event.command_index,
-        recorded=_type(recorded["what"]) if recorded else None,
-        entry_type=event.command_type or (_type(attempted["what"]) if attempted else None),
-        name=event.command_name or (names[0] if names else None),
-        differs=tuple(f"{each['field'].strip()}: {each['was']} != {each['now']}" for each in differences),
-        message=message,
-    )
-
-
-def _type(words: str) -> str:
-    known = _WORDS.get(words.lower())
-    return known or "".join(word[:1].upper() + word[1:] for word in re.split(r"[ _-]+", words))
-
-
-def compared(frame: pd.DataFrame) -> str:
-    """Return what a frame of ``journal_diff`` shows of two invocations."""
-    a, b = frame.attrs["a"], frame.attrs["b"]
-    told = [f"{_who('a', a)}; {_who('b', b)}."]
-    told += [f"{name} has no journal: {each['note']}." for name, each in (("a", a), ("b", b)) if "note" in each]
-    diverging = frame.index[frame["divergence"]]
-    if not len(diverging):
-        told.append(f"They did the same in all of their {len(frame):,} entries." if len(frame) else "")
-    else:
-        at = int(diverging[0])
-        told.append(f"They part after {plural(at, 'entry', 'entries')}: {_parting(frame, at)}.")
-    told.append(_timing(frame))
-    return " ".join(filter(None, told))
-
-
-def explained(invocation: Invocation, mismatch: Mismatch) -> str:
-    """Return what a journal mismatch (RT0016) of an invocation means, and what there is to do."""
-    entry = next((each for each in invocation.entries if each.command_index == mismatch.command_index), None)
-    recorded = entry.entry_type if entry and mismatch.command_index is not None else mismatch.recorded
-    name = entry.name or entry.callee_target or entry.promise or entry.state_key if entry else None
-    before, now = _called(recorded, name), _called(mismatch.entry_type, mismatch.name)
-    place = f" at entry {entry.index} (command {mismatch.command_index})" if entry else ""
-    differs = f" ({'; '.join(mismatch.differs)})" if mismatch.differs else ""
-    deployment = invocation.row["pinned_deployment_id"]
-    return (
-        f"{invocation.row['target']} ({invocation.id}) ran into RT0016: its journal has {before}{place}, and the code "
-        f"does {now} there now{differs}. The code behind {deployment or 'its deployment'} changed under a running "
-        f"invocation, or does not do the same each time; while that stays so, trying again does not help. Put the code "
-        f"that wrote the journal back, resume it on a deployment that has it, or kill it and restart it as new."
-    )
-
-
-def _who(name: str, attrs: dict[str, Any]) -> str:
-    return f"{name} is {attrs['id']} ({attrs['target']}, {attrs['status']})"
-
-
-def _called(entry_type: str | None, name: str | None) -> str:
-    return f"{entry_type or 'something'} {name!r}" if name else entry_type or "something else"
-
-
-def _parting(frame: pd.DataFrame, at: int) -> str:
-    row = frame.iloc[at]
-    if not str(row["difference"]).startswith("only in"):
-        return f"{_called_in(row)} (entry {row['index_a']}) is {row['difference']}"
-    told = []
-    for side in "ab":
-        alone = [number for number in range(at, len(frame)) if frame["difference"].iloc[number] == f"only in {side}"]
-        here = [number for number in alone if _is_one_gap(frame, at, number)]
-        told.append(f"{side} has {_called_in(frame.iloc[here[0]])}" if here else f"{side} has nothing there")
-    return ", ".join(told)
-
-
-def _is_one_gap(frame: pd.DataFrame, begin: int, end: int) -> bool:
-    return all(str(each).startswith("only in") for each in frame["difference"].iloc[begin:end])
-
-
-def _called_in(row: Any) -> str:
-    return _called(row["entry_type"], row["name"] if pd.notna(row["name"]) else None)
-
-
-def _timing(frame: pd.DataFrame) -> str:
-    """Return the one entry whose duration differs most, if anybody would notice."""
-    apart = frame["slower_by"].abs()
-    if apart.isna().all() or apart.max() < _NOTICEABLE:
-        return ""
-    row = frame.iloc[int(apart.argmax())]
-    took = [f"{format_duration(row[f'duration_{side}'])} in {side}" for side in "ab"]
-    return f"The largest difference in time is {_called_in(row)}: {took[0]}, {took[1]}."
 
 
 @translated
@@ -202,16 +104,18 @@ def journal_diff(
         mismatch = mismatch_of(invocation_a)
         if mismatch is None:
             raise ArgumentError(f"{a} has not run into a journal mismatch (RT0016); name another invocation as b.")
-        frame = _frame(list(_against_code(_records(frame_a), mismatch)), payloads=payloads)
-        summary = explained(invocation_a, mismatch)
-        frame.attrs["a"] = _about(frame_a)
+        frame = _to_frame(list(_diff_rows_with_code(_records(frame_a), mismatch)), payloads=payloads)
+        summary = explain_mismatch(invocation_a, mismatch)
+        frame.attrs["a"] = _journal_attrs(frame_a)
     else:
         frame_b, invocation_b = read_journal(recorder, b, payloads=payloads, name="b")
-        frame = _frame(list(_against(_records(frame_a), _records(frame_b))), payloads=payloads)
-        frame.attrs |= {"a": _about(frame_a), "b": _about(frame_b)}
-        found = [(each, mismatch_of(each)) for each in (invocation_a, invocation_b)]
-        said = [explained(each, mismatch) for each, mismatch in found if mismatch and not each.row["ended"]]
-        summary = " ".join([compared(frame), *said])
+        frame = _to_frame(list(_diff_rows(_records(frame_a), _records(frame_b))), payloads=payloads)
+        frame.attrs |= {"a": _journal_attrs(frame_a), "b": _journal_attrs(frame_b)}
+        mismatches = [(each, mismatch_of(each)) for each in (invocation_a, invocation_b)]
+        explanations = [
+            explain_mismatch(each, mismatch) for each, mismatch in mismatches if mismatch and not each.row["ended"]
+        ]
+        summary = " ".join([_describe_diff(frame), *explanations])
     diverging = frame.index[frame["divergence"]]
     frame.attrs |= {
         "queries": recorder.queries,
@@ -221,7 +125,45 @@ def journal_diff(
     return frame
 
 
-def _about(frame: pd.DataFrame) -> dict[Any, Any]:
+def mismatch_of(invocation: Invocation) -> Mismatch | None:
+    """Return the last journal mismatch that an invocation ran into; None where it has not."""
+    events = [event for event in invocation.events or () if event.code == _CODE]
+    return _parse_mismatch(events[-1]) if events else None
+
+
+def explain_mismatch(invocation: Invocation, mismatch: Mismatch) -> str:
+    """Return what a journal mismatch (RT0016) of an invocation means, and what there is to do."""
+    entry = next((each for each in invocation.entries if each.command_index == mismatch.command_index), None)
+    recorded = entry.entry_type if entry and mismatch.command_index is not None else mismatch.recorded
+    name = entry.name or entry.callee_target or entry.promise or entry.state_key if entry else None
+    before, now = _describe_entry(recorded, name), _describe_entry(mismatch.entry_type, mismatch.name)
+    place = f" at entry {entry.index} (command {mismatch.command_index})" if entry else ""
+    differs = f" ({'; '.join(mismatch.differs)})" if mismatch.differs else ""
+    deployment = invocation.row["pinned_deployment_id"]
+    return (
+        f"{invocation.row['target']} ({invocation.id}) ran into RT0016: its journal has {before}{place}, and the code "
+        f"does {now} there now{differs}. The code behind {deployment or 'its deployment'} changed under a running "
+        f"invocation, or does not do the same each time; while that stays so, trying again does not help. Put the code "
+        f"that wrote the journal back, resume it on a deployment that has it, or kill it and restart it as new."
+    )
+
+
+def _describe_diff(frame: pd.DataFrame) -> str:
+    """Return a description of a frame of ``journal_diff`` that compares two invocations."""
+    a, b = frame.attrs["a"], frame.attrs["b"]
+    sentences = [f"{_describe_invocation('a', a)}; {_describe_invocation('b', b)}."]
+    sentences += [f"{name} has no journal: {each['note']}." for name, each in (("a", a), ("b", b)) if "note" in each]
+    diverging = frame.index[frame["divergence"]]
+    if not len(diverging):
+        sentences.append(f"They did the same in all of their {len(frame):,} entries." if len(frame) else "")
+    else:
+        at = int(diverging[0])
+        sentences.append(f"They part after {plural(at, 'entry', 'entries')}: {_describe_divergence(frame, at)}.")
+    sentences.append(_describe_timing(frame))
+    return " ".join(filter(None, sentences))
+
+
+def _journal_attrs(frame: pd.DataFrame) -> dict[Any, Any]:
     return {name: value for name, value in frame.attrs.items() if name != "queries"}
 
 
@@ -233,33 +175,33 @@ def _records(frame: pd.DataFrame) -> list[_Record]:
     ]
 
 
-def _frame(rows: Sequence[_Record], *, payloads: bool) -> pd.DataFrame:
+def _to_frame(rows: Sequence[_Record], *, payloads: bool) -> pd.DataFrame:
     first = next((number for number, row in enumerate(rows) if _diverges(row)), None)
     marked = [{**row, "divergence": number == first} for number, row in enumerate(rows)]
     table = pa.table({name: pa.array([row[name] for row in marked], type_) for name, type_ in _TYPES.items()})
     frame = table.to_pandas(types_mapper=_NULLABLE.get)
-    for name in _CARRIED if payloads else ():
+    for name in _PAYLOAD_COLUMNS if payloads else ():
         frame[name] = pd.Series([row[name] for row in rows], dtype=object)
     return frame
 
 
 def _diverges(row: _Record) -> bool:
-    """Tell whether a row differs; that two invocations were given different inputs is no divergence."""
+    """Return whether a row differs; that two invocations were given different inputs is no divergence."""
     return row["difference"] is not None and not (row["entry_type"] == "Input" and row["index_a"] == row["index_b"])
 
 
-def _against(a: Sequence[_Record], b: Sequence[_Record]) -> Iterator[dict[str, Any]]:
-    """Give the aligned rows; where the two part, those of a come first."""
-    for of_a, of_b in _aligned([_key(each) for each in a], [_key(each) for each in b]):
-        if len(of_a) == len(of_b) and of_a and _key(a[of_a[0]]) == _key(b[of_b[0]]):
-            yield from (_side_by_side(a[at_a], b[at_b]) for at_a, at_b in zip(of_a, of_b, strict=True))
+def _diff_rows(a: Sequence[_Record], b: Sequence[_Record]) -> Iterator[dict[str, Any]]:
+    """Yield the aligned rows; where the two differ, those of a come first."""
+    for of_a, of_b in _align([_alignment_key(each) for each in a], [_alignment_key(each) for each in b]):
+        if len(of_a) == len(of_b) and of_a and _alignment_key(a[of_a[0]]) == _alignment_key(b[of_b[0]]):
+            yield from (_diff_row(a[at_a], b[at_b]) for at_a, at_b in zip(of_a, of_b, strict=True))
         else:
-            yield from (_side_by_side(a[at], None) for at in of_a)
-            yield from (_side_by_side(None, b[at]) for at in of_b)
+            yield from (_diff_row(a[at], None) for at in of_a)
+            yield from (_diff_row(None, b[at]) for at in of_b)
 
 
-def _aligned(a: Sequence[Any], b: Sequence[Any]) -> Iterator[tuple[range, range]]:
-    """Give ranges of both that belong together, in order; equal ones have equal lengths and first keys."""
+def _align(a: Sequence[Any], b: Sequence[Any]) -> Iterator[tuple[range, range]]:
+    """Yield ranges of both that belong together, in order; equal ones have equal lengths and first keys."""
     start = 0
     while start < min(len(a), len(b)) and a[start] == b[start]:
         start += 1
@@ -273,7 +215,7 @@ def _aligned(a: Sequence[Any], b: Sequence[Any]) -> Iterator[tuple[range, range]
     yield range(len(a) - end, len(a)), range(len(b) - end, len(b))
 
 
-def _key(record: _Record) -> tuple[Any, ...]:
+def _alignment_key(record: _Record) -> tuple[Any, ...]:
     target = record["callee_target"]
     handler = (target.split("/")[0], target.split("/")[-1]) if target else None
     return record["entry_type"], record["name"] or handler or record["promise"] or record["state_key"]
@@ -284,7 +226,7 @@ def _label(record: _Record) -> str | None:
     return next((str(name) for name in names if name), None)
 
 
-def _side_by_side(a: _Record | None, b: _Record | None) -> dict[str, Any]:
+def _diff_row(a: _Record | None, b: _Record | None) -> dict[str, Any]:
     either = a or b or {}
     of_a, of_b = a or {}, b or {}
     # Of pandas 2, pyarrow takes a Timedelta of milliseconds for one of nanoseconds.
@@ -320,11 +262,11 @@ def _difference(a: _Record | None, b: _Record | None) -> str | None:
     return "carries something else" if a.get("payload") != b.get("payload") else None
 
 
-def _against_code(journal: Sequence[_Record], mismatch: Mismatch) -> Iterator[dict[str, Any]]:
-    """Give the rows of a journal with what became of each when the code was last tried, and what it did instead."""
+def _diff_rows_with_code(journal: Sequence[_Record], mismatch: Mismatch) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a journal with the outcome of each in the last attempt, and what the code did instead."""
     part = mismatch.command_index
     for record in journal:
-        row = _side_by_side(record, record) | {
+        row = _diff_row(record, record) | {
             "index_b": None,
             "duration_b": None,
             "slower_by": None,
@@ -337,10 +279,72 @@ def _against_code(journal: Sequence[_Record], mismatch: Mismatch) -> Iterator[di
             yield row | {"status_b": _NOT_REACHED, "difference": _NOT_REACHED}
         else:
             yield row | {"status_b": None, "difference": "only in the journal"}
-            yield _instead(row, mismatch)
+            yield _attempted_row(row, mismatch)
 
 
-def _instead(row: Mapping[str, Any], mismatch: Mismatch) -> dict[str, Any]:
+def _attempted_row(row: Mapping[str, Any], mismatch: Mismatch) -> dict[str, Any]:
     nothing = dict.fromkeys(row)
     what = {"entry_type": mismatch.entry_type or "?", "name": mismatch.name}
     return nothing | what | {"status_b": _NOW, "difference": "only in the code"}
+
+
+def _parse_mismatch(event: JournalEvent) -> Mismatch:
+    message = event.message or ""
+    index = _INDEX.search(message)
+    command_index = int(index["index"]) if index else None
+    recorded, attempted = _RECORDED.search(message), _ATTEMPTED.search(message)
+    differences = list(_DIFFERS.finditer(message))
+    names = [match["now"] for match in differences if match["field"].strip() == "name"]
+    return Mismatch(
+        command_index=command_index if event.command_index is None else event.command_index,
+        recorded=_entry_type(recorded["what"]) if recorded else None,
+        entry_type=event.command_type or (_entry_type(attempted["what"]) if attempted else None),
+        name=event.command_name or (names[0] if names else None),
+        differs=tuple(f"{each['field'].strip()}: {each['was']} != {each['now']}" for each in differences),
+        message=message,
+    )
+
+
+def _entry_type(text: str) -> str:
+    known = _ENTRY_TYPES.get(text.lower())
+    return known or "".join(word[:1].upper() + word[1:] for word in re.split(r"[ _-]+", text))
+
+
+def _describe_invocation(name: str, attrs: dict[str, Any]) -> str:
+    return f"{name} is {attrs['id']} ({attrs['target']}, {attrs['status']})"
+
+
+def _describe_entry(entry_type: str | None, name: str | None) -> str:
+    return f"{entry_type or 'something'} {name!r}" if name else entry_type or "something else"
+
+
+def _describe_divergence(frame: pd.DataFrame, at: int) -> str:
+    row = frame.iloc[at]
+    if not str(row["difference"]).startswith("only in"):
+        return f"{_describe_row(row)} (entry {row['index_a']}) is {row['difference']}"
+    sides = []
+    for side in "ab":
+        only_here = [
+            number for number in range(at, len(frame)) if frame["difference"].iloc[number] == f"only in {side}"
+        ]
+        first = [number for number in only_here if _is_one_gap(frame, at, number)]
+        sides.append(f"{side} has {_describe_row(frame.iloc[first[0]])}" if first else f"{side} has nothing there")
+    return ", ".join(sides)
+
+
+def _is_one_gap(frame: pd.DataFrame, begin: int, end: int) -> bool:
+    return all(str(each).startswith("only in") for each in frame["difference"].iloc[begin:end])
+
+
+def _describe_row(row: Any) -> str:
+    return _describe_entry(row["entry_type"], row["name"] if pd.notna(row["name"]) else None)
+
+
+def _describe_timing(frame: pd.DataFrame) -> str:
+    """Return the one entry whose duration differs most, if it is noticeable."""
+    differences = frame["slower_by"].abs()
+    if differences.isna().all() or differences.max() < _NOTICEABLE:
+        return ""
+    row = frame.iloc[int(differences.argmax())]
+    took = [f"{format_duration(row[f'duration_{side}'])} in {side}" for side in "ab"]
+    return f"The largest difference in time is {_describe_row(row)}: {took[0]}, {took[1]}."

@@ -1,4 +1,4 @@
-"""What failed on the way: events of a journal, told to the entries they belong to."""
+"""Errors of attempts: the events of a journal, assigned to the entries that they belong to, and Restate's codes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,25 @@ from typing import Any
 
 from restate_lab.analysis.journal.entries import Entry
 
-__all__ = ["NO_ERRORS", "REMOVED", "UNKNOWN", "UNREACHABLE", "Event", "Trouble", "code_words", "event_of", "troubles"]
+__all__ = [
+    "NO_ERRORS",
+    "REMOVED",
+    "UNKNOWN",
+    "UNREACHABLE",
+    "AttemptErrors",
+    "JournalEvent",
+    "attempt_errors",
+    "describe_code",
+    "parse_event",
+]
 
 _TRIED = "TransientError"
 _PAUSED = "Paused"
 REMOVED, MISMATCH = "RT0011", "RT0016"
 UNREACHABLE = frozenset({"RT0010", "RT0012", "RT0023"})
-"""What an attempt met that did not come to the handler's code."""
+"""Codes of attempts that did not reach the handler's code."""
 
-_WORDS = MappingProxyType(
+_MEANINGS = MappingProxyType(
     {
         "RT0001": "the inactivity or abort timeout passed",
         "RT0007": "the handler raised an error",
@@ -37,7 +47,7 @@ _WORDS = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class JournalEvent:
     """One row of ``sys_journal_events``; ``command_index`` counts commands only, ``after_index`` all entries."""
 
     type: str
@@ -51,7 +61,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class AttemptErrors:
     """How often an entry failed and was tried again, and the last error."""
 
     retries: int | None = None
@@ -60,48 +70,30 @@ class Trouble:
     code: str | None = None
 
 
-UNKNOWN = Trouble()
-NO_ERRORS = Trouble(retries=0)
+UNKNOWN = AttemptErrors()
 
 
-def troubles(entries: Sequence[Entry], events: Iterable[Event], attempts: int | None) -> Mapping[int, Trouble]:
-    """Return position in ``entries`` → what went wrong there; entries without an error are left out.
+NO_ERRORS = AttemptErrors(retries=0)
+
+
+def attempt_errors(
+    entries: Sequence[Entry], events: Iterable[JournalEvent], attempts: int | None
+) -> Mapping[int, AttemptErrors]:
+    """Return position in ``entries`` → the errors there; entries without an error are left out.
 
     ``attempts`` is how often the server has tried in vain since the invocation last went on; None where it does not
     say. Its counter goes on when one entry succeeds and the next fails, and starts again after a pause, so it is that
     of an entry only where no other one failed. Equal errors in a row are kept once: events alone give a least number.
     """
-    by_position = _by_position(entries, [event for event in events if event.message])
-    was_paused = any(event.type == _PAUSED for found in by_position.values() for event in found)
+    by_position = _group_by_position(entries, [event for event in events if event.message])
+    was_paused = any(event.type == _PAUSED for group in by_position.values() for event in group)
     counter = attempts if len(by_position) == 1 and not was_paused else None
-    return {position: _trouble(found, counter) for position, found in by_position.items()}
+    return {position: _summarize(group, counter) for position, group in by_position.items()}
 
 
-def _trouble(events: Sequence[Event], counter: int | None) -> Trouble:
-    last = events[-1]
-    seen = max(1, sum(event.type == _TRIED for event in events))
-    return Trouble(max(seen, counter or 0), at_least=counter is None, message=last.message, code=last.code)
-
-
-def _by_position(entries: Sequence[Entry], events: Sequence[Event]) -> dict[int, list[Event]]:
-    commands = [(entry, position) for position, entry in enumerate(entries) if entry.command_index is not None]
-    indexes = [entry.index or 0 for entry, _ in commands]
-    found: defaultdict[int, list[Event]] = defaultdict(list)
-    # a missing time goes first; none was seen
-    for event in sorted(events, key=lambda event: (event.at is not None, event.at)):
-        if not commands:
-            break
-        number = event.command_index
-        if number is None or not 0 <= number < len(commands):
-            # raised between two entries: it stands at the one before
-            number = max(0, bisect_right(indexes, event.after_index or 0) - 1)
-        found[commands[number][1]].append(event)
-    return dict(found)
-
-
-def event_of(row: Mapping[str, Any]) -> Event:
+def parse_event(row: Mapping[str, Any]) -> JournalEvent:
     """Return the event of a row as it is read."""
-    return Event(
+    return JournalEvent(
         type=str(row["event_type"] or ""),
         at=row["appended_at"],
         after_index=row["after_journal_entry_index"],
@@ -113,8 +105,30 @@ def event_of(row: Mapping[str, Any]) -> Event:
     )
 
 
-def code_words(code: str | None) -> str:
+def describe_code(code: str | None) -> str:
     """Return the code with its meaning, as "RT0010: the deployment cannot be reached"; "" without a code."""
     if not code:
         return ""
-    return f"{code}: {_WORDS[code]}" if code in _WORDS else code
+    return f"{code}: {_MEANINGS[code]}" if code in _MEANINGS else code
+
+
+def _summarize(events: Sequence[JournalEvent], counter: int | None) -> AttemptErrors:
+    last = events[-1]
+    seen = max(1, sum(event.type == _TRIED for event in events))
+    return AttemptErrors(max(seen, counter or 0), at_least=counter is None, message=last.message, code=last.code)
+
+
+def _group_by_position(entries: Sequence[Entry], events: Sequence[JournalEvent]) -> dict[int, list[JournalEvent]]:
+    commands = [(entry, position) for position, entry in enumerate(entries) if entry.command_index is not None]
+    indexes = [entry.index or 0 for entry, _ in commands]
+    groups: defaultdict[int, list[JournalEvent]] = defaultdict(list)
+    # a missing time goes first; none has been observed
+    for event in sorted(events, key=lambda event: (event.at is not None, event.at)):
+        if not commands:
+            break
+        number = event.command_index
+        if number is None or not 0 <= number < len(commands):
+            # raised between two entries: it belongs to the one before
+            number = max(0, bisect_right(indexes, event.after_index or 0) - 1)
+        groups[commands[number][1]].append(event)
+    return dict(groups)

@@ -1,4 +1,4 @@
-"""Invocations that were read become a frame, callees below the calls that made them."""
+"""Convert the journals of invocations to a frame, those of callees below the calls that made them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pandas as pd
 import pyarrow as pa
 
 from restate_lab.analysis.journal.entries import FAILED, OPEN, Entry
-from restate_lab.analysis.journal.errors import NO_ERRORS, UNKNOWN, Trouble, troubles
-from restate_lab.analysis.journal.payloads import Carried
+from restate_lab.analysis.journal.errors import NO_ERRORS, UNKNOWN, AttemptErrors, attempt_errors
+from restate_lab.analysis.journal.payloads import Payloads
 from restate_lab.analysis.journal.reader import Invocation
 
-__all__ = ["CALLS", "Tree", "to_frame"]
+__all__ = ["CALLS", "JournalTree", "to_frame"]
 
 CALLS = {"Call", "OneWayCall"}
 """What has a callee whose journal belongs below."""
@@ -52,11 +52,11 @@ _TYPES: dict[str, pa.DataType] = {
 }
 _NULLABLE: dict[pa.DataType, Any] = {pa.int64(): pd.Int64Dtype()}
 _FROM_ENTRY = [field.name for field in fields(Entry)]
-_CARRIED = ("payload", "argument", "headers")
+_PAYLOAD_COLUMNS = ("payload", "argument", "headers")
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
+class JournalTree:
     """The invocations that were read, and of each level's callees how many were not."""
 
     root: str
@@ -65,70 +65,75 @@ class Tree:
     excluded: dict[str, int] = field(default_factory=dict)
 
 
-def to_frame(tree: Tree, *, payloads: bool) -> pd.DataFrame:
-    """Return one row per entry; ``payloads`` adds the columns of what entries carry."""
+def to_frame(tree: JournalTree, *, payloads: bool) -> pd.DataFrame:
+    """Return one row per entry; ``payloads`` adds the columns of payloads."""
     rows = list(_rows(tree))
     table = pa.table({name: pa.array([row[name] for row in rows], type_) for name, type_ in _TYPES.items()})
     frame = table.to_pandas(types_mapper=_NULLABLE.get).astype({"depth": "int64"})
-    for name in _CARRIED if payloads else ():
+    for name in _PAYLOAD_COLUMNS if payloads else ():
         frame[name] = pd.Series([row[name] for row in rows], dtype=object)
     return frame
 
 
-def _rows(tree: Tree) -> Iterator[dict[str, Any]]:
+def _rows(tree: JournalTree) -> Iterator[dict[str, Any]]:
     """Give the rows, those of a callee right below the call that made it; each invocation appears once."""
-    shown = {tree.root}
-    stack = [_Walk.of(tree.invocations[tree.root], None)]
+    seen = {tree.root}
+    stack = [_EntryCursor.of(tree.invocations[tree.root], None)]
     while stack:
-        walk = stack[-1]
-        found = next(walk.entries, None)
-        if found is None:
+        cursor = stack[-1]
+        entry_errors = next(cursor.entries, None)
+        if entry_errors is None:
             stack.pop()
             continue
-        entry, trouble = found
+        entry, errors = entry_errors
         can_nest = entry.entry_type in CALLS and entry.callee is not None and len(stack) < tree.depth
-        callee = tree.invocations.get(entry.callee or "") if can_nest and entry.callee not in shown else None
+        callee = tree.invocations.get(entry.callee or "") if can_nest and entry.callee not in seen else None
         children = (len(callee.entries) if callee else 0) if can_nest else None
-        carries = walk.invocation.carried
-        what = (carries.get(entry.completion_index or -1), carries.get(-1 if entry.index is None else entry.index))
-        yield _row(walk, entry, trouble, what) | {"depth": len(stack), "children": children}
+        payloads = cursor.invocation.payloads
+        answer, own = (
+            payloads.get(entry.completion_index or -1),
+            payloads.get(-1 if entry.index is None else entry.index),
+        )
+        yield _row(cursor, entry, errors, answer or Payloads(), own or Payloads()) | {
+            "depth": len(stack),
+            "children": children,
+        }
         if callee:
-            shown.add(callee.id)
-            stack.append(_Walk.of(callee, walk.invocation.id))
+            seen.add(callee.id)
+            stack.append(_EntryCursor.of(callee, cursor.invocation.id))
 
 
 @dataclass(frozen=True, slots=True)
-class _Walk:
-    """An invocation whose entries are being given, with what went wrong at each."""
+class _EntryCursor:
+    """The position in the entries of an invocation, each with the errors of its attempts."""
 
     invocation: Invocation
-    entries: Iterator[tuple[Entry, Trouble]]
+    entries: Iterator[tuple[Entry, AttemptErrors]]
     caller: str | None
 
     @classmethod
-    def of(cls, invocation: Invocation, caller: str | None) -> _Walk:
+    def of(cls, invocation: Invocation, caller: str | None) -> _EntryCursor:
         if invocation.events is None:
             return cls(invocation, ((entry, UNKNOWN) for entry in invocation.entries), caller)
-        found = troubles(invocation.entries, invocation.events, invocation.attempts)
-        entries = ((entry, found.get(position, NO_ERRORS)) for position, entry in enumerate(invocation.entries))
+        errors = attempt_errors(invocation.entries, invocation.events, invocation.attempts)
+        entries = ((entry, errors.get(position, NO_ERRORS)) for position, entry in enumerate(invocation.entries))
         return cls(invocation, entries, caller)
 
 
-def _row(walk: _Walk, entry: Entry, trouble: Trouble, carries: tuple[Carried | None, Carried | None]) -> dict[str, Any]:
-    answer, own = (each or Carried() for each in carries)
+def _row(cursor: _EntryCursor, entry: Entry, errors: AttemptErrors, answer: Payloads, own: Payloads) -> dict[str, Any]:
     has_failed = entry.status == FAILED
     length = entry.completed - entry.started if entry.completed and entry.started else None
     return {name: getattr(entry, name) for name in _FROM_ENTRY} | {
-        "invocation_id": walk.invocation.id,
+        "invocation_id": cursor.invocation.id,
         "open": entry.status == OPEN,
         "duration": length,
         "failure": (answer.failure or own.failure) if has_failed else None,
         "failure_code": (answer.failure_code or own.failure_code) if has_failed else None,
-        "retries": trouble.retries,
-        "retries_at_least": trouble.at_least,
-        "last_error": trouble.message,
-        "last_error_code": trouble.code,
-        "caller": walk.caller,
+        "retries": errors.retries,
+        "retries_at_least": errors.at_least,
+        "last_error": errors.message,
+        "last_error_code": errors.code,
+        "caller": cursor.caller,
         "payload": own.payload if answer.payload is None else answer.payload,
         "argument": own.argument,
         "headers": own.headers,

@@ -1,4 +1,4 @@
-"""What an entry carries: values as Python has them, headers with their secrets masked, the words of a failure.
+"""The payloads of an entry: values as Python objects, headers with their secrets masked, and the text of a failure.
 
 The server renders payloads in ``entry_json`` as arrays of byte values. Python SDKs and most others write JSON; what is
 no JSON is text, and what is no text stays bytes. Headers that a payload repeats, such as those of a provider's
@@ -11,16 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from restate_lab.analysis.journal.entries import parsed
+from restate_lab.analysis.journal.entries import parse_object
 from restate_lab.payload_json import mask_headers, read
 from restate_lab.redaction import masked_headers
 
-__all__ = ["Carried", "carried", "decode", "is_json"]
+__all__ = ["Payloads", "decode", "is_json", "payloads_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
-    """What one entry carries; None for each that it does not have."""
+class Payloads:
+    """The payloads of one entry; None for each that it does not have."""
 
     payload: Any = None
     argument: Any = None
@@ -56,17 +56,17 @@ def is_json(value: bytes) -> bool:
     return True
 
 
-def carried(entry_json: object) -> Carried:
-    """Return what an entry carries, from its ``entry_json``; whatever is not understood is left out."""
-    body = _body(parsed(entry_json))
+def payloads_of(entry_json: object) -> Payloads:
+    """Return the payloads of an entry, from its ``entry_json``; parts that are not understood are left out."""
+    body = _body(parse_object(entry_json))
     failure = next(_failures(body), {})
     request = body.get("request")
     request = request if isinstance(request, dict) else {}
     headers = body.get("headers", request.get("headers"))
     message, code = failure.get("message"), failure.get("code")
-    return Carried(
+    return Payloads(
         payload=_payload(body),
-        argument=_decoded(request.get("parameter")),
+        argument=_decode_array(request.get("parameter")),
         headers=masked_headers(dict(_headers(headers))) if isinstance(headers, list) else None,
         failure=message if isinstance(message, str) else None,
         failure_code=code if isinstance(code, int) and not isinstance(code, bool) else None,
@@ -88,10 +88,10 @@ def _payload(body: Mapping[str, Any]) -> Any:
         return body["state_keys"]
     outcome = body.get("result")
     value = outcome.get("Success") if isinstance(outcome, dict) else body.get("value", body.get("payload"))
-    return _decoded(value.get("Success") if isinstance(value, dict) else value)
+    return _decode_array(value.get("Success") if isinstance(value, dict) else value)
 
 
-def _decoded(array: object) -> Any:
+def _decode_array(array: object) -> Any:
     if not isinstance(array, list):
         return None
     try:

@@ -13,27 +13,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from restate_lab.analysis.journal.entries import FAILED, Entry, pair, waits
-from restate_lab.analysis.journal.errors import Event, event_of
-from restate_lab.analysis.journal.payloads import Carried, carried
+from restate_lab.analysis.journal.entries import FAILED, Entry, open_signals, pair_entries
+from restate_lab.analysis.journal.errors import JournalEvent, parse_event
+from restate_lab.analysis.journal.payloads import Payloads, payloads_of
 from restate_lab.client.schema import checked, tables_of
 from restate_lab.source import Source
 from restate_lab.status import STATUS_SQL
 
-__all__ = ["Invocation", "Reader"]
+__all__ = ["Invocation", "JournalReader"]
 
-_HEAD = f"""
-SELECT id, created_at, target, status = 'completed' AS ended, {STATUS_SQL} AS word, journal_size, retry_count,
+_INVOCATIONS = f"""
+SELECT id, created_at, target, status = 'completed' AS ended, {STATUS_SQL} AS status, journal_size, retry_count,
   completed_at, journal_retention, completion_failure, pinned_deployment_id, suspended_waiting_for_signals AS signals,
   {{future}} AS future
 FROM sys_invocation WHERE id IN :ids ORDER BY created_at"""  # noqa: S608 - constants
-_QUEUED = """
+_QUEUE_ATTEMPTS = """
 SELECT entry_id AS id, retry_count_since_last_stored_command AS attempts
 FROM sys_vqueue_entry_status WHERE entry_id IN :ids AND status = 'backing-off'"""
 _ENTRIES = """
 SELECT id, index, entry_type, name, appended_at, completed, entry_lite_json, {size} AS size{payload}
 FROM sys_journal WHERE id IN :ids"""
-_SOME = "SELECT index, entry_json FROM sys_journal WHERE id = :id AND index IN :indexes"
+_PAYLOADS_OF_SOME = "SELECT index, entry_json FROM sys_journal WHERE id = :id AND index IN :indexes"
 _EVENTS = """
 SELECT e.id, e.after_journal_entry_index, e.appended_at, e.event_type,
   json_get_str(e.error, 'error_message') AS message, json_get_str(e.error, 'restate_doc_error_code') AS code,
@@ -52,27 +52,27 @@ _MOST_BYTES = 32 << 20
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One invocation: its row, its entries, what they carry by index, and its events in their order of time."""
+    """One invocation: its row, its entries, their payloads by index, and its events in their order of time."""
 
     id: str
     row: Mapping[str, Any]
     entries: Sequence[Entry]
-    carried: Mapping[int, Carried]
-    events: Sequence[Event] | None
+    payloads: Mapping[int, Payloads]
+    events: Sequence[JournalEvent] | None
     """None where the source has no events."""
     attempts: int | None
     """How often the server has tried in vain since the invocation last went on; None where it does not say."""
 
     @property
-    def word(self) -> str:
-        """Return the status in the words people see; with vqueues a long back-off shows as ready elsewhere."""
-        is_backing_off = self.row["word"] == "ready" and self.attempts is not None
-        return "backing-off" if is_backing_off else str(self.row["word"])
+    def status(self) -> str:
+        """Return the status as people see it; with vqueues, other columns have "ready" during a long back-off."""
+        is_backing_off = self.row["status"] == "ready" and self.attempts is not None
+        return "backing-off" if is_backing_off else str(self.row["status"])
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
-    """Reads from one source, whose tables it asks for once."""
+class JournalReader:
+    """Reads journals from one source, whose tables are read once."""
 
     source: Source
     payloads: bool = False
@@ -80,24 +80,24 @@ class Reader:
 
     def rows(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """Return id → what ``sys_invocation`` says, for those that exist, in the order of ``ids``."""
-        statement = _HEAD.format(future=self._first(_FUTURES))
-        found = {row["id"]: row for row in self._ask(statement, ids)}  # of several runs of an id the newest
-        return {id_: found[id_] for id_ in ids if id_ in found}
+        statement = _INVOCATIONS.format(future=self._first_available(_FUTURES))
+        by_id = {row["id"]: row for row in self._read(statement, ids)}  # of several runs of an id the newest
+        return {id_: by_id[id_] for id_ in ids if id_ in by_id}
 
     def journals(self, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Invocation]:
         """Return id → the invocation with its journal, for rows as ``rows`` gives them."""
         ids = list(rows)
         payload = ", entry_json" if self.payloads else ""
-        entries = self._grouped(_ENTRIES.format(size=self._first(_SIZES), payload=payload), ids)
-        has_events = self._has("sys_journal_events.event_json")
-        events = self._grouped(_EVENTS, ids) if has_events else {}
-        queued = self._queued(ids)
+        entries = self._read_by_id(_ENTRIES.format(size=self._first_available(_SIZES), payload=payload), ids)
+        has_events = self._has_column("sys_journal_events.event_json")
+        events = self._read_by_id(_EVENTS, ids) if has_events else {}
+        queue_attempts = self._read_queue_attempts(ids)
         return {
             id_: self._invocation(
                 rows[id_],
                 entries.get(id_, ()),
-                [event_of(event) for event in events.get(id_, ())] if has_events else None,
-                queued.get(id_),
+                [parse_event(event) for event in events.get(id_, ())] if has_events else None,
+                queue_attempts.get(id_),
             )
             for id_ in ids
         }
@@ -105,75 +105,77 @@ class Reader:
     def _invocation(
         self,
         row: Mapping[str, Any],
-        read: Sequence[Mapping[str, Any]],
-        events: Sequence[Event] | None,
-        queued: int | None,
+        entry_rows: Sequence[Mapping[str, Any]],
+        events: Sequence[JournalEvent] | None,
+        queue_attempts: int | None,
     ) -> Invocation:
         id_ = str(row["id"])
-        entries = pair(read, id_, ended=bool(row["ended"]))
-        if row["word"] == "suspended":
-            entries += waits(id_, row["signals"] or (), row["future"], entries)
+        entries = pair_entries(entry_rows, id_, ended=bool(row["ended"]))
+        if row["status"] == "suspended":
+            entries += open_signals(id_, row["signals"] or (), row["future"], entries)
         return Invocation(
             id=id_,
             row=row,
             entries=entries,
-            carried=self._carried(row, read, entries),
+            payloads=self._read_payloads(row, entry_rows, entries),
             events=events,
-            attempts=_attempts(row, queued),
+            attempts=_failed_attempts(row, queue_attempts),
         )
 
-    def _carried(
-        self, row: Mapping[str, Any], read: Sequence[Mapping[str, Any]], entries: Sequence[Entry]
-    ) -> dict[int, Carried]:
+    def _read_payloads(
+        self, row: Mapping[str, Any], entry_rows: Sequence[Mapping[str, Any]], entries: Sequence[Entry]
+    ) -> dict[int, Payloads]:
         if self.payloads:
-            return {each["index"]: carried(each["entry_json"]) for each in read}
+            return {each["index"]: payloads_of(each["entry_json"]) for each in entry_rows}
         failed = {entry.completion_index or entry.index or 0: entry for entry in entries if entry.status == FAILED}
-        outputs = {at: _end(row["completion_failure"]) for at, each in failed.items() if each.entry_type == "Output"}
+        outputs = {
+            at: _final_failure(row["completion_failure"]) for at, each in failed.items() if each.entry_type == "Output"
+        }
         indexes = [at for at in failed if at not in outputs]
-        is_there = self._has("sys_journal.entry_json")  # not in evidence that was frozen without payloads
-        if not indexes or not is_there or sum(each["size"] or 0 for each in read) > _MOST_BYTES:
+        is_there = self._has_column("sys_journal.entry_json")  # not in evidence that was frozen without payloads
+        if not indexes or not is_there or sum(each["size"] or 0 for each in entry_rows) > _MOST_BYTES:
             return outputs
-        answer = self.source.arrow(_SOME, id=row["id"], indexes=indexes, progress=False)
-        rows = checked(answer, _SOME, self.source).to_pylist()
-        return outputs | {each["index"]: carried(each["entry_json"]) for each in rows}
+        table = self.source.arrow(_PAYLOADS_OF_SOME, id=row["id"], indexes=indexes, progress=False)
+        rows = checked(table, _PAYLOADS_OF_SOME, self.source).to_pylist()
+        return outputs | {each["index"]: payloads_of(each["entry_json"]) for each in rows}
 
-    def _queued(self, ids: Sequence[str]) -> dict[str, int]:
+    def _read_queue_attempts(self, ids: Sequence[str]) -> dict[str, int]:
         column = "sys_vqueue_entry_status.retry_count_since_last_stored_command"
-        if not self.source.features.get("vqueues") or not self._has(column):
+        if not self.source.features.get("vqueues") or not self._has_column(column):
             return {}
-        return {row["id"]: row["attempts"] for row in self._ask(_QUEUED, ids)}
+        return {row["id"]: row["attempts"] for row in self._read(_QUEUE_ATTEMPTS, ids)}
 
-    def _grouped(self, statement: str, ids: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
+    def _read_by_id(self, statement: str, ids: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
         groups: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        for row in self._ask(statement, ids):
+        for row in self._read(statement, ids):
             groups[row["id"]].append(row)
         return groups
 
-    def _ask(self, statement: str, ids: Sequence[str]) -> list[dict[str, Any]]:
+    def _read(self, statement: str, ids: Sequence[str]) -> list[dict[str, Any]]:
         if not ids:
             return []
-        answer = self.source.arrow(statement, ids=list(ids), progress=False)
-        return checked(answer, statement, self.source).to_pylist()
+        table = self.source.arrow(statement, ids=list(ids), progress=False)
+        return checked(table, statement, self.source).to_pylist()
 
-    def _first(self, choices: Iterable[tuple[str, str]]) -> str:
-        return next(expression for column, expression in choices if not column or self._has(column))
+    def _first_available(self, choices: Iterable[tuple[str, str]]) -> str:
+        return next(expression for column, expression in choices if not column or self._has_column(column))
 
-    def _has(self, column: str) -> bool:
+    def _has_column(self, column: str) -> bool:
         if not self._columns:
             tables = tables_of(self.source)
             self._columns.update(tables["table"] + "." + tables["column"])
         return column in self._columns
 
 
-def _end(completion_failure: str | None) -> Carried:
+def _final_failure(completion_failure: str | None) -> Payloads:
     """Return the failure that ended an invocation, from "[404] no such user"."""
     parts = re.fullmatch(r"\[(\d{1,9})[^\]]*\] (.*)", completion_failure or "", re.DOTALL)
-    return Carried(failure=parts[2], failure_code=int(parts[1])) if parts else Carried(failure=completion_failure)
+    return Payloads(failure=parts[2], failure_code=int(parts[1])) if parts else Payloads(failure=completion_failure)
 
 
-def _attempts(row: Mapping[str, Any], queued: int | None) -> int | None:
+def _failed_attempts(row: Mapping[str, Any], queue_attempts: int | None) -> int | None:
     tried: int | None = row["retry_count"]
     if tried is None:
-        return queued
+        return queue_attempts
     # the attempt that is under way has not failed, and counts from 1
-    return max(0, tried - 1 if row["word"] == "running" else tried)
+    return max(0, tried - 1 if row["status"] == "running" else tried)

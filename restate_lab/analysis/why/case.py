@@ -12,7 +12,7 @@ import pandas as pd
 
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.journal.diff import Mismatch, mismatch_of
-from restate_lab.analysis.journal.errors import REMOVED, Event
+from restate_lab.analysis.journal.errors import REMOVED, JournalEvent
 from restate_lab.analysis.journal.reader import Invocation
 from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.statements import run_sql_file
@@ -63,12 +63,12 @@ class Case:
         return self.status == "backing-off" or (self.status in _TRYING and self.failures > 0)
 
     @property
-    def error(self) -> Event | None:
+    def error(self) -> JournalEvent | None:
         """Return the last error of an attempt."""
         return max((event for event in self._events if event.message), key=_moment, default=None)
 
     @property
-    def pause(self) -> Event | None:
+    def pause(self) -> JournalEvent | None:
         """Return the event that tells of its last pause."""
         return max((event for event in self._events if event.type == "Paused"), key=_moment, default=None)
 
@@ -111,7 +111,7 @@ class Case:
         return failed.to_dict("records")[-1] if len(failed) else None
 
     @property
-    def _events(self) -> Sequence[Event]:
+    def _events(self) -> Sequence[JournalEvent]:
         return (self.invocation.events or ()) if self.invocation else ()
 
 
@@ -129,7 +129,7 @@ def examine(look: Look, row: Row, edges: Sequence[Edge]) -> Case:
     deployments, latest = look.attempt("its deployment", partial(_deployments, look, row)) or (None, None)
     vqueue = look.attempt("its vqueue", partial(_vqueue, look, row))
     before, after = look.attempt("its restarts", partial(_restarts, look, row)) or ((), ())
-    if invocation is not None and invocation.word == "backing-off" and row["status"] == "ready":
+    if invocation is not None and invocation.status == "backing-off" and row["status"] == "ready":
         row = {**row, "status": "backing-off"}
     return Case(
         row=row,
@@ -183,5 +183,5 @@ def _restarts(look: Look, row: Row) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(before), tuple(mine.sort_values("created_at")["id"])
 
 
-def _moment(event: Event) -> float:
+def _moment(event: JournalEvent) -> float:
     return event.at.timestamp() if event.at else 0.0

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._text import format_age, format_duration, format_timestamp, plural, truncate
-from restate_lab.analysis.journal.diff import explained
-from restate_lab.analysis.journal.errors import UNREACHABLE, Event, code_words
+from restate_lab.analysis.journal.diff import explain_mismatch
+from restate_lab.analysis.journal.errors import UNREACHABLE, JournalEvent, describe_code
 from restate_lab.analysis.waits.model import Edge
 from restate_lab.analysis.why.case import Case
 from restate_lab.analysis.why.chain import Chain
@@ -53,9 +53,9 @@ def first_line(text: str | None) -> str:
     return truncate(line, _LONGEST)
 
 
-def failure_words(error: Event) -> str:
+def failure_words(error: JournalEvent) -> str:
     """Return an attempt's error: its code with the code's meaning, and the first line of what was said."""
-    code = code_words(error.code)
+    code = describe_code(error.code)
     return f"[{code}] {first_line(error.message)}" if code else first_line(error.message)
 
 
@@ -82,7 +82,9 @@ def _failing(case: Case) -> str:
     told = [f"Every attempt fails: {plural(case.failures, 'attempt')}{_since(case)}, {_next(case)}."]
     error = case.error
     if case.mismatch and case.invocation:
-        told.append(explained(case.invocation, case.mismatch).replace(f"{case.row['target']} ({case.row['id']})", "It"))
+        told.append(
+            explain_mismatch(case.invocation, case.mismatch).replace(f"{case.row['target']} ({case.row['id']})", "It")
+        )
     elif case.is_removed:
         told.append(f"It is bound to the deployment {case.bound_to}, which was removed: {_replacement(case)}.")
     elif error and error.code in UNREACHABLE:
@@ -109,7 +111,7 @@ def _next(case: Case) -> str:
     return f"and the next one comes at {moment(again)}"
 
 
-def _place(error: Event) -> str:
+def _place(error: JournalEvent) -> str:
     if not error.command_type and not error.command_name:
         return ""
     name = f" “{error.command_name}”" if error.command_name else ""

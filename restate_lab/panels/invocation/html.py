@@ -15,7 +15,7 @@ import pandas as pd
 from restate_lab._cells import MISSING, cell, is_missing
 from restate_lab._text import escape_invisible
 from restate_lab.analysis.ids import describe_new_run
-from restate_lab.analysis.journal.errors import code_words
+from restate_lab.analysis.journal.errors import describe_code
 from restate_lab.interrupts import Shield
 from restate_lab.panels.invocation.reader import Found
 from restate_lab.panels.rows import without_prefix
@@ -126,7 +126,7 @@ def failure_html(found: Found) -> str:
     first, _, rest = failure.partition("\n")
     if not STATUSES.get(str(found.row["status"]), _GOING).ended:
         first = without_prefix(first)
-    code = code_words(_text(found.row["error_code"]))
+    code = describe_code(_text(found.row["error_code"]))
     words = f'<div class="rl-code">{_shown(code)}</div>' if code else ""
     if len(first) > _LINE:
         first, rest = f"{first[:_LINE]}…", failure

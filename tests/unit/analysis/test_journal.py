@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from restate_lab.analysis.journal import frame as journal_frame, journal, reader as journal_reading
-from restate_lab.analysis.journal.diff import _against, journal_diff, mismatch_of
-from restate_lab.analysis.journal.errors import Event
+from restate_lab.analysis.journal.diff import _diff_rows, journal_diff, mismatch_of
+from restate_lab.analysis.journal.errors import JournalEvent
 from restate_lab.errors import ArgumentError, NotFound, Truncated
 from support.row_source import RowSource
 from support.shaped import shaped
@@ -73,7 +73,7 @@ class Made(RowSource):
         return pa.Table.from_pylist([each for each in rows if each["index"] in named.get("indexes", [each["index"]])])
 
     def _head(self, id_: str) -> dict[str, Any]:
-        plain = {"target": "Svc/do", "ended": False, "word": "suspended", "retry_count": None, "completed_at": None}
+        plain = {"target": "Svc/do", "ended": False, "status": "suspended", "retry_count": None, "completed_at": None}
         plain |= {"journal_retention": None, "completion_failure": None, "pinned_deployment_id": "dp_1"}
         return plain | {"id": id_, "signals": [], "future": None, "journal_size": len(self.journals[id_])} | self.head
 
@@ -170,8 +170,8 @@ def test_wrong_arguments_send_nothing() -> None:
 @pytest.mark.parametrize(
     ("head", "said"),
     [
-        ({"word": "pending"}, "it is pending"),
-        ({"ended": True, "word": "succeeded", "journal_retention": timedelta(0)}, "not retained"),
+        ({"status": "pending"}, "it is pending"),
+        ({"ended": True, "status": "succeeded", "journal_retention": timedelta(0)}, "not retained"),
         ({"ended": True, "journal_retention": timedelta(hours=1), "completed_at": NOON - timedelta(days=1)}, "is over"),
         ({"ended": True, "journal_retention": timedelta(days=7), "completed_at": NOON - timedelta(days=1)}, "purged"),
     ],
@@ -187,7 +187,7 @@ NAMES = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=30)
 @given(NAMES, NAMES)
 def test_an_alignment_loses_nothing(a: list[str], b: list[str]) -> None:
     """Every entry of both journals is in one row, in its order; rows of both have one name."""
-    rows = list(_against(records(a), records(b)))
+    rows = list(_diff_rows(records(a), records(b)))
     assert [row["index_a"] for row in rows if row["index_a"] is not None] == list(range(len(a)))
     assert [row["index_b"] for row in rows if row["index_b"] is not None] == list(range(len(b)))
     for each in rows:
@@ -207,11 +207,11 @@ def test_calls_are_aligned_by_handler_whatever_the_key() -> None:
     a, b = records([""]), records([""])
     a[0] |= {"callee_target": "Stock/mug/reserve"}
     b[0] |= {"callee_target": "Stock/a/b/reserve"}
-    (row,) = _against(a, b)
+    (row,) = _diff_rows(a, b)
     assert row["difference"] is None
     a[0] |= {"payload": 1}
     b[0] |= {"payload": 2}
-    (row,) = _against(a, b)
+    (row,) = _diff_rows(a, b)
     assert row["difference"] == "carries something else"
 
 
@@ -243,7 +243,7 @@ def test_without_a_mismatch_a_second_invocation_is_needed() -> None:
 
 
 def mismatch(message: str, **more: Any) -> Any:
-    what = Event("TransientError", NOON, after_index=3, message=message, code="RT0016", **more)
+    what = JournalEvent("TransientError", NOON, after_index=3, message=message, code="RT0016", **more)
     found = mismatch_of(journal_reading.Invocation(id_of(1), {}, [], {}, [what], None))
     assert found is not None
     return found

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from restate_lab.analysis.journal.payloads import Carried, carried, decode
+from restate_lab.analysis.journal.payloads import Payloads, decode, payloads_of
 from restate_lab.redaction import MASK
 
 JSON = st.recursive(
@@ -58,7 +58,7 @@ def test_headers_in_a_payload_are_masked() -> None:
         {"Notification": {"Completion": {"Run": {"result": {"Success": list(payload.encode())}}}}},
         {"Command": {"Call": {"request": {"parameter": list(payload.encode())}}}},
     ]
-    found = [carried(json.dumps(shape)) for shape in shapes]
+    found = [payloads_of(json.dumps(shape)) for shape in shapes]
     for value in (found[0].payload, found[1].argument):
         assert value["json"]["response"] == {
             "headers": {"set-cookie": MASK, "openai-organization": MASK, "x-request-id": "req_1"},
@@ -75,7 +75,7 @@ def test_no_payload_breaks_the_decoder(value: bytes) -> None:
 @given(st.text() | JSON.map(json.dumps) | st.none())
 def test_no_entry_breaks_the_decoder(entry: str | None) -> None:
     """Whatever stands in entry_json, what is understood comes out, and there is never an error."""
-    assert isinstance(carried(entry), Carried)
+    assert isinstance(payloads_of(entry), Payloads)
 
 
 def test_each_shape_of_entry_gives_its_value() -> None:
@@ -89,23 +89,23 @@ def test_each_shape_of_entry_gives_its_value() -> None:
         {"Notification": {"Completion": {"Run": {"completion_id": 1, "result": {"Success": array}}}}},
         {"Notification": {"Signal": {"id": {"Index": 17}, "result": {"Success": array}}}},
     ]
-    assert [carried(json.dumps(shape)).payload for shape in shapes] == [{"n": 1}] * len(shapes)
+    assert [payloads_of(json.dumps(shape)).payload for shape in shapes] == [{"n": 1}] * len(shapes)
     call = {"Command": {"Call": {"request": {"parameter": array, "headers": [{"name": "x-token", "value": "s3"}]}}}}
-    assert carried(json.dumps(call)) == Carried(argument={"n": 1}, headers={"x-token": MASK})
+    assert payloads_of(json.dumps(call)) == Payloads(argument={"n": 1}, headers={"x-token": MASK})
     keys = {"Notification": {"Completion": {"GetLazyStateKeys": {"completion_id": 1, "state_keys": ["a", "b"]}}}}
-    assert carried(json.dumps(keys)).payload == ["a", "b"]
+    assert payloads_of(json.dumps(keys)).payload == ["a", "b"]
 
 
 def test_a_failure_has_its_code_and_message_and_no_payload() -> None:
     """What failed for good says why."""
     failed = {"Notification": {"Completion": {"Run": {"result": {"Failure": {"code": 422, "message": "spilled"}}}}}}
-    assert carried(json.dumps(failed)) == Carried(failure="spilled", failure_code=422)
+    assert payloads_of(json.dumps(failed)) == Payloads(failure="spilled", failure_code=422)
 
 
 @pytest.mark.parametrize("name", ["Authorization", "cookie", "X-Api-Key", "x-signature", "my-token"])
 def test_secret_headers_are_masked(name: str) -> None:
     """The value of a header that carries a secret is not in what comes out, the others are."""
     headers = [{"name": name, "value": "swordfish"}, {"name": "x-tenant", "value": "acme"}, "odd"]
-    found = carried(json.dumps({"Command": {"Input": {"headers": headers, "payload": []}}}))
+    found = payloads_of(json.dumps({"Command": {"Input": {"headers": headers, "payload": []}}}))
     assert found.headers == {name: MASK, "x-tenant": "acme"}
     assert "swordfish" not in repr(found)

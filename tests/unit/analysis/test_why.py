@@ -15,7 +15,7 @@ import pytest
 
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.deadline import Deadline
-from restate_lab.analysis.journal.errors import code_words
+from restate_lab.analysis.journal.errors import describe_code
 from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.why import reader as why_reading, why
 from restate_lab.analysis.why.options import RULES
@@ -133,7 +133,7 @@ class World(RowSource):
         rows = [row for row in self.made["invocations"] if row["id"] in ids]
         names = ("id", "target", "journal_size", "completed_at", "completion_failure", "pinned_deployment_id")
         more = {
-            "word": None,
+            "status": None,
             "ended": False,
             "retry_count": None,
             "journal_retention": None,
@@ -141,7 +141,7 @@ class World(RowSource):
             "future": "",
         }
         table = pa.Table.from_pylist(
-            [more | {each: row[each] for each in names} | {"word": row["status"]} for row in rows]
+            [more | {each: row[each] for each in names} | {"status": row["status"]} for row in rows]
         )
         return shaped(table, statement)
 
@@ -335,8 +335,8 @@ def test_the_rules_agree_with_the_table_of_actions() -> None:
 
 def test_codes_have_their_meaning() -> None:
     """A known code comes with its words, an unknown one as it is, none as nothing."""
-    assert code_words("RT0011") == "RT0011: its deployment was removed"
-    assert (code_words("RT9999"), code_words(None)) == ("RT9999", "")
+    assert describe_code("RT0011") == "RT0011: its deployment was removed"
+    assert (describe_code("RT9999"), describe_code(None)) == ("RT9999", "")
 
 
 def test_a_statement_takes_of_the_parameters_what_it_names() -> None:
