@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from restate_lab.analysis.journal import journal
     from restate_lab.analysis.journal.diff import journal_diff
     from restate_lab.analysis.questions import ask, questions
-    from restate_lab.analysis.waits import Waits, waits
+    from restate_lab.analysis.waits import waits
+    from restate_lab.analysis.waits.result import Waits
     from restate_lab.analysis.why import Explanation, why
     from restate_lab.audit import audit_log
     from restate_lab.client.admin import AdminClient
@@ -173,7 +174,7 @@ _HOME = {
     "State": "restate_lab.actions.state.reader",
     "StatePanel": "restate_lab.panels.state",
     "Thresholds": "restate_lab.analysis.doctor.thresholds",
-    "Waits": "restate_lab.analysis.waits",
+    "Waits": "restate_lab.analysis.waits.result",
     "ask": "restate_lab.analysis.questions",
     "audit_log": "restate_lab.audit",
     "compare": "restate_lab.evidence.compare",

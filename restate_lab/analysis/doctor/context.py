@@ -20,7 +20,7 @@ from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.questions.catalog import Variant, parse_variant
 from restate_lab.analysis.records import none_if_missing, records
 from restate_lab.analysis.suggestions import SuggestedCall
-from restate_lab.analysis.waits import Known, Waits, find_waits
+from restate_lab.analysis.waits import KnownInvocations, Waits, find_waits
 from restate_lab.client.schema import checked, tables_of
 from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import NotOnThisServer, RestateLabError
@@ -276,7 +276,7 @@ class Look:
         """Return who waits for whom; None where nobody is suspended or pending."""
         if not self.census.open("suspended", "inboxed"):
             return None
-        known = Known(self.singles.suspended, has_pending=self.census.open("inboxed") > 0)
+        known = KnownInvocations(self.singles.suspended, has_pending=self.census.open("inboxed") > 0)
         return find_waits(self.source, limit=self.thresholds.waits, known=known)
 
     @functools.cached_property

@@ -1,189 +1,47 @@
-"""Who waits for whom: root blockers, deadlocks, and what nobody resolves."""
+"""Find out which invocations wait for which: root blockers, deadlocks, and awaited things that are not resolved.
+
+The verb and the frames of its result. ``reader`` reads the rows, ``graph`` finds cycles and root blockers, ``text``
+describes them, and ``result`` is what the verb returns.
+"""
 
 from __future__ import annotations
 
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import networkx as nx
 import pandas as pd
 
-from restate_lab._html import render
-from restate_lab._public import public
-from restate_lab._text import format_age, format_timestamp, plural
 from restate_lab.analysis.deadline import within
-from restate_lab.analysis.waits.graph import STEPS, Circle, Root, build, circles, count_waiters, roots
-from restate_lab.analysis.waits.model import Edge, Person, edge_frame
-from restate_lab.analysis.waits.reader import Known, Reading, read_errors, read_waits
-from restate_lab.analysis.waits.text import describe, root_words
+from restate_lab.analysis.waits.graph import (
+    STEPS,
+    Cycle,
+    RootBlocker,
+    build_graph,
+    count_waiters,
+    cycles,
+    root_blockers,
+)
+from restate_lab.analysis.waits.model import Edge, InvocationNode, edge_frame
+from restate_lab.analysis.waits.reader import KnownInvocations, WaitSnapshot, read_errors, read_waits
+from restate_lab.analysis.waits.result import Waits
+from restate_lab.analysis.waits.text import describe_blocker, describe_deadlock
 from restate_lab.client.schema import translated
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, Truncated
 from restate_lab.recorder import Recorder
 from restate_lab.source import Source, check_tried
-from restate_lab.status import STATUSES
 
-__all__ = ["Known", "Waits", "find_waits", "waits"]
+__all__ = ["KnownInvocations", "Waits", "find_waits", "waits"]
 
-_MOST = 8  # rows of each list; the frames have all
-_RED, _AMBER, _GREEN = STATUSES["failed"].colour, STATUSES["pending"].colour, STATUSES["succeeded"].colour
 _ERRORS = 1_000  # root blockers whose last error is read
 _MAY_HAVE_FAILED = {"backing-off", "paused", "ready", "running"}
 _BLOCKER_TYPES = {"direct_waiting": "int64", "total_waiting": "Int64"}
 _DEADLOCK_TYPES = {"certain": "bool", "length": "int64", "waiting": "Int64"}
-Awaited = Mapping[str, list[Edge]]
-
-
-def waits_card(waits: Waits) -> str:
-    """Return the card as HTML; whatever came from the cluster is text."""
-    deadlocks, blockers = waits.deadlocks, waits.blockers
-    unresolved = (("Awakeables", waits.open_awakeables), ("Promises", waits.open_promises))
-    return render(
-        "analysis/waits/card.html.j2",
-        title=waits.verdict,
-        place=waits.where,
-        lines=[*_sleeps(waits), *waits.excluded],
-        accent=_RED if deadlocks["certain"].any() else _AMBER if len(blockers) or len(deadlocks) else _GREEN,
-        deadlocks=[_deadlock(row, waits.at) for row in _first(deadlocks)],
-        more_deadlocks=_more(deadlocks, "deadlocks"),
-        tables=[_blockers(blockers, waits.at), *(_unresolved(name, frame, waits.at) for name, frame in unresolved)],
-    )
-
-
-def _deadlock(row: dict[Any, Any], now: datetime) -> dict[str, str]:
-    what, colour = ("Deadlock", _RED) if row["certain"] else ("Possible deadlock", _AMBER)
-    ago, behind = format_age(row["since"], now), row["waiting"]
-    head = f"{what} for {ago}" if ago else what
-    head += ", others wait for it" if pd.isna(behind) else f", {behind:,} more wait for it" if behind else ""
-    return {
-        "colour": colour,
-        "heading": head,
-        "description": row["description"],
-        "resolution_code": row["resolution_code"],
-    }
-
-
-def _blockers(frame: pd.DataFrame, now: datetime) -> dict[str, Any]:
-    rows = [
-        (
-            f"{row['total_waiting']:,}" if pd.notna(row["total_waiting"]) else f"{row['direct_waiting']:,} or more",
-            f"{row['target'] or 'unknown'}\n{row['id']}",
-            row["status"] or "gone",
-            row["waits_for"],
-            format_age(row["since"], now),
-        )
-        for row in _first(frame)
-    ]
-    return {
-        "title": "Who everybody waits for",
-        "heads": ("waiting", "invocation", "status", "waits for", "for"),
-        "rows": rows,
-        "more": _more(frame, "blockers"),
-    }
-
-
-def _unresolved(name: str, frame: pd.DataFrame, now: datetime) -> dict[str, Any]:
-    return {
-        "title": f"{name} that nobody has resolved",
-        "heads": (name.lower().removesuffix("s"), "who waits", "for"),
-        "rows": [
-            (row["what"], f"{row['waiter_target']}\n{row['waiter']}", format_age(row["since"], now))
-            for row in _first(frame)
-        ],
-        "more": _more(frame, name.lower()),
-    }
-
-
-def _more(frame: pd.DataFrame, name: str) -> str:
-    return f"… and {len(frame) - _MOST:,} more {name}" if len(frame) > _MOST else ""
-
-
-def _sleeps(waits: Waits) -> list[str]:
-    sleeps = waits.sleeps
-    if sleeps.empty:
-        return []
-    first = sleeps["wakes_at"].min()
-    return [f"{len(sleeps):,} asleep" + (f", the next wakes at {format_timestamp(first)}" if first else "")]
-
-
-def _first(frame: pd.DataFrame) -> list[dict[Any, Any]]:
-    return frame.head(_MOST).to_dict("records")
-
-
-@public
-@dataclass(frozen=True, repr=False, eq=False)
-class Waits:
-    """The wait-for graph of a source at a moment; ``waits()`` makes it, and says what is in the frames."""
-
-    edges: pd.DataFrame
-    blockers: pd.DataFrame
-    deadlocks: pd.DataFrame
-    source: str
-    version: str
-    at: datetime
-    excluded: tuple[str, ...]
-    _graph: nx.DiGraph
-    queries: tuple[Mapping[str, Any], ...] = ()
-    """Each statement that was sent: ``sql``, ``params`` as JSON has them, ``times``."""
-
-    @property
-    def open_awakeables(self) -> pd.DataFrame:
-        """Return the edges that are awakeables nobody has resolved, longest awaited first."""
-        return self._of("awakeable")
-
-    @property
-    def open_promises(self) -> pd.DataFrame:
-        """Return the edges that are promises nobody has completed, longest awaited first."""
-        return self._of("promise")
-
-    @property
-    def sleeps(self) -> pd.DataFrame:
-        """Return the edges that are sleeps, the next to wake first."""
-        return self._of("sleep", "wakes_at")
-
-    @property
-    def verdict(self) -> str:
-        """Return all of it in a line."""
-        certain = int(self.deadlocks["certain"].sum())
-        parts = [
-            plural(certain, "deadlock") if certain else "",
-            plural(len(self.deadlocks) - certain, "possible deadlock") if len(self.deadlocks) > certain else "",
-            plural(len(self.blockers), "root blocker") if len(self.blockers) else "",
-            plural(len(self.open_awakeables), "open awakeable") if len(self.open_awakeables) else "",
-            plural(len(self.open_promises), "open promise") if len(self.open_promises) else "",
-            plural(len(self.sleeps), "sleep") if len(self.sleeps) else "",
-        ]
-        said = ", ".join(part for part in parts if part) or "nobody waits for anything"
-        return said + (" (not everything was read)" if self.excluded else "")
-
-    @property
-    def where(self) -> str:
-        """Return on what this was read, and when."""
-        return f"{self.source}, restate {self.version}, {format_timestamp(self.at)}"
-
-    def graph(self) -> nx.DiGraph:
-        """Return a copy of the graph: an edge leads from who waits to who is waited for, both by invocation id.
-
-        Nodes have ``target, status``; edges ``kind, what, since, alternative`` as in ``edges``.
-        """
-        return self._graph.copy()
-
-    def waiters(self) -> dict[str, list[str]]:
-        """Return who waits for whom directly: ids by the id of who is waited for."""
-        return {id_: list(self._graph.predecessors(id_)) for id_, degree in self._graph.in_degree() if degree}
-
-    def __repr__(self) -> str:
-        return f"<Waits of {self.where}: {self.verdict}>"
-
-    def _repr_html_(self) -> str:
-        return waits_card(self)
-
-    def _of(self, kind: str, order: str = "since") -> pd.DataFrame:
-        return self.edges[self.edges["kind"] == kind].sort_values([order, "waiter"]).reset_index(drop=True)
+EdgesByWaiter = Mapping[str, list[Edge]]
 
 
 @translated
@@ -221,14 +79,14 @@ def waits(source: Source, /, *, limit: int = 20_000, timeout: DurationInput | No
         NotOnThisServer: the source lacks tables that it takes, or is too old.
         TimedOut: not everything was read within ``timeout``.
     """
-    made = find_waits(within(source, timeout, verb="waits"), limit=limit)
-    if made.excluded:
-        warnings.warn("; ".join(made.excluded), Truncated, stacklevel=3)  # of the caller of the decorated function
-    return made
+    found = find_waits(within(source, timeout, verb="waits"), limit=limit)
+    if found.excluded:
+        warnings.warn("; ".join(found.excluded), Truncated, stacklevel=3)  # of the caller of the decorated function
+    return found
 
 
-def find_waits(source: Source, *, limit: int = 20_000, known: Known | None = None) -> Waits:
-    """Return what ``waits`` returns, and warn nobody: ``excluded`` says what was not read.
+def find_waits(source: Source, *, limit: int = 20_000, known: KnownInvocations | None = None) -> Waits:
+    """Return what ``waits`` returns, without its warning: ``excluded`` lists what was not read.
 
     ``known`` has what need not be read again.
 
@@ -240,21 +98,23 @@ def find_waits(source: Source, *, limit: int = 20_000, known: Known | None = Non
     check_tried(source, "waits()")
     at = source.now
     recorder = Recorder(source)
-    return _made(recorder, read_waits(recorder, limit=limit, now=at, known=known or Known()), at)
+    return _build_waits(recorder, read_waits(recorder, limit=limit, now=at, known=known or KnownInvocations()), at)
 
 
-def _made(source: Recorder, reading: Reading, at: datetime) -> Waits:
-    graph = build(reading.edges, reading.people)
-    found = circles(graph, reading.edges, reading.people)
-    blocking = roots(graph, {id_ for circle in found for id_ in circle.members}, reading.unread, steps=STEPS)
-    excluded = list(reading.excluded)
-    awaited: Awaited = defaultdict(list)
-    for edge in reading.edges:
+def _build_waits(source: Recorder, snapshot: WaitSnapshot, at: datetime) -> Waits:
+    graph = build_graph(snapshot.edges, snapshot.nodes)
+    all_cycles = cycles(graph, snapshot.edges, snapshot.nodes)
+    blockers = root_blockers(
+        graph, {id_ for cycle in all_cycles for id_ in cycle.members}, snapshot.unread, steps=STEPS
+    )
+    excluded = list(snapshot.excluded)
+    awaited: EdgesByWaiter = defaultdict(list)
+    for edge in snapshot.edges:
         awaited[edge.waiter].append(edge)
     frames = {
-        "edges": edge_frame(reading.edges, reading.people),
-        "blockers": _blocker_frame(source, blocking, reading, awaited),
-        "deadlocks": _deadlocks(found, graph, reading, awaited),
+        "edges": edge_frame(snapshot.edges, snapshot.nodes),
+        "blockers": _blocker_frame(source, blockers, snapshot, awaited),
+        "deadlocks": _deadlock_frame(all_cycles, graph, snapshot, awaited),
     }
     if uncounted := int(frames["blockers"]["total_waiting"].isna().sum() + frames["deadlocks"]["waiting"].isna().sum()):
         excluded.append(f"for {uncounted:,} root blockers or deadlocks not everybody behind them was counted")
@@ -271,55 +131,59 @@ def _made(source: Recorder, reading: Reading, at: datetime) -> Waits:
     )
 
 
-def _blocker_frame(source: Source, found: list[Root], reading: Reading, awaited: Awaited) -> pd.DataFrame:
-    people = {root.id: reading.people[root.id] for root in found}
-    failed = [id_ for id_, person in people.items() if person.status in _MAY_HAVE_FAILED]
+def _blocker_frame(
+    source: Source, blockers: list[RootBlocker], snapshot: WaitSnapshot, awaited: EdgesByWaiter
+) -> pd.DataFrame:
+    nodes = {blocker.id: snapshot.nodes[blocker.id] for blocker in blockers}
+    failed = [id_ for id_, node in nodes.items() if node.status in _MAY_HAVE_FAILED]
     errors = read_errors(source, failed[:_ERRORS])
     rows = [
         {
-            "id": root.id,
-            "target": people[root.id].target,
-            "status": people[root.id].status,
-            "waits_for": root_words(people[root.id], awaited.get(root.id, []), errors.get(root.id)),
-            "direct_waiting": root.direct_waiting,
-            "total_waiting": root.total_waiting,
-            "since": people[root.id].since,
-            "examples": list(root.examples),
+            "id": blocker.id,
+            "target": nodes[blocker.id].target,
+            "status": nodes[blocker.id].status,
+            "waits_for": describe_blocker(nodes[blocker.id], awaited.get(blocker.id, []), errors.get(blocker.id)),
+            "direct_waiting": blocker.direct_waiting,
+            "total_waiting": blocker.total_waiting,
+            "since": nodes[blocker.id].since,
+            "examples": list(blocker.examples),
         }
-        for root in found
+        for blocker in blockers
     ]
     columns = ("id", "target", "status", "waits_for", "direct_waiting", "total_waiting", "since", "examples")
-    return _frame(rows, columns, _BLOCKER_TYPES)
+    return _to_frame(rows, columns, _BLOCKER_TYPES)
 
 
-def _deadlocks(found: list[Circle], graph: nx.DiGraph, reading: Reading, awaited: Awaited) -> pd.DataFrame:
-    people: Mapping[str, Person] = reading.people
+def _deadlock_frame(
+    all_cycles: list[Cycle], graph: nx.DiGraph, snapshot: WaitSnapshot, awaited: EdgesByWaiter
+) -> pd.DataFrame:
+    nodes: Mapping[str, InvocationNode] = snapshot.nodes
     rows, steps = [], STEPS
-    for circle in found:
-        waiting, steps = count_waiters(graph, circle.members, reading.unread, steps)
-        told = describe(circle, graph, people, awaited)
+    for cycle in all_cycles:
+        waiting, steps = count_waiters(graph, cycle.members, snapshot.unread, steps)
+        deadlock = describe_deadlock(cycle, graph, nodes, awaited)
         rows.append(
             {
-                "certain": circle.certain,
-                "length": len(told.keys) or len(circle.way),
-                "members": list(circle.way),
-                "targets": [people[id_].target for id_ in circle.way],
-                "keys": list(told.keys),
+                "certain": cycle.certain,
+                "length": len(deadlock.keys) or len(cycle.path),
+                "members": list(cycle.path),
+                "targets": [nodes[id_].target for id_ in cycle.path],
+                "keys": list(deadlock.keys),
                 "waiting": waiting,
-                "since": told.since,
-                "description": told.description,
-                "cancel": told.cancel,
-                "resolution_code": told.resolution_code,
+                "since": deadlock.since,
+                "description": deadlock.description,
+                "cancel": deadlock.cancel,
+                "resolution_code": deadlock.resolution_code,
             }
         )
     columns = (
         *("certain", "length", "members", "targets", "keys"),
         *("waiting", "since", "description", "cancel", "resolution_code"),
     )
-    return _frame(rows, columns, _DEADLOCK_TYPES)
+    return _to_frame(rows, columns, _DEADLOCK_TYPES)
 
 
-def _frame(rows: list[dict[str, Any]], columns: tuple[str, ...], types: Mapping[str, str]) -> pd.DataFrame:
+def _to_frame(rows: list[dict[str, Any]], columns: tuple[str, ...], types: Mapping[str, str]) -> pd.DataFrame:
     series = {name: pd.Series([row[name] for row in rows], dtype=types.get(name, "object")) for name in columns}
     frame = pd.DataFrame(series)
     frame["since"] = pd.to_datetime(frame["since"], utc=True).dt.as_unit("ms")

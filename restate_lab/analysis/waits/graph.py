@@ -1,8 +1,8 @@
-"""The wait-for graph: who cannot go on, the circles, and the roots that everybody waits for.
+"""The wait-for graph: the blocked invocations, the cycles, and the root blockers that others wait for.
 
 Strongly connected components, never all simple cycles, of which there may be exponentially many. Everything is linear
-in the edges but one thing: each root's waiters are counted by walking backwards from it, so that somebody who waits
-for two roots counts once for each, and once only. Where nobody does that, it is one pass over the graph; the steps
+in the edges but one thing: each root's waiters are counted by walking backwards from it, so that an invocation that
+waits for two roots counts once for each, and once only. Where none does that, it is one pass over the graph; the steps
 of all walks together are bounded, and a root beyond that has no count.
 """
 
@@ -15,27 +15,27 @@ from dataclasses import dataclass
 # No type information is published in the package.
 import networkx as nx
 
-from restate_lab.analysis.waits.model import Edge, Person
+from restate_lab.analysis.waits.model import Edge, InvocationNode
 
-__all__ = ["Circle", "Root", "build", "circles", "count_waiters", "roots"]
+__all__ = ["Cycle", "RootBlocker", "build_graph", "count_waiters", "cycles", "root_blockers"]
 
 STEPS = 5_000_000  # of all walks that count waiters; a few seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Circle:
-    """Invocations that wait for each other: a shortest way around in order, and all in the component.
+class Cycle:
+    """Invocations that wait for each other: a shortest cycle in order, and all members of the component.
 
-    ``certain`` is False where somebody in it may go on without the others.
+    ``certain`` is False where a member may go on without the others.
     """
 
-    way: tuple[str, ...]
+    path: tuple[str, ...]
     members: frozenset[str]
     certain: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Root:
+class RootBlocker:
     """An invocation that waits for no other one while others wait for it; ``total_waiting`` is None if not counted."""
 
     id: str
@@ -44,18 +44,18 @@ class Root:
     examples: tuple[str, ...]
 
 
-def build(edges: Iterable[Edge], people: Mapping[str, Person]) -> nx.DiGraph:
-    """Return the graph: nodes are invocations, an edge leads from who waits to who is waited for.
+def build_graph(edges: Iterable[Edge], nodes: Mapping[str, InvocationNode]) -> nx.DiGraph:
+    """Return the graph: nodes are invocations, an edge leads from the waiting invocation to its blocker.
 
-    Nodes have ``target, status``; edges ``kind, what, since, alternative``. What has completed blocks nobody.
+    Nodes have ``target, status``; edges ``kind, what, since, alternative``. Completed invocations block no other.
     """
     graph = nx.DiGraph()
     for edge in edges:
         for id_ in (edge.waiter, edge.blocker):
             if id_ is not None and id_ not in graph:
-                known = people.get(id_, Person(id_))
+                known = nodes.get(id_, InvocationNode(id_))
                 graph.add_node(id_, target=known.target, status=known.status)
-        if edge.blocker is None or _has_ended(people, edge.blocker):
+        if edge.blocker is None or _has_ended(nodes, edge.blocker):
             continue
         sooner = graph.get_edge_data(edge.waiter, edge.blocker, {"alternative": True})
         if sooner["alternative"]:
@@ -70,13 +70,13 @@ def build(edges: Iterable[Edge], people: Mapping[str, Person]) -> nx.DiGraph:
     return graph
 
 
-def circles(graph: nx.DiGraph, edges: Iterable[Edge], people: Mapping[str, Person]) -> list[Circle]:
-    """Return the deadlocks, and after them the circles that somebody in them may still leave."""
-    stuck = _stuck(graph, edges, people)
-    certain = [_circle(graph, members, certain=True) for members in _components(graph.subgraph(stuck))]
-    locked = {id_ for circle in certain for id_ in circle.members}
+def cycles(graph: nx.DiGraph, edges: Iterable[Edge], nodes: Mapping[str, InvocationNode]) -> list[Cycle]:
+    """Return the deadlocks, and after them the cycles that a member may still leave."""
+    stuck = _blocked_ids(graph, edges, nodes)
+    certain = [_shortest_cycle(graph, members, certain=True) for members in _components(graph.subgraph(stuck))]
+    locked = {id_ for cycle in certain for id_ in cycle.members}
     rest = [members for members in _components(graph) if not locked & members]
-    return certain + [_circle(graph, members, certain=False) for members in rest]
+    return certain + [_shortest_cycle(graph, members, certain=False) for members in rest]
 
 
 def count_waiters(
@@ -98,29 +98,29 @@ def count_waiters(
     return total + len(seen) - len(start), steps
 
 
-def roots(
-    graph: nx.DiGraph, apart: set[str], unread: Mapping[str, int], *, steps: int = STEPS, examples: int = 3
-) -> list[Root]:
-    """Return who is waited for and waits for nobody, most waited for first; ``apart`` are those in a circle."""
-    found = []
-    ends = [id_ for id_, degree in graph.out_degree() if not degree and id_ not in apart]
+def root_blockers(
+    graph: nx.DiGraph, in_cycles: set[str], unread: Mapping[str, int], *, steps: int = STEPS, examples: int = 3
+) -> list[RootBlocker]:
+    """Return the invocations that block others and wait for none, most waiters first; ``in_cycles`` are excluded."""
+    blockers = []
+    ends = [id_ for id_, degree in graph.out_degree() if not degree and id_ not in in_cycles]
     direct = {id_: graph.in_degree(id_) + unread.get(id_, 0) for id_ in ends}
     for id_ in sorted((id_ for id_ in ends if direct[id_]), key=lambda id_: (-direct[id_], id_)):
         total_waiting, steps = count_waiters(graph, [id_], unread, steps)
         waiters = tuple(sorted(graph.predecessors(id_)))[:examples]
-        found.append(Root(id_, direct[id_], total_waiting, waiters))
-    return sorted(found, key=lambda root: (-(root.total_waiting or 0), -root.direct_waiting, root.id))
+        blockers.append(RootBlocker(id_, direct[id_], total_waiting, waiters))
+    return sorted(blockers, key=lambda root: (-(root.total_waiting or 0), -root.direct_waiting, root.id))
 
 
-def _has_ended(people: Mapping[str, Person], id_: str) -> bool:
-    return id_ in people and people[id_].status == "completed"
+def _has_ended(nodes: Mapping[str, InvocationNode], id_: str) -> bool:
+    return id_ in nodes and nodes[id_].status == "completed"
 
 
-def _stuck(graph: nx.DiGraph, edges: Iterable[Edge], people: Mapping[str, Person]) -> set[str]:
-    """Return who can never go on by themselves: what is left when everybody who can has gone.
+def _blocked_ids(graph: nx.DiGraph, edges: Iterable[Edge], nodes: Mapping[str, InvocationNode]) -> set[str]:
+    """Return the invocations that can never go on by themselves: those that remain once all others have gone on.
 
-    Who needs all that it awaits goes when all of these can go; who may need only one, when one of them can. What is
-    no invocation (an awakeable, a sleep) may always come.
+    An invocation that needs all that it awaits goes on when all of these can; one that may need only one of them, when
+    one can. What is not an invocation (an awakeable, a sleep) may always come.
     """
     open_, any_one, goes = dict.fromkeys(graph, 0), set(), set()
     for id_ in graph:
@@ -128,7 +128,7 @@ def _stuck(graph: nx.DiGraph, edges: Iterable[Edge], people: Mapping[str, Person
     for edge in edges:
         if edge.alternative:
             any_one.add(edge.waiter)
-            if edge.blocker is None or edge.kind == "open call" or _has_ended(people, edge.blocker):
+            if edge.blocker is None or edge.kind == "open call" or _has_ended(nodes, edge.blocker):
                 goes.add(edge.waiter)
     goes |= {id_ for id_, degree in open_.items() if not degree}
     queue = deque(goes)
@@ -142,12 +142,12 @@ def _stuck(graph: nx.DiGraph, edges: Iterable[Edge], people: Mapping[str, Person
 
 
 def _components(graph: nx.DiGraph) -> list[set[str]]:
-    found = nx.strongly_connected_components(graph)
-    return sorted((set(each) for each in found if len(each) > 1 or graph.has_edge(*(list(each) * 2))), key=min)
+    components = nx.strongly_connected_components(graph)
+    return sorted((set(each) for each in components if len(each) > 1 or graph.has_edge(*(list(each) * 2))), key=min)
 
 
-def _circle(graph: nx.DiGraph, members: set[str], *, certain: bool) -> Circle:
-    """Find a shortest way around through the smallest id that holds a key, or the smallest of all."""
+def _shortest_cycle(graph: nx.DiGraph, members: set[str], *, certain: bool) -> Cycle:
+    """Return a shortest cycle through the smallest id that holds a key, or the smallest of all."""
     inner = graph.subgraph(members)
     holders = [there for _, there, kind in inner.edges(data="kind") if kind == "key"]
     start = min(holders or members)
@@ -159,7 +159,7 @@ def _circle(graph: nx.DiGraph, members: set[str], *, certain: bool) -> Circle:
             if there not in before:
                 before[there] = here
                 queue.append(there)
-    way = [start]
-    while before[way[-1]] != start:
-        way.append(before[way[-1]])
-    return Circle((start, *reversed(way[1:])), frozenset(members), certain)
+    path = [start]
+    while before[path[-1]] != start:
+        path.append(before[path[-1]])
+    return Cycle((start, *reversed(path[1:])), frozenset(members), certain)

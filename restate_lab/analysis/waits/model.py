@@ -1,4 +1,4 @@
-"""Rows of answers as edges and persons of the wait-for graph."""
+"""Edges and nodes of the wait-for graph, built from rows."""
 
 from __future__ import annotations
 
@@ -11,14 +11,24 @@ import pandas as pd
 
 from restate_lab.analysis.records import none_if_missing
 
-__all__ = ["Edge", "Person", "called", "edge_frame", "error_words", "needs_all", "person", "queued"]
+__all__ = [
+    "Edge",
+    "InvocationNode",
+    "describe_error",
+    "edge_frame",
+    "key_edge",
+    "needs_all",
+    "open_call_edge",
+    "waiter_node",
+]
 
 _CANCEL = {"Single": {"SignalIndex": 1}}
+_COLUMNS = ("waiter", "waiter_target", "kind", "blocker", "blocker_target", "what", "wakes_at", "alternative", "since")
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """One thing that an invocation waits for; ``blocker`` is None where that is no invocation.
+    """One thing that an invocation waits for; ``blocker`` is None where it is not an invocation.
 
     ``alternative`` tells that it may go on without: it waits for several things of which one may be enough, or it
     runs and may not have come to waiting yet.
@@ -37,7 +47,7 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class InvocationNode:
     """One invocation, as far as it was read: None for what was not, or where there is no such invocation any more."""
 
     id: str
@@ -49,12 +59,12 @@ class Person:
     next_at: pd.Timestamp | None = None
 
 
-def queued(row: Mapping[Any, Any]) -> Edge:
+def key_edge(row: Mapping[Any, Any]) -> Edge:
     """Return the edge of a call that waits for a key."""
     return _edge(row, "key", row["holder_id"], row["key"], alternative=False)
 
 
-def called(row: Mapping[Any, Any]) -> Edge:
+def open_call_edge(row: Mapping[Any, Any]) -> Edge:
     """Return the edge of a running invocation to one that it has called."""
     return _edge(row, "open call", row["callee_id"], None, alternative=True)
 
@@ -74,15 +84,15 @@ def _edge(row: Mapping[Any, Any], kind: str, blocker: Any, what: str | None, *, 
     )
 
 
-def person(edge: Edge) -> Person:
-    """Return who waits."""
+def waiter_node(edge: Edge) -> InvocationNode:
+    """Return the node of the waiting invocation."""
     status = {"key": "pending", "open call": "running"}.get(edge.kind, "suspended")
-    return Person(edge.waiter, edge.waiter_target, status, edge.since, edge.created_at)
+    return InvocationNode(edge.waiter, edge.waiter_target, status, edge.since, edge.created_at)
 
 
-def edge_frame(edges: Iterable[Edge], people: Mapping[str, Person]) -> pd.DataFrame:
+def edge_frame(edges: Iterable[Edge], nodes: Mapping[str, InvocationNode]) -> pd.DataFrame:
     """Return the edges as a frame, with the targets of both sides."""
-    targets = {id_: each.target for id_, each in people.items()}
+    targets = {id_: each.target for id_, each in nodes.items()}
     edges = tuple(edges)
     columns = {name: [getattr(edge, name) for edge in edges] for name in _COLUMNS if name != "blocker_target"}
     columns["blocker_target"] = [targets.get(edge.blocker or "") for edge in edges]
@@ -93,14 +103,11 @@ def edge_frame(edges: Iterable[Edge], people: Mapping[str, Person]) -> pd.DataFr
     return frame
 
 
-_COLUMNS = ("waiter", "waiter_target", "kind", "blocker", "blocker_target", "what", "wakes_at", "alternative", "since")
-
-
 def needs_all(future_json: str) -> bool:
-    """Tell whether an awaited future is over only when each of its parts is.
+    """Return whether an awaited future is over only when each of its parts is.
 
     Since 1.7.12 an SDK of protocol 7 says how it combines futures; older ones say "Unknown". Cancellation, which
-    everybody awaits, does not count. AllSucceededOrFirstFailed is over when one part fails, so it does not need all.
+    all await, does not count. AllSucceededOrFirstFailed is over when one part fails, so it does not need all.
     """
     try:
         return _needs_all(json.loads(future_json))
@@ -116,8 +123,8 @@ def _needs_all(future: dict[str, Any]) -> bool:
     return (kind == "AllCompleted" or len(rest) == 1) and all(_needs_all(part) for part in rest)
 
 
-def error_words(row: Mapping[Any, Any]) -> str:
-    """Return an attempt's error in a line: code, step, and the first line of what was said."""
+def describe_error(row: Mapping[Any, Any]) -> str:
+    """Return an attempt's error on one line: code, step, and the first line of its message."""
     code, step, message = none_if_missing(row["code"]), none_if_missing(row["step"]), none_if_missing(row["message"])
     first = (message or "").splitlines()[:1]
     parts = [f"[{code}]" if code else "", f"in step “{step}”:" if step else "", *first]

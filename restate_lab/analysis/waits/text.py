@@ -1,4 +1,4 @@
-"""The wait-for graph in words: what a root waits for, how a deadlock goes, and the way out of it."""
+"""Descriptions of the wait-for graph: what a root blocker waits for, and each deadlock with its resolution."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import networkx as nx
 import pandas as pd
 
 from restate_lab._text import format_timestamp
-from restate_lab.analysis.waits.graph import Circle
-from restate_lab.analysis.waits.model import Edge, Person
+from restate_lab.analysis.waits.graph import Cycle
+from restate_lab.analysis.waits.model import Edge, InvocationNode
 
-__all__ = ["Deadlock", "describe", "root_words"]
+__all__ = ["Deadlock", "describe_blocker", "describe_deadlock"]
 
 _NOT_WOKEN = "its own step{what} (Run), for which nothing wakes it: resume it"
-_THINGS = {
+_EDGE_TEXTS = {
     "awakeable": "the awakeable {what}, which nobody has resolved",
     "promise": "the promise “{what}”, which nobody has completed",
     "sleep": "a sleep {what}",
@@ -29,7 +29,7 @@ _THINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Deadlock:
-    """A circle in words; ``holders`` hold the ``keys``, in order; ``cancel`` is the one to end, for ``why``."""
+    """A described cycle; ``holders`` hold the ``keys``, in order; ``cancel`` is the one to end, for ``why``."""
 
     holders: tuple[str, ...]
     keys: tuple[str, ...]
@@ -40,83 +40,86 @@ class Deadlock:
     resolution_code: str
 
 
-def describe(
-    circle: Circle, graph: nx.DiGraph, people: Mapping[str, Person], awaited: Mapping[str, Sequence[Edge]]
+def describe_deadlock(
+    cycle: Cycle, graph: nx.DiGraph, nodes: Mapping[str, InvocationNode], awaited: Mapping[str, Sequence[Edge]]
 ) -> Deadlock:
-    """Say who holds what, who waits for it, and whom to end: who began last has the least work to lose.
+    """Describe who holds what and waits for what, and which one to end: the newest has the least work to lose.
 
-    ``awaited`` has everybody's edges, by waiter.
+    ``awaited`` has the edges of all, by waiter.
     """
-    steps = [(here, there, graph.edges[here, there]) for here, there in _pairs(circle.way)]
+    steps = [(here, there, graph.edges[here, there]) for here, there in _successive_pairs(cycle.path)]
     held = {there: data["what"] for _, there, data in steps if data["kind"] == "key"}
-    holders = tuple(id_ for id_ in circle.way if id_ in held)
-    cancel = max(holders or circle.way, key=lambda id_: (_began(people[id_]), id_))
-    moments = [data["since"] for _, _, data in steps if data["since"] is not None]
-    why = _why(people[cancel], holders) if circle.certain else _look_again(circle, people, awaited)
+    holders = tuple(id_ for id_ in cycle.path if id_ in held)
+    cancel = max(holders or cycle.path, key=lambda id_: (_creation_seconds(nodes[id_]), id_))
+    times = [data["since"] for _, _, data in steps if data["since"] is not None]
+    why = _reason_to_cancel(nodes[cancel], holders) if cycle.certain else _describe_alternatives(cycle, nodes, awaited)
     return Deadlock(
         holders=holders,
         keys=tuple(held[id_] for id_ in holders),
-        since=max(moments, default=None),
-        description=_holding(circle.way, held, people) if holders else _following(circle.way, people),
+        since=max(times, default=None),
+        description=_describe_holders(cycle.path, held, nodes) if holders else _describe_cycle(cycle.path, nodes),
         cancel=cancel,
         why=_one_line(why),
         resolution_code=f'rl.plan(lab, "cancel", ["{cancel}"]).execute(reason="break a deadlock")  # {_one_line(why)}',
     )
 
 
-def root_words(root: Person, awaited: Sequence[Edge], error: str | None) -> str:
-    """Say what somebody waits for for whom others wait; ``awaited`` are its own edges."""
+def describe_blocker(blocker: InvocationNode, awaited: Sequence[Edge], error: str | None) -> str:
+    """Return what a root blocker waits for; ``awaited`` are its own edges."""
     if awaited:
-        things = list(dict.fromkeys(_thing(edge) for edge in awaited))
-        shown = things if len(things) <= 3 else [*things[:2], f"{len(things) - 2:,} other things"]
+        parts = list(dict.fromkeys(_describe_edge(edge) for edge in awaited))
+        shown = parts if len(parts) <= 3 else [*parts[:2], f"{len(parts) - 2:,} other things"]
         return (" or " if awaited[0].alternative else " and ").join(shown)
     because = f": {error}" if error else ""
-    if root.status == "backing-off":
-        tried = f" after {root.attempts:,} failed attempts" if root.attempts and root.attempts > 1 else ""
-        return f"its next attempt{_at(root.next_at)}{tried}{because}"
+    if blocker.status == "backing-off":
+        tried = f" after {blocker.attempts:,} failed attempts" if blocker.attempts and blocker.attempts > 1 else ""
+        return f"its next attempt{_format_at(blocker.next_at)}{tried}{because}"
     before = f"; an attempt before failed: {error}" if error else ""
     return {
         "running": f"nothing: it runs{before}",
         "ready": f"a free slot of the invoker{before}",
         "paused": f"somebody to resume it: it is paused{because}",
-        "scheduled": f"its start{_at(root.next_at)}",
+        "scheduled": f"its start{_format_at(blocker.next_at)}",
         "pending": "its turn at a key that nobody holds",
         "suspended": "nothing that was read",
         None: "nothing: there is no such invocation any more",
-    }.get(root.status, f"nothing: it is {root.status}")
+    }.get(blocker.status, f"nothing: it is {blocker.status}")
 
 
-def _pairs(way: Sequence[str]) -> list[tuple[str, str]]:
-    return list(zip(way, [*way[1:], way[0]], strict=True))
+def _successive_pairs(path: Sequence[str]) -> list[tuple[str, str]]:
+    return list(zip(path, [*path[1:], path[0]], strict=True))
 
 
-def _holding(way: Sequence[str], held: Mapping[str, str], people: Mapping[str, Person]) -> str:
-    """Say who holds what and waits for what; ``held`` has the keys by who holds them."""
-    holders = [id_ for id_ in way if id_ in held]
+def _describe_holders(path: Sequence[str], held: Mapping[str, str], nodes: Mapping[str, InvocationNode]) -> str:
+    """Return who holds what and waits for what; ``held`` has the keys by holder."""
+    holders = [id_ for id_ in path if id_ in held]
     if len(holders) == 1:
-        rest = f"and waits for {_through(way, holders[0], held, people)}a call that needs it"
-        return f"{people[holders[0]].target} holds the key {held[holders[0]]} {rest}"
-    told = [
-        f"{people[here].target} holds {held[here]} and waits for {_through(way, here, held, people)}{held[there]}"
-        for here, there in _pairs(holders)
+        rest = f"and waits for {_describe_between(path, holders[0], held, nodes)}a call that needs it"
+        return f"{nodes[holders[0]].target} holds the key {held[holders[0]]} {rest}"
+    parts = [
+        f"{nodes[here].target} holds {held[here]} and waits for "
+        f"{_describe_between(path, here, held, nodes)}{held[there]}"
+        for here, there in _successive_pairs(holders)
     ]
-    return "; ".join(told)
+    return "; ".join(parts)
 
 
-def _through(way: Sequence[str], holder: str, held: Mapping[str, str], people: Mapping[str, Person]) -> str:
-    """Name whoever stands between a holder and the call that queues for the next key."""
-    at = way.index(holder) + 1
-    around = [*way[at:], *way[:at]]
+def _describe_between(
+    path: Sequence[str], holder: str, held: Mapping[str, str], nodes: Mapping[str, InvocationNode]
+) -> str:
+    """Return the invocations between a holder and the call that queues for the next key."""
+    at = path.index(holder) + 1
+    around = [*path[at:], *path[:at]]
     between = around[: next(number for number, id_ in enumerate(around) if id_ in held)][:-1]
-    return "".join(f"{people[id_].target or id_}, which waits for " for id_ in between)
+    return "".join(f"{nodes[id_].target or id_}, which waits for " for id_ in between)
 
 
-def _following(way: Sequence[str], people: Mapping[str, Person]) -> str:
-    told = " waits for ".join(people[id_].target or id_ for id_ in way)
-    return f"{told} waits for {'itself' if len(way) == 1 else people[way[0]].target}"
+def _describe_cycle(path: Sequence[str], nodes: Mapping[str, InvocationNode]) -> str:
+    chain = " waits for ".join(nodes[id_].target or id_ for id_ in path)
+    return f"{chain} waits for {'itself' if len(path) == 1 else nodes[path[0]].target}"
 
 
-def _why(chosen: Person, holders: Sequence[str]) -> str:
+def _reason_to_cancel(chosen: InvocationNode, holders: Sequence[str]) -> str:
     if len(holders) == 1:
         return (
             f"{chosen.target} waits for itself, and only its end frees the key; kill it if it does not obey. "
@@ -129,39 +132,41 @@ def _why(chosen: Person, holders: Sequence[str]) -> str:
     )
 
 
-def _look_again(circle: Circle, people: Mapping[str, Person], awaited: Mapping[str, Sequence[Edge]]) -> str:
-    """Say who in a circle may leave it, and by what."""
+def _describe_alternatives(
+    cycle: Cycle, nodes: Mapping[str, InvocationNode], awaited: Mapping[str, Sequence[Edge]]
+) -> str:
+    """Return which members of a cycle may leave it, and by what."""
     loose = [
-        (edge, people[id_].target)
-        for id_ in circle.way
+        (edge, nodes[id_].target)
+        for id_ in cycle.path
         for edge in awaited.get(id_, ())
-        if edge.alternative and (edge.kind == "open call" or edge.blocker not in circle.members)
+        if edge.alternative and (edge.kind == "open call" or edge.blocker not in cycle.members)
     ]
-    told = [
+    reasons = [
         f"{target} runs, and may not have come to waiting"
         if edge.kind == "open call"
-        else f"{target} also waits for {_thing(edge)}, which may be enough"
+        else f"{target} also waits for {_describe_edge(edge)}, which may be enough"
         for edge, target in loose[:3]
     ]
-    return f"look again first: {'; '.join(told) or 'somebody in it may go on without the others'}"
+    return f"look again first: {'; '.join(reasons) or 'somebody in it may go on without the others'}"
 
 
 def _one_line(text: str) -> str:
-    """Keep a comment a comment, whatever stands in a key."""
+    """Return a text on one line, so that a key with line breaks cannot end the comment."""
     return " ".join(text.split())
 
 
-def _thing(edge: Edge) -> str:
+def _describe_edge(edge: Edge) -> str:
     if edge.kind == "run":
         return _NOT_WOKEN.format(what=f" “{edge.what}”" if edge.what else "")
     if edge.kind == "key":
         return f"the key {edge.what}, which nobody holds: it is next"
-    return _THINGS[edge.kind].format(what=edge.what or "of unknown length")
+    return _EDGE_TEXTS[edge.kind].format(what=edge.what or "of unknown length")
 
 
-def _at(moment: pd.Timestamp | None) -> str:
-    return f" at {format_timestamp(moment)}" if moment is not None else ""
+def _format_at(time: pd.Timestamp | None) -> str:
+    return f" at {format_timestamp(time)}" if time is not None else ""
 
 
-def _began(person: Person) -> float:
-    return person.created_at.timestamp() if person.created_at is not None else 0.0
+def _creation_seconds(node: InvocationNode) -> float:
+    return node.created_at.timestamp() if node.created_at is not None else 0.0

@@ -11,9 +11,9 @@ from typing import Any
 import networkx as nx
 import pandas as pd
 
-from restate_lab.analysis.waits.graph import Circle, build, circles
+from restate_lab.analysis.waits.graph import Cycle, build_graph, cycles
 from restate_lab.analysis.waits.model import Edge
-from restate_lab.analysis.waits.text import Deadlock, describe
+from restate_lab.analysis.waits.text import Deadlock, describe_deadlock
 from restate_lab.analysis.why.case import Case
 from restate_lab.analysis.why.reader import Below, Row, has_ended
 
@@ -59,12 +59,12 @@ class Chain:
 def follow(below: Below, start: str) -> Chain:
     """Return the way to the worst end: a deadlock, then who needs help soonest, the nearest of equals."""
     people = below.people()
-    graph = build(below.edges, people)
+    graph = build_graph(below.edges, people)
     if start not in graph:
         return Chain((start,))
     before = _ways(graph, start)
-    for circle in circles(graph, below.edges, people):
-        if entries := [id_ for id_ in before if id_ in circle.way]:
+    for circle in cycles(graph, below.edges, people):
+        if entries := [id_ for id_ in before if id_ in circle.path]:
             return _around(below, graph, circle, _back(before, entries[0]))
     ends = [id_ for id_ in before if not graph.out_degree(id_)]
     ranked = sorted(ends, key=lambda id_: _rank(below, id_))
@@ -94,16 +94,16 @@ def _back(before: Mapping[str, str | None], end: str) -> tuple[str, ...]:
     return tuple(reversed(way))
 
 
-def _around(below: Below, graph: nx.DiGraph, circle: Circle, way: tuple[str, ...]) -> Chain:
+def _around(below: Below, graph: nx.DiGraph, circle: Cycle, way: tuple[str, ...]) -> Chain:
     awaited = defaultdict(list)
     for edge in below.edges:
         awaited[edge.waiter].append(edge)
-    at = circle.way.index(way[-1])
-    whole = (*way, *circle.way[at + 1 :], *circle.way[:at])
+    at = circle.path.index(way[-1])
+    whole = (*way, *circle.path[at + 1 :], *circle.path[:at])
     return Chain(
         way=whole,
         edges=_edges(below.edges, (*whole, way[-1])),
-        deadlock=describe(circle, graph, below.people(), awaited),
+        deadlock=describe_deadlock(circle, graph, below.people(), awaited),
         is_certain=circle.certain,
         enters=len(way) - 1,
     )

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.statements import run_sql_file
-from restate_lab.analysis.waits.model import Edge, Person, queued
-from restate_lab.analysis.waits.reader import open_calls, suspended_edges, suspended_of
+from restate_lab.analysis.waits.model import Edge, InvocationNode, key_edge
+from restate_lab.analysis.waits.reader import read_open_calls, read_suspended, read_suspended_edges
 from restate_lab.errors import NotFound, NotOnThisServer, QueryRefused, ResultTooLarge, TimedOut
 from restate_lab.source import Source
 from restate_lab.status import STATUSES
@@ -37,10 +37,10 @@ class Below:
     edges: tuple[Edge, ...]
     rows: Mapping[str, Row]
 
-    def people(self) -> dict[str, Person]:
+    def people(self) -> dict[str, InvocationNode]:
         """Return everybody in the edges; of who is not there any more only the id."""
         ids = {id_ for edge in self.edges for id_ in (edge.waiter, edge.blocker) if id_} | set(self.rows)
-        return {id_: person_of(self.rows[id_]) if id_ in self.rows else Person(id_) for id_ in ids}
+        return {id_: person_of(self.rows[id_]) if id_ in self.rows else InvocationNode(id_) for id_ in ids}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +151,9 @@ class Look:
             by_status.get(row["status"], []).append(row)
         edges: list[Edge] = []
         if suspended := [row["id"] for row in by_status["suspended"]]:
-            edges += suspended_edges(self.source, suspended_of(self.source, suspended))[0]
+            edges += read_suspended_edges(self.source, read_suspended(self.source, suspended))[0]
         if running := [row["id"] for row in by_status["running"]]:
-            edges += open_calls(self.source, running)
+            edges += read_open_calls(self.source, running)
         pending = [row for row in by_status["pending"] if key_of(row)]
         holders = self._holders(pending)
         return edges + [_queued(row, holders.get(_lock(row))) for row in pending]
@@ -212,9 +212,9 @@ def has_ended(row: Row) -> bool:
     return row["status"] in STATUSES and STATUSES[row["status"]].ended
 
 
-def person_of(row: Row) -> Person:
+def person_of(row: Row) -> InvocationNode:
     """Return an invocation as the wait-for graph has it, which asks only whether it has ended."""
-    return Person(
+    return InvocationNode(
         id=row["id"],
         target=row["target"],
         status="completed" if has_ended(row) else row["status"],
@@ -238,9 +238,9 @@ def _keys(rows: list[Row]) -> dict[str, list[Any]]:
 
 
 def _queued(row: Row, holder: str | None) -> Edge:
-    return queued({**row, "holder_id": holder, "key": key_of(row), "since": row["inboxed_at"] or row["created_at"]})
+    return key_edge({**row, "holder_id": holder, "key": key_of(row), "since": row["inboxed_at"] or row["created_at"]})
 
 
 def _behind(id_: str, key: str, holder: str) -> Edge:
     nothing = dict.fromkeys(("target", "since", "created_at", "invoked_by_id"))
-    return queued({**nothing, "id": id_, "key": key, "holder_id": holder})
+    return key_edge({**nothing, "id": id_, "key": key, "holder_id": holder})

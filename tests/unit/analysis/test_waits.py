@@ -18,7 +18,7 @@ import pytest
 from restate_lab.analysis.questions import catalog as question_files
 from restate_lab.analysis.waits import Waits, graph as wait_graph, waits
 from restate_lab.analysis.waits.model import needs_all
-from restate_lab.analysis.waits.reader import Reading
+from restate_lab.analysis.waits.reader import WaitSnapshot
 from restate_lab.errors import ArgumentError, Truncated
 from support.awaited_rows import command_rows, suspended_rows
 from support.row_source import RowSource
@@ -233,7 +233,7 @@ def test_who_needs_all_is_stuck_with_one() -> None:
 
 
 def test_who_needs_all_waits_for_the_one_that_is_stuck() -> None:
-    """Where all are needed, another call that runs does not free the circle."""
+    """Where all are needed, another call that runs does not free the cycle."""
     world = World().ring("a", "b").suspend("a", "Call", "other").be("other", "running")
     both = {"AllCompleted": [{"Single": {"CompletionId": 1}}, {"Single": {"CompletionId": 2}}]}
     world.made["combinations"] = [{"id": inv("a"), "future_json": json.dumps(both)}]
@@ -467,7 +467,7 @@ def test_ids_go_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_counting_is_bounded() -> None:
     """Past the bound on steps a root has its direct count alone; the others are exact."""
     graph = nx.DiGraph([(f"w{number}", "big") for number in range(9)] + [("w0", "small")])
-    big, small = wait_graph.roots(graph, set(), {}, steps=9)
+    big, small = wait_graph.root_blockers(graph, set(), {}, steps=9)
     assert (big.id, big.direct_waiting, big.total_waiting) == ("big", 9, 9)
     assert (small.id, small.direct_waiting, small.total_waiting) == ("small", 1, None)
 
@@ -505,9 +505,9 @@ def test_a_deadlock_in_a_thicket_has_a_short_way_around() -> None:
     """In a component of many circles the shortest one through a holder is told, not the whole."""
     edges = [(here, there) for here in range(6) for there in range(6) if here != there]
     graph = nx.DiGraph([(f"n{here}", f"n{there}") for here, there in edges])
-    (circle,) = wait_graph.circles(graph, [], {})
-    assert len(circle.members) == 6
-    assert len(circle.way) == 2
+    (cycle,) = wait_graph.cycles(graph, [], {})
+    assert len(cycle.members) == 6
+    assert len(cycle.path) == 2
 
 
 def test_the_graph_is_a_copy_and_attrs_are_json() -> None:
@@ -531,4 +531,4 @@ def test_a_limit_is_a_positive_number() -> None:
 
 def test_an_empty_reading_is_whole() -> None:
     """A reading has nothing left out unless it says so."""
-    assert Reading((), {}).excluded == ()
+    assert WaitSnapshot((), {}).excluded == ()

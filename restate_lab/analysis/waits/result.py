@@ -1,0 +1,172 @@
+"""The result of ``waits()``: the wait-for graph of a source as frames, and its card for notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import networkx as nx
+import pandas as pd
+
+from restate_lab._html import render
+from restate_lab._public import public
+from restate_lab._text import format_age, format_timestamp, plural
+from restate_lab.status import STATUSES
+
+__all__ = ["Waits"]
+
+_MOST = 8  # rows of each list; the frames have all
+_RED, _AMBER, _GREEN = STATUSES["failed"].colour, STATUSES["pending"].colour, STATUSES["succeeded"].colour
+
+
+@public
+@dataclass(frozen=True, repr=False, eq=False)
+class Waits:
+    """The wait-for graph of a source at one time; ``waits()`` returns it, and its docstring describes the frames."""
+
+    edges: pd.DataFrame
+    blockers: pd.DataFrame
+    deadlocks: pd.DataFrame
+    source: str
+    version: str
+    at: datetime
+    excluded: tuple[str, ...]
+    _graph: nx.DiGraph
+    queries: tuple[Mapping[str, Any], ...] = ()
+    """Each statement that was sent: ``sql``, ``params`` as JSON has them, ``times``."""
+
+    @property
+    def open_awakeables(self) -> pd.DataFrame:
+        """Return the edges that are awakeables nobody has resolved, longest awaited first."""
+        return self._edges_of("awakeable")
+
+    @property
+    def open_promises(self) -> pd.DataFrame:
+        """Return the edges that are promises nobody has completed, longest awaited first."""
+        return self._edges_of("promise")
+
+    @property
+    def sleeps(self) -> pd.DataFrame:
+        """Return the edges that are sleeps, the next to wake first."""
+        return self._edges_of("sleep", "wakes_at")
+
+    @property
+    def verdict(self) -> str:
+        """Return a summary on one line."""
+        certain = int(self.deadlocks["certain"].sum())
+        parts = [
+            plural(certain, "deadlock") if certain else "",
+            plural(len(self.deadlocks) - certain, "possible deadlock") if len(self.deadlocks) > certain else "",
+            plural(len(self.blockers), "root blocker") if len(self.blockers) else "",
+            plural(len(self.open_awakeables), "open awakeable") if len(self.open_awakeables) else "",
+            plural(len(self.open_promises), "open promise") if len(self.open_promises) else "",
+            plural(len(self.sleeps), "sleep") if len(self.sleeps) else "",
+        ]
+        summary = ", ".join(part for part in parts if part) or "nobody waits for anything"
+        return summary + (" (not everything was read)" if self.excluded else "")
+
+    @property
+    def where(self) -> str:
+        """Return what was read, and when."""
+        return f"{self.source}, restate {self.version}, {format_timestamp(self.at)}"
+
+    def graph(self) -> nx.DiGraph:
+        """Return a copy of the graph: an edge leads from who waits to who is waited for, both by invocation id.
+
+        Nodes have ``target, status``; edges ``kind, what, since, alternative`` as in ``edges``.
+        """
+        return self._graph.copy()
+
+    def waiters(self) -> dict[str, list[str]]:
+        """Return who waits for whom directly: ids by the id of who is waited for."""
+        return {id_: list(self._graph.predecessors(id_)) for id_, degree in self._graph.in_degree() if degree}
+
+    def __repr__(self) -> str:
+        return f"<Waits of {self.where}: {self.verdict}>"
+
+    def _repr_html_(self) -> str:
+        return _card(self)
+
+    def _edges_of(self, kind: str, order: str = "since") -> pd.DataFrame:
+        return self.edges[self.edges["kind"] == kind].sort_values([order, "waiter"]).reset_index(drop=True)
+
+
+def _card(waits: Waits) -> str:
+    """Return the card as HTML; all values of the cluster are escaped."""
+    deadlocks, blockers = waits.deadlocks, waits.blockers
+    unresolved = (("Awakeables", waits.open_awakeables), ("Promises", waits.open_promises))
+    return render(
+        "analysis/waits/card.html.j2",
+        title=waits.verdict,
+        place=waits.where,
+        lines=[*_sleep_lines(waits), *waits.excluded],
+        accent=_RED if deadlocks["certain"].any() else _AMBER if len(blockers) or len(deadlocks) else _GREEN,
+        deadlocks=[_deadlock_block(row, waits.at) for row in _first_rows(deadlocks)],
+        more_deadlocks=_more_text(deadlocks, "deadlocks"),
+        tables=[
+            _blocker_table(blockers, waits.at),
+            *(_unresolved_table(name, frame, waits.at) for name, frame in unresolved),
+        ],
+    )
+
+
+def _deadlock_block(row: dict[Any, Any], now: datetime) -> dict[str, str]:
+    kind, colour = ("Deadlock", _RED) if row["certain"] else ("Possible deadlock", _AMBER)
+    age, waiting = format_age(row["since"], now), row["waiting"]
+    heading = f"{kind} for {age}" if age else kind
+    heading += ", others wait for it" if pd.isna(waiting) else f", {waiting:,} more wait for it" if waiting else ""
+    return {
+        "colour": colour,
+        "heading": heading,
+        "description": row["description"],
+        "resolution_code": row["resolution_code"],
+    }
+
+
+def _blocker_table(frame: pd.DataFrame, now: datetime) -> dict[str, Any]:
+    rows = [
+        (
+            f"{row['total_waiting']:,}" if pd.notna(row["total_waiting"]) else f"{row['direct_waiting']:,} or more",
+            f"{row['target'] or 'unknown'}\n{row['id']}",
+            row["status"] or "gone",
+            row["waits_for"],
+            format_age(row["since"], now),
+        )
+        for row in _first_rows(frame)
+    ]
+    return {
+        "title": "Who everybody waits for",
+        "heads": ("waiting", "invocation", "status", "waits for", "for"),
+        "rows": rows,
+        "more": _more_text(frame, "blockers"),
+    }
+
+
+def _unresolved_table(name: str, frame: pd.DataFrame, now: datetime) -> dict[str, Any]:
+    return {
+        "title": f"{name} that nobody has resolved",
+        "heads": (name.lower().removesuffix("s"), "who waits", "for"),
+        "rows": [
+            (row["what"], f"{row['waiter_target']}\n{row['waiter']}", format_age(row["since"], now))
+            for row in _first_rows(frame)
+        ],
+        "more": _more_text(frame, name.lower()),
+    }
+
+
+def _more_text(frame: pd.DataFrame, name: str) -> str:
+    return f"… and {len(frame) - _MOST:,} more {name}" if len(frame) > _MOST else ""
+
+
+def _sleep_lines(waits: Waits) -> list[str]:
+    sleeps = waits.sleeps
+    if sleeps.empty:
+        return []
+    first = sleeps["wakes_at"].min()
+    return [f"{len(sleeps):,} asleep" + (f", the next wakes at {format_timestamp(first)}" if first else "")]
+
+
+def _first_rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
+    return frame.head(_MOST).to_dict("records")
