@@ -1,4 +1,4 @@
-"""Ids that hang together: an awakeable's id is made of its invocation's id and the index of a signal.
+"""Ids of invocations and of awakeables: an awakeable's id is made of its invocation's id and the index of a signal.
 
 ``inv_1`` is followed by the partition key and the invocation's own number in base62, ``sign_1`` by the bytes of both
 and the index in base64. Compared with what ``ctx.awakeable()`` gives on 1.6.1 and 1.7.12.
@@ -79,33 +79,6 @@ def invocation_of_awakeable(awakeable: str) -> str | None:
     return f"inv_1{key}{_encode_base62(whole[_KEY_BYTES:-_INDEX_BYTES], _ID_CHARACTERS)}"
 
 
-def _decode_invocation_id(invocation_id: str) -> bytes | None:
-    parts = _INVOCATION.fullmatch(invocation_id)
-    if parts is None:
-        return None
-    try:
-        return _decode_base62(parts[1]).to_bytes(_KEY_BYTES, "little") + _decode_base62(parts[2]).to_bytes(
-            _ID_BYTES, "little"
-        )
-    except OverflowError:
-        return None
-
-
-def _decode_base62(text: str) -> int:
-    number = 0
-    for character in text:
-        number = number * len(_DIGITS) + _VALUES[character]
-    return number
-
-
-def _encode_base62(value: bytes, width: int) -> str:
-    number, text = int.from_bytes(value, "little"), ""
-    while number:
-        number, digit = divmod(number, len(_DIGITS))
-        text = _DIGITS[digit] + text
-    return text.rjust(width, _DIGITS[0])
-
-
 def creation_times_by_id(ids: Iterable[Any], created_at: Iterable[Any], *, name: str) -> dict[str, frozenset[datetime]]:
     """Return for each id the times of creation that stand beside it, UTC, cut to milliseconds.
 
@@ -137,8 +110,31 @@ def describe_new_run(created_at: datetime | None, reviewed: datetime | None) -> 
     return f"{NEW_RUN}: created {_format_time(created_at)}, and the reviewed one {_format_time(reviewed)}"
 
 
-def _format_time(time: datetime | None) -> str:
-    return format_timestamp(time, exact=True, missing="at an unknown time")
+def _decode_invocation_id(invocation_id: str) -> bytes | None:
+    parts = _INVOCATION.fullmatch(invocation_id)
+    if parts is None:
+        return None
+    try:
+        return _decode_base62(parts[1]).to_bytes(_KEY_BYTES, "little") + _decode_base62(parts[2]).to_bytes(
+            _ID_BYTES, "little"
+        )
+    except OverflowError:
+        return None
+
+
+def _decode_base62(text: str) -> int:
+    number = 0
+    for character in text:
+        number = number * len(_DIGITS) + _VALUES[character]
+    return number
+
+
+def _encode_base62(value: bytes, width: int) -> str:
+    number, text = int.from_bytes(value, "little"), ""
+    while number:
+        number, digit = divmod(number, len(_DIGITS))
+        text = _DIGITS[digit] + text
+    return text.rjust(width, _DIGITS[0])
 
 
 def _parse_times(values: Iterable[Any], name: str) -> pd.Series[Any]:
@@ -157,3 +153,7 @@ def _not_timestamps_message(name: str, why: str) -> str:
         f"the column created_at of {name} is not a timestamp in every row ({why}). It tells which run of an id is "
         f"meant: give timestamps, or the ids alone to mean the runs that exist now."
     )
+
+
+def _format_time(time: datetime | None) -> str:
+    return format_timestamp(time, exact=True, missing="at an unknown time")

@@ -76,7 +76,7 @@ def to_frame(tree: JournalTree, *, payloads: bool) -> pd.DataFrame:
 
 
 def _rows(tree: JournalTree) -> Iterator[dict[str, Any]]:
-    """Give the rows, those of a callee right below the call that made it; each invocation appears once."""
+    """Yield the rows, those of a callee right below the call that made it; each invocation appears once."""
     seen = {tree.root}
     stack = [_EntryCursor.of(tree.invocations[tree.root], None)]
     while stack:

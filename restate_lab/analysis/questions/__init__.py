@@ -134,16 +134,16 @@ def get_question(name: str) -> Question:
 
 def _variant_for(question: Question, source: Source) -> Variant:
     capabilities = _SourceCapabilities(source)
-    lacking: list[str] = []
+    reasons: list[str] = []
     for variant in question.variants:
-        lacks = capabilities.lacks(variant)
-        if not lacks:
+        missing = capabilities.missing_needs(variant)
+        if not missing:
             return variant
-        lacking.append(f"{variant.file} needs {', '.join(lacks)}")
+        reasons.append(f"{variant.file} needs {', '.join(missing)}")
     raise NotOnThisServer(
         f"{question.name} cannot be asked of {source.name} "
         f"(restate {source.version}{_describe_features(source.features)}): "
-        f"{'; '.join(lacking)}, which is not there."
+        f"{'; '.join(reasons)}, which is not there."
     )
 
 
@@ -154,7 +154,7 @@ class _SourceCapabilities:
     source: Source
     _names: set[str] = field(default_factory=set)
 
-    def lacks(self, variant: Variant) -> list[str]:
+    def missing_needs(self, variant: Variant) -> list[str]:
         return [need for need in variant.needs if not self._meets(need)]
 
     def _meets(self, need: str) -> bool:
