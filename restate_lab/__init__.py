@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from restate_lab.analysis.questions import ask, questions
     from restate_lab.analysis.waits import waits
     from restate_lab.analysis.waits.result import Waits
-    from restate_lab.analysis.why import Explanation, why
+    from restate_lab.analysis.why import why
+    from restate_lab.analysis.why.explanation import Explanation
     from restate_lab.audit import audit_log
     from restate_lab.client.admin import AdminClient
     from restate_lab.client.ingress import IngressClient

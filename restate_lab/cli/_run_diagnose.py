@@ -8,7 +8,8 @@ from typing import Any
 
 from restate_lab.analysis.doctor import Diagnosis, doctor
 from restate_lab.analysis.doctor.diagnosis import text_of
-from restate_lab.analysis.why import Explanation, why
+from restate_lab.analysis.why import why
+from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.cli._errors import ERROR, warn
 from restate_lab.cli._options import Form
 from restate_lab.cli._output import print_json, print_text, rows_of, write

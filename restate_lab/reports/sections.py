@@ -16,7 +16,7 @@ from restate_lab._text import escape_invisible, format_age, format_timestamp
 from restate_lab.analysis.doctor.diagnosis import Diagnosis, bottom_line, headline, reasons
 from restate_lab.analysis.questions.catalog import read_question
 from restate_lab.analysis.waits import Waits
-from restate_lab.analysis.why import Explanation
+from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.compare import Comparison
 from restate_lab.frames import to_frame

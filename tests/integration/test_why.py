@@ -11,7 +11,8 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.analysis.waits import waits
-from restate_lab.analysis.why import Explanation, why
+from restate_lab.analysis.why import why
+from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.client.lab import Lab
 from restate_lab.source import SourceWrapper
 from support.bench import wait_for

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Self
 
 import pandas as pd
 
-from restate_lab._html import render
-from restate_lab._public import public
-from restate_lab._text import escape_invisible, format_age, format_duration, format_timestamp
+from restate_lab._text import format_duration
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.ids import check_invocation_id
-from restate_lab.analysis.suggestions import SuggestedCall
-from restate_lab.analysis.why.case import Case, examine, glance
 from restate_lab.analysis.why.chain import Chain, follow, link_frame
-from restate_lab.analysis.why.options import Option, option_frame, options
+from restate_lab.analysis.why.details import Case, examine, glance
+from restate_lab.analysis.why.explanation import Explanation, ExplanationParts, text_of
+from restate_lab.analysis.why.options import Option, options
 from restate_lab.analysis.why.reader import Look, Row, has_ended
 from restate_lab.analysis.why.text import alive, ended, waiting
 from restate_lab.client.arguments import check_seconds
@@ -26,157 +21,15 @@ from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
 from restate_lab.recorder import Recorder
 from restate_lab.source import Source, check_tried
-from restate_lab.status import STATUSES
 
-__all__ = ["Explanation", "why"]
+__all__ = ["why"]
 
-_GREY = STATUSES["suspended"].colour
 _NOT_THERE = (
     "{source} has no invocation {id}. It may never have been there, have been purged, have outlived its retention, or "
     "have been cancelled or killed before it began, which leaves no row."
 )
 _HEAD = "What you can do (a plan sends nothing before its .execute(reason=…)):"
 _OVER = "the {limit} for all of it are over; give more with timeout="
-
-
-def why_card(told: Explanation) -> str:
-    """Return the card as HTML; whatever came from the cluster is text."""
-    status = STATUSES.get(told.status or "")
-    title = f"{told.target} · {told.status}" if told.target else "There is no such invocation"
-    chain = told.chain
-    return render(
-        "analysis/why/card.html.j2",
-        title=title,
-        place=told.id,
-        lines=[*(f"Not looked up: {each}." for each in told.excluded), told.where],
-        accent=status.colour if status else _GREY,
-        summary=told.summary,
-        chain=[_link(row, told) for row in _rows(chain)] if len(chain) > 1 else [],
-        options=[_option(row, told) for row in _rows(told.options)],
-    )
-
-
-def _link(row: dict[Any, Any], told: Explanation) -> dict[str, str]:
-    return {
-        "step": str(row["step"]),
-        "target": row["target"],
-        "id": row["id"],
-        "status": row["status"],
-        "waits": f"{row['waits_for'] or ''} {row['what'] or ''}".strip(),
-        "since": format_age(row["since"], told.at) if pd.notna(row["since"]) else "",
-    }
-
-
-def _option(row: dict[Any, Any], told: Explanation) -> dict[str, str]:
-    about = "" if row["id"] == told.id else f"{row['target']}: "
-    return {"action": row["action"], "description": f"{about}{row['what']}", "code": row["code"] or ""}
-
-
-def _rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
-    return frame.to_dict("records")
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """What stands behind the text."""
-
-    id: str
-    target: str | None
-    status: str | None
-    summary: str
-    chain: pd.DataFrame
-    choices: tuple[Option, ...]
-    excluded: tuple[str, ...]
-    source: str
-    version: str
-    at: datetime
-    queries: tuple[Mapping[str, Any], ...] = ()
-
-
-@public
-class Explanation(str):
-    """Why an invocation does not go on, as text; ``why()`` makes it, and says what is in the frames."""
-
-    __slots__ = ("_parts",)
-    _parts: _Parts
-
-    def __new__(cls, text: str, parts: _Parts) -> Self:
-        """Make one of its text and of what stands behind it."""
-        made = super().__new__(cls, escape_invisible(text))
-        made._parts = parts
-        return made
-
-    def __reduce__(self) -> tuple[type[Explanation], tuple[str, _Parts]]:
-        return Explanation, (str(self), self._parts)
-
-    @property
-    def id(self) -> str:
-        """Return the id of the invocation."""
-        return self._parts.id
-
-    @property
-    def target(self) -> str | None:
-        """Return its target; None where there is no such invocation."""
-        return self._parts.target
-
-    @property
-    def status(self) -> str | None:
-        """Return the word for its status; None where there is no such invocation."""
-        return self._parts.status
-
-    @property
-    def summary(self) -> str:
-        """Return the paragraph alone."""
-        return self._parts.summary
-
-    @property
-    def chain(self) -> pd.DataFrame:
-        """Return a copy of the links from it to its root blocker and what that one waits for."""
-        return self._parts.chain.copy()
-
-    @property
-    def options(self) -> pd.DataFrame:
-        """Return what one can do, what helps most first."""
-        return option_frame(self._parts.choices)
-
-    @property
-    def suggested_calls(self) -> tuple[tuple[SuggestedCall, ...], ...]:
-        """Return the calls of each option as data, in the order of ``options``; ``code`` is the same as Python."""
-        return tuple(option.calls for option in self._parts.choices)
-
-    @property
-    def excluded(self) -> tuple[str, ...]:
-        """Return what could not be looked up, in words."""
-        return self._parts.excluded
-
-    @property
-    def where(self) -> str:
-        """Return on what this was read, and when."""
-        return f"{self._parts.source}, restate {self._parts.version}, {format_timestamp(self._parts.at)}"
-
-    @property
-    def queries(self) -> tuple[Mapping[str, Any], ...]:
-        """Return each statement that was sent: ``sql``, ``params`` as JSON has them, ``times``."""
-        return self._parts.queries
-
-    @property
-    def at(self) -> datetime:
-        """Return when this was read, UTC."""
-        return self._parts.at
-
-    def text_with(self, codes: Sequence[str], head: str, /) -> str:
-        """Return the text with other code for the options, in the order of ``options``, under another headline."""
-        return escape_invisible("\n".join(_lines(self._parts, codes, head)))
-
-    def __repr__(self) -> str:
-        what = escape_invisible(f"{self.target} is {self.status}") if self.target else "not there"
-        return f"<Explanation of {self.id}: {what}; print() it>"
-
-    def _repr_pretty_(self, printer: Any, _: bool) -> None:
-        printer.text(str(self))
-
-    def _repr_html_(self) -> str:
-        return why_card(self)
 
 
 @translated
@@ -251,7 +104,7 @@ def _made(
     look: Look, id_: str, case: Case | None, summary: str, chain: pd.DataFrame, choices: Sequence[Option]
 ) -> Explanation:
     source = look.source
-    parts = _Parts(
+    parts = ExplanationParts(
         id=id_,
         target=case.row["target"] if case else None,
         status=case.status if case else None,
@@ -264,22 +117,4 @@ def _made(
         at=source.now,
         queries=tuple(look.queries()),
     )
-    return Explanation("\n".join(_lines(parts, [option.code for option in choices], _HEAD)), parts)
-
-
-def _link_line(row: Mapping[Any, Any]) -> str:
-    waits = " ".join(each for each in (row["waits_for"], row["what"]) if each)
-    return f"{row['step']:>3}. {row['id']} {row['target']} is {row['status']}{f': {waits}' if waits else ''}"
-
-
-def _lines(parts: _Parts, codes: Sequence[str], head: str) -> list[str]:
-    lines = [parts.summary]
-    if len(parts.chain) > 1:
-        lines += ["", "From this one to the root blocker:", *map(_link_line, parts.chain.to_dict("records"))]
-    if parts.choices:
-        lines += ["", head]
-    for option, code in zip(parts.choices, codes, strict=True):
-        about = "" if option.id == parts.id else f" {option.target}"
-        lines.append(f"- {option.action}{about}: {option.what}")
-        lines += [f"      {line}" for line in code.splitlines()]
-    return lines + ([""] if parts.excluded else []) + [f"Not looked up: {each}." for each in parts.excluded]
+    return Explanation(text_of(parts, [option.code for option in choices], _HEAD), parts)

@@ -14,7 +14,7 @@ import pandas as pd
 from restate_lab.analysis.waits.graph import Cycle, build_graph, cycles
 from restate_lab.analysis.waits.model import Edge
 from restate_lab.analysis.waits.text import Deadlock, describe_deadlock
-from restate_lab.analysis.why.case import Case
+from restate_lab.analysis.why.details import Case
 from restate_lab.analysis.why.reader import Below, Row, has_ended
 
 __all__ = ["Chain", "follow", "link_frame"]

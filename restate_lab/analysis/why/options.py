@@ -14,8 +14,8 @@ import pandas as pd
 
 from restate_lab.analysis.journal.errors import UNREACHABLE
 from restate_lab.analysis.suggestions import Placeholder, SuggestedCall, move_call, plan_call, python_code
-from restate_lab.analysis.why.case import Case
 from restate_lab.analysis.why.chain import Chain
+from restate_lab.analysis.why.details import Case
 from restate_lab.analysis.why.text import moment
 from restate_lab.status import STATUSES
 

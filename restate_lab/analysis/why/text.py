@@ -13,8 +13,8 @@ from restate_lab._text import format_age, format_duration, format_timestamp, plu
 from restate_lab.analysis.journal.diff import explain_mismatch
 from restate_lab.analysis.journal.errors import UNREACHABLE, JournalEvent, describe_code
 from restate_lab.analysis.waits.model import Edge
-from restate_lab.analysis.why.case import Case
 from restate_lab.analysis.why.chain import Chain
+from restate_lab.analysis.why.details import Case
 from restate_lab.analysis.why.reader import Above, Row
 
 __all__ = ["alive", "ended", "moment", "waiting"]

@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.analysis.journal import read_journal
-from restate_lab.analysis.why import Explanation, why
+from restate_lab.analysis.why import why
+from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.client.schema import checked, translated
 from restate_lab.errors import NotFound
 from restate_lab.panels.filters import ALL, Filters

@@ -1,0 +1,181 @@
+"""The explanation of one invocation: text that has its frames, its calls and its card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+import pandas as pd
+
+from restate_lab._html import render
+from restate_lab._public import public
+from restate_lab._text import escape_invisible, format_age, format_timestamp
+from restate_lab.analysis.suggestions import SuggestedCall
+from restate_lab.analysis.why.options import Option, option_frame
+from restate_lab.status import STATUSES
+
+__all__ = ["Explanation", "ExplanationParts", "card_of", "text_of"]
+
+_GREY = STATUSES["suspended"].colour
+
+
+@dataclass(frozen=True, slots=True)
+class ExplanationParts:
+    """The data of an explanation: what its text, its frames and its card are built from."""
+
+    id: str
+    target: str | None
+    status: str | None
+    summary: str
+    chain: pd.DataFrame
+    choices: tuple[Option, ...]
+    excluded: tuple[str, ...]
+    source: str
+    version: str
+    at: datetime
+    queries: tuple[Mapping[str, Any], ...] = ()
+
+
+@public
+class Explanation(str):
+    """Why an invocation does not go on, as text; ``why()`` makes it, and says what is in the frames."""
+
+    __slots__ = ("_parts",)
+    _parts: ExplanationParts
+
+    def __new__(cls, text: str, parts: ExplanationParts) -> Self:
+        """Return an explanation with this text, built from these parts."""
+        explanation = super().__new__(cls, escape_invisible(text))
+        explanation._parts = parts
+        return explanation
+
+    def __reduce__(self) -> tuple[type[Explanation], tuple[str, ExplanationParts]]:
+        return Explanation, (str(self), self._parts)
+
+    @property
+    def id(self) -> str:
+        """Return the id of the invocation."""
+        return self._parts.id
+
+    @property
+    def target(self) -> str | None:
+        """Return its target; None where there is no such invocation."""
+        return self._parts.target
+
+    @property
+    def status(self) -> str | None:
+        """Return the word for its status; None where there is no such invocation."""
+        return self._parts.status
+
+    @property
+    def summary(self) -> str:
+        """Return the paragraph alone."""
+        return self._parts.summary
+
+    @property
+    def chain(self) -> pd.DataFrame:
+        """Return a copy of the links from it to its root blocker and what that one waits for."""
+        return self._parts.chain.copy()
+
+    @property
+    def options(self) -> pd.DataFrame:
+        """Return what one can do, what helps most first."""
+        return option_frame(self._parts.choices)
+
+    @property
+    def suggested_calls(self) -> tuple[tuple[SuggestedCall, ...], ...]:
+        """Return the calls of each option as data, in the order of ``options``; ``code`` is the same as Python."""
+        return tuple(option.calls for option in self._parts.choices)
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """Return what could not be looked up, in words."""
+        return self._parts.excluded
+
+    @property
+    def where(self) -> str:
+        """Return on what this was read, and when."""
+        return f"{self._parts.source}, restate {self._parts.version}, {format_timestamp(self._parts.at)}"
+
+    @property
+    def queries(self) -> tuple[Mapping[str, Any], ...]:
+        """Return each statement that was sent: ``sql``, ``params`` as JSON has them, ``times``."""
+        return self._parts.queries
+
+    @property
+    def at(self) -> datetime:
+        """Return when this was read, UTC."""
+        return self._parts.at
+
+    def text_with(self, codes: Sequence[str], head: str, /) -> str:
+        """Return the text with other code for the options, in the order of ``options``, under another headline."""
+        return escape_invisible(text_of(self._parts, codes, head))
+
+    def __repr__(self) -> str:
+        state = escape_invisible(f"{self.target} is {self.status}") if self.target else "not there"
+        return f"<Explanation of {self.id}: {state}; print() it>"
+
+    def _repr_pretty_(self, printer: Any, _: bool) -> None:
+        printer.text(str(self))
+
+    def _repr_html_(self) -> str:
+        return card_of(self)
+
+
+def text_of(parts: ExplanationParts, codes: Sequence[str], head: str) -> str:
+    """Return the summary, the chain and the options under the headline ``head``, with this code for the options."""
+    lines = [parts.summary]
+    if len(parts.chain) > 1:
+        lines += ["", "From this one to the root blocker:", *map(_chain_line, parts.chain.to_dict("records"))]
+    if parts.choices:
+        lines += ["", head]
+    for option, code in zip(parts.choices, codes, strict=True):
+        about = "" if option.id == parts.id else f" {option.target}"
+        lines.append(f"- {option.action}{about}: {option.what}")
+        lines += [f"      {line}" for line in code.splitlines()]
+    lines += ["", *(f"Not looked up: {each}." for each in parts.excluded)] if parts.excluded else []
+    return "\n".join(lines)
+
+
+def _chain_line(row: Mapping[Any, Any]) -> str:
+    waits = " ".join(each for each in (row["waits_for"], row["what"]) if each)
+    return f"{row['step']:>3}. {row['id']} {row['target']} is {row['status']}{f': {waits}' if waits else ''}"
+
+
+def card_of(explanation: Explanation) -> str:
+    """Return the card as HTML; whatever came from the cluster is text."""
+    status = STATUSES.get(explanation.status or "")
+    title = f"{explanation.target} · {explanation.status}" if explanation.target else "There is no such invocation"
+    chain = explanation.chain
+    return render(
+        "analysis/why/card.html.j2",
+        title=title,
+        place=explanation.id,
+        lines=[*(f"Not looked up: {each}." for each in explanation.excluded), explanation.where],
+        accent=status.colour if status else _GREY,
+        summary=explanation.summary,
+        chain=[_chain_row(row, explanation) for row in _rows(chain)] if len(chain) > 1 else [],
+        options=[_option_row(row, explanation) for row in _rows(explanation.options)],
+    )
+
+
+def _chain_row(row: dict[Any, Any], explanation: Explanation) -> dict[str, str]:
+    return {
+        "step": str(row["step"]),
+        "target": row["target"],
+        "id": row["id"],
+        "status": row["status"],
+        "waits": f"{row['waits_for'] or ''} {row['what'] or ''}".strip(),
+        "since": format_age(row["since"], explanation.at) if pd.notna(row["since"]) else "",
+    }
+
+
+def _option_row(row: dict[Any, Any], explanation: Explanation) -> dict[str, str]:
+    about = "" if row["id"] == explanation.id else f"{row['target']}: "
+    return {"action": row["action"], "description": f"{about}{row['what']}", "code": row["code"] or ""}
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
+    return frame.to_dict("records")
