@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from restate_lab._text import escape_invisible, format_age, format_timestamp
-from restate_lab.analysis.doctor.diagnosis import Diagnosis, bottom_line, headline, reasons
+from restate_lab.analysis.doctor.diagnosis import Diagnosis, footer_of, gap_reasons, title_of
 from restate_lab.analysis.questions.catalog import read_question
 from restate_lab.analysis.waits import Waits
 from restate_lab.analysis.why.explanation import Explanation
@@ -78,8 +78,8 @@ def findings_of(diagnosis: Diagnosis, zone: tzinfo, masker: Masker) -> Findings:
     rows = diagnosis.findings.to_dict("records")
     return Findings(
         tuple(_finding(row, diagnosis, zone, masker) for row in rows),
-        tuple(masker.text(escape_invisible(each)) for each in reasons(diagnosis)),
-        bottom_line(diagnosis),
+        tuple(masker.text(escape_invisible(each)) for each in gap_reasons(diagnosis)),
+        footer_of(diagnosis),
         "Nothing was found." if len(diagnosis.checked) else "Nothing was checked.",
     )
 
@@ -90,9 +90,9 @@ def lead_of(diagnosis: Diagnosis, masker: Masker) -> tuple[tuple[str, ...], str]
     lines = [masker.text(escape_invisible(row["summary"])) for row in worst[:_LEAD]]
     more = len(worst) - len(lines)
     lines += [f"and {more:,} more critical ones"] if more > 0 else []
-    missing = [f"Not checked: {masker.text(escape_invisible(each))}" for each in reasons(diagnosis)]
+    missing = [f"Not checked: {masker.text(escape_invisible(each))}" for each in gap_reasons(diagnosis)]
     colour = COLOURS["critical" if diagnosis.worst == "critical" else diagnosis.verdict]
-    return (headline(diagnosis), *lines, *missing), colour
+    return (title_of(diagnosis), *lines, *missing), colour
 
 
 def _finding(row: dict[Any, Any], diagnosis: Diagnosis, zone: tzinfo, masker: Masker) -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,8 +14,9 @@ import pandas as pd
 from restate_lab._text import format_duration
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.doctor.checks import CHECKS
-from restate_lab.analysis.doctor.context import Check, Finding, Look, ranked
-from restate_lab.analysis.doctor.diagnosis import Checked, Diagnosis, NotChecked, diagnosis
+from restate_lab.analysis.doctor.context import Check, CheckContext
+from restate_lab.analysis.doctor.diagnosis import CheckGap, CheckRun, Diagnosis, build_diagnosis
+from restate_lab.analysis.doctor.model import Finding, rank_findings
 from restate_lab.analysis.doctor.thresholds import thresholds_of
 from restate_lab.analysis.times import to_datetime
 from restate_lab.client.arguments import check_seconds, time_limit
@@ -68,74 +69,78 @@ def doctor(
         ArgumentError: there is no such check or threshold, or a value does not fit.
         RestateLabError: the source does not even tell its time. What a check raises stands in ``.not_checked``.
     """
-    limits, chosen = thresholds_of(thresholds), _chosen(checks)
+    limits, chosen = thresholds_of(thresholds), _choose_checks(checks)
     seconds = check_seconds("timeout", timeout)
     started = time.monotonic()
     with time_limit(max(seconds, _CLOCK_WITHIN)):
-        clock = _plain(source.now)
-    at = clock if now is None else _plain(to_datetime(now, now=clock, name="now"))
+        clock = _to_microseconds(source.now)
+    at = clock if now is None else _to_microseconds(to_datetime(now, now=clock, name="now"))
     used_up = f"the timeout of {format_duration(to_timedelta(timeout), exact=True)} was used up"
     recorder = Recorder(source)
     within = Deadline(recorder, seconds - (time.monotonic() - started), timeout_message=used_up, now=at)
-    look = Look(within, limits, clock=clock)
-    outcomes = [_outcome(check, look, within) for check in chosen]
-    return diagnosis(
+    context = CheckContext(within, limits, clock=clock)
+    outcomes = [_run_check(check, context, within) for check in chosen]
+    return build_diagnosis(
         source=source.name,
         version=source.version,
         at=at,
         seconds=time.monotonic() - started,
-        findings=ranked(finding for outcome in outcomes for finding in outcome[0]),
-        checked=[outcome[1] for outcome in outcomes if outcome[1] is not None],
-        not_checked=[missing for outcome in outcomes for missing in outcome[2]],
+        findings=rank_findings(finding for outcome in outcomes for finding in outcome.findings),
+        checked=[outcome.run for outcome in outcomes if outcome.run is not None],
+        not_checked=[outcome.gap for outcome in outcomes if outcome.gap is not None],
         skipped=len(CHECKS) - len(chosen),
         queries=recorder.queries,
     )
 
 
-def _plain(value: datetime) -> datetime:
-    """Return a moment without nanoseconds: servers tell them, and pandas warns where they get lost."""
-    plain: datetime = pd.Timestamp(value).floor("us").to_pydatetime()
-    return plain
+def _to_microseconds(value: datetime) -> datetime:
+    """Return a timestamp without nanoseconds: servers report them, and pandas warns where they get lost."""
+    rounded: datetime = pd.Timestamp(value).floor("us").to_pydatetime()
+    return rounded
 
 
-_Outcome = tuple[Sequence[Finding], Checked | None, Sequence[NotChecked]]
+@dataclass(frozen=True, slots=True)
+class _CheckOutcome:
+    findings: Sequence[Finding] = ()
+    run: CheckRun | None = None
+    gap: CheckGap | None = None
 
 
-def _outcome(check: Check, look: Look, within: Deadline) -> _Outcome:
-    """Run one check: what it found, that it ran, and what of it was not checked."""
-    if check.is_for_vqueues and not look.has_vqueues:
-        return (), None, [_missing(check, "there are no vqueues on this server", applies=False)]
-    look.excluded.clear()
+def _run_check(check: Check, context: CheckContext, within: Deadline) -> _CheckOutcome:
+    """Run one check, and return its findings, its figures, and what it did not check."""
+    if check.is_for_vqueues and not context.has_vqueues:
+        return _CheckOutcome(gap=_gap(check, "there are no vqueues on this server", applies=False))
+    context.excluded.clear()
     before, started = len(within.statements), time.monotonic()
     try:
         check_tried(within, "this check")
-        found = [replace(finding, check=check.name) for finding in check.look(look)]
+        findings = [replace(finding, check=check.name) for finding in check.run(context)]
     except RestateLabError as error:
-        return (), None, [_missing(check, _reason(error, within))]
+        return _CheckOutcome(gap=_gap(check, _gap_reason(error, within)))
     reads = within.statements[before:]
-    ran = Checked(
+    run = CheckRun(
         check.name,
         check.description,
-        len(found),
+        len(findings),
         len(reads),
         time.monotonic() - started,
-        sum(read.rows for read in reads),
+        sum(read_question.rows for read_question in reads),
     )
-    excluded = "; ".join(dict.fromkeys(look.excluded))
-    return found, ran, [_missing(check, f"in part: {excluded}")] if excluded else []
+    excluded = "; ".join(dict.fromkeys(context.excluded))
+    return _CheckOutcome(findings, run, _gap(check, f"in part: {excluded}") if excluded else None)
 
 
-def _missing(check: Check, reason: str, *, applies: bool = True) -> NotChecked:
-    return NotChecked(check.name, check.description, reason, applies)
+def _gap(check: Check, reason: str, *, applies: bool = True) -> CheckGap:
+    return CheckGap(check.name, check.description, reason, applies)
 
 
-def _reason(error: RestateLabError, within: Deadline) -> str:
+def _gap_reason(error: RestateLabError, within: Deadline) -> str:
     if isinstance(error, TimedOut) and not within.seconds_left:
         return within.timeout_message
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _chosen(checks: str | Iterable[str] | None) -> list[Check]:
+def _choose_checks(checks: str | Iterable[str] | None) -> list[Check]:
     if checks is None:
         return list(CHECKS.values())
     names = [checks] if isinstance(checks, str) else list(checks)

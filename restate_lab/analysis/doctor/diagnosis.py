@@ -1,4 +1,4 @@
-"""What the doctor hands back: frames inside, a card and a text outside."""
+"""The result of the doctor: its frames, and its text and its card."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ import pandas as pd
 from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import escape_invisible, format_age, format_duration, format_timestamp, plural
-from restate_lab.analysis.doctor.context import Finding, Severity
+from restate_lab.analysis.doctor.model import Finding, Severity
 from restate_lab.analysis.suggestions import SuggestedCall, python_code
 from restate_lab.status import STATUSES
 
 __all__ = [
-    "Checked",
+    "CheckGap",
+    "CheckRun",
     "Diagnosis",
-    "NotChecked",
-    "bottom_line",
+    "build_diagnosis",
     "card_of",
-    "diagnosis",
-    "headline",
-    "reasons",
+    "footer_of",
+    "gap_reasons",
     "text_of",
+    "title_of",
 ]
 
-_MOST = 25  # causes that are shown; the frame has all
-_NOTES = 25
+_MAX_CAUSES = 25  # on the card; the frame has all
+_MAX_NOTES = 25
 _NOTICEABLE = 0.01  # seconds
 _COLOURS = {
     "critical": STATUSES["failed"].colour,
@@ -39,140 +39,6 @@ _COLOURS = {
     "healthy": STATUSES["succeeded"].colour,
     "note": STATUSES["ready"].colour,
 }
-
-
-def headline(diagnosis: Diagnosis) -> str:
-    """Return the verdict with the numbers: "incomplete · 12 critical, 8 notes, 1 not checked"."""
-    counts = diagnosis.findings["severity"].value_counts()
-    parts = [
-        f"{counts['critical']:,} critical" if "critical" in counts else "",
-        plural(int(counts["warning"]), "warning") if "warning" in counts else "",
-        plural(int(counts["note"]), "note") if "note" in counts else "",
-        f"{len(missing(diagnosis)):,} not checked" if len(missing(diagnosis)) else "",
-    ]
-    return f"{diagnosis.verdict} · {', '.join(part for part in parts if part) or 'nothing found'}"
-
-
-def bottom_line(diagnosis: Diagnosis, suggested: Iterable[str] | None = None) -> str:
-    """Return what was checked, and how long it took; ``suggested`` is the code that is shown, None for Python."""
-    asked = f", {plural(diagnosis.skipped, 'other')} not asked for" if diagnosis.skipped else ""
-    speaks = any("diagnosis." in code for code in suggested or diagnosis.findings["suggested_code"])
-    named = "; diagnosis stands for this answer below" if speaks else ""
-    return f"{plural(len(diagnosis.checked), 'check')} in {format_duration(diagnosis.seconds)}{asked}{named}"
-
-
-def missing(diagnosis: Diagnosis) -> pd.DataFrame:
-    """Return what was not checked and should have been."""
-    return diagnosis.not_checked[diagnosis.not_checked["applies"].astype(bool)]
-
-
-def reasons(diagnosis: Diagnosis) -> list[str]:
-    """Return why something was not checked, each reason once: "deadlocks, paused: the timeout of 60s was used up"."""
-    names: dict[str, list[str]] = defaultdict(list)
-    for row in missing(diagnosis).to_dict("records"):
-        names[row["reason"]].append(row["check"])
-    return [f"{', '.join(each)}: {reason}" for reason, each in names.items()]
-
-
-def ago(row: dict[Any, Any], diagnosis: Diagnosis) -> str:
-    """Return for how long a finding has been so: "for 2h 13m"; "" where it is not known."""
-    said = format_age(row["since"], diagnosis.at)
-    return f"for {said}" if said else ""
-
-
-def text_of(diagnosis: Diagnosis, codes: Sequence[tuple[str, str]] | None = None) -> str:
-    """Return everything as text, worst first.
-
-    ``codes`` are for each finding the next step, and what shows the rows behind it; None for Python.
-    """
-    findings = diagnosis.findings
-    python = zip(findings["suggested_code"], findings["evidence_code"], strict=True)
-    return "\n".join(_lines(diagnosis, list(python) if codes is None else codes))
-
-
-def _lines(diagnosis: Diagnosis, codes: Sequence[tuple[str, str]]) -> Iterator[str]:
-    footer = bottom_line(diagnosis, [suggested for suggested, _ in codes])
-    yield f"{headline(diagnosis)}\n{diagnosis.where}; {footer}"
-    for row, (suggested, evidence) in zip(diagnosis.findings.to_dict("records"), codes, strict=True):
-        since = ago(row, diagnosis)
-        yield f"\n{row['severity'].upper()} {row['check']}{f', {since}' if since else ''}\n  {row['summary']}"
-        yield f"  next: {_indented(suggested)}\n  why:  {_indented(evidence)}"
-    if gone := reasons(diagnosis):
-        yield "\nNOT CHECKED"
-        yield from (f"  {each}" for each in gone)
-    if diagnosis.verdict == "healthy":
-        yield "\nCHECKED"
-        yield from (f"  {row['description']}" for row in diagnosis.checked.to_dict("records"))
-
-
-def _indented(code: str) -> str:
-    return code.replace("\n", "\n        ")
-
-
-def card_of(diagnosis: Diagnosis) -> str:
-    """Return the card as HTML; whatever came from the cluster is text."""
-    rows = diagnosis.findings.to_dict("records")
-    causes = [row for row in rows if row["severity"] != "note"]
-    notes = [row for row in rows if row["severity"] == "note"]
-    return render(
-        "analysis/doctor/card.html.j2",
-        title=headline(diagnosis),
-        place=diagnosis.where,
-        lines=[bottom_line(diagnosis)],
-        accent=_accent(diagnosis),
-        causes=[_finding(row, diagnosis) for row in causes[:_MOST]],
-        more_causes=len(causes) - _MOST,
-        not_checked=reasons(diagnosis),
-        incomplete=_COLOURS["incomplete"],
-        notes=[_finding(row, diagnosis) for row in notes[:_NOTES]],
-        note_count=len(notes),
-        checks=[(row["description"], _seconds(row["seconds"])) for row in diagnosis.checked.to_dict("records")],
-        is_healthy=diagnosis.verdict == "healthy",
-    )
-
-
-def _accent(diagnosis: Diagnosis) -> str:
-    """Return the colour of the worst: what was not checked does not make a critical finding look better."""
-    return _COLOURS["critical" if diagnosis.worst == "critical" else diagnosis.verdict]
-
-
-def _finding(row: dict[Any, Any], diagnosis: Diagnosis) -> dict[str, str]:
-    affected = f"{row['affected']:,} affected" if row["affected"] > row["count"] else ""
-    return {
-        "severity": row["severity"],
-        "colour": _COLOURS[row["severity"]],
-        "summary": row["summary"],
-        "context": " · ".join(part for part in (ago(row, diagnosis), affected) if part),
-        "suggested_code": row["suggested_code"],
-        "evidence_code": row["evidence_code"],
-    }
-
-
-def _seconds(seconds: float) -> str:
-    """Return how long a check took; what another one has already read takes no time."""
-    return format_duration(seconds) if seconds >= _NOTICEABLE else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """One check that ran: what it found, and what it read of its own."""
-
-    check: str
-    description: str
-    findings: int
-    queries: int
-    seconds: float
-    rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class NotChecked:
-    """One check that did not run, or not on everything; ``applies`` is False where it makes no sense here."""
-
-    check: str
-    description: str
-    reason: str
-    applies: bool
 
 
 @public
@@ -192,7 +58,7 @@ class Diagnosis:
     at: datetime
     seconds: float
     skipped: int
-    """Checks that were left out on request."""
+    """Checks that were not asked for."""
     queries: tuple[Mapping[str, Any], ...] = ()
     """Each statement that was sent: ``sql``, ``params`` as JSON has them, ``times``."""
     suggested_calls: tuple[tuple[SuggestedCall, ...], ...] = ()
@@ -210,7 +76,7 @@ class Diagnosis:
         return self.findings[self.findings["severity"] == severity].reset_index(drop=True)
 
     def __repr__(self) -> str:
-        return f"<Diagnosis of {self.where}: {headline(self)}>"
+        return f"<Diagnosis of {self.where}: {title_of(self)}>"
 
     def __str__(self) -> str:
         return escape_invisible(text_of(self))
@@ -219,25 +85,47 @@ class Diagnosis:
         return card_of(self)
 
 
-def diagnosis(
+@dataclass(frozen=True, slots=True)
+class CheckRun:
+    """One check that ran: the number of its findings, and what it read itself."""
+
+    check: str
+    description: str
+    findings: int
+    queries: int
+    seconds: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckGap:
+    """One check that did not run, or not on everything; ``applies`` is False where it makes no sense here."""
+
+    check: str
+    description: str
+    reason: str
+    applies: bool
+
+
+def build_diagnosis(
     *,
     source: str,
     version: str,
     at: datetime,
     seconds: float,
     findings: Sequence[Finding],
-    checked: Sequence[Checked],
-    not_checked: Sequence[NotChecked],
+    checked: Sequence[CheckRun],
+    not_checked: Sequence[CheckGap],
     skipped: int,
     queries: Iterable[Mapping[str, Any]] = (),
 ) -> Diagnosis:
-    """Put together what the checks found, in the order given, and judge it."""
+    """Build the diagnosis from what the checks found, in this order, with its verdict."""
     worst = next((each.value for each in Severity if each in {finding.severity for finding in findings}), None)
     verdict = _verdict(worst, not_checked)
     frames = {
-        "findings": _findings(findings),
-        "not_checked": _frame(not_checked, NotChecked),
-        "checked": _frame(checked, Checked),
+        "findings": _finding_frame(findings),
+        "not_checked": _frame(not_checked, CheckGap),
+        "checked": _frame(checked, CheckRun),
     }
     attrs: dict[Hashable, Any] = {"source": source, "version": version, "now": at.isoformat()}
     for frame in frames.values():
@@ -257,13 +145,13 @@ def diagnosis(
     )
 
 
-def _verdict(worst: str | None, not_checked: Sequence[NotChecked]) -> str:
+def _verdict(worst: str | None, not_checked: Sequence[CheckGap]) -> str:
     if any(each.applies for each in not_checked):
         return "incomplete"
     return worst if worst in {Severity.CRITICAL, Severity.WARNING} else "healthy"
 
 
-def _findings(findings: Sequence[Finding]) -> pd.DataFrame:
+def _finding_frame(findings: Sequence[Finding]) -> pd.DataFrame:
     columns: dict[str, list[Any]] = {
         "severity": [each.severity.value for each in findings],
         "check": [each.check for each in findings],
@@ -287,3 +175,115 @@ def _findings(findings: Sequence[Finding]) -> pd.DataFrame:
 
 def _frame(rows: Sequence[Any], kind: type[Any]) -> pd.DataFrame:
     return pd.DataFrame([asdict(row) for row in rows], columns=list(kind.__dataclass_fields__))
+
+
+def title_of(diagnosis: Diagnosis) -> str:
+    """Return the verdict with the numbers: "incomplete · 12 critical, 8 notes, 1 not checked"."""
+    counts = diagnosis.findings["severity"].value_counts()
+    parts = [
+        f"{counts['critical']:,} critical" if "critical" in counts else "",
+        plural(int(counts["warning"]), "warning") if "warning" in counts else "",
+        plural(int(counts["note"]), "note") if "note" in counts else "",
+        f"{len(_gaps(diagnosis)):,} not checked" if len(_gaps(diagnosis)) else "",
+    ]
+    return f"{diagnosis.verdict} · {', '.join(part for part in parts if part) or 'nothing found'}"
+
+
+def footer_of(diagnosis: Diagnosis, suggested: Iterable[str] | None = None) -> str:
+    """Return what was checked, and how long it took; ``suggested`` is the code that is shown, None for Python."""
+    skipped = f", {plural(diagnosis.skipped, 'other')} not asked for" if diagnosis.skipped else ""
+    needs_name = any("diagnosis." in code for code in suggested or diagnosis.findings["suggested_code"])
+    note = "; diagnosis stands for this answer below" if needs_name else ""
+    return f"{plural(len(diagnosis.checked), 'check')} in {format_duration(diagnosis.seconds)}{skipped}{note}"
+
+
+def gap_reasons(diagnosis: Diagnosis) -> list[str]:
+    """Return why something was not checked, each reason once: "deadlocks, paused: the timeout of 60s was used up"."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for row in _gaps(diagnosis).to_dict("records"):
+        names[row["reason"]].append(row["check"])
+    return [f"{', '.join(each)}: {reason}" for reason, each in names.items()]
+
+
+def _gaps(diagnosis: Diagnosis) -> pd.DataFrame:
+    """Return what was not checked and should have been."""
+    return diagnosis.not_checked[diagnosis.not_checked["applies"].astype(bool)]
+
+
+def text_of(diagnosis: Diagnosis, codes: Sequence[tuple[str, str]] | None = None) -> str:
+    """Return everything as text, worst first.
+
+    ``codes`` are for each finding the next step, and what shows the rows behind it; None for Python.
+    """
+    findings = diagnosis.findings
+    python = zip(findings["suggested_code"], findings["evidence_code"], strict=True)
+    return "\n".join(_lines(diagnosis, list(python) if codes is None else codes))
+
+
+def _lines(diagnosis: Diagnosis, codes: Sequence[tuple[str, str]]) -> Iterator[str]:
+    footer = footer_of(diagnosis, [suggested for suggested, _ in codes])
+    yield f"{title_of(diagnosis)}\n{diagnosis.where}; {footer}"
+    for row, (suggested, evidence) in zip(diagnosis.findings.to_dict("records"), codes, strict=True):
+        since = _duration(row, diagnosis)
+        yield f"\n{row['severity'].upper()} {row['check']}{f', {since}' if since else ''}\n  {row['summary']}"
+        yield f"  next: {_indent(suggested)}\n  why:  {_indent(evidence)}"
+    if reasons := gap_reasons(diagnosis):
+        yield "\nNOT CHECKED"
+        yield from (f"  {each}" for each in reasons)
+    if diagnosis.verdict == "healthy":
+        yield "\nCHECKED"
+        yield from (f"  {row['description']}" for row in diagnosis.checked.to_dict("records"))
+
+
+def _indent(code: str) -> str:
+    return code.replace("\n", "\n        ")
+
+
+def _duration(row: dict[Any, Any], diagnosis: Diagnosis) -> str:
+    """Return how long a finding has lasted: "for 2h 13m"; "" where it is not known."""
+    age = format_age(row["since"], diagnosis.at)
+    return f"for {age}" if age else ""
+
+
+def card_of(diagnosis: Diagnosis) -> str:
+    """Return the card as HTML; whatever came from the cluster is text."""
+    rows = diagnosis.findings.to_dict("records")
+    causes = [row for row in rows if row["severity"] != "note"]
+    notes = [row for row in rows if row["severity"] == "note"]
+    return render(
+        "analysis/doctor/card.html.j2",
+        title=title_of(diagnosis),
+        place=diagnosis.where,
+        lines=[footer_of(diagnosis)],
+        accent=_accent(diagnosis),
+        causes=[_finding_context(row, diagnosis) for row in causes[:_MAX_CAUSES]],
+        more_causes=len(causes) - _MAX_CAUSES,
+        not_checked=gap_reasons(diagnosis),
+        incomplete=_COLOURS["incomplete"],
+        notes=[_finding_context(row, diagnosis) for row in notes[:_MAX_NOTES]],
+        note_count=len(notes),
+        checks=[(row["description"], _seconds(row["seconds"])) for row in diagnosis.checked.to_dict("records")],
+        is_healthy=diagnosis.verdict == "healthy",
+    )
+
+
+def _accent(diagnosis: Diagnosis) -> str:
+    """Return the colour of the worst: a gap does not make a critical finding look better."""
+    return _COLOURS["critical" if diagnosis.worst == "critical" else diagnosis.verdict]
+
+
+def _finding_context(row: dict[Any, Any], diagnosis: Diagnosis) -> dict[str, str]:
+    affected = f"{row['affected']:,} affected" if row["affected"] > row["count"] else ""
+    return {
+        "severity": row["severity"],
+        "colour": _COLOURS[row["severity"]],
+        "summary": row["summary"],
+        "context": " · ".join(part for part in (_duration(row, diagnosis), affected) if part),
+        "suggested_code": row["suggested_code"],
+        "evidence_code": row["evidence_code"],
+    }
+
+
+def _seconds(seconds: float) -> str:
+    """Return how long a check took; "" for what another check had already read."""
+    return format_duration(seconds) if seconds >= _NOTICEABLE else ""

@@ -1,4 +1,4 @@
-"""From when on something is worth a word: every number that a check judges by, with its reason."""
+"""Every number that a check judges by, with its reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Thresholds", "thresholds_of"]
 @public
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What is normal where no operator has said otherwise; ages count from the last thing that moved."""
+    """What is normal where no operator has set other values; ages count from the last progress."""
 
     # A connection that is lost for a moment costs two or three attempts within seconds, and mends itself.
     attempts: int = 3
@@ -67,25 +67,26 @@ class Thresholds:
         return round(self.slow.total_seconds() * 1000)
 
 
-def thresholds_of(given: Mapping[str, Any] | None) -> Thresholds:
-    """Return the thresholds with those that are given; durations as "30s", "2h" or a timedelta.
+def thresholds_of(overrides: Mapping[str, Any] | None) -> Thresholds:
+    """Return the thresholds with these overrides; durations as "30s", "2h" or a timedelta.
 
     Raises:
         ArgumentError: there is no such threshold, or a value does not fit.
     """
-    usual = Thresholds()
+    defaults = Thresholds()
     known = [each.name for each in fields(Thresholds)]
-    for name in given or {}:
+    for name in overrides or {}:
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
             raise ArgumentError(f"there is no threshold {name!r}; the nearest: {', '.join(nearest)}.")
-    return replace(usual, **{name: _value(name, value, getattr(usual, name)) for name, value in (given or {}).items()})
+    values = {name: _value(name, value, getattr(defaults, name)) for name, value in (overrides or {}).items()}
+    return replace(defaults, **values)
 
 
-def _value(name: str, value: Any, usual: Any) -> Any:
-    if isinstance(usual, timedelta):
+def _value(name: str, value: Any, default: Any) -> Any:
+    if isinstance(default, timedelta):
         return to_timedelta(value, name=name)
-    kinds = (int,) if isinstance(usual, int) else (int, float)
+    kinds = (int,) if isinstance(default, int) else (int, float)
     if not isinstance(value, kinds) or isinstance(value, bool) or not value >= 0:
-        raise ArgumentError(f"{name} is {value!r}: give a number such as {usual!r}, zero or more.")
-    return type(usual)(value)
+        raise ArgumentError(f"{name} is {value!r}: give a number such as {default!r}, zero or more.")
+    return type(default)(value)

@@ -9,12 +9,12 @@ import pandas as pd
 from restate_lab._text import format_duration
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.ids import check_invocation_id
-from restate_lab.analysis.why.chain import Chain, follow, link_frame
-from restate_lab.analysis.why.details import Case, examine, glance
+from restate_lab.analysis.why.chain import Chain, find_chain, link_frame
+from restate_lab.analysis.why.details import InvocationDetails, details_of, summary_of
 from restate_lab.analysis.why.explanation import Explanation, ExplanationParts, text_of
-from restate_lab.analysis.why.options import Option, options
-from restate_lab.analysis.why.reader import Look, Row, has_ended
-from restate_lab.analysis.why.text import alive, ended, waiting
+from restate_lab.analysis.why.options import Option, list_options
+from restate_lab.analysis.why.reader import Explorer, Row, has_ended
+from restate_lab.analysis.why.text import describe_completed, describe_open, describe_waiters
 from restate_lab.client.arguments import check_seconds
 from restate_lab.client.schema import translated
 from restate_lab.durations import DurationInput
@@ -44,7 +44,7 @@ def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "10s"
       "resume", "start", "slot", "turn"; None for what has ended), ``what`` (key, promise, awakeable's id, step's name),
       ``blocker`` (the id of the next, None at the end), ``since`` (UTC). In a deadlock the last ``blocker`` is one of
       those before.
-    - ``options``: one row per thing to do, what helps most first: ``action, id, target, what`` (what comes of it),
+    - ``list_options``: one row per thing to do, what helps most first: ``action, id, target, what`` (what comes of it),
       ``code`` (a line to paste, which sends nothing before its ``execute(reason=…)``; "" where there is nothing to
       do). First about the root blocker, then about this invocation alone. ``suggested_calls`` has the code as data.
     - ``excluded``: what could not be looked up, and why; ``queries``: the statements that were sent.
@@ -66,55 +66,69 @@ def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "10s"
         raise ArgumentError(f"timeout is {timeout!r}: give a duration of more than 0, such as '10s'.")
     check_tried(source, "why()")
     recorder = Recorder(source)
-    look = Look(
+    explorer = Explorer(
         Deadline(recorder, seconds, timeout_message=_OVER.format(limit=format_duration(seconds))),
         queries=lambda: recorder.queries,
     )
-    found = look.rows([id_])
-    _ = look.source.now  # read while there is time
-    if id_ not in found:
+    rows = explorer.rows([id_])
+    _ = explorer.source.now  # read while there is time
+    if id_ not in rows:
         text = _NOT_THERE.format(source=source.name, id=id_)
-        return _made(look, id_, None, text, link_frame((), {}, None), ())
-    return _explained(look, found[id_])
+        return _build(explorer, id_, None, text, link_frame((), {}, None), ())
+    return _explain(explorer, rows[id_])
 
 
-def _explained(look: Look, row: Row) -> Explanation:
+def _explain(explorer: Explorer, row: Row) -> Explanation:
     if has_ended(row):
-        case = examine(look, row, ())
-        return _told(look, case, case, Chain((row["id"],)), {row["id"]: row}, ended(case))
-    below = look.below(row)
-    chain = follow(below, row["id"])
+        details = details_of(explorer, row, ())
+        return _explanation(
+            explorer, details, details, Chain((row["id"],)), {row["id"]: row}, describe_completed(details)
+        )
+    blockers = explorer.find_blockers(row)
+    chain = find_chain(blockers, row["id"])
     if chain.edges:
-        case = glance(look, row, below.edges)
-        root = examine(look, below.rows[chain.root], below.edges) if chain.root in below.rows else None
+        details = summary_of(explorer, row, blockers.edges)
+        root = details_of(explorer, blockers.rows[chain.root], blockers.edges) if chain.root in blockers.rows else None
     else:
-        case = root = examine(look, row, below.edges)
-    above = look.above(row)
-    rows = {**below.rows, row["id"]: case.row}
-    text = f"{alive(case, root, chain, rows)} {waiting(above, chain)}"
-    return _told(look, case, root, chain, rows, text)
+        details = root = details_of(explorer, row, blockers.edges)
+    waiters = explorer.find_waiters(row)
+    rows = {**blockers.rows, row["id"]: details.row}
+    text = f"{describe_open(details, root, chain, rows)} {describe_waiters(waiters, chain)}"
+    return _explanation(explorer, details, root, chain, rows, text)
 
 
-def _told(look: Look, case: Case, root: Case | None, chain: Chain, rows: Mapping[str, Row], text: str) -> Explanation:
-    links = link_frame(chain.edges, rows, None if chain.deadlock else root)
-    return _made(look, case.row["id"], case, text, links, options(case, root, chain))
-
-
-def _made(
-    look: Look, id_: str, case: Case | None, summary: str, chain: pd.DataFrame, choices: Sequence[Option]
+def _explanation(
+    explorer: Explorer,
+    details: InvocationDetails,
+    root: InvocationDetails | None,
+    chain: Chain,
+    rows: Mapping[str, Row],
+    text: str,
 ) -> Explanation:
-    source = look.source
+    links = link_frame(chain.edges, rows, None if chain.deadlock else root)
+    return _build(explorer, details.row["id"], details, text, links, list_options(details, root, chain))
+
+
+def _build(
+    explorer: Explorer,
+    id_: str,
+    details: InvocationDetails | None,
+    summary: str,
+    chain: pd.DataFrame,
+    choices: Sequence[Option],
+) -> Explanation:
+    source = explorer.source
     parts = ExplanationParts(
         id=id_,
-        target=case.row["target"] if case else None,
-        status=case.status if case else None,
+        target=details.row["target"] if details else None,
+        status=details.status if details else None,
         summary=summary,
         chain=chain,
         choices=tuple(choices),
-        excluded=tuple(dict.fromkeys(look.excluded)),
+        excluded=tuple(dict.fromkeys(explorer.excluded)),
         source=source.name,
         version=source.version,
         at=source.now,
-        queries=tuple(look.queries()),
+        queries=tuple(explorer.queries()),
     )
     return Explanation(text_of(parts, [option.code for option in choices], _HEAD), parts)

@@ -14,15 +14,12 @@ import pandas as pd
 from restate_lab.analysis.waits.graph import Cycle, build_graph, cycles
 from restate_lab.analysis.waits.model import Edge
 from restate_lab.analysis.waits.text import Deadlock, describe_deadlock
-from restate_lab.analysis.why.details import Case
-from restate_lab.analysis.why.reader import Below, Row, has_ended
+from restate_lab.analysis.why.details import InvocationDetails
+from restate_lab.analysis.why.reader import Blockers, Row, has_ended
 
-__all__ = ["Chain", "follow", "link_frame"]
+__all__ = ["Chain", "find_chain", "link_frame"]
 
-# No type information is published in the package.
-
-
-# Who needs somebody's help comes before who goes on alone: of several ends the worst is the root.
+# An invocation that needs help comes before one that goes on by itself: of several ends the worst is the root.
 _RANKS = {"paused": 0, "backing-off": 1, "suspended": 2, "pending": 3, "ready": 3, "running": 4, "scheduled": 5}
 _ASLEEP, _GONE = 5, 6
 _COLUMNS = ("step", "id", "target", "status", "waits_for", "what", "blocker", "since")
@@ -32,48 +29,48 @@ _WAITS = {"paused": "resume", "scheduled": "start", "ready": "slot", "pending": 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Who waits for whom, from the first to the root: ``edges`` has one less than ``way``, but in a deadlock.
+    """The path from an invocation to its root blocker; ``edges`` has one item less than ``path``, except in a deadlock.
 
-    There ``way`` ends with the last member of the circle, ``edges`` with the one that closes it, and ``enters`` is
-    the position in ``way`` where the circle begins. ``other_ends`` counts the ends that were not followed.
+    In a deadlock ``path`` ends with the last member of the cycle, ``edges`` with the edge that closes it, and
+    ``cycle_start`` is the position in ``path`` where the cycle begins. ``other_ends`` counts the ends not followed.
     """
 
-    way: tuple[str, ...]
+    path: tuple[str, ...]
     edges: tuple[Edge, ...] = ()
     deadlock: Deadlock | None = None
     is_certain: bool = False
-    enters: int = 0
+    cycle_start: int = 0
     other_ends: int = 0
 
     @property
-    def is_inside(self) -> bool:
-        """Tell whether the first is in the deadlock itself."""
-        return self.deadlock is not None and self.enters == 0
+    def is_in_deadlock(self) -> bool:
+        """Return whether the first invocation is in the deadlock itself."""
+        return self.deadlock is not None and self.cycle_start == 0
 
     @property
     def root(self) -> str:
-        """Return the id of the root blocker; of a deadlock, of the one whose end breaks it."""
-        return self.deadlock.cancel if self.deadlock else self.way[-1]
+        """Return the id of the root blocker; in a deadlock, of the member whose cancellation breaks it."""
+        return self.deadlock.cancel if self.deadlock else self.path[-1]
 
 
-def follow(below: Below, start: str) -> Chain:
-    """Return the way to the worst end: a deadlock, then who needs help soonest, the nearest of equals."""
-    people = below.people()
-    graph = build_graph(below.edges, people)
+def find_chain(blockers: Blockers, start: str) -> Chain:
+    """Return the path to the worst end: a deadlock, then the one that needs help most, the nearest of equals."""
+    nodes = blockers.nodes()
+    graph = build_graph(blockers.edges, nodes)
     if start not in graph:
         return Chain((start,))
-    before = _ways(graph, start)
-    for circle in cycles(graph, below.edges, people):
-        if entries := [id_ for id_ in before if id_ in circle.path]:
-            return _around(below, graph, circle, _back(before, entries[0]))
+    before = _predecessors(graph, start)
+    for cycle in cycles(graph, blockers.edges, nodes):
+        if entries := [id_ for id_ in before if id_ in cycle.path]:
+            return _deadlock_chain(blockers, graph, cycle, _path_to(before, entries[0]))
     ends = [id_ for id_ in before if not graph.out_degree(id_)]
-    ranked = sorted(ends, key=lambda id_: _rank(below, id_))
-    way = _back(before, ranked[0])
-    return Chain(way, _edges(below.edges, way), other_ends=len(ends) - 1)
+    ranked = sorted(ends, key=lambda id_: _rank(blockers, id_))
+    path = _path_to(before, ranked[0])
+    return Chain(path, _path_edges(blockers.edges, path), other_ends=len(ends) - 1)
 
 
-def _ways(graph: nx.DiGraph, start: str) -> dict[str, str | None]:
-    """Return who can be reached, nearest first, each with the one before."""
+def _predecessors(graph: nx.DiGraph, start: str) -> dict[str, str | None]:
+    """Return the ids that can be reached, nearest first, each with the one before it on its path."""
     before: dict[str, str | None] = {start: None}
     queue = deque([start])
     while queue:
@@ -85,70 +82,71 @@ def _ways(graph: nx.DiGraph, start: str) -> dict[str, str | None]:
     return before
 
 
-def _back(before: Mapping[str, str | None], end: str) -> tuple[str, ...]:
-    way: list[str] = []
+def _path_to(before: Mapping[str, str | None], end: str) -> tuple[str, ...]:
+    path: list[str] = []
     here: str | None = end
     while here is not None:
-        way.append(here)
+        path.append(here)
         here = before[here]
-    return tuple(reversed(way))
+    return tuple(reversed(path))
 
 
-def _around(below: Below, graph: nx.DiGraph, circle: Cycle, way: tuple[str, ...]) -> Chain:
-    awaited = defaultdict(list)
-    for edge in below.edges:
-        awaited[edge.waiter].append(edge)
-    at = circle.path.index(way[-1])
-    whole = (*way, *circle.path[at + 1 :], *circle.path[:at])
+def _deadlock_chain(blockers: Blockers, graph: nx.DiGraph, cycle: Cycle, entry: tuple[str, ...]) -> Chain:
+    """Return the chain that enters a cycle on the path ``entry`` and goes around it."""
+    edges_by_waiter = defaultdict(list)
+    for edge in blockers.edges:
+        edges_by_waiter[edge.waiter].append(edge)
+    at = cycle.path.index(entry[-1])
+    path = (*entry, *cycle.path[at + 1 :], *cycle.path[:at])
     return Chain(
-        way=whole,
-        edges=_edges(below.edges, (*whole, way[-1])),
-        deadlock=describe_deadlock(circle, graph, below.people(), awaited),
-        is_certain=circle.certain,
-        enters=len(way) - 1,
+        path=path,
+        edges=_path_edges(blockers.edges, (*path, entry[-1])),
+        deadlock=describe_deadlock(cycle, graph, blockers.nodes(), edges_by_waiter),
+        is_certain=cycle.certain,
+        cycle_start=len(entry) - 1,
     )
 
 
-def _edges(edges: Sequence[Edge], way: Sequence[str]) -> tuple[Edge, ...]:
+def _path_edges(edges: Sequence[Edge], path: Sequence[str]) -> tuple[Edge, ...]:
     known: dict[tuple[str, str | None], Edge] = {}
     for edge in sorted(edges, key=lambda edge: edge.alternative, reverse=True):
         known[edge.waiter, edge.blocker] = edge
-    return tuple(known[here, there] for here, there in pairwise(way))
+    return tuple(known[here, there] for here, there in pairwise(path))
 
 
-def _rank(below: Below, id_: str) -> int:
-    """Return how much somebody at the end of a way needs help, 0 the most."""
-    if id_ not in below.rows:
+def _rank(blockers: Blockers, id_: str) -> int:
+    """Return how urgently an invocation at the end of a path needs help, 0 the most."""
+    if id_ not in blockers.rows:
         return _GONE
-    status = below.rows[id_]["status"]
-    kinds = {edge.kind for edge in below.edges if edge.waiter == id_}
+    status = blockers.rows[id_]["status"]
+    kinds = {edge.kind for edge in blockers.edges if edge.waiter == id_}
     return _ASLEEP if status == "suspended" and kinds == {"sleep"} else _RANKS.get(status, _GONE)
 
 
-def link_frame(edges: Sequence[Edge], rows: Mapping[str, Row], root: Case | None) -> pd.DataFrame:
-    """Return the links; ``root`` is None where nobody stands at the end, as in a deadlock."""
-    links = [_link(step, edge, rows) for step, edge in enumerate(edges, 1)]
+def link_frame(edges: Sequence[Edge], rows: Mapping[str, Row], root: InvocationDetails | None) -> pd.DataFrame:
+    """Return the links as a frame; ``root`` is None where the chain has no end, as in a deadlock."""
+    links = [_edge_row(step, edge, rows) for step, edge in enumerate(edges, 1)]
     if root is not None:
-        links += [_row(len(edges) + 1, root.row) | own for own in _own(root)]
+        links += [_invocation_row(len(edges) + 1, root.row) | wait for wait in _root_rows(root)]
     columns = {name: pd.Series([link[name] for link in links], dtype="object") for name in _COLUMNS}
     frame = pd.DataFrame(columns).astype({"step": "int64"})
     frame["since"] = pd.to_datetime(frame["since"], utc=True).dt.as_unit("ms")
     return frame
 
 
-def _link(step: int, edge: Edge, rows: Mapping[str, Row]) -> dict[str, Any]:
+def _edge_row(step: int, edge: Edge, rows: Mapping[str, Row]) -> dict[str, Any]:
     blocker = rows.get(edge.blocker or "")
     what = edge.what or (blocker["target"] if blocker else None)
     more = {"waits_for": edge.kind, "what": what, "blocker": edge.blocker, "since": edge.since}
-    return _row(step, rows[edge.waiter]) | more
+    return _invocation_row(step, rows[edge.waiter]) | more
 
 
-def _row(step: int, row: Row) -> dict[str, Any]:
+def _invocation_row(step: int, row: Row) -> dict[str, Any]:
     return {"step": step, "id": row["id"], "target": row["target"], "status": row["status"], "blocker": None}
 
 
-def _own(root: Case) -> Iterator[dict[str, Any]]:
-    """Give what a root waits for, at least one row."""
+def _root_rows(root: InvocationDetails) -> Iterator[dict[str, Any]]:
+    """Yield the columns of what a root waits for, at least once."""
     if root.status == "suspended" and root.edges:
         for edge in root.edges:
             yield {"waits_for": edge.kind, "what": edge.what, "since": edge.since, "blocker": edge.blocker}
@@ -156,18 +154,16 @@ def _own(root: Case) -> Iterator[dict[str, Any]]:
     if root.status in {"running", "backing-off"} or root.is_failing:
         entries = root.open_entries
         for entry in entries:
-            name = next(
-                (entry[each] for each in ("name", "promise", "callee_target") if isinstance(entry[each], str)), None
-            )
+            name = next((entry[each] for each in _NAMES if isinstance(entry[each], str)), None)
             yield {"waits_for": "step", "what": name or entry["entry_type"], "since": entry["started"]}
         if entries:
             return
-    yield {"waits_for": _WAITS.get(root.status) or _fallback(root), "what": None, "since": _since(root.row)}
+    yield {"waits_for": _WAITS.get(root.status) or _root_step(root), "what": None, "since": _root_since(root.row)}
 
 
-def _fallback(root: Case) -> str | None:
+def _root_step(root: InvocationDetails) -> str | None:
     return None if has_ended(root.row) else "step"
 
 
-def _since(row: Row) -> Any:
+def _root_since(row: Row) -> Any:
     return row["completed_at"] or row["modified_at"]

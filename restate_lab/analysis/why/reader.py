@@ -1,7 +1,7 @@
-"""Read what concerns one invocation, hop by hop: whom it waits for, and who waits for it.
+"""Read the invocations that one waits for, and the ones that wait for it, hop by hop.
 
-Every hop is some point reads by id or key for all of its invocations together, so that a large cluster costs no more
-than a small one. Hops, invocations and seconds are bounded, and what could not be looked up is noted.
+Every hop is a few point reads by id or key for all of its invocations together, so that a large cluster costs no more
+than a small one. Hops, invocations and seconds are bounded, and what could not be read is noted.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from restate_lab.errors import NotFound, NotOnThisServer, QueryRefused, ResultTo
 from restate_lab.source import Source
 from restate_lab.status import STATUSES
 
-__all__ = ["HELD", "Above", "Below", "Look", "Row", "has_ended", "key_of", "person_of"]
+__all__ = ["HOLDING", "Blockers", "Explorer", "Row", "Waiters", "has_ended", "key_of", "node_of"]
 
-HOPS = 50
-MOST = 500  # invocations in one direction
-HELD = frozenset({"running", "ready", "backing-off", "suspended", "paused", "yielded"})
+MAX_HOPS = 50
+MAX_INVOCATIONS = 500  # invocations in one direction
+HOLDING = frozenset({"running", "ready", "backing-off", "suspended", "paused", "yielded"})
 """The statuses in which an exclusive call holds its key."""
 
 Row = Mapping[str, Any]
@@ -31,24 +31,24 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Below:
-    """Whom somebody waits for, and whom these wait for in turn."""
+class Blockers:
+    """The invocations that one waits for, directly or through others."""
 
     edges: tuple[Edge, ...]
     rows: Mapping[str, Row]
 
-    def people(self) -> dict[str, InvocationNode]:
-        """Return everybody in the edges; of who is not there any more only the id."""
+    def nodes(self) -> dict[str, InvocationNode]:
+        """Return every invocation of the edges; only the id of one that does not exist any more."""
         ids = {id_ for edge in self.edges for id_ in (edge.waiter, edge.blocker) if id_} | set(self.rows)
-        return {id_: person_of(self.rows[id_]) if id_ in self.rows else InvocationNode(id_) for id_ in ids}
+        return {id_: node_of(self.rows[id_]) if id_ in self.rows else InvocationNode(id_) for id_ in ids}
 
 
 @dataclass(frozen=True, slots=True)
-class Above:
-    """Who waits for somebody.
+class Waiters:
+    """The invocations that wait for one, directly or through others.
 
-    ``callers`` wait for its answer; ``waiting`` is how many wait for its ``key``. ``ids`` are all of these and those
-    who wait for them in turn, ``unread`` more queue somewhere. There may be others where ``is_cut``.
+    ``callers`` wait for its response; ``waiting`` is how many wait for its ``key``. ``ids`` are all of these and the
+    ones that wait for them in turn; ``unread`` more are in queues. There may be others where ``is_truncated`` is set.
     """
 
     callers: tuple[Row, ...] = ()
@@ -56,7 +56,7 @@ class Above:
     waiting: int = 0
     ids: frozenset[str] = frozenset()
     unread: int = 0
-    is_cut: bool = False
+    is_truncated: bool = False
 
     @property
     def total_waiting(self) -> int:
@@ -65,8 +65,8 @@ class Above:
 
 
 @dataclass(slots=True)
-class Look:
-    """Looks around in one source, and notes what could not be looked up."""
+class Explorer:
+    """Reads the surroundings of an invocation from one source, and notes what it could not read."""
 
     source: Source
     queries: Callable[[], Iterable[Mapping[str, Any]]] = tuple
@@ -75,7 +75,7 @@ class Look:
     _edges: dict[str, list[Edge]] = field(default_factory=dict)
 
     def rows(self, ids: Iterable[str]) -> dict[str, Row]:
-        """Return id → what is known of it, of those that are there; each is read once."""
+        """Return id → row for the invocations that exist; each is read once."""
         wanted = dict.fromkeys(ids)
         if unread := sorted(wanted.keys() - self._rows.keys()):
             frame = run_sql_file(self.source, "why", "invocations", ids=unread)
@@ -83,60 +83,65 @@ class Look:
                 self._rows[row["id"]] = {str(key): none_if_missing(value) for key, value in row.items()}
         return {id_: self._rows[id_] for id_ in wanted if id_ in self._rows}
 
-    def attempt(self, what: str, read: Callable[[], T]) -> T | None:
-        """Return what is read; None, and a note, where the source does not give it."""
+    def try_read(self, what: str, read_question: Callable[[], T]) -> T | None:
+        """Return what ``read`` returns; None, with a note in ``excluded``, where the source refuses it."""
         try:
-            return read()
+            return read_question()
         except (TimedOut, NotFound, NotOnThisServer, QueryRefused, ResultTooLarge) as error:
             reason = "the time was over" if isinstance(error, TimedOut) else str(error).partition("\n")[0]
             self.excluded.append(f"{what} could not be looked up: {reason}")
             return None
 
-    def below(self, start: Row) -> Below:
-        """Follow what somebody waits for to its ends."""
+    def find_blockers(self, start: Row) -> Blockers:
+        """Follow what an invocation waits for to its ends."""
         rows: dict[str, Row] = {start["id"]: start}
         edges: list[Edge] = []
         frontier = [start]
-        for _ in range(HOPS):
-            found = self.attempt("whom the next ones wait for", partial(self._awaited, frontier)) or []
-            edges += found
-            wanted = list(dict.fromkeys(edge.blocker for edge in found if edge.blocker and edge.blocker not in rows))
-            new = wanted[: max(MOST - len(rows), 0)]
+        for _ in range(MAX_HOPS):
+            new_edges = self.try_read("whom the next ones wait for", partial(self._outgoing_edges, frontier)) or []
+            edges += new_edges
+            wanted = list(
+                dict.fromkeys(edge.blocker for edge in new_edges if edge.blocker and edge.blocker not in rows)
+            )
+            new = wanted[: max(MAX_INVOCATIONS - len(rows), 0)]
             if len(new) < len(wanted):
-                self.excluded.append(f"only {MOST:,} of those it waits for were looked at")
-            read = self.attempt("the next ones that it waits for", partial(self.rows, new)) or {}
-            rows |= read
-            frontier = list(read.values())
+                self.excluded.append(f"only {MAX_INVOCATIONS:,} of those it waits for were looked at")
+            read_question = self.try_read("the next ones that it waits for", partial(self.rows, new)) or {}
+            rows |= read_question
+            frontier = list(read_question.values())
             if not frontier:
-                return Below(tuple(edges), rows)
-        self.excluded.append(f"only {HOPS:,} steps were followed")
-        return Below(tuple(edges), rows)
+                return Blockers(tuple(edges), rows)
+        self.excluded.append(f"only {MAX_HOPS:,} steps were followed")
+        return Blockers(tuple(edges), rows)
 
-    def above(self, start: Row) -> Above:
-        """Find who waits for somebody, and who waits for these; nobody waits for what has ended or not begun."""
-        direct = self._waiters([start])
+    def find_waiters(self, start: Row) -> Waiters:
+        """Find the invocations that wait for one, and the ones that wait for these.
+
+        Nothing waits for an invocation that has ended or not begun.
+        """
+        direct = self._direct_waiters([start])
         queue = [edge for edge in direct.edges if edge.kind == "key"]
-        above = dict(direct.rows)
-        seen, frontier, is_cut = {start["id"], *above}, list(above.values()), direct.unread > 0
+        waiters = dict(direct.rows)
+        seen, frontier, is_truncated = {start["id"], *waiters}, list(waiters.values()), direct.unread > 0
         unread = direct.unread
-        for _ in range(HOPS):
-            if not frontier or len(seen) > MOST:
+        for _ in range(MAX_HOPS):
+            if not frontier or len(seen) > MAX_INVOCATIONS:
                 break
-            found = self._waiters(frontier)
-            frontier = [row for id_, row in found.rows.items() if id_ not in seen]
+            behind = self._direct_waiters(frontier)
+            frontier = [row for id_, row in behind.rows.items() if id_ not in seen]
             seen |= {row["id"] for row in frontier}
-            unread, is_cut = unread + found.unread, is_cut or found.unread > 0
-        return Above(
-            callers=tuple(row for id_, row in above.items() if id_ not in {edge.waiter for edge in queue}),
+            unread, is_truncated = unread + behind.unread, is_truncated or behind.unread > 0
+        return Waiters(
+            callers=tuple(row for id_, row in waiters.items() if id_ not in {edge.waiter for edge in queue}),
             key=queue[0].what if queue else None,
             waiting=len(queue) + direct.unread,
             ids=frozenset(seen - {start["id"]}),
             unread=unread,
-            is_cut=is_cut or bool(frontier),
+            is_truncated=is_truncated or bool(frontier),
         )
 
-    def _awaited(self, rows: Iterable[Row]) -> list[Edge]:
-        """Return what these wait for; of each it is read once."""
+    def _outgoing_edges(self, rows: Iterable[Row]) -> list[Edge]:
+        """Return the edges from these to what they wait for; each invocation is read once."""
         wanted = {row["id"]: row for row in rows}
         unread = [row for id_, row in wanted.items() if id_ not in self._edges]
         for edge in self._read_edges(unread) if unread else ():
@@ -156,44 +161,44 @@ class Look:
             edges += read_open_calls(self.source, running)
         pending = [row for row in by_status["pending"] if key_of(row)]
         holders = self._holders(pending)
-        return edges + [_queued(row, holders.get(_lock(row))) for row in pending]
+        return edges + [_pending_edge(row, holders.get(_lock_of(row))) for row in pending]
 
-    def _waiters(self, rows: list[Row]) -> _Waiters:
-        """Return who waits for these directly: their callers, if they do, and the queues of the keys they hold."""
-        alive = {row["id"]: row for row in rows if row["status"] in {*HELD, "pending"}}
-        ids = [row["invoked_by_id"] for row in alive.values() if row["invoked_by_id"]]
-        callers = self.attempt("the callers", partial(self.rows, ids)) or {}
-        calls = self.attempt("what the callers wait for", partial(self._awaited, callers.values())) or []
-        edges = [edge for edge in calls if edge.blocker in alive]
-        found = {edge.waiter: callers[edge.waiter] for edge in edges}
-        keyed = [row for row in alive.values() if row["status"] in HELD and key_of(row)]
-        queue, unread = self.attempt("the queues of their keys", partial(self._queues, keyed)) or ([], 0)
-        queuing = self.attempt("who queues", partial(self.rows, [edge.waiter for edge in queue])) or {}
-        return _Waiters((*edges, *queue), found | queuing, unread)
+    def _direct_waiters(self, rows: list[Row]) -> _DirectWaiters:
+        """Return what waits for these directly: callers that wait for them, and the queues of the keys they hold."""
+        open_rows = {row["id"]: row for row in rows if row["status"] in {*HOLDING, "pending"}}
+        ids = [row["invoked_by_id"] for row in open_rows.values() if row["invoked_by_id"]]
+        callers = self.try_read("the callers", partial(self.rows, ids)) or {}
+        caller_edges = self.try_read("what the callers wait for", partial(self._outgoing_edges, callers.values())) or []
+        edges = [edge for edge in caller_edges if edge.blocker in open_rows]
+        rows_by_id = {edge.waiter: callers[edge.waiter] for edge in edges}
+        keyed = [row for row in open_rows.values() if row["status"] in HOLDING and key_of(row)]
+        queue, unread = self.try_read("the queues of their keys", partial(self._queues, keyed)) or ([], 0)
+        queuing = self.try_read("who queues", partial(self.rows, [edge.waiter for edge in queue])) or {}
+        return _DirectWaiters((*edges, *queue), rows_by_id | queuing, unread)
 
     def _holders(self, rows: list[Row]) -> dict[tuple[str, str | None], str]:
         if not rows:
             return {}
-        frame = run_sql_file(self.source, "why", "holders", **_keys(rows))
+        frame = run_sql_file(self.source, "why", "holders", **_key_params(rows))
         return {(row["key"], none_if_missing(row["scope"])): row["holder_id"] for row in frame.to_dict("records")}
 
     def _queues(self, rows: list[Row]) -> tuple[list[Edge], int]:
         """Return the calls that wait for the keys that these hold, and how many more there are."""
         holders = self._holders(rows)
-        held = {lock: row for row in rows if holders.get(lock := _lock(row)) == row["id"]}
+        held = {lock: row for row in rows if holders.get(lock := _lock_of(row)) == row["id"]}
         if not held:
             return [], 0
-        frame = run_sql_file(self.source, "why", "queues", limit=MOST, **_keys(list(held.values())))
-        found = [(each, (each["key"], none_if_missing(each["scope"]))) for each in frame.to_dict("records")]
-        found = [(each, lock) for each, lock in found if lock in held and each["id"] != held[lock]["id"]]
-        lengths = {lock: int(each["waiting"]) for each, lock in found}
-        edges = [_behind(each["id"], each["key"], held[lock]["id"]) for each, lock in found]
+        frame = run_sql_file(self.source, "why", "queues", limit=MAX_INVOCATIONS, **_key_params(list(held.values())))
+        calls = [(each, (each["key"], none_if_missing(each["scope"]))) for each in frame.to_dict("records")]
+        calls = [(each, lock) for each, lock in calls if lock in held and each["id"] != held[lock]["id"]]
+        lengths = {lock: int(each["waiting"]) for each, lock in calls}
+        edges = [_queue_edge(each["id"], each["key"], held[lock]["id"]) for each, lock in calls]
         return edges, max(sum(lengths.values()) - len(edges), 0)
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiters:
-    """Who waits directly; ``unread`` more queue for a key."""
+class _DirectWaiters:
+    """The invocations that wait directly; ``unread`` more are in the queue of a key."""
 
     edges: tuple[Edge, ...]
     rows: Mapping[str, Row]
@@ -208,12 +213,12 @@ def key_of(row: Row) -> str | None:
 
 
 def has_ended(row: Row) -> bool:
-    """Tell whether an invocation is over; a status that is new here counts as going on."""
+    """Return whether an invocation has ended; an unknown status counts as open."""
     return row["status"] in STATUSES and STATUSES[row["status"]].ended
 
 
-def person_of(row: Row) -> InvocationNode:
-    """Return an invocation as the wait-for graph has it, which asks only whether it has ended."""
+def node_of(row: Row) -> InvocationNode:
+    """Return an invocation as a node of the wait-for graph, which needs to know only whether it has ended."""
     return InvocationNode(
         id=row["id"],
         target=row["target"],
@@ -223,11 +228,11 @@ def person_of(row: Row) -> InvocationNode:
     )
 
 
-def _lock(row: Row) -> tuple[str, str | None]:
+def _lock_of(row: Row) -> tuple[str, str | None]:
     return key_of(row) or "", row["scope"]
 
 
-def _keys(rows: list[Row]) -> dict[str, list[Any]]:
+def _key_params(rows: list[Row]) -> dict[str, list[Any]]:
     """Return the parameters by which both kinds of server find keys."""
     return {
         "services": sorted({row["target_service_name"] for row in rows}),
@@ -237,10 +242,10 @@ def _keys(rows: list[Row]) -> dict[str, list[Any]]:
     }
 
 
-def _queued(row: Row, holder: str | None) -> Edge:
+def _pending_edge(row: Row, holder: str | None) -> Edge:
     return key_edge({**row, "holder_id": holder, "key": key_of(row), "since": row["inboxed_at"] or row["created_at"]})
 
 
-def _behind(id_: str, key: str, holder: str) -> Edge:
+def _queue_edge(id_: str, key: str, holder: str) -> Edge:
     nothing = dict.fromkeys(("target", "since", "created_at", "invoked_by_id"))
     return key_edge({**nothing, "id": id_, "key": key, "holder_id": holder})

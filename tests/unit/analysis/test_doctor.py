@@ -9,8 +9,8 @@ from importlib.resources import files
 import pytest
 
 from restate_lab.analysis.doctor.checks import CHECKS
-from restate_lab.analysis.doctor.context import Blocked, Finding, Severity, ranked
-from restate_lab.analysis.doctor.diagnosis import Checked, Diagnosis, NotChecked, diagnosis
+from restate_lab.analysis.doctor.diagnosis import CheckGap, CheckRun, Diagnosis, build_diagnosis
+from restate_lab.analysis.doctor.model import Blocked, Finding, Severity, rank_findings
 from restate_lab.analysis.doctor.thresholds import Thresholds, thresholds_of
 from restate_lab.analysis.patterns import normalize, summarize_messages
 from restate_lab.analysis.questions.catalog import parse_variant
@@ -34,14 +34,14 @@ def finding(severity: Severity = Severity.WARNING, **values: object) -> Finding:
     return replace(usual, **values)  # type: ignore[arg-type]
 
 
-def made(*findings: Finding, not_checked: tuple[NotChecked, ...] = ()) -> Diagnosis:
-    return diagnosis(
+def made(*findings: Finding, not_checked: tuple[CheckGap, ...] = ()) -> Diagnosis:
+    return build_diagnosis(
         source="prod",
         version="1.7.12",
         at=NOW,
         seconds=0.5,
         findings=findings,
-        checked=[Checked("paused", "paused invocations", 0, 1, 0.1, 0)],
+        checked=[CheckRun("paused", "paused invocations", 0, 1, 0.1, 0)],
         not_checked=not_checked,
         skipped=0,
     )
@@ -103,12 +103,12 @@ def test_rank_is_severity_then_who_suffers_then_age() -> None:
         finding(Severity.WARNING, summary="unknown age"),
         finding(Severity.NOTE, summary="note", count=1000),
     )
-    assert ranked(reversed(order)) == order
+    assert rank_findings(reversed(order)) == order
 
 
 def test_verdict() -> None:
     """What was not checked decides, unless it does not apply; else the worst finding, which always stands beside it."""
-    gone = NotChecked("paused", "paused ones", "took too long", applies=True)
+    gone = CheckGap("paused", "paused ones", "took too long", applies=True)
     alien = replace(gone, applies=False)
     worst, bad, known = finding(Severity.CRITICAL), finding(), finding(Severity.NOTE)
     for findings, not_checked, verdict, severity in (
@@ -128,7 +128,7 @@ def test_verdict() -> None:
 
 def test_headline_says_both() -> None:
     """An incomplete diagnosis names what it found beside the verdict, in repr, text and card."""
-    gone = NotChecked("paused", "paused ones", "took too long", applies=True)
+    gone = CheckGap("paused", "paused ones", "took too long", applies=True)
     told = made(finding(Severity.CRITICAL), finding(Severity.CRITICAL), not_checked=(gone,))
     for text in (repr(told), str(told), told._repr_html_()):
         assert "incomplete · 2 critical, 1 not checked" in text
@@ -136,7 +136,7 @@ def test_headline_says_both() -> None:
 
 def test_card_and_text_hold_everything_and_escape_it() -> None:
     """What came from the cluster is text; the code to paste is there; what was not checked is said, too."""
-    gone = NotChecked("deadlocks", "circles", HOSTILE, applies=True)
+    gone = CheckGap("deadlocks", "circles", HOSTILE, applies=True)
     worst = finding(Severity.CRITICAL, summary=HOSTILE, suggested=(why_call(HOSTILE),))
     told = made(worst, not_checked=(gone,))
     card = told._repr_html_()

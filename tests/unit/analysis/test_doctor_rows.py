@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from restate_lab.analysis.doctor import census as singles, doctor
+from restate_lab.analysis.doctor import census as census_module, doctor
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.errors import ArgumentError, QueryRefused, TimedOut
 from support.made_rows import BEFORE, NOW, MadeRows, command, invocation, made_id, waiting
@@ -189,9 +189,9 @@ def test_many_of_a_kind_are_read_on_their_own(monkeypatch: pytest.MonkeyPatch) -
     """Where there are too many for one scan, or suddenly more than counted, the same is found by single ones."""
     expected = causes(diagnose(MadeRows(**many_kinds())))
     assert expected["suspended_on_run"] == {made_id(number) for number in range(50, 53)}
-    for name, value in (("MOST", 2), ("PAUSED", 2), ("_SURPLUS", -4)):
+    for name, value in (("MAX_ROWS", 2), ("MAX_PAUSED", 2), ("_SURPLUS", -4)):
         with monkeypatch.context() as patch:
-            patch.setattr(singles, name, value)
+            patch.setattr(census_module, name, value)
             assert causes(diagnose(MadeRows(**many_kinds()))) == expected, name
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from restate_lab.analysis.doctor import context as look_module, doctor
-from restate_lab.analysis.doctor.checks import retries as failing_module
+from restate_lab.analysis.doctor import context as context_module, doctor
+from restate_lab.analysis.doctor.checks import retries as retries_module
 from restate_lab.analysis.questions import AGGREGATIONS, ask
 from restate_lab.plots import plot_retries
 from support.made_rows import BEFORE, NOW, MadeRows, invocation, made_id
@@ -209,8 +209,8 @@ def test_a_plot_has_one_bar_for_a_pattern() -> None:
 
 def test_more_than_are_read_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the invocations that are read one by one, the finding has the count of all, and says what was read."""
-    for module in (look_module, failing_module):
-        monkeypatch.setattr(module, "MOST", 20)
+    for module in (context_module, retries_module):
+        monkeypatch.setattr(module, "MAX_ROWS", 20)
     made = failing(*(f"get weather City{chr(97 + n % 26)}{n}" for n in range(200)))
     diagnosis = doctor(made)
     (storm,) = diagnosis.findings.to_dict("records")

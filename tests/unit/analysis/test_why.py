@@ -17,8 +17,8 @@ from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.journal.errors import describe_code
 from restate_lab.analysis.statements import run_sql_file
-from restate_lab.analysis.why import reader as why_reading, why
-from restate_lab.analysis.why.options import RULES
+from restate_lab.analysis.why import reader as why_reader, why
+from restate_lab.analysis.why.rules import RULES
 from restate_lab.errors import ArgumentError, NotOnThisServer, ServerFailed, TimedOut
 from restate_lab.status import STATUSES
 from support.awaited_rows import command_rows, suspended_rows
@@ -133,7 +133,7 @@ class World(RowSource):
         rows = [row for row in self.made["invocations"] if row["id"] in ids]
         names = ("id", "target", "journal_size", "completed_at", "completion_failure", "pinned_deployment_id")
         more = {
-            "status": None,
+            "word": None,
             "ended": False,
             "retry_count": None,
             "journal_retention": None,
@@ -141,7 +141,7 @@ class World(RowSource):
             "future": "",
         }
         table = pa.Table.from_pylist(
-            [more | {each: row[each] for each in names} | {"status": row["status"]} for row in rows]
+            [more | {each: row[each] for each in names} | {"word": row["status"]} for row in rows]
         )
         return shaped(table, statement)
 
@@ -204,10 +204,10 @@ def test_a_long_chain_is_followed_to_its_end() -> None:
 def test_a_chain_beyond_the_bounds_is_cut_and_said() -> None:
     """No chain is followed for ever."""
     world = World()
-    for number in range(why_reading.HOPS + 5):
+    for number in range(why_reader.MAX_HOPS + 5):
         world.suspend(f"c{number}", "Call", f"c{number + 1}")
     found = explained(world, "c0", timeout="5m")
-    assert f"only {why_reading.HOPS} steps were followed" in found.excluded
+    assert f"only {why_reader.MAX_HOPS} steps were followed" in found.excluded
     assert "Not looked up: only" in found
 
 

@@ -1,11 +1,11 @@
-"""The checks, and what each of them looks at."""
+"""The table of checks: the name, description, cost and function of each."""
 
 from __future__ import annotations
 
 from restate_lab.analysis.doctor.checks.deployments import old_deployments, old_protocols
 from restate_lab.analysis.doctor.checks.failures import (
     expiring_evidence,
-    paused,
+    paused_invocations,
     restarts,
     reused_keys,
     terminal_failures,
@@ -30,7 +30,7 @@ _CHECKS = (
     Check("long_attempts", "attempts that have been running for longer than an hour", 0.6, long_attempts),
     Check("journal_mismatches", "invocations whose code changed below them (RT0016)", 0.5, journal_mismatches),
     Check("removed_deployments", "invocations pinned to a deployment that was removed", 1.6, removed_deployments),
-    Check("paused", "paused invocations, with their cause", 1.6, paused),
+    Check("paused", "paused invocations, with their cause", 1.6, paused_invocations),
     Check("backlog", "invocations that are ready and get no slot", 1.6, backlog),
     Check("late_starts", "scheduled invocations that should have started", 1.6, late_starts),
     Check("old_deployments", "deployments that could be removed, and what pins the others", 1.6, old_deployments),
@@ -50,4 +50,4 @@ _CHECKS = (
 )
 
 CHECKS = {check.name: check for check in sorted(_CHECKS, key=lambda check: check.cost)}
-"""Every check by name, cheapest first; a read that several need is made by the first of them."""
+"""Every check by name, cheapest first; the first check that needs a shared read makes it."""

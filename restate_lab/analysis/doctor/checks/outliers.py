@@ -1,39 +1,41 @@
-"""Journals and states that are far larger than others."""
+"""Checks of outliers: journals, states and durations far beyond the others."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from restate_lab._text import format_duration, join, plural, verb_form
-from restate_lab.analysis.doctor.census import Ended
-from restate_lab.analysis.doctor.checks.retries import by_step
-from restate_lab.analysis.doctor.context import IDS, Finding, Look, Row, Severity, moment
+from restate_lab.analysis.doctor.census import HandlerOutcomes
+from restate_lab.analysis.doctor.context import CheckContext
+from restate_lab.analysis.doctor.grouping import group_by_step
+from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity
+from restate_lab.analysis.doctor.reader import Row, to_datetime
 from restate_lab.analysis.records import none_if_missing, records
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 
 __all__ = ["large_states", "long_journals", "slow_handlers"]
 
-_LONGEST = 100  # journals that are read
-_EXAMPLES = 20  # invocations whose journals are read
-_MOSTLY = 0.5  # of the time; the rest are sleeps, and waits for others
+_MAX_JOURNALS = 100  # journals that are read
+_MAX_EXAMPLES = 20  # invocations whose journals are read
+_MIN_SHARE = 0.5  # of the time; the rest are sleeps, and waits for others
 
 
-def long_journals(look: Look) -> list[Finding]:
+def long_journals(context: CheckContext) -> list[Finding]:
     """Count journals that are long, and far longer than the average one."""
-    everybody = sum(int(row["n"]) for row in look.census.rows)
-    average = look.census.total("journal_entries") / everybody if everybody else 0.0
-    limit = max(look.thresholds.journal_entries, int(average * look.thresholds.journal_outlier))
-    handlers = [f"{service}/{name}" for (service, name), n in look.census.longest_journals() if n >= limit]
+    total = sum(int(row["n"]) for row in context.census.rows)
+    average = context.census.total("journal_entries") / total if total else 0.0
+    limit = max(context.thresholds.journal_entries, int(average * context.thresholds.journal_outlier))
+    handlers = [f"{service}/{name}" for (service, name), n in context.census.longest_journals() if n >= limit]
     if not handlers:
         return []
-    rows = [row for row in look.ask_quietly("largest_journals", limit=_LONGEST) if row["journal_size"] >= limit]
+    rows = [row for row in context.ask_first("largest_journals", limit=_MAX_JOURNALS) if row["journal_size"] >= limit]
     if not rows:
         return []
     count, first = len(rows), rows[0]
     return [
         Finding(
             severity=Severity.NOTE,
-            summary=f"{'at least ' if count == _LONGEST else ''}{plural(count, 'journal')} of {join(handlers)} "
+            summary=f"{'at least ' if count == _MAX_JOURNALS else ''}{plural(count, 'journal')} of {join(handlers)} "
             f"{verb_form(count, 'has', 'have')} {limit:,} entries or more, the longest "
             f"{int(first['journal_size']):,}; every attempt reads all of them",
             where=join(handlers),
@@ -46,10 +48,10 @@ def long_journals(look: Look) -> list[Finding]:
     ]
 
 
-def large_states(look: Look) -> list[Finding]:
+def large_states(context: CheckContext) -> list[Finding]:
     """Count keys of virtual objects and workflows whose state is large."""
-    limit = look.thresholds.state_bytes
-    rows = look.sql("large_state", bytes=limit, limit=IDS)
+    limit = context.thresholds.state_bytes
+    rows = context.rows("large_state", bytes=limit, limit=MAX_IDS)
     if not rows:
         return []
     count, first = len(rows), rows[0]
@@ -57,7 +59,7 @@ def large_states(look: Look) -> list[Finding]:
     return [
         Finding(
             severity=Severity.NOTE,
-            summary=f"{'at least ' if count == IDS else ''}{plural(count, 'key')} ({join(keys)}) "
+            summary=f"{'at least ' if count == MAX_IDS else ''}{plural(count, 'key')} ({join(keys)}) "
             f"{verb_form(count, 'has', 'have')} a state of {limit // 1024:,} KiB or more, the largest "
             f"{int(none_if_missing(first['bytes']) or 0) / 1024:,.0f} KiB; every call of it may be sent all of that",
             where=join(keys),
@@ -69,25 +71,29 @@ def large_states(look: Look) -> list[Finding]:
     ]
 
 
-def slow_handlers(look: Look) -> list[Finding]:
+def slow_handlers(context: CheckContext) -> list[Finding]:
     """Find handlers whose own steps take far longer than what the other handlers do."""
-    slow, ended = look.census.slow_handlers(look.thresholds), look.ended
-    return [each for handler, usual in slow.items() for each in _in_own_steps(look, handler, ended[handler], usual)]
+    slow, ended = context.census.slow_handlers(context.thresholds), context.outcomes
+    return [
+        each for handler, usual in slow.items() for each in _own_step_findings(context, handler, ended[handler], usual)
+    ]
 
 
-def _in_own_steps(look: Look, handler: tuple[str, str], ended: Ended, usual: float) -> list[Finding]:
-    """Return the finding where the time is spent in steps of the handler's own, as its journals tell."""
+def _own_step_findings(
+    context: CheckContext, handler: tuple[str, str], ended: HandlerOutcomes, usual: float
+) -> list[Finding]:
+    """Return the finding if the journals show that the time is spent in the handler's own steps."""
     service, name = handler
-    slow_ms = look.thresholds.slow_ms
-    frame = look.slow_ones(handler)
-    examples = records(frame.head(_EXAMPLES))
-    steps = look.sql("steps", ids=[row["id"] for row in examples]) if examples else []
+    slow_ms = context.thresholds.slow_ms
+    frame = context.slow_invocations(handler)
+    examples = records(frame.head(_MAX_EXAMPLES))
+    steps = context.rows("steps", ids=[row["id"] for row in examples]) if examples else []
     took = sum((row["completed_at"] - row["running_at"]).total_seconds() * 1000 for row in examples)
-    if not steps or sum(int(row["ms"]) for row in steps) < _MOSTLY * took:
+    if not steps or sum(int(row["ms"]) for row in steps) < _MIN_SHARE * took:
         return []
-    step, ms = _slowest(steps)
+    step, ms = _slowest_steps(steps)
     share = min(1.0, ms / took)
-    count, ids = len(frame), tuple(frame["id"])[:IDS]
+    count, ids = len(frame), tuple(frame["id"])[:MAX_IDS]
     return [
         Finding(
             severity=Severity.WARNING,
@@ -99,16 +105,16 @@ def _in_own_steps(look: Look, handler: tuple[str, str], ended: Ended, usual: flo
             where=f"{service}/{name}",
             count=count,
             ids=ids,
-            since=moment(frame["running_at"].min()),
+            since=to_datetime(frame["running_at"].min()),
             evidence=ask_call("latency_parts", service=service),
             suggested=(SuggestedCall("journal", (ids[0],)),),
         )
     ]
 
 
-def _slowest(steps: Sequence[Row]) -> tuple[str, int]:
-    """Return the steps of one pattern that took most of the time, in words, with their milliseconds."""
-    found = by_step(steps, lambda _: None, lambda row: none_if_missing(row["name"]), most=None)
-    totals = [(group.words(), sum(int(row["ms"]) for row in group.members)) for group in found]
-    words, ms = max(totals, key=lambda pair: pair[1])
-    return words or "the step without a name", ms
+def _slowest_steps(steps: Sequence[Row]) -> tuple[str, int]:
+    """Return the text for the steps of the pattern that took most time, and their milliseconds."""
+    grouped = group_by_step(steps, lambda _: None, lambda row: none_if_missing(row["name"]), most=None)
+    totals = [(group.text(), sum(int(row["ms"]) for row in group.members)) for group in grouped]
+    steps_text, ms = max(totals, key=lambda pair: pair[1])
+    return steps_text or "the step without a name", ms

@@ -1,4 +1,4 @@
-"""Work that could run and does not: no free slot, a queue that is stopped, a start that is late; and what runs long."""
+"""Checks of work that should run: no free slot, a stopped queue, a late start, and attempts that run for long."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from dataclasses import replace
 from datetime import datetime
 
 from restate_lab._text import format_age, format_duration, join, plural, verb_form
-from restate_lab.analysis.doctor.checks.retries import groups
-from restate_lab.analysis.doctor.context import IDS, MOST, Finding, Look, Row, Severity, moment
+from restate_lab.analysis.doctor.census import MAX_ROWS
+from restate_lab.analysis.doctor.context import CheckContext
+from restate_lab.analysis.doctor.grouping import group_by
+from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity
+from restate_lab.analysis.doctor.reader import Row, to_datetime
 from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
 
 __all__ = ["backlog", "blocked_queues", "late_starts", "long_attempts"]
 
-_KEY = "lock"  # told by the checks of waits
+_KEY = "lock"  # the checks of waits report these
 _PAUSED = "queue paused"
-_GOES_ON = {_KEY, "backing-off", "scheduled"}
+_NOT_STUCK = {_KEY, "backing-off", "scheduled"}
 _RESOURCES = {
     "invoker-concurrency": "a slot of the invoker",
     "limit-key-concurrency": "a place within a concurrency rule",
@@ -27,25 +30,25 @@ _RESOURCES = {
 }
 
 
-def backlog(look: Look) -> list[Finding]:
+def backlog(context: CheckContext) -> list[Finding]:
     """Find invocations that are ready and wait for a slot of the invoker."""
-    invoked = look.census.open("invoked")
-    idle = invoked - int(look.sql("invokers")[0]["busy"]) if invoked else 0
+    invoked = context.census.count_open("invoked")
+    idle = invoked - int(context.rows("invokers")[0]["busy"]) if invoked else 0
     if idle <= 0:
         return []
-    rows = look.sql("ready", limit=MOST)
+    rows = context.rows("ready", limit=MAX_ROWS)
     if not rows:
         return []
-    since = min((at for row in rows if (at := moment(row["modified_at"]))), default=None)
-    count, handlers = len(rows) if len(rows) < MOST else max(idle, MOST), _handlers(rows)
+    since = min((at for row in rows if (at := to_datetime(row["modified_at"]))), default=None)
+    count, handlers = len(rows) if len(rows) < MAX_ROWS else max(idle, MAX_ROWS), _handler_names(rows)
     return [
         Finding(
-            severity=_by_age(look, since),
+            severity=_severity_by_age(context, since),
             summary=f"{plural(count, 'invocation')} of {handlers} {verb_form(count, 'is', 'are')} ready and "
-            f"{verb_form(count, 'waits', 'wait')} for a slot of the invoker{_oldest(look, since)}",
+            f"{verb_form(count, 'waits', 'wait')} for a slot of the invoker{_oldest_age(context, since)}",
             where=handlers,
             count=count,
-            ids=tuple(row["id"] for row in rows)[:IDS],
+            ids=tuple(row["id"] for row in rows)[:MAX_IDS],
             since=since,
             evidence=ask_call("overview"),
             suggested=(ask_call("oldest_unmoved", comment="what runs now holds the slots"),),
@@ -53,22 +56,22 @@ def backlog(look: Look) -> list[Finding]:
     ]
 
 
-def blocked_queues(look: Look) -> list[Finding]:
+def blocked_queues(context: CheckContext) -> list[Finding]:
     """Find vqueues that are paused, or whose first entry waits for a resource that is no key."""
-    if not look.census.open("inboxed"):
+    if not context.census.count_open("inboxed"):
         return []
-    rows = [row for row in look.ask("blocked_heads") if none_if_missing(row["blocked_on"]) not in _GOES_ON]
+    rows = [row for row in context.ask("blocked_heads") if none_if_missing(row["blocked_on"]) not in _NOT_STUCK]
     rows = [row for row in rows if none_if_missing(row["blocked_on"]) not in {None, "new"}]
-    return [_queue(look, members) for members in groups(rows, lambda row: row["blocked_on"])]
+    return [_queue_finding(context, members) for members in group_by(rows, lambda row: row["blocked_on"])]
 
 
-def late_starts(look: Look) -> list[Finding]:
+def late_starts(context: CheckContext) -> list[Finding]:
     """Find scheduled invocations whose time has come and gone."""
-    count = look.census.total("overdue")
+    count = context.census.total("overdue")
     if not count:
         return []
-    handlers = join(f"{service}/{handler}" for (service, handler), _ in look.census.of_handlers("overdue"))
-    first = min((at for row in look.census.rows if (at := moment(row["starts_first"]))), default=None)
+    handlers = join(f"{service}/{handler}" for (service, handler), _ in context.census.totals_by_handler("overdue"))
+    first = min((at for row in context.census.rows if (at := to_datetime(row["starts_first"]))), default=None)
     evidence = ask_call("wakes_next", until="0s")
     return [
         Finding(
@@ -76,7 +79,7 @@ def late_starts(look: Look) -> list[Finding]:
             summary=f"{plural(count, 'scheduled invocation')} of {handlers} should have started by now",
             where=handlers,
             count=count,
-            ids=tuple(row["id"] for row in look.ask("wakes_next", until="0s") if row["what"] == "start")[:IDS],
+            ids=tuple(row["id"] for row in context.ask("wakes_next", until="0s") if row["what"] == "start")[:MAX_IDS],
             since=first,
             evidence=evidence,
             suggested=(replace(evidence, comment="its partition may have no leader: look at the servers' logs"),),
@@ -84,21 +87,21 @@ def late_starts(look: Look) -> list[Finding]:
     ]
 
 
-def long_attempts(look: Look) -> list[Finding]:
+def long_attempts(context: CheckContext) -> list[Finding]:
     """Count attempts that have been running for long."""
-    retried = {each.id for each in look.retriers}
-    rows = look.sql("long_attempts", before=look.now - look.thresholds.attempt, limit=IDS)
-    # An attempt of a storm is short; only who looks ahead sees it grow old.
+    retried = {each.id for each in context.retrying_invocations}
+    rows = context.rows("long_attempts", before=context.now - context.thresholds.attempt, limit=MAX_IDS)
+    # An attempt of a retry storm is short; it only looks long where ``now`` looks ahead.
     rows = [row for row in rows if row["id"] not in retried]
     if not rows:
         return []
-    known = list(look.by_id("invocations", [row["id"] for row in rows]))
-    since, count, handlers = moment(rows[0]["last_start_at"]), len(rows), _handlers(known)
+    known = list(context.rows_by_id("invocations", [row["id"] for row in rows]))
+    since, count, handlers = to_datetime(rows[0]["last_start_at"]), len(rows), _handler_names(known)
     return [
         Finding(
             severity=Severity.NOTE,
             summary=f"{plural(count, 'attempt')} of {handlers} {verb_form(count, 'has', 'have')} been running for "
-            f"longer than {format_duration(look.thresholds.attempt)}{_oldest(look, since)}",
+            f"longer than {format_duration(context.thresholds.attempt)}{_oldest_age(context, since)}",
             where=handlers,
             count=count,
             ids=tuple(row["id"] for row in rows),
@@ -109,45 +112,45 @@ def long_attempts(look: Look) -> list[Finding]:
     ]
 
 
-def _queue(look: Look, rows: Sequence[Row]) -> Finding:
+def _queue_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     what = rows[0]["blocked_on"]
-    ids = [row["entry_id"] for row in look.sql("queued", ids=[row["vqueue_id"] for row in rows], limit=MOST)]
-    in_all = sum(int(none_if_missing(row["num_inbox"]) or 1) for row in rows)
+    ids = [row["entry_id"] for row in context.rows("queued", ids=[row["vqueue_id"] for row in rows], limit=MAX_ROWS)]
+    total = sum(int(none_if_missing(row["num_inbox"]) or 1) for row in rows)
     # The counters have what backs off and what is scheduled, too.
-    count = len(ids) if 0 < len(ids) < MOST else in_all
-    since = min((at for row in rows if (at := moment(row["waiting_since"]))), default=None)
+    count = len(ids) if 0 < len(ids) < MAX_ROWS else total
+    since = min((at for row in rows if (at := to_datetime(row["waiting_since"]))), default=None)
     handlers = (
-        _handlers([row for row in rows if none_if_missing(row["target_service_name"]) is not None])
+        _handler_names([row for row in rows if none_if_missing(row["target_service_name"]) is not None])
         or "unknown handlers"
     )
     is_paused = what == _PAUSED
     reason = "wait in paused queues" if is_paused else f"wait for {_RESOURCES.get(what, what)}"
     verb = reason if count != 1 else reason.replace("wait", "waits", 1)
     resume = SuggestedCall("lab.admin.resume_vqueue", (rows[0]["vqueue_id"],))
-    look_on = ask_call("overview", comment="what runs now holds the places")
+    overview = ask_call("overview", comment="what runs now holds the places")
     return Finding(
-        severity=Severity.WARNING if is_paused else _by_age(look, since),
+        severity=Severity.WARNING if is_paused else _severity_by_age(context, since),
         summary=f"{plural(count, 'invocation')} of {handlers} {verb}, in {plural(len(rows), 'queue')}"
-        f"{_oldest(look, since)}",
+        f"{_oldest_age(context, since)}",
         where=handlers,
         count=count,
-        ids=tuple(ids[:IDS]),
+        ids=tuple(ids[:MAX_IDS]),
         since=since,
         evidence=ask_call("blocked_heads"),
-        suggested=(resume if is_paused else look_on,),
+        suggested=(resume if is_paused else overview,),
     )
 
 
-def _by_age(look: Look, since: datetime | None) -> Severity:
-    waited = look.age(since)
-    if waited >= look.thresholds.waiting_long:
+def _severity_by_age(context: CheckContext, since: datetime | None) -> Severity:
+    waited = context.age(since)
+    if waited >= context.thresholds.waiting_long:
         return Severity.CRITICAL
-    return Severity.WARNING if waited >= look.thresholds.waiting else Severity.NOTE
+    return Severity.WARNING if waited >= context.thresholds.waiting else Severity.NOTE
 
 
-def _oldest(look: Look, since: datetime | None) -> str:
-    return f", the oldest for {format_age(since, look.now)}" if since else ""
+def _oldest_age(context: CheckContext, since: datetime | None) -> str:
+    return f", the oldest for {format_age(since, context.now)}" if since else ""
 
 
-def _handlers(rows: Sequence[Row]) -> str:
+def _handler_names(rows: Sequence[Row]) -> str:
     return join(f"{row['target_service_name']}/{row['target_handler_name']}" for row in rows)

@@ -1,4 +1,4 @@
--- What is to know about each of those that have to be looked at one by one?
+-- What is known about each invocation that the doctor examines one by one?
 -- row: one invocation that is suspended or paused, has failed, or took long, in no order
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status

@@ -1,0 +1,103 @@
+"""Group what checks find: by a key, and by the pattern of the step in which it fails."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from restate_lab._text import join, one_line, plural
+from restate_lab.analysis.patterns import elide_data, step_patterns
+
+__all__ = ["MAX_PATTERNS", "StepGroup", "group_by", "group_by_step"]
+
+MAX_PATTERNS = 3  # of one handler and code; more of them have one cause outside of the steps
+_SHOWN = 3
+_WIDTH = 40
+_T = TypeVar("_T")
+
+
+def group_by(members: Iterable[_T], key: Callable[[_T], Hashable]) -> list[list[_T]]:
+    """Return the members grouped by a key, in the order in which the keys first come."""
+    groups: dict[Hashable, list[_T]] = defaultdict(list)
+    for member in members:
+        groups[key(member)].append(member)
+    return list(groups.values())
+
+
+@dataclass(frozen=True, slots=True)
+class StepGroup(Generic[_T]):
+    """Members that fail in steps of one pattern, or in many different steps of one handler."""
+
+    members: Sequence[_T]
+    steps: Sequence[str | None]
+    """The name of each member's step; None outside of any step."""
+    labels: Sequence[str | None]
+    """For each member the pattern of its step; the name where no other step of the group has this pattern."""
+
+    @property
+    def only_step(self) -> str | None:
+        """Return the name of the step where it is the same for all members; None otherwise."""
+        return self.steps[0] if len(set(self.steps)) == 1 else None
+
+    def text(self) -> str:
+        """Return "the step “charge card”", "the steps “get weather …” (6 steps: …)", or "" outside of any step."""
+        if set(self.steps) == {None}:
+            return ""
+        if self.only_step is not None:
+            return f"the step “{one_line(self.only_step, _WIDTH)}”"
+        kinds, label = len(set(self.labels)), self.labels[0]
+        if kinds > 1 or label is None:
+            return f"{plural(kinds, 'different step')} ({_most_frequent(self.labels)})"
+        steps = plural(len(set(self.steps)), "step")
+        return f"the steps “{one_line(label, _WIDTH)}” ({steps}: {_most_frequent(self.steps)})"
+
+    def subset(self, positions: Sequence[int]) -> StepGroup[_T]:
+        """Return the group of the members at these positions."""
+        return StepGroup(
+            [self.members[at] for at in positions],
+            [self.steps[at] for at in positions],
+            [self.labels[at] for at in positions],
+        )
+
+    def messages(self, message: Callable[[_T], str]) -> list[str]:
+        """Return the message of each member, without the data that also stands in the name of its step."""
+        return [
+            message(member) if step is None or label is None else elide_data(message(member), step, label)
+            for member, step, label in zip(self.members, self.steps, self.labels, strict=True)
+        ]
+
+
+def group_by_step(
+    members: Iterable[_T],
+    key: Callable[[_T], Hashable],
+    step: Callable[[_T], str | None],
+    *,
+    most: int | None = MAX_PATTERNS,
+) -> list[StepGroup[_T]]:
+    """Return the members grouped by key (a handler and an error code) and by the pattern of their step.
+
+    Where more than ``most`` patterns have the same key, all of them are one group; None means no limit. Groups are in
+    the order in which their first members are.
+    """
+    return [group for each in group_by(members, key) for group in _group_by_pattern(each, step, most)]
+
+
+def _group_by_pattern(members: Sequence[_T], step: Callable[[_T], str | None], most: int | None) -> list[StepGroup[_T]]:
+    steps = [step(member) or None for member in members]
+    patterns = step_patterns({each for each in steps if each is not None})
+    names = Counter(patterns.values())
+    labels = [each if each is None or names[patterns[each]] == 1 else patterns[each] for each in steps]
+    groups: dict[str | None, list[int]] = defaultdict(list)
+    for at, label in enumerate(labels):
+        groups[label].append(at)
+    whole = StepGroup(members, steps, labels)
+    return [whole] if most is not None and len(groups) > most else [whole.subset(each) for each in groups.values()]
+
+
+def _most_frequent(names: Iterable[str | None]) -> str:
+    """Return "“a”, “b”, “c” and 3 more", the most frequent first."""
+    counts = sorted(Counter(names).items(), key=lambda pair: (-pair[1], pair[0] or ""))
+    shown = (f"“{one_line(name, _WIDTH)}”" if name else "outside of any step" for name, _ in counts[: _SHOWN + 1])
+    return join(shown, _SHOWN, total=len(counts))

@@ -1,0 +1,109 @@
+"""Read the rows that the checks work on: named questions, and the statements of ``doctor/sql``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from importlib.resources import files
+from typing import Any
+
+import pandas as pd
+
+from restate_lab.analysis.deadline import Deadline
+from restate_lab.analysis.questions import run_question
+from restate_lab.analysis.questions.catalog import Variant, parse_variant
+from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.client.schema import checked, tables_of
+from restate_lab.client.sql.bind import chunks
+from restate_lab.errors import NotOnThisServer
+
+__all__ = ["PINNED_INVOCATIONS", "DoctorReader", "Row", "to_datetime"]
+
+PINNED_INVOCATIONS = (
+    "SELECT id, target, status FROM sys_invocation_status "
+    "WHERE pinned_deployment_id = :deployment AND status <> 'completed'"
+)
+"""The statement that a finding suggests to list what is pinned to a deployment."""
+_IDS_PER_STATEMENT = 5_000
+Row = dict[Any, Any]
+
+
+class DoctorReader:
+    """Reads from one source at one time, and notes in ``excluded`` what a limit cut off."""
+
+    def __init__(self, source: Deadline) -> None:
+        self.source = source
+        self.now = source.now
+        self.excluded: list[str] = []
+        """What the current check did not read, as text."""
+
+    @property
+    def has_vqueues(self) -> bool:
+        """Return whether the source is a server with vqueues."""
+        return bool(self.source.features.get("vqueues", False))
+
+    def ask(self, name: str, **params: Any) -> list[Row]:
+        """Return the rows of a named question; a limit that cut off rows is noted."""
+        frame = run_question(self.source, name, now=self.now, **params)
+        if "truncated" in frame.attrs:
+            self.excluded.append(str(frame.attrs["truncated"]["message"]))
+        return records(frame)
+
+    def ask_first(self, name: str, **params: Any) -> list[Row]:
+        """Return the first rows of a named question, where no more are needed."""
+        return records(run_question(self.source, name, now=self.now, **params))
+
+    def rows(self, name: str, **params: Any) -> list[Row]:
+        """Return the rows of a statement of ``doctor/sql``, in its variant for this source.
+
+        Raises:
+            NotOnThisServer: the source lacks what it needs.
+        """
+        return records(self.frame(name, **params))
+
+    def frame(self, name: str, **params: Any) -> pd.DataFrame:
+        """Return the rows of a statement of ``doctor/sql`` as a frame."""
+        statement = self._variant(name).sql
+        return checked(self.source.sql(statement, params=params), statement, self.source)
+
+    def rows_by_id(self, name: str, ids: Sequence[str]) -> Iterator[Row]:
+        """Yield the rows of a statement of ``doctor/sql`` for these ids."""
+        for chunk in chunks(ids, _IDS_PER_STATEMENT):
+            yield from self.rows(name, ids=chunk)
+
+    def _variant(self, name: str) -> Variant:
+        missing: list[str] = []
+        for variant in _variants(name):
+            needs = [need for need in variant.needs if not self._has(need)]
+            if not needs:
+                return variant
+            missing += needs
+        raise NotOnThisServer(
+            f"{self.source.name} (restate {self.source.version}) lacks {', '.join(dict.fromkeys(missing))}, "
+            f"which this is read from."
+        )
+
+    def _has(self, need: str) -> bool:
+        if need.startswith("feature "):
+            return bool(self.source.features.get(need.removeprefix("feature "), False))
+        return need in self._names
+
+    @functools.cached_property
+    def _names(self) -> set[str]:
+        tables = tables_of(self.source)
+        return {*tables["table"], *(tables["table"] + "." + tables["column"])}
+
+
+def to_datetime(value: Any) -> datetime | None:
+    """Return a timestamp as a plain datetime, to the microsecond; None where it is missing."""
+    known = none_if_missing(value)
+    if isinstance(known, pd.Timestamp):
+        return known.to_pydatetime(warn=False)
+    return None if known is None else pd.Timestamp(known).to_pydatetime(warn=False)
+
+
+def _variants(name: str) -> list[Variant]:
+    folder = files("restate_lab.analysis.doctor").joinpath("sql")
+    candidates = [folder.joinpath(f"{name}{tag}.sql") for tag in ("@vqueues", "", "@1.6")]
+    return [parse_variant(file.name, file.read_text("utf-8")) for file in candidates if file.is_file()]

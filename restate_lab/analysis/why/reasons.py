@@ -1,0 +1,237 @@
+"""Why an invocation does not go on, by its status, and the phrases for times, failures and journal entries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+import pandas as pd
+
+from restate_lab._text import format_age, format_duration, format_timestamp, plural, truncate
+from restate_lab.analysis.journal.diff import explain_mismatch
+from restate_lab.analysis.journal.errors import UNREACHABLE, JournalEvent, describe_code
+from restate_lab.analysis.waits.model import Edge
+from restate_lab.analysis.why.details import InvocationDetails
+
+__all__ = ["describe_entry", "describe_reason", "first_line", "format_elapsed", "format_time"]
+
+_LONGEST = 300  # characters of a failure
+_FEW = 3  # items of a list in a sentence
+_WAITS = MappingProxyType(
+    {
+        "awakeable": "the awakeable {what}, which nobody has resolved",
+        "promise": "the promise “{what}”, which nobody has completed",
+        "signal": "{what}, which has not come",
+        "state": "a value of its state",
+        "run": "its own step “{what}” (Run), for which nothing wakes it",
+        "attach": "the outcome of an invocation that is over or gone",
+        "call": "the answer of a call that is over or gone",
+        "unknown": "something that its journal does not have any more",
+    }
+)
+
+
+def describe_reason(details: InvocationDetails) -> str:
+    """Return why an invocation does not go on, as one or more sentences."""
+    if details.is_failing:
+        return _failing_reason(details)
+    reason = _REASONS.get(details.status)
+    if reason is None:
+        return f"What it waits for is not known: this version does not know the status {details.status}."
+    return reason(details)
+
+
+def _failing_reason(details: InvocationDetails) -> str:
+    attempts = plural(details.failures, "attempt")
+    sentences = [f"Every attempt fails: {attempts}{_failing_since(details)}, {_next_attempt(details)}."]
+    error = details.error
+    if details.mismatch and details.invocation:
+        subject = f"{details.row['target']} ({details.row['id']})"
+        sentences.append(explain_mismatch(details.invocation, details.mismatch).replace(subject, "It"))
+    elif details.is_removed:
+        sentences.append(
+            f"It is bound to the deployment {details.pinned_deployment}, which was removed: {_replacement(details)}."
+        )
+    elif error and error.code in UNREACHABLE:
+        sentences.append(f"They do not reach its code{_address(details)}.")
+    if error and not details.mismatch:
+        sentences.append(f"Last failure{_failed_step(error)}: {_describe_failure(error)}.")
+    return " ".join(sentences)
+
+
+def _failing_since(details: InvocationDetails) -> str:
+    """Return since when its attempts fail: since the failing entry began, or else since it first ran."""
+    error = details.error
+    failing = [row for row in details.open_entries if error and row["name"] == error.command_name and row["name"]]
+    began = failing[0]["started"] if failing else details.row["running_at"]
+    if began is None or pd.isna(began):
+        return " so far"
+    return f" since {_time_and_age(began, details)}"
+
+
+def _next_attempt(details: InvocationDetails) -> str:
+    again = details.row["next_retry_at"]
+    if again is None or again <= pd.Timestamp(details.now):
+        return "and the next one is due"
+    return f"and the next one comes at {format_time(again)}"
+
+
+def _failed_step(error: JournalEvent) -> str:
+    if not error.command_type and not error.command_name:
+        return ""
+    name = f" “{error.command_name}”" if error.command_name else ""
+    return f" in the step{name} ({error.command_type or 'Run'})"
+
+
+def _replacement(details: InvocationDetails) -> str:
+    service = details.row["target_service_name"]
+    if details.latest is None:
+        return f"no attempt can reach its code, and no registered deployment has the service {service} either"
+    latest = f"{details.latest}{_endpoint(details, details.latest)}"
+    return f"no attempt can reach its code; the latest one of {service} is {latest}"
+
+
+def _address(details: InvocationDetails) -> str:
+    if not details.deployment:
+        return ""
+    return f": they go to the deployment {details.deployment}{_endpoint(details, details.deployment)}"
+
+
+def _endpoint(details: InvocationDetails, deployment: str) -> str:
+    endpoint = (details.deployments or {}).get(deployment)
+    return f" at {endpoint}" if endpoint else ""
+
+
+def _paused_reason(details: InvocationDetails) -> str:
+    pause, error = details.pause, details.error
+    at = pause.at if pause else details.row["modified_at"]
+    paused = f"Nothing tries it until somebody resumes it: it was paused at {_time_and_age(at, details, ' ago')}"
+    if pause and pause.message:
+        # with vqueues a pause by hand names no failure; without, it names the last one
+        cause = (
+            "Its attempts were used up."
+            if details.row["vqueue_id"]
+            else "Whether its attempts were used up or somebody paused it is not written down."
+        )
+        return f"{paused}, while it failed{_failed_step(pause)}: {_describe_failure(pause)}. {cause}"
+    if pause is None and details.invocation and details.invocation.events is None:
+        return f"{paused}; this source has no events that tell why."
+    before = f" Before, it had failed{_failed_step(error)}: {_describe_failure(error)}." if error else ""
+    return f"{paused}, by hand: no failure is written down with the pause.{before}"
+
+
+def _suspended_reason(details: InvocationDetails) -> str:
+    if not details.edges:
+        return "What it waits for was not found: it may have gone on just now."
+    waits = list(dict.fromkeys(_describe_wait(edge, details) for edge in details.edges))
+    shown = waits if len(waits) <= _FEW else [*waits[:_FEW], f"{len(waits) - _FEW:,} other things"]
+    joint = ", or " if details.edges[0].alternative else ", and "
+    since = details.edges[0].since
+    sentence = f"It has waited since {_time_and_age(since, details)} for {joint.join(shown)}."
+    if details.is_removed:
+        return (
+            f"{sentence} It is bound to the deployment {details.pinned_deployment}, which is not registered any more: "
+            f"when it wakes, its attempts will fail (RT0011)."
+        )
+    is_asleep = {edge.kind for edge in details.edges} == {"sleep"}
+    return f"{sentence} It wakes by itself then: nothing is wrong with it." if is_asleep else sentence
+
+
+def _describe_wait(edge: Edge, details: InvocationDetails) -> str:
+    if edge.kind != "sleep":
+        return _WAITS.get(edge.kind, "something").format(what=edge.what or "")
+    names = [row["name"] for row in details.open_entries if row["wakes_at"] == edge.wakes_at and row["name"]]
+    name = f" “{names[0]}”" if names and isinstance(names[0], str) else ""
+    if edge.wakes_at is None:
+        return f"its sleep{name}"
+    return f"its sleep{name}, which ends at {format_time(edge.wakes_at)} (in {_time_until(edge.wakes_at, details)})"
+
+
+def _time_until(value: datetime, details: InvocationDetails) -> str:
+    return format_duration(max(value - details.now, pd.Timedelta(0)))
+
+
+def _running_reason(details: InvocationDetails) -> str:
+    started = [row for row in details.open_entries[:_FEW] if pd.notna(row["started"])]
+    if not started:
+        return "It is at work in its handler's own code: no step of its journal is open."
+    entries = [f"{describe_entry(row)} since {_time_and_age(row['started'], details)}" for row in started]
+    return f"It is at work. Open in its journal: {', '.join(entries)}."
+
+
+def _ready_reason(details: InvocationDetails) -> str:
+    return f"It waits for a free slot of the invoker{_vqueue_block(details)}."
+
+
+def _pending_reason(details: InvocationDetails) -> str:
+    vqueue = details.vqueue or {}
+    if vqueue.get("is_paused"):
+        return f"It waits in the vqueue {vqueue['id']}, which somebody has paused."
+    since = details.row["inboxed_at"] or details.row["created_at"]
+    return f"It has waited since {_time_and_age(since, details)} for its turn{_vqueue_block(details)}."
+
+
+def _vqueue_block(details: InvocationDetails) -> str:
+    blocked_on = (details.vqueue or {}).get("blocked_on")
+    return f"; the head of its vqueue is blocked on {blocked_on}" if blocked_on else ""
+
+
+def _scheduled_reason(details: InvocationDetails) -> str:
+    start = details.row["scheduled_start_at"]
+    if start is None:
+        return "It starts later, as it was sent."
+    if start <= pd.Timestamp(details.now):
+        return f"It was to start at {format_time(start)}, which is over: the server starts it as soon as it gets to it."
+    time = f"{format_time(start)} (in {_time_until(start, details)})"
+    return f"It starts at {time}, as it was sent: nothing is wrong with it."
+
+
+_REASONS: Mapping[str, Callable[[InvocationDetails], str]] = MappingProxyType(
+    {
+        "suspended": _suspended_reason,
+        "running": _running_reason,
+        "ready": _ready_reason,
+        "pending": _pending_reason,
+        "scheduled": _scheduled_reason,
+        "paused": _paused_reason,
+    }
+)
+
+
+def _describe_failure(error: JournalEvent) -> str:
+    """Return an attempt's error: its code with the code's meaning, and the first line of its message."""
+    code = describe_code(error.code)
+    return f"[{code}] {first_line(error.message)}" if code else first_line(error.message)
+
+
+def describe_entry(entry: Mapping[Any, Any]) -> str:
+    """Return the text for a row of ``journal``: 'its step “charge card” (Run)', 'its Call of Payments/charge'."""
+    names = (entry[column] for column in ("name", "promise", "state_key"))
+    name = next((str(each) for each in names if isinstance(each, str) and each), "")
+    if entry["entry_type"] == "Run":
+        return f"its step “{name}” (Run)" if name else "a step without a name (Run)"
+    target = entry["callee_target"]
+    of = f" of {target}" if isinstance(target, str) and target else ""
+    return f"its {entry['entry_type']}{f' “{name}”' if name else ''}{of}"
+
+
+def first_line(text: str | None) -> str:
+    """Return the first line of a failure, truncated."""
+    line = (text or "").strip().partition("\n")[0].strip()
+    return truncate(line, _LONGEST)
+
+
+def format_time(value: datetime | None) -> str:
+    """Return "2026-11-25 03:00:00 UTC"; "an unknown time" for None."""
+    return format_timestamp(value, missing="an unknown time")
+
+
+def format_elapsed(value: datetime | None, now: datetime) -> str:
+    """Return how long before ``now`` that is, "2h 13m"."""
+    return format_age(value, now, missing="an unknown time")
+
+
+def _time_and_age(value: datetime | None, details: InvocationDetails, suffix: str = "") -> str:
+    return f"{format_time(value)} ({format_elapsed(value, details.now)}{suffix})"
