@@ -16,10 +16,10 @@ import restate_lab as rl
 from restate_lab.demo.embedded import Embedded, start_services
 from restate_lab.demo.stories import STORIES
 from restate_lab.panels.invocations import InvocationsPanel
-from support import parrot_services
+from support import echo_services
+from support.accessibility import faint, sticks_out, unnamed
 from support.bench import wait_for
 from support.jupyter import LabPage, write_notebook
-from support.looks import faint, sticks_out, unnamed
 from support.panels import PanelOnPage, panel_cell
 
 ATTACKS = (
@@ -128,7 +128,7 @@ def _looks(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
 @pytest.fixture
 def parrots(own: Embedded, tmp_path: Path) -> Iterator[None]:
     """Have invocations whose key, target, failure and payload are hostile, and one with a megabyte."""
-    services, uri = start_services(tmp_path, parrot_services.__file__)
+    services, uri = start_services(tmp_path, echo_services.__file__)
     with services, rl.connect(own.server.admin_url, audit=tmp_path / "audit") as lab:
         lab.admin.create_deployment(uri=uri)
         wait_for(lambda: _is_known(lab))

@@ -15,11 +15,11 @@ from restate_lab.actions.state import set_state, state
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.server import RestateServer
 from support import state_services
+from support.accessibility import faint, sticks_out, unnamed
 from support.bench import wait_for
 from support.clusters import Cluster
 from support.grids import GridOnPage
 from support.jupyter import LabPage, write_notebook
-from support.looks import faint, sticks_out, unnamed
 
 ATTACK = "<img src=x onerror='window.attacked = 1'></script><script>window.attacked = 1</script>\u202e"
 WORD = "w" * 10_000

@@ -18,9 +18,9 @@ from support.bulk import SERVICES, Bulk
 from support.clusters import Cluster
 from support.demo.nodes import Node
 from support.jupyter import LabPage, write_notebook
-from support.line import Line
 from support.panels import PanelOnPage, panel_cell
 from support.restartable import is_served, restartable, wait_until_ready
+from support.tcp_switch import Line
 
 COUNT = 20
 

@@ -15,10 +15,10 @@ sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
 import restate_lab as rl  # noqa: E402
 from restate_lab.demo.server import RestateServer  # noqa: E402
-from support import flipped_streams  # noqa: E402
+from support import corrupted_streams  # noqa: E402
 from support.clusters import NEWEST, server_binary  # noqa: E402
 from support.faults import END_OF_ANSWER  # noqa: E402
-from support.relay import Fault, relay  # noqa: E402
+from support.tcp_relay import Fault, relay  # noqa: E402
 
 ANSWER = """SELECT value, concat('inv_', value) AS id, value % 7 = 0 AS b, [value] AS l
 FROM generate_series(1, 400) ORDER BY 1"""
@@ -37,7 +37,7 @@ def main() -> None:
                 fault.end = end  # type: ignore[assignment]
                 say(f"{end}: {dict(cuts(lab, fault, answer, whole))}")
     say(f"flipped bits, {FLIPS:,} streams:")
-    flipped_streams.main(0, FLIPS)
+    corrupted_streams.main(0, FLIPS)
     say("")
 
 

@@ -14,7 +14,7 @@ import restate_lab as rl
 from restate_lab.client import _recovery as comeback
 from support.fault_verbs import SQL, Call, Ground, outcome, told
 from support.faults import END_OF_ANSWER, PASSES, boundaries
-from support.relay import Fault, relay
+from support.tcp_relay import Fault, relay
 
 pytestmark = pytest.mark.server
 

@@ -22,7 +22,7 @@ from support import state_services
 from support.bulk import running_bulk
 from support.clusters import NEWEST, VQUEUES
 from support.fault_gateways import CALLS, METHODS, RESPONSES, RESTARTS, Gateways, cells, outcome
-from support.gate import Gate, is_batch, is_change, lab_behind
+from support.proxy import Gate, is_batch, is_change, lab_behind
 
 KINDS = (NEWEST, VQUEUES)
 BOTH_KINDS = pytest.mark.also_on(VQUEUES, reason="with vqueues what came of a change is read from other tables")

@@ -19,7 +19,7 @@ from restate_lab.guide.faults import EVIDENCE, FAULTS, GROUPS
 from support.fault_matrix import DAMAGES, MATRIX, cells
 from support.fault_verbs import CHANGING, SQL, VERBS, Ground, opened, outcome
 from support.faults import TROUBLES, body_of, reads_give_up_after
-from support.relay import relay
+from support.tcp_relay import relay
 
 pytestmark = pytest.mark.server
 

@@ -19,8 +19,8 @@ from support.bulk import SERVICES, Bulk
 from support.demo.nodes import Nodes
 from support.fault_panels import closing, in_sight, panel_threads
 from support.fault_verbs import RESTARTS
-from support.relay import Fault, relay
 from support.restartable import is_served
+from support.tcp_relay import Fault, relay
 
 pytestmark = pytest.mark.server
 

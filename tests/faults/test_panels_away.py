@@ -23,8 +23,8 @@ from support.bench import wait_for
 from support.fault_panels import closing, in_sight, panel_threads
 from support.fault_verbs import RESTARTS
 from support.faults import CHANGES, reads_give_up_after
-from support.relay import Fault, relay
 from support.restartable import Killable, killable
+from support.tcp_relay import Fault, relay
 
 pytestmark = pytest.mark.server
 

@@ -17,8 +17,8 @@ from support import wait_services
 from support.bench import wait_for
 from support.fault_verbs import RESTARTS, sent_to_depot
 from support.faults import CHANGES
-from support.relay import Fault, relay
 from support.restartable import Killable, killable, restartable, wait_until_ready
+from support.tcp_relay import Fault, relay
 
 pytestmark = pytest.mark.server
 

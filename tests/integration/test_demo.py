@@ -22,7 +22,7 @@ from restate_lab.errors import RestateLabError
 from support.bench import wait_for
 from support.clusters import Cluster
 from support.demos import RunningDemo, command_of, processes_in
-from support.standings import statuses
+from support.statuses import statuses
 
 pytestmark = pytest.mark.server
 

@@ -25,8 +25,8 @@ from restate_lab.progress import Quiet
 from support.bench import wait_for
 from support.bulk import Bulk, running_bulk
 from support.clusters import KINDS, NEWEST, OLDEST, VQUEUES, server_binary
-from support.gate import Gate, is_batch, is_change, lab_behind, not_taken
-from support.relay import Cut, relay
+from support.proxy import Gate, is_batch, is_change, lab_behind, not_taken
+from support.tcp_relay import Cut, relay
 
 pytestmark = pytest.mark.server
 OTHER_EFFECTS = pytest.mark.also_on(VQUEUES, reason="with vqueues a suspended one can be paused")
@@ -323,7 +323,7 @@ def test_nothing_is_sent_that_cannot_be_answered_for(bulk: Bulk, tmp_path: Path)
 KILLED = """
 import os, sys
 from pathlib import Path
-from support.gate import Gate, is_batch, lab_behind
+from support.proxy import Gate, is_batch, lab_behind
 from restate_lab.actions.execution import execute
 from restate_lab.actions.execution.request import Order
 from restate_lab.actions.plan import plan

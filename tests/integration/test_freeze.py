@@ -31,7 +31,7 @@ from support.clusters import OLDEST, VQUEUES, Cluster, server_binary
 
 MOST_TABLES = pytest.mark.also_on(VQUEUES, reason="the kind with the most tables and columns that could hold a secret")
 
-SERVICES = str(Path(__file__).parents[1] / "support" / "vault_services.py")
+SERVICES = str(Path(__file__).parents[1] / "support" / "secret_services.py")
 HEADER, TOKEN, CARD, FAILURE, KEY = "canary-header", "canary-token", "canary-card", "canary-failure", "canary-key"
 SECRET = {"card": {"number": CARD}, "token": TOKEN, "failure": FAILURE, "amount": 1.5}
 ENDED = "SELECT id FROM sys_invocation_status WHERE status = 'completed'"

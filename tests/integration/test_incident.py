@@ -16,7 +16,7 @@ from restate_lab.status import STATUSES
 from support.bench import wait_for
 from support.clusters import VQUEUES, Cluster
 from support.demo.healthy import HEALTHY
-from support.standings import (
+from support.statuses import (
     attempts,
     failures,
     holders,

@@ -18,7 +18,7 @@ from restate_lab.demo.embedded import start_services
 from support.bench import wait_for
 from support.bulk import SERVICES, Bulk, running_bulk
 from support.clusters import KINDS, VQUEUES, server_binary
-from support.gate import Gate, is_batch, lab_behind
+from support.proxy import Gate, is_batch, lab_behind
 
 pytestmark = pytest.mark.server
 

@@ -13,7 +13,7 @@ import restate_lab as rl
 from restate_lab import errors
 from restate_lab.demo.server import RestateServer
 from support.clusters import Cluster, server_binary
-from support.relay import relay
+from support.tcp_relay import relay
 
 BREAKS_HALF_WAY = (
     "SELECT value, cast(CASE WHEN value > 20000 THEN 'x' ELSE '1' END AS int) AS n FROM generate_series(1, 40000)"

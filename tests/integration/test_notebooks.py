@@ -22,7 +22,7 @@ from restate_lab.demo.stories.steps import ids
 from restate_lab.reports.notebook import notebook_report
 from restate_lab.reports.notebook.runner import NotebookRun, run_notebook
 from support.clusters import KINDS, NEWEST, VQUEUES, Cluster, server_binary
-from support.made_reports import Page
+from support.sample_reports import Page
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 FIRST = NOTEBOOKS / "01_first_look.ipynb"

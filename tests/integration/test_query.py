@@ -28,8 +28,8 @@ from restate_lab.client._server_info import StatusCard
 from restate_lab.client.lab import Lab
 from restate_lab.client.responses import SUCCESS
 from support.bench import wait_for
-from support.changing import Changing
 from support.clusters import OLDEST, VQUEUES, Cluster
+from support.mutable_source import Changing
 from support.wrappers import WRAPPERS, check_same_answers
 
 OTHER_FEATURES = pytest.mark.also_on(OLDEST, VQUEUES, reason="each kind has other features, tables and columns")

@@ -28,7 +28,7 @@ from restate_lab.reports.notebook import notebook_report
 from restate_lab.reports.pdf import find_chromium
 from restate_lab.source import SourceWrapper
 from support.clusters import NEWEST, Cluster
-from support.made_reports import Page
+from support.sample_reports import Page
 
 CHAPTERS = (
     "What is wrong",

@@ -30,7 +30,7 @@ from restate_lab.panels.invocations import InvocationsPanel
 from support.bench import wait_for
 from support.clusters import KINDS, VQUEUES, server_binary
 from support.every_status import status_server
-from support.gate import Gate, is_batch, lab_behind
+from support.proxy import Gate, is_batch, lab_behind
 
 pytestmark = pytest.mark.server
 

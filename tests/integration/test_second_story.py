@@ -10,7 +10,7 @@ import pytest
 import restate_lab as rl
 from support.clusters import Cluster
 from support.demo.hospital import FAULTS, HOSPITAL, NEUROLOGY, PATIENT, SCANNER, SHELF, SHELF_ALIKE, VICTIMS, WARDS
-from support.standings import (
+from support.statuses import (
     RETRYING,
     attempts,
     failures,

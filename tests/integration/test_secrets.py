@@ -30,7 +30,7 @@ from restate_lab.demo.server import RestateServer
 from restate_lab.progress import Quiet
 from support import state_services, wait_services
 from support.bench import wait_for
-from support.relay import Fault, relay
+from support.tcp_relay import Fault, relay
 from support.tracebacks import is_ours
 
 pytestmark = pytest.mark.server

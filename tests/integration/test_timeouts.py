@@ -15,8 +15,8 @@ import restate_lab as rl
 from restate_lab.audit import audit_log
 from restate_lab.errors import TimedOut
 from support.clusters import Cluster
-from support.gate import Gate, lab_behind
-from support.relay import Fault, relay
+from support.proxy import Gate, lab_behind
+from support.tcp_relay import Fault, relay
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(90)]
 

@@ -7,7 +7,7 @@ import pytest
 import restate_lab as rl
 from restate_lab import errors
 from support.clusters import Cluster
-from support.relay import relay
+from support.tcp_relay import relay
 
 PANICS = """SELECT json_get('{"a":12345678901234567890}', 'a')"""
 

@@ -21,7 +21,7 @@ from restate_lab.guide.faults import GATEWAYS
 from restate_lab.progress import Quiet
 from support.bulk import Bulk
 from support.faults import LIMITED, PAGE, said
-from support.relay import Fault, relay
+from support.tcp_relay import Fault, relay
 
 __all__ = ["CALLS", "RESPONSES", "Gateways", "cells", "outcome"]
 

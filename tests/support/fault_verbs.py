@@ -24,7 +24,7 @@ from restate_lab.client.lab import Lab
 from restate_lab.progress import Quiet
 from support.bulk import Bulk
 from support.faults import PASSES
-from support.relay import Fault, relay
+from support.tcp_relay import Fault, relay
 
 SQL = """SELECT id, target, target_service_key, status, created_at, journal_size FROM sys_invocation_status
 WHERE target_service_name = 'Bulk' AND status = 'scheduled' ORDER BY id"""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import pytest
 
 from restate_lab.client.transport import Transport
-from support.relay import Fault
+from support.tcp_relay import Fault
 
 ARROW = "application/vnd.apache.arrow.stream"
 END_OF_ANSWER = b"\xff\xff\xff\xff\x00\x00\x00\x00\r\n0\r\n\r\n"

@@ -25,8 +25,8 @@ from restate_lab.analysis.why.options import option_frame
 from restate_lab.client.schema import FAMILIES, selected
 from restate_lab.evidence.manifest import Manifest
 from restate_lab.evidence.watch import sampler as watch_samples
-from support.changing import START, Changing, id_of
-from support.made_rows import MadeRows
+from support.mutable_source import START, Changing, id_of
+from support.sample_rows import MadeRows
 
 TYPES = (
     rl.AdminClient,

@@ -11,7 +11,7 @@ import pytest
 from restate_lab.analysis.doctor import census as census_module, doctor
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.errors import ArgumentError, QueryRefused, TimedOut
-from support.made_rows import BEFORE, NOW, MadeRows, command, invocation, made_id, waiting
+from support.sample_rows import BEFORE, NOW, MadeRows, command, invocation, made_id, waiting
 
 A, B, C = made_id(1), made_id(2), made_id(3)
 

@@ -13,8 +13,8 @@ from restate_lab.analysis.doctor import context as context_module, doctor
 from restate_lab.analysis.doctor.checks import retries as retries_module
 from restate_lab.analysis.questions import AGGREGATIONS, ask
 from restate_lab.plots import plot_retries
-from support.made_rows import BEFORE, NOW, MadeRows, invocation, made_id
 from support.pictures import draw
+from support.sample_rows import BEFORE, NOW, MadeRows, invocation, made_id
 
 HALF_A_DAY = timedelta(hours=12)
 

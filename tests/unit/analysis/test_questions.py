@@ -15,7 +15,7 @@ import pytest
 from restate_lab.analysis.questions import NO_INVOCATION, ask, questions, run_question
 from restate_lab.analysis.questions.catalog import names, read_question
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
-from support.changing import START, Changing, id_of, invocation
+from support.mutable_source import START, Changing, id_of, invocation
 from support.row_source import RowSource
 from support.shaped import shaped
 

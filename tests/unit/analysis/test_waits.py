@@ -20,7 +20,7 @@ from restate_lab.analysis.waits import Waits, graph as wait_graph, waits
 from restate_lab.analysis.waits.model import needs_all
 from restate_lab.analysis.waits.reader import WaitSnapshot
 from restate_lab.errors import ArgumentError, Truncated
-from support.awaited_rows import command_rows, suspended_rows
+from support.blocked_rows import command_rows, suspended_rows
 from support.row_source import RowSource
 from support.shaped import shaped
 

@@ -21,7 +21,7 @@ from restate_lab.analysis.why import reader as why_reader, why
 from restate_lab.analysis.why.rules import RULES
 from restate_lab.errors import ArgumentError, NotOnThisServer, ServerFailed, TimedOut
 from restate_lab.status import STATUSES
-from support.awaited_rows import command_rows, suspended_rows
+from support.blocked_rows import command_rows, suspended_rows
 from support.row_source import RowSource
 from support.shaped import shaped
 

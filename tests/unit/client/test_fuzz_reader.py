@@ -17,8 +17,8 @@ from restate_lab.audit import AuditLog
 from restate_lab.client.lab import Lab
 from restate_lab.client.settings import Settings
 from restate_lab.errors import QueryInterrupted, RestateLabError, ServerFailed
-from support import flipped_streams
-from support.flipped_streams import columns, read, stream_of
+from support import corrupted_streams
+from support.corrupted_streams import columns, read, stream_of
 
 FLIPS = 600
 JSON = st.recursive(
@@ -34,7 +34,7 @@ def test_flipped_bits_end_no_kernel() -> None:
     pyarrow may end the interpreter when it looks at values of such a table without validating it first, which costs
     about a tenth of a query and is not done: TCP and TLS guard against flipped bits. Hence a process of its own.
     """
-    program = [sys.executable, str(flipped_streams.__file__), "0", str(FLIPS)]
+    program = [sys.executable, str(corrupted_streams.__file__), "0", str(FLIPS)]
     tests = Path(__file__).parents[2]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests.parent), str(tests)])}
     done = subprocess.run(program, env=env, capture_output=True, text=True, check=False, timeout=120)

@@ -16,7 +16,7 @@ from restate_lab.evidence.compare import Comparison, compare
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence
 from restate_lab.source import Source
-from support.changing import START, Changing, id_of, invocation
+from support.mutable_source import START, Changing, id_of, invocation
 
 LATER = START + timedelta(minutes=37, seconds=5)
 HOUR = timedelta(hours=1)

@@ -20,8 +20,8 @@ from restate_lab.errors import EvidenceBroken, ResultTooLarge
 from restate_lab.evidence import verification
 from restate_lab.evidence.manifest import type_name
 from restate_lab.evidence.store import open_evidence
-from support import flipped_evidence
-from support.flipped_evidence import frozen, rewrite
+from support import corrupted_evidence
+from support.corrupted_evidence import frozen, rewrite
 
 FLIPS = 120
 GROUPS, ROWS = 20, 100_000
@@ -31,7 +31,7 @@ def test_flipped_bits_end_no_kernel(tmp_path: Path) -> None:
     """Whatever bits are flipped, the evidence is refused, or a query of it is, or it is read; and nothing crashes."""
     tests = Path(__file__).parents[2]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests.parent), str(tests)])}
-    program = [sys.executable, str(flipped_evidence.__file__), str(tmp_path), "0", str(FLIPS)]
+    program = [sys.executable, str(corrupted_evidence.__file__), str(tmp_path), "0", str(FLIPS)]
     done = subprocess.run(program, env=env, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     counts = json.loads(done.stdout)

@@ -20,7 +20,7 @@ from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence
 from restate_lab.evidence.watch import watch
 from restate_lab.evidence.watch.sampler import COLUMNS
-from support.changing import START, Changing, id_of, invocation
+from support.mutable_source import START, Changing, id_of, invocation
 
 MINUTE = timedelta(minutes=1)
 Step = Callable[[Changing], object]

@@ -19,7 +19,7 @@ from restate_lab.errors import PlanExpired
 from restate_lab.panels.actions import bar as action_bar
 from restate_lab.panels.actions.form import PlanForm
 from restate_lab.panels.invocations import InvocationsPanel
-from support.made_source import LiveSource, invocations
+from support.sample_source import LiveSource, invocations
 
 ROWS = invocations(*({"id": n, "status": "backing-off"} for n in range(12)), {"id": 12, "status": "killed"})
 

@@ -12,7 +12,7 @@ import pytest
 
 from restate_lab.analysis.questions import run_question
 from restate_lab.panels.deployments import DeploymentsPanel
-from support.made_tables import NOW, LiveTables, MadeTables, invocation
+from support.sample_tables import NOW, LiveTables, MadeTables, invocation
 
 ATTACK = "http://svc/<img src=x onerror=alert(1)>\u202e"
 DEPLOYMENTS = [

@@ -12,7 +12,7 @@ import pytest
 from restate_lab.analysis.questions import run_question
 from restate_lab.errors import QueryRefused
 from restate_lab.panels.overview import OverviewPanel
-from support.made_tables import NOW, MadeTables, invocation
+from support.sample_tables import NOW, MadeTables, invocation
 
 ATTACK = "<img src=x onerror=alert(1)></script>\x1b[31m\u202etxt"
 ROWS = [

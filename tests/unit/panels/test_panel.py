@@ -16,7 +16,7 @@ from restate_lab.panels._base import refresher
 from restate_lab.panels._base.head import Head
 from restate_lab.panels.invocations import InvocationsPanel
 from restate_lab.progress import say
-from support.made_source import LiveSource, MadeSource, invocations
+from support.sample_source import LiveSource, MadeSource, invocations
 
 ATTACK = "<img src=x onerror=alert(1)></script>\x1b[31m\u202etxt"
 ROWS = invocations(

@@ -14,7 +14,7 @@ from restate_lab.errors import ArgumentError, OutcomeUnknown, StateConflict, Unr
 from restate_lab.panels import state as module
 from restate_lab.panels.state import StatePanel
 from restate_lab.panels.state.search import Search, find_objects
-from support.made_tables import LiveTables, MadeTables
+from support.sample_tables import LiveTables, MadeTables
 
 ATTACK = "<img src=x onerror=alert(1)></script>\u202e"
 SERVICES = [

@@ -15,7 +15,7 @@ from restate_lab.reports.masking import Masker
 from restate_lab.reports.notebook import notebook_report
 from restate_lab.reports.notebook.sections import sections_of, title_of
 from restate_lab.reports.parts import Card, Code, Notice, Picture
-from support.made_reports import Page
+from support.sample_reports import Page
 
 SECRET = "from-the-environment"
 SHOW = """

@@ -24,7 +24,7 @@ from restate_lab.errors import ArgumentError
 from restate_lab.redaction import MASK
 from restate_lab.reports.parts import Card, Picture, Table
 from restate_lab.reports.report import Report
-from support.made_reports import Page, made_source
+from support.sample_reports import Page, made_source
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",

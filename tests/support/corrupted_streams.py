@@ -1,4 +1,4 @@
-"""Reads Arrow answers with flipped bits, in a process of its own: ``python flipped_streams.py FIRST LAST``.
+"""Reads Arrow answers with flipped bits, in a process of its own: ``python corrupted_streams.py FIRST LAST``.
 
 pyarrow believes what a stream says of itself, and some of these streams end the interpreter when their values are
 looked at. What ``table()`` gives is therefore validated here before it is used: reading itself must not end it.

@@ -1,4 +1,4 @@
-"""Opens evidence with flipped bits in files whose sha256 was adapted: ``python flipped_evidence.py FOLDER FIRST LAST``.
+"""Opens evidence with flipped bits and an adapted sha256: ``python corrupted_evidence.py FOLDER FIRST LAST``.
 
 In a process of its own, for the case that a reader of Parquet ends it. Prints how often what came of it.
 """

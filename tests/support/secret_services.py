@@ -1,4 +1,4 @@
-"""Services that carry secrets in every place a cluster keeps: ``python vault_services.py --fd N`` serves them."""
+"""Services that carry secrets in every place a cluster keeps: ``python secret_services.py --fd N`` serves them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A virtual object that says what it is told, whatever that is: ``python parrot_services.py --fd N`` serves it."""
+"""A virtual object that says what it is told, whatever that is: ``python echo_services.py --fd N`` serves it."""
 
 from __future__ import annotations
 
