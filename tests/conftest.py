@@ -20,7 +20,7 @@ import pytest
 from restate_lab.demo.install import install_cli
 from restate_lab.errors import RestateLabError
 from support.clusters import KINDS, NEWEST, OLD, Cluster, Clusters, server_binary
-from support.isolation import only_loopback, original_environment, private_environment
+from support.isolation import allow_only_loopback, original_environment, private_environment
 from support.kinds import mark_kinds
 from support.placement import GroupScheduling, place
 
@@ -55,7 +55,7 @@ def isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         private_environment(patch, home)
-        only_loopback(patch)
+        allow_only_loopback(patch)
         yield home
 
 

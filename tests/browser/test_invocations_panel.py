@@ -17,7 +17,7 @@ from restate_lab.demo.embedded import Embedded, start_services
 from restate_lab.demo.stories import STORIES
 from restate_lab.panels.invocations import InvocationsPanel
 from support import echo_services
-from support.accessibility import faint, sticks_out, unnamed
+from support.accessibility import faint_texts, overflowing_parts, unnamed_roles
 from support.bench import wait_for
 from support.jupyter import LabPage, write_notebook
 from support.panels import PanelOnPage, panel_cell
@@ -113,7 +113,7 @@ def _looks(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
     panel.button("Pause…", within=panel.opened).click()
     panel.says("pause 1 of 1 invocations", within=panel.opened)
     expect(panel.button("Pause 1 invocation", within=panel.opened)).to_be_visible(timeout=30_000)
-    assert unnamed(panel.root) == []
+    assert unnamed_roles(panel.root) == []
     page.command("application:toggle-left-area")
     for name, width in (("wide", 1500), ("narrow", 800), ("phone", 390)):
         page.page.set_viewport_size({"width": width, "height": 1200})
@@ -121,21 +121,21 @@ def _looks(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
             page.theme(f"JupyterLab {theme}")
             panel.root.evaluate("e => e.scrollIntoView()")
             panel.picture(screenshots / f"invocations-{name}-{theme.lower()}.png")
-            assert faint(panel.root) == []
-        assert sticks_out(panel.root) == []
+            assert faint_texts(panel.root) == []
+        assert overflowing_parts(panel.root) == []
 
 
 @pytest.fixture
-def parrots(own: Embedded, tmp_path: Path) -> Iterator[None]:
+def echoes(own: Embedded, tmp_path: Path) -> Iterator[None]:
     """Have invocations whose key, target, failure and payload are hostile, and one with a megabyte."""
     services, uri = start_services(tmp_path, echo_services.__file__)
     with services, rl.connect(own.server.admin_url, audit=tmp_path / "audit") as lab:
         lab.admin.create_deployment(uri=uri)
         wait_for(lambda: _is_known(lab))
-        lab.ingress.send("Parrot", "wait", ATTACKS[0] * (MEGABYTE // len(ATTACKS[0])), key="long")
+        lab.ingress.send("Echo", "wait", ATTACKS[0] * (MEGABYTE // len(ATTACKS[0])), key="long")
         for attack in (*ATTACKS[1:], WORD):
-            lab.ingress.send("Parrot", "fail", attack, key=attack)
-        failed = "SELECT count(*) AS n FROM sys_invocation WHERE target_service_name = 'Parrot' AND last_failure <> ''"
+            lab.ingress.send("Echo", "fail", attack, key=attack)
+        failed = "SELECT count(*) AS n FROM sys_invocation WHERE target_service_name = 'Echo' AND last_failure <> ''"
         wait_for(lambda: lab.sql(failed)["n"].iloc[0] == len(ATTACKS) + 1)
         yield
 
@@ -143,15 +143,15 @@ def parrots(own: Embedded, tmp_path: Path) -> Iterator[None]:
 def _is_known(lab: rl.Lab) -> bool:
     """Tell whether the ingress knows the service yet."""
     with contextlib.suppress(rl.errors.NotFound):
-        lab.ingress.send("Parrot", "fail", ATTACKS[0], key=ATTACKS[0])
+        lab.ingress.send("Echo", "fail", ATTACKS[0], key=ATTACKS[0])
         return True
     return False
 
 
-@pytest.mark.usefixtures("parrots")
+@pytest.mark.usefixtures("echoes")
 def test_hostile_text_and_two_panels(page: LabPage, own: Embedded, notebooks: Path, screenshots: Path) -> None:
     """Keys, targets, failures and payloads stay text, also a megabyte; two panels do not disturb each other."""
-    cells = panel_cell(own.server.admin_url, "first", ", service='Parrot'"), panel_cell(own.server.admin_url, "second")
+    cells = panel_cell(own.server.admin_url, "first", ", service='Echo'"), panel_cell(own.server.admin_url, "second")
     write_notebook(notebooks / "hostile-panel.ipynb", *cells)
     page.open("hostile-panel.ipynb")
     page.run_all()
@@ -161,14 +161,14 @@ def test_hostile_text_and_two_panels(page: LabPage, own: Embedded, notebooks: Pa
     for attack, shown in zip(ATTACKS, SHOWN, strict=True):
         first.filter("key", attack)
         page.wait_for_value("list(first.frame.target_service_key)", [attack])
-        first.open(0, f"Parrot/{shown}/fail")
+        first.open(0, f"Echo/{shown}/fail")
         expect(first.opened.locator(".rl-first")).to_contain_text(shown)
         first.read_payloads()
         expect(first.opened.locator(".rl-payloads")).to_contain_text(shown)
     first.picture(screenshots / "invocations-hostile.png")
     first.filter("key", "long")
     page.wait_for_value("list(first.frame.target_service_key)", ["long"])
-    first.open(0, "Parrot/long/wait")
+    first.open(0, "Echo/long/wait")
     first.read_payloads()
     expect(first.opened.locator(".rl-payloads")).to_contain_text(SHOWN[0] * 100)
     _holds_a_long_word(page, first, screenshots)
@@ -196,7 +196,7 @@ def _holds_a_long_word(page: LabPage, panel: PanelOnPage, screenshots: Path) -> 
     for width in (1400, 500):
         page.page.set_viewport_size({"width": width, "height": 1400})
         panel.picture(screenshots / f"invocations-word-{width}.png")
-        assert sticks_out(panel.root) == []
+        assert overflowing_parts(panel.root) == []
     page.page.set_viewport_size({"width": 1400, "height": 1000})
     panel.button("Clear filters").click()
 

@@ -15,7 +15,7 @@ from restate_lab.actions.state import set_state, state
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.server import RestateServer
 from support import state_services
-from support.accessibility import faint, sticks_out, unnamed
+from support.accessibility import faint_texts, overflowing_parts, unnamed_roles
 from support.bench import wait_for
 from support.clusters import Cluster
 from support.grids import GridOnPage
@@ -141,7 +141,7 @@ def _holds_a_long_word(page: LabPage, keys: GridOnPage, screenshots: Path) -> No
     for width in (1400, 500):
         page.page.set_viewport_size({"width": width, "height": 1400})
         page.page.screenshot(path=screenshots / f"state-word-{width}.png")
-        assert sticks_out(panel) == []
+        assert overflowing_parts(panel) == []
     page.page.set_viewport_size({"width": 1400, "height": 1000})
     page.page.get_by_role("button", name="Back to the text").click()
     _close(page)
@@ -200,13 +200,13 @@ def _sets_from_there(page: LabPage, drawers: rl.Lab) -> None:
 
 def _pictures(page: LabPage, screenshots: Path, name: str, grid: GridOnPage) -> None:
     panel = grid.root.locator("xpath=ancestor::*[contains(concat(' ', @class, ' '), ' rl-panel ')][last()]")
-    assert unnamed(panel) == []
+    assert unnamed_roles(panel) == []
     for size, width in (("wide", 1400), ("narrow", 700)):
         page.page.set_viewport_size({"width": width, "height": 1400})
         for theme in ("Light", "Dark"):
             page.theme(f"JupyterLab {theme}")
             grid.root.scroll_into_view_if_needed()
             page.page.screenshot(path=screenshots / f"{name}-{size}-{theme.lower()}.png")
-            assert faint(panel) == []
-        assert sticks_out(panel) == []
+            assert faint_texts(panel) == []
+        assert overflowing_parts(panel) == []
     page.page.set_viewport_size({"width": 1400, "height": 1400})

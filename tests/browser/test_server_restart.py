@@ -20,7 +20,7 @@ from support.demo.nodes import Node
 from support.jupyter import LabPage, write_notebook
 from support.panels import PanelOnPage, panel_cell
 from support.restartable import is_served, restartable, wait_until_ready
-from support.tcp_switch import Line
+from support.tcp_switch import TcpSwitch
 
 COUNT = 20
 
@@ -45,7 +45,7 @@ OPACITY = "e => getComputedStyle(e).opacity"
 
 def test_a_lost_server_comes_back(page: LabPage, newest: Cluster, notebooks: Path, screenshots: Path) -> None:
     """One banner says what is wrong, counts down and has a button that works; it goes when the server is back."""
-    with Line(newest.admin_url) as line:
+    with TcpSwitch(newest.admin_url) as line:
         write_notebook(notebooks / "lost.ipynb", panel_cell(line.address, options=", refresh=1"))
         page.open("lost.ipynb")
         page.run_all()

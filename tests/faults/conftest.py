@@ -16,7 +16,7 @@ from support import state_services, wait_services
 from support.bench import wait_for
 from support.bulk import running_bulk
 from support.clusters import NEWEST
-from support.fault_verbs import Ground, learn, sent_to_depot
+from support.fault_verbs import FaultWorld, find_depot_call, learn
 
 KIND = os.environ.get("RESTATE_LAB_FAULTS_ON", NEWEST)
 """The kind of server: "1.7.12-vqueues" is tried every night."""
@@ -26,7 +26,7 @@ LATER = 300
 
 
 @pytest.fixture(scope="package")
-def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultWorld]:
     """Give a server with held keys, waiters, open steps, ended and delayed invocations, and state."""
     folder = tmp_path_factory.mktemp("faults")
     with contextlib.ExitStack() as stack:
@@ -39,7 +39,7 @@ def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[G
             bulk.lab.admin.create_deployment(uri=uri)
         ended, later = bulk.fill("answer", ENDED), bulk.fill("later", LATER)
         send = bulk.lab.ingress.send
-        holder = wait_for(lambda: sent_to_depot(bulk.lab, "hold", "north"))
+        holder = wait_for(lambda: find_depot_call(bulk.lab, "hold", "north"))
         wait_for(lambda: bulk.status(holder) == "suspended")
         waiter = send("Depot", "take", key="north").invocation_id
         send("Depot", "take", key="north")
@@ -49,7 +49,7 @@ def ground(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[G
         wait_for(lambda: bulk.status(failing) == ("ready" if bulk.has_vqueues else "backing-off"))
         wait_for(lambda: bulk.status(waiter) == "pending")
         bulk.lab.ingress.call("Drawer", "put", {"n": 0}, key="first")
-        ground = Ground(bulk, folder, holder, waiter, later, iter(ended), bulk.lab.now + timedelta(0))
+        ground = FaultWorld(bulk, folder, holder, waiter, later, iter(ended), bulk.lab.now + timedelta(0))
         ground.numbers = itertools.count()
         learn(ground)
         yield ground

@@ -18,7 +18,7 @@ from restate_lab.demo.server import RestateServer  # noqa: E402
 from support import corrupted_streams  # noqa: E402
 from support.clusters import NEWEST, server_binary  # noqa: E402
 from support.faults import END_OF_ANSWER  # noqa: E402
-from support.tcp_relay import Fault, relay  # noqa: E402
+from support.tcp_relay import Fault, tcp_relay  # noqa: E402
 
 ANSWER = """SELECT value, concat('inv_', value) AS id, value % 7 = 0 AS b, [value] AS l
 FROM generate_series(1, 400) ORDER BY 1"""
@@ -29,7 +29,7 @@ def main() -> None:
     """Try them all; end with an error at the first shorter answer."""
     fault = Fault(where=b"/query", armed=False)
     with tempfile.TemporaryDirectory() as folder, RestateServer(server_binary(NEWEST)) as server:
-        with relay(server.admin_url, fault=fault) as line, rl.connect(line.url, audit=folder) as lab:
+        with tcp_relay(server.admin_url, fault=fault) as line, rl.connect(line.url, audit=folder) as lab:
             whole = lab.arrow(ANSWER, progress=False)
             answer = bytes(line.answers[-1])
             fault.armed = True

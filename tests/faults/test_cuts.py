@@ -12,9 +12,9 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.client import _recovery as comeback
-from support.fault_verbs import SQL, Call, Ground, outcome, told
+from support.fault_verbs import SQL, Call, FaultWorld, describe_response, outcome
 from support.faults import END_OF_ANSWER, PASSES, boundaries
-from support.tcp_relay import Fault, relay
+from support.tcp_relay import Fault, tcp_relay
 
 pytestmark = pytest.mark.server
 
@@ -45,17 +45,17 @@ def _nobody_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def cut_line(ground: Ground) -> Iterator[tuple[Fault, str, bytes]]:
+def cut_line(ground: FaultWorld) -> Iterator[tuple[Fault, str, bytes]]:
     """Give a fault to set at will, the address of the line that has it, and a whole answer of that line."""
     fault = Fault(where=b"/query", armed=False)
-    with relay(ground.lab.settings.admin_url, fault=fault) as line:
+    with tcp_relay(ground.lab.settings.admin_url, fault=fault) as line:
         with rl.connect(line.url, check=False) as lab:
             lab.arrow(SQL, progress=False)
         yield fault, line.url, bytes(line.answers[-1])
 
 
 @pytest.mark.parametrize("verb", OF_ONE_ANSWER)
-def test_an_answer_cut_at_every_boundary(ground: Ground, tmp_path: Path, verb: str) -> None:
+def test_an_answer_cut_at_every_boundary(ground: FaultWorld, tmp_path: Path, verb: str) -> None:
     """Cut before Arrow's end it is an error, cut behind it nothing is missing, and without a head it is asked again."""
     with cut_line(ground) as (fault, url, answer):
         body, end = answer.index(b"\r\n\r\n") + 4, len(answer) - len(END_OF_ANSWER) + 8
@@ -64,13 +64,13 @@ def test_an_answer_cut_at_every_boundary(ground: Ground, tmp_path: Path, verb: s
             fault.passes, fault.times = place, fault.seen + 1
             folder = tmp_path / str(number)
             folder.mkdir()
-            word = told(Call(ground, url, PASSES, folder), verb)
+            word = describe_response(Call(ground, url, PASSES, folder), verb)
             assert word == ("QueryInterrupted" if body <= place < end else "right"), f"cut at {place} of {len(answer)}"
         assert fault.happened == number + 1 > 50
 
 
 @pytest.mark.parametrize("verb", ["arrow", pytest.param("to_parquet", marks=pytest.mark.long)])
-def test_a_line_reset_at_every_boundary(ground: Ground, tmp_path: Path, verb: str) -> None:
+def test_a_line_reset_at_every_boundary(ground: FaultWorld, tmp_path: Path, verb: str) -> None:
     """A reset may take with it what had come; what is left is asked again, is an error, or is all there is."""
     with cut_line(ground) as (fault, url, answer):
         fault.armed, fault.end = True, "reset"
@@ -78,11 +78,11 @@ def test_a_line_reset_at_every_boundary(ground: Ground, tmp_path: Path, verb: st
             fault.passes, fault.times = place, fault.seen + 1
             folder = tmp_path / str(number)
             folder.mkdir()
-            assert told(Call(ground, url, PASSES, folder), verb) in {"right", "QueryInterrupted"}, place
+            assert describe_response(Call(ground, url, PASSES, folder), verb) in {"right", "QueryInterrupted"}, place
 
 
 @pytest.mark.parametrize("verb", ALLOWED)
-def test_every_answer_of_a_verb_lacks_its_end_in_turn(ground: Ground, verb: str) -> None:
+def test_every_answer_of_a_verb_lacks_its_end_in_turn(ground: FaultWorld, verb: str) -> None:
     """Whichever answer breaks off, the verb says so."""
     count = Fault(where=b"/query", number=1 << 30)
     assert outcome(ground, verb, count, PASSES) in {"right", "done"}

@@ -12,14 +12,14 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
-from support.fault_verbs import Ground
+from support.fault_verbs import FaultWorld
 
 pytestmark = pytest.mark.server
 
 LARGE = "x" * 20_000_000  # more than the buffers on the way hold
 
 
-def test_a_refusal_before_the_end_of_a_large_body(ground: Ground) -> None:
+def test_a_refusal_before_the_end_of_a_large_body(ground: FaultWorld) -> None:
     """An ingress that knows no such service hangs up on the body; its answer is the one that a small body gets."""
     before = len(rl.audit_log(ground.bulk.audit))
     for invoke in (ground.lab.ingress.send, ground.lab.ingress.call):
@@ -30,7 +30,7 @@ def test_a_refusal_before_the_end_of_a_large_body(ground: Ground) -> None:
     assert written["outcome"].tolist() == ["refused"] * 4
 
 
-def test_a_read_with_a_large_body(ground: Ground) -> None:
+def test_a_read_with_a_large_body(ground: FaultWorld) -> None:
     """The Admin API takes two megabytes and hangs up on more: that is its answer, and it is not asked again."""
     with pytest.raises(errors.RequestRefused) as caught:
         ground.lab.transport.read("POST", "/query", json={"query": LARGE})
@@ -69,7 +69,7 @@ def hangs_up(answer: bytes) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("case", EARLY)
-def test_what_counts_of_an_early_answer(ground: Ground, tmp_path: Path, case: str) -> None:
+def test_what_counts_of_an_early_answer(ground: FaultWorld, tmp_path: Path, case: str) -> None:
     """A whole refusal counts; success of what was not read, half an answer and none say that nobody can tell."""
     answer, error, outcome = EARLY[case]
     with (

@@ -22,7 +22,7 @@ from support import state_services
 from support.bulk import running_bulk
 from support.clusters import NEWEST, VQUEUES
 from support.fault_gateways import CALLS, METHODS, RESPONSES, RESTARTS, Gateways, cells, outcome
-from support.proxy import Gate, is_batch, is_change, lab_behind
+from support.proxy import Proxy, connect_through, is_batch, is_change
 
 KINDS = (NEWEST, VQUEUES)
 BOTH_KINDS = pytest.mark.also_on(VQUEUES, reason="with vqueues what came of a change is read from other tables")
@@ -120,8 +120,8 @@ def test_a_restart_behind_envoy_happens_once(
     monkeypatch.setattr(pursuit, "SEEN_WITHIN", 20.0)  # on a busy machine its effect shows later
     ids = [next(servers[kind].ended) for _ in range(2)]
     responses = iter([httpx.Response(503, text=TERMINATED)])
-    gate = Gate(after=lambda request: next(responses, None) if is_change(request) else None)
-    with lab_behind(gate, servers[kind].bulk.url, tmp_path) as lab:
+    proxy = Proxy(after=lambda request: next(responses, None) if is_change(request) else None)
+    with connect_through(proxy, servers[kind].bulk.url, tmp_path) as lab:
         if singly:
             lab.transport.closed.add("restart-as-new")
         frame = rl.plan(lab, "restart_as_new", ids).execute(reason="x")
@@ -130,7 +130,7 @@ def test_a_restart_behind_envoy_happens_once(
     assert sorted(zip(there["restarted_from"], there["id"], strict=True)) == sorted(
         zip(frame["id"], frame["new_id"], strict=True)
     )
-    assert sum(map(is_batch_path, gate.changes)) == (0 if singly else 1)
+    assert sum(map(is_batch_path, proxy.changes)) == (0 if singly else 1)
     assert audit_log(tmp_path, change=frame.attrs["change"])["new_id"].tolist() == frame["new_id"].tolist()
 
 
@@ -142,8 +142,8 @@ def is_batch_path(change: tuple[str, str]) -> bool:
 def test_a_single_restart_behind_envoy_is_unknown(servers: dict[str, Gateways], tmp_path: Path) -> None:
     """The method of AdminClient sends it once and says that it may have happened; it has."""
     id_ = next(servers[NEWEST].ended)
-    gate = Gate(after=lambda request: httpx.Response(503, text=TERMINATED) if is_change(request) else None)
-    with lab_behind(gate, servers[NEWEST].bulk.url, tmp_path) as lab:
+    proxy = Proxy(after=lambda request: httpx.Response(503, text=TERMINATED) if is_change(request) else None)
+    with connect_through(proxy, servers[NEWEST].bulk.url, tmp_path) as lab:
         with pytest.raises(rl.errors.OutcomeUnknown, match=r"connection termination.*may have happened"):
             lab.admin.restart_as_new_invocation(id_)
     assert len(servers[NEWEST].bulk.lab.sql(RESTARTS, ids=[id_])) == 1
@@ -160,7 +160,7 @@ def test_a_gateway_that_repeats_requests_is_reported(servers: dict[str, Gateways
         if is_change(request):
             first.append(bulk.lab.admin.restart_as_new_invocation(id_).new_invocation_id)
 
-    with lab_behind(Gate(before=repeat), bulk.url, tmp_path) as lab:
+    with connect_through(Proxy(before=repeat), bulk.url, tmp_path) as lab:
         (row,) = rl.plan(lab, "restart_as_new", [id_]).execute(reason="x").to_dict("records")
         (written,) = audit_log(tmp_path, change=audit_log(tmp_path)["change"][0]).to_dict("records")
     assert (row["outcome"], row["other_new_ids"]) == ("done", first[0])

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import restate_lab as rl
-from support.fault_verbs import Ground as Faulty
-from support.interrupted import Field
-from support.interrupts import VERBS, Ground
+from support.fault_verbs import FaultWorld as Faulty
+from support.interrupted import InterruptField
+from support.interrupts import VERBS, InterruptWorld
 
 pytestmark = pytest.mark.server
 
@@ -21,17 +21,17 @@ OURS = {"restate_lab.interrupts"}  # what holds interrupts back has to be loaded
 
 
 @pytest.fixture
-def place(ground: Faulty, tmp_path: Path) -> Iterator[Field]:
+def place(ground: Faulty, tmp_path: Path) -> Iterator[InterruptField]:
     tests = Path(__file__).parents[1]
     waiting = ground.bulk.fill("wait", 2)
     ended = [next(ground.ended) for _ in range(100)]
-    here = Ground(ground.lab.settings.admin_url, str(tmp_path), waiting, ground.holder, ground.waiter)
+    here = InterruptWorld(ground.lab.settings.admin_url, str(tmp_path), waiting, ground.holder, ground.waiter)
     ground.lab.ingress.call("Drawer", "put", {"n": 0}, key="first")
-    yield Field(here, ended, {"PYTHONPATH": f"{tests.parent}:{tests}", "MPLBACKEND": "agg"})
+    yield InterruptField(here, ended, {"PYTHONPATH": f"{tests.parent}:{tests}", "MPLBACKEND": "agg"})
     rl.plan(ground.lab, "kill", waiting).execute(reason="the ground is shared")
 
 
-def test_interrupts_of_a_warm_session_leave_it_usable_and_the_audit_log_complete(place: Field) -> None:
+def test_interrupts_of_a_warm_session_leave_it_usable_and_the_audit_log_complete(place: InterruptField) -> None:
     """After each interrupt the verb gives the right result, nothing is left open, and every change has its outcome."""
     report = place.warm(30, verbs=WARM)
     assert report.failures == []
@@ -41,7 +41,7 @@ def test_interrupts_of_a_warm_session_leave_it_usable_and_the_audit_log_complete
     assert changes > 10
 
 
-def test_no_verb_loads_a_library_where_an_interrupt_reaches_it(place: Field) -> None:
+def test_no_verb_loads_a_library_where_an_interrupt_reaches_it(place: InterruptField) -> None:
     """All verbs at their first use, one after the other: what they load of our libraries is loaded under a Shield."""
     rl.freeze(rl.connect(place.ground.url), place.ground.evidence, service="Depot", progress=False)
     verbs = [verb for verb in VERBS if verb not in {"watch", "plot_watch"}]

@@ -17,9 +17,9 @@ from restate_lab.client.admin import state as admin_state
 from restate_lab.guide import faults
 from restate_lab.guide.faults import EVIDENCE, FAULTS, GROUPS
 from support.fault_matrix import DAMAGES, MATRIX, cells
-from support.fault_verbs import CHANGING, SQL, VERBS, Ground, opened, outcome
+from support.fault_verbs import CHANGING, SQL, VERBS, FaultWorld, open_frozen, outcome
 from support.faults import TROUBLES, body_of, reads_give_up_after
-from support.tcp_relay import relay
+from support.tcp_relay import tcp_relay
 
 pytestmark = pytest.mark.server
 
@@ -30,14 +30,14 @@ CELLS = [pytest.param(verb, fault, word, id=f"{verb}-{fault}") for verb, fault, 
 
 
 @pytest.fixture(scope="module")
-def outcomes(ground: Ground, request: pytest.FixtureRequest) -> Iterator[dict[tuple[str, str], Future[str]]]:
+def outcomes(ground: FaultWorld, request: pytest.FixtureRequest) -> Iterator[dict[tuple[str, str], Future[str]]]:
     """Try all cells that were collected, some at a time: most of them wait."""
     chosen = [
         item.callspec.params  # type: ignore[attr-defined]
         for item in request.session.items
         if item.module is request.module and hasattr(item, "callspec") and "fault" in item.callspec.params
     ]
-    with relay(ground.lab.settings.admin_url) as line, rl.connect(line.url, check=False) as lab:
+    with tcp_relay(ground.lab.settings.admin_url) as line, rl.connect(line.url, check=False) as lab:
         lab.arrow(SQL, progress=False)
         arrow = body_of(bytes(line.answers[-1]))
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(AT_ONCE) as pool:
@@ -69,13 +69,13 @@ def test_every_verb_under_every_fault(
 
 
 @pytest.mark.parametrize("damage", EVIDENCE)
-def test_opening_damaged_evidence(ground: Ground, tmp_path: Path, damage: str) -> None:
+def test_opening_damaged_evidence(ground: FaultWorld, tmp_path: Path, damage: str) -> None:
     """Evidence is opened as it was frozen, or not at all."""
     folder = tmp_path / "x.evidence"
     shutil.copytree(ground.folder / "good-freeze" / "x.evidence", folder)
     DAMAGES[damage](folder)
     try:
-        came = "right" if opened(folder) == ground.good["freeze"] else "something else"
+        came = "right" if open_frozen(folder) == ground.good["freeze"] else "something else"
     except rl.errors.RestateLabError as error:
         came = type(error).__name__
     assert came == EVIDENCE[damage]

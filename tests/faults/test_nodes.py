@@ -17,10 +17,10 @@ from restate_lab.demo.embedded import start_services
 from support.bench import wait_for
 from support.bulk import SERVICES, Bulk
 from support.demo.nodes import Nodes
-from support.fault_panels import closing, in_sight, panel_threads
+from support.fault_panels import closing, mark_visible, panel_threads
 from support.fault_verbs import RESTARTS
 from support.restartable import is_served
-from support.tcp_relay import Fault, relay
+from support.tcp_relay import Fault, tcp_relay
 
 pytestmark = pytest.mark.server
 
@@ -42,7 +42,7 @@ class Ground:
         fault = Fault(where, number, passes=passes, end="go on", meanwhile=self.nodes.nodes[victim].kill)
         first = self.nodes.nodes[0]
         try:
-            with relay(first.admin_url, fault=fault) as line, rl.connect(line.url, audit=first.base_dir) as lab:
+            with tcp_relay(first.admin_url, fault=fault) as line, rl.connect(line.url, audit=first.base_dir) as lab:
                 yield lab, fault
             assert fault.happened == 1
         finally:
@@ -138,12 +138,12 @@ def test_a_node_dies_under_an_open_panel(ground: Ground) -> None:
             seen: list[tuple[str, list[str]]] = []
 
             def look() -> bool:
-                in_sight(panel)
+                mark_visible(panel)
                 rows, error = sorted(panel.frame["id"]), panel.error
                 seen.append((error, rows))
                 return bool(fault.happened and not error and panel._read_at > died)
 
-            wait_for(lambda: (in_sight(panel), fault.happened)[1], within=60)
+            wait_for(lambda: (mark_visible(panel), fault.happened)[1], within=60)
             died = datetime.now(UTC)
             wait_for(look, within=60)
             assert [error for error, rows in seen if rows != ids] == []

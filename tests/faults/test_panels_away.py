@@ -20,11 +20,11 @@ from restate_lab.panels._base import refresher
 from restate_lab.panels._base.panel import Panel
 from support import state_services
 from support.bench import wait_for
-from support.fault_panels import closing, in_sight, panel_threads
+from support.fault_panels import closing, mark_visible, panel_threads
 from support.fault_verbs import RESTARTS
 from support.faults import CHANGES, reads_give_up_after
 from support.restartable import Killable, killable
-from support.tcp_relay import Fault, relay
+from support.tcp_relay import Fault, tcp_relay
 
 pytestmark = pytest.mark.server
 
@@ -99,10 +99,10 @@ def test_five_panels_outlive_a_restart(ground: Killable) -> None:
             assert ids(panel.frame) == ids(frame)
             assert "Cannot reach " in panel._repr_mimebundle_()["text/html"]
         assert len(panel_threads()) <= len(panels)
-        in_sight(*panels)
+        mark_visible(*panels)
         ground.server.start()
         for panel, frame in zip(panels, before, strict=True):
-            wait_for(lambda panel=panel: (in_sight(panel), panel.error)[1], lambda error: error == "", within=60)
+            wait_for(lambda panel=panel: (mark_visible(panel), panel.error)[1], lambda error: error == "", within=60)
             assert ids(panel.frame) == ids(frame)
         assert len(panel_threads()) <= len(panels)
 
@@ -135,7 +135,7 @@ def test_closing_does_not_wait_for_the_server(ground: Killable, monkeypatch: pyt
 
 
 LOST = {
-    "a gateway": (Fault(said=b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"), "Cannot reach "),
+    "a gateway": (Fault(response=b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"), "Cannot reach "),
     "silence": (Fault(passes=0, end="silence"), "Cannot reach "),
     "resets": (Fault(passes=0, end="reset"), "Cannot reach "),
     "silent queries": (Fault(where=b"/query", passes=0, end="silence"), "The query took longer than 1s. "),
@@ -146,32 +146,32 @@ LOST = {
 def test_a_hiccup_is_over_when_the_server_answers(ground: Killable, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever stands between panel and server: it says what, tries within seconds, and is right when that has gone."""
     reads_give_up_after(0.0, monkeypatch)
-    fault, said = LOST[kind]
+    fault, message = LOST[kind]
     fault.times, fault.armed = math.inf, False
-    with relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, timeout=1.0) as lab:
+    with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, timeout=1.0) as lab:
         panel = rl.InvocationsPanel(lab, refresh=0.3)
         with closing(panel):
             assert panel.error == ""
             fault.armed = True
-            wait_for(lambda: (in_sight(panel), panel.error)[1], lambda error: error.startswith(said))
+            wait_for(lambda: (mark_visible(panel), panel.error)[1], lambda error: error.startswith(message))
             assert panel._refresher.pace.wait is not None
             assert panel._refresher.pace.wait < 3.0
             assert len(panel.frame) == len(ground.later)
             fault.armed = False
-            wait_for(lambda: (in_sight(panel), panel.error)[1], lambda error: error == "")
+            wait_for(lambda: (mark_visible(panel), panel.error)[1], lambda error: error == "")
             assert len(panel.frame) == len(ground.later)
 
 
 def test_closing_does_not_wait_for_the_cheap_request(ground: Killable) -> None:
     """A panel that asks whether a silent server is back ends when it is closed, before that request's limit."""
-    fault = Fault(said=b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n", times=math.inf, armed=False)
-    with relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url) as lab:
+    fault = Fault(response=b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n", times=math.inf, armed=False)
+    with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url) as lab:
         panel = rl.InvocationsPanel(lab, refresh=None)
         with closing(panel):
             fault.armed = True
             panel.refresh()
             assert " denied access. " in panel.error
-            fault.said, fault.passes, fault.end, fault.happened = None, 0, "silence", 0
+            fault.response, fault.passes, fault.end, fault.happened = None, 0, "silence", 0
             panel.ask()
             wait_for(lambda: fault.happened)
 
@@ -240,7 +240,7 @@ def test_killed_while_a_panel_executes(ground: Killable, tmp_path: Path, *, come
     """Each row of the outcome is done or unknown, and what is said to be done is there, once."""
     chosen = list(ground.ended[:20] if comes_back else ground.ended[20:])
     fault = Fault(where=CHANGES, passes=0, meanwhile=ground.restart if comes_back else ground.server.kill)
-    with relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, audit=tmp_path) as lab:
+    with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, audit=tmp_path) as lab:
         panel = rl.InvocationsPanel(lab, id=chosen, status="all", refresh=None)
         with closing(panel):
             panel.selected = chosen

@@ -15,10 +15,10 @@ from restate_lab.demo.embedded import start_services
 from restate_lab.progress import Quiet
 from support import wait_services
 from support.bench import wait_for
-from support.fault_verbs import RESTARTS, sent_to_depot
+from support.fault_verbs import RESTARTS, find_depot_call
 from support.faults import CHANGES
 from support.restartable import Killable, killable, restartable, wait_until_ready
-from support.tcp_relay import Fault, relay
+from support.tcp_relay import Fault, tcp_relay
 
 pytestmark = pytest.mark.server
 
@@ -42,7 +42,7 @@ def _is_ready_again(ground: Killable) -> Iterator[None]:
 def test_killed_while_it_answers(ground: Killable) -> None:
     """What came is no result; as soon as the server is back the same connection gets the whole."""
     fault = Fault(where=b"/query", passes=200_000, end="go on", meanwhile=ground.restart)
-    with relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False) as lab:
+    with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False) as lab:
         with pytest.raises(errors.QueryInterrupted) as caught:
             lab.sql(LONG, progress=False)
         assert 0 < caught.value.rows < 20_000_000
@@ -60,7 +60,7 @@ def test_killed_and_back_while_a_read_waits(ground: Killable) -> None:
 def test_killed_during_a_plan(ground: Killable, number: int) -> None:
     """A plan is whole, or an error."""
     fault = Fault(where=b"/query", number=number, passes=0, meanwhile=ground.restart)
-    with relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False) as lab:
+    with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False) as lab:
         made = rl.plan(lab, "cancel", list(ground.later[:10]))
     assert made.targets == ground.later[:10]
     assert fault.happened == 1
@@ -70,7 +70,7 @@ def test_killed_during_an_execution(ground: Killable, tmp_path: Path) -> None:
     """Killed when it has just been told: nothing is done twice, and what is said is what is there."""
     ids = list(ground.ended[:20])
     fault = Fault(where=CHANGES, passes=0, meanwhile=ground.restart)
-    with relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, audit=tmp_path) as lab:
+    with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, audit=tmp_path) as lab:
         outcome = rl.plan(lab, "restart_as_new", ids).execute(reason="a test", progress=Quiet())
         wait_until_ready(ground.server)
         happened = lab.sql(RESTARTS, ids=ids)["restarted_from"].tolist()
@@ -85,7 +85,7 @@ def test_killed_during_an_execution(ground: Killable, tmp_path: Path) -> None:
 def test_killed_during_a_freeze(ground: Killable, tmp_path: Path) -> None:
     """Whole evidence, or an error and nothing."""
     fault = Fault(where=b"/query", number=8, passes=600, meanwhile=ground.restart)
-    with relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False) as lab:
+    with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False) as lab:
         with pytest.raises(errors.QueryInterrupted):
             rl.freeze(lab, tmp_path / "x.evidence", progress=False)
         assert list(tmp_path.iterdir()) == []
@@ -97,7 +97,7 @@ def test_killed_during_a_freeze(ground: Killable, tmp_path: Path) -> None:
 def test_killed_for_good_during_a_doctor(ground: Killable, number: int) -> None:
     """A doctor who cannot look does not say healthy."""
     fault = Fault(where=b"/query", number=number, passes=0, meanwhile=ground.server.kill)
-    with relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False, timeout=5) as lab:
+    with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False, timeout=5) as lab:
         try:
             diagnosis = rl.doctor(lab, timeout="4s")
         except errors.Unreachable:
@@ -125,7 +125,7 @@ def test_vqueues_are_switched_on_under_an_open_lab(
             node.environment["RESTATE_EXPERIMENTAL_ENABLE_VQUEUES"] = "true"
             node.start()
             wait_until_ready(node)
-            holder = wait_for(lambda: sent_to_depot(lab, "hold", "k"))
+            holder = wait_for(lambda: find_depot_call(lab, "hold", "k"))
             waiter = lab.ingress.send("Depot", "take", key="k").invocation_id
             wait_for(lambda: ("key", waiter) in _edges(lab))
             assert rl.waits(lab).waiters() == {holder: [waiter]}

@@ -13,7 +13,7 @@ import pytest
 import restate_lab as rl
 from restate_lab.client.schema import FAMILIES, selected
 from support.clusters import Cluster
-from support.reshaped import KINDS, VERBS, Case, Proxy, problem, shown
+from support.reshaped import KINDS, VERBS, Case, ReshapingProxy, format_result, problem
 
 pytestmark = [pytest.mark.server, pytest.mark.filterwarnings("ignore")]
 
@@ -29,7 +29,7 @@ class Try:
 
     cluster: Cluster
     folder: Path
-    proxy: Proxy
+    proxy: ReshapingProxy
     ids: dict[str, Any]
 
     def cases(self, name: str) -> tuple[Callable[[], Any], str, list[Case]]:
@@ -42,7 +42,7 @@ class Try:
 
         self.proxy.case = None
         self.proxy.seen.clear()
-        good = shown(run())
+        good = format_result(run())
         return run, good, list(self.proxy.cases())
 
     def problems(self, name: str, *, each: Callable[[list[Case]], list[Case]]) -> list[str]:
@@ -62,7 +62,7 @@ def tried(cluster: Cluster, folder: Path) -> Try:
     going = rows[rows["status"] != "completed"].groupby("status").head(2)
     ended = rows[(rows["status"] == "completed") & (rows["journal_size"] > 0)].head(2)
     ids = {"open": list(going["id"]), "ended": list(ended["id"]), "object": tuple(thing)}
-    return Try(cluster, folder, Proxy(), ids)
+    return Try(cluster, folder, ReshapingProxy(), ids)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ READ_NOW = "pinned_service_protocol_version"
 
 def test_an_execution_that_cannot_be_read_says_what_was_done(newest_try: Try, newest: Cluster) -> None:
     """Statuses of another shape: nothing is sent before they can be read, and the outcome has a row per target."""
-    proxy = Proxy(remembers=False)
+    proxy = ReshapingProxy(remembers=False)
     with proxy.lab(newest.admin_url, newest_try.folder) as lab:
         first, second = (lab.ingress.send("Inventory", "restock", 1, key="lamp", delay="1day") for _ in range(2))
         plan = rl.plan(lab, "cancel", [first.invocation_id])

@@ -25,8 +25,8 @@ from restate_lab.progress import Quiet
 from support.bench import wait_for
 from support.bulk import Bulk, running_bulk
 from support.clusters import KINDS, NEWEST, OLDEST, VQUEUES, server_binary
-from support.proxy import Gate, is_batch, is_change, lab_behind, not_taken
-from support.tcp_relay import Cut, relay
+from support.proxy import Proxy, connect_through, is_batch, is_change, not_leader_response
+from support.tcp_relay import Cut, tcp_relay
 
 pytestmark = pytest.mark.server
 OTHER_EFFECTS = pytest.mark.also_on(VQUEUES, reason="with vqueues a suspended one can be paused")
@@ -72,15 +72,15 @@ def test_thousands_are_cancelled_although_the_line_is_cut(bulk: Bulk) -> None:
     many = MANY[bulk.kind]
     ids = bulk.fill("later", many)
     cut = Cut(b"/cancel ", number=many // 2000, when="after")
-    with relay(bulk.url, cut=cut) as gate:
-        with rl.connect(f"http://127.0.0.1:{gate.port}", audit=bulk.audit) as lab:
+    with tcp_relay(bulk.url, cut=cut) as relay:
+        with rl.connect(f"http://127.0.0.1:{relay.port}", audit=bulk.audit) as lab:
             frame = plan(lab, "cancel", ids).execute(reason="a test", expect=many)
     assert cut.happened
     assert frame["id"].tolist() == list(ids)
     assert counts(frame) == {"done": many}
     assert frame["status"].isna().all()
     assert bulk.count(ids) == 0
-    assert sum(b"/cancel " in head for head in gate.heads) == math.ceil(many / 1000)
+    assert sum(b"/cancel " in head for head in relay.heads) == math.ceil(many / 1000)
     check_audit(bulk, frame)
 
 
@@ -90,8 +90,8 @@ def test_thousands_are_purged_although_the_line_is_cut(bulk: Bulk, when: str) ->
     many = MANY[bulk.kind] if when == "before" else 300
     ids = bulk.fill("answer", many)
     cut = Cut(b"/purge ", number=many // 2000, when=when)  # type: ignore[arg-type]
-    with relay(bulk.url, cut=cut) as gate:
-        with rl.connect(f"http://127.0.0.1:{gate.port}", audit=bulk.audit) as lab:
+    with tcp_relay(bulk.url, cut=cut) as relay:
+        with rl.connect(f"http://127.0.0.1:{relay.port}", audit=bulk.audit) as lab:
             frame = plan(lab, "purge", ids).execute(reason="a test", expect=many)
             assert cut.happened
             lost = frame[frame["outcome"] == "unknown"]
@@ -101,7 +101,7 @@ def test_thousands_are_purged_although_the_line_is_cut(bulk: Bulk, when: str) ->
                 assert lost["id"].tolist() == list(ids[many // 2000 * 1000 :][:1000])
                 assert lost["error"].str.contains("succeeded afterwards").all()
             check_audit(bulk, frame)
-            assert sum(b"/purge " in head for head in gate.heads) == math.ceil(many / 1000)
+            assert sum(b"/purge " in head for head in relay.heads) == math.ceil(many / 1000)
             again = plan(lab, "purge", frame).execute(reason="again", expect=len(lost))
     assert counts(again) == ({"done": len(lost)} if len(lost) else {})
     assert bulk.count(ids) == 0
@@ -113,8 +113,8 @@ def test_a_restart_whose_answer_is_lost_happens_once(bulk: Bulk, in_haste: None,
     ids = bulk.fill("answer", 20)
     earlier = execute(bulk.lab, order(ACTIONS.RESTART_AS_NEW, ids[:5]))
     cut = Cut(b"/restart-as-new ", when=when)  # type: ignore[arg-type]
-    with relay(bulk.url, cut=cut) as gate:
-        with rl.connect(f"http://127.0.0.1:{gate.port}", audit=bulk.audit) as lab:
+    with tcp_relay(bulk.url, cut=cut) as relay:
+        with rl.connect(f"http://127.0.0.1:{relay.port}", audit=bulk.audit) as lab:
             frame = execute(lab, order(ACTIONS.RESTART_AS_NEW, ids))
     assert cut.happened
     there = bulk.lab.sql(RESTARTS, ids=ids)
@@ -136,8 +136,8 @@ def test_a_restart_whose_answer_is_lost_happens_once(bulk: Bulk, in_haste: None,
 def test_a_closed_endpoint_is_tried_once_and_single_calls_give_the_same(bulk: Bulk) -> None:
     """Where a gateway has the batch endpoint closed, the same frame comes from single calls."""
     ids = bulk.fill("wait", 30)
-    gate = Gate(before=lambda request: httpx.Response(403) if is_batch(request) else None)
-    with lab_behind(gate, bulk.url, bulk.audit) as lab:
+    proxy = Proxy(before=lambda request: httpx.Response(403) if is_batch(request) else None)
+    with connect_through(proxy, bulk.url, bulk.audit) as lab:
         frames = [execute(lab, order(ACTIONS.KILL, part)) for part in (ids[:10], ids[10:20])]
     frames.append(execute(bulk.lab, order(ACTIONS.KILL, ids[20:])))
     for frame in frames:
@@ -145,7 +145,7 @@ def test_a_closed_endpoint_is_tried_once_and_single_calls_give_the_same(bulk: Bu
         assert set(frame["status"]) == {"killed"}
         assert frame["milliseconds"].gt(0).all()
         check_audit(bulk, frame)
-    assert [method for method, _ in gate.changes] == ["POST"] + ["PATCH"] * 20
+    assert [method for method, _ in proxy.changes] == ["POST"] + ["PATCH"] * 20
 
 
 @OTHER_EFFECTS
@@ -180,8 +180,8 @@ def test_a_cancellation_whose_answer_is_lost_is_read_from_the_journal(bulk: Bulk
     wait_for(lambda: [bulk.status(id_) for id_ in running] == ["running"] * 2)
     outcomes = []
     for id_, when in zip(running, ("before", "after"), strict=True):
-        with relay(bulk.url, cut=Cut(b"/cancel ", when=when)) as gate:  # type: ignore[arg-type]
-            with rl.connect(f"http://127.0.0.1:{gate.port}", audit=bulk.audit) as lab:
+        with tcp_relay(bulk.url, cut=Cut(b"/cancel ", when=when)) as relay:  # type: ignore[arg-type]
+            with rl.connect(f"http://127.0.0.1:{relay.port}", audit=bulk.audit) as lab:
                 outcomes += execute(lab, order(ACTIONS.CANCEL, (id_,)))["outcome"].tolist()
     assert outcomes == ["unknown", "accepted"]
     execute(bulk.lab, order(ACTIONS.KILL, tuple(running)))
@@ -200,11 +200,11 @@ def test_pause_resume_and_a_restart_from_the_middle(bulk: Bulk, in_haste: None) 
     assert "paused" not in set(resumed["status"])
 
     (ended,) = bulk.fill("answer", 1)
-    gate = Gate()
-    with lab_behind(gate, bulk.url, bulk.audit) as lab:
+    proxy = Proxy()
+    with connect_through(proxy, bulk.url, bulk.audit) as lab:
         frame = execute(lab, order(ACTIONS.RESTART_AS_NEW, (ended,), from_index=0))
         assert counts(frame) == {"done": 1}
-        assert gate.changes == [("PATCH", f"/invocations/{ended}/restart-as-new")]
+        assert proxy.changes == [("PATCH", f"/invocations/{ended}/restart-as-new")]
     execute(bulk.lab, order(ACTIONS.KILL, (storm, waiting)))
 
 
@@ -212,14 +212,14 @@ def test_pause_resume_and_a_restart_from_the_middle(bulk: Bulk, in_haste: None) 
 def test_a_busy_server_is_waited_for(bulk: Bulk, closed: bool) -> None:
     """429 and Restate's own 503 are waited out, by batches and by single calls; nothing is done twice."""
     ids = bulk.fill("later", 20)
-    busy = iter([httpx.Response(429, headers={"retry-after": "0.1"}), not_taken(), httpx.Response(429)])
+    busy = iter([httpx.Response(429, headers={"retry-after": "0.1"}), not_leader_response(), httpx.Response(429)])
 
     def answer(request: httpx.Request) -> httpx.Response | None:
         if closed and is_batch(request):
             return httpx.Response(404)
         return next(busy, None) if is_change(request) else None
 
-    with lab_behind(Gate(before=answer), bulk.url, bulk.audit) as lab:
+    with connect_through(Proxy(before=answer), bulk.url, bulk.audit) as lab:
         frame = execute(lab, order(ACTIONS.KILL, ids), progress=Quiet())
     assert counts(frame) == {"done": 20}
     assert next(busy, None) is None
@@ -232,10 +232,10 @@ def test_what_changes_while_a_server_is_waited_for_is_read_again(bulk: Bulk) -> 
     def answer(request: httpx.Request) -> httpx.Response | None:
         if is_batch(request) and bulk.status(ids[0]) == "suspended":
             bulk.lab.admin.kill_invocation(ids[0])
-            return not_taken()
+            return not_leader_response()
         return None
 
-    with lab_behind(Gate(before=answer), bulk.url, bulk.audit) as lab:
+    with connect_through(Proxy(before=answer), bulk.url, bulk.audit) as lab:
         frame = execute(lab, order(ACTIONS.KILL, ids))
     assert frame["outcome"].tolist() == ["skipped", "done", "done"]
     assert set(frame["status"]) == {"killed"}
@@ -277,8 +277,8 @@ def test_an_interrupt_leaves_a_complete_outcome(bulk: Bulk, in_haste: None, mome
             return httpx.Response(405)
         return interrupt(request) if moment == "before" else None
 
-    gate = Gate(before=shut, after=interrupt if moment == "after" else None)
-    with lab_behind(gate, bulk.url, bulk.audit) as lab, pytest.raises(errors.Interrupted) as caught:
+    proxy = Proxy(before=shut, after=interrupt if moment == "after" else None)
+    with connect_through(proxy, bulk.url, bulk.audit) as lab, pytest.raises(errors.Interrupted) as caught:
         execute(lab, order(ACTIONS.KILL, ids))
     frame = caught.value.outcome
     done = frame["outcome"] == "done"
@@ -296,12 +296,12 @@ def test_an_interrupt_while_reading_what_came_of_it_leaves_an_outcome(bulk: Bulk
     interrupts = iter([KeyboardInterrupt])
 
     def interrupt(request: httpx.Request) -> None:
-        if gate.changes and request.url.path == "/query":
+        if proxy.changes and request.url.path == "/query":
             for each in interrupts:
                 raise each
 
-    gate = Gate(before=interrupt)
-    with lab_behind(gate, bulk.url, bulk.audit) as lab, pytest.raises(errors.Interrupted) as caught:
+    proxy = Proxy(before=interrupt)
+    with connect_through(proxy, bulk.url, bulk.audit) as lab, pytest.raises(errors.Interrupted) as caught:
         execute(lab, order(ACTIONS.KILL, ids))
     assert counts(caught.value.outcome) == {"accepted": 20}
     assert set(caught.value.outcome["error"]) == {"the server took it; it could not be read afterwards"}
@@ -323,14 +323,14 @@ def test_nothing_is_sent_that_cannot_be_answered_for(bulk: Bulk, tmp_path: Path)
 KILLED = """
 import os, sys
 from pathlib import Path
-from support.proxy import Gate, is_batch, lab_behind
+from support.proxy import Proxy, connect_through, is_batch
 from restate_lab.actions.execution import execute
 from restate_lab.actions.execution.request import Order
 from restate_lab.actions.plan import plan
 from restate_lab.actions.rules import ACTIONS
 url, audit, *ids = sys.argv[1:]
-gate = Gate(after=lambda request: os._exit(9) if is_batch(request) else None)
-execute(lab_behind(gate, url, Path(audit)), Order(ACTIONS.KILL, tuple(ids), "a test"))
+proxy = Proxy(after=lambda request: os._exit(9) if is_batch(request) else None)
+execute(connect_through(proxy, url, Path(audit)), Order(ACTIONS.KILL, tuple(ids), "a test"))
 """
 
 

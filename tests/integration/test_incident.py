@@ -18,16 +18,16 @@ from support.clusters import VQUEUES, Cluster
 from support.demo.healthy import HEALTHY
 from support.statuses import (
     attempts,
+    check_cycle,
+    expected_statuses,
     failures,
+    has_status,
     holders,
     invocations,
-    is_as_told,
     last_events,
     queue,
-    settled,
     statuses,
-    unplanted,
-    waits_in_a_circle,
+    unexpected_invocations,
 )
 
 pytestmark = pytest.mark.server
@@ -46,8 +46,8 @@ def lab(incident: Cluster) -> Iterator[rl.Lab]:
 def test_everybody_is_where_the_story_says(incident: Cluster, lab: rl.Lab) -> None:
     """Every role has its status, and whoever retries does so between attempts or in one."""
     now = statuses(lab)
-    for id_, told in settled(INCIDENT, incident.roles).items():
-        assert is_as_told(now[id_], told), (id_, now[id_], told)
+    for id_, told in expected_statuses(INCIDENT, incident.roles).items():
+        assert has_status(now[id_], told), (id_, now[id_], told)
 
 
 def test_shows_every_status(lab: rl.Lab) -> None:
@@ -64,7 +64,7 @@ def test_shows_every_status(lab: rl.Lab) -> None:
 
 def test_nothing_else_is_wrong(incident: Cluster, lab: rl.Lab) -> None:
     """Whoever retries, is paused, waits for a key or has failed has a role among the faults and their victims."""
-    assert unplanted(incident, lab, FAULTS | VICTIMS) == {incident.roles["rendering"]}
+    assert unexpected_invocations(incident, lab, FAULTS | VICTIMS) == {incident.roles["rendering"]}
 
 
 def test_storm(incident: Cluster, lab: rl.Lab) -> None:
@@ -112,7 +112,7 @@ def test_hot_key(incident: Cluster, lab: rl.Lab) -> None:
 @pytest.mark.parametrize("role", ["deadlock_pair", "deadlock_ring", "deadlock_self"])
 def test_deadlock(role: str, incident: Cluster, lab: rl.Lab) -> None:
     """Each holds its key and waits for a call that waits for the next one's key, the last one's for the first's."""
-    queues = waits_in_a_circle(incident, lab, incident.ids(role), incident.ids(f"{role}_blocked"))
+    queues = check_cycle(incident, lab, incident.ids(role), incident.ids(f"{role}_blocked"))
     assert [len(each) for each in queues] == [1] * len(queues)
 
 
@@ -220,7 +220,7 @@ def test_healthy(healthy: Cluster) -> None:
     """On the good day everybody is where the story says; nothing retries, is paused, or waits for a key."""
     with rl.connect(healthy.admin_url) as lab:
         now = statuses(lab)
-        assert all(now[id_] == told for id_, told in settled(HEALTHY, healthy.roles).items())
+        assert all(now[id_] == told for id_, told in expected_statuses(HEALTHY, healthy.roles).items())
         assert set(now.values()) == {"succeeded", "suspended", "scheduled", "failed", "cancelled"}
         failed = [id_ for id_, word in now.items() if word == "failed"]
         assert failed == [healthy.roles["sold_out"]]

@@ -15,7 +15,7 @@ from restate_lab.errors import NotFound, Truncated
 from restate_lab.redaction import MASK
 from support.bench import wait_for
 from support.clusters import KINDS, OLDEST, VQUEUES, Cluster
-from support.journal_bench import SECRET, Stage, published, running_stage
+from support.journal_bench import SECRET, Stage, published_output, running_stage
 
 pytestmark = pytest.mark.server
 OTHER_COLUMNS = pytest.mark.also_on(OLDEST, reason="1.6 has fewer columns, and other contents in some")
@@ -92,7 +92,7 @@ def test_an_entry_names_what_it_touches(stage: Stage) -> None:
     assert by_type.get_group("AttachInvocation")["callee"].iloc[0] == stage.roles["finished"]
     assert list(by_type.get_group("SendSignal")["callee"]) == [stage.roles["listen"], stage.roles["nap"]]
     completed = by_type.get_group("CompleteAwakeable").iloc[0]
-    assert (completed["awakeable_id"], completed["callee"]) == (published(stage, "wait"), stage.roles["wait"])
+    assert (completed["awakeable_id"], completed["callee"]) == (published_output(stage, "wait"), stage.roles["wait"])
 
 
 @OTHER_COLUMNS
@@ -130,7 +130,7 @@ def test_lazy_state_promises_and_signals_are_paired(stage: Stage) -> None:
     ]
     assert shown(of(stage, "grant"), "entry_type", "promise", "result")[1] == ("CompletePromise", "granted", "void")
     signal = of(stage, "wait").query("entry_type == 'Signal'").iloc[0]
-    assert signal["awakeable_id"] == published(stage, "wait")
+    assert signal["awakeable_id"] == published_output(stage, "wait")
     assert pd.isna(signal["started"])
     assert shown(of(stage, "listen"), "entry_type", "name", "status")[1] == ("Signal", "bell", "done")
 
@@ -152,7 +152,7 @@ def test_what_is_open_is_marked(stage: Stage) -> None:
 def test_an_awaited_awakeable_is_open_under_the_id_that_resolves_it(stage: Stage) -> None:
     """The id made of invocation and signal is the one that the SDK gave, and the ingress takes it."""
     frame = of(stage, "wait_for_two")
-    _first, second = published(stage, "wait_for_two")
+    _first, second = published_output(stage, "wait_for_two")
     assert frame.query("open")["awakeable_id"].tolist() == [second]
     found = of(stage, "waiting").query("open").iloc[0]
     assert (found["entry_type"], pd.isna(found["index"])) == ("Signal", True)

@@ -18,7 +18,7 @@ from restate_lab.demo.embedded import start_services
 from support.bench import wait_for
 from support.bulk import SERVICES, Bulk, running_bulk
 from support.clusters import KINDS, VQUEUES, server_binary
-from support.proxy import Gate, is_batch, lab_behind
+from support.proxy import Proxy, connect_through, is_batch
 
 pytestmark = pytest.mark.server
 
@@ -97,7 +97,7 @@ def test_a_move_goes_on_after_a_stop_and_a_lost_answer(bulk: Bulk, good_uri: str
         if is_batch(request) and request.url.path.endswith("/pause"):
             raise KeyboardInterrupt
 
-    with lab_behind(Gate(after=interrupt), bulk.url, bulk.audit) as lab:
+    with connect_through(Proxy(after=interrupt), bulk.url, bulk.audit) as lab:
         plan = move_to(lab, storms, deployment=good)
         with pytest.raises(errors.Interrupted):
             plan.execute(reason="a test")
@@ -113,7 +113,7 @@ def test_a_move_goes_on_after_a_stop_and_a_lost_answer(bulk: Bulk, good_uri: str
         if is_batch(request):
             raise httpx.ReadError("cut")
 
-    with lab_behind(Gate(after=lose), bulk.url, bulk.audit) as lab:
+    with connect_through(Proxy(after=lose), bulk.url, bulk.audit) as lab:
         frame = move_to(lab, storms, deployment=good).execute(reason="a test")
     assert frame["outcome"].tolist() == ["done"] * 4
     assert bound(bulk, list(storms)) == {good}
@@ -123,8 +123,8 @@ def test_a_move_goes_on_after_a_stop_and_a_lost_answer(bulk: Bulk, good_uri: str
     def hint(request: httpx.Request, verb: str) -> httpx.Response | None:
         return hints.pop(verb, None) if is_batch(request) and request.url.path.endswith(verb) else None
 
-    gate = Gate(before=lambda request: hint(request, "/pause"), after=lambda request: hint(request, "/resume"))
-    with lab_behind(gate, bulk.url, bulk.audit) as lab:
+    proxy = Proxy(before=lambda request: hint(request, "/pause"), after=lambda request: hint(request, "/resume"))
+    with connect_through(proxy, bulk.url, bulk.audit) as lab:
         frame = move_to(lab, others, deployment=good).execute(reason="a gateway that says that it forwarded nothing")
     assert frame["outcome"].tolist() == ["done"] * 2
     assert bound(bulk, list(others)) == {good}

@@ -13,7 +13,7 @@ import restate_lab as rl
 from restate_lab import errors
 from restate_lab.demo.server import RestateServer
 from support.clusters import Cluster, server_binary
-from support.tcp_relay import relay
+from support.tcp_relay import tcp_relay
 
 BREAKS_HALF_WAY = (
     "SELECT value, cast(CASE WHEN value > 20000 THEN 'x' ELSE '1' END AS int) AS n FROM generate_series(1, 40000)"
@@ -26,8 +26,8 @@ def test_tls_with_a_companys_own_authority(newest: Cluster, tmp_path: Path) -> N
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    with relay(newest.admin_url, tls=context) as gate:
-        address = f"https://127.0.0.1:{gate.port}"
+    with tcp_relay(newest.admin_url, tls=context) as relay:
+        address = f"https://127.0.0.1:{relay.port}"
         with pytest.raises(errors.Unreachable, match="certificate"):
             rl.connect(address)
         with rl.connect(address, ca=tmp_path / "ca.pem") as lab:
@@ -40,7 +40,7 @@ def test_tls_with_a_companys_own_authority(newest: Cluster, tmp_path: Path) -> N
 
 def test_a_proxy_and_compression_across_a_network(newest: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Away from loopback requests go through the environment's proxy and ask for zstd; a cut is an error there too."""
-    with relay(newest.admin_url, is_proxy=True) as proxy:
+    with tcp_relay(newest.admin_url, is_proxy=True) as proxy:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
         with rl.connect("http://restate.example:9070") as lab:
             assert lab.sql("SELECT value FROM generate_series(1, 50000)")["value"].sum() == 1_250_025_000

@@ -180,8 +180,8 @@ def test_evidence_knows_what_the_cluster_has_forgotten(
     assert [id_ for id_, _ in streams] == ["compare"], streams
     for name in ("nb.html", "INC-7.html", "INC-7-incident.html"):
         page = Page((tmp_path / name).read_text("utf-8"))
-        assert not list(page.loaded()), name
-        assert not list(page.acting()), name
+        assert not list(page.loaded_addresses()), name
+        assert not list(page.active_parts()), name
         assert purged[0] in page.text, name
     assert (tmp_path / next(tmp_path.glob("INC-7-*.evidence")) / "manifest.json").is_file()
 

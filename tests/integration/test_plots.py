@@ -21,7 +21,7 @@ from restate_lab import plots
 from restate_lab.client.lab import Lab
 from restate_lab.status import STATUSES
 from support.clusters import NEWEST, OLDEST, Cluster
-from support.pictures import bars, draw, said, texts
+from support.pictures import all_text, bars, draw, texts
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ def test_status_of_the_incident(lab: Lab) -> None:
     for bar in ax.containers:
         assert {to_hex(patch.get_facecolor()) for patch in bar} == {STATUSES[bar.get_label()].colour}
     assert {label.get_text() for label in ax.get_yticklabels()} == set(frame["target_service_name"])
-    assert lab.name in said(ax)
+    assert lab.name in all_text(ax)
 
 
 def test_what_the_questions_answer_is_drawn(lab: Lab) -> None:
@@ -90,8 +90,8 @@ def test_retries_of_the_incident(incident: Cluster, lab: Lab) -> None:
     assert bars(ax) == {"backing-off": frame["n"].tolist()}
     assert "Payments/charge\nstep “charge card” [RT0007]" in texts(ax)
     worst = frame.iloc[0]
-    assert f"{worst['n']:,}: {worst['attempts']:,} attempts, at most {worst['worst']:,}" in said(ax)
-    assert str(worst["message"])[:30] in said(ax)
+    assert f"{worst['n']:,}: {worst['attempts']:,} attempts, at most {worst['worst']:,}" in all_text(ax)
+    assert str(worst["message"])[:30] in all_text(ax)
 
 
 @pytest.mark.also_on(OLDEST, reason="its statement is sent as it stands, and 1.6 has another SQL engine")
@@ -118,7 +118,7 @@ def test_journals_of_the_incident(incident: Cluster, lab: Lab) -> None:
     drawn = {str(each.get_label()): len(each.get_paths()) for each in ax.collections}
     assert drawn == frame["status"].value_counts().to_dict()
     assert ax.get_title(loc="left") == frame.attrs["target"]
-    assert frame.attrs["id"] in said(ax)
+    assert frame.attrs["id"] in all_text(ax)
     assert ax.get_xlabel() == "time (UTC)"
 
     waiting = draw(plots.plot_journal(rl.journal(lab, incident.ids("forgotten_awakeable")[0])))
@@ -138,7 +138,7 @@ def test_waits_of_the_incident(incident: Cluster, lab: Lab) -> None:
     ax = draw(plots.plot_waits(found))
     rings = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
     assert [ring.get_linestyle() for ring in rings] == ["-"] * 3
-    words = said(ax)
+    words = all_text(ax)
     for role in ("deadlock_pair", "deadlock_ring", "deadlock_self"):
         assert [id_ for id_ in incident.ids(role) if f"{id_[:9]}…{id_[-6:]}" not in words] == []
     holder = found.blockers.set_index("id").loc[incident.ids("hot_key_holder")[0]]

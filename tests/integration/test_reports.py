@@ -64,8 +64,8 @@ def test_the_ready_report_tells_the_incident(lab: rl.Lab, incident: Cluster, tmp
     for role in ("hot_key_holder", "paused_by_hand", "deadlock_self"):
         assert incident.roles[role] in page.html
     assert sum(tag == "img" for tag, _ in page.tags) >= 6
-    assert not list(page.loaded())
-    assert not list(page.acting())
+    assert not list(page.loaded_addresses())
+    assert not list(page.active_parts())
     folded = [each for tag, each in page.tags if tag == "details" and each.get("class") == "sql"]
     assert len(folded) >= 9
     assert "FROM sys_invocation" in page.text
@@ -110,8 +110,8 @@ def test_each_thing_can_be_added(lab: rl.Lab, incident: Cluster, tmp_path: Path)
         panel.close()
     path = report.write(tmp_path / "all.html")
     page = Page(path.read_text("utf-8"))
-    assert not list(page.loaded())
-    assert not list(page.acting())
+    assert not list(page.loaded_addresses())
+    assert not list(page.active_parts())
     for text in (holder, "What came of resume", "INC-42: the gateway is back", "under_audit", storm["id"][0], "a note"):
         assert text in page.text
     assert all(f"caption of {name}" in page.text for name in things)
@@ -292,8 +292,8 @@ def test_a_notebook_as_a_report(newest: Cluster, tmp_path: Path) -> None:
     done = report(newest, source, "-o", out, "-p", "service=agent", RESTATE_AUTH_TOKEN="a-token-of-this-test")
     assert (done.exit_code, done.stdout.strip()) == (0, str(out))
     page = Page(out.read_text("utf-8"))
-    assert not list(page.loaded())
-    assert not list(page.acting())
+    assert not list(page.loaded_addresses())
+    assert not list(page.active_parts())
     for text in (
         "What the agent does", "not allowed: the kernel was read-only", "service = 'agent'", newest.admin_url,
         f"Address {newest.admin_url} Server restate {newest.version} ", newest.roles["agent_denver"],

@@ -30,7 +30,7 @@ from restate_lab.panels.invocations import InvocationsPanel
 from support.bench import wait_for
 from support.clusters import KINDS, VQUEUES, server_binary
 from support.every_status import status_server
-from support.proxy import Gate, is_batch, lab_behind
+from support.proxy import Proxy, connect_through, is_batch
 
 pytestmark = pytest.mark.server
 
@@ -120,7 +120,7 @@ def test_a_new_run_is_not_taken_for_the_purged_one(lab: Lab, tmp_path: Path, is_
             if is_lost:
                 raise httpx.ReadError("cut")
 
-    with lab_behind(Gate(after=after), lab.settings.admin_url, tmp_path) as behind:
+    with connect_through(Proxy(after=after), lab.settings.admin_url, tmp_path) as behind:
         (row,) = plan(behind, "purge", [id_]).execute(reason=WHY).to_dict("records")
     assert (row["outcome"], row["status"]) == ("done", None)
     assert row["error"].startswith(NEW_RUN)
@@ -221,7 +221,7 @@ def test_a_freeze_does_not_mix_two_runs(lab: Lab, tmp_path: Path) -> None:
             run_again(lab, left.pop(), "Flow/run", "completed", key="frozen 0")
 
     with (
-        lab_behind(Gate(before=before), lab.settings.admin_url, tmp_path) as behind,
+        connect_through(Proxy(before=before), lab.settings.admin_url, tmp_path) as behind,
         pytest.warns(errors.EvidenceWarning, match=id_),
     ):
         freeze(behind, tmp_path / "mixed", ids=[id_, stays], progress=False)

@@ -13,16 +13,16 @@ from support.demo.hospital import FAULTS, HOSPITAL, NEUROLOGY, PATIENT, SCANNER,
 from support.statuses import (
     RETRYING,
     attempts,
+    check_cycle,
+    expected_statuses,
     failures,
+    has_status,
     holders,
     invocations,
-    is_as_told,
     last_events,
     queue,
-    settled,
     statuses,
-    unplanted,
-    waits_in_a_circle,
+    unexpected_invocations,
 )
 
 pytestmark = pytest.mark.server
@@ -42,14 +42,19 @@ def test_everybody_is_where_the_story_says(second: Cluster, lab: rl.Lab) -> None
     """Every role has its status, and whoever retries does so between attempts or in one."""
     now = statuses(lab)
     off = {
-        id_: (now[id_], told) for id_, told in settled(HOSPITAL, second.roles).items() if not is_as_told(now[id_], told)
+        id_: (now[id_], told)
+        for id_, told in expected_statuses(HOSPITAL, second.roles).items()
+        if not has_status(now[id_], told)
     }
     assert not off
 
 
 def test_nothing_else_is_wrong(second: Cluster, lab: rl.Lab) -> None:
     """Whoever retries, is paused, waits for a key or has failed is a fault, a victim, or one of two known notes."""
-    assert unplanted(second, lab, FAULTS | VICTIMS) == {second.roles["sequencing"], second.roles["wrong_number"]}
+    assert unexpected_invocations(second, lab, FAULTS | VICTIMS) == {
+        second.roles["sequencing"],
+        second.roles["wrong_number"],
+    }
 
 
 def test_one_fault_drowns_the_others(second: Cluster, lab: rl.Lab) -> None:
@@ -95,7 +100,7 @@ def test_a_cause_behind_a_cause(second: Cluster, lab: rl.Lab) -> None:
 def test_four_wards_wait_for_each_other(second: Cluster, lab: rl.Lab) -> None:
     """The calls of a circle of four wait for its keys, one of them behind three others."""
     circle = second.ids("ward_circle")
-    queues = waits_in_a_circle(second, lab, circle, second.ids("ward_circle_blocked"))
+    queues = check_cycle(second, lab, circle, second.ids("ward_circle_blocked"))
     assert [len(each) for each in queues] == [4, 1, 1, 1]
     assert queues[0] > set(second.ids("ward_circle_queue"))
     assert [holders(second, lab)[f"Ward/{key}"] for key in WARDS] == circle

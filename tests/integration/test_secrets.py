@@ -30,7 +30,7 @@ from restate_lab.demo.server import RestateServer
 from restate_lab.progress import Quiet
 from support import state_services, wait_services
 from support.bench import wait_for
-from support.tcp_relay import Fault, relay
+from support.tcp_relay import Fault, tcp_relay
 from support.tracebacks import is_ours
 
 pytestmark = pytest.mark.server
@@ -116,7 +116,7 @@ def check_object(value: Any) -> None:
 
 def test_the_canaries_are_there(guarded: Guarded) -> None:
     """What the tests below look for is on the wire and on the server, so that they can find it."""
-    with relay(guarded.url) as line, rl.connect(line.url, token=TOKEN):
+    with tcp_relay(guarded.url) as line, rl.connect(line.url, token=TOKEN):
         assert any(TOKEN.encode() in head for head in line.heads)
     raw = guarded.lab.sql("SELECT entry_json FROM sys_journal WHERE id = :id", id=guarded.held)["entry_json"].str.cat()
     for canary in CANARIES[1:]:
@@ -204,8 +204,8 @@ def test_errors(
     """Messages, causes, notes and tracebacks, with the local variables of all frames; and the logs of all levels."""
     caplog.set_level(logging.DEBUG)
     monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
-    fault = Fault(said=ERRORS[kind], passes=40, times=1 << 30)
-    with relay(guarded.url, fault=fault) as line:
+    fault = Fault(response=ERRORS[kind], passes=40, times=1 << 30)
+    with tcp_relay(guarded.url, fault=fault) as line:
         lab = rl.connect(line.url, token=TOKEN, check=False, timeout=0.4, audit=tmp_path)
         calls: list[Callable[[], object]] = [
             lambda: rl.connect(line.url, token=TOKEN, timeout=0.4),

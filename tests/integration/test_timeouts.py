@@ -15,8 +15,8 @@ import restate_lab as rl
 from restate_lab.audit import audit_log
 from restate_lab.errors import TimedOut
 from support.clusters import Cluster
-from support.proxy import Gate, lab_behind
-from support.tcp_relay import Fault, relay
+from support.proxy import Proxy, connect_through
+from support.tcp_relay import Fault, tcp_relay
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(90)]
 
@@ -59,7 +59,7 @@ def stage(newest: Cluster, tmp_path: Path) -> Iterator[Stage]:
 def silent(stage: Stage) -> Iterator[Stage]:
     """Give a connection on which no statement is answered."""
     fault = Fault(where=b"POST /query", times=float("inf"), passes=0, end="silence")
-    with relay(stage.lab.settings.admin_url, fault=fault) as line:
+    with tcp_relay(stage.lab.settings.admin_url, fault=fault) as line:
         with rl.connect(line.url, audit=stage.folder / "audit") as lab:
             yield Stage(lab, stage.ids, stage.folder)
 
@@ -71,7 +71,7 @@ def slow(stage: Stage) -> Iterator[Stage]:
     def delay(request: httpx.Request) -> None:
         time.sleep(SLOW if request.url.path == "/query" else 0)
 
-    with lab_behind(Gate(before=delay), stage.lab.settings.admin_url, stage.folder / "audit") as lab:
+    with connect_through(Proxy(before=delay), stage.lab.settings.admin_url, stage.folder / "audit") as lab:
         yield Stage(lab, stage.ids, stage.folder)
 
 

@@ -21,7 +21,7 @@ from restate_lab.evidence.watch import watch
 from restate_lab.plots import plot_watch
 from support.bench import Bench, running_bench, wait_for
 from support.clusters import KINDS, OLDEST, VQUEUES, Cluster, server_binary
-from support.pictures import draw, said
+from support.pictures import all_text, draw
 
 pytestmark = pytest.mark.server
 OTHER_TABLES = pytest.mark.also_on(VQUEUES, reason="with vqueues what is counted is in other tables")
@@ -143,10 +143,10 @@ def test_the_incident_is_watched_and_drawn(incident: Cluster, lab: Lab) -> None:
     handlers = last[last["what"] == "retries"].set_index(["target_service_name", "name"])["n"]
     assert handlers["Payments", "charge"] >= storms.set_index("target_service_name").loc[["Payments"], "n"].sum()
     for what in ("status", "retries", "backlog", "deployment"):
-        words = said(draw(plot_watch(frame, what=what, tz="Europe/Paris")))
+        words = all_text(draw(plot_watch(frame, what=what, tz="Europe/Paris")))
         assert lab.name in words
         assert "3 looks, every 200ms" in words
-    assert "Account/acme-retail  12" in said(draw(plot_watch(frame, what="backlog")))
+    assert "Account/acme-retail  12" in all_text(draw(plot_watch(frame, what="backlog")))
 
 
 WATCHES = """

@@ -6,13 +6,13 @@ from typing import Any
 
 from playwright.sync_api import Locator
 
-__all__ = ["faint", "sticks_out", "unnamed"]
+__all__ = ["faint_texts", "overflowing_parts", "unnamed_roles"]
 
 ROLES = (
     "button", "checkbox", "columnheader", "combobox", "dialog", "grid", "image", "link", "listbox", "progressbar",
     "searchbox", "spinbutton", "tab", "textbox",
 )  # fmt: skip
-MARK = "data-looked-at"
+MARK = "data-reviewed"
 # Each text in sight with the contrast to the ground that it stands on, as WCAG 2 counts it. What cannot be used may be
 # faint. Grounds are blended up to the first one that nothing shines through.
 FAINT = r"""(root, least) => {
@@ -63,7 +63,7 @@ OUTSIDE = """root => {
         .map(e => `${e.tagName}.${e.className}: ${e.textContent.slice(0, 60)}`); }"""
 
 
-def unnamed(part: Locator) -> list[str]:
+def unnamed_roles(part: Locator) -> list[str]:
     """Return the roles of what a screen reader would call by its role alone, in this part of the page."""
     part.evaluate("(e, mark) => e.setAttribute(mark, '')", MARK)
     session = part.page.context.new_cdp_session(part.page)
@@ -71,26 +71,26 @@ def unnamed(part: Locator) -> list[str]:
         session.send("Accessibility.enable")
         root = session.send("DOM.getDocument", {"depth": 0})["root"]["nodeId"]
         node = session.send("DOM.querySelector", {"nodeId": root, "selector": f"[{MARK}]"})["nodeId"]
-        found = [role for role in ROLES for each in _all_of(session, node, role) if not _name(each)]
+        found = [role for role in ROLES for each in _accessible_nodes(session, node, role) if not _name(each)]
     finally:
         session.detach()
         part.evaluate("(e, mark) => e.removeAttribute(mark)", MARK)
     return found
 
 
-def faint(part: Locator, least: float = 4.5) -> list[str]:
+def faint_texts(part: Locator, least: float = 4.5) -> list[str]:
     """Return the texts whose contrast to their ground is less than this."""
     found: list[str] = part.evaluate(FAINT, least)
     return found
 
 
-def sticks_out(part: Locator) -> list[str]:
+def overflowing_parts(part: Locator) -> list[str]:
     """Return what reaches over the right edge of this part, and cannot be scrolled to."""
     found: list[str] = part.evaluate(OUTSIDE)
     return found
 
 
-def _all_of(session: Any, node: int, role: str) -> list[dict[str, Any]]:
+def _accessible_nodes(session: Any, node: int, role: str) -> list[dict[str, Any]]:
     nodes: list[dict[str, Any]] = session.send("Accessibility.queryAXTree", {"nodeId": node, "role": role})["nodes"]
     return [each for each in nodes if not each.get("ignored")]
 

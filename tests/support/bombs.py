@@ -40,7 +40,7 @@ class Endless(httpx.SyncByteStream):
             yield bytes(1 << 20)
 
 
-def packed_gigabyte() -> bytes:
+def gigabyte_in_gzip() -> bytes:
     packer = zstandard.ZstdCompressor(write_content_size=False).compressobj()
     return b"".join([*map(packer.compress, itertools.repeat(MEBIBYTE, 1 << 10)), packer.flush()])
 
@@ -84,7 +84,7 @@ def change(transport: Transport) -> object:
 
 def cases() -> dict[str, tuple[Callable[[Transport], object], Callable[[], httpx.Response]]]:
     """Return what is asked, and what answers."""
-    packed = packed_gigabyte()
+    packed = gigabyte_in_gzip()
     arrow, zstd = {"content-type": ARROW}, {"content-encoding": "zstd"}
     return {
         "query: compressed batch": (query, lambda: answer(200, arrow, compressed_batch())),

@@ -23,7 +23,7 @@ FILES = ("state.parquet", "sys_journal.parquet", "sys_invocation_status.parquet"
 TABLES = ("state", "sys_journal", "sys_invocation_status", "sys_invocation")
 
 
-def frozen(folder: Path) -> Path:
+def freeze_sample(folder: Path) -> Path:
     numbers = range(50)
     source = Freezable(
         sys_invocation_status=[{"id": f"inv_{n}", "status": "suspended", "waits_for": [1, 2]} for n in numbers],
@@ -54,7 +54,7 @@ def outcome(folder: Path) -> str:
 
 def main(folder: Path, first: int, last: int) -> None:
     warnings.simplefilter("ignore")
-    good, bad = frozen(folder), folder / "bad.evidence"
+    good, bad = freeze_sample(folder), folder / "bad.evidence"
     counts: Counter[str] = Counter()
     for seed in range(first, last):
         chance = random.Random(seed)  # noqa: S311 - the same files in every run

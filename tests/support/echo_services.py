@@ -12,27 +12,27 @@ from restate_lab.demo.services_host import serve_inherited
 RARELY = InvocationRetryPolicy(initial_interval=timedelta(hours=1), max_interval=timedelta(hours=1))
 
 
-class Parroted(Exception):
+class EchoedError(Exception):
     """An error whose repr, which the SDK sends, is the text itself."""
 
     def __repr__(self) -> str:
         return str(self)
 
 
-parrot = restate.VirtualObject("Parrot", inactivity_timeout=timedelta(milliseconds=200))
+echo = restate.VirtualObject("Echo", inactivity_timeout=timedelta(milliseconds=200))
 
 
-@parrot.handler(invocation_retry_policy=RARELY)
+@echo.handler(invocation_retry_policy=RARELY)
 async def fail(ctx: ObjectContext, text: str) -> None:
     """Fail with this text, and be tried again much later."""
-    raise Parroted(text)
+    raise EchoedError(text)
 
 
-@parrot.handler()
+@echo.handler()
 async def wait(ctx: ObjectContext, text: str) -> None:
     """Wait for what never comes, with this text as the argument."""
     await ctx.awakeable(type_hint=str)[1]
 
 
 if __name__ == "__main__":
-    serve_inherited(restate.app(services=[parrot]))
+    serve_inherited(restate.app(services=[echo]))

@@ -20,8 +20,8 @@ from restate_lab.client.models import UpsertRule
 from restate_lab.guide.faults import GATEWAYS
 from restate_lab.progress import Quiet
 from support.bulk import Bulk
-from support.faults import LIMITED, PAGE, said
-from support.tcp_relay import Fault, relay
+from support.faults import LIMITED, PAGE, http_response
+from support.tcp_relay import Fault, tcp_relay
 
 __all__ = ["CALLS", "RESPONSES", "Gateways", "cells", "outcome"]
 
@@ -33,12 +33,12 @@ _KUBERNETES = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "
 
 
 def _envoy(status: str, text: bytes) -> bytes:
-    return said(status, text, "text/plain", server="envoy")
+    return http_response(status, text, "text/plain", server="envoy")
 
 
 def _page(status: str, server: str) -> bytes:
     page = f"<html>\r\n<head><title>{status}</title></head>\r\n<body>{server}</body>\r\n</html>\r\n"
-    return said(status, page.encode(), "text/html", server=server)
+    return http_response(status, page.encode(), "text/html", server=server)
 
 
 RESPONSES: Mapping[str, bytes] = {
@@ -72,14 +72,14 @@ RESPONSES: Mapping[str, bytes] = {
     "ALB 502": _page("502 Bad Gateway", "awselb/2.0"),
     "ALB 504": _page("504 Gateway Time-out", "awselb/2.0"),
     "ALB 561": _page("561 Authentication Error", "awselb/2.0"),
-    "API Gateway": said("504 Gateway Timeout", b'{"message": "Endpoint request timed out"}'),
-    "Kubernetes": said("503 Service Unavailable", json.dumps({**_KUBERNETES, "code": 503}).encode()),
-    "empty 503": said("503 Service Unavailable"),
-    "420": said("420 Enhance Your Calm"),
-    "a login page": said("200 OK", PAGE, "text/html; charset=utf-8"),
-    "a JSON login": said("200 OK", b'{"error": "sign in"}'),
-    "a redirect": said("302 Found", location="https://login.example/?to=admin"),
-    "429": said("429 Too Many Requests", LIMITED, "text/html", retry_after="0.05"),
+    "API Gateway": http_response("504 Gateway Timeout", b'{"message": "Endpoint request timed out"}'),
+    "Kubernetes": http_response("503 Service Unavailable", json.dumps({**_KUBERNETES, "code": 503}).encode()),
+    "empty 503": http_response("503 Service Unavailable"),
+    "420": http_response("420 Enhance Your Calm"),
+    "a login page": http_response("200 OK", PAGE, "text/html; charset=utf-8"),
+    "a JSON login": http_response("200 OK", b'{"error": "sign in"}'),
+    "a redirect": http_response("302 Found", location="https://login.example/?to=admin"),
+    "429": http_response("429 Too Many Requests", LIMITED, "text/html", retry_after="0.05"),
 }
 
 
@@ -95,7 +95,7 @@ class Gateways:
 
 
 @dataclass(frozen=True)
-class Behind:
+class GatewayCall:
     """One call behind one gateway; ``acted``: the server acts before the gateway answers."""
 
     server: Gateways
@@ -104,17 +104,17 @@ class Behind:
     folder: Path
 
     def fault(self, times: float) -> Fault:
-        return Fault(where=CHANGES, said=self.response, acted=self.acted, times=times)
+        return Fault(where=CHANGES, response=self.response, acted=self.acted, times=times)
 
     def connect(self, admin_url: str, **options: Any) -> Lab:
         return rl.connect(admin_url, timeout=SECONDS, audit=self.folder / "audit", check=False, **options)
 
 
-def _plan(action: str, call: Behind, ids: list[str], *, singly: bool) -> rl.Plan:
+def _plan(action: str, call: GatewayCall, ids: list[str], *, singly: bool) -> rl.Plan:
     """Execute a plan whose first change meets the gateway; return its outcome frame and check the audit log."""
     fault = call.fault(1)
     fault.armed = False
-    with relay(call.server.bulk.url, fault=fault) as line, call.connect(line.url) as lab:
+    with tcp_relay(call.server.bulk.url, fault=fault) as line, call.connect(line.url) as lab:
         made = rl.plan(lab, action, ids)
         if singly:
             lab.transport.closed.add(action.replace("_", "-"))
@@ -128,7 +128,7 @@ def _plan(action: str, call: Behind, ids: list[str], *, singly: bool) -> rl.Plan
     return frame
 
 
-def restart(call: Behind, *, singly: bool = False) -> str:
+def restart(call: GatewayCall, *, singly: bool = False) -> str:
     """Restart ended invocations: as often as is said, and under the ids that are named."""
     ids = [next(call.server.ended) for _ in range(1 if singly else 2)]
     frame = _plan("restart_as_new", call, ids, singly=singly)
@@ -139,7 +139,7 @@ def restart(call: Behind, *, singly: bool = False) -> str:
     return " and ".join(sorted(set(frame["outcome"])))
 
 
-def kill(call: Behind, *, singly: bool = False) -> str:
+def kill(call: GatewayCall, *, singly: bool = False) -> str:
     """Kill scheduled invocations: those that are done are gone, the others are there."""
     ids = [next(call.server.later) for _ in range(1 if singly else 2)]
     frame = _plan("kill", call, ids, singly=singly)
@@ -147,29 +147,29 @@ def kill(call: Behind, *, singly: bool = False) -> str:
     return " and ".join(sorted(set(frame["outcome"])))
 
 
-def set_state(call: Behind) -> str:
+def set_state(call: GatewayCall) -> str:
     """Set a key of an object's state: it is there if the server has acted, and the change was sent once."""
     key = f"key-{next(call.server.numbers)}"
-    with relay(call.server.bulk.url, fault=call.fault(float("inf"))) as line, call.connect(line.url) as lab:
-        came = _raised(lambda: rl.set_state(lab, "Drawer", key, {"n": 1}, reason="a test", timeout="5s"))
+    with tcp_relay(call.server.bulk.url, fault=call.fault(float("inf"))) as line, call.connect(line.url) as lab:
+        came = _error_of(lambda: rl.set_state(lab, "Drawer", key, {"n": 1}, reason="a test", timeout="5s"))
     assert sum(head.startswith(b"POST /services/") for head in line.heads) == 1
     time.sleep(0.1)
     assert dict(rl.state(call.server.bulk.lab, "Drawer", key)) == ({"n": 1} if call.acted else {})
     return came
 
 
-def methods(call: Behind) -> str:
+def methods(call: GatewayCall) -> str:
     """Call each changing method of AdminClient and IngressClient: one request each, and one word for all."""
     bulk, fault = call.server.bulk, call.fault(float("inf"))
     with (
-        relay(bulk.url, fault=fault) as admin,
-        relay(bulk.lab.ingress.address, fault=fault) as ingress,
+        tcp_relay(bulk.url, fault=fault) as admin,
+        tcp_relay(bulk.lab.ingress.address, fault=fault) as ingress,
         call.connect(admin.url, ingress_url=ingress.url) as lab,
     ):
-        came = {name: _raised(lambda make=make: make(lab, call.server)) for name, make in METHODS.items()}
+        came = {name: _error_of(lambda make=make: make(lab, call.server)) for name, make in METHODS.items()}
     if not bulk.has_vqueues:  # refused before anything is sent
         assert {came.pop(name) for name in ("pause_vqueue", "resume_vqueue")} == {"NotOnThisServer"}
-    changes = [head for line in (admin, ingress) for head in line.heads if fault_meets(head)]
+    changes = [head for line in (admin, ingress) for head in line.heads if is_faulty(head)]
     assert len(changes) == len(came)
     written = rl.audit_log(call.folder / "audit")
     assert set(written["action"]) == set(came)
@@ -178,11 +178,11 @@ def methods(call: Behind) -> str:
     return " and ".join(sorted(set(came.values())))
 
 
-def fault_meets(head: bytes) -> bool:
-    return Fault(where=CHANGES).falls_on(head)
+def is_faulty(head: bytes) -> bool:
+    return Fault(where=CHANGES).applies_to(head)
 
 
-def _raised(call: Callable[[], object]) -> str:
+def _error_of(call: Callable[[], object]) -> str:
     try:
         call()
     except rl.errors.RestateLabError as error:
@@ -229,7 +229,7 @@ METHODS: Mapping[str, Callable[[Lab, Gateways], object]] = {
 }
 """Each changing method of AdminClient and IngressClient, by its name."""
 
-CALLS: Mapping[str, Callable[[Behind], str]] = {
+CALLS: Mapping[str, Callable[[GatewayCall], str]] = {
     "restart": restart,
     "restart singly": lambda call: restart(call, singly=True),
     "kill": kill,
@@ -252,4 +252,4 @@ def outcome(server: Gateways, call: str, gateway: str, *, acted: bool) -> str:
     """Return in a word what comes of a call behind a gateway."""
     folder = server.folder / f"cell-{next(server.numbers)}"
     folder.mkdir()
-    return CALLS[call](Behind(server, RESPONSES[gateway], acted, folder))
+    return CALLS[call](GatewayCall(server, RESPONSES[gateway], acted, folder))

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 from restate_lab.panels._base.panel import Panel
 
-__all__ = ["closing", "in_sight", "panel_threads"]
+__all__ = ["closing", "mark_visible", "panel_threads"]
 
 
-def in_sight(*panels: Panel) -> None:
+def mark_visible(*panels: Panel) -> None:
     """Say what the views of these panels say every ten seconds: that a reader can see them."""
     for panel in panels:
         panel._head._handle_custom_msg({"type": "alive", "view": "reader", "in_sight": True}, [])
@@ -20,7 +20,7 @@ def in_sight(*panels: Panel) -> None:
 @contextlib.contextmanager
 def closing(*panels: Panel) -> Iterator[None]:
     """Have panels looked at, and close them; they leave no thread."""
-    in_sight(*panels)
+    mark_visible(*panels)
     try:
         yield
     finally:

@@ -24,7 +24,7 @@ from restate_lab.client.lab import Lab
 from restate_lab.progress import Quiet
 from support.bulk import Bulk
 from support.faults import PASSES
-from support.tcp_relay import Fault, relay
+from support.tcp_relay import Fault, tcp_relay
 
 SQL = """SELECT id, target, target_service_key, status, created_at, journal_size FROM sys_invocation_status
 WHERE target_service_name = 'Bulk' AND status = 'scheduled' ORDER BY id"""
@@ -34,7 +34,7 @@ AT_ONCE = 3
 
 
 @dataclass
-class Ground:
+class FaultWorld:
     """A real server with something of everything on it; ``lab`` is a good line to it."""
 
     bulk: Bulk
@@ -52,7 +52,7 @@ class Ground:
         return self.bulk.lab
 
 
-def sent_to_depot(lab: Lab, handler: str, key: str) -> str | None:
+def find_depot_call(lab: Lab, handler: str, key: str) -> str | None:
     """Send, once the ingress has heard of the services, and return the id; None before."""
     with contextlib.suppress(rl.errors.RestateLabError):
         return str(lab.ingress.send("Depot", handler, key=key).invocation_id)
@@ -63,7 +63,7 @@ def sent_to_depot(lab: Lab, handler: str, key: str) -> str | None:
 class Call:
     """One call of a verb through a line with a fault, within so many seconds, with a folder of its own."""
 
-    ground: Ground
+    ground: FaultWorld
     url: str
     seconds: float
     folder: Path
@@ -80,7 +80,7 @@ def connect(call: Call) -> Any:
 
 def sql(call: Call) -> Any:
     with call.lab() as lab:
-        return rows(lab.sql(SQL, progress=False))
+        return plain_rows(lab.sql(SQL, progress=False))
 
 
 def arrow(call: Call) -> Any:
@@ -100,24 +100,24 @@ def to_parquet(call: Call) -> Any:
 
 def ask(call: Call) -> Any:
     with call.lab() as lab:
-        return rows(rl.ask(lab, "blocked_keys"))
+        return plain_rows(rl.ask(lab, "blocked_keys"))
 
 
 def journal(call: Call) -> Any:
     with call.lab() as lab:
-        return rows(rl.journal(lab, call.ground.holder))
+        return plain_rows(rl.journal(lab, call.ground.holder))
 
 
 def waits(call: Call) -> Any:
     with call.lab() as lab:
         found = rl.waits(lab)
-    return None if found.excluded else (rows(found.edges), rows(found.blockers))
+    return None if found.excluded else (plain_rows(found.edges), plain_rows(found.blockers))
 
 
 def why(call: Call) -> Any:
     with call.lab() as lab:
         found = rl.why(lab, call.ground.waiter)
-    return None if found.excluded else (found.status, rows(found.chain))
+    return None if found.excluded else (found.status, plain_rows(found.chain))
 
 
 def doctor(call: Call) -> Any:
@@ -139,28 +139,28 @@ def doctor(call: Call) -> Any:
 def plan(call: Call) -> Any:
     with call.lab() as lab:
         made = rl.plan(lab, "cancel", list(call.ground.later[:5]))
-        return rows(made.frame), made.targets, rows(made.impact), made.limitations
+        return plain_rows(made.frame), made.targets, plain_rows(made.impact), made.limitations
 
 
 def freeze(call: Call) -> Any:
     """Return what was frozen, as it can be opened and asked."""
     with call.lab() as lab, whole_or_nothing(call.folder, "x.evidence"):
         path = rl.freeze(lab, call.folder / "x.evidence", service="Depot", timeout=call.seconds, progress=False)
-    return opened(Path(path))
+    return open_frozen(Path(path))
 
 
-def opened(path: Path) -> Any:
+def open_frozen(path: Path) -> Any:
     """Return what evidence holds: every table's number of rows, and the invocations."""
     with rl.open_evidence(path) as evidence:
         held = {each.table: each.rows for each in evidence.manifest.files}
         found = evidence.sql("SELECT id, status, target, created_at FROM sys_invocation ORDER BY id")
-    return held, rows(found), [(each.table, each.column) for each in evidence.manifest.excluded]
+    return held, plain_rows(found), [(each.table, each.column) for each in evidence.manifest.excluded]
 
 
 def execute(call: Call) -> Any:
     """Restart ended invocations, which twice would show for ever; return the words of the outcome, all alike."""
     ids = [next(call.ground.ended) for _ in range(AT_ONCE)]
-    with call.lab() as lab, unarmed(call.fault):
+    with call.lab() as lab, disarmed(call.fault):
         lab.transport.timeout = PASSES
         made = rl.plan(lab, "restart_as_new", ids)
         lab.transport.timeout = call.seconds
@@ -211,15 +211,15 @@ VERBS: Mapping[str, Callable[[Call], Any]] = {
 CHANGING = ("execute", "set_state")
 
 
-def outcome(ground: Ground, verb: str, fault: Fault | None, seconds: float) -> str:
+def outcome(ground: FaultWorld, verb: str, fault: Fault | None, seconds: float) -> str:
     """Return in a word what comes of a verb on a line with a fault: "right", a change's own words, or an error."""
     folder = ground.folder / f"{verb}-{next(ground.numbers)}"
     folder.mkdir()
-    with relay(ground.lab.settings.admin_url, fault=fault) as line:
-        return told(Call(ground, line.url, seconds, folder, fault), verb)
+    with tcp_relay(ground.lab.settings.admin_url, fault=fault) as line:
+        return describe_response(Call(ground, line.url, seconds, folder, fault), verb)
 
 
-def told(call: Call, verb: str) -> str:
+def describe_response(call: Call, verb: str) -> str:
     """Return in a word what comes of a verb."""
     try:
         got = VERBS[verb](call)
@@ -237,7 +237,7 @@ def _is_clear(message: str) -> bool:
     return len(message) > 20 and "\n" not in message.strip()
 
 
-def learn(ground: Ground) -> None:
+def learn(ground: FaultWorld) -> None:
     """Find out what every verb of reading gives on a good line."""
     for verb in VERBS:
         if verb not in CHANGING:
@@ -246,7 +246,7 @@ def learn(ground: Ground) -> None:
             ground.good[verb] = VERBS[verb](Call(ground, ground.lab.settings.admin_url, 60, folder))
 
 
-def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a frame's rows without what goes on with time."""
     kept = frame[[name for name in frame.columns if not pd.api.types.is_timedelta64_dtype(frame[name])]]
     plain = pa.Table.from_pandas(kept.astype(object).where(kept.notna(), None).map(_text), preserve_index=False)
@@ -270,7 +270,7 @@ def whole_or_nothing(folder: Path, name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def unarmed(fault: Fault | None) -> Iterator[None]:
+def disarmed(fault: Fault | None) -> Iterator[None]:
     if fault is not None:
         fault.armed = False
     yield

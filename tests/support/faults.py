@@ -26,7 +26,7 @@ STAYS = 8.0  # seconds for one that cannot, and is tried several times
 SILENT = 1.2  # seconds for one that waits for them to be over
 
 
-def said(status: str, body: bytes = b"", kind: str = "application/json", **headers: str) -> bytes:
+def http_response(status: str, body: bytes = b"", kind: str = "application/json", **headers: str) -> bytes:
     """Return a whole HTTP answer."""
     lines = [f"HTTP/1.1 {status}", f"content-type: {kind}", f"content-length: {len(body)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -34,7 +34,7 @@ def said(status: str, body: bytes = b"", kind: str = "application/json", **heade
 
 
 @dataclass(frozen=True)
-class Trouble:
+class FaultCase:
     """A fault of the matrix: how it is made, and the time that a call is given.
 
     ``make`` takes the body of a real Arrow answer, for faults that damage one.
@@ -44,19 +44,19 @@ class Trouble:
     seconds: float
 
 
-def passing(answer: bytes, times: int = 2) -> Trouble:
+def passing_fault(answer: bytes, times: int = 2) -> FaultCase:
     """Say something for a while."""
-    return Trouble(lambda _: Fault(said=answer, times=times), PASSES)
+    return FaultCase(lambda _: Fault(response=answer, times=times), PASSES)
 
 
-def staying(answer: bytes) -> Trouble:
+def lasting_fault(answer: bytes) -> FaultCase:
     """Say something from now on."""
-    return Trouble(lambda _: Fault(said=answer, times=math.inf), STAYS)
+    return FaultCase(lambda _: Fault(response=answer, times=math.inf), STAYS)
 
 
-def afterwards(answer: bytes) -> Trouble:
+def fault_after_change(answer: bytes) -> FaultCase:
     """Let the server act, and lose what it says about the first change."""
-    return Trouble(lambda _: Fault(where=CHANGES, said=answer, acted=True), PASSES)
+    return FaultCase(lambda _: Fault(where=CHANGES, response=answer, acted=True), PASSES)
 
 
 def _with_header(name: bytes, value: bytes) -> Callable[[bytes], bytes]:
@@ -73,7 +73,9 @@ def _with_header(name: bytes, value: bytes) -> Callable[[bytes], bytes]:
 def _cut_gzip(arrow: bytes) -> Fault:
     packed = gzip.compress(arrow)
     return Fault(
-        said=said("200 OK", packed[: len(packed) // 2], ARROW, content_encoding="gzip"), times=math.inf, where=b"/query"
+        response=http_response("200 OK", packed[: len(packed) // 2], ARROW, content_encoding="gzip"),
+        times=math.inf,
+        where=b"/query",
     )
 
 
@@ -88,83 +90,89 @@ PAGE = b"<!doctype html><html><title>Sign in</title><body><form action=/login></
 BROKEN = b"<html><head><title>502 Bad Gateway</title></head><body><center>nginx</center></body></html>"
 JUNK = b"\xff\xff\xff\xff\x10\x00\x00\x00" + b"no Arrow at all " * 60
 
-TROUBLES: Mapping[str, Trouble] = {
+TROUBLES: Mapping[str, FaultCase] = {
     # --- for a moment
-    "429 for a moment": passing(said("429 Too Many Requests", LIMITED, retry_after="0.05")),
-    "429 without a word": passing(said("429 Too Many Requests")),
-    "502 for a moment": passing(said("502 Bad Gateway", BROKEN, "text/html")),
-    "503 for a moment": passing(said("503 Service Unavailable")),
-    "504 for a moment": passing(said("504 Gateway Timeout")),
-    "reset once": Trouble(lambda _: Fault(passes=0, end="reset"), PASSES),
-    "closed once": Trouble(lambda _: Fault(passes=0), PASSES),
-    "head cut once": Trouble(lambda _: Fault(passes=30), PASSES),
-    "end lost once": Trouble(
+    "429 for a moment": passing_fault(http_response("429 Too Many Requests", LIMITED, retry_after="0.05")),
+    "429 without a word": passing_fault(http_response("429 Too Many Requests")),
+    "502 for a moment": passing_fault(http_response("502 Bad Gateway", BROKEN, "text/html")),
+    "503 for a moment": passing_fault(http_response("503 Service Unavailable")),
+    "504 for a moment": passing_fault(http_response("504 Gateway Timeout")),
+    "reset once": FaultCase(lambda _: Fault(passes=0, end="reset"), PASSES),
+    "closed once": FaultCase(lambda _: Fault(passes=0), PASSES),
+    "head cut once": FaultCase(lambda _: Fault(passes=30), PASSES),
+    "end lost once": FaultCase(
         lambda _: Fault(where=b"/query", loses=END_OF_ANSWER),
         PASSES,
     ),
-    "a slow line": Trouble(lambda _: Fault(piece=200, pause=0.001, times=math.inf), PASSES),
+    "a slow line": FaultCase(lambda _: Fault(piece=200, pause=0.001, times=math.inf), PASSES),
     # --- from now on
-    "429": staying(said("429 Too Many Requests", LIMITED, retry_after="29")),
-    "502": staying(said("502 Bad Gateway", BROKEN, "text/html")),
-    "503": staying(said("503 Service Unavailable")),
-    "504": staying(said("504 Gateway Timeout")),
-    "a login page": staying(said("200 OK", PAGE, "text/html; charset=utf-8")),
-    "a redirect": staying(said("302 Found", location="https://login.example/?to=admin")),
-    "an expired token": staying(said("401 Unauthorized", b'{"message": "token is expired"}')),
-    "another type": Trouble(
+    "429": lasting_fault(http_response("429 Too Many Requests", LIMITED, retry_after="29")),
+    "502": lasting_fault(http_response("502 Bad Gateway", BROKEN, "text/html")),
+    "503": lasting_fault(http_response("503 Service Unavailable")),
+    "504": lasting_fault(http_response("504 Gateway Timeout")),
+    "a login page": lasting_fault(http_response("200 OK", PAGE, "text/html; charset=utf-8")),
+    "a redirect": lasting_fault(http_response("302 Found", location="https://login.example/?to=admin")),
+    "an expired token": lasting_fault(http_response("401 Unauthorized", b'{"message": "token is expired"}')),
+    "another type": FaultCase(
         lambda _: Fault(edit=_with_header(b"content-type", b"text/plain"), times=math.inf, where=b"/query"),
         STAYS,
     ),
-    "no gzip": Trouble(
+    "no gzip": FaultCase(
         lambda _: Fault(edit=_with_header(b"content-encoding", b"gzip"), times=math.inf),
         STAYS,
     ),
-    "cut gzip": Trouble(_cut_gzip, STAYS),
-    "junk": staying(said("200 OK", JUNK, ARROW)),
-    "silence": Trouble(lambda _: Fault(passes=0, end="silence", times=math.inf), SILENT),
-    "silence within": Trouble(
+    "cut gzip": FaultCase(_cut_gzip, STAYS),
+    "junk": lasting_fault(http_response("200 OK", JUNK, ARROW)),
+    "silence": FaultCase(lambda _: Fault(passes=0, end="silence", times=math.inf), SILENT),
+    "silence within": FaultCase(
         lambda _: Fault(passes=100, end="silence", times=math.inf),
         SILENT,
     ),
-    "too slow": Trouble(lambda _: Fault(piece=1, pause=0.05, times=math.inf), SILENT),
-    "reset": Trouble(lambda _: Fault(passes=0, end="reset", times=math.inf), STAYS),
-    "reset within": Trouble(lambda _: Fault(passes=100, end="reset", times=math.inf), STAYS),
-    "end lost": Trouble(
+    "too slow": FaultCase(lambda _: Fault(piece=1, pause=0.05, times=math.inf), SILENT),
+    "reset": FaultCase(lambda _: Fault(passes=0, end="reset", times=math.inf), STAYS),
+    "reset within": FaultCase(lambda _: Fault(passes=100, end="reset", times=math.inf), STAYS),
+    "end lost": FaultCase(
         lambda _: Fault(where=b"/query", loses=END_OF_ANSWER, times=math.inf),
         STAYS,
     ),
-    "end mended": Trouble(
+    "end mended": FaultCase(
         lambda _: Fault(where=b"/query", loses=b"8\r\n" + END_OF_ANSWER, gets=b"0\r\n\r\n", times=math.inf),
         STAYS,
     ),
     # --- of changes alone
-    "change: 429": Trouble(
-        lambda _: Fault(where=CHANGES, said=said("429 Too Many Requests", LIMITED, retry_after="0.05"), times=2),
+    "change: 429": FaultCase(
+        lambda _: Fault(
+            where=CHANGES, response=http_response("429 Too Many Requests", LIMITED, retry_after="0.05"), times=2
+        ),
         PASSES,
     ),
-    "change: 503": Trouble(
-        lambda _: Fault(where=CHANGES, said=said("503 Service Unavailable", NOT_TAKEN), times=2),
+    "change: 503": FaultCase(
+        lambda _: Fault(where=CHANGES, response=http_response("503 Service Unavailable", NOT_TAKEN), times=2),
         PASSES,
     ),
-    "change: 502": Trouble(
-        lambda _: Fault(where=CHANGES, said=said("502 Bad Gateway", BROKEN, "text/html")),
+    "change: 502": FaultCase(
+        lambda _: Fault(where=CHANGES, response=http_response("502 Bad Gateway", BROKEN, "text/html")),
         PASSES,
     ),
-    "change: 401": Trouble(lambda _: Fault(where=CHANGES, said=said("401 Unauthorized"), times=math.inf), PASSES),
-    "change: a redirect": Trouble(
-        lambda _: Fault(where=CHANGES, said=said("302 Found", location="/login"), times=math.inf),
+    "change: 401": FaultCase(
+        lambda _: Fault(where=CHANGES, response=http_response("401 Unauthorized"), times=math.inf), PASSES
+    ),
+    "change: a redirect": FaultCase(
+        lambda _: Fault(where=CHANGES, response=http_response("302 Found", location="/login"), times=math.inf),
         PASSES,
     ),
-    "done: 502": afterwards(said("502 Bad Gateway", BROKEN, "text/html")),
-    "done: 504": afterwards(said("504 Gateway Timeout")),
-    "done: a page": afterwards(said("200 OK", PAGE, "text/html")),
-    "done: 500": afterwards(said("500 Internal Server Error", BROKEN, "text/html")),
-    "done: no gzip": afterwards(said("200 OK", JUNK, content_encoding="gzip")),
-    "done: reset": Trouble(lambda _: Fault(where=CHANGES, passes=0, end="reset"), PASSES),
-    "done: cut": Trouble(lambda _: Fault(where=CHANGES, passes=30), PASSES),
-    "done: silence": Trouble(lambda _: Fault(where=CHANGES, passes=0, end="silence", times=math.inf), 5.0),
-    "unseen": Trouble(
-        lambda _: Fault(where=b"/query", said=said("503 Service Unavailable"), times=math.inf, begins=CHANGES),
+    "done: 502": fault_after_change(http_response("502 Bad Gateway", BROKEN, "text/html")),
+    "done: 504": fault_after_change(http_response("504 Gateway Timeout")),
+    "done: a page": fault_after_change(http_response("200 OK", PAGE, "text/html")),
+    "done: 500": fault_after_change(http_response("500 Internal Server Error", BROKEN, "text/html")),
+    "done: no gzip": fault_after_change(http_response("200 OK", JUNK, content_encoding="gzip")),
+    "done: reset": FaultCase(lambda _: Fault(where=CHANGES, passes=0, end="reset"), PASSES),
+    "done: cut": FaultCase(lambda _: Fault(where=CHANGES, passes=30), PASSES),
+    "done: silence": FaultCase(lambda _: Fault(where=CHANGES, passes=0, end="silence", times=math.inf), 5.0),
+    "unseen": FaultCase(
+        lambda _: Fault(
+            where=b"/query", response=http_response("503 Service Unavailable"), times=math.inf, begins=CHANGES
+        ),
         STAYS,
     ),
 }

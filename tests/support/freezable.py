@@ -84,12 +84,12 @@ class Freezable(BaseSource):
         yield pa.RecordBatchReader.from_batches(schema, rows())
 
 
-def made_id(number: int) -> str:
+def sample_id(number: int) -> str:
     """Return a well-formed invocation id."""
     return f"inv_1{number:033}"
 
 
 def invocation(number: int, *, service: str = "Svc", **columns: Any) -> dict[str, Any]:
     """Return a row of sys_invocation_status: an hour old, and waiting for something."""
-    row = {"id": made_id(number), "status": "suspended", "target_service_name": service}
+    row = {"id": sample_id(number), "status": "suspended", "target_service_name": service}
     return row | {"created_at": START - timedelta(hours=1)} | columns

@@ -21,8 +21,8 @@ from support import state_services, wait_services
 from support.bench import wait_for
 from support.bulk import running_bulk
 from support.clusters import NEWEST
-from support.fault_verbs import sent_to_depot
-from support.interrupts import VERBS, WHY, Ground, Order, Report
+from support.fault_verbs import find_depot_call
+from support.interrupts import VERBS, WHY, InterruptWorld, SessionOrder, SessionReport
 
 TESTS = Path(__file__).parents[1]
 RESTARTS = "SELECT restarted_from FROM sys_invocation_status WHERE restarted_from IN :ids"
@@ -31,10 +31,10 @@ SESSION_LIMIT = 300.0  # seconds, for a session of one interrupt; only detects a
 
 
 @dataclass
-class Field:
+class InterruptField:
     """A server for sessions, and the ids that are still to be restarted."""
 
-    ground: Ground
+    ground: InterruptWorld
     ended: list[str]
     env: dict[str, str] = field(default_factory=dict)
 
@@ -43,14 +43,14 @@ class Field:
         assert len(taken) == count, "not enough ended invocations"
         return tuple(taken)
 
-    def order(self, kind: str, verbs: Sequence[str], interrupts: int, seed: int, **known: object) -> Order:
+    def order(self, kind: str, verbs: Sequence[str], interrupts: int, seed: int, **known: object) -> SessionOrder:
         """Return an order with ids enough for each time that it may restart some."""
         times = 3 * interrupts // len(verbs) + 5  # that a warm session chooses one verb, at most
         restarts = {"learn": 1, "trace": 1, "fresh": 2, "warm": 2 + 2 * times}[kind]
         ids = self.take(2 * restarts) if "execute" in verbs else ()
-        return Order(self.ground, kind, tuple(verbs), interrupts, seed, ids, **known)  # type: ignore[arg-type]
+        return SessionOrder(self.ground, kind, tuple(verbs), interrupts, seed, ids, **known)  # type: ignore[arg-type]
 
-    def session(self, order: Order) -> Report:
+    def session(self, order: SessionOrder) -> SessionReport:
         """Run a session in a process of its own."""
         limit = SESSION_LIMIT + 10 * order.interrupts
         done = subprocess.run(
@@ -65,14 +65,14 @@ class Field:
         )
         if done.returncode != 0:
             what = f"{order.kind} {order.verbs} {order.seed}"
-            return Report(failures=[f"{what} ended with {done.returncode}: {done.stderr}"])
-        return Report(**json.loads(done.stdout))
+            return SessionReport(failures=[f"{what} ended with {done.returncode}: {done.stderr}"])
+        return SessionReport(**json.loads(done.stdout))
 
-    def sessions(self, orders: Sequence[Order], *, at_once: int) -> Iterator[Report]:
+    def sessions(self, orders: Sequence[SessionOrder], *, at_once: int) -> Iterator[SessionReport]:
         with ThreadPoolExecutor(at_once) as pool:
             yield from pool.map(self.session, orders)
 
-    def learned(self) -> tuple[dict[str, float], dict[str, object]]:
+    def learn(self) -> tuple[dict[str, float], dict[str, object]]:
         """Return what the first use of each verb takes, and what it gives."""
         orders = [self.order("learn", [verb], 0, 0) for verb in VERBS]
         reports = list(self.sessions(orders, at_once=2))
@@ -81,12 +81,12 @@ class Field:
         seconds = {verb: each for report in reports for verb, each in report.seconds.items()}
         return seconds, {verb: each for report in reports for verb, each in report.right.items()}
 
-    def fresh(self, count: int, *, seed: int = 0, at_once: int = 2) -> Iterator[tuple[str, Report]]:
+    def fresh(self, count: int, *, seed: int = 0, at_once: int = 2) -> Iterator[tuple[str, SessionReport]]:
         """Interrupt so many fresh sessions at the first use of each verb in turn.
 
         A session whose call ended before its interrupt is reported too, and another one takes its place.
         """
-        seconds, right = self.learned()
+        seconds, right = self.learn()
         verbs, number = itertools.cycle(VERBS), 0
         while count > 0:
             some = list(itertools.islice(verbs, min(count, 20)))
@@ -99,7 +99,7 @@ class Field:
                 count -= report.sent
                 yield verb, report
 
-    def warm(self, count: int, *, seed: int = 0, verbs: Sequence[str] = tuple(VERBS)) -> Report:
+    def warm(self, count: int, *, seed: int = 0, verbs: Sequence[str] = tuple(VERBS)) -> SessionReport:
         """Interrupt one session so many times, after it has used every verb."""
         return self.session(self.order("warm", verbs, count, seed))
 
@@ -135,7 +135,7 @@ def _agrees(outcome: str | None, times: int) -> bool:
 
 
 @contextlib.contextmanager
-def interrupted_ground(folder: Path, *, ended: int) -> Iterator[Field]:
+def interrupted_ground(folder: Path, *, ended: int) -> Iterator[InterruptField]:
     """Start a server with held keys, waiters, delayed and ended invocations, and state."""
     with contextlib.ExitStack() as stack:
         bulk = stack.enter_context(running_bulk(NEWEST, folder / "bulk"))
@@ -147,32 +147,32 @@ def interrupted_ground(folder: Path, *, ended: int) -> Iterator[Field]:
             bulk.lab.admin.create_deployment(uri=uri)
         ids, waiting = bulk.fill("answer", ended), bulk.fill("wait", 4)
         bulk.fill("later", 50)
-        holder = wait_for(lambda: sent_to_depot(bulk.lab, "hold", "north"))
+        holder = wait_for(lambda: find_depot_call(bulk.lab, "hold", "north"))
         wait_for(lambda: bulk.status(holder) == "suspended")
         waiter = bulk.lab.ingress.send("Depot", "take", key="north").invocation_id
         wait_for(lambda: bulk.status(waiter) == "pending")
         bulk.lab.ingress.call("Drawer", "put", {"n": 0}, key="first")
-        ground = Ground(bulk.url, str(folder), waiting, holder, waiter)
+        ground = InterruptWorld(bulk.url, str(folder), waiting, holder, waiter)
         rl.freeze(bulk.lab, ground.evidence, service="Depot", progress=False)
         home = folder / "home"
         home.mkdir()
         path = os.pathsep.join([str(TESTS.parent), str(TESTS)])
         env = {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_CACHE_HOME": str(home), "PYTHONPATH": path}
-        yield Field(ground, list(ids), env)
+        yield InterruptField(ground, list(ids), env)
 
 
 def main(fresh: int, warm: int, *, seed: int, at_once: int) -> None:
     """Send so many interrupts, write what came of them, and end with an error where something failed."""
     failures: list[str] = []
     with tempfile.TemporaryDirectory() as name, interrupted_ground(Path(name), ended=600 + warm) as place:
-        total = Report()
+        total = SessionReport()
         for number, (verb, report) in enumerate(place.fresh(fresh, seed=seed, at_once=at_once), 1):
             _add(total, report)
             failures += report.failures
             if report.failures or number % 25 == 0:
                 _say(f"{number} fresh sessions, {len(failures)} failures", *[f"{verb}: {f}" for f in report.failures])
         _say(f"fresh sessions: {_text(total)}")
-        rest, part, total = warm, 0, Report()
+        rest, part, total = warm, 0, SessionReport()
         while rest > 0:
             part += 1
             report = place.warm(min(rest, 175), seed=seed + part)
@@ -187,13 +187,13 @@ def main(fresh: int, warm: int, *, seed: int, at_once: int) -> None:
     sys.exit(f"{len(failures)} failures" if failures else None)
 
 
-def _add(total: Report, report: Report) -> None:
+def _add(total: SessionReport, report: SessionReport) -> None:
     total.sent, total.raised, total.late = (
         total.sent + report.sent, total.raised + report.raised, total.late + report.late,
     )  # fmt: skip
 
 
-def _text(report: Report) -> str:
+def _text(report: SessionReport) -> str:
     return f"{report.sent} interrupts sent, {report.raised} raised, {report.late} calls ended before theirs"
 
 

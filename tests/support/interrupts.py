@@ -34,7 +34,7 @@ SETTLED = 5.0  # seconds within which threads and sockets of an interrupted call
 
 
 @dataclass(frozen=True)
-class Ground:
+class InterruptWorld:
     """What a session works on: a real server, ids with known roles, evidence, and the folder of the audit log."""
 
     url: str
@@ -53,14 +53,14 @@ class Ground:
 
 
 @dataclass(frozen=True)
-class Order:
+class SessionOrder:
     """What one session does: so many interrupts in these verbs; ``ended`` are ids that only this session restarts.
 
     ``seconds`` and ``right`` are what each verb takes and gives without an interrupt; without them the session measures
     and returns them.
     """
 
-    ground: Ground
+    ground: InterruptWorld
     kind: str
     verbs: tuple[str, ...]
     interrupts: int
@@ -71,7 +71,7 @@ class Order:
 
 
 @dataclass
-class Report:
+class SessionReport:
     """What a session found: ``failures`` are empty if all is well; ``loaded`` are modules loaded without a Shield."""
 
     sent: int = 0
@@ -86,7 +86,7 @@ class Report:
 class Session:
     """A session of a user: the package, one connection, and names that no other call uses."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: SessionOrder) -> None:
         import restate_lab as rl
 
         self.rl = rl
@@ -262,43 +262,43 @@ def panel(s: Session) -> Any:
 
 
 def plot_status(s: Session) -> Any:
-    return _drawn(s.rl.plot_status(s.rl.ask(s.lab, "overview")))
+    return _describe_plot(s.rl.plot_status(s.rl.ask(s.lab, "overview")))
 
 
 def plot_throughput(s: Session) -> Any:
-    return _drawn(s.rl.plot_throughput(s.rl.ask(s.lab, "throughput")))
+    return _describe_plot(s.rl.plot_throughput(s.rl.ask(s.lab, "throughput")))
 
 
 def plot_latency(s: Session) -> Any:
-    return _drawn(s.rl.plot_latency(s.rl.ask(s.lab, "latency")))
+    return _describe_plot(s.rl.plot_latency(s.rl.ask(s.lab, "latency")))
 
 
 def plot_latency_distribution(s: Session) -> Any:
-    return _drawn(s.rl.plot_latency_distribution(s.lab.sql(ENDS, progress=False)))
+    return _describe_plot(s.rl.plot_latency_distribution(s.lab.sql(ENDS, progress=False)))
 
 
 def plot_retries(s: Session) -> Any:
-    return _drawn(s.rl.plot_retries(s.rl.ask(s.lab, "retry_storm")))
+    return _describe_plot(s.rl.plot_retries(s.rl.ask(s.lab, "retry_storm")))
 
 
 def plot_backlog(s: Session) -> Any:
-    return _drawn(s.rl.plot_backlog(s.rl.ask(s.lab, "backlog_by_key")))
+    return _describe_plot(s.rl.plot_backlog(s.rl.ask(s.lab, "backlog_by_key")))
 
 
 def plot_state_sizes(s: Session) -> Any:
-    return _drawn(s.rl.plot_state_sizes(s.rl.ask(s.lab, "state_sizes")))
+    return _describe_plot(s.rl.plot_state_sizes(s.rl.ask(s.lab, "state_sizes")))
 
 
 def plot_journal(s: Session) -> Any:
-    return _drawn(s.rl.plot_journal(s.rl.journal(s.lab, s.ground.waiting[0])))
+    return _describe_plot(s.rl.plot_journal(s.rl.journal(s.lab, s.ground.waiting[0])))
 
 
 def plot_waits(s: Session) -> Any:
-    return _drawn(s.rl.plot_waits(s.rl.waits(s.lab)))
+    return _describe_plot(s.rl.plot_waits(s.rl.waits(s.lab)))
 
 
 def plot_watch(s: Session) -> Any:
-    return _drawn(s.rl.plot_watch(s.rl.watch(s.lab, every="1s", until="1s", progress=False)))
+    return _describe_plot(s.rl.plot_watch(s.rl.watch(s.lab, every="1s", until="1s", progress=False)))
 
 
 VERBS: Mapping[str, Callable[[Session], Any]] = {
@@ -322,7 +322,7 @@ def _is_page(path: Path) -> bool:
     return path.read_text("utf-8").rstrip().endswith("</html>")
 
 
-def _drawn(ax: Any) -> Any:
+def _describe_plot(ax: Any) -> Any:
     """Return how the title begins, after the figure was drawn and forgotten."""
     from matplotlib import pyplot as plt
 
@@ -335,9 +335,9 @@ def _drawn(ax: Any) -> Any:
 # --- one session
 
 
-def run(order: Order) -> Report:
+def run(order: SessionOrder) -> SessionReport:
     """Carry an order out in this process."""
-    report, chance = Report(), random.Random(order.seed)  # noqa: S311 - times, no secrets
+    report, chance = SessionReport(), random.Random(order.seed)  # noqa: S311 - times, no secrets
     session = Session(order)
     if order.kind == "trace":
         _trace(session, order, report)
@@ -347,7 +347,7 @@ def run(order: Order) -> Report:
         session.close()
         if order.kind == "learn":
             return report
-    before = _open_things()
+    before = _open_resources()
     for number in range(order.interrupts):
         verb = chance.choice(order.verbs)
         seconds = report.seconds or order.seconds
@@ -367,17 +367,17 @@ def run(order: Order) -> Report:
     return report
 
 
-def _learn(session: Session, order: Order, report: Report) -> None:
+def _learn(session: Session, order: SessionOrder, report: SessionReport) -> None:
     for verb in order.verbs:
         if verb != "connect":
             _ = session.lab
         for _ in range(1 if order.kind == "learn" else 2):
             started = time.perf_counter()
-            report.right[verb] = _plain(VERBS[verb](session))
+            report.right[verb] = _to_plain(VERBS[verb](session))
             report.seconds[verb] = time.perf_counter() - started
 
 
-def _interrupt(session: Session, verb: str, delay: float, report: Report) -> None:
+def _interrupt(session: Session, verb: str, delay: float, report: SessionReport) -> None:
     """Call a verb and interrupt it after so many seconds."""
     lock, fired, over = threading.Lock(), threading.Event(), threading.Event()
 
@@ -409,10 +409,10 @@ def _interrupt(session: Session, verb: str, delay: float, report: Report) -> Non
     report.late += not fired.is_set()
 
 
-def _use(session: Session, verb: str, interrupted: str, report: Report, right: Mapping[str, Any]) -> None:
+def _use(session: Session, verb: str, interrupted: str, report: SessionReport, right: Mapping[str, Any]) -> None:
     """Use a verb as if nothing had happened."""
     try:
-        got = _plain(VERBS[verb](session))
+        got = _to_plain(VERBS[verb](session))
     except Exception:  # noqa: BLE001 - whatever it is, it is reported
         report.failures.append(f"{verb} after an interrupt of {interrupted}:\n{traceback.format_exc()}")
         return
@@ -420,11 +420,11 @@ def _use(session: Session, verb: str, interrupted: str, report: Report, right: M
         report.failures.append(f"{verb} after an interrupt of {interrupted}: {got!r:.300} and not {right[verb]!r:.300}")
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=str))
 
 
-def _open_things() -> set[str]:
+def _open_resources() -> set[str]:
     """Return the threads, sockets and files of this process that a library's first use does not explain."""
     import psutil
 
@@ -434,11 +434,11 @@ def _open_things() -> set[str]:
     return threads | sockets | {f"file {each.path}" for each in process.open_files()}
 
 
-def _check_nothing_is_left(before: set[str], verb: str, report: Report) -> None:
+def _check_nothing_is_left(before: set[str], verb: str, report: SessionReport) -> None:
     ends = time.monotonic() + SETTLED
     while True:
         gc.collect()
-        left = {each for each in _open_things() - before if not each.endswith(NOT_OURS)}
+        left = {each for each in _open_resources() - before if not each.endswith(NOT_OURS)}
         if not left:
             return
         if time.monotonic() > ends:
@@ -447,7 +447,7 @@ def _check_nothing_is_left(before: set[str], verb: str, report: Report) -> None:
         time.sleep(0.05)
 
 
-def _check_folder(session: Session, report: Report) -> None:
+def _check_folder(session: Session, report: SessionReport) -> None:
     """Check that no half of a file has a name that is taken for a whole one, and no hidden file is left."""
     for path in session.folder.iterdir():
         if path.suffix not in {".csv", ".xlsx", ".parquet", ".html", ".evidence"} or path.name.startswith("."):
@@ -476,7 +476,7 @@ class _Recorder:
             self.names.append(name)
 
 
-def _trace(session: Session, order: Order, report: Report) -> None:
+def _trace(session: Session, order: SessionOrder, report: SessionReport) -> None:
     """Note for each verb, at its first use, which modules it loads without a Shield."""
     recorder = _Recorder()
     sys.meta_path.insert(0, recorder)
@@ -494,7 +494,7 @@ def main() -> None:
     content = json.loads(sys.stdin.read())
     ground = {**content.pop("ground")}
     ground["waiting"] = tuple(ground["waiting"])
-    order = Order(Ground(**ground), **content)
+    order = SessionOrder(InterruptWorld(**ground), **content)
     report = run(order)
     sys.stdout.write(json.dumps(asdict(report)))
 

@@ -37,13 +37,13 @@ def original_environment() -> Iterator[None]:
         yield
 
 
-def only_loopback(patch: pytest.MonkeyPatch) -> None:
+def allow_only_loopback(patch: pytest.MonkeyPatch) -> None:
     """Refuse every connection of this process that would leave the machine."""
     for name in ("connect", "connect_ex"):
-        patch.setattr(socket.socket, name, _guarded(getattr(socket.socket, name)))
+        patch.setattr(socket.socket, name, _guard(getattr(socket.socket, name)))
 
 
-def _guarded(connect: Any) -> Any:
+def _guard(connect: Any) -> Any:
     def guarded(self: socket.socket, address: Any) -> Any:
         if self.family != socket.AF_UNIX and not _is_loopback(str(address[0])):
             msg = f"a test tried to connect to {address}"

@@ -103,7 +103,7 @@ def _play(stage: Stage) -> None:
     stage.send("lazily", "LazyTour/k1/lazily")
     for role in ("wait", "wait_for_two", "listen", "nap", "waiting", "napping", "workflow", "asked"):
         stage.until(role, "suspended")
-    guests = {"awakeable": published(stage, "wait"), "listener": stage.roles["listen"]}
+    guests = {"awakeable": published_output(stage, "wait"), "listener": stage.roles["listen"]}
     guests |= {"victim": stage.roles["nap"], "finished": stage.roles["finished"]}
     stage.send("grant", "Approval/w1/grant", "ada")
     stage.send("every", "Tour/k1/every", guests)
@@ -126,7 +126,7 @@ def _play(stage: Stage) -> None:
     wait_for(lambda: all(stage.errors(f"changes_{how}") for how in ("name", "type", "end")), within=60)
 
 
-def published(stage: Stage, role: str) -> Any:
+def published_output(stage: Stage, role: str) -> Any:
     """Return what a handler published in a step: the ids of its awakeables, as its SDK made them."""
     frame = journal(stage.lab, stage.roles[role], payloads=True)
     return frame.loc[frame["name"] == "publish", "payload"].iloc[0]

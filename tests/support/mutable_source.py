@@ -13,7 +13,7 @@ from restate_lab.client.sql.bind import bind
 from restate_lab.evidence.engine import read, session
 from support.row_source import RowSource
 
-__all__ = ["START", "Changing", "id_of", "invocation"]
+__all__ = ["START", "MutableSource", "id_of", "invocation"]
 
 START = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 _TEXT, _NUMBER, _TIME, _LENGTH = pa.large_string(), pa.uint64(), pa.timestamp("ms", "+00:00"), pa.duration("ms")
@@ -55,7 +55,7 @@ _SCHEMAS: dict[str, dict[str, pa.DataType]] = {
 _QUEUES = ("sys_vqueue_entry_status", "sys_vqueue_meta", "sys_vqueues")
 
 
-class Changing(RowSource):
+class MutableSource(RowSource):
     """Tables with the rows given, the rest empty; ``now`` is what a test sets, and ``fails`` what a read raises.
 
     Those in ``without`` are not there, tables ("state") and columns ("state.scope").

@@ -54,7 +54,7 @@ def uses() -> tuple[list[Use], list[str]]:
             except Exception as error:  # noqa: BLE001 - whatever evaluation raises, the place is reported
                 unknown.append(f"{module}: {ast.unparse(call)} ({type(error).__name__})")
                 continue
-            found += [Use(module, call.lineno, pattern, how) for how in sorted(_how(call, around, methods))]
+            found += [Use(module, call.lineno, pattern, how) for how in sorted(_methods_used(call, around, methods))]
     return found, unknown
 
 
@@ -84,7 +84,7 @@ def _pattern(call: ast.Call, module: str) -> re.Pattern[str]:
     return re.compile(*values)
 
 
-def _how(call: ast.Call, around: ast.AST, methods: dict[str, set[str]]) -> set[str]:
+def _methods_used(call: ast.Call, around: ast.AST, methods: dict[str, set[str]]) -> set[str]:
     if call.func.attr != "compile":  # type: ignore[attr-defined]
         return {call.func.attr}  # type: ignore[attr-defined]
     if isinstance(around, ast.Attribute):

@@ -166,7 +166,7 @@ def waits(
     return Waits(pd.DataFrame(columns), blockers, found, "prod $1$", "1.7.12", NOW.to_pydatetime(), (), graph)
 
 
-def watched(names: Sequence[str], what: str = "status") -> pd.DataFrame:
+def watch_frame(names: Sequence[str], what: str = "status") -> pd.DataFrame:
     """Return three looks, a minute apart, at as many things as there are names."""
     looks = range(3)
     count = len(names)
@@ -186,16 +186,16 @@ def watched(names: Sequence[str], what: str = "status") -> pd.DataFrame:
     )
 
 
-def watched_retries(names: Sequence[str]) -> pd.DataFrame:
-    return watched(names, "retries")
+def watch_retries(names: Sequence[str]) -> pd.DataFrame:
+    return watch_frame(names, "retries")
 
 
-def watched_backlog(names: Sequence[str]) -> pd.DataFrame:
-    return watched(names, "backlog")
+def watch_backlog(names: Sequence[str]) -> pd.DataFrame:
+    return watch_frame(names, "backlog")
 
 
-def watched_deployments(names: Sequence[str]) -> pd.DataFrame:
-    return watched(names, "deployment")
+def watch_deployments(names: Sequence[str]) -> pd.DataFrame:
+    return watch_frame(names, "deployment")
 
 
 def queue(names: Sequence[str]) -> Waits:
@@ -214,10 +214,10 @@ PLOTS: dict[str, tuple[Callable[..., Axes], Callable[[Sequence[str]], Any]]] = {
     "state sizes": (plots.plot_state_sizes, state_sizes),
     "journal": (plots.plot_journal, journal),
     "waits": (plots.plot_waits, queue),
-    "watch": (plots.plot_watch, watched),
-    "watch retries": (plots.plot_watch, watched_retries),
-    "watch backlog": (plots.plot_watch, watched_backlog),
-    "watch deployments": (plots.plot_watch, watched_deployments),
+    "watch": (plots.plot_watch, watch_frame),
+    "watch retries": (plots.plot_watch, watch_retries),
+    "watch backlog": (plots.plot_watch, watch_backlog),
+    "watch deployments": (plots.plot_watch, watch_deployments),
 }
 """Each plot with what makes something to draw from names."""
 
@@ -233,7 +233,7 @@ def texts(ax: Axes) -> list[str]:
     return [text.get_text() for text in ax.findobj(Text) if text.get_text()]
 
 
-def said(ax: Axes) -> str:
+def all_text(ax: Axes) -> str:
     return "\n".join(texts(ax))
 
 

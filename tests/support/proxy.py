@@ -12,16 +12,16 @@ from restate_lab.client._http import Wire
 from restate_lab.client.lab import Lab
 from restate_lab.client.settings import load_settings
 
-Hook = Callable[[httpx.Request], httpx.Response | None]
+Interceptor = Callable[[httpx.Request], httpx.Response | None]
 
 
-class Gate(httpx.BaseTransport):
+class Proxy(httpx.BaseTransport):
     """Passes requests on; ``before`` may answer one itself, ``after`` may replace the answer that the server gave.
 
     Both may raise. ``changes`` has method and path of every change that came.
     """
 
-    def __init__(self, *, before: Hook | None = None, after: Hook | None = None) -> None:
+    def __init__(self, *, before: Interceptor | None = None, after: Interceptor | None = None) -> None:
         self.changes: list[tuple[str, str]] = []
         self._before = before
         self._after = after
@@ -48,12 +48,12 @@ class Gate(httpx.BaseTransport):
         self._wire.close()
 
 
-def lab_behind(gate: Gate, admin_url: str, audit: Path) -> Lab:
-    """Connect through a gate."""
-    return Lab(load_settings(admin_url), audit=AuditLog(audit), network=gate)
+def connect_through(proxy: Proxy, admin_url: str, audit: Path) -> Lab:
+    """Connect through a proxy."""
+    return Lab(load_settings(admin_url), audit=AuditLog(audit), network=proxy)
 
 
-def not_taken() -> httpx.Response:
+def not_leader_response() -> httpx.Response:
     """Return what a node says that could not pass a request on to the node that leads the partition."""
     words = "Error when routing the request internally. Reason: rpc for partition 1 at node N1:1 failed: not leader"
     return httpx.Response(503, json={"message": words, "restate_code": None})

@@ -26,7 +26,7 @@ Talk = Callable[[socket.socket, int], bool]
 """Answers the nth request on a socket; False ends the connection."""
 
 
-def says(*answers: bytes, then_close: bool = False) -> Talk:
+def respond_with(*answers: bytes, then_close: bool = False) -> Talk:
     """Answer the nth request with the nth of these bytes (the last one for all that follow)."""
 
     def talk(connection: socket.socket, number: int) -> bool:
@@ -36,7 +36,7 @@ def says(*answers: bytes, then_close: bool = False) -> Talk:
     return talk
 
 
-def chunked(*chunks: bytes, end: bool = True, headers: str = "") -> bytes:
+def chunked_response(*chunks: bytes, end: bool = True, headers: str = "") -> bytes:
     """Return a 200 answer with a chunked body; without ``end`` its last chunk is missing."""
     head = (
         f"HTTP/1.1 200 OK\r\ncontent-type: application/vnd.apache.arrow.stream\r\n{headers}transfer-encoding: chunked"
@@ -65,7 +65,7 @@ def raw_server(talk: Talk) -> Iterator[RawServer]:
 
     def converse(connection: socket.socket, heard: list[bytes]) -> None:
         with contextlib.suppress(OSError), connection:
-            while request := _request(connection):
+            while request := _read_request(connection):
                 heard.append(request)
                 if not talk(connection, len(heard) - 1):
                     break
@@ -84,7 +84,7 @@ def raw_server(talk: Talk) -> Iterator[RawServer]:
         thread.join(5)
 
 
-def _request(connection: socket.socket) -> bytes:
+def _read_request(connection: socket.socket) -> bytes:
     data = b""
     while b"\r\n\r\n" not in data:
         piece = connection.recv(65536)

@@ -27,12 +27,12 @@ from restate_lab.panels.invocation.reader import read_invocation
 from restate_lab.panels.rows import read_rows
 from restate_lab.panels.state.search import Search, find_objects, stateful_services
 
-__all__ = ["KINDS", "VERBS", "Case", "Proxy", "Way", "problem"]
+__all__ = ["KINDS", "VERBS", "Case", "ReshapingProxy", "Way", "problem"]
 
 Way = Literal["drop", "rename", "retype", "dictionary", "null", "no rows"]
 KINDS: tuple[Way, ...] = ("drop", "rename", "retype", "dictionary", "null", "no rows")
 _NEW_SHAPE = {"drop", "rename", "retype", "dictionary"}
-_TOLD = re.compile("another shape|could not read a response")
+_SHAPE_ERROR = re.compile("another shape|could not read a response")
 _TIME = re.compile(r"arrow_cast\('[^']*', 'Timestamp[^']*'\)")
 _COMMENT = re.compile(r"--[^\n]*")
 _LITERAL = re.compile(r"'(?:[^']|'')*'|\b\d+\b")
@@ -46,7 +46,7 @@ class Case:
     column: str | None
     way: Way
 
-    def applied(self, table: pa.Table) -> pa.Table:
+    def apply(self, table: pa.Table) -> pa.Table:
         """Return the table in another shape."""
         if self.column is None:
             return table.slice(0, 0)
@@ -56,19 +56,19 @@ class Case:
             return table.remove_column(at)
         if self.way == "rename":
             return table.rename_columns([f"{each}_2" if each == self.column else each for each in table.column_names])
-        made = {"null": _nulls, "retype": _retyped, "dictionary": _dictionary}[self.way](values)
-        return table.set_column(at, pa.field(self.column, made.type), made)
+        changed = {"null": _insert_nulls, "retype": _change_type, "dictionary": _to_dictionary}[self.way](values)
+        return table.set_column(at, pa.field(self.column, changed.type), changed)
 
 
-def _nulls(values: Any) -> Any:
+def _insert_nulls(values: Any) -> Any:
     return pa.chunked_array([pa.nulls(len(values), values.type)])
 
 
-def _dictionary(values: Any) -> Any:
+def _to_dictionary(values: Any) -> Any:
     return values.dictionary_encode()
 
 
-def _retyped(values: Any) -> Any:
+def _change_type(values: Any) -> Any:
     """Return texts as numbers and everything else as text."""
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         return pa.chunked_array([pa.array([None if each is None else 7 for each in values.to_pylist()], pa.int64())])
@@ -77,7 +77,7 @@ def _retyped(values: Any) -> Any:
 
 
 @dataclass
-class Proxy(httpx.BaseTransport):
+class ReshapingProxy(httpx.BaseTransport):
     """Passes on to a server and gives one response another shape; with ``remembers`` each query is sent once.
 
     ``seen`` has the statements, without their values, with their last response that had rows.
@@ -111,7 +111,7 @@ class Proxy(httpx.BaseTransport):
         if table.num_rows:
             self.seen[statement] = table
         if self.case is not None and self.case.statement == statement and table.num_rows:
-            table = self.case.applied(table)
+            table = self.case.apply(table)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
@@ -136,7 +136,7 @@ class Proxy(httpx.BaseTransport):
 Verb = Callable[[Lab, dict[str, Any], Path], Any]
 
 
-def _plans(lab: Lab, ids: dict[str, Any], _: Path) -> Any:
+def _make_plans(lab: Lab, ids: dict[str, Any], _: Path) -> Any:
     return [
         (each.frame, each.impact, each.prefixes, sorted(each.restarted))
         for action in ACTIONS
@@ -148,51 +148,51 @@ def _plans(lab: Lab, ids: dict[str, Any], _: Path) -> Any:
     ]
 
 
-def _frozen(lab: Lab, _: dict[str, Any], folder: Path) -> Any:
+def _open_frozen(lab: Lab, _: dict[str, Any], folder: Path) -> Any:
     folder = folder / f"{len(list(folder.iterdir()))}.evidence"
     with rl.open_evidence(rl.freeze(lab, folder, redact="$..password", payloads=True, progress=False)) as evidence:
         return [(each.table, each.rows) for each in evidence.manifest.files], rl.doctor(evidence).findings
 
 
-def _compared(lab: Lab, _: dict[str, Any], __: Path) -> Any:
-    found = rl.compare(lab, lab)
-    return str(found), found.invocations, found.deployments, found.not_compared
+def _compare(lab: Lab, _: dict[str, Any], __: Path) -> Any:
+    result = rl.compare(lab, lab)
+    return str(result), result.invocations, result.deployments, result.not_compared
 
 
-def _watched(lab: Lab, _: dict[str, Any], __: Path) -> Any:
+def _watch(lab: Lab, _: dict[str, Any], __: Path) -> Any:
     frame = rl.watch(lab, every="1s", until="0s", progress=False)
     return frame.drop(columns=[name for name in frame if name == "at"])
 
 
-def _asked(name: str) -> Verb:
+def _ask_question(name: str) -> Verb:
     return lambda lab, ids, _: rl.ask(lab, name, **{"callers": {"ids": ids["open"]}, **_NEEDS}.get(name, {}))
 
 
 _NEEDS: dict[str, dict[str, Any]] = {"ids_by_status": {"status": "completed"}}
 
 
-def _diagnosed(lab: Lab, _: dict[str, Any], __: Path) -> Any:
-    found = rl.doctor(lab)
-    return str(found), found.findings
+def _diagnose(lab: Lab, _: dict[str, Any], __: Path) -> Any:
+    result = rl.doctor(lab)
+    return str(result), result.findings
 
 
 def _waits(lab: Lab, _: dict[str, Any], __: Path) -> Any:
-    found = rl.waits(lab)
-    return str(found), found.edges
+    result = rl.waits(lab)
+    return str(result), result.edges
 
 
 VERBS: dict[str, Verb] = {
-    "doctor": _diagnosed,
+    "doctor": _diagnose,
     "why": lambda lab, ids, _: [str(rl.why(lab, each)) for each in ids["open"]],
     "waits": _waits,
     "journal": lambda lab, ids, _: [rl.journal(lab, each) for each in ids["open"]],
     "journal_diff": lambda lab, ids, _: rl.journal_diff(lab, ids["ended"][0], ids["ended"][1]),
     "state": lambda lab, ids, _: dict(rl.state(lab, *ids["object"])),
-    "plan": _plans,
+    "plan": _make_plans,
     "states": lambda lab, ids, _: read_states(lab, ids["open"]),
-    "freeze": _frozen,
-    "compare": _compared,
-    "watch": _watched,
+    "freeze": _open_frozen,
+    "compare": _compare,
+    "watch": _watch,
     "clock": lambda lab, _, __: lab.now,
     "tables": lambda lab, _, __: lab.tables(),
     "card": lambda lab, _, __: re.sub(r"\d\d:\d\d:\d\d", "", lab._repr_html_()),
@@ -200,27 +200,27 @@ VERBS: dict[str, Verb] = {
     "panel: invocation": lambda lab, ids, _: [str(read_invocation(lab, each).facts) for each in ids["open"][:2]],
     "panel: objects": lambda lab, _, __: (find_objects(lab, Search()).frame, stateful_services(lab)),
     "panel: deployments": lambda lab, _, __: (read_pins(lab), read_served(lab, lab)),
-} | {f"ask: {name}": _asked(name) for name in rl.questions()["name"]}
+} | {f"ask: {name}": _ask_question(name) for name in rl.questions()["name"]}
 
 
 def problem(run: Callable[[], Any], case: Case, good: str) -> str | None:
     """Return what is wrong with how a verb takes another shape; None where it is right or one clear error."""
     try:
-        came = shown(run())
+        result = format_result(run())
     except rl.errors.RestateLabError as error:
-        is_told = case.way not in _NEW_SHAPE or _TOLD.search(str(error))
-        return None if is_told else f"{type(error).__name__} does not name the shape: {str(error)[:300]}"
+        is_named = case.way not in _NEW_SHAPE or _SHAPE_ERROR.search(str(error))
+        return None if is_named else f"{type(error).__name__} does not name the shape: {str(error)[:300]}"
     except Exception as error:  # noqa: BLE001 - any other one is the fault that is looked for
         return f"{type(error).__name__}: {error}"
-    if case.way not in _NEW_SHAPE or came == good or _TOLD.search(came):
+    if case.way not in _NEW_SHAPE or result == good or _SHAPE_ERROR.search(result):
         return None
-    return f"something else is shown as right: {came[:300]} instead of {good[:300]}"
+    return f"something else is shown as right: {result[:300]} instead of {good[:300]}"
 
 
-def shown(value: Any) -> str:
+def format_result(value: Any) -> str:
     """Return a result as text, its frames to the last cell."""
     if isinstance(value, pd.DataFrame):
         return str(value.to_csv())
     if isinstance(value, list | tuple):
-        return "\n".join(map(shown, value))
+        return "\n".join(map(format_result, value))
     return re.sub(r"in \d+(\.\d+)? s\b", "", str(value))  # how long it took

@@ -11,13 +11,13 @@ from typing import Any
 
 from restate_lab.redaction import Secret
 
-__all__ = ["Page", "made_source"]
+__all__ = ["Page", "report_source"]
 
 NOW = datetime(2026, 11, 25, 4, 0, tzinfo=UTC)
 _LOADS = ("src", "srcset", "href", "action", "data", "poster", "background", "formaction", "ping", "manifest")
 
 
-def made_source(**more: Any) -> Any:
+def report_source(**more: Any) -> Any:
     """Return a source with a name, a version and a time; a live one, unless it says otherwise."""
     settings = SimpleNamespace(admin_url="http://127.0.0.1:1", ingress_url=None, token=Secret("s3cret-of-made"))
     facts = {"name": "made", "version": "1.7.12", "features": {}, "now": NOW, "settings": settings, "read_only": False}
@@ -45,7 +45,7 @@ class Page(HTMLParser):
         """Return what a person reads, with single spaces."""
         return re.sub(r"\s+", " ", " ".join(self._texts))
 
-    def loaded(self) -> Iterator[str]:
+    def loaded_addresses(self) -> Iterator[str]:
         """Give every address that is no link to follow, no place in the page and no data."""
         for tag, attributes in self.tags:
             for name, value in attributes.items():
@@ -55,7 +55,7 @@ class Page(HTMLParser):
                     yield from re.findall(r"url\([^)]*\)", value)
         yield from re.findall(r"url\([^)]*\)|@import[^;]*", self.styles)
 
-    def acting(self) -> Iterator[str]:
+    def active_parts(self) -> Iterator[str]:
         """Give every tag and attribute that would run something, or lead away by itself."""
         for tag, attributes in self.tags:
             if tag in {"script", "iframe", "object", "embed", "link", "base", "form", "frame", "applet"}:

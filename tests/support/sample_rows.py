@@ -47,7 +47,7 @@ _COLUMNS = {
 }
 
 
-class MadeRows(RowSource):
+class SampleRows(RowSource):
     """Tables with the rows given; those that are not named are empty, those in ``without`` are not there."""
 
     name, version, now = "made rows", "1.7.12", NOW
@@ -82,7 +82,7 @@ def invocation(id_: str, status: str = "suspended", *, handler: str = "run", **c
     return {"id": id_, "status": status, "created_at": BEFORE, "modified_at": BEFORE, **named, **columns}
 
 
-def waiting(*completions: int, signals: tuple[int, ...] = ()) -> dict[str, list[int]]:
+def waiting_columns(*completions: int, signals: tuple[int, ...] = ()) -> dict[str, list[int]]:
     """Return the columns of who waits for these; signal 1, cancellation, is always among them."""
     return {
         "suspended_waiting_for_completions": list(completions),
@@ -96,7 +96,7 @@ def command(id_: str, index: int, kind: str, **details: Any) -> dict[str, Any]:
     return {"id": id_, "index": index, "entry_type": f"Command: {kind}", "name": "a step", "entry_lite_json": lite}
 
 
-def made_id(number: int) -> str:
+def sample_id(number: int) -> str:
     """Return a well-formed invocation id."""
     return f"inv_1{number:033}"
 

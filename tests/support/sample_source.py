@@ -11,7 +11,7 @@ import pandas as pd
 
 from support.row_source import RowSource
 
-__all__ = ["LiveSource", "MadeSource", "invocations"]
+__all__ = ["LiveSource", "SampleSource", "invocations"]
 
 COLUMNS = {
     "id": "str", "target": "str", "target_service_name": "str", "target_handler_name": "str",
@@ -38,7 +38,7 @@ def invocations(*rows: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(full, columns=list(COLUMNS)).astype(COLUMNS)
 
 
-class MadeSource(RowSource):
+class SampleSource(RowSource):
     """A Source over one frame of invocations; ``asked`` has the statements, ``fails`` the error that it raises."""
 
     name = "made"
@@ -78,7 +78,7 @@ class MadeSource(RowSource):
         return self.frame.head(params["limit"]).copy()
 
 
-class LiveSource(MadeSource):
+class LiveSource(SampleSource):
     """One that panels take for a live connection: it has a transport, which nobody here uses."""
 
     transport = object()

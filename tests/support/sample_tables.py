@@ -13,7 +13,7 @@ from restate_lab.client.sql.bind import bind
 from restate_lab.evidence.engine import read, session
 from support.row_source import RowSource
 
-__all__ = ["NOW", "LiveTables", "MadeTables"]
+__all__ = ["NOW", "LiveTables", "SampleTables"]
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 
@@ -42,7 +42,7 @@ _SCHEMAS = {
 }
 
 
-class MadeTables(RowSource):
+class SampleTables(RowSource):
     """Tables with the rows given, the rest empty; ``fails`` is raised by a read.
 
     Those in ``without`` are not there, tables ("state") and columns ("state.scope").
@@ -84,7 +84,7 @@ class MadeTables(RowSource):
         return pa.Table.from_batches(list(batches), schema)
 
 
-class LiveTables(MadeTables):
+class LiveTables(SampleTables):
     """Tables that panels take for a live connection; nothing is sent anywhere."""
 
     transport = object()

@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from restate_lab.client.schema import FAMILIES, selected
 
-__all__ = ["shaped"]
+__all__ = ["reshape"]
 
 
-def shaped(answer: Any, statement: str) -> Any:
+def reshape(answer: Any, statement: str) -> Any:
     """Return a frame or table with every column that the statement selects; those that were not made are null.
 
     What a server never gives as null is 0, or "made".

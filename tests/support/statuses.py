@@ -76,23 +76,23 @@ def queue(cluster: Cluster, lab: rl.Lab, service: str, key: str) -> set[str]:
     return set(lab.sql(statement, service=service, key=key)["id"])
 
 
-def settled(story: tuple[StoryStep, ...], roles: dict[str, str]) -> dict[str, str]:
+def expected_statuses(story: tuple[StoryStep, ...], roles: dict[str, str]) -> dict[str, str]:
     """Return invocation → the status in which the story leaves it."""
     return {roles[step.role]: step.reaches for step in story if step.reaches}
 
 
-def is_as_told(status: str, told: str) -> bool:
+def has_status(status: str, told: str) -> bool:
     return status in RETRYING if told == "backing-off" else status == told
 
 
-def unplanted(cluster: Cluster, lab: rl.Lab, planted: Iterable[str]) -> set[str]:
+def unexpected_invocations(cluster: Cluster, lab: rl.Lab, planted: Iterable[str]) -> set[str]:
     """Return who retries, is paused, waits for a key or has failed, and plays none of the planted roles."""
     known = {id_ for role in planted for id_ in cluster.ids(role)}
     suspicious = {id_ for id_, word in statuses(lab).items() if word in {*RETRYING, "pending", "paused", "failed"}}
     return suspicious - known
 
 
-def waits_in_a_circle(cluster: Cluster, lab: rl.Lab, circle: list[str], calls: list[str]) -> list[set[str]]:
+def check_cycle(cluster: Cluster, lab: rl.Lab, circle: list[str], calls: list[str]) -> list[set[str]]:
     """Assert that each holds a key and has called the key of the next one; return the queues of those keys."""
     assert list(invocations(lab, calls, "invoked_by_id")["invoked_by_id"]) == circle
     held = {holder: target for target, holder in holders(cluster, lab).items()}

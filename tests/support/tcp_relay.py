@@ -29,7 +29,7 @@ class Cut:
     seen: int = 0
     happened: bool = False
 
-    def falls_on(self, request: bytes) -> bool:
+    def applies_to(self, request: bytes) -> bool:
         """Count a request, and tell whether the line is cut at it."""
         if self.happened or self.where not in request.partition(b"\r\n")[0]:
             return False
@@ -42,7 +42,7 @@ class Cut:
 class Fault:
     """What befalls the answers to some requests: those whose first line ``where`` fits, from the ``number``th (0) on.
 
-    It befalls ``times`` of them, once it is ``armed`` and a request that ``begins`` fits has passed. ``said`` is
+    It befalls ``times`` of them, once it is ``armed`` and a request that ``begins`` fits has passed. ``response`` is
     answered instead of what the server says: without asking it or, where ``acted`` is true, after it has done what it
     was asked to. ``edit`` changes the head of a real answer. Of a real answer only so many bytes pass as ``passes``
     says, or all but ``loses``, which ends it, and in whose place ``gets`` comes; in pieces of ``piece`` bytes with a
@@ -53,7 +53,7 @@ class Fault:
     where: bytes = b" "
     number: int = 0
     times: float = 1
-    said: bytes | None = None
+    response: bytes | None = None
     acted: bool = False
     edit: Callable[[bytes], bytes] | None = None
     passes: float = math.inf
@@ -69,7 +69,7 @@ class Fault:
     happened: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def falls_on(self, request: bytes) -> bool:
+    def applies_to(self, request: bytes) -> bool:
         """Count a request, and tell whether the fault befalls it."""
         line = request.partition(b"\r\n")[0]
         with self.lock:
@@ -85,7 +85,7 @@ class Fault:
 
 
 @dataclass
-class Relay:
+class TcpRelay:
     """Where it listens, the heads of the requests that passed, and what was answered, byte for byte."""
 
     port: int
@@ -98,7 +98,7 @@ class Relay:
 
 
 @dataclass
-class _Line:
+class _Connection:
     """A caller's connection, the one to the server, and what befalls the answer that is on its way."""
 
     caller: socket.socket
@@ -111,22 +111,22 @@ class _Line:
 
 
 @contextlib.contextmanager
-def relay(
+def tcp_relay(
     target: str,
     *,
     tls: ssl.SSLContext | None = None,
     is_proxy: bool = False,
     cut: Cut | None = None,
     fault: Fault | None = None,
-) -> Iterator[Relay]:
+) -> Iterator[TcpRelay]:
     """Pass connections on to ``target`` ("http://127.0.0.1:port").
 
     With ``tls`` it speaks TLS to its callers. As a proxy it takes absolute request targets, whatever their host.
     ``cut`` cuts the line of one request; those on other lines go on. ``fault`` does worse.
     """
     listener = socket.create_server(("127.0.0.1", 0), backlog=100)
-    state = Relay(listener.getsockname()[1])
-    work = _Work(int(target.rsplit(":", 1)[1]), state, [listener], tls, cut, fault, is_proxy=is_proxy)
+    state = TcpRelay(listener.getsockname()[1])
+    work = _RelayWorker(int(target.rsplit(":", 1)[1]), state, [listener], tls, cut, fault, is_proxy=is_proxy)
 
     def accept() -> None:
         with contextlib.suppress(OSError):
@@ -139,15 +139,15 @@ def relay(
     try:
         yield state
     finally:
-        end(work.open_sockets)
+        close_all(work.open_sockets)
 
 
 @dataclass
-class _Work:
+class _RelayWorker:
     """What every line of a relay needs."""
 
     upstream: int
-    state: Relay
+    state: TcpRelay
     open_sockets: list[socket.socket]
     tls: ssl.SSLContext | None
     cut: Cut | None
@@ -165,7 +165,7 @@ class _Work:
                 reset(caller)
                 return
             self.open_sockets.append(server)
-            line = _Line(caller, server)
+            line = _Connection(caller, server)
             answers = threading.Thread(target=pump, args=(line,), daemon=True)
             answers.start()
             self._pump_requests(line)
@@ -173,35 +173,35 @@ class _Work:
             caller.close()
             server.close()
 
-    def _pump_requests(self, line: _Line) -> None:
+    def _pump_requests(self, line: _Connection) -> None:
         with contextlib.suppress(OSError):
             while data := line.caller.recv(65536):
                 if b" HTTP/1.1\r\n" in data:
                     self._begin(line, data)
-                if self.cut is not None and self.cut.falls_on(data):
+                if self.cut is not None and self.cut.applies_to(data):
                     line.is_cut = self.cut.when != "before"
                     if line.is_cut:
                         forward(data, line.caller, line.server)
                     if self.cut.when == "after":
                         return  # pump() ends the caller's line when the answer comes
                     break
-                if line.fault is not None and line.fault.said is not None and not line.fault.acted:
-                    answer_instead(line, line.fault.said, data)
+                if line.fault is not None and line.fault.response is not None and not line.fault.acted:
+                    answer_instead(line, line.fault.response, data)
                     continue
                 line.server.sendall(re.sub(rb"^(\w+) http://[^/]+", rb"\1 ", data) if self.is_proxy else data)
         with contextlib.suppress(OSError):
             line.server.shutdown(socket.SHUT_RDWR)
 
-    def _begin(self, line: _Line, data: bytes) -> None:
+    def _begin(self, line: _Connection, data: bytes) -> None:
         """Write down a new request, and decide whether the fault befalls it."""
         self.state.heads.append(data.split(b"\r\n\r\n")[0])
         line.answer = bytearray()
         self.state.answers.append(line.answer)
         line.passed = 0
-        line.fault = self.fault if self.fault is not None and self.fault.falls_on(data) else None
+        line.fault = self.fault if self.fault is not None and self.fault.applies_to(data) else None
 
 
-def end(open_sockets: list[socket.socket]) -> None:
+def close_all(open_sockets: list[socket.socket]) -> None:
     """Close them, whatever still waits for them."""
     for each in open_sockets:
         with contextlib.suppress(OSError):
@@ -234,14 +234,14 @@ def rest_of(data: bytes, caller: socket.socket) -> Iterator[bytes]:
         yield piece
 
 
-def answer_instead(line: _Line, said: bytes, data: bytes) -> None:
+def answer_instead(line: _Connection, response: bytes, data: bytes) -> None:
     """Take a whole request, and answer it oneself."""
     for _ in rest_of(data, line.caller):
         pass
-    line.caller.sendall(said)
+    line.caller.sendall(response)
 
 
-def pump(line: _Line) -> None:
+def pump(line: _Connection) -> None:
     """Pass answers on until one side ends, or the line is cut or ended by a fault: then the next bytes are lost."""
     with contextlib.suppress(OSError):
         while data := line.server.recv(65536):
@@ -256,13 +256,13 @@ def pump(line: _Line) -> None:
         line.caller.shutdown(socket.SHUT_RDWR)
 
 
-def pass_with(line: _Line, fault: Fault, data: bytes) -> bool:
+def pass_with(line: _Connection, fault: Fault, data: bytes) -> bool:
     """Pass a part of an answer on as a fault has it; return whether the line goes on."""
     if line.is_silent:
         return True
-    if fault.said is not None:
+    if fault.response is not None:
         if line.passed == 0:
-            line.caller.sendall(fault.said)
+            line.caller.sendall(fault.response)
         line.passed += len(data)
         return True
     if line.passed == 0 and fault.edit is not None:
@@ -278,7 +278,7 @@ def pass_with(line: _Line, fault: Fault, data: bytes) -> bool:
     return finish(line, fault, data[size:])
 
 
-def finish(line: _Line, fault: Fault, rest: bytes) -> bool:
+def finish(line: _Connection, fault: Fault, rest: bytes) -> bool:
     """Do what a fault has in store once so much of an answer has passed; return whether the line goes on."""
     if fault.meanwhile is not None:
         fault.meanwhile()

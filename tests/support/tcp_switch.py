@@ -7,10 +7,10 @@ import socket
 import threading
 from typing import Self
 
-__all__ = ["Line"]
+__all__ = ["TcpSwitch"]
 
 
-class Line:
+class TcpSwitch:
     """Passes connections on to a server ("http://127.0.0.1:port"); ``down()`` ends them and refuses new ones."""
 
     def __init__(self, target: str) -> None:

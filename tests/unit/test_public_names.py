@@ -25,8 +25,8 @@ from restate_lab.analysis.why.options import option_frame
 from restate_lab.client.schema import FAMILIES, selected
 from restate_lab.evidence.manifest import Manifest
 from restate_lab.evidence.watch import sampler as watch_samples
-from support.mutable_source import START, Changing, id_of
-from support.sample_rows import MadeRows
+from support.mutable_source import START, MutableSource, id_of
+from support.sample_rows import SampleRows
 
 TYPES = (
     rl.AdminClient,
@@ -111,9 +111,9 @@ def test_a_pickle_is_read_in_a_new_process() -> None:
 
 def frames() -> Iterator[tuple[str, Iterable[Any]]]:
     """Give the columns and attrs of frames that users get, and the words of their ``change``."""
-    made = MadeRows()
+    made = SampleRows()
     before, after = (
-        Changing(sys_invocation_status=[{"id": id_of(number), "status": "scheduled", "created_at": START}])
+        MutableSource(sys_invocation_status=[{"id": id_of(number), "status": "scheduled", "created_at": START}])
         for number in (1, 2)
     )
     changes = rl.compare(before, after)

@@ -11,9 +11,9 @@ import pytest
 from restate_lab.analysis.doctor import census as census_module, doctor
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.errors import ArgumentError, QueryRefused, TimedOut
-from support.sample_rows import BEFORE, NOW, MadeRows, command, invocation, made_id, waiting
+from support.sample_rows import BEFORE, NOW, SampleRows, command, invocation, sample_id, waiting_columns
 
-A, B, C = made_id(1), made_id(2), made_id(3)
+A, B, C = sample_id(1), sample_id(2), sample_id(3)
 
 
 def diagnose(source: Any, **options: Any) -> Diagnosis:
@@ -53,11 +53,11 @@ def ended(id_: str, seconds: float, *, handler: str = "run", failure: str | None
 
 def test_suspended_on_its_own_run_on_rows_made_for_it() -> None:
     """No server shows it on demand (server issue 5196): of made rows only who waits for a Run is told, as critical."""
-    source = MadeRows(
+    source = SampleRows(
         sys_invocation_status=[
-            invocation(A, **waiting(2)),
-            invocation(B, **waiting(1)),
-            invocation(C, handler="other", **waiting(1, 2)),
+            invocation(A, **waiting_columns(2)),
+            invocation(B, **waiting_columns(1)),
+            invocation(C, handler="other", **waiting_columns(1, 2)),
         ],
         sys_journal=[
             command(id_, index, kind, completion_id=index, wake_up_time=2_000_000_000_000)
@@ -76,7 +76,7 @@ def test_suspended_on_its_own_run_on_rows_made_for_it() -> None:
 
 def test_an_empty_source_is_healthy_and_says_what_was_checked() -> None:
     """Nothing found, everything checked."""
-    diagnosis = diagnose(MadeRows())
+    diagnosis = diagnose(SampleRows())
     assert diagnosis.verdict == "healthy"
     assert "deadlocks" in set(diagnosis.checked["check"])
     assert "invocations that wait for each other in a circle" in str(diagnosis)
@@ -86,14 +86,14 @@ def test_an_empty_source_is_healthy_and_says_what_was_checked() -> None:
 
 def test_a_missing_table_is_no_health() -> None:
     """What lacks a table is not checked, and the verdict is incomplete."""
-    diagnosis = diagnose(MadeRows(without=("sys_deployment",)))
+    diagnosis = diagnose(SampleRows(without=("sys_deployment",)))
     assert diagnosis.verdict == "incomplete"
     missing = diagnosis.not_checked.set_index("check")["reason"]
     assert "sys_deployment" in missing["old_protocols"]
     assert "late_starts" in set(diagnosis.checked["check"])
 
 
-class Failing(MadeRows):
+class Failing(SampleRows):
     """Raises an error for statements that hold a text."""
 
     def __init__(self, text: str, error: Exception, **tables: Any) -> None:
@@ -128,7 +128,7 @@ def test_a_mistake_in_a_check_surfaces() -> None:
 
 def test_a_timeout_that_is_over_is_no_health() -> None:
     """Nothing is sent any more, and every check says so."""
-    source = MadeRows()
+    source = SampleRows()
     diagnosis = diagnose(source, timeout="0s")
     assert diagnosis.verdict == "incomplete"
     reasons = diagnosis.not_checked[diagnosis.not_checked["applies"]]["reason"]
@@ -138,10 +138,11 @@ def test_a_timeout_that_is_over_is_no_health() -> None:
 
 def test_not_all_of_it_is_no_health() -> None:
     """Where a limit left something out, that is said, and the verdict is incomplete."""
-    source = MadeRows(
-        sys_invocation_status=[invocation(made_id(number), **waiting(1)) for number in range(3)],
+    source = SampleRows(
+        sys_invocation_status=[invocation(sample_id(number), **waiting_columns(1)) for number in range(3)],
         sys_journal=[
-            command(made_id(number), 1, "Sleep", completion_id=1, wake_up_time=2_000_000_000_000) for number in range(3)
+            command(sample_id(number), 1, "Sleep", completion_id=1, wake_up_time=2_000_000_000_000)
+            for number in range(3)
         ],
     )
     assert diagnose(source).verdict == "healthy"
@@ -152,18 +153,18 @@ def test_not_all_of_it_is_no_health() -> None:
 
 def test_the_same_statement_is_sent_once() -> None:
     """Checks share what they read."""
-    source = MadeRows(sys_invocation_status=[invocation(A, **waiting(signals=(17,)))])
+    source = SampleRows(sys_invocation_status=[invocation(A, **waiting_columns(signals=(17,)))])
     diagnose(source)
     assert len(source.asked) == len(set(source.asked))
 
 
 def many_kinds() -> dict[str, list[dict[str, Any]]]:
     """Return rows of every kind that is looked at one by one: suspended, paused, failed, and slow ones."""
-    failed = [ended(made_id(number), 1, failure="[402] declined") for number in range(10, 14)]
-    slow = [ended(made_id(number), 8, handler="slow") for number in range(20, 26)]
-    quick = [ended(made_id(number), 0.1, handler=f"quick{number}") for number in range(30, 33)]
-    paused = [invocation(made_id(number), "paused") for number in range(40, 43)]
-    asleep = [invocation(made_id(number), **waiting(1)) for number in range(50, 53)]
+    failed = [ended(sample_id(number), 1, failure="[402] declined") for number in range(10, 14)]
+    slow = [ended(sample_id(number), 8, handler="slow") for number in range(20, 26)]
+    quick = [ended(sample_id(number), 0.1, handler=f"quick{number}") for number in range(30, 33)]
+    paused = [invocation(sample_id(number), "paused") for number in range(40, 43)]
+    asleep = [invocation(sample_id(number), **waiting_columns(1)) for number in range(50, 53)]
     return {
         "sys_invocation_status": [*failed, *slow, *quick, *paused, *asleep],
         "sys_journal": [
@@ -179,7 +180,7 @@ def causes(diagnosis: Diagnosis) -> dict[str, set[str]]:
 
 def test_what_is_looked_at_one_by_one_costs_one_scan() -> None:
     """Beside the census one scan of the status table brings all kinds; the rest is read by id."""
-    source = MadeRows(**many_kinds())
+    source = SampleRows(**many_kinds())
     assert set(causes(diagnose(source))) == {"terminal_failures", "slow_handlers", "paused", "suspended_on_run"}
     scans = [each for each in source.asked if "FROM sys_invocation_status" in each and "id IN" not in each]
     assert len(scans) == 2, scans
@@ -187,21 +188,21 @@ def test_what_is_looked_at_one_by_one_costs_one_scan() -> None:
 
 def test_many_of_a_kind_are_read_on_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there are too many for one scan, or suddenly more than counted, the same is found by single ones."""
-    expected = causes(diagnose(MadeRows(**many_kinds())))
-    assert expected["suspended_on_run"] == {made_id(number) for number in range(50, 53)}
+    expected = causes(diagnose(SampleRows(**many_kinds())))
+    assert expected["suspended_on_run"] == {sample_id(number) for number in range(50, 53)}
     for name, value in (("MAX_ROWS", 2), ("MAX_PAUSED", 2), ("_SURPLUS", -4)):
         with monkeypatch.context() as patch:
             patch.setattr(census_module, name, value)
-            assert causes(diagnose(MadeRows(**many_kinds()))) == expected, name
+            assert causes(diagnose(SampleRows(**many_kinds()))) == expected, name
 
 
 def test_paused_ones_are_told_apart_by_what_they_say() -> None:
     """Two reasons in one step are two findings; more kinds of words than anybody reads are one."""
 
     def paused(*messages: str) -> list[set[str]]:
-        ids = [made_id(number) for number in range(len(messages))]
+        ids = [sample_id(number) for number in range(len(messages))]
         failures = [{"restate_doc_error_code": "RT0007", "error_message": each} for each in messages]
-        source = MadeRows(
+        source = SampleRows(
             sys_invocation_status=[invocation(id_, "paused") for id_ in ids],
             sys_journal_events=[
                 {
@@ -228,7 +229,7 @@ def test_what_was_ended_by_hand_leaves_no_evidence_to_keep() -> None:
         {**ended(B, 1, failure="[409] cancelled"), **soon},
         {**ended(C, 1, failure="[409] killed"), **soon},
     ]
-    (row,) = found(diagnose(MadeRows(sys_invocation_status=rows)), "expiring_evidence")
+    (row,) = found(diagnose(SampleRows(sys_invocation_status=rows)), "expiring_evidence")
     assert (row["count"], row["ids"]) == (1, [A])
     assert "from 03:15:01 UTC on" in row["summary"]
 
@@ -237,19 +238,19 @@ def test_first_attempts_are_no_storm() -> None:
     """A few attempts within seconds, or two of them, are a note; the same after a while is told."""
     young = {"modified_at": NOW - timedelta(seconds=2)}
     state = [retrying(A, 4, "RT0007", "down")]
-    blip = diagnose(MadeRows(sys_invocation_status=[invocation(A, "invoked", **young)], sys_invocation_state=state))
+    blip = diagnose(SampleRows(sys_invocation_status=[invocation(A, "invoked", **young)], sys_invocation_state=state))
     assert [row["severity"] for row in found(blip, "retry_storms")] == ["note"]
     second = [retrying(A, 2, "RT0007", "down")]
-    twice = diagnose(MadeRows(sys_invocation_status=[invocation(A, "invoked")], sys_invocation_state=second))
+    twice = diagnose(SampleRows(sys_invocation_status=[invocation(A, "invoked")], sys_invocation_state=second))
     assert [row["severity"] for row in found(twice, "retry_storms")] == ["note"]
-    alone = diagnose(MadeRows(sys_invocation_status=[invocation(A, "invoked")], sys_invocation_state=state))
+    alone = diagnose(SampleRows(sys_invocation_status=[invocation(A, "invoked")], sys_invocation_state=state))
     assert [row["severity"] for row in found(alone, "retry_storms")] == ["warning"]
 
 
 def test_messages_that_differ_in_ids_are_one_storm() -> None:
     """Sixty messages with their own numbers are one finding that says one message, with all sixty ids."""
-    ids = [made_id(number) for number in range(60)]
-    source = MadeRows(
+    ids = [sample_id(number) for number in range(60)]
+    source = SampleRows(
         sys_invocation_status=[invocation(id_, "invoked") for id_ in ids],
         sys_invocation_state=[
             retrying(id_, 9, "RT0007", f"cannot reach shard-{number} for case 7f3e{number:04}ab: HTTP 504")
@@ -263,11 +264,11 @@ def test_messages_that_differ_in_ids_are_one_storm() -> None:
 
 def test_a_caller_makes_it_critical_and_is_not_blamed() -> None:
     """Who waits for the one that retries stands behind it, and is no cause of its own."""
-    source = MadeRows(
+    source = SampleRows(
         sys_invocation_status=[
             invocation(A, "invoked", invoked_by_id=B),
-            invocation(B, handler="caller", invoked_by_id=C, **waiting(2)),
-            invocation(C, handler="opener", **waiting(2)),
+            invocation(B, handler="caller", invoked_by_id=C, **waiting_columns(2)),
+            invocation(C, handler="opener", **waiting_columns(2)),
         ],
         sys_invocation_state=[retrying(A, 9, "RT0007", "down")],
         sys_journal=[
@@ -282,11 +283,11 @@ def test_a_caller_makes_it_critical_and_is_not_blamed() -> None:
 
 def test_a_queue_behind_somebody_who_retries_is_the_retriers() -> None:
     """A holder waits for a callee that nobody answers: the deployment is the cause, not the key."""
-    queue = [made_id(number) for number in range(10, 50)]
-    source = MadeRows(
+    queue = [sample_id(number) for number in range(10, 50)]
+    source = SampleRows(
         sys_invocation_status=[
             invocation(A, "invoked", target_service_name="Gone"),
-            invocation(B, handler="hold", target_service_key="k", **waiting(2)),
+            invocation(B, handler="hold", target_service_key="k", **waiting_columns(2)),
             *(invocation(id_, "inboxed", target_service_key="k", inboxed_at=BEFORE) for id_ in queue),
         ],
         sys_invocation_state=[retrying(A, 9, "RT0010", "connection refused", last_attempt_deployment_id="dp_2")],
@@ -321,11 +322,11 @@ def test_a_key_is_judged_by_its_queue_and_whether_its_holder_moves(
     waited: timedelta, queue: int, status: str, severity: str
 ) -> None:
     """A queue behind somebody who only waits is bad sooner than one behind somebody who works."""
-    ids = [made_id(number) for number in range(10, 10 + queue)]
+    ids = [sample_id(number) for number in range(10, 10 + queue)]
     raw = "invoked" if status == "running" else status
-    source = MadeRows(
+    source = SampleRows(
         sys_invocation_status=[
-            invocation(A, raw, handler="hold", target_service_key="k", **waiting(signals=(17,))),
+            invocation(A, raw, handler="hold", target_service_key="k", **waiting_columns(signals=(17,))),
             *(invocation(id_, "inboxed", target_service_key="k", inboxed_at=NOW - waited) for id_ in ids),
         ],
         sys_invocation_state=[{"id": A, "in_flight": True, "retry_count": 1}] if status == "running" else [],
@@ -338,22 +339,22 @@ def test_a_key_is_judged_by_its_queue_and_whether_its_holder_moves(
 
 def test_who_waits_for_the_same_promise_is_the_same_cause() -> None:
     """A queue behind a question to a workflow is told with the workflow's own run, not with others of that promise."""
-    queue = [made_id(number) for number in range(10, 14)]
-    promise = {"target_service_name": "Flow", **waiting(1)}
-    source = MadeRows(
+    queue = [sample_id(number) for number in range(10, 14)]
+    promise = {"target_service_name": "Flow", **waiting_columns(1)}
+    source = SampleRows(
         sys_invocation_status=[
             invocation(A, handler="ask", **promise, target="Flow/a/b/ask"),
             invocation(B, **promise, target="Flow/a/b/run"),
             invocation(C, **promise, target="Flow/a/c/run"),
-            invocation(made_id(9), handler="hold", target_service_key="k", **waiting(1)),
+            invocation(sample_id(9), handler="hold", target_service_key="k", **waiting_columns(1)),
             *(invocation(id_, "inboxed", target_service_key="k", inboxed_at=BEFORE) for id_ in queue),
         ],
         sys_journal=[
             *(command(id_, 1, "GetPromise", completion_id=1, key="signed") for id_ in (A, B, C)),
-            command(made_id(9), 1, "Call", invocation_id=A, result_completion_id=1),
+            command(sample_id(9), 1, "Call", invocation_id=A, result_completion_id=1),
         ],
         sys_inbox=[{"id": id_, "service_name": "Svc", "service_key": "k"} for id_ in queue],
-        sys_keyed_service_status=[{"service_name": "Svc", "service_key": "k", "invocation_id": made_id(9)}],
+        sys_keyed_service_status=[{"service_name": "Svc", "service_key": "k", "invocation_id": sample_id(9)}],
     )
     diagnosis = diagnose(source)
     (key,) = found(diagnosis, "blocked_keys")
@@ -365,17 +366,17 @@ def test_an_awakeable_is_forgotten_by_age_or_by_proportion() -> None:
     """An hour is long for everybody; minutes are where twenty others took moments; a timeout ends the wait."""
 
     def severity(age: timedelta, *others: dict[str, Any], **columns: Any) -> str:
-        one = invocation(A, **{**waiting(signals=(17,)), **columns, "modified_at": NOW - age})
+        one = invocation(A, **{**waiting_columns(signals=(17,)), **columns, "modified_at": NOW - age})
         journal = [command(A, 1, "Sleep", completion_id=1, wake_up_time=2_000_000_000_000)]
-        (row,) = found(diagnose(MadeRows(sys_invocation_status=[one, *others], sys_journal=journal)), "awakeables")
+        (row,) = found(diagnose(SampleRows(sys_invocation_status=[one, *others], sys_journal=journal)), "awakeables")
         return str(row["severity"])
 
-    moments = [ended(made_id(number), 0.5) for number in range(10, 30)]
+    moments = [ended(sample_id(number), 0.5) for number in range(10, 30)]
     assert severity(timedelta(minutes=30)) == "note"
     assert severity(timedelta(minutes=61)) == "warning"
     assert severity(timedelta(minutes=2), *moments) == "warning"
     assert severity(timedelta(minutes=2), *moments[:19]) == "note"
-    assert severity(timedelta(minutes=61), **waiting(1, signals=(17,))) == "note"
+    assert severity(timedelta(minutes=61), **waiting_columns(1, signals=(17,))) == "note"
 
 
 def test_paused_by_hand_is_somebody_s_decision() -> None:
@@ -386,51 +387,51 @@ def test_paused_by_hand_is_somebody_s_decision() -> None:
         for id_, event in ((A, {"ty": "Paused"}), (B, {"ty": "Paused", "last_failure": failure}))
     ]
     status = [invocation(id_, "paused") for id_ in (A, B)]
-    rows = found(diagnose(MadeRows(sys_invocation_status=status, sys_journal_events=events)), "paused")
+    rows = found(diagnose(SampleRows(sys_invocation_status=status, sys_journal_events=events)), "paused")
     assert [(row["severity"], row["ids"]) for row in rows] == [("critical", [B]), ("warning", [A])]
 
 
 def test_failures_are_told_by_kind_rate_and_cause() -> None:
     """Three alike at a tenth of the ends are a warning; a caller that passes one on stands behind it."""
     failed = [
-        {**ended(made_id(number), 1, failure=f"[402] card of order ord-{number} declined"), "invoked_by_id": caller}
-        for number, caller in ((10, made_id(20)), (11, None), (12, None))
+        {**ended(sample_id(number), 1, failure=f"[402] card of order ord-{number} declined"), "invoked_by_id": caller}
+        for number, caller in ((10, sample_id(20)), (11, None), (12, None))
     ]
-    caller = ended(made_id(20), 1, handler="caller", failure="[402] card of order ord-10 declined")
-    good = [ended(made_id(number), 1) for number in range(100, 127)]
-    (row,) = diagnose(MadeRows(sys_invocation_status=[*failed, caller, *good])).findings.to_dict("records")
+    caller = ended(sample_id(20), 1, handler="caller", failure="[402] card of order ord-10 declined")
+    good = [ended(sample_id(number), 1) for number in range(100, 127)]
+    (row,) = diagnose(SampleRows(sys_invocation_status=[*failed, caller, *good])).findings.to_dict("records")
     assert (row["check"], row["severity"], row["count"]) == ("terminal_failures", "warning", 3)
-    assert row["blocked"] == [made_id(20)]
+    assert row["blocked"] == [sample_id(20)]
     assert "[402] card of order ord-# declined; 10%" in row["summary"]
-    more = [ended(made_id(number), 1) for number in range(200, 210)]
-    (seldom,) = diagnose(MadeRows(sys_invocation_status=[*failed, *good, *more])).findings.to_dict("records")
+    more = [ended(sample_id(number), 1) for number in range(200, 210)]
+    (seldom,) = diagnose(SampleRows(sys_invocation_status=[*failed, *good, *more])).findings.to_dict("records")
     assert seldom["severity"] == "note"
 
 
 def test_killed_and_cancelled_ones_did_not_fail() -> None:
     """Whoever ended them meant it: alone they are nothing, and they are in no share."""
     rows = [
-        ended(made_id(number), 1, failure=f"[409] {'killed' if number % 2 else 'cancelled'}") for number in range(30)
+        ended(sample_id(number), 1, failure=f"[409] {'killed' if number % 2 else 'cancelled'}") for number in range(30)
     ]
-    assert diagnose(MadeRows(sys_invocation_status=rows)).findings.empty
-    rows += [ended(made_id(number), 1) for number in range(100, 140)]
-    rows += [ended(made_id(number), 1, failure="[402] declined") for number in range(200, 203)]
-    (row,) = diagnose(MadeRows(sys_invocation_status=rows)).findings.to_dict("records")
+    assert diagnose(SampleRows(sys_invocation_status=rows)).findings.empty
+    rows += [ended(sample_id(number), 1) for number in range(100, 140)]
+    rows += [ended(sample_id(number), 1, failure="[402] declined") for number in range(200, 203)]
+    (row,) = diagnose(SampleRows(sys_invocation_status=rows)).findings.to_dict("records")
     assert (row["severity"], "3 invocations" in row["summary"]) == ("note", True)
 
 
 def test_a_sleeping_handler_is_not_slow() -> None:
     """Time that is not spent in steps of its own (sleeps, waits for others) says nothing about a handler."""
     status = [
-        *(ended(made_id(number), 8, handler="sleeps") for number in range(5)),
-        *(ended(made_id(number), 8, handler="renders") for number in range(10, 15)),
-        *(ended(made_id(number), 0.1, handler=f"quick{number}") for number in range(20, 25)),
+        *(ended(sample_id(number), 8, handler="sleeps") for number in range(5)),
+        *(ended(sample_id(number), 8, handler="renders") for number in range(10, 15)),
+        *(ended(sample_id(number), 0.1, handler=f"quick{number}") for number in range(20, 25)),
     ]
     journal = [
         *(row for number in range(5) for row in ran(number, 0.1)),
         *(row for number in range(10, 15) for row in ran(number, 7.5)),
     ]
-    (row,) = diagnose(MadeRows(sys_invocation_status=status, sys_journal=journal)).findings.to_dict("records")
+    (row,) = diagnose(SampleRows(sys_invocation_status=status, sys_journal=journal)).findings.to_dict("records")
     assert (row["where"], row["severity"], row["count"]) == ("Svc/renders", "warning", 5)
     assert "94% of it in the step “a step”" in row["summary"]
 
@@ -439,9 +440,9 @@ def ran(number: int, seconds: float) -> list[dict[str, Any]]:
     """Return the journal of an invocation with one step that took so long."""
     begun = NOW - timedelta(minutes=5)
     lite = json.dumps({"Notification": {"id": {"CompletionId": 1}}})
-    done = {"id": made_id(number), "index": 2, "entry_type": "Notification: Run", "entry_lite_json": lite}
+    done = {"id": sample_id(number), "index": 2, "entry_type": "Notification: Run", "entry_lite_json": lite}
     return [
-        {**command(made_id(number), 1, "Run", completion_id=1), "appended_at": begun},
+        {**command(sample_id(number), 1, "Run", completion_id=1), "appended_at": begun},
         {**done, "appended_at": begun + timedelta(seconds=seconds)},
     ]
 
@@ -459,7 +460,7 @@ def test_old_protocols_and_older_sdks_are_notes() -> None:
         {"id": B, "in_flight": True, "last_attempt_deployment_id": "dp_3", "last_attempt_server": "sdk-java/2.10.0"},
     ]
     services = [{"name": name, "deployment_id": f"dp_{n}"} for n, name in enumerate(("A", "B", "C"), start=1)]
-    source = MadeRows(
+    source = SampleRows(
         sys_deployment=deployments, sys_service=services, sys_invocation_status=status, sys_invocation_state=state
     )
     (row,) = diagnose(source).findings.to_dict("records")
@@ -469,20 +470,20 @@ def test_old_protocols_and_older_sdks_are_notes() -> None:
 def test_what_looks_ahead_does_not_call_tomorrow_late() -> None:
     """A start is late by the source's own clock, and ages grow with ``now``."""
     planned = {"scheduled_at": BEFORE, "scheduled_start_at": NOW + timedelta(hours=1)}
-    source = MadeRows(
-        sys_invocation_status=[invocation(A, "scheduled", **planned), invocation(B, **waiting(signals=(17,)))]
+    source = SampleRows(
+        sys_invocation_status=[invocation(A, "scheduled", **planned), invocation(B, **waiting_columns(signals=(17,)))]
     )
     ahead = diagnose(source, now=NOW + timedelta(hours=5))
     assert found(ahead, "late_starts") == []
     assert ahead.findings["summary"].str.contains("for 7h").any()
     late = {"scheduled_at": BEFORE, "scheduled_start_at": NOW - timedelta(minutes=5)}
-    (row,) = found(diagnose(MadeRows(sys_invocation_status=[invocation(A, "scheduled", **late)])), "late_starts")
+    (row,) = found(diagnose(SampleRows(sys_invocation_status=[invocation(A, "scheduled", **late)])), "late_starts")
     assert (row["severity"], row["ids"]) == ("warning", [A])
 
 
 def test_wrong_names_say_the_nearest() -> None:
     """A wrong check or threshold sends nothing and names the nearest."""
-    source = MadeRows()
+    source = SampleRows()
     with pytest.raises(ArgumentError, match="deadlocks"):
         diagnose(source, checks=["deadlock"])
     with pytest.raises(ArgumentError, match="failure_rate"):
@@ -494,6 +495,6 @@ def test_wrong_names_say_the_nearest() -> None:
 
 def test_checks_can_be_chosen() -> None:
     """Only those run, and the text says how many did not."""
-    diagnosis = diagnose(MadeRows(), checks="deadlocks")
+    diagnosis = diagnose(SampleRows(), checks="deadlocks")
     assert list(diagnosis.checked["check"]) == ["deadlocks"]
     assert "not asked for" in str(diagnosis)

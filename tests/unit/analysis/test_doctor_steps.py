@@ -14,12 +14,12 @@ from restate_lab.analysis.doctor.checks import retries as retries_module
 from restate_lab.analysis.questions import AGGREGATIONS, ask
 from restate_lab.plots import plot_retries
 from support.pictures import draw
-from support.sample_rows import BEFORE, NOW, MadeRows, invocation, made_id
+from support.sample_rows import BEFORE, NOW, SampleRows, invocation, sample_id
 
 HALF_A_DAY = timedelta(hours=12)
 
 
-def failing(*steps: str | None, handler: str = "run", first: int = 0, **columns: Any) -> MadeRows:
+def failing(*steps: str | None, handler: str = "run", first: int = 0, **columns: Any) -> SampleRows:
     """Return a source with one invocation for each of the steps."""
     rows = [one(step, first + number, handler=handler, **columns) for number, step in enumerate(steps)]
     return source(rows)
@@ -28,7 +28,7 @@ def failing(*steps: str | None, handler: str = "run", first: int = 0, **columns:
 def one(step: str | None, number: int, *, handler: str = "run", code: str = "RT0007", **columns: Any) -> Any:
     about = (step or "").removeprefix("get weather ")
     state = {
-        "id": made_id(number),
+        "id": sample_id(number),
         "in_flight": False,
         "retry_count": 9,
         "last_failure": f"[500 Internal] no station in {about}",
@@ -38,18 +38,18 @@ def one(step: str | None, number: int, *, handler: str = "run", code: str = "RT0
         "next_retry_at": NOW + timedelta(seconds=1),
         **columns,
     }
-    return invocation(made_id(number), "invoked", handler=handler), state
+    return invocation(sample_id(number), "invoked", handler=handler), state
 
 
-def source(rows: list[Any], **tables: Any) -> MadeRows:
-    return MadeRows(
+def source(rows: list[Any], **tables: Any) -> SampleRows:
+    return SampleRows(
         sys_invocation_status=[status for status, _ in rows],
         sys_invocation_state=[state for _, state in rows],
         **tables,
     )
 
 
-def storms(made: MadeRows, check: str = "retry_storms") -> list[dict[Any, Any]]:
+def storms(made: SampleRows, check: str = "retry_storms") -> list[dict[Any, Any]]:
     findings = doctor(made).findings
     return findings[findings["check"] == check].to_dict("records")
 
@@ -87,9 +87,9 @@ def test_more_than_three_different_steps_are_the_handlers() -> None:
 def test_paused_ones_are_grouped_by_pattern() -> None:
     """Paused in the steps of one pattern is one finding; another message in it is a finding of its own."""
     cities = ("Denver", "Paris", "Oslo", "Rome", "Bern", "Kyiv")
-    rows = [(made_id(n), f"get weather {city}", f"no station in {city}") for n, city in enumerate(cities)]
-    rows.append((made_id(9), "get weather Lima", "quota used up"))
-    made = MadeRows(
+    rows = [(sample_id(n), f"get weather {city}", f"no station in {city}") for n, city in enumerate(cities)]
+    rows.append((sample_id(9), "get weather Lima", "quota used up"))
+    made = SampleRows(
         sys_invocation_status=[invocation(id_, "paused") for id_, _, _ in rows],
         sys_journal_events=[
             {"id": id_, "event_type": "Paused", "appended_at": BEFORE, "event_json": paused_event(step, message)}
@@ -109,12 +109,12 @@ def paused_event(step: str, message: str) -> str:
 
 def test_a_slow_step_is_the_sum_of_its_names() -> None:
     """Time spent in the steps of one pattern counts together."""
-    ids, begun = [made_id(n) for n in range(10)], NOW - timedelta(minutes=5)
+    ids, begun = [sample_id(n) for n in range(10)], NOW - timedelta(minutes=5)
     ended = {"running_at": begun, "completion_result": "success"}
     status = [
         *(invocation(id_, "completed", **ended, completed_at=begun + timedelta(seconds=8)) for id_ in ids),
         *(
-            invocation(made_id(n), "completed", handler=f"q{n}", **ended, completed_at=begun + timedelta(seconds=0.1))
+            invocation(sample_id(n), "completed", handler=f"q{n}", **ended, completed_at=begun + timedelta(seconds=0.1))
             for n in range(20, 24)
         ),
     ]
@@ -126,7 +126,7 @@ def test_a_slow_step_is_the_sum_of_its_names() -> None:
             {"entry_type": "Notification: Run", **entry("Notification", id_, begun + timedelta(seconds=7.6))},
         )
     ]
-    (row,) = storms(MadeRows(sys_invocation_status=status, sys_journal=journal), "slow_handlers")
+    (row,) = storms(SampleRows(sys_invocation_status=status, sys_journal=journal), "slow_handlers")
     assert "95% of it in the steps “get weather …” (10 steps: " in row["summary"]
 
 

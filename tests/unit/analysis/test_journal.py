@@ -16,7 +16,7 @@ from restate_lab.analysis.journal.diff import _diff_rows, journal_diff, mismatch
 from restate_lab.analysis.journal.errors import JournalEvent
 from restate_lab.errors import ArgumentError, NotFound, Truncated
 from support.row_source import RowSource
-from support.shaped import shaped
+from support.shaped import reshape
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 COLUMNS = [
@@ -61,7 +61,7 @@ class Made(RowSource):
 
     def rows(self, statement: str, params: Any, **_: Any) -> pa.Table:
         self.asked.append(statement)
-        return shaped(self._table(statement, **params), statement)
+        return reshape(self._table(statement, **params), statement)
 
     def _table(self, statement: str, /, **named: Any) -> pa.Table:
         wanted = [id_ for id_ in named.get("ids", [named.get("id")]) if id_ in self.journals]

@@ -15,9 +15,9 @@ import pytest
 from restate_lab.analysis.questions import NO_INVOCATION, ask, questions, run_question
 from restate_lab.analysis.questions.catalog import names, read_question
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
-from support.mutable_source import START, Changing, id_of, invocation
+from support.mutable_source import START, MutableSource, id_of, invocation
 from support.row_source import RowSource
-from support.shaped import shaped
+from support.shaped import reshape
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 OLD = ("sys_invocation_status", "sys_invocation_state", "sys_journal", "sys_journal_events", "state.key", "sys_promise")
@@ -42,7 +42,7 @@ class Told(RowSource):
 
     def rows(self, statement: str, params: Mapping[str, Any], *, timeout: Any = None) -> pd.DataFrame:
         self.asked.append({"sql": statement, "timeout": timeout, **params})
-        return shaped(self.frame.copy(), statement)
+        return reshape(self.frame.copy(), statement)
 
 
 def source(count: int = 1, **kinds: Any) -> Any:
@@ -231,5 +231,5 @@ def test_a_new_run_of_a_caller_is_not_the_caller() -> None:
     """Upward go the runs that called: one that began after the call has the caller's id, and did not call."""
     rows = [invocation(1), invocation(2, invoked_by_id=id_of(1)), invocation(3, invoked_by_id=id_of(4))]
     rows.append(invocation(4, created_at=START))
-    frame = ask(Changing(sys_invocation_status=rows), "callers", ids=[id_of(2), id_of(3)])
+    frame = ask(MutableSource(sys_invocation_status=rows), "callers", ids=[id_of(2), id_of(3)])
     assert list(frame["id"]) == [id_of(2), id_of(1), id_of(3)]

@@ -22,7 +22,7 @@ from restate_lab.analysis.waits.reader import WaitSnapshot
 from restate_lab.errors import ArgumentError, Truncated
 from support.blocked_rows import command_rows, suspended_rows
 from support.row_source import RowSource
-from support.shaped import shaped
+from support.shaped import reshape
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 HOUR_AGO = pd.Timestamp(NOW - timedelta(hours=1))
@@ -104,7 +104,7 @@ class World(RowSource):
             wanted = set(given["ids"])
             rows = [row for row in rows if row["id"] in wanted]
         frame = pd.DataFrame(rows[: given.get("limit")], columns=QUESTION_COLUMNS[name].split())
-        return shaped(frame, statement)
+        return reshape(frame, statement)
 
     def _made(self, name: str) -> list[dict[str, Any]]:
         if name == "commands":

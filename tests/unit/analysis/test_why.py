@@ -23,7 +23,7 @@ from restate_lab.errors import ArgumentError, NotOnThisServer, ServerFailed, Tim
 from restate_lab.status import STATUSES
 from support.blocked_rows import command_rows, suspended_rows
 from support.row_source import RowSource
-from support.shaped import shaped
+from support.shaped import reshape
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 HOUR_AGO = pd.Timestamp(NOW - timedelta(hours=1))
@@ -121,15 +121,15 @@ class World(RowSource):
         if name == "queues":
             rows = [row for row in rows if row["key"] in {f"Svc/{key}" for key in params["keys"]}]
         columns = list(rows[0]) if rows else [*COLUMNS.get(name, "id").split()]
-        return shaped(pd.DataFrame(rows, columns=columns), statement)
+        return reshape(pd.DataFrame(rows, columns=columns), statement)
 
     def _journal_rows(self, statement: str, ids: list[str]) -> pa.Table:
         if "sys_journal_events" in statement:
             events = [{"id": id_, **row} for id_ in ids for row in self.events.get(id_, ())]
-            return shaped(pa.Table.from_pylist(events), statement)
+            return reshape(pa.Table.from_pylist(events), statement)
         if "sys_journal " in statement:
             entries = [{"id": id_, **row} for id_ in ids for row in self.journals.get(id_, ())]
-            return shaped(pa.Table.from_pylist(entries), statement)
+            return reshape(pa.Table.from_pylist(entries), statement)
         rows = [row for row in self.made["invocations"] if row["id"] in ids]
         names = ("id", "target", "journal_size", "completed_at", "completion_failure", "pinned_deployment_id")
         more = {
@@ -143,7 +143,7 @@ class World(RowSource):
         table = pa.Table.from_pylist(
             [more | {each: row[each] for each in names} | {"word": row["status"]} for row in rows]
         )
-        return shaped(table, statement)
+        return reshape(table, statement)
 
 
 def explained(world: World, name: str, **more: Any) -> Any:
@@ -347,7 +347,7 @@ def test_a_statement_takes_of_the_parameters_what_it_names() -> None:
     class Named(World):
         def rows(self, statement: str, params: Mapping[str, Any], **_: Any) -> Any:
             seen.append(set(params))
-            return shaped(pd.DataFrame(), statement)
+            return reshape(pd.DataFrame(), statement)
 
     everything = {"services": ["S"], "keys": ["k"], "locks": ["S/k"], "partitions": [7]}
     for vqueues in (False, True):

@@ -23,7 +23,7 @@ from restate_lab.client.admin import AdminClient, effects as notes
 from restate_lab.client.models import DeleteRule, GoogleIdTokenAuth, UpsertRule
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
-from support.shaped import shaped
+from support.shaped import reshape
 
 CANARY = "canary-77aa"
 INV = "inv_1gAaZyCx2a2b3ZBGB0x5Xx5wTjfHW9cI0x"
@@ -70,7 +70,7 @@ class Server:
 
     def _arrow(self, sql: str, **_: Any) -> pa.Table:
         rows = self._rows.pop(0) if len(self._rows) > 1 else self._rows[0]
-        return shaped(pa.Table.from_pylist(rows), sql)
+        return reshape(pa.Table.from_pylist(rows), sql)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from restate_lab.client.transport import Transport
 from restate_lab.errors import QueryInterrupted, QueryRefused, ResultTooLarge, ServerFailed, TimedOut
 from restate_lab.progress import Quiet
 from restate_lab.source import read_table
-from support.raw_server import chunked, raw_server, says
+from support.raw_server import chunked_response, raw_server, respond_with
 
 TABLE = pa.table({"id": [f"inv_{n}" for n in range(6)], "n": pa.array([1, None, 3, 4, 5, 2**64 - 1], pa.uint64())})
 
@@ -86,7 +86,7 @@ def test_a_connection_cut_anywhere_is_an_error(tmp_path: Path) -> None:
     """The same for a connection that breaks: the rows that came are carried by the error."""
     body = stream_of(TABLE)
     for cut in range(0, len(body), 37):
-        talk = says(chunked(body[:cut], end=False), then_close=True)
+        talk = respond_with(chunked_response(body[:cut], end=False), then_close=True)
         with raw_server(talk) as server, pytest.raises(QueryInterrupted) as caught:
             with asking(tmp_path, server.address) as answer:
                 read_table(answer.reader())
@@ -95,7 +95,7 @@ def test_a_connection_cut_anywhere_is_an_error(tmp_path: Path) -> None:
 
 def test_the_end_marker_decides_even_when_the_last_chunk_is_missing(tmp_path: Path) -> None:
     """Once Arrow's own end has come all rows are here, and a line that breaks after it takes nothing away."""
-    talk = says(chunked(stream_of(TABLE), end=False), then_close=True)
+    talk = respond_with(chunked_response(stream_of(TABLE), end=False), then_close=True)
     with raw_server(talk) as server, asking(tmp_path, server.address) as answer:
         assert read_table(answer.reader()).equals(TABLE)
 
@@ -127,7 +127,7 @@ def test_a_trickling_answer_is_stopped_by_its_deadline(tmp_path: Path) -> None:
     body = stream_of(TABLE)
 
     def trickle(connection: object, number: int) -> bool:
-        connection.sendall(chunked(body[:-8], end=False))  # type: ignore[attr-defined]
+        connection.sendall(chunked_response(body[:-8], end=False))  # type: ignore[attr-defined]
         connection.recv(1)  # type: ignore[attr-defined]  # until the reader hangs up
         return False
 

@@ -29,7 +29,7 @@ from restate_lab.progress import Quiet
 from restate_lab.redaction import MASK, Secret, without_secrets
 from restate_lab.source import read_table
 from support.faults import reads_give_up_after
-from support.raw_server import raw_server, says
+from support.raw_server import raw_server, respond_with
 
 ADDRESS = "http://127.0.0.1:9070"
 KILLED = SUCCESS["kill_invocation"]
@@ -146,7 +146,7 @@ def test_no_form_of_the_token_is_shown(
 def test_what_is_no_response_is_masked(tmp_path: Path, answer: str) -> None:
     """A status line that repeats the token is in no error, nor in what caused it."""
     token = "abc+def/ghi=12"
-    with raw_server(says(answer.format(token).encode(), then_close=True)) as server:
+    with raw_server(respond_with(answer.format(token).encode(), then_close=True)) as server:
         for name, call in calls(tmp_path, server.address, token, None).items():
             shown = shown_by(call)
             assert "prod" in shown, name

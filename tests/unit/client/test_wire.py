@@ -13,7 +13,7 @@ import pytest
 from restate_lab.client import _http as wire
 from restate_lab.client._http import Wire
 from support.bench import wait_for
-from support.raw_server import RawServer, chunked, raw_server, says
+from support.raw_server import RawServer, chunked_response, raw_server, respond_with
 
 
 def get(network: httpx.BaseTransport, server: RawServer, **extensions: object) -> httpx.Response:
@@ -28,7 +28,10 @@ def client_of(server: RawServer) -> httpx.Client:
 
 def test_a_connection_is_used_again_after_its_answer_was_read() -> None:
     """Two answers read to their ends need one connection."""
-    with raw_server(says(chunked(b"one"), chunked(b"two"))) as server, client_of(server) as client:
+    with (
+        raw_server(respond_with(chunked_response(b"one"), chunked_response(b"two"))) as server,
+        client_of(server) as client,
+    ):
         assert [client.get("/").text, client.get("/").text] == ["one", "two"]
     assert [len(connection) for connection in server.connections] == [2]
 
@@ -38,7 +41,7 @@ def test_a_connection_left_half_way_is_closed() -> None:
     heard = threading.Event()
 
     def talk(connection: socket.socket, number: int) -> bool:
-        connection.sendall(chunked(b"x" * 10, end=False))
+        connection.sendall(chunked_response(b"x" * 10, end=False))
         connection.settimeout(30)
         if connection.recv(1) == b"":
             heard.set()
@@ -52,7 +55,7 @@ def test_a_connection_left_half_way_is_closed() -> None:
 
 def test_a_connection_the_server_hung_up_on_is_not_used() -> None:
     """An idle connection that the server closed is noticed before a request is risked on it."""
-    with raw_server(says(chunked(b"a"), then_close=True)) as server, client_of(server) as client:
+    with raw_server(respond_with(chunked_response(b"a"), then_close=True)) as server, client_of(server) as client:
         for number in range(1, 4):
             assert client.get("/").text == "a"
             wait_for(lambda number=number: server.ended == number)
@@ -62,7 +65,7 @@ def test_a_connection_the_server_hung_up_on_is_not_used() -> None:
 def test_a_connection_idle_for_long_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Load balancers drop idle lines without a word, so an old line is not trusted."""
     monkeypatch.setattr(wire, "IDLE_LIMIT", 0.05)
-    with raw_server(says(chunked(b"a"))) as server, client_of(server) as client:
+    with raw_server(respond_with(chunked_response(b"a"))) as server, client_of(server) as client:
         client.get("/")
         time.sleep(0.1)
         client.get("/")
@@ -77,11 +80,11 @@ def test_an_interim_answer_is_not_taken_for_the_answer(interim: str) -> None:
     def talk(connection: socket.socket, number: int) -> bool:
         asked.append(number)
         if len(asked) > 1:
-            connection.sendall(chunked(b"the second answer"))
+            connection.sendall(chunked_response(b"the second answer"))
             return True
         connection.sendall(f"HTTP/1.1 {interim}\r\nlink: x\r\n\r\n".encode())
         time.sleep(0.2)
-        connection.sendall(chunked(b"the first answer"))
+        connection.sendall(chunked_response(b"the first answer"))
         return True
 
     with raw_server(talk) as server, client_of(server) as client:
@@ -93,15 +96,15 @@ def test_an_interim_answer_is_not_taken_for_the_answer(interim: str) -> None:
 def test_connection_close_is_read_to_its_end() -> None:
     """A body that only the end of the connection ends is read whole."""
     answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n" + b"x" * 300_000
-    with raw_server(says(answer, then_close=True)) as server, client_of(server) as client:
+    with raw_server(respond_with(answer, then_close=True)) as server, client_of(server) as client:
         assert len(client.get("/").content) == 300_000
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        pytest.param(chunked(b"x" * 100, end=False), id="no last chunk"),
-        pytest.param(chunked(b"x" * 100)[:-60], id="cut inside a chunk"),
+        pytest.param(chunked_response(b"x" * 100, end=False), id="no last chunk"),
+        pytest.param(chunked_response(b"x" * 100)[:-60], id="cut inside a chunk"),
         pytest.param(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nshort", id="shorter than it said"),
         pytest.param(b"HTTP/1.1 200 OK\r\ncontent-le", id="cut inside the headers"),
         pytest.param(b"", id="no answer"),
@@ -110,7 +113,7 @@ def test_connection_close_is_read_to_its_end() -> None:
 )
 def test_an_incomplete_answer_is_a_protocol_error(answer: bytes) -> None:
     """Whatever ends early is an httpx.RemoteProtocolError, never a shorter body."""
-    with raw_server(says(answer, then_close=True)) as server, pytest.raises(httpx.RemoteProtocolError):
+    with raw_server(respond_with(answer, then_close=True)) as server, pytest.raises(httpx.RemoteProtocolError):
         get(Wire(), server)
 
 
@@ -118,7 +121,7 @@ def test_the_deadline_ends_a_silent_and_a_trickling_answer() -> None:
     """The limit is for the whole call: bytes that trickle do not prolong it."""
 
     def trickle(connection: socket.socket, number: int) -> bool:
-        connection.sendall(chunked(b"x", end=False))
+        connection.sendall(chunked_response(b"x", end=False))
         for _ in range(100):
             connection.sendall(b"1\r\nx\r\n")
             time.sleep(0.05)
@@ -136,7 +139,7 @@ def test_a_waiting_reader_is_ticked() -> None:
 
     def slow(connection: socket.socket, number: int) -> bool:
         twice.wait(30)
-        connection.sendall(chunked(b"done"))
+        connection.sendall(chunked_response(b"done"))
         return True
 
     def tick() -> None:
@@ -151,7 +154,7 @@ def test_a_waiting_reader_is_ticked() -> None:
 
 def test_a_dropped_wire_closes_its_connections() -> None:
     """Whoever forgets close() leaves no open socket behind."""
-    with raw_server(says(chunked(b"a"))) as server:
+    with raw_server(respond_with(chunked_response(b"a"))) as server:
         client = client_of(server)
         client.get("/")
         (connection,) = client._transport._idle.popitem()[1]  # type: ignore[attr-defined]
@@ -176,7 +179,7 @@ def test_threads_share_one_wire() -> None:
 
     def echo(connection: socket.socket, number: int) -> bool:
         time.sleep(0.01)
-        connection.sendall(chunked(b"ok"))
+        connection.sendall(chunked_response(b"ok"))
         return True
 
     with raw_server(echo) as server, client_of(server) as client:

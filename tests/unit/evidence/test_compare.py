@@ -16,14 +16,14 @@ from restate_lab.evidence.compare import Comparison, compare
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence
 from restate_lab.source import Source
-from support.mutable_source import START, Changing, id_of, invocation
+from support.mutable_source import START, MutableSource, id_of, invocation
 
 LATER = START + timedelta(minutes=37, seconds=5)
 HOUR = timedelta(hours=1)
 
 
-def later(**tables: Any) -> Changing:
-    return Changing(name="made", now=LATER, **tables)
+def later(**tables: Any) -> MutableSource:
+    return MutableSource(name="made", now=LATER, **tables)
 
 
 def rows(frame: pd.DataFrame, *columns: str) -> list[tuple[Any, ...]]:
@@ -57,7 +57,7 @@ def both(*made: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any
 def test_what_happened_to_invocations() -> None:
     """Created, removed, another status, retries, journal progress, another deployment: one row each, in this order."""
     ended = {"completed_at": START - 2 * HOUR}
-    before = Changing(
+    before = MutableSource(
         sys_invocation_status=[
             invocation(2, "succeeded", **ended, completion_retention=2 * HOUR + timedelta(minutes=20)),
             invocation(3, "succeeded", **ended, completion_retention=24 * HOUR),
@@ -106,7 +106,7 @@ def test_what_happened_to_invocations() -> None:
 
 def test_retries_are_counted_as_far_as_they_show() -> None:
     """Who made progress is counted anew: what shows then is a lower bound, and says so."""
-    before = Changing(
+    before = MutableSource(
         sys_invocation_status=[invocation(1, "invoked"), invocation(2, "invoked"), invocation(3, "inboxed")],
         sys_invocation_state=[{"id": id_of(1), "retry_count": 7}, {"id": id_of(2), "retry_count": 3}],
     )
@@ -137,14 +137,14 @@ def test_long_back_offs_are_seen_on_both_kinds(vqueues: bool) -> None:
     tables: dict[str, Any] = {"sys_vqueue_entry_status": [entry]} if vqueues else {
         "sys_invocation_state": [{"id": id_of(1), "in_flight": False, "retry_count": 9}]
     }  # fmt: skip
-    before = Changing(vqueues=vqueues, sys_invocation_status=[row])
+    before = MutableSource(vqueues=vqueues, sys_invocation_status=[row])
     found = compare(before, later(vqueues=vqueues, sys_invocation_status=[row], **tables)).invocations
     assert rows(found, "status_before", "status_after", "retry_count_after") == [("ready", "backing-off", 9)]
 
 
 def test_state_is_compared_by_its_bytes() -> None:
     """Added, removed and changed values, also of equal length; values themselves do not come along."""
-    before = Changing(state=[state("same", b"1"), state("other", b"one"), state("gone", b"xy")])
+    before = MutableSource(state=[state("same", b"1"), state("other", b"one"), state("gone", b"xy")])
     after = later(state=[state("same", b"1"), state("other", b"two"), state("new", b"secret")])
     found = compare(before, after)
     assert rows(found.state, "key", "change", "bytes_before", "bytes_after") == [
@@ -159,7 +159,9 @@ def test_state_is_compared_by_its_bytes() -> None:
 
 def test_values_that_cannot_be_read_are_compared_by_length() -> None:
     """Evidence without payloads has lengths alone: what may differ all the same is counted, and said."""
-    before = Changing(without=("state.value",), state=[state("same", b"1"), state("other", b"one"), state("x", b"1")])
+    before = MutableSource(
+        without=("state.value",), state=[state("same", b"1"), state("other", b"one"), state("x", b"1")]
+    )
     after = later(state=[state("same", b"1"), state("other", b"two"), state("x", b"12")])
     found = compare(before, after)
     assert rows(found.state, "key", "bytes_after", "sha256_after") == [("x", 2, None)]
@@ -170,23 +172,23 @@ def test_values_that_cannot_be_read_are_compared_by_length() -> None:
 def test_scopes_that_one_side_does_not_know(tmp_path: Path) -> None:
     """An older server has no scopes, and masked ones look alike: what is in one is counted, and the rest compared."""
     scoped = [state("x", b"1", scope=name) for name in (None, "eu", "us")]
-    before = Changing(without=("state.scope",), state=[state("x", b"2")])
+    before = MutableSource(without=("state.scope",), state=[state("x", b"2")])
     found = compare(before, later(state=scoped))
     assert rows(found.state, "key", "scope", "change") == [("x", None, "changed")]
     assert "2 values of after that are in a scope: before has no state.scope" in str(found)
-    path = frozen(Changing(state=scoped), tmp_path / "a", payloads=True, redact="state.scope")
+    path = frozen(MutableSource(state=scoped), tmp_path / "a", payloads=True, redact="state.scope")
     with open_evidence(path) as masked:
         found = compare(masked, later(state=[*scoped[:1], state("x", b"3", scope="eu")]))
     assert found.state.empty
     assert "2 values of before that are in a scope: before has no state.scope (masked" in str(found)
-    both_know = compare(Changing(state=scoped), later(state=[*scoped[:2], state("x", b"3", scope="us")]))
+    both_know = compare(MutableSource(state=scoped), later(state=[*scoped[:2], state("x", b"3", scope="us")]))
     assert rows(both_know.state, "scope", "change") == [("us", "changed")]
 
 
 def test_deployments_and_services() -> None:
     """Deployments that came and went, services that go elsewhere, addresses that changed; passwords stay masked."""
     one = {"id": "dp_1", "endpoint": "http://me:hunter2@one/", "ty": "http"}
-    before = Changing(
+    before = MutableSource(
         sys_deployment=[one, {"id": "dp_2", "endpoint": "http://two/"}],
         sys_service=[{"name": "Cart", "deployment_id": "dp_1", "revision": 1}],
     )
@@ -208,7 +210,7 @@ def test_deployments_and_services() -> None:
 
 def test_the_backlog_of_keys() -> None:
     """Keys with more or fewer calls that wait, most change first; one that nobody waits for any more has none."""
-    before = Changing(**both(waiting("hot", 1), waiting("cold", 2, 3)))
+    before = MutableSource(**both(waiting("hot", 1), waiting("cold", 2, 3)))
     after = later(**both(waiting("hot", 1, 4, 5, 6), waiting("new", 7)))
     backlog = compare(before, after).backlog
     assert rows(backlog, "target_service_key", "waiting_before", "waiting_after", "more") == [
@@ -222,7 +224,7 @@ def test_the_backlog_of_keys() -> None:
 def test_what_the_limit_cuts_is_said() -> None:
     """Beyond the limit, what is completed on both sides goes first, then an even sample; keys unknown stay unknown."""
     old = [invocation(number, "succeeded") for number in range(20, 30)]
-    before = Changing(sys_invocation_status=[*old, invocation(1), invocation(2)])
+    before = MutableSource(sys_invocation_status=[*old, invocation(1), invocation(2)])
     after = later(sys_invocation_status=[*old, invocation(1, "succeeded"), invocation(2, journal_size=8)])
     with pytest.warns(Truncated, match="completed on both sides"):
         found = compare(before, after, limit=5)
@@ -230,24 +232,24 @@ def test_what_the_limit_cuts_is_said() -> None:
     assert found.invocations.attrs["truncated"]["limit"] == 5
     many = [invocation(number) for number in range(1, 10)]
     with pytest.warns(Truncated, match="the 3 with the first ids"):
-        found = compare(Changing(sys_invocation_status=many), later(sys_invocation_status=many[1:]), limit=3)
+        found = compare(MutableSource(sys_invocation_status=many), later(sys_invocation_status=many[1:]), limit=3)
     assert rows(found.invocations, "id", "change") == [(id_of(1), "removed")]
     with pytest.warns(Truncated, match="keys of before beyond the 1"):
-        found = compare(Changing(**both(waiting("a", 1, 2), waiting("b", 3))), later(**waiting("b", 3)), limit=1)
+        found = compare(MutableSource(**both(waiting("a", 1, 2), waiting("b", 3))), later(**waiting("b", 3)), limit=1)
     assert rows(found.backlog, "target_service_key", "waiting_before", "waiting_after") == [
         ("a", 2, 0),
         ("b", None, 1),
     ]
     values = [state(f"k{number}", b"1234") for number in range(5)]
     with pytest.warns(Truncated, match="By service: Cart -2 values, -8 bytes"):
-        found = compare(Changing(state=values), later(state=values[2:]), limit=4)
+        found = compare(MutableSource(state=values), later(state=values[2:]), limit=4)
     assert found.state.empty
     assert "state: not compared, single values: 5 are more than limit=4" in found.summary
 
 
 def test_nothing_changed_is_only_said_of_what_was_compared() -> None:
     """A source without a table makes that frame empty, its line and the repr say so, with the reason."""
-    before, after = Changing(), later(without=("sys_inbox", "state", "sys_invocation_state", "sys_deployment"))
+    before, after = MutableSource(), later(without=("sys_inbox", "state", "sys_invocation_state", "sys_deployment"))
     found = compare(before, after)
     lines = found.summary.splitlines()
     assert lines[2] == "state: not compared, after has no state.service_name (this server has no such column)"
@@ -257,7 +259,7 @@ def test_nothing_changed_is_only_said_of_what_was_compared() -> None:
     assert lines[1] == "invocations: nothing changed (not everything was compared)"
     whole = found.not_compared[found.not_compared["whole"]]
     assert whole["part"].tolist() == ["state", "deployments", "backlog"]
-    assert list(found.state.columns) == list(compare(Changing(), later()).state.columns)
+    assert list(found.state.columns) == list(compare(MutableSource(), later()).state.columns)
 
 
 def test_five_lines_for_people() -> None:
@@ -268,7 +270,7 @@ def test_five_lines_for_people() -> None:
         {"sys_invocation_status": [invocation(number, target=hostile) for number in range(1, 9)]},
         {"state": [state(hostile, b"1", service_name=hostile)], "sys_service": [{"name": hostile}]},
     )
-    found = compare(Changing(name=f"prod {hostile}"), later(**tables))
+    found = compare(MutableSource(name=f"prod {hostile}"), later(**tables))
     assert len(found.summary.splitlines()) == 5
     assert str(found) == found.summary
     assert found.summary.splitlines()[1] == "invocations: 38 created (pending 30, suspended 8)"
@@ -287,7 +289,7 @@ def test_five_lines_for_people() -> None:
 def test_nothing_changed() -> None:
     """A source compared with itself has no row, and says so."""
     tables = both(waiting("a", 1, 2), {"state": [state("x", b"1")], "sys_service": [{"name": "Cart"}]})
-    source = Changing(**tables)
+    source = MutableSource(**tables)
     found = compare(source, source)
     assert [len(getattr(found, part)) for part in ("invocations", "state", "deployments")] == [0, 0, 0]
     assert repr(found).endswith("0s later, 2026-11-25 03:00:00 UTC: nothing changed>")
@@ -297,9 +299,9 @@ def test_nothing_changed() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "options", "message"),
     [
-        (later(), Changing(), {}, "give the earlier one first"),
-        (Changing(), later(), {"limit": 0}, "limit must be a whole number from 1"),
-        (Changing(), later(), {"limit": "all"}, "limit must be"),
+        (later(), MutableSource(), {}, "give the earlier one first"),
+        (MutableSource(), later(), {"limit": 0}, "limit must be a whole number from 1"),
+        (MutableSource(), later(), {"limit": "all"}, "limit must be"),
     ],
 )
 def test_wrong_arguments(before: Source, after: Source, options: dict[str, Any], message: str) -> None:
@@ -310,18 +312,18 @@ def test_wrong_arguments(before: Source, after: Source, options: dict[str, Any],
 
 def test_two_clusters_are_noticed() -> None:
     """Where not one invocation is in both, that is said."""
-    found = compare(Changing(sys_invocation_status=[invocation(1)]), later(sys_invocation_status=[invocation(2)]))
+    found = compare(MutableSource(sys_invocation_status=[invocation(1)]), later(sys_invocation_status=[invocation(2)]))
     assert "no invocation is in both: these may be two clusters" in str(found)
 
 
-def frozen(source: Changing, path: Path, **options: Any) -> Path:
+def frozen(source: MutableSource, path: Path, **options: Any) -> Path:
     freeze(source, path, progress=False, **options)
     return path
 
 
 def test_a_part_says_nothing_of_the_rest(tmp_path: Path) -> None:
     """What a scoped freeze does not hold was neither removed nor created; backlogs it cannot tell."""
-    before = Changing(sys_invocation_status=[invocation(1), invocation(2), invocation(3)])
+    before = MutableSource(sys_invocation_status=[invocation(1), invocation(2), invocation(3)])
     after = later(sys_invocation_status=[invocation(1, "succeeded"), invocation(2, "paused"), invocation(4)])
     with open_evidence(frozen(before, tmp_path / "a", ids=[id_of(1), id_of(3)])) as part:
         found = compare(part, after)
@@ -335,7 +337,7 @@ def test_a_part_says_nothing_of_the_rest(tmp_path: Path) -> None:
 
 def test_two_parts_are_compared_where_both_are(tmp_path: Path) -> None:
     """Of two scoped freezes only what is in both is compared: neither tells what was removed from the other."""
-    before = Changing(sys_invocation_status=[invocation(1), invocation(2)])
+    before = MutableSource(sys_invocation_status=[invocation(1), invocation(2)])
     after = later(sys_invocation_status=[invocation(2, "paused"), invocation(3)])
     one, other = frozen(before, tmp_path / "a", since="2h"), frozen(after, tmp_path / "b", since="3h")
     with open_evidence(one) as first, open_evidence(other) as second:
@@ -348,7 +350,7 @@ def test_two_parts_are_compared_where_both_are(tmp_path: Path) -> None:
 def test_another_run_of_an_id_is_not_the_one_before() -> None:
     """A removed run and the one created in its place are two rows with one id, whatever their statuses are."""
     again = {"created_at": START + HOUR / 4}
-    before = Changing(sys_invocation_status=[invocation(1, "succeeded"), invocation(2), invocation(3)])
+    before = MutableSource(sys_invocation_status=[invocation(1, "succeeded"), invocation(2), invocation(3)])
     after = later(
         sys_invocation_status=[invocation(1, "succeeded", **again), invocation(2, "paused", **again), invocation(3)],
         sys_invocation_state=[{"id": id_of(2), "retry_count": 4}],
@@ -372,7 +374,7 @@ def test_a_source_with_several_runs_of_an_id(limit: int | None) -> None:
     """A source that keeps ended runs has an id more than once; each run is compared with itself."""
     again, first = {"created_at": START + HOUR / 4}, {"created_at": START - 5 * HOUR}
     ended = invocation(1, "succeeded", **first)
-    before = Changing(
+    before = MutableSource(
         sys_invocation_status=[ended, invocation(1, "invoked"), invocation(2)],
         sys_invocation_state=[{"id": id_of(1), "in_flight": True, "retry_count": 3}],
     )
@@ -392,14 +394,14 @@ def test_a_call_that_waits_is_counted_once() -> None:
     """A call that waits for a key, and has ended in an earlier run of its id, is one that waits."""
     tables = waiting("hot", 1)
     tables["sys_invocation_status"].append(invocation(1, "succeeded", created_at=START - 5 * HOUR))
-    found = compare(Changing(**tables), later(**both(waiting("hot", 1), waiting("hot", 2))))
+    found = compare(MutableSource(**tables), later(**both(waiting("hot", 1), waiting("hot", 2))))
     assert rows(found.backlog, "target_service_key", "waiting_before", "waiting_after") == [("hot", 1, 2)]
 
 
 def test_a_part_with_a_run_that_came_again(tmp_path: Path) -> None:
     """Of what is in a part, the run was removed and the new one created; so it is of two parts that have the id."""
     again = {"created_at": START + HOUR / 4}
-    before = Changing(sys_invocation_status=[invocation(1, "succeeded"), invocation(2)])
+    before = MutableSource(sys_invocation_status=[invocation(1, "succeeded"), invocation(2)])
     after = later(sys_invocation_status=[invocation(1, "succeeded", **again), invocation(2), invocation(3)])
     changes = [(id_of(1), "created"), (id_of(1), "removed")]
     one, other = frozen(before, tmp_path / "a", ids=[id_of(1)]), frozen(after, tmp_path / "b", ids=[id_of(1)])
@@ -412,7 +414,7 @@ def test_without_created_at_an_id_is_one_run() -> None:
     """Where a side does not tell created_at, runs of one id are not told apart, and that is said."""
     two = [invocation(1, "succeeded"), invocation(1, "failed", created_at=START), invocation(2)]
     after = later(sys_invocation_status=[invocation(1, "failed"), invocation(2, "paused")])
-    found = compare(Changing(sys_invocation_status=two, without=("sys_invocation_status.created_at",)), after)
+    found = compare(MutableSource(sys_invocation_status=two, without=("sys_invocation_status.created_at",)), after)
     assert (id_of(2), "status") in rows(found.invocations, "id", "change")
     assert "runs with the same id are not told apart: before has no sys_invocation_status.created_at" in str(found)
 
@@ -420,7 +422,7 @@ def test_without_created_at_an_id_is_one_run() -> None:
 def test_what_was_masked_is_not_compared(tmp_path: Path) -> None:
     """A masked column is as good as none: all masked values look alike."""
     tables = both({"state": [state("x", b"1")]}, waiting("a", 1))
-    before, after = Changing(**tables), later(**both({"state": [state("x", b"2")]}, waiting("b", 1)))
+    before, after = MutableSource(**tables), later(**both({"state": [state("x", b"2")]}, waiting("b", 1)))
     path = frozen(before, tmp_path / "a", payloads=True, redact=["state.value", "sys_inbox.service_key"])
     with open_evidence(path) as evidence:
         found: Comparison = compare(evidence, after)
@@ -431,5 +433,8 @@ def test_what_was_masked_is_not_compared(tmp_path: Path) -> None:
 
 def test_unsure_evidence_is_compared_like_any(tmp_path: Path) -> None:
     """Evidence that was opened without its hashes answers; that was warned of when it was opened."""
-    with pytest.warns(EvidenceWarning), open_evidence(frozen(Changing(), tmp_path / "a"), verify=False) as evidence:
+    with (
+        pytest.warns(EvidenceWarning),
+        open_evidence(frozen(MutableSource(), tmp_path / "a"), verify=False) as evidence,
+    ):
         assert "nothing changed" in repr(compare(evidence, later()))

@@ -20,7 +20,7 @@ from restate_lab.errors import ArgumentError, EvidenceWarning, NotFound, QueryIn
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.manifest import Manifest
 from restate_lab.evidence.store import open_evidence
-from support.freezable import START, TABLES, TEXT, Freezable, invocation, made_id
+from support.freezable import START, TABLES, TEXT, Freezable, invocation, sample_id
 
 
 def frozen(path: Path, source: Freezable, **options: Any) -> Manifest:
@@ -33,7 +33,7 @@ def ids(path: Path, table: str = "sys_invocation_status", column: str = "id") ->
 
 
 def numbers(*of: int) -> set[str]:
-    return {made_id(number) for number in of}
+    return {sample_id(number) for number in of}
 
 
 def test_the_manifest_says_what_was_frozen(tmp_path: Path) -> None:
@@ -152,9 +152,9 @@ def test_other_places_have_the_manifest_last(tmp_path: Path) -> None:
     assert freeze(source, "made", filesystem=store) == "made"
     assert seen == [False] * (len(TABLES) + 2)  # with the views, and the new runs
     evidence = open_evidence("made", filesystem=store)
-    assert evidence.sql("SELECT id, status FROM sys_invocation")["id"].tolist() == [made_id(1)]
+    assert evidence.sql("SELECT id, status FROM sys_invocation")["id"].tolist() == [sample_id(1)]
     uri = (tmp_path / "made").as_uri()
-    assert open_evidence(uri).sql("SELECT id FROM sys_invocation_status")["id"].tolist() == [made_id(1)]
+    assert open_evidence(uri).sql("SELECT id FROM sys_invocation_status")["id"].tolist() == [sample_id(1)]
 
 
 class CalledAgain(Freezable):
@@ -179,9 +179,9 @@ class CalledAgain(Freezable):
         first = invocation(1, status=run, created_at=created_at, target_service_key="k", target_service_ty="workflow")
         return {
             "sys_invocation_status": [first, invocation(2)],
-            "sys_keyed_service_status": [{"invocation_id": made_id(n), "service_key": run} for n in (1, 2)],
-            "sys_invocation_state": [{"id": made_id(n), "last_failure": run} for n in (1, 2)],
-            "sys_journal": [{"id": made_id(n), "index": 0, "entry_type": run} for n in (1, 2)],
+            "sys_keyed_service_status": [{"invocation_id": sample_id(n), "service_key": run} for n in (1, 2)],
+            "sys_invocation_state": [{"id": sample_id(n), "last_failure": run} for n in (1, 2)],
+            "sys_journal": [{"id": sample_id(n), "index": 0, "entry_type": run} for n in (1, 2)],
             "state": [{"service_name": "Svc", "service_key": key, "key": run} for key in ("k", "other")],
         }
 
@@ -190,14 +190,14 @@ def schema_of(table: str) -> pa.Schema:
     return pa.schema(list(TABLES[table].items()))
 
 
-@pytest.mark.parametrize("options", [{}, {"ids": [made_id(1), made_id(2)]}], ids=["whole", "by ids"])
+@pytest.mark.parametrize("options", [{}, {"ids": [sample_id(1), sample_id(2)]}], ids=["whole", "by ids"])
 @pytest.mark.parametrize("table", ["sys_invocation_state", "sys_invocation_status", "state", "sys_journal"])
 def test_rows_of_two_runs_are_not_mixed(tmp_path: Path, table: str, options: dict[str, Any]) -> None:
     """An id that is given again meanwhile keeps the row of its status alone, with a warning and in the manifest."""
-    with pytest.warns(EvidenceWarning, match=f"1 invocations were purged and called again.*{made_id(1)}"):
+    with pytest.warns(EvidenceWarning, match=f"1 invocations were purged and called again.*{sample_id(1)}"):
         freeze(CalledAgain(table), tmp_path / "a", progress=False, **options)
     with open_evidence(tmp_path / "a") as evidence:
-        assert evidence.manifest.new_runs == (made_id(1),)
+        assert evidence.manifest.new_runs == (sample_id(1),)
         status = evidence.sql("SELECT id, status FROM sys_invocation_status ORDER BY id")
         is_new = table in {"sys_invocation_state", "sys_invocation_status"}
         assert status["status"].tolist() == ["new" if is_new else "old", "suspended"]
@@ -207,10 +207,10 @@ def test_rows_of_two_runs_are_not_mixed(tmp_path: Path, table: str, options: dic
             ("sys_journal", "id"),
         ):
             rows = evidence.sql(f"SELECT {column} AS id FROM {name}")
-            assert set(rows["id"]) <= {made_id(2)}, name
+            assert set(rows["id"]) <= {sample_id(2)}, name
         assert "k" not in set(evidence.sql("SELECT service_key FROM state")["service_key"])
         with pytest.warns(EvidenceWarning, match="called again"):
-            assert frozen(tmp_path / "b", evidence).new_runs == (made_id(1),)  # type: ignore[arg-type] # any Source
+            assert frozen(tmp_path / "b", evidence).new_runs == (sample_id(1),)  # type: ignore[arg-type] # any Source
 
 
 def test_new_invocations_are_no_new_runs(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_new_invocations_are_no_new_runs(tmp_path: Path) -> None:
     young = {"created_at": START + timedelta(hours=1)}
     source = Freezable(
         sys_invocation_status=[invocation(1, **young), invocation(2)],
-        sys_journal=[{"id": made_id(1), "index": 0}, {"id": made_id(2), "index": 0}],
+        sys_journal=[{"id": sample_id(1), "index": 0}, {"id": sample_id(2), "index": 0}],
     )
     assert frozen(tmp_path / "a", source).new_runs == ()
 
@@ -236,11 +236,11 @@ def test_a_frame_of_ids_means_its_runs(tmp_path: Path) -> None:
     """Rows with created_at are of those runs: an id that has a new run by now is left out, and that is said."""
     source = Freezable(sys_invocation_status=[invocation(1), invocation(2, created_at=START)])
     times = [START - timedelta(hours=1)] * 2
-    rows = pd.DataFrame({"id": [made_id(1), made_id(2)], "created_at": times})
+    rows = pd.DataFrame({"id": [sample_id(1), sample_id(2)], "created_at": times})
     with pytest.warns(EvidenceWarning, match="1 of 2 ids have a new run with the same id by now"):
         freeze(source, tmp_path / "a", ids=rows, progress=False)
     with open_evidence(tmp_path / "a") as evidence:
-        assert evidence.sql("SELECT id FROM sys_invocation_status")["id"].tolist() == [made_id(1)]
+        assert evidence.sql("SELECT id FROM sys_invocation_status")["id"].tolist() == [sample_id(1)]
     freeze(source, tmp_path / "b", ids=rows["id"], progress=False)
     with open_evidence(tmp_path / "b") as evidence:
         assert len(evidence.sql("SELECT id FROM sys_invocation_status")) == 2
@@ -248,42 +248,42 @@ def test_a_frame_of_ids_means_its_runs(tmp_path: Path) -> None:
 
 def call(caller: int, callee: int, kind: str = "Call") -> dict[str, Any]:
     body = (
-        {"target": {"InvocationId": made_id(callee)}}
+        {"target": {"InvocationId": sample_id(callee)}}
         if kind == "AttachInvocation"
-        else {"invocation_id": made_id(callee)}
+        else {"invocation_id": sample_id(callee)}
     )
     lite = json.dumps({"Command": {kind: body}})
-    return {"id": made_id(caller), "index": 1, "entry_type": f"Command: {kind}", "entry_lite_json": lite}
+    return {"id": sample_id(caller), "index": 1, "entry_type": f"Command: {kind}", "entry_lite_json": lite}
 
 
 FAMILY = {
     "sys_invocation_status": [
         invocation(1, service="Root"),
-        invocation(2, service="Meant", target_service_key="k", invoked_by_id=made_id(1), status="inboxed"),
-        invocation(3, service="Callee", target_service_key="k", invoked_by_id=made_id(2)),
-        invocation(4, service="Sibling", invoked_by_id=made_id(1)),
+        invocation(2, service="Meant", target_service_key="k", invoked_by_id=sample_id(1), status="inboxed"),
+        invocation(3, service="Callee", target_service_key="k", invoked_by_id=sample_id(2)),
+        invocation(4, service="Sibling", invoked_by_id=sample_id(1)),
         invocation(5, service="Attached", target_service_key="other"),
         invocation(6, service="Meant", target_service_key="k", status="invoked"),
         invocation(7, service="Stranger", target_service_key="other"),
-        invocation(8, service="AsksLater", invoked_by_id=made_id(6)),
+        invocation(8, service="AsksLater", invoked_by_id=sample_id(6)),
     ],
     "sys_journal": [call(2, 3), call(6, 5, "AttachInvocation"), call(1, 2), call(7, 7)],
     "sys_keyed_service_status": [
-        {"service_name": "Meant", "service_key": "k", "invocation_id": made_id(6)},
-        {"service_name": "Stranger", "service_key": "other", "invocation_id": made_id(7)},
+        {"service_name": "Meant", "service_key": "k", "invocation_id": sample_id(6)},
+        {"service_name": "Stranger", "service_key": "other", "invocation_id": sample_id(7)},
     ],
     "state": [
         {"service_name": name, "service_key": key, "key": "x"}
         for name, key in (("Meant", "k"), ("Callee", "k"), ("Meant", "other"), ("Stranger", "k"))
     ],
-    "sys_invocation_state": [{"id": made_id(6), "in_flight": True}, {"id": made_id(7), "in_flight": True}],
+    "sys_invocation_state": [{"id": sample_id(6), "in_flight": True}, {"id": sample_id(7), "in_flight": True}],
     "sys_deployment": [{"id": "dp_1", "endpoint": "http://here"}],
 }
 
 
 def test_a_part_follows_callers_callees_and_holders(tmp_path: Path) -> None:
     """Up to the root, down to callees and to who holds the key that is waited for; a caller's other calls stay out."""
-    manifest = frozen(tmp_path / "a", Freezable(**FAMILY), ids=made_id(2))
+    manifest = frozen(tmp_path / "a", Freezable(**FAMILY), ids=sample_id(2))
     assert ids(tmp_path / "a") == numbers(1, 2, 3, 5, 6, 8)
     assert ids(tmp_path / "a", "sys_journal") == numbers(1, 2, 6)
     assert ids(tmp_path / "a", "sys_invocation_state") == numbers(6)
@@ -299,10 +299,10 @@ def test_a_part_follows_callers_callees_and_holders(tmp_path: Path) -> None:
 def test_a_table_of_a_newer_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A table that nobody knows yet is frozen whole; of a part it is left out, with the reason, and not taken whole."""
     monkeypatch.setitem(TABLES, "sys_tomorrow", {"id": TEXT})
-    rows: dict[str, Any] = {**FAMILY, "sys_tomorrow": [{"id": made_id(7)}]}
+    rows: dict[str, Any] = {**FAMILY, "sys_tomorrow": [{"id": sample_id(7)}]}
     frozen(tmp_path / "all", Freezable(**rows))
     assert ids(tmp_path / "all", "sys_tomorrow") == numbers(7)
-    manifest = frozen(tmp_path / "part", Freezable(**rows), ids=made_id(2))
+    manifest = frozen(tmp_path / "part", Freezable(**rows), ids=sample_id(2))
     assert not (tmp_path / "part" / "sys_tomorrow.parquet").exists()
     (excluded,) = [each for each in manifest.excluded if each.table == "sys_tomorrow"]
     assert "does not know which of its rows" in excluded.reason
@@ -324,8 +324,8 @@ def test_what_a_part_is_named_by(tmp_path: Path) -> None:
             (window, {2, 3, 4}),
             ({**window, "service": "Svc"}, {2, 3}),
             ({"service": ["Svc", "Other"], "since": "90min"}, {3, 4, 5}),
-            ({"ids": pd.DataFrame({"id": [made_id(1)]})}, {1}),
-            ({"ids": pd.Series([made_id(1), made_id(4)]), "service": "Other"}, {4}),
+            ({"ids": pd.DataFrame({"id": [sample_id(1)]})}, {1}),
+            ({"ids": pd.Series([sample_id(1), sample_id(4)]), "service": "Other"}, {4}),
         ]
     ):
         frozen(tmp_path / str(number), Freezable(sys_invocation_status=rows), **options)
@@ -341,12 +341,12 @@ def test_what_a_part_is_named_by(tmp_path: Path) -> None:
 def test_what_a_part_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ids that are gone, and callers or callees that were too many, are warned of and stand in the manifest."""
     with pytest.warns(EvidenceWarning, match="1 of 2 ids are not there"):
-        manifest = frozen(tmp_path / "a", Freezable(**FAMILY), ids=[made_id(5), made_id(99)])
+        manifest = frozen(tmp_path / "a", Freezable(**FAMILY), ids=[sample_id(5), sample_id(99)])
     assert "1 of 2 ids" in str(manifest.scope)
     monkeypatch.setattr("restate_lab.evidence.selection.MAX_INVOCATIONS", 3)
     with pytest.warns(EvidenceWarning, match="callees were followed up to 3 invocations; there are more"):
-        frozen(tmp_path / "b", Freezable(**FAMILY), ids=made_id(2))
-    assert made_id(2) in ids(tmp_path / "b")
+        frozen(tmp_path / "b", Freezable(**FAMILY), ids=sample_id(2))
+    assert sample_id(2) in ids(tmp_path / "b")
     with pytest.raises(ArgumentError, match="more than 3 invocations"):
         freeze(Freezable(**FAMILY), tmp_path / "c", since="2h")
 
@@ -370,7 +370,7 @@ def test_values_that_could_not_be_read_are_warned_of(tmp_path: Path) -> None:
     ]
     payload = ",".join(map(str, b'{"card":2,'))
     entry = f'{{"Command":{{"Input":{{"headers":[],"payload":[{payload}],"name":""}}}}}}'
-    journal = [{"id": made_id(1), "index": 0, "entry_json": entry}]
+    journal = [{"id": sample_id(1), "index": 0, "entry_json": entry}]
     with pytest.warns(EvidenceWarning, match=r"4 values could not be read as JSON and were masked whole.*sys_journal"):
         manifest = frozen(tmp_path / "a", Freezable(state=state, sys_journal=journal), payloads=True, redact=["$.card"])
     unread = {"state.value": 2, "state.value_utf8": 1, "sys_journal.entry_json": 1}
@@ -395,8 +395,8 @@ def test_evidence_can_be_frozen_again(tmp_path: Path) -> None:
     """Evidence is a source like any other: a part of it, or all of it with more masked, for somebody else."""
     freeze(Freezable(**FAMILY), tmp_path / "all")
     with open_evidence(tmp_path / "all") as evidence:
-        manifest = frozen(tmp_path / "part", evidence, ids=made_id(2), redact="sys_deployment.endpoint")
+        manifest = frozen(tmp_path / "part", evidence, ids=sample_id(2), redact="sys_deployment.endpoint")
         assert (manifest.now, manifest.server.version) == (evidence.now, "1.7.12")
     again = open_evidence(tmp_path / "part")
-    assert again.sql("SELECT id FROM sys_invocation WHERE status = 'running'")["id"].tolist() == [made_id(6)]
+    assert again.sql("SELECT id FROM sys_invocation WHERE status = 'running'")["id"].tolist() == [sample_id(6)]
     assert again.sql("SELECT endpoint FROM sys_deployment")["endpoint"].tolist() == ["•••"]

@@ -21,7 +21,7 @@ from restate_lab.evidence import verification
 from restate_lab.evidence.manifest import type_name
 from restate_lab.evidence.store import open_evidence
 from support import corrupted_evidence
-from support.corrupted_evidence import frozen, rewrite
+from support.corrupted_evidence import freeze_sample, rewrite
 
 FLIPS = 120
 GROUPS, ROWS = 20, 100_000
@@ -41,7 +41,7 @@ def test_flipped_bits_end_no_kernel(tmp_path: Path) -> None:
 
 def test_a_parquet_bomb_is_defused(tmp_path: Path) -> None:
     """A small file of gigabytes opens at once, can be counted, and is stopped at ``max_bytes`` as any result."""
-    folder = frozen(tmp_path)
+    folder = freeze_sample(tmp_path)
     schema = pq.read_schema(folder / "state.parquet")
     same = pa.table(
         {
@@ -90,7 +90,7 @@ def test_a_large_value_for_each_row_is_decoded_few_at_a_time(
     values: Any = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([b"x" * 1_000_000]))
     if within_lists:
         values = pa.ListArray.from_arrays(pa.array(range(rows + 1), pa.int32()), values)
-    folder = bomb(frozen(tmp_path), pa.table({"value": values}))
+    folder = bomb(freeze_sample(tmp_path), pa.table({"value": values}))
     with open_evidence(folder) as evidence:
         assert evidence.sql("SELECT count(*) AS n FROM state")["n"][0] == rows
         with pytest.raises(ResultTooLarge) as caught:
@@ -119,7 +119,7 @@ def test_what_no_server_has_is_not_opened(tmp_path: Path, name: str, monkeypatch
     """Columns and values that weigh nothing in a file, and fill the memory, are refused by their form."""
     monkeypatch.setattr(verification, "_MAX_VALUE_BYTES", 8 << 20)
     made, words = BOMBS[name]
-    folder = frozen(tmp_path)
+    folder = freeze_sample(tmp_path)
     bomb(folder, made())
     with pytest.raises(EvidenceBroken, match=words):
         open_evidence(folder)

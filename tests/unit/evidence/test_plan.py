@@ -14,11 +14,11 @@ from restate_lab.evidence.plan import FreezePlan, RowFilter, TablePlan, plan_fre
 from restate_lab.evidence.redaction import parse_patterns
 from restate_lab.evidence.selection import InvocationSelection
 from restate_lab.evidence.tables import read_schema
-from support.freezable import Freezable, invocation, made_id
+from support.freezable import Freezable, invocation, sample_id
 
 KEYS = frozenset({("Svc", "k")})
 SELECTION = InvocationSelection(
-    arguments={"ids": 1}, matches=1, ids=(made_id(1), made_id(2)), keys=KEYS, queues=(), notes=("a note",)
+    arguments={"ids": 1}, matches=1, ids=(sample_id(1), sample_id(2)), keys=KEYS, queues=(), notes=("a note",)
 )
 
 
@@ -40,13 +40,13 @@ def table(of: FreezePlan, name: str) -> TablePlan:
 
 def test_which_rows_are_read_and_kept() -> None:
     """A selection reads a table by ids or by keys; where the server cannot, its rows are filtered; some are whole."""
-    ids = {"values": [made_id(1), made_id(2)]}
+    ids = {"values": [sample_id(1), sample_id(2)]}
     planned = plan(selection=SELECTION)
     status = table(planned, "sys_invocation_status")
     assert (status.sql.partition("WHERE")[2], status.params, status.keep) == (' "id" IN :values', (ids,), None)
     attempts = table(planned, "sys_invocation_state")
     assert "WHERE" not in attempts.sql
-    assert attempts.keep == RowFilter(("id",), frozenset({(made_id(1),), (made_id(2),)}))
+    assert attempts.keep == RowFilter(("id",), frozenset({(sample_id(1),), (sample_id(2),)}))
     state = table(planned, "state")
     assert state.params == ({"services": ["Svc"], "keys": ["k"]},)
     assert state.keep == RowFilter(("service_name", "service_key"), KEYS)

@@ -28,7 +28,7 @@ from restate_lab.errors import (
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import Evidence, open_evidence
 from restate_lab.source import Source
-from support.freezable import START, Freezable, invocation, made_id
+from support.freezable import START, Freezable, invocation, sample_id
 
 STATE = [{"service_name": "Svc", "service_key": "k", "key": "x", "value": b"1", "value_utf8": "1"}]
 
@@ -248,7 +248,7 @@ def test_questions_in_sql(evidence: Evidence) -> None:
     frame = evidence.sql(
         "SELECT id, created_at, :now - created_at AS age FROM sys_invocation_status WHERE id IN :ids",
         now=START,
-        ids=[made_id(1)],
+        ids=[sample_id(1)],
     )
     assert frame["age"].tolist() == [pd.Timedelta(hours=1)]
     assert str(frame["created_at"].dtype) == "datetime64[ms, UTC]"

@@ -20,10 +20,10 @@ from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence
 from restate_lab.evidence.watch import watch
 from restate_lab.evidence.watch.sampler import COLUMNS
-from support.mutable_source import START, Changing, id_of, invocation
+from support.mutable_source import START, MutableSource, id_of, invocation
 
 MINUTE = timedelta(minutes=1)
-Step = Callable[[Changing], object]
+Step = Callable[[MutableSource], object]
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waited
 
 
-def looks(source: Changing, *steps: Step, **options: Any) -> pd.DataFrame:
+def looks(source: MutableSource, *steps: Step, **options: Any) -> pd.DataFrame:
     """Watch with a minute and a step between two looks."""
     left = list(steps)
 
@@ -77,7 +77,7 @@ def pinned(count: int, deployment: str = "dp_1") -> list[dict[str, Any]]:
 
 def test_statuses_and_how_they_change(pauses: list[float]) -> None:
     """Each look counts what is not completed by status; one that is gone counts as none."""
-    source = Changing(sys_invocation_status=[invocation(1), invocation(2), invocation(3, "succeeded")])
+    source = MutableSource(sys_invocation_status=[invocation(1), invocation(2), invocation(3, "succeeded")])
     frame = looks(source, lambda s: s.put(sys_invocation_status=[invocation(1, "paused")]), lambda s: None)
     assert of(frame, "status", "suspended", "n") == [2, 0, 0]
     assert of(frame, "status", "paused", "n") == [0, 1, 1]
@@ -89,7 +89,7 @@ def test_statuses_and_how_they_change(pauses: list[float]) -> None:
 
 def test_retries_per_minute(pauses: list[float]) -> None:
     """Attempts that began between two looks, by handler: of old ones, new ones, and of those that were counted anew."""
-    source = Changing(**trying((1, 3), (2, 1)))
+    source = MutableSource(**trying((1, 3), (2, 1)))
     frame = looks(
         source,
         lambda s: s.put(**trying((1, 7), (2, 1), (3, 3))),  # 4 of the first, 2 of the new one
@@ -103,7 +103,7 @@ def test_retries_per_minute(pauses: list[float]) -> None:
 
 def test_a_new_run_of_an_id_is_counted_anew(pauses: list[float]) -> None:
     """An id that is given again between two looks is a new invocation: all its retries began since."""
-    source = Changing(**trying((1, 5)))
+    source = MutableSource(**trying((1, 5)))
     again = trying((1, 6))
     again["sys_invocation_status"][0]["created_at"] = START + MINUTE / 2
     assert of(looks(source, lambda s: s.put(**again)), "retries", "do", "per_minute") == [None, 5.0]
@@ -111,9 +111,9 @@ def test_a_new_run_of_an_id_is_counted_anew(pauses: list[float]) -> None:
 
 def test_rates_are_per_minute_whatever_passed(pauses: list[float]) -> None:
     """Between looks that are further apart the rate is a minute's all the same."""
-    source = Changing(**trying((1, 1)))
+    source = MutableSource(**trying((1, 1)))
 
-    def later(source: Changing) -> None:
+    def later(source: MutableSource) -> None:
         source.now += 3 * MINUTE
         source.put(**trying((1, 9)))
 
@@ -122,7 +122,7 @@ def test_rates_are_per_minute_whatever_passed(pauses: list[float]) -> None:
 
 def test_backlog_and_when_it_is_gone(pauses: list[float]) -> None:
     """Calls that wait for a key; how long until nobody does, at the rate of the last looks; never, if it grows."""
-    source = Changing(sys_inbox=queue(hot=12, slow=1))
+    source = MutableSource(sys_inbox=queue(hot=12, slow=1))
     frame = looks(
         source,
         lambda s: s.put(sys_inbox=queue(hot=9, slow=4)),
@@ -144,7 +144,7 @@ def test_backlog_with_vqueues(pauses: list[float]) -> None:
             [("ready", False), ("ready", False), ("backing-off", True), ("scheduled", False)]
         )
     ]
-    source = Changing(vqueues=True, sys_vqueue_meta=[meta], sys_vqueues=entries)
+    source = MutableSource(vqueues=True, sys_vqueue_meta=[meta], sys_vqueues=entries)
     assert of(looks(source), "backlog", "a/b", "n") == [2]
 
 
@@ -156,7 +156,7 @@ def test_long_back_offs_with_vqueues(pauses: list[float]) -> None:
         return {"entry_id": id_of(2), "status": "backing-off", "stage": "inbox", "retry_attempts": attempts}
 
     tables = {**short, "sys_invocation_status": short["sys_invocation_status"] + long}
-    source = Changing(vqueues=True, **tables, sys_vqueue_entry_status=[entry(5)])
+    source = MutableSource(vqueues=True, **tables, sys_vqueue_entry_status=[entry(5)])
     frame = looks(source, lambda s: s.put(sys_vqueue_entry_status=[entry(8)]))
     assert of(frame, "retries", "do", "per_minute") == [None, 3.0]
     assert of(frame, "status", "backing-off", "n") == [2, 2]
@@ -164,7 +164,7 @@ def test_long_back_offs_with_vqueues(pauses: list[float]) -> None:
 
 def test_a_deployment_drains(pauses: list[float]) -> None:
     """What is pinned to a deployment and not completed; the rate is that of the last five looks."""
-    source = Changing(sys_invocation_status=pinned(20))
+    source = MutableSource(sys_invocation_status=pinned(20))
     left = [20, 20, 19, 18, 17, 16, 15]
     frame = looks(source, *(lambda s, n=n: s.put(sys_invocation_status=pinned(n)) for n in left))
     assert of(frame, "deployment", "dp_1", "n") == [20, *left]
@@ -175,14 +175,14 @@ def test_a_deployment_drains(pauses: list[float]) -> None:
 def test_one_service(pauses: list[float]) -> None:
     """Narrowed to a service, nothing of another one is counted."""
     other = {"target_service_name": "Other", "pinned_deployment_id": "dp_2"}
-    source = Changing(sys_invocation_status=[*pinned(2), invocation(9, "paused", **other)], sys_inbox=queue(hot=2))
+    source = MutableSource(sys_invocation_status=[*pinned(2), invocation(9, "paused", **other)], sys_inbox=queue(hot=2))
     frame = looks(source, service="Other")
     assert frame[["what", "name"]].to_numpy().tolist() == [["status", "paused"], ["deployment", "dp_2"]]
 
 
 def test_what_the_limit_cuts(pauses: list[float]) -> None:
     """Beyond the limit: keys that were not read are unknown, how many are tried again is exact, rates are of a part."""
-    source = Changing(**trying(*((n, 1) for n in range(1, 6))), sys_inbox=queue(a=5, b=2, c=1))
+    source = MutableSource(**trying(*((n, 1) for n in range(1, 6))), sys_inbox=queue(a=5, b=2, c=1))
     with pytest.warns(Truncated, match="more than 2 were tried again.*more than 2 keys") as warned:
         frame = looks(source, lambda s: s.put(**trying(*((n, 2) for n in range(1, 6))), sys_inbox=queue(a=5, c=3, b=2)),
                       limit=2)  # fmt: skip
@@ -197,7 +197,7 @@ def test_what_the_limit_cuts(pauses: list[float]) -> None:
 
 def test_who_comes_into_sight_has_not_been_tried_again_since(pauses: list[float]) -> None:
     """Where the look before was cut, one that is seen first now may have been there: its attempts are not counted."""
-    source = Changing(**trying((1, 1), (2, 1), (3, 9)))
+    source = MutableSource(**trying((1, 1), (2, 1), (3, 9)))
     with pytest.warns(Truncated):
         frame = looks(source, lambda s: s.put(**trying((2, 2), (3, 9))), limit=2)
     assert of(frame, "retries", "do", "per_minute") == [None, 1.0]
@@ -205,7 +205,7 @@ def test_who_comes_into_sight_has_not_been_tried_again_since(pauses: list[float]
 
 def test_it_ends_when_its_time_is_over(pauses: list[float]) -> None:
     """A length counts from the first look; the pauses between two looks are as long as asked."""
-    frame = watch(Changing(), every="20s", until="0s", progress=False)
+    frame = watch(MutableSource(), every="20s", until="0s", progress=False)
     assert (frame.empty, frame.attrs["looks"], frame.attrs["ended"]) == (True, 1, "until")
     assert pauses == []
 
@@ -213,7 +213,7 @@ def test_it_ends_when_its_time_is_over(pauses: list[float]) -> None:
 def test_a_function_ends_it(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     """A function gets the frame after each look; how the source and the looks were stands in attrs, as JSON."""
     monkeypatch.setattr(time, "monotonic", lambda: 0.0)
-    source = Changing(sys_invocation_status=[invocation(1)])
+    source = MutableSource(sys_invocation_status=[invocation(1)])
     seen: list[int] = []
     frame = watch(source, every="20s", until=lambda f: seen.append(len(f)) or len(seen) > 2, progress=False)
     assert seen == [1, 2, 3]
@@ -228,7 +228,7 @@ def test_a_slow_look_makes_the_pause_longer(pauses: list[float], monkeypatch: py
     """A look is a tenth of the time at most, however short the time that was asked for."""
     clock = iter(range(0, 10_000, 4))  # seconds; a look lasts four
     monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
-    source, seen = Changing(), [0]
+    source, seen = MutableSource(), [0]
 
     def until(_: pd.DataFrame) -> bool:
         seen[0] += 1
@@ -244,12 +244,12 @@ def test_a_slow_look_makes_the_pause_longer(pauses: list[float], monkeypatch: py
 
 def test_a_look_that_gets_no_answer_is_a_gap(pauses: list[float]) -> None:
     """A server that is away for a while makes a gap: the watch goes on, says so, and rates go over the gap."""
-    source = Changing(**trying((1, 1)))
+    source = MutableSource(**trying((1, 1)))
 
-    def away(source: Changing) -> None:
+    def away(source: MutableSource) -> None:
         source.fails = Unreachable("connection refused")
 
-    def back(source: Changing) -> None:
+    def back(source: MutableSource) -> None:
         source.fails = None
         source.put(**trying((1, 5)))
 
@@ -261,9 +261,9 @@ def test_a_look_that_gets_no_answer_is_a_gap(pauses: list[float]) -> None:
 
 def test_what_cannot_be_repaired_ends_it(pauses: list[float]) -> None:
     """Where looking again would fail as well, what was seen comes back, with a warning; a first look raises."""
-    source = Changing(sys_invocation_status=[invocation(1)])
+    source = MutableSource(sys_invocation_status=[invocation(1)])
 
-    def refuse(source: Changing) -> None:
+    def refuse(source: MutableSource) -> None:
         source.fails = AccessDenied("the token has expired")
 
     with pytest.warns(Truncated, match="ended early: the token has expired"):
@@ -272,7 +272,7 @@ def test_what_cannot_be_repaired_ends_it(pauses: list[float]) -> None:
     with pytest.raises(AccessDenied):
         looks(source)
     with pytest.raises(QueryRefused):
-        looks(Changing(without=("sys_inbox",)))
+        looks(MutableSource(without=("sys_inbox",)))
 
 
 @pytest.mark.parametrize("while_looking", [False, True])
@@ -291,7 +291,7 @@ def test_the_stop_button_gives_what_was_seen(while_looking: bool) -> None:
         def close(self) -> None:
             pass
 
-    source = Changing(sys_invocation_status=[invocation(1)])
+    source = MutableSource(sys_invocation_status=[invocation(1)])
     frame = watch(source, every="1ms" if while_looking else "1h", until=None, progress=Stopping())
     assert frame.attrs["ended"] == "stopped"
     assert len(frame) == frame.attrs["looks"] >= 1
@@ -300,7 +300,7 @@ def test_the_stop_button_gives_what_was_seen(while_looking: bool) -> None:
 
 def test_stopped_before_anything_was_seen() -> None:
     """Who stops it before the first look has ended gets the interrupt: there is nothing to return."""
-    source = Changing()
+    source = MutableSource()
     source.fails = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         watch(source, progress=False)
@@ -308,9 +308,9 @@ def test_stopped_before_anything_was_seen() -> None:
 
 def test_the_first_interrupt_within_a_look_keeps_the_others(pauses: list[float]) -> None:
     """A look that was interrupted is not in the frame; those before it are."""
-    source = Changing(sys_invocation_status=[invocation(1)])
+    source = MutableSource(sys_invocation_status=[invocation(1)])
 
-    def interrupt(source: Changing) -> None:
+    def interrupt(source: MutableSource) -> None:
         source.fails = KeyboardInterrupt()
 
     frame = looks(source, lambda s: None, interrupt)
@@ -329,7 +329,7 @@ def test_the_first_interrupt_within_a_look_keeps_the_others(pauses: list[float])
 )
 def test_wrong_arguments(options: dict[str, Any], message: str) -> None:
     """What is malformed, or over already, is said before anything is asked."""
-    source = Changing()
+    source = MutableSource()
     with pytest.raises(ArgumentError, match=message):
         watch(source, **options)
     assert source.asked == []
@@ -337,7 +337,7 @@ def test_wrong_arguments(options: dict[str, Any], message: str) -> None:
 
 def test_frozen_evidence_is_not_watched(tmp_path: Path) -> None:
     """Evidence never changes: that is said, with what to do instead."""
-    freeze(Changing(), tmp_path / "a", progress=False)
+    freeze(MutableSource(), tmp_path / "a", progress=False)
     with open_evidence(tmp_path / "a") as evidence, pytest.raises(ArgumentError, match="never changes"):
         watch(evidence, until="0s")
 
@@ -359,7 +359,7 @@ def test_progress_is_told(pauses: list[float]) -> None:
             self.closed += 1
 
     told = Told()
-    source = Changing(sys_invocation_status=[invocation(1)])
+    source = MutableSource(sys_invocation_status=[invocation(1)])
     watch(source, every="100s", until="999s", progress=told)
     assert told.updates == [(1, 10), (2, 10)]
     assert told.closed == 1

@@ -12,7 +12,7 @@ import pytest
 
 from restate_lab.analysis.questions import run_question
 from restate_lab.panels.deployments import DeploymentsPanel
-from support.sample_tables import NOW, LiveTables, MadeTables, invocation
+from support.sample_tables import NOW, LiveTables, SampleTables, invocation
 
 ATTACK = "http://svc/<img src=x onerror=alert(1)>\u202e"
 DEPLOYMENTS = [
@@ -119,7 +119,7 @@ def test_code_is_offered_for_what_is_safe(
 
 def test_evidence_offers_no_change_and_says_why(make: Callable[..., DeploymentsPanel]) -> None:
     """On what can only be read the same is known, no code changes anything, and the panel says why."""
-    panel = make(MadeTables(**TABLES))
+    panel = make(SampleTables(**TABLES))
     assert "can only be read" in panel._repr_mimebundle_()["text/html"]
     assert "nothing can be changed" in panel._summary.text
     assert "delete_deployment" not in panel.look_at("dp_idle")

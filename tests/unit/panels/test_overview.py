@@ -12,7 +12,7 @@ import pytest
 from restate_lab.analysis.questions import run_question
 from restate_lab.errors import QueryRefused
 from restate_lab.panels.overview import OverviewPanel
-from support.sample_tables import NOW, MadeTables, invocation
+from support.sample_tables import NOW, SampleTables, invocation
 
 ATTACK = "<img src=x onerror=alert(1)></script>\x1b[31m\u202etxt"
 ROWS = [
@@ -45,9 +45,9 @@ def make(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., OverviewP
     assert capsys.readouterr() == ("", "")
 
 
-def source(**more: Any) -> MadeTables:
+def source(**more: Any) -> SampleTables:
     tables = {"sys_invocation_status": ROWS, "sys_invocation_state": STATES, "sys_inbox": INBOX}
-    return MadeTables(**(tables | more))
+    return SampleTables(**(tables | more))
 
 
 def opened(panel: OverviewPanel, grid: str, line: int) -> None:

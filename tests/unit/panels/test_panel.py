@@ -16,7 +16,7 @@ from restate_lab.panels._base import refresher
 from restate_lab.panels._base.head import Head
 from restate_lab.panels.invocations import InvocationsPanel
 from restate_lab.progress import say
-from support.sample_source import LiveSource, MadeSource, invocations
+from support.sample_source import LiveSource, SampleSource, invocations
 
 ATTACK = "<img src=x onerror=alert(1)></script>\x1b[31m\u202etxt"
 ROWS = invocations(
@@ -56,7 +56,7 @@ def until(condition: Callable[[], object]) -> None:
 
 def test_it_shows_what_was_read_and_gives_it_back(make: Callable[..., InvocationsPanel]) -> None:
     """The frame, the statement and the line of code are those of the screen."""
-    source = MadeSource(ROWS)
+    source = SampleSource(ROWS)
     panel = make(source, status="all", service="agent")
     assert list(panel.frame["id"]) == list(ROWS["id"])
     assert list(panel.frame["failure"]) == [ATTACK, panel.frame["failure"].iloc[1], "[409] killed"]
@@ -68,7 +68,7 @@ def test_it_shows_what_was_read_and_gives_it_back(make: Callable[..., Invocation
 
 def test_the_selection_stays_when_other_rows_come(make: Callable[..., InvocationsPanel]) -> None:
     """After a refresh the same ids are selected, wherever they stand then; what is gone is out of the selection."""
-    source = MadeSource(ROWS)
+    source = SampleSource(ROWS)
     panel = make(source, status="all")
     panel.selected = [ROWS["id"][2], ROWS["id"][0]]
     source.frame = pd.concat([invocations({"id": 9}), ROWS.iloc[:2]], ignore_index=True)
@@ -79,7 +79,7 @@ def test_the_selection_stays_when_other_rows_come(make: Callable[..., Invocation
 
 def test_ten_thousand_of_n(make: Callable[..., InvocationsPanel]) -> None:
     """Where the limit cut rows off, they are counted, and the table says how many there are."""
-    panel = make(MadeSource(ROWS), status="all", limit=2)
+    panel = make(SampleSource(ROWS), status="all", limit=2)
     assert len(panel.frame) == 2
     assert "2 of 3 invocations on the server were read." in repr(panel.grid)
 
@@ -104,7 +104,7 @@ def test_a_lost_server_is_a_banner_and_comes_back(
 
 def test_errors_stand_in_the_panel_in_words(make: Callable[..., InvocationsPanel]) -> None:
     """Whatever a read or a handler raises is shown, and is gone after the next good read."""
-    source = MadeSource(ROWS)
+    source = SampleSource(ROWS)
     panel = make(source)
     source.fails = QueryRefused("the server does not take it", status=400)
     panel.refresh()
@@ -132,7 +132,7 @@ def test_what_is_said_below_is_shown_and_not_printed(
     make: Callable[..., InvocationsPanel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A line that a reading says to whoever waits stands in the panel until the reading has ended."""
-    panel = make(MadeSource(ROWS))
+    panel = make(SampleSource(ROWS))
     banners: list[str] = []
     panel._head.observe(lambda change: banners.append(change["new"]), "banner")
     reads = module.read_rows
@@ -167,7 +167,7 @@ def test_it_reads_only_in_sight_one_at_a_time(make: Callable[..., InvocationsPan
 
 def test_what_was_asked_before_is_not_shown_after(make: Callable[..., InvocationsPanel]) -> None:
     """A filter that changes while a read is under way: that read's rows are not shown, those of the next are."""
-    source = MadeSource(ROWS)
+    source = SampleSource(ROWS)
     panel = make(source)
     go_on, began = threading.Event(), threading.Event()
     source.on_ask = lambda: (began.set(), go_on.wait(10))
@@ -184,7 +184,9 @@ def test_what_was_asked_before_is_not_shown_after(make: Callable[..., Invocation
     assert panel.params["service"] == "second"
 
 
-@pytest.mark.parametrize("source", [MadeSource(ROWS), LiveSource(ROWS, read_only=True)], ids=["evidence", "read-only"])
+@pytest.mark.parametrize(
+    "source", [SampleSource(ROWS), LiveSource(ROWS, read_only=True)], ids=["evidence", "read-only"]
+)
 def test_what_can_only_be_read_has_no_buttons(make: Callable[..., InvocationsPanel], source: Any) -> None:
     """On evidence and on a read-only connection there are no action buttons, and the panel says why."""
     panel = make(source, status="all")
@@ -196,7 +198,7 @@ def test_what_can_only_be_read_has_no_buttons(make: Callable[..., InvocationsPan
 
 def test_the_static_page_is_text(make: Callable[..., InvocationsPanel]) -> None:
     """Without a widget front end the panel is a table of what it held, and hostile text in it stays text."""
-    source = MadeSource(ROWS)
+    source = SampleSource(ROWS)
     source.name = ATTACK
     panel = make(source, status="all")
     bundle = panel._repr_mimebundle_()
@@ -226,4 +228,4 @@ def test_the_head_obeys_only_what_it_knows() -> None:
 def test_a_refresh_that_is_none_is_refused(refresh: Any) -> None:
     """A wrong ``refresh`` is an ArgumentError."""
     with pytest.raises(ArgumentError, match="refresh is"):
-        InvocationsPanel(MadeSource(ROWS), refresh=refresh)
+        InvocationsPanel(SampleSource(ROWS), refresh=refresh)

@@ -14,7 +14,7 @@ from restate_lab.errors import ArgumentError, OutcomeUnknown, StateConflict, Unr
 from restate_lab.panels import state as module
 from restate_lab.panels.state import StatePanel
 from restate_lab.panels.state.search import Search, find_objects
-from support.sample_tables import LiveTables, MadeTables
+from support.sample_tables import LiveTables, SampleTables
 
 ATTACK = "<img src=x onerror=alert(1)></script>\u202e"
 SERVICES = [
@@ -120,7 +120,7 @@ def test_objects_are_found_by_service_and_a_part_of_the_key(make: Callable[..., 
     cut = find_objects(source, Search(), limit=2)
     assert (len(cut.frame), cut.is_cut) == (2, True)
     assert "there are more" in cut.note
-    old = MadeTables(state=STATE[:1], without=("state.scope",))
+    old = SampleTables(state=STATE[:1], without=("state.scope",))
     assert find_objects(old, Search()).frame["scope"].isna().all()
 
 
@@ -287,7 +287,7 @@ def test_somebody_elses_change_shows_while_one_edits(make: Callable[..., StatePa
 @pytest.mark.parametrize("is_live", [False, True], ids=["evidence", "read-only"])
 def test_what_can_only_be_read_has_no_editor(make: Callable[..., StatePanel], is_live: bool) -> None:
     """On evidence and on a read-only connection a value is shown whole, nothing is to be edited, and it says why."""
-    source: Any = live() if is_live else MadeTables(state=STATE, sys_service=SERVICES)
+    source: Any = live() if is_live else SampleTables(state=STATE, sys_service=SERVICES)
     source.read_only = True
     panel = make(source, "Cart", "a_b")
     clicked(panel, "items")

@@ -14,6 +14,7 @@ from restate_lab.plots.units import size
 from restate_lab.status import STATUSES
 from support.pictures import (
     HOSTILE,
+    all_text,
     backlog,
     bars,
     draw,
@@ -22,7 +23,6 @@ from support.pictures import (
     latency_parts,
     overview,
     retries,
-    said,
     state_sizes,
     texts,
     throughput,
@@ -88,7 +88,7 @@ def test_backlog_retries_and_sizes() -> None:
     assert bars(tried) == {"backing-off": [3, 2, 1]}
     assert rows(tried)[0] == "c/do\nstep “a” [RT0007]"
     assert "3: 30 attempts, at most 9, next 12:41:05" in texts(tried)
-    assert "times in Asia/Tokyo" in said(tried)
+    assert "times in Asia/Tokyo" in all_text(tried)
     state = plots.plot_state_sizes(state_sizes(names))
     assert bars(state) == {"its largest value": [1536, 1024, 512], "all others": [1536, 1024, 512]}
     assert rows(state) == ["Cart/c in b", "Cart/b in a", "Cart/a"]
@@ -121,7 +121,7 @@ def test_throughput_up_and_down() -> None:
     assert len(marked.get_xdata()) == (sums["failed"] > 0).sum()
     assert ax.get_xlabel() == "time (America/New_York)"
     assert ax.get_ylabel() == "invocations per 1m"
-    assert "the last span is not whole" in said(ax)
+    assert "the last span is not whole" in all_text(ax)
     assert not [label for label in texts(ax) if label.startswith(("-", "−"))]
 
 
@@ -133,7 +133,7 @@ def test_many_spans_are_taken_together() -> None:
     assert len(up.values) <= 720
     assert up.values.sum() == frame["succeeded"].sum()
     assert ax.get_ylabel() == "invocations per 2m"
-    assert "spans of 1s taken together" in said(ax)
+    assert "spans of 1s taken together" in all_text(ax)
 
 
 def test_latency_points() -> None:
@@ -162,7 +162,7 @@ def test_fast_handlers_that_are_left_out_are_said() -> None:
     ax = plots.plot_latency(latency(MANY))
     assert len(rows(ax)) == 30
     assert rows(ax)[0] == "Service39/do  (n = 40)"
-    assert "10 faster handlers are not shown" in said(ax)
+    assert "10 faster handlers are not shown" in all_text(ax)
 
 
 def test_no_time_at_all_is_on_the_axis() -> None:
@@ -198,7 +198,7 @@ def test_distribution_of_a_million_is_drawn_with_few_points() -> None:
 def test_distribution_says_what_is_missing() -> None:
     """Rows without a duration are left out and counted; a negative one is refused."""
     frame = durations(["a", "b"])
-    assert "2 rows have no duration" in said(plots.plot_latency_distribution(frame.replace({"ms": {0.0: None}})))
+    assert "2 rows have no duration" in all_text(plots.plot_latency_distribution(frame.replace({"ms": {0.0: None}})))
     with pytest.raises(ArgumentError, match="not negative"):
         plots.plot_latency_distribution(frame.assign(ms=-1.0))
 

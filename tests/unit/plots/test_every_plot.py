@@ -20,7 +20,7 @@ from restate_lab import plots
 from restate_lab.errors import ArgumentError
 from restate_lab.plots.style import look
 from restate_lab.status import STATUSES
-from support.pictures import ATTRS, HOSTILE, PLOTS, contrast, draw, is_visible, said, texts
+from support.pictures import ATTRS, HOSTILE, PLOTS, all_text, contrast, draw, is_visible, texts
 
 NAMES = ("Cart", "Orders", "agent")
 CALLS = {
@@ -155,11 +155,11 @@ def test_the_title_says_of_which_cluster_and_when(name: str) -> None:
     """Source, version and moment stand below the title, the moment in the zone that was asked for."""
     plot, made = PLOTS[name]
     zone = timezone(timedelta(hours=2), "UTC+02:00")
-    words = said(plot(made(NAMES), tz=zone))
+    words = all_text(plot(made(NAMES), tz=zone))
     assert "prod $1$" in words
     assert "restate 1.7.12" in words
     assert re.search(r"2026-11-25 05:\d\d:\d\d UTC\+02:00", words)
-    assert "UTC" in said(plot(made(NAMES), tz=UTC))
+    assert "UTC" in all_text(plot(made(NAMES), tz=UTC))
 
 
 @every
@@ -169,7 +169,7 @@ def test_it_says_what_was_cut(name: str) -> None:
     given = made(NAMES)
     if isinstance(given, pd.DataFrame):
         given.attrs["truncated"] = {"limit": 1000, "message": "…"}
-        assert "only the first 1,000 rows" in said(plot(given))
+        assert "only the first 1,000 rows" in all_text(plot(given))
 
 
 @every
@@ -183,7 +183,7 @@ def test_hostile_text_is_text(name: str) -> None:
         with_dollar = [text for text in ax.findobj(Text) if "$" in text.get_text()]
         assert with_dollar
         assert not [text.get_text() for text in with_dollar if text.get_parse_math() or text.get_usetex()]
-        words += said(ax)
+        words += all_text(ax)
     for shown in ("pay$ment$", "<script>", "line", "‹U+202E›evil", "nul", "xx…xx"):
         assert shown in words or name == "throughput", shown  # which has no names
     assert "line\nbreak" not in words
@@ -246,7 +246,7 @@ def test_attrs_may_be_lost() -> None:
         if isinstance(given, pd.DataFrame):
             for attrs in ({}, {"now": "yesterday", "params": None, "truncated": True, "read_at": 5, "source": None}):
                 given.attrs = attrs
-                assert ATTRS["source"] not in said(plot(given))
+                assert ATTRS["source"] not in all_text(plot(given))
             plt.close("all")
 
 

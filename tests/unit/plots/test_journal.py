@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 
 from restate_lab.plots import plot_journal
 from restate_lab.status import STATUSES
-from support.pictures import NOW, draw, journal, said, texts
+from support.pictures import NOW, all_text, draw, journal, texts
 
 SECOND = 1 / 86_400
 BEGIN = float(md.date2num((NOW - pd.Timedelta("1h")).to_pydatetime()))
@@ -45,9 +45,9 @@ def test_bars_are_where_the_entries_were() -> None:
     assert ax.get_xlabel() == "time (Asia/Kathmandu)"
     assert {"0 Run a", "1 Run b", "2 Run c", "900ms", "18s, open"} <= set(texts(ax))
     assert "08:25" in ax.xaxis.get_offset_text().get_text()
-    assert "02:40" not in said(ax), "that would be UTC"
+    assert "02:40" not in all_text(ax), "that would be UTC"
     assert ax.get_title(loc="left") == "a"
-    assert "inv_1aaa" in said(ax)
+    assert "inv_1aaa" in all_text(ax)
 
 
 def test_what_took_no_time_can_be_seen() -> None:
@@ -86,9 +86,9 @@ def test_without_any_time_it_is_said() -> None:
     """Entries without a time have no bar, and are counted."""
     frame = journal(["a", "b", "c"])
     frame.loc[0, ["started", "completed"]] = pd.NaT
-    assert "1 entries without a time" in said(draw(plot_journal(frame)))
+    assert "1 entries without a time" in all_text(draw(plot_journal(frame)))
     frame[["started", "completed"]] = pd.NaT
-    assert "None of the 3 entries says when it was." in said(
+    assert "None of the 3 entries says when it was." in all_text(
         draw(plot_journal(frame.assign(open=False, status="done")))
     )
 

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from restate_lab.plots import plot_waits
 from restate_lab.plots.wait_layout import Layout, arrange
 from restate_lab.status import STATUSES
-from support.pictures import draw, said, texts, waits
+from support.pictures import all_text, draw, texts, waits
 
 edges = st.lists(st.tuples(st.integers(0, 25), st.integers(0, 25)), max_size=60)
 
@@ -83,7 +83,7 @@ def test_a_queue_is_folded() -> None:
     pairs = [(f"w{number:03}", "root") for number in range(200)] + [(f"z{number:03}", "w150") for number in range(99)]
     ax = draw(plot_waits(waits(pairs)))
     assert len(ax.findobj(FancyArrowPatch)) < 40
-    assert "299 wait" in said(ax)
+    assert "299 wait" in all_text(ax)
     layout = arrange(waits(pairs).graph(), [])
     shown = {place.key for place in layout.places}
     assert {"root", "w150"} <= shown
@@ -105,7 +105,7 @@ def test_deadlocks_are_circles() -> None:
     assert [text.get_fontfamily() for text in bold] == [rcParams["font.family"]] * 3, "others may have no bold face"
     red = [each for each in ax.findobj(FancyArrowPatch) if to_hex(each.get_edgecolor()) == STATUSES["failed"].colour]
     assert len(red) == 3 + 2 + 1
-    words = said(ax)
+    words = all_text(ax)
     assert [id_ for id_ in ("a", "b", "c", "w", "p", "q", "self") if f"\n{id_}  suspended" not in words] == []
 
 
@@ -119,7 +119,7 @@ def test_a_large_circle_says_how_many_are_not_shown() -> None:
 def test_roots_that_are_not_drawn_are_said() -> None:
     """Of 60 root blockers twelve are drawn, and the others counted with those behind them."""
     ax = plot_waits(waits([(f"w{number}", f"r{number}") for number in range(60)]))
-    assert "48 more root blockers with 96 invocations are not drawn" in said(ax)
+    assert "48 more root blockers with 96 invocations are not drawn" in all_text(ax)
 
 
 @pytest.mark.parametrize("size", [(3, 2), (30, 20)])

@@ -11,14 +11,14 @@ from matplotlib.colors import to_hex
 from restate_lab.errors import ArgumentError
 from restate_lab.plots import plot_watch
 from restate_lab.status import STATUSES
-from support.pictures import draw, said, watched
+from support.pictures import all_text, draw, watch_frame
 
 KINDS = ("status", "retries", "backlog", "deployment")
 
 
 def all_kinds(*names: str) -> pd.DataFrame:
-    made = pd.concat([watched(names, what) for what in KINDS], ignore_index=True)
-    made.attrs = watched(names).attrs
+    made = pd.concat([watch_frame(names, what) for what in KINDS], ignore_index=True)
+    made.attrs = watch_frame(names).attrs
     return made
 
 
@@ -29,7 +29,7 @@ def heights(ax: Axes) -> dict[str, list[float]]:
 
 def test_statuses_stand_on_top_of_each_other() -> None:
     """Areas in the order and the colours of the statuses, as high as the counts; the last ones stand in the legend."""
-    frame = watched(("suspended", "pending", "of tomorrow"))
+    frame = watch_frame(("suspended", "pending", "of tomorrow"))
     ax = draw(plot_watch(frame))
     areas = [each for each in ax.collections if isinstance(each, PolyCollection)]
     assert [each.get_label() for each in areas] == ["pending", "suspended", "of tomorrow"]
@@ -45,11 +45,11 @@ def test_statuses_stand_on_top_of_each_other() -> None:
 def test_the_kind_that_is_meant_is_drawn(what: str) -> None:
     """``what`` chooses; without it the only kind that is there is drawn, and the status where there are several."""
     frame = all_kinds("one", "two")
-    chosen = said(draw(plot_watch(frame, what=what)))  # type: ignore[arg-type]
+    chosen = all_text(draw(plot_watch(frame, what=what)))  # type: ignore[arg-type]
     part = frame[frame["what"] == what]
     part.attrs = frame.attrs
-    assert chosen == said(draw(plot_watch(part)))
-    assert (chosen == said(draw(plot_watch(frame)))) == (what == "status")
+    assert chosen == all_text(draw(plot_watch(part)))
+    assert (chosen == all_text(draw(plot_watch(frame)))) == (what == "status")
 
 
 def test_lines_have_the_numbers_of_the_frame() -> None:
@@ -58,13 +58,13 @@ def test_lines_have_the_numbers_of_the_frame() -> None:
     assert heights(draw(plot_watch(frame, what="retries")))["Cart/two"][1:] == [3.5, 6.0]
     ax = draw(plot_watch(frame, what="backlog"))
     assert heights(ax) == {"Cart/two": [31, 26, 21], "Cart/one": [30, 25, 20]}
-    assert "20, drains in 5m" in said(ax)
-    assert "two  21, drains in 5m" in said(draw(plot_watch(frame, what="deployment")))
+    assert "20, drains in 5m" in all_text(ax)
+    assert "two  21, drains in 5m" in all_text(draw(plot_watch(frame, what="deployment")))
 
 
 def test_beyond_six_lines_the_rest_is_one() -> None:
     """The six highest have a line each; the others are added up."""
-    ax = draw(plot_watch(watched([f"key {n}" for n in range(9)], "backlog")))
+    ax = draw(plot_watch(watch_frame([f"key {n}" for n in range(9)], "backlog")))
     drawn = heights(ax)
     assert len(drawn) == 7
     assert "Cart/key 8" in drawn
@@ -73,28 +73,28 @@ def test_beyond_six_lines_the_rest_is_one() -> None:
 
 def test_what_is_unknown_is_a_gap() -> None:
     """A key that was not read at a look has no point there, and no number at the end."""
-    frame = watched(("one", "two"), "backlog")
+    frame = watch_frame(("one", "two"), "backlog")
     frame.loc[frame.index[-1], "n"] = pd.NA
     ax = draw(plot_watch(frame))
     assert pd.isna(heights(ax)["Cart/two"][-1])
-    assert "Cart/two  ?" in said(ax)
+    assert "Cart/two  ?" in all_text(ax)
 
 
 def test_there_is_nothing_to_draw() -> None:
     """A kind that was not seen, and a single look, are said in words."""
-    assert "No call waited for a key." in said(draw(plot_watch(watched(("one",)), what="backlog")))
-    first = watched(("one",)).iloc[:1]
-    assert "There is no second look yet." in said(draw(plot_watch(first)))
+    assert "No call waited for a key." in all_text(draw(plot_watch(watch_frame(("one",)), what="backlog")))
+    first = watch_frame(("one",)).iloc[:1]
+    assert "There is no second look yet." in all_text(draw(plot_watch(first)))
 
 
 def test_there_is_no_such_kind() -> None:
     """What is no kind is refused with those that there are."""
     with pytest.raises(ArgumentError, match="what is 'queue': give one of status, retries, backlog, deployment"):
-        plot_watch(watched(("one",)), what="queue")  # type: ignore[arg-type]
+        plot_watch(watch_frame(("one",)), what="queue")  # type: ignore[arg-type]
 
 
 def test_gaps_are_said() -> None:
     """Looks that failed stand in the title."""
-    frame = watched(("one",))
+    frame = watch_frame(("one",))
     frame.attrs["failed"] = [{"after": "…", "error": "…"}]
-    assert "1 more failed" in said(draw(plot_watch(frame)))
+    assert "1 more failed" in all_text(draw(plot_watch(frame)))

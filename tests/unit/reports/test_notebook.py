@@ -59,8 +59,8 @@ def test_a_notebook_becomes_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (done.failure, done.path, done.executed) == (None, tmp_path / "out.html", tmp_path / "out.executed.ipynb")
     page = Page(done.path.read_text("utf-8"))
     executed = done.executed.read_text("utf-8")
-    assert not list(page.loaded())
-    assert not list(page.acting())
+    assert not list(page.loaded_addresses())
+    assert not list(page.active_parts())
     for text in (
         "The incident of Monday",
         "Intro.",

@@ -24,7 +24,7 @@ from restate_lab.errors import ArgumentError
 from restate_lab.redaction import MASK
 from restate_lab.reports.parts import Card, Picture, Table
 from restate_lab.reports.report import Report
-from support.sample_reports import Page, made_source
+from support.sample_reports import Page, report_source
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",
@@ -122,7 +122,7 @@ def hostile_report() -> Report:
     frame.attrs |= {"sql": f"SELECT '{HOSTILE[0]}'", "params": {HOSTILE[0]: HOSTILE[1]}, "question": HOSTILE[0]}
     drawn = figure()
     drawn.suptitle(HOSTILE[0])
-    report = Report(HOSTILE[0], source=made_source(name=HOSTILE[1], version=HOSTILE[2]), summary="\n\n".join(HOSTILE))
+    report = Report(HOSTILE[0], source=report_source(name=HOSTILE[1], version=HOSTILE[2]), summary="\n\n".join(HOSTILE))
     report = report.add(frame, caption=HOSTILE[1]).add(drawn)
     for text in HOSTILE:
         report = report.add(text, title=text, caption=text)
@@ -132,8 +132,8 @@ def hostile_report() -> Report:
 def test_hostile_text_stays_text(tmp_path: Path) -> None:
     """In titles, captions, cells, columns, statements, names of files and of the cluster: nothing acts, all is seen."""
     page = written(hostile_report(), tmp_path)
-    assert not list(page.acting())
-    assert not list(page.loaded())
+    assert not list(page.active_parts())
+    assert not list(page.loaded_addresses())
     assert not [tag for tag, _ in page.tags if tag in {"script", "b"}]
     for text in (
         "<img src=x onerror=alert(1)>",
@@ -150,9 +150,9 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
 
 def test_nothing_is_loaded_and_the_page_says_so(tmp_path: Path) -> None:
     """No address but data in the page, and a policy in its head that a browser holds whatever is in it."""
-    report = Report("r", source=made_source()).add(figure()).add(pd.DataFrame({"a": range(99)}))
+    report = Report("r", source=report_source()).add(figure()).add(pd.DataFrame({"a": range(99)}))
     page = written(report, tmp_path)
-    assert not list(page.loaded())
+    assert not list(page.loaded_addresses())
     policy = next(each["content"] for tag, each in page.tags if each.get("http-equiv") == "Content-Security-Policy")
     assert "default-src 'none'" in policy
     assert "script" not in policy
@@ -166,7 +166,7 @@ def test_secrets_are_masked_everywhere(tmp_path: Path, monkeypatch: pytest.Monke
     said = f"uses {' and '.join(secrets)}, cookie: abc=def"
     frame = pd.DataFrame({"message": [said] * 60})
     frame.attrs |= {"sql": f"SELECT '{said}'", "params": {"token": "by-name-alone"}}
-    report = Report(said, source=made_source(), summary=said).add(frame, title=said, caption=said).add(said)
+    report = Report(said, source=report_source(), summary=said).add(frame, title=said, caption=said).add(said)
     page = written(report, tmp_path)
     downloaded = report.sections[0].parts[0].download.uri.partition(",")[2]  # type: ignore[union-attr]
     everything = page.html + base64.b64decode(downloaded).decode()
@@ -177,15 +177,15 @@ def test_secrets_are_masked_everywhere(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_facts_of_the_source(tmp_path: Path) -> None:
     """Head and foot say cluster, address, version, time, toolkit, evidence and whether changes were allowed."""
-    page = written(Report("r", source=made_source(features={"vqueues": True}, read_only=True)), tmp_path)
+    page = written(Report("r", source=report_source(features={"vqueues": True}, read_only=True)), tmp_path)
     for fact in (
         "Cluster made", "As of 2026-11-25 04:00:00 UTC", "restate 1.7.12, vqueues", "Address http://127.0.0.1:1",
         f"restate_lab {rl.__version__}", "none: read from the live cluster", "could change nothing",
     ):  # fmt: skip
         assert fact in page.text
-    allowed = written(Report("r", source=made_source()), tmp_path)
+    allowed = written(Report("r", source=report_source()), tmp_path)
     assert "changes were allowed on this connection" in allowed.text
-    frozen = made_source(digest="ab12" * 16, verified=False, live=False, address="inc.evidence")
+    frozen = report_source(digest="ab12" * 16, verified=False, live=False, address="inc.evidence")
     page = written(Report("r", source=frozen), tmp_path)
     assert f"{'ab12' * 16} (not verified)" in page.text
     assert "Evidence at inc.evidence" in page.text
@@ -195,7 +195,7 @@ def test_facts_of_the_source(tmp_path: Path) -> None:
 def test_times_are_in_the_zone_that_was_asked_for(tmp_path: Path) -> None:
     """With tz= every time of the page is in it, and its name stands beside them."""
     frame = pd.DataFrame({"created_at": [pd.Timestamp("2026-11-25T04:22:10Z")]})
-    page = written(Report("r", source=made_source(), tz="Asia/Tokyo").add(frame), tmp_path)
+    page = written(Report("r", source=report_source(), tz="Asia/Tokyo").add(frame), tmp_path)
     for text in (
         "times in Asia/Tokyo",
         "created at (Asia/Tokyo)",
@@ -234,15 +234,15 @@ def test_the_actions_taken_come_from_the_audit_log(tmp_path: Path) -> None:
         change = log.intent("resume", [f"inv_of_{address[-1]}_{address[7:10]}"], address=address, **facts)
         log.result(change, "done")
     log.intent("kill", ["inv_unknown"], address="http://127.0.0.1:1", **facts)
-    page = written(Report("r", source=made_source(), audit=tmp_path / "audit", since="24h"), tmp_path)
+    page = written(Report("r", source=report_source(), audit=tmp_path / "audit", since="24h"), tmp_path)
     assert "Actions taken" in page.text
     for text in ("inv_of_1_127", "inv_of_2_127", "INC-42 <b>", "kill", "the process ended before it knew"):
         assert text in page.text
     assert "inv_of_1_ano" not in page.text
-    nothing = written(Report("r", source=made_source(), audit=tmp_path / "none"), tmp_path)
+    nothing = written(Report("r", source=report_source(), audit=tmp_path / "none"), tmp_path)
     assert "Nothing was changed on made" in nothing.text
     assert "is not in this log" in nothing.text
-    frozen = made_source(digest="ab" * 32, live=False)
+    frozen = report_source(digest="ab" * 32, live=False)
     assert "Evidence has no audit log" in written(Report("r", source=frozen), tmp_path).text
     assert "Actions taken" not in written(Report("r"), tmp_path).text
 
@@ -257,7 +257,7 @@ def test_a_card_of_ours_is_shown_as_it_is(tmp_path: Path) -> None:
             return {"text/html": "<p>static <b>table</b> s3cret-of-made</p>"}
 
     Panel.__module__, Panel.__name__ = "restate_lab.panels.made", "MadePanel"
-    report = Report("r", source=made_source()).add(Panel())
+    report = Report("r", source=report_source()).add(Panel())
     assert report.sections[0].title == "Made"
     assert isinstance(report.sections[0].parts[0], Card)
     page = written(report, tmp_path)
