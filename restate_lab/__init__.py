@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from restate_lab.actions.plan.model import Plan
     from restate_lab.actions.rules import ACTIONS
     from restate_lab.actions.state import set_state, state
-    from restate_lab.actions.state.reader import State
+    from restate_lab.actions.state.model import State
     from restate_lab.analysis.doctor import doctor
     from restate_lab.analysis.doctor.diagnosis import Diagnosis
     from restate_lab.analysis.doctor.thresholds import Thresholds
@@ -172,7 +172,7 @@ _HOME = {
     "Plan": "restate_lab.actions.plan.model",
     "Report": "restate_lab.reports.report",
     "Source": "restate_lab.source",
-    "State": "restate_lab.actions.state.reader",
+    "State": "restate_lab.actions.state.model",
     "StatePanel": "restate_lab.panels.state",
     "Thresholds": "restate_lab.analysis.doctor.thresholds",
     "Waits": "restate_lab.analysis.waits.result",

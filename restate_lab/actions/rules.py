@@ -1,7 +1,7 @@
-"""The one table of what can be done to invocations: in which status, with what effect, on which kind of server.
+"""The table of actions on invocations: what each does in which status, on which kind of server.
 
-Plans, panels, documentation and the live test read it. Every line was seen on 1.6.1 and on 1.7.12, without vqueues and
-with them; the live test fails when a server does otherwise.
+Plans, panels, documentation and the live test read it. Every row was seen on 1.6.1 and on 1.7.12, without vqueues and
+with them; the live test fails when a server behaves differently.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pandas as pd
 from restate_lab.source import OLDEST
 from restate_lab.status import STATUSES
 
-__all__ = ["ACTIONS", "ENDED", "GONE", "NOT_BEGUN", "Effect", "Rule", "effects"]
+__all__ = ["ACTIONS", "ENDED", "GONE", "NOT_BEGUN", "ActionRule", "Effect", "effects"]
 
 GONE = "gone"
 """Stands among statuses for an invocation that has no row (any more)."""
@@ -35,14 +35,14 @@ class Effect:
     (GONE for no row), provided that its handler does not catch a cancellation.
     """
 
-    words: str
+    description: str
     then: tuple[str, ...] = ()
     accepted: bool = True
     acts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ActionRule:
     """What one action is.
 
     ``operation`` is the operationId, which is AdminClient's method; ``batch`` the last segment of the batch endpoint's
@@ -84,8 +84,8 @@ class Rule:
         layers = [self.with_vqueues if has_vqueues else {}, self.effects]
         if deployment not in {None, "keep"}:
             layers = [self.moved_with_vqueues if has_vqueues else {}, self.moved, *layers]
-        found = next((layer[status] for layer in layers if status in layer), None)
-        return found or _refused(f"not known to be possible while it is {status}")
+        effect = next((layer[status] for layer in layers if status in layer), None)
+        return effect or _refusal(f"not known to be possible while it is {status}")
 
 
 class ACTIONS(StrEnum):
@@ -107,8 +107,8 @@ class ACTIONS(StrEnum):
     MOVE_TO = "move_to"
 
     @property
-    def rule(self) -> Rule:
-        """Return this action's line of the table."""
+    def rule(self) -> ActionRule:
+        """Return this action's row of the table."""
         return _RULES[self]
 
 
@@ -122,29 +122,29 @@ def effects() -> pd.DataFrame:
     for action in ACTIONS:
         for status in (*NOT_BEGUN, *_GOING, *ENDED):
             plain, queued = (action.rule.effect(status, has_vqueues=each) for each in (False, True))
-            rows.append((action.value, status, plain.words, queued.words, plain.acts, queued.acts))
+            rows.append((action.value, status, plain.description, queued.description, plain.acts, queued.acts))
     columns = ["action", "status", "without_vqueues", "with_vqueues", "acts_without", "acts_with"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _nothing(words: str, *then: str) -> Effect:
-    return Effect(words, then, acts=False)
+def _no_effect(description: str, *then: str) -> Effect:
+    return Effect(description, then, acts=False)
 
 
-def _refused(words: str) -> Effect:
-    return Effect(words, accepted=False, acts=False)
+def _refusal(description: str) -> Effect:
+    return Effect(description, accepted=False, acts=False)
 
 
-def _each(statuses: Iterable[str], effect: Effect) -> dict[str, Effect]:
+def _for_each(statuses: Iterable[str], effect: Effect) -> dict[str, Effect]:
     return dict.fromkeys(statuses, effect)
 
 
-_HAS_ENDED = _each(ENDED, _refused("it has ended"))
-_HAS_NOT_BEGUN = _each(NOT_BEGUN, _refused("it has not begun"))
-_IS_REMOVED = _each(NOT_BEGUN, Effect("removed at once, without a completed record of it", (GONE,)))
+_HAS_ENDED = _for_each(ENDED, _refusal("it has ended"))
+_HAS_NOT_BEGUN = _for_each(NOT_BEGUN, _refusal("it has not begun"))
+_IS_REMOVED = _for_each(NOT_BEGUN, Effect("removed at once, without a completed record of it", (GONE,)))
 _GOES_ON = (*_GOING, *ENDED)
 
-_CANCEL = Rule(
+_CANCEL = ActionRule(
     operation="cancel_invocation",
     batch="cancel",
     needs="it has not ended",
@@ -165,7 +165,7 @@ _CANCEL = Rule(
         **_HAS_ENDED,
     },
 )
-_KILL = Rule(
+_KILL = ActionRule(
     operation="kill_invocation",
     batch="kill",
     needs="it has not ended",
@@ -173,24 +173,26 @@ _KILL = Rule(
     destructive=True,
     effects={
         **_IS_REMOVED,
-        **_each(_GOING, Effect("ended at once, without clean-up", ("killed",))),
+        **_for_each(_GOING, Effect("ended at once, without clean-up", ("killed",))),
         **_HAS_ENDED,
     },
 )
-_PAUSE = Rule(
+_PAUSE = ActionRule(
     operation="pause_invocation",
     batch="pause",
     needs="it runs or backs off; with vqueues also ready and suspended ones",
     settles=frozenset({"paused"}),
     effects={
         **_HAS_NOT_BEGUN,
-        "ready": _nothing("nothing: this server forgets it, and it starts all the same", "ready"),
+        "ready": _no_effect("nothing: this server forgets it, and it starts all the same", "ready"),
         "backing-off": Effect("paused", ("paused",)),
         "running": Effect(
             "paused when its attempt ends: at an await, or when the abort timeout fires", ("running", "paused")
         ),
-        "suspended": _nothing("nothing: this server leaves it suspended, and it goes on when it is woken", "suspended"),
-        "paused": _nothing("nothing: it is paused already", "paused"),
+        "suspended": _no_effect(
+            "nothing: this server leaves it suspended, and it goes on when it is woken", "suspended"
+        ),
+        "paused": _no_effect("nothing: it is paused already", "paused"),
         **_HAS_ENDED,
     },
     with_vqueues={
@@ -199,7 +201,7 @@ _PAUSE = Rule(
         "suspended": Effect("paused: not even what it waits for wakes it", ("paused",)),
     },
 )
-_RESUME = Rule(
+_RESUME = ActionRule(
     operation="resume_invocation",
     batch="resume",
     needs="it is paused, suspended or backing off",
@@ -207,17 +209,17 @@ _RESUME = Rule(
     options=frozenset({"deployment"}),
     effects={
         **_HAS_NOT_BEGUN,
-        "ready": _nothing("nothing: it is about to start", "ready", "running"),
+        "ready": _no_effect("nothing: it is about to start", "ready", "running"),
         "backing-off": Effect("tried again now", _GOES_ON),
-        "running": _nothing("nothing: it runs already", "running"),
+        "running": _no_effect("nothing: it runs already", "running"),
         "suspended": Effect("woken, and suspended again unless what it waits for is there", _GOES_ON),
         "paused": Effect("tried again now", _GOES_ON),
         **_HAS_ENDED,
     },
     moved={
-        "ready": _refused("its deployment cannot be changed while it is ready: restate_lab.move_to() can"),
-        "backing-off": _refused("its deployment cannot be changed while it backs off: restate_lab.move_to() can"),
-        "running": _refused("its deployment cannot be changed while it runs: restate_lab.move_to() can"),
+        "ready": _refusal("its deployment cannot be changed while it is ready: restate_lab.move_to() can"),
+        "backing-off": _refusal("its deployment cannot be changed while it backs off: restate_lab.move_to() can"),
+        "running": _refusal("its deployment cannot be changed while it runs: restate_lab.move_to() can"),
         "suspended": Effect(
             "woken on the other deployment, and suspended again unless what it waits for is there", _GOES_ON
         ),
@@ -230,32 +232,32 @@ _RESUME = Rule(
         ),
     },
 )
-_PURGE = Rule(
+_PURGE = ActionRule(
     operation="purge_invocation",
     batch="purge",
     needs="it has ended",
     settles=frozenset({GONE}),
     destructive=True,
     effects={
-        **_each((*NOT_BEGUN, *_GOING), _refused("it has not ended")),
-        **_each(ENDED, Effect("removed with its journal; of a workflow, its state and promises too", (GONE,))),
+        **_for_each((*NOT_BEGUN, *_GOING), _refusal("it has not ended")),
+        **_for_each(ENDED, Effect("removed with its journal; of a workflow, its state and promises too", (GONE,))),
     },
 )
-_PURGE_JOURNAL = Rule(
+_PURGE_JOURNAL = ActionRule(
     operation="purge_journal",
     batch="purge-journal",
     needs="it has ended, and its journal is there",
     settles=frozenset(),
     destructive=True,
     effects={
-        **_each((*NOT_BEGUN, *_GOING), _refused("it has not ended")),
+        **_for_each((*NOT_BEGUN, *_GOING), _refusal("it has not ended")),
         **{
             word: Effect("its journal is removed: it stays listed, and cannot be restarted any more", (word,))
             for word in ENDED
         },
     },
 )
-_RESTART_AS_NEW = Rule(
+_RESTART_AS_NEW = ActionRule(
     operation="restart_as_new_invocation",
     batch="restart-as-new",
     needs="it has ended, its journal is there, and it is no workflow",
@@ -263,19 +265,19 @@ _RESTART_AS_NEW = Rule(
     options=frozenset({"deployment", "from_index"}),
     effects={
         **_HAS_NOT_BEGUN,
-        **_each(_GOING, _refused("it has not ended: cancel or kill it first")),
+        **_for_each(_GOING, _refusal("it has not ended: cancel or kill it first")),
         **{word: Effect("a new invocation begins with its input; this one stays as it is", (word,)) for word in ENDED},
     },
 )
-_MOVE_TO = Rule(
+_MOVE_TO = ActionRule(
     operation=None,
     batch=None,
     needs="it has begun and not ended",
     settles=frozenset(),
     options=frozenset({"deployment"}),
     effects={
-        **_each(NOT_BEGUN, _refused("it has not begun, and is bound to no deployment: it begins on the latest")),
-        "ready": _refused("this server forgets to pause a ready one: try again once it runs"),
+        **_for_each(NOT_BEGUN, _refusal("it has not begun, and is bound to no deployment: it begins on the latest")),
+        "ready": _refusal("this server forgets to pause a ready one: try again once it runs"),
         "backing-off": Effect("paused, then resumed on the other deployment", _GOES_ON),
         "running": Effect(
             "paused when its attempt ends (at an await, or when the abort timeout fires), then resumed on the other "
@@ -291,7 +293,7 @@ _MOVE_TO = Rule(
         "running": Effect("paused at once, then resumed on the other deployment", _GOES_ON),
     },
 )
-_RULES: Mapping[ACTIONS, Rule] = MappingProxyType(
+_RULES: Mapping[ACTIONS, ActionRule] = MappingProxyType(
     {
         ACTIONS.CANCEL: _CANCEL,
         ACTIONS.KILL: _KILL,

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 import restate_lab as rl
-from restate_lab.actions.execution import runner as pursuit
+from restate_lab.actions.execution import runner
 from restate_lab.audit import audit_log
 from restate_lab.client import _recovery as comeback
 from restate_lab.client.responses import SUCCESS
@@ -75,7 +75,7 @@ def outcomes(servers: dict[str, Gateways], request: pytest.FixtureRequest) -> It
         if item.module is request.module and hasattr(item, "callspec") and "gateway" in item.callspec.params
     ]
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(AT_ONCE) as pool:
-        patch.setattr(pursuit, "SEEN_WITHIN", 1.0)
+        patch.setattr(runner, "SEEN_WITHIN", 1.0)
         patch.setattr(comeback, "_SETTLES_WITHIN", 0.5)  # the servers are never away, gateways say so
         tried = {
             (each["kind"], each["call"], each["gateway"], each["acted"]): pool.submit(
@@ -117,7 +117,7 @@ def test_a_restart_behind_envoy_happens_once(
     servers: dict[str, Gateways], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, singly: bool
 ) -> None:
     """Envoy answers the first change with 503 after the server acted: each id is restarted once, and named once."""
-    monkeypatch.setattr(pursuit, "SEEN_WITHIN", 20.0)  # on a busy machine its effect shows later
+    monkeypatch.setattr(runner, "SEEN_WITHIN", 20.0)  # on a busy machine its effect shows later
     ids = [next(servers[kind].ended) for _ in range(2)]
     responses = iter([httpx.Response(503, text=TERMINATED)])
     proxy = Proxy(after=lambda request: next(responses, None) if is_change(request) else None)

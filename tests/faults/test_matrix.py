@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import restate_lab as rl
-from restate_lab.actions import snapshot as reading
-from restate_lab.actions.execution import sender as batch
+from restate_lab.actions import reader
+from restate_lab.actions.execution import sender
 from restate_lab.client import _recovery as comeback
 from restate_lab.client.admin import state as admin_state
 from restate_lab.guide import faults
@@ -42,9 +42,9 @@ def outcomes(ground: FaultWorld, request: pytest.FixtureRequest) -> Iterator[dic
         arrow = body_of(bytes(line.answers[-1]))
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(AT_ONCE) as pool:
         reads_give_up_after(4.9, patch)
-        patch.setattr(reading, "PATIENCE", 5.0)
+        patch.setattr(reader, "RETRY_WITHIN", 5.0)
         patch.setattr(comeback, "_SETTLES_WITHIN", 0.5)  # nobody is away, lines are
-        patch.setattr(batch, "CALL_LIMIT", 2.0)
+        patch.setattr(sender, "CALL_TIMEOUT", 2.0)
         patch.setattr(admin_state, "_SEEN_WITHIN", 1.0)
         tried = {}
         for is_changing in (False, True):  # what changes is seen by those that read

@@ -13,8 +13,8 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
-from restate_lab.actions import snapshot as reading
-from restate_lab.actions.execution import runner as pursuit
+from restate_lab.actions import reader
+from restate_lab.actions.execution import runner
 from restate_lab.client.lab import Lab
 from restate_lab.panels._base import refresher
 from restate_lab.panels._base.panel import Panel
@@ -52,8 +52,8 @@ def _has_state(lab: Lab) -> bool:
 def _sooner(ground: Killable, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have reads and plans give up, and panels ask again, after seconds; the server runs when the test is over."""
     reads_give_up_after(3.0, monkeypatch)
-    monkeypatch.setattr(pursuit, "PATIENCE", 0.5)
-    monkeypatch.setattr(reading, "PATIENCE", 0.5)
+    monkeypatch.setattr(runner, "PATIENCE", 0.5)
+    monkeypatch.setattr(reader, "RETRY_WITHIN", 0.5)
     monkeypatch.setattr(refresher, "_FIRST_RETRY", 0.3)
     monkeypatch.setattr(refresher, "_LONGEST", 1.0)
     yield

@@ -17,7 +17,7 @@ import pytest
 import restate_lab as rl
 from restate_lab import errors
 from restate_lab.actions.execution import execute
-from restate_lab.actions.execution.request import Order
+from restate_lab.actions.execution.request import ExecutionRequest
 from restate_lab.actions.plan import plan
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.audit import audit_log
@@ -51,8 +51,8 @@ def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("restate_lab.actions.execution.runner.SEEN_WITHIN", 1.0)
 
 
-def order(action: ACTIONS, ids: tuple[str, ...], **options: object) -> Order:
-    return Order(action, ids, "a test", **options)  # type: ignore[arg-type]
+def order(action: ACTIONS, ids: tuple[str, ...], **options: object) -> ExecutionRequest:
+    return ExecutionRequest(action, ids, "a test", **options)  # type: ignore[arg-type]
 
 
 def counts(frame: pd.DataFrame) -> dict[str, int]:
@@ -325,12 +325,12 @@ import os, sys
 from pathlib import Path
 from support.proxy import Proxy, connect_through, is_batch
 from restate_lab.actions.execution import execute
-from restate_lab.actions.execution.request import Order
+from restate_lab.actions.execution.request import ExecutionRequest
 from restate_lab.actions.plan import plan
 from restate_lab.actions.rules import ACTIONS
 url, audit, *ids = sys.argv[1:]
 proxy = Proxy(after=lambda request: os._exit(9) if is_batch(request) else None)
-execute(connect_through(proxy, url, Path(audit)), Order(ACTIONS.KILL, tuple(ids), "a test"))
+execute(connect_through(proxy, url, Path(audit)), ExecutionRequest(ACTIONS.KILL, tuple(ids), "a test"))
 """
 
 

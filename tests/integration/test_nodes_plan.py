@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import restate_lab as rl
-from restate_lab.actions.execution import runner as pursuit
+from restate_lab.actions.execution import runner
 from restate_lab.actions.plan import plan
 from restate_lab.audit import audit_log
 from restate_lab.demo.embedded import start_services
@@ -45,7 +45,7 @@ def test_plans_account_for_every_id_although_a_node_is_killed(
 ) -> None:
     """What the dead node led is waited for and done through the others; a restart is not done twice over it."""
     running, bulk = nodes
-    monkeypatch.setattr(pursuit, "SEEN_WITHIN", 30.0)  # a new leader may show for some seconds what has gone
+    monkeypatch.setattr(runner, "SEEN_WITHIN", 30.0)  # a new leader may show for some seconds what has gone
     later, ended = bulk.fill("later", MANY), bulk.fill("answer", 200)
     plans = plan(bulk.lab, "cancel", later), plan(bulk.lab, "restart_as_new", ended)
 

@@ -14,10 +14,10 @@ from restate_lab import errors
 from restate_lab.actions.execution.outcomes import COLUMNS
 from restate_lab.actions.plan import make_plan, plan
 from restate_lab.actions.plan.impact import find_callees
-from restate_lab.actions.plan.model import LASTS, Plan
+from restate_lab.actions.plan.model import LIFETIME, Plan
 from restate_lab.actions.plan.preview import read_prefixes
+from restate_lab.actions.reader import read_invocations
 from restate_lab.actions.rules import GONE
-from restate_lab.actions.snapshot import read_states
 from restate_lab.audit import audit_log
 from restate_lab.client.lab import Lab
 from restate_lab.status import words_sql
@@ -90,7 +90,7 @@ def test_a_plan_shows_what_is_and_changes_nothing(incident: Cluster) -> None:
 
         def look() -> tuple[dict[str, str], pd.DataFrame]:
             truth = words(lab)
-            return truth, read_states(lab, list(truth))
+            return truth, read_invocations(lab, list(truth))
 
         # between two attempts of those that are tried again
         truth, states = wait_for(look, lambda both: both[1]["status"].to_dict() == both[0])
@@ -142,7 +142,7 @@ def test_a_kill_takes_along_what_the_plan_says(lab: Lab) -> None:
     assert set(made.impact["caused_by"]) == {caller}
     assert "5 more are killed with them, 2 of which were sent one-way: see impact." in made.warnings
     few = find_callees(lab, [caller], {caller}, follow_sent=True, most=2)
-    assert (len(few.caused_by), few.excluded) == (2, ["only the first 2 invocations that they called were followed"])
+    assert (len(few.caused_by), few.limitations) == (2, ["only the first 2 invocations that they called were followed"])
     assert outcomes(made.execute(reason=WHY)) == {caller: "done"}
     expected = dict.fromkeys(below.values(), "killed")
     expected |= {id_: GONE for name, id_ in below.items() if "greet" in name}
@@ -333,4 +333,4 @@ def _restarts(lab: Lab, id_: str, index: int) -> bool:
 
 
 def _aged(made: Plan) -> Plan:
-    return dataclasses.replace(made, made_at=made.made_at - LASTS)
+    return dataclasses.replace(made, made_at=made.made_at - LIFETIME)

@@ -14,8 +14,8 @@ import pandas as pd
 import pyarrow as pa
 
 import restate_lab as rl
+from restate_lab.actions.reader import read_invocations
 from restate_lab.actions.rules import ACTIONS
-from restate_lab.actions.snapshot import read_states
 from restate_lab.audit import AuditLog
 from restate_lab.client._http import Wire
 from restate_lab.client._stream import ARROW
@@ -189,7 +189,7 @@ VERBS: dict[str, Verb] = {
     "journal_diff": lambda lab, ids, _: rl.journal_diff(lab, ids["ended"][0], ids["ended"][1]),
     "state": lambda lab, ids, _: dict(rl.state(lab, *ids["object"])),
     "plan": _make_plans,
-    "states": lambda lab, ids, _: read_states(lab, ids["open"]),
+    "states": lambda lab, ids, _: read_invocations(lab, ids["open"]),
     "freeze": _open_frozen,
     "compare": _compare,
     "watch": _watch,

@@ -19,7 +19,7 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.actions.execution import outcomes
-from restate_lab.actions.plan import impact as goes_with, preview
+from restate_lab.actions.plan import impact, preview
 from restate_lab.analysis.why.chain import link_frame
 from restate_lab.analysis.why.options import option_frame
 from restate_lab.client.schema import FAMILIES, selected
@@ -125,7 +125,7 @@ def frames() -> Iterator[tuple[str, Iterable[Any]]]:
     yield "Explanation.chain", link_frame((), {}, None).columns
     yield "Explanation.options", option_frame(()).columns
     yield "Plan.frame", preview.COLUMNS
-    yield "Plan.impact", goes_with.COLUMNS
+    yield "Plan.impact", impact.COLUMNS
     yield "Plan.outcome", outcomes.COLUMNS
     yield "watch()", watch_samples.COLUMNS
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from restate_lab.actions.execution.move import Move
-from restate_lab.actions.execution.outcomes import frame
-from restate_lab.actions.execution.request import Order
-from restate_lab.actions.execution.runner import Pursuit, Single
+from restate_lab.actions.execution.move import MoveRunner
+from restate_lab.actions.execution.outcomes import outcome_frame
+from restate_lab.actions.execution.request import ExecutionRequest
+from restate_lab.actions.execution.runner import Runner, SingleCallRunner
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.audit import Fate, many
 from restate_lab.client.lab import Lab
@@ -25,12 +25,12 @@ __all__ = ["Order", "execute"]
 
 def execute(
     lab: Lab,
-    order: Order,
+    request: ExecutionRequest,
     *,
     progress: bool | Progress | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> pd.DataFrame:
-    """Carry out an order and return one row per id, in order.
+    """Carry out a request and return one row per id, in its order.
 
     Columns: ``id``; ``outcome`` (``execution.outcomes`` has the words); ``error``; ``new_id`` (of a restart);
     ``status`` (the word seen afterwards, of a restart that of the new invocation; None where there is no row);
@@ -45,53 +45,51 @@ def execute(
         Interrupted: it was interrupted; ``outcome`` is the frame.
     """
     started, asked_at = time.monotonic(), datetime.now(UTC)
-    line = progress_of(progress, lambda: DoneLine(order.action.value))
-    request = str(order)
+    action, description = request.action.value, str(request)
+    line = progress_of(progress, lambda: DoneLine(action))
     with (
         contextlib.closing(line),
-        lab.transport.recording(order.action.value, order.ids, reason=order.reason, request=request) as record,
+        lab.transport.recording(action, request.ids, reason=request.reason, request=description) as record,
     ):
-        pursuit = (Move if order.action is ACTIONS.MOVE_TO else Single)(lab, order, record)
+        runner = (MoveRunner if request.action is ACTIONS.MOVE_TO else SingleCallRunner)(lab, request, record)
         try:
-            interrupt = _carry_out(pursuit, line, stop, record.shield)
+            interrupt = _run(runner, line, stop, record.shield)
         finally:  # also after a defect: what is known of each id goes into the audit log
-            outcomes = pursuit.outcomes()
+            outcomes = runner.outcomes()
             result = many([Fate(each.outcome, each.error, each.new_id, each.other_new_ids) for each in outcomes])
             record.result.clear()
             record.result.update(result)
-    table = frame(outcomes)
+    table = outcome_frame(outcomes)
     table.attrs = {
-        "action": order.action.value,
-        "reason": order.reason,
-        "deployment": order.deployment,
+        "action": action,
+        "reason": request.reason,
+        "deployment": request.deployment,
         "asked_at": asked_at.isoformat(),
         "seconds": round(time.monotonic() - started, 3),
         "source": lab.name,
         "address": lab.settings.admin_url,
         "change": record.change,
         "counts": {word: int(n) for word, n in table["outcome"].value_counts().items()},
-        "halt": pursuit.halt,
+        "halt": runner.halt,
     }
-    if pursuit.halt:
-        words = ", ".join(f"{n:,} {word}" for word, n in table.attrs["counts"].items())
-        say(f"{order.action.value} ended early ({pursuit.halt}): {words}.")
+    if runner.halt:
+        counts = ", ".join(f"{n:,} {word}" for word, n in table.attrs["counts"].items())
+        say(f"{action} ended early ({runner.halt}): {counts}.")
     if interrupt is not None:
-        raise Interrupted(f"{request} was interrupted; outcome has what was done by then.", table) from interrupt
+        raise Interrupted(f"{description} was interrupted; outcome has what was done by then.", table) from interrupt
     return table
 
 
-def _carry_out(
-    pursuit: Pursuit, line: Progress, stop: Callable[[], bool] | None, shield: Shield
-) -> KeyboardInterrupt | None:
+def _run(runner: Runner, line: Progress, stop: Callable[[], bool] | None, shield: Shield) -> KeyboardInterrupt | None:
     """Act and read what came of it; the first interrupt ends what it meets and is returned, a second one ends all."""
     interrupt = None
     try:
-        shield.let_through(lambda: pursuit.act(line, stop))
+        shield.let_through(lambda: runner.act(line, stop))
     except KeyboardInterrupt as error:
         interrupt = error
-        pursuit.halt = "interrupted"
+        runner.halt = "interrupted"
     try:
-        shield.let_through(pursuit.look)
+        shield.let_through(runner.verify)
     except KeyboardInterrupt as error:
         if interrupt is not None:
             raise

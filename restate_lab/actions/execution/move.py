@@ -11,117 +11,117 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from restate_lab.actions.execution.outcomes import Outcome
-from restate_lab.actions.execution.request import Order
-from restate_lab.actions.execution.runner import SEEN_WITHIN, Pursuit
-from restate_lab.actions.execution.sender import LARGEST, Call
+from restate_lab.actions.execution.request import ExecutionRequest
+from restate_lab.actions.execution.runner import SEEN_WITHIN, Runner
+from restate_lab.actions.execution.sender import MAX_BATCH, ActionCall
+from restate_lab.actions.reader import Destinations, InvocationSnapshot, read_destinations
 from restate_lab.actions.rules import GONE
-from restate_lab.actions.snapshot import Destinations, Reading, read_destinations
 from restate_lab.client.lab import Lab
 from restate_lab.client.sql.bind import chunks
 from restate_lab.client.transport import Record
 from restate_lab.progress import Progress
 
-__all__ = ["Move"]
+__all__ = ["MoveRunner"]
 
 PAUSED_WITHIN = 90.0  # seconds; a step that lasts is cut off by the abort timeout, and that is often a minute
-_EVERY = 0.3  # seconds between two looks at those that are not paused yet
-_SOON = 0.05
-_PAUSE = Call("pause")
+_POLL_INTERVAL = 0.3  # seconds between two looks at those that are not paused yet
+_SHORT_PAUSE = 0.05
+_PAUSE = ActionCall("pause")
 _READY_TO_GO = ("paused", "suspended")
 _ON_THE_WAY = ("ready", "running", "backing-off")
 
 
-class Move(Pursuit):
+class MoveRunner(Runner):
     """A move of invocations to another deployment."""
 
-    def __init__(self, lab: Lab, order: Order, record: Record) -> None:
-        super().__init__(lab, order, record)
-        self._resume = Call("resume", order.deployment)
-        self._destinations = Destinations(str(order.deployment), {})
+    def __init__(self, lab: Lab, request: ExecutionRequest, record: Record) -> None:
+        super().__init__(lab, request, record)
+        self._resume = ActionCall("resume", request.deployment)
+        self._destinations = Destinations(str(request.deployment), {})
         self._waiting: dict[str, None] = {}  # to be paused, in order
         self._paused: set[str] = set()  # those that were asked to pause
         self._resumed: set[str] = set()
 
-    def _act(self, line: Progress) -> None:
-        total, begun = len(self._order.ids), 0
-        self._destinations = read_destinations(self._lab, str(self._order.deployment))
-        for chunk in chunks(self._order.ids, LARGEST):
-            if self._stops():
+    def _act(self, progress: Progress) -> None:
+        total, begun = len(self._request.ids), 0
+        self._destinations = read_destinations(self._lab, str(self._request.deployment))
+        for chunk in chunks(self._request.ids, MAX_BATCH):
+            if self._should_stop():
                 return
-            self._begin(chunk)
+            self._start(chunk)
             begun += len(chunk)
-            line.update(begun - len(self._waiting), total)
+            progress.update(begun - len(self._waiting), total)
         ends = time.monotonic() + PAUSED_WITHIN
-        while self._waiting and not self._stops() and time.monotonic() < ends:
-            for chunk in chunks(list(self._waiting), LARGEST):
-                self._go_on(chunk)
-            line.update(total - len(self._waiting), total)
+        while self._waiting and not self._should_stop() and time.monotonic() < ends:
+            for chunk in chunks(list(self._waiting), MAX_BATCH):
+                self._resume_paused(chunk)
+            progress.update(total - len(self._waiting), total)
             if self._waiting:
-                self._sleep(_EVERY)
+                self._sleep(_POLL_INTERVAL)
 
-    def _begin(self, chunk: Sequence[str]) -> None:
+    def _start(self, chunk: Sequence[str]) -> None:
         """Resume at once what can be, and pause the others."""
-        readings = self._allowed(chunk)
-        self._send_resume([id_ for id_ in readings if readings[id_].status in _READY_TO_GO])
-        to_pause = [id_ for id_ in readings if readings[id_].status not in _READY_TO_GO]
-        self._send(_PAUSE, to_pause, self._not_ready)
+        snapshots = self._read_movable(chunk)
+        self._send_resume([id_ for id_ in snapshots if snapshots[id_].status in _READY_TO_GO])
+        to_pause = [id_ for id_ in snapshots if snapshots[id_].status not in _READY_TO_GO]
+        self._send(_PAUSE, to_pause, self._select_to_pause)
         self._paused.update(to_pause)
         self._waiting.update(dict.fromkeys(id_ for id_ in to_pause if self._may_become_paused(id_)))
 
-    def _go_on(self, chunk: Sequence[str]) -> None:
+    def _resume_paused(self, chunk: Sequence[str]) -> None:
         """Resume those that are paused by now."""
-        readings = self._allowed(chunk)
-        ready = [id_ for id_, reading in readings.items() if reading.status in _READY_TO_GO]
-        for id_ in {*chunk} - {*readings} | {*ready}:  # others have ended, or somebody else has moved them
+        snapshots = self._read_movable(chunk)
+        ready = [id_ for id_, snapshot in snapshots.items() if snapshot.status in _READY_TO_GO]
+        for id_ in {*chunk} - {*snapshots} | {*ready}:  # others have ended, or somebody else has moved them
             del self._waiting[id_]
         self._send_resume(ready)
 
     def _send_resume(self, ids: Sequence[str]) -> None:
-        self._send(self._resume, ids, self._about_to_resume)
+        self._send(self._resume, ids, self._select_to_resume)
 
-    def _about_to_resume(self, ids: Sequence[str]) -> list[str]:
-        allowed = list(self._allowed(ids))
-        self._resumed.update(allowed)
-        return allowed
+    def _select_to_resume(self, ids: Sequence[str]) -> list[str]:
+        movable = list(self._read_movable(ids))
+        self._resumed.update(movable)
+        return movable
 
-    def _not_ready(self, ids: Sequence[str]) -> list[str]:
-        return [id_ for id_, reading in self._allowed(ids).items() if reading.status not in _READY_TO_GO]
+    def _select_to_pause(self, ids: Sequence[str]) -> list[str]:
+        return [id_ for id_, snapshot in self._read_movable(ids).items() if snapshot.status not in _READY_TO_GO]
 
     def _may_become_paused(self, id_: str) -> bool:
-        answer = self._sender.answers.get(id_)
-        if answer is None:  # a second look found it ready before anything was sent
+        result = self._sender.results.get(id_)
+        if result is None:  # a second look found it ready before anything was sent
             return id_ not in self._skipped and self._before[id_].status in _READY_TO_GO
-        return answer.kind in {"taken", "lost"}
+        return result.kind in {"taken", "lost"}
 
-    def _allowed(self, ids: Sequence[str]) -> dict[str, Reading]:
+    def _read_movable(self, ids: Sequence[str]) -> dict[str, InvocationSnapshot]:
         """Read these again and return those that are still to be moved, and can be."""
-        for id_, reading in self._read(ids).items():
-            self._check(id_, reading)
-            why = self._destinations.why_not(reading)
+        for id_, snapshot in self._read(ids).items():
+            self._check(id_, snapshot)
+            why = self._destinations.reason_against(snapshot)
             if why is not None and id_ not in self._skipped:
-                self._leave_out(id_, why)
+                self._skip(id_, why)
         return {id_: self._before[id_] for id_ in ids if id_ not in self._skipped}
 
-    def _check(self, id_: str, reading: Reading) -> None:
+    def _check(self, id_: str, snapshot: InvocationSnapshot) -> None:
         # One that was asked to pause may be ready for a moment between two attempts.
-        is_new = self._is_new_run(reading, self._order.created.get(id_))
-        if is_new or id_ not in self._paused or reading.status not in _ON_THE_WAY:
-            super()._check(id_, reading)
+        is_new = self._is_new_run(snapshot, self._request.created.get(id_))
+        if is_new or id_ not in self._paused or snapshot.status not in _ON_THE_WAY:
+            super()._check(id_, snapshot)
 
-    def look(self) -> None:
+    def verify(self) -> None:
         """Read until those that were resumed are seen on the other deployment, and the others paused."""
-        pending = list(self._sender.answers)
+        pending = list(self._sender.results)
         ends = time.monotonic() + SEEN_WITHIN
-        while pending and self._look_at(pending) and time.monotonic() < ends:
+        while pending and self._try_to_read(pending) and time.monotonic() < ends:
             pending = [id_ for id_ in pending if not self._is_settled(id_)]
             if pending:
-                time.sleep(_SOON)
+                time.sleep(_SHORT_PAUSE)
 
     def _is_settled(self, id_: str) -> bool:
         after = self._after[id_]
-        if self._sender.answers[id_].kind in {"refused", "not taken"} or after.status is None:
+        if self._sender.results[id_].kind in {"refused", "not taken"} or after.status is None:
             return True
-        return self._destinations.has(after) if id_ in self._resumed else after.status not in _ON_THE_WAY
+        return self._destinations.is_reached_by(after) if id_ in self._resumed else after.status not in _ON_THE_WAY
 
     def _outcome(self, id_: str) -> Outcome:
         outcome = super()._outcome(id_)
@@ -130,16 +130,16 @@ class Move(Pursuit):
         after = self._after.get(id_)
         if after is None or outcome.outcome in {"skipped", "not sent"}:
             return outcome
-        if id_ in self._resumed and self._destinations.has(after):
+        if id_ in self._resumed and self._destinations.is_reached_by(after):
             return replace(outcome, outcome="done", error=None)
         where = f"it is {after.status or GONE} on {after.deployment}"
         if outcome.outcome in {"refused", "unknown"}:
             return replace(outcome, error=f"{outcome.error}; {where}")
         if id_ in self._resumed:
             return replace(outcome, outcome="accepted", error=f"resumed, and not seen there yet: {where}")
-        return replace(outcome, outcome="accepted", error=f"{where}: {self._how_on(after)}")
+        return replace(outcome, outcome="accepted", error=f"{where}: {self._describe_next(after)}")
 
-    def _how_on(self, after: Reading) -> str:
+    def _describe_next(self, after: InvocationSnapshot) -> str:
         if after.status == "paused":
             return "the same move again resumes it there"
         return "it is paused when its attempt ends; the same move again then goes on"

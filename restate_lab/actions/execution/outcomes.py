@@ -1,6 +1,6 @@
-"""What came of each invocation of a plan: judged from what was answered and what was read, told as a frame.
+"""The outcome of each invocation of a plan, determined from the response and from what is read afterwards.
 
-The words, which must not lie:
+The outcomes:
 
 done      seen by reading: it has happened
 accepted  the server took it, and reading does not show it yet (``error`` says what it waits for)
@@ -18,15 +18,15 @@ from typing import Literal
 
 import pandas as pd
 
-from restate_lab.actions.execution.sender import Answer
+from restate_lab.actions.execution.sender import CallResult
+from restate_lab.actions.reader import InvocationSnapshot
 from restate_lab.actions.rules import ACTIONS, GONE
-from restate_lab.actions.snapshot import Reading
 from restate_lab.client.admin import effects as notes
 
-__all__ = ["COLUMNS", "WORDS", "Outcome", "frame", "has_happened", "judge"]
+__all__ = ["COLUMNS", "OUTCOMES", "Outcome", "determine_outcome", "has_happened", "outcome_frame"]
 
-WORDS = ("done", "accepted", "refused", "skipped", "unknown", "not sent")
-Word = Literal["done", "accepted", "refused", "skipped", "unknown", "not sent"]
+OUTCOMES = ("done", "accepted", "refused", "skipped", "unknown", "not sent")
+OutcomeName = Literal["done", "accepted", "refused", "skipped", "unknown", "not sent"]
 COLUMNS = ("id", "outcome", "error", "new_id", "status", "milliseconds", "other_new_ids")
 
 
@@ -39,7 +39,7 @@ class Outcome:
     """
 
     id: str
-    outcome: Word
+    outcome: OutcomeName
     error: str | None = None
     new_id: str | None = None
     status: str | None = None
@@ -47,7 +47,7 @@ class Outcome:
     other_new_ids: str | None = None
 
 
-def has_happened(action: ACTIONS, before: Reading, after: Reading, *, taken: bool) -> bool:
+def has_happened(action: ACTIONS, before: InvocationSnapshot, after: InvocationSnapshot, *, taken: bool) -> bool:
     """Tell whether reading shows that an action has happened; ``taken`` says that the server took it.
 
     A resumed invocation may back off or be suspended again at once: where the server took it, that it is not paused is
@@ -60,31 +60,39 @@ def has_happened(action: ACTIONS, before: Reading, after: Reading, *, taken: boo
     return (after.status or GONE) in action.rule.settles
 
 
-def judge(action: ACTIONS, id_: str, answer: Answer | None, before: Reading, after: Reading | None) -> Outcome:
-    """Return what came of one invocation that was to be acted on.
+def determine_outcome(
+    action: ACTIONS, id_: str, result: CallResult | None, before: InvocationSnapshot, after: InvocationSnapshot | None
+) -> Outcome:
+    """Return what came of one invocation of a request.
 
-    ``answer`` None means that nothing was sent, ``after`` None that it could not be read afterwards.
+    ``result`` None means that nothing was sent, ``after`` None that it could not be read afterwards.
     """
-    if answer is None:
+    if result is None:
         return Outcome(id_, "not sent", status=before.status)
-    status, took = after.status if after else None, answer.milliseconds
-    if answer.kind in {"refused", "not taken"}:
-        return Outcome(id_, "refused", answer.error, status=status, milliseconds=took)
-    taken = answer.kind == "taken"
-    if answer.other_new_ids:
+    status, took = after.status if after else None, result.milliseconds
+    if result.kind in {"refused", "not taken"}:
+        return Outcome(id_, "refused", result.error, status=status, milliseconds=took)
+    taken = result.kind == "taken"
+    if result.other_new_ids:
         return Outcome(
-            id_, "done", _more_than_once(answer), answer.new_id, status, took, ", ".join(answer.other_new_ids)
+            id_,
+            "done",
+            _describe_repeated_restart(result),
+            result.new_id,
+            status,
+            took,
+            ", ".join(result.other_new_ids),
         )
-    if answer.new_id or (after and has_happened(action, before, after, taken=taken)):
-        return Outcome(id_, "done", None, answer.new_id, status, took)
+    if result.new_id or (after and has_happened(action, before, after, taken=taken)):
+        return Outcome(id_, "done", None, result.new_id, status, took)
     if not taken:
         seen = f"it is {status or GONE} afterwards" if after else "it could not be read afterwards"
-        return Outcome(id_, "unknown", f"{answer.error}; {seen}", None, status, took)
-    note = _waits_for(action, after.status) if after else "the server took it; it could not be read afterwards"
+        return Outcome(id_, "unknown", f"{result.error}; {seen}", None, status, took)
+    note = _explain_pending(action, after.status) if after else "the server took it; it could not be read afterwards"
     return Outcome(id_, "accepted", note, None, status, took)
 
 
-def frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:
+def outcome_frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     """Return one row per outcome, in order."""
     rows = [tuple(getattr(each, name) for name in COLUMNS) for each in outcomes]
     table = pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
@@ -92,15 +100,15 @@ def frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     return table
 
 
-def _more_than_once(answer: Answer) -> str:
-    others = ", ".join(answer.other_new_ids)
+def _describe_repeated_restart(result: CallResult) -> str:
+    others = ", ".join(result.other_new_ids)
     return (
-        f"it was restarted more than once: as {answer.new_id} and as {others}. A gateway may have sent the request "
+        f"it was restarted more than once: as {result.new_id} and as {others}. A gateway may have sent the request "
         f"again, or another person restarted it: cancel or kill what is not wanted"
     )
 
 
-def _waits_for(action: ACTIONS, status: str | None) -> str:
+def _explain_pending(action: ACTIONS, status: str | None) -> str:
     """Say why what the server took is not seen yet."""
     if action is ACTIONS.CANCEL:
         return notes.cancelled_later(status)[1]

@@ -1,4 +1,4 @@
-"""An order: what is to be done to which invocations, and why."""
+"""An execution request: what is to be done to which invocations, and why."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from restate_lab.actions.rules import ACTIONS
 from restate_lab.client.arguments import check_count, check_deployment_choice, check_id
 from restate_lab.errors import ArgumentError
 
-__all__ = ["Order"]
+__all__ = ["ExecutionRequest"]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ExecutionRequest:
     """What is to be done to which invocations, and why; ``deployment`` and ``from_index`` are as the action takes them.
 
     ``unrestarted`` are those of which it was read, when this was planned, that nobody had restarted them.
@@ -49,5 +49,5 @@ class Order:
 
     def __str__(self) -> str:
         options = {"deployment": self.deployment, "from_index": self.from_index}
-        given = "".join(f", {name} {value}" for name, value in options.items() if value is not None)
-        return f"{self.action.value} of {len(self.ids):,} invocations{given}"
+        options_text = "".join(f", {name} {value}" for name, value in options.items() if value is not None)
+        return f"{self.action.value} of {len(self.ids):,} invocations{options_text}"

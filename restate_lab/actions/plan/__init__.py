@@ -1,4 +1,4 @@
-"""Make a plan: check what is asked, read each target, and say what would happen to it; nothing is sent."""
+"""Plan an action: check the arguments, read each target, and describe what would happen to it; nothing is sent."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import pandas as pd
 
 from restate_lab._text import format_duration
 from restate_lab.actions.plan.impact import find_callees, find_impact
-from restate_lab.actions.plan.model import Family, Plan
-from restate_lab.actions.plan.preview import prefix_frame, preview, read_prefixes
+from restate_lab.actions.plan.model import Plan, SharedExecution
+from restate_lab.actions.plan.preview import prefix_frame, preview_targets, read_prefixes
+from restate_lab.actions.plan.reader import has_deployment
+from restate_lab.actions.reader import SCAN_WITHIN, read_any_restarts
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN
-from restate_lab.actions.snapshot import SCAN_WITHIN, read_any_restarts, read_created, read_ids
+from restate_lab.actions.targets import parse_created, parse_ids
 from restate_lab.analysis.deadline import within
 from restate_lab.client.arguments import check_count, check_deployment_choice
 from restate_lab.client.lab import Lab, require_lab
-from restate_lab.client.schema import checked, translated
+from restate_lab.client.schema import translated
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, TimedOut
 from restate_lab.source import Source, is_older
@@ -28,7 +30,6 @@ _PREFIXES = 20  # journals whose beginnings are listed
 _MOST_CALLEES = 100_000
 _WITH_CALLEES = {ACTIONS.CANCEL, ACTIONS.KILL, ACTIONS.PAUSE, ACTIONS.RESUME}
 _RESTARTS = 10_000  # targets that are looked for
-_DEPLOYMENT = "SELECT id FROM sys_deployment WHERE id = :id"
 
 
 @translated
@@ -111,37 +112,37 @@ def make_plan(
     include_callees: bool = False,
     timeout: DurationInput | None = None,
 ) -> Plan:
-    """Plan any action, move_to too; ``plan()`` says the rest."""
+    """Plan any action, ``move_to`` included; ``plan()`` describes the arguments."""
     reads = within(lab, timeout, verb="move_to" if action == ACTIONS.MOVE_TO else "plan")
-    chosen = _checked(lab, reads, action, deployment, from_index, include_callees=include_callees)
-    made_at, family = datetime.now(UTC), Family()
-    (ids, duplicates), meant = read_ids(targets), read_created(targets)
-    rows = preview(reads, chosen, ids, deployment=deployment, from_index=from_index, created=meant)
-    rows = _with_callees(reads, chosen, rows, deployment) if include_callees else rows
+    chosen = _check_action(lab, reads, action, deployment, from_index, include_callees=include_callees)
+    made_at, shared = datetime.now(UTC), SharedExecution()
+    (ids, duplicates), runs = parse_ids(targets), parse_created(targets)
+    rows = preview_targets(reads, chosen, ids, deployment=deployment, from_index=from_index, created=runs)
+    rows = _add_callees(reads, chosen, rows, deployment) if include_callees else rows
     rows.attrs = _attrs(reads, chosen, made_at, duplicates)
     kept = rows[rows["excluded"].isna()]
-    found = find_impact(reads, chosen, kept)
+    impact = find_impact(reads, chosen, kept)
     created = {id_: time.to_pydatetime() for id_, time in zip(kept["id"], kept["created_at"], strict=True)}
     again = list(kept["id"]) if chosen is ACTIONS.RESTART_AS_NEW else []
-    restarted, read, unread = _restarted(reads, again, created)
+    restarted, read, unread = _read_restarted(reads, again, created)
     return Plan(
         action=chosen,
         frame=rows,
-        impact=found.frame,
+        impact=impact.frame,
         prefixes=prefix_frame(read_prefixes(reads, again[:_PREFIXES])),
         restarted=restarted,
-        limitations=(*found.limitations, *unread),
+        limitations=(*impact.limitations, *unread),
         deployment=deployment,
         from_index=from_index,
         made_at=made_at,
         environment=lab.name,
         address=lab.settings.admin_url,
         server=f"restate {reads.version}, {'with' if reads.features.get('vqueues', False) else 'without'} vqueues",
-        _kept=tuple(kept["id"]),
+        _ids=tuple(kept["id"]),
         _unrestarted=read - restarted,
         _created=created,
         _lab=lab,
-        _family=family,
+        _shared=shared,
     )
 
 
@@ -155,7 +156,7 @@ def _attrs(lab: Source, action: ACTIONS, made_at: datetime, duplicates: int) -> 
     }
 
 
-def _checked(
+def _check_action(
     lab: Lab, reads: Source, action: str, deployment: str | None, from_index: int | None, *, include_callees: bool
 ) -> ACTIONS:
     """Return the action, if it is one and takes these options on this source."""
@@ -183,24 +184,24 @@ def _check_deployment(lab: Source, action: ACTIONS, deployment: str | None) -> N
         raise ArgumentError("move_to needs deployment=: 'latest', or the id of one.")
     if deployment is None or check_deployment_choice("deployment", deployment) in {"latest", "keep"}:
         return
-    if not checked(lab.arrow(_DEPLOYMENT, id=deployment, progress=False), _DEPLOYMENT, lab).num_rows:
+    if not has_deployment(lab, deployment):
         raise ArgumentError(f"there is no deployment {deployment!r} on {lab.name}: list_deployments() has them.")
 
 
-def _with_callees(lab: Source, action: ACTIONS, rows: pd.DataFrame, deployment: str | None) -> pd.DataFrame:
+def _add_callees(lab: Source, action: ACTIONS, rows: pd.DataFrame, deployment: str | None) -> pd.DataFrame:
     """Return the rows with one for each invocation that a target has called and that has not ended."""
     kept = rows[rows["excluded"].isna() & ~rows["status"].isin(NOT_BEGUN)]
-    found = find_callees(lab, list(kept["id"]), set(rows["id"]), follow_sent=False, most=_MOST_CALLEES)
-    if found.excluded:
-        raise ArgumentError(f"include_callees finds too many: {'; '.join(found.excluded)}. Plan fewer at a time.")
-    if not found.caused_by:
+    callees = find_callees(lab, list(kept["id"]), set(rows["id"]), follow_sent=False, most=_MOST_CALLEES)
+    if callees.limitations:
+        raise ArgumentError(f"include_callees finds too many: {'; '.join(callees.limitations)}. Plan fewer at a time.")
+    if not callees.caused_by:
         return rows
-    caused_by = found.caused_by
-    more = preview(lab, action, list(caused_by), deployment=deployment, from_index=None, callee_of=caused_by)
+    caused_by = callees.caused_by
+    more = preview_targets(lab, action, list(caused_by), deployment=deployment, from_index=None, callee_of=caused_by)
     return pd.concat([rows, more], ignore_index=True)
 
 
-def _restarted(
+def _read_restarted(
     lab: Source, ids: list[str], created: Mapping[str, datetime]
 ) -> tuple[frozenset[str], frozenset[str], tuple[str, ...]]:
     """Return those that were restarted before, of whom it was read, and what could not be read: it takes a scan."""
@@ -208,12 +209,12 @@ def _restarted(
     if not first:
         return frozenset(), frozenset(), ()
     try:
-        found = read_any_restarts(lab, first, created)
+        restarts = read_any_restarts(lab, first, created)
     except TimedOut:
         unread = f"whether they were restarted before was not read: it takes over {format_duration(SCAN_WITHIN)} here"
         return frozenset(), frozenset(), (unread,)
-    said = (f"of the first {len(first):,} alone it was read whether they were restarted before",)
-    return frozenset(found), frozenset(first), said if len(ids) > len(first) else ()
+    limitation = (f"of the first {len(first):,} alone it was read whether they were restarted before",)
+    return frozenset(restarts), frozenset(first), limitation if len(ids) > len(first) else ()
 
 
 @translated

@@ -1,233 +1,47 @@
-"""A Plan: what an action would do to which invocations, to be reviewed; ``execute`` then does exactly that, once."""
+"""The plan of an action on invocations: it is reviewed, made smaller, and executed once within 15 minutes."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
 
-from restate_lab._html import render
 from restate_lab._public import public
-from restate_lab._text import escape_invisible, format_duration, format_time
+from restate_lab._text import format_time
 from restate_lab.actions.execution import execute
-from restate_lab.actions.execution.outcomes import frame as outcome_frame
-from restate_lab.actions.execution.request import Order
-from restate_lab.actions.rules import ACTIONS, NOT_BEGUN
-from restate_lab.actions.snapshot import read_created, read_ids
+from restate_lab.actions.execution.outcomes import outcome_frame
+from restate_lab.actions.execution.request import ExecutionRequest
+from restate_lab.actions.plan.text import PlanSummary, plan_card, plan_text, warnings_for
+from restate_lab.actions.rules import ACTIONS
+from restate_lab.actions.targets import parse_created, parse_ids
 from restate_lab.analysis.ids import is_other_run
 from restate_lab.client.arguments import check_count
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, AuditFailed, Interrupted, PlanExpired, ReadOnly
 from restate_lab.interrupts import Shield
 from restate_lab.progress import Progress
-from restate_lab.status import STATUSES
 
-__all__ = ["Family", "Plan"]
+__all__ = ["Plan", "SharedExecution"]
 
-_MOST = 10  # rows of each list; the frames have all
-_LOSSES = {
-    ACTIONS.KILL: (
-        "Kill ends them without clean-up: what they have done stays done, and no compensation runs. Where that "
-        "matters, cancel instead."
-    ),
-    ACTIONS.PURGE: (
-        "Purge removes them for good, with journal and output, and of a workflow its state: whatever is still to be "
-        "found out about them, find it out before."
-    ),
-    ACTIONS.PURGE_JOURNAL: (
-        "The journals are removed for good: these invocations can then not be explained or restarted any more."
-    ),
-}
-_MOST_IN_CARD = 8  # rows of each list; the frames have all
-_RED, _ORANGE, _GREY = STATUSES["failed"].colour, STATUSES["backing-off"].colour, STATUSES["ready"].colour
-Row = Sequence[str]
-LASTS = timedelta(minutes=15)
-
-
-def headline(plan: Plan) -> str:
-    """Return what would be done to how many."""
-    number, excluded = len(plan.targets), len(plan.excluded)
-    options = {"deployment": plan.deployment, "from_index": plan.from_index}
-    given = "".join(f", {name}={value}" for name, value in options.items() if value is not None)
-    acted = len(plan.frame) - excluded - number
-    rest = [f"{excluded:,} left out"] if excluded else []
-    rest += [f"{acted:,} acted on through a related plan"] if acted else []
-    return f"{plan.action} {number:,} of {len(plan.frame):,} invocations{given}" + (
-        f" ({', '.join(rest)})" if rest else ""
-    )
-
-
-def warnings_for(plan: Plan) -> tuple[str, ...]:
-    """Return what should be read before a plan is executed."""
-    action, counts = plan.action, plan.counts
-    said = [_LOSSES[action]] if action in _LOSSES and len(counts) else []
-    kinds = plan.impact["kind"].value_counts()
-    sent, called = int(kinds.get("one-way call", 0)), int(kinds.get("call", 0))
-    if action is ACTIONS.KILL and sent + called:
-        said.append(f"{sent + called:,} more are killed with them, {sent:,} of which were sent one-way: see impact.")
-    if action is ACTIONS.CANCEL and called:
-        said.append(f"{called:,} more that they have called are cancelled with them: see impact.")
-    vanish = int(counts.loc[counts["status"].isin(NOT_BEGUN), "n"].sum())
-    if vanish and action in {ACTIONS.CANCEL, ACTIONS.KILL}:
-        said.append(f"{vanish:,} have not begun: these vanish, and no completed record of them stays.")
-    if again := len(plan.restarted.intersection(plan.targets)):
-        said.append(f"{again:,} were restarted before: what they do would be done once more.")
-    return tuple(said)
-
-
-def groups(rows: pd.DataFrame, column: str) -> list[tuple[int, str, str]]:
-    """Return how many rows share a status and the words of a column: number, status, words; most first."""
-    counts = Counter(
-        (status or "–", words) for status, words in zip(rows["status"], rows[column], strict=True) if words is not None
-    )
-    return [(n, status, words) for (status, words), n in counts.most_common()]
-
-
-def notes(plan: Plan) -> list[str]:
-    """Return what else is to be known: duplicates, what was not looked at, how long the plan lasts."""
-    duplicates = plan.frame.attrs.get("duplicates", 0)
-    said = [f"ids that were there more than once are joined: {duplicates:,} fewer"] if duplicates else []
-    return [*said, *plan.limitations]
-
-
-def next_step(plan: Plan) -> str:
-    """Return what to write next, or that there is nothing to be done."""
-    number = len(plan.targets)
-    if plan.is_executed:
-        return "It was executed; plan.outcome has what came of it."
-    if not number:
-        return "There is nothing to be done."
-    expect = f", expect={number}" if number > plan.action.rule.expect_above else ""
-    return f'Nothing has been sent. Until {format_time(plan.expires_at)}: plan.execute(reason="…"{expect})'
-
-
-def plan_text(plan: Plan) -> str:
-    """Return the whole plan as text; its first line says where."""
-    return "\n".join(_lines(plan))
-
-
-def _lines(plan: Plan) -> Iterator[str]:
-    yield plan.where
-    yield headline(plan)
-    yield from (f"! {warning}" for warning in plan.warnings)
-    rows = plan.rows
-    for title, groups_of in (
-        ("What will happen", groups(rows, "effect")),
-        ("Left out", groups(plan.frame, "excluded")),
-    ):
-        yield from _list(title, [f"{n:>9,}  {status:<11}  {words}" for n, status, words in groups_of], len(groups_of))
-    for title, frame, layout in (
-        ("By service", plan.counts, "{n:>9,}  {status:<11}  {service}"),
-        ("Invocations", rows, "  {id}  {status:<11}  {age:>9}  {target}"),
-        ("Goes with them", plan.impact, "  {kind:<12}  {target}  {what}"),
-        ("May be kept in a restart", plan.prefixes, "  {id}  from_index={from_index}  {entry}"),
-    ):
-        yield from _list(title, [_line(layout, row) for row in frame.head(_MOST).to_dict("records")], len(frame))
-    yield from (f"- {note}" for note in notes(plan))
-    yield next_step(plan)
-
-
-def _line(layout: str, row: dict[Any, Any]) -> str:
-    """Return a row in a layout, on one line."""
-    words = {str(name): format_duration(value) if name == "age" else value for name, value in row.items()}
-    return escape_invisible(layout.format(**words), lines=False)
-
-
-def _list(title: str, lines: list[str], total: int) -> Iterator[str]:
-    if not lines:
-        return
-    yield f"{title}:"
-    yield from lines[:_MOST]
-    if total > _MOST:
-        yield f"  … and {total - _MOST:,} more"
-
-
-def plan_card(plan: Plan) -> str:
-    """Return the card as HTML; whatever came from the cluster is text."""
-    rows = plan.rows
-    effects, excluded = groups(rows, "effect"), groups(plan.frame, "excluded")
-    return render(
-        "actions/plan/card.html.j2",
-        title=f"{plan.environment} · {plan.address}",
-        place=plan.server,
-        lines=[*notes(plan), next_step(plan)],
-        accent=_accent(plan),
-        heading=headline(plan),
-        warnings=plan.warnings,
-        warning=_RED,
-        parts=_parts(plan),
-        tables=[
-            _table("What will happen", [(f"{n:,}", status, words) for n, status, words in effects], len(effects)),
-            _table("Left out", [(f"{n:,}", status, words) for n, status, words in excluded], len(excluded)),
-            _table(
-                "By service",
-                [(f"{row['n']:,}", row["status"], row["service"]) for row in _first(plan.counts)],
-                len(plan.counts),
-            ),
-            _table(
-                "Invocations",
-                [(_who(row), row["status"], format_duration(row["age"])) for row in _first(rows)],
-                len(rows),
-            ),
-            _table(
-                "Goes with them",
-                [(row["kind"], _who(row), row["what"]) for row in _first(plan.impact)],
-                len(plan.impact),
-            ),
-            _table(
-                "May be kept in a restart",
-                [(row["id"], f"from_index={row['from_index']}", row["entry"]) for row in _first(plan.prefixes)],
-                len(plan.prefixes),
-            ),
-        ],
-    )
-
-
-def _accent(plan: Plan) -> str:
-    if not plan.targets:
-        return _GREY
-    return _RED if plan.action.rule.destructive or plan.action is ACTIONS.CANCEL else _ORANGE
-
-
-def _parts(plan: Plan) -> list[tuple[str, int, str]]:
-    counts = plan.counts.groupby("status")["n"].sum()
-    words = [word for word in STATUSES if word in counts.index]
-    return [(word, int(counts[word]), STATUSES[word].colour) for word in words]
-
-
-def _first(frame: pd.DataFrame) -> list[dict[Any, Any]]:
-    return frame.head(_MOST_IN_CARD).to_dict("records")
-
-
-def _who(row: dict[Any, Any]) -> str:
-    return f"{row['target']}\n{row['id'] or ''}".rstrip()
-
-
-def _table(title: str, rows: Sequence[Row], total: int) -> dict[str, Any]:
-    return {
-        "title": title,
-        "rows": [tuple(map(str, row)) for row in rows[:_MOST_IN_CARD]],
-        "more": total - _MOST_IN_CARD,
-    }
+LIFETIME = timedelta(minutes=15)
 
 
 @dataclass(slots=True)
-class Family:
+class SharedExecution:
     """What a plan and the smaller ones made from it share: when they were made, and who was acted on by one of them."""
 
     acted: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
-    made: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.monotonic)
 
     def age(self, made_at: datetime) -> timedelta:
         """Return the time since they were made: by the clock that a sleeping laptop stops, or by the other one."""
-        return max(timedelta(seconds=time.monotonic() - self.made), datetime.now(UTC) - made_at)
+        return max(timedelta(seconds=time.monotonic() - self.started), datetime.now(UTC) - made_at)
 
 
 @dataclass(slots=True)
@@ -259,11 +73,11 @@ class Plan:
     environment: str
     address: str
     server: str
-    _kept: tuple[str, ...]
+    _ids: tuple[str, ...]
     _lab: Lab
     _unrestarted: frozenset[str] = frozenset()
     _created: Mapping[str, datetime] = field(default_factory=dict)
-    _family: Family = field(default_factory=Family)
+    _shared: SharedExecution = field(default_factory=SharedExecution)
     _execution: _Execution = field(default_factory=_Execution)
 
     @property
@@ -279,7 +93,7 @@ class Plan:
         """
         if self._execution.targets is not None:
             return self._execution.targets
-        return tuple(id_ for id_ in self._kept if id_ not in self._family.acted)
+        return tuple(id_ for id_ in self._ids if id_ not in self._shared.acted)
 
     @property
     def is_executed(self) -> bool:
@@ -289,13 +103,12 @@ class Plan:
     @property
     def rows(self) -> pd.DataFrame:
         """Return the rows of ``frame`` that are of ``targets``."""
-        return _rows_of(self.frame, "id", set(self.targets))
+        return _select_rows(self.frame, "id", set(self.targets))
 
     @property
     def counts(self) -> pd.DataFrame:
         """Return how many would be acted on: one row per service and status, most first (``service, status, n``)."""
-        counts = self.rows.groupby(["service", "status"], sort=False).size().rename("n").reset_index()
-        return counts.sort_values(["n", "service", "status"], ascending=[False, True, True], ignore_index=True)
+        return _count(self.rows)
 
     @property
     def excluded(self) -> pd.DataFrame:
@@ -306,7 +119,7 @@ class Plan:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what should be read before executing."""
-        return warnings_for(self)
+        return warnings_for(self._summary())
 
     @property
     def outcome(self) -> pd.DataFrame | None:
@@ -316,7 +129,7 @@ class Plan:
     @property
     def expires_at(self) -> datetime:
         """Return until when it may be executed, UTC."""
-        return self.made_at + LASTS
+        return self.made_at + LIFETIME
 
     def only(self, ids: Any, /) -> Plan:
         """Return a smaller plan, of these ids alone (given as ``plan()`` takes them); nothing is read again.
@@ -326,7 +139,7 @@ class Plan:
         Raises:
             ArgumentError: some are not in this plan, or another run of the id is.
         """
-        (wanted, _), created = read_ids(ids), read_created(ids)
+        (wanted, _), created = parse_ids(ids), parse_created(ids)
         strange = [id_ for id_ in wanted if id_ not in set(self.frame["id"])]
         if strange:
             raise ArgumentError(f"{len(strange):,} of these ids are not in the plan, such as {strange[0]!r}.")
@@ -336,11 +149,11 @@ class Plan:
                 f"{len(others):,} of these rows are another run of the id than the plan's, such as {others[0]!r}: "
                 f"their created_at differs. Make a plan of the rows that are meant."
             )
-        return self._of(wanted)
+        return self._restrict(wanted)
 
     def first(self, n: int, /) -> Plan:
         """Return a smaller plan, of the first ``n`` that would be acted on."""
-        return self._of(self.targets[: check_count("n", n)])
+        return self._restrict(self.targets[: check_count("n", n)])
 
     def execute(
         self,
@@ -377,11 +190,11 @@ class Plan:
         _check_reason(reason)
         self._check_frame()
         with Shield() as shield:  # what was done is never without an outcome
-            targets = self._take(expect)
+            targets = self._claim_targets(expect)
             try:
-                outcome = self._carry_out(targets, reason, progress, stop)
+                outcome = self._run(targets, reason, progress, stop)
             except (ReadOnly, AuditFailed, ArgumentError):  # nothing was sent
-                self._give_back(targets)
+                self._release_targets(targets)
                 raise
             except Interrupted as error:
                 self._execution.outcome = error.outcome
@@ -397,19 +210,41 @@ class Plan:
         return f"<Plan {self.action} {len(self.targets):,} of {len(self.frame):,} on {self.where}, {done}>"
 
     def __str__(self) -> str:
-        return plan_text(self)
+        return plan_text(self._summary())
 
     def _repr_html_(self) -> str:
-        return plan_card(self)
+        return plan_card(self._summary())
 
-    def _of(self, ids: Sequence[str]) -> Plan:
+    def _summary(self) -> PlanSummary:
+        options = {"deployment": self.deployment, "from_index": self.from_index}
+        targets = set(self.targets)
+        rows = _select_rows(self.frame, "id", targets)
+        return PlanSummary(
+            action=self.action,
+            options={name: value for name, value in options.items() if value is not None},
+            environment=self.environment,
+            address=self.address,
+            server=self.server,
+            number=len(targets),
+            frame=self.frame,
+            rows=rows,
+            counts=_count(rows),
+            impact=self.impact,
+            prefixes=self.prefixes,
+            restarted=len(self.restarted.intersection(targets)),
+            limitations=self.limitations,
+            is_executed=self.is_executed,
+            expires_at=self.expires_at,
+        )
+
+    def _restrict(self, ids: Sequence[str]) -> Plan:
         wanted = set(ids)
         return replace(
             self,
-            frame=_rows_of(self.frame, "id", wanted),
-            impact=_rows_of(self.impact, "caused_by", wanted),
-            prefixes=_rows_of(self.prefixes, "id", wanted),
-            _kept=tuple(id_ for id_ in self._kept if id_ in wanted),
+            frame=_select_rows(self.frame, "id", wanted),
+            impact=_select_rows(self.impact, "caused_by", wanted),
+            prefixes=_select_rows(self.prefixes, "id", wanted),
+            _ids=tuple(id_ for id_ in self._ids if id_ in wanted),
             _execution=_Execution(),
         )
 
@@ -417,33 +252,33 @@ class Plan:
         """Refuse a plan whose frame was edited: who drops a row there means to leave somebody out."""
         rows = self.frame
         shown = set(rows["id"][rows["excluded"].isna()]) if {"id", "excluded"} <= set(rows) else set()
-        if shown != set(self._kept):
+        if shown != set(self._ids):
             raise ArgumentError(
                 "plan.frame was changed, which does not change the plan, and nothing was sent: plan.only(ids) gives a "
                 "smaller one, and rl.plan(…) another."
             )
 
-    def _take(self, expect: int | None) -> tuple[str, ...]:
+    def _claim_targets(self, expect: int | None) -> tuple[str, ...]:
         """Return the targets, which from now on are no other plan's; once, and not too late."""
-        with self._family.lock:
+        with self._shared.lock:
             if self.is_executed:
                 raise PlanExpired("this plan was executed already: its outcome stands in plan.outcome. Make it again.")
-            if self._family.age(self.made_at) > LASTS:
+            if self._shared.age(self.made_at) > LIFETIME:
                 raise PlanExpired(
                     f"this plan is of {format_time(self.made_at)}, more than 15 minutes ago: make it again, and look."
                 )
             targets = self.targets
             _check_expect(self.action, len(targets), expect)
             self._execution.targets = targets
-            self._family.acted.update(targets)
+            self._shared.acted.update(targets)
             return targets
 
-    def _give_back(self, targets: Sequence[str]) -> None:
-        with self._family.lock:
+    def _release_targets(self, targets: Sequence[str]) -> None:
+        with self._shared.lock:
             self._execution.targets = None
-            self._family.acted.difference_update(targets)
+            self._shared.acted.difference_update(targets)
 
-    def _carry_out(
+    def _run(
         self,
         targets: tuple[str, ...],
         reason: str,
@@ -454,14 +289,19 @@ class Plan:
             return outcome_frame([])
         unrestarted = self._unrestarted.intersection(targets)
         created = {id_: self._created[id_] for id_ in targets if id_ in self._created}
-        order = Order(self.action, targets, reason, self.deployment, self.from_index, unrestarted, created)
-        return execute(self._lab, order, progress=progress, stop=stop)
+        request = ExecutionRequest(self.action, targets, reason, self.deployment, self.from_index, unrestarted, created)
+        return execute(self._lab, request, progress=progress, stop=stop)
 
 
-def _rows_of(frame: pd.DataFrame, column: str, ids: set[str]) -> pd.DataFrame:
+def _select_rows(frame: pd.DataFrame, column: str, ids: set[str]) -> pd.DataFrame:
     # Of texts, isin() is slow.
     wanted = pd.Series([each in ids for each in frame[column]], index=frame.index, dtype=bool)
     return frame[wanted].reset_index(drop=True)
+
+
+def _count(rows: pd.DataFrame) -> pd.DataFrame:
+    counts = rows.groupby(["service", "status"], sort=False).size().rename("n").reset_index()
+    return counts.sort_values(["n", "service", "status"], ascending=[False, True, True], ignore_index=True)
 
 
 def _check_reason(reason: object) -> None:

@@ -6,9 +6,10 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from restate_lab.actions.state.change import Change, change_state, conflict
+from restate_lab.actions.state.change import StateChange, change_state, conflict_error
 from restate_lab.actions.state.codec import encode
-from restate_lab.actions.state.reader import State, StateReader
+from restate_lab.actions.state.model import State
+from restate_lab.actions.state.reader import StateReader
 from restate_lab.analysis.deadline import within
 from restate_lab.client.arguments import check_seconds, shown
 from restate_lab.client.lab import Lab, require_lab
@@ -42,7 +43,7 @@ def state(
         NotOnThisServer: ``scope`` on a server that has none, or the source is too old.
         TimedOut: not everything was read within ``timeout``.
     """
-    return StateReader(within(source, timeout, verb="state"), service, key, scope).state()
+    return StateReader(within(source, timeout, verb="state"), service, key, scope).read()
 
 
 @translated
@@ -95,23 +96,25 @@ def set_state(
     if lab.read_only:
         raise ReadOnly(f"set_state on {service}/{key} was not sent: this connection to {lab.name} may only read.")
     reader = StateReader(within(lab, timeout, verb="set_state"), service, key, scope)
-    before = reader.state() if state is None else state
-    change = _change(before, values or {}, delete, clear=clear, recode=recode)
-    if change.wanted != dict(before.raw):
+    before = reader.read() if state is None else state
+    change = _build_change(before, values or {}, delete, clear=clear, recode=recode)
+    if change.new_raw != dict(before.raw):
         return change_state(lab, change, reason=reason, ends=ends)
-    now = before if state is None else reader.state()
+    now = before if state is None else reader.read()
     if now.version != before.version:
-        raise conflict(change, now, sent=False)
+        raise conflict_error(change, now, sent=False)
     return now
 
 
-def _change(before: State, values: Mapping[str, Any], delete: Collection[str], *, clear: bool, recode: bool) -> Change:
+def _build_change(
+    before: State, values: Mapping[str, Any], delete: Collection[str], *, clear: bool, recode: bool
+) -> StateChange:
     missing = [name for name in delete if name not in before.raw]
     if missing:
         has = ", ".join(map(repr, list(before)[:10])) or "none"
         raise ArgumentError(f"delete names {missing[0]!r}, which {before.where} does not have; its keys: {has}.")
     new = {name: encode(name, value, before=before.raw.get(name), recode=recode) for name, value in values.items()}
-    return Change(before, new, frozenset(before if clear else delete) - frozenset(new))
+    return StateChange(before, new, frozenset(before if clear else delete) - frozenset(new))
 
 
 def _check_request(values: object, delete: object, reason: object, *, clear: object) -> None:
@@ -139,10 +142,12 @@ def _check_same(state: State, lab: Lab, service: str, key: str, scope: str | Non
     if not isinstance(state, State):
         raise ArgumentError(f"state must be what rl.state gave; got a {type(state).__name__}.")
     if (state.service, state.key, state.scope) != (service, key, scope):
-        raise ArgumentError(f"state is that of {state.where}, not of {service}/{key}{_of(scope)}: read the right one.")
+        raise ArgumentError(
+            f"state is that of {state.where}, not of {service}/{key}{_scope_suffix(scope)}: read the right one."
+        )
     if state.source != lab.name:
         raise ArgumentError(f"state was read from {state.source}, and this is {lab.name}: read it from here.")
 
 
-def _of(scope: str | None) -> str:
+def _scope_suffix(scope: str | None) -> str:
     return f" of scope {scope}" if scope else ""

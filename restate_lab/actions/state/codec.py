@@ -1,4 +1,4 @@
-"""A key's value: what it is, how it is shown, and how a new one is written in the encoding of the old."""
+"""Values of keys: their encoding, how they are shown, and how a new one is written in the encoding of the old."""
 
 from __future__ import annotations
 
@@ -12,20 +12,11 @@ from restate_lab.errors import ArgumentError
 from restate_lab.payload_json import mask_secrets, write_for_display
 from restate_lab.redaction import MASK, is_secret_name
 
-__all__ = ["Encoding", "encode", "encoding_of", "masked", "value_words"]
+__all__ = ["Encoding", "encode", "encoding_of", "format_value", "mask_value"]
 
 Encoding = Literal["json", "text", "bytes", "empty"]
-_GIVEN_AS_BYTES = (bytes, bytearray, memoryview)
-_IN_WORDS = {"json": "JSON", "text": "text that is no JSON", "bytes": "bytes that are no text", "empty": "nothing"}
-
-
-def encoding_of(value: bytes) -> Encoding:
-    """Return what a value is; SDKs write no bytes at all ("empty") for their None."""
-    if not value:
-        return "empty"
-    if is_json(value):
-        return "json"
-    return "bytes" if isinstance(decode(value), bytes) else "text"
+_BYTES_TYPES = (bytes, bytearray, memoryview)
+_DESCRIPTIONS = {"json": "JSON", "text": "text that is no JSON", "bytes": "bytes that are no text", "empty": "nothing"}
 
 
 def encode(key: str, value: Any, *, before: bytes | None, recode: bool) -> bytes:
@@ -38,22 +29,31 @@ def encode(key: str, value: Any, *, before: bytes | None, recode: bool) -> bytes
         ArgumentError: it is no JSON value, or its encoding would be another one. The value itself is never repeated.
     """
     old = encoding_of(before or b"")
-    if isinstance(value, _GIVEN_AS_BYTES):
+    if isinstance(value, _BYTES_TYPES):
         new = bytes(value)
     elif isinstance(value, str) and old == "text" and not recode:
-        return _utf8(key, value)
+        return _to_utf8(key, value)
     else:
-        new = _json(key, value)
-    if not recode and not _fits(old, new, given_as_bytes=isinstance(value, _GIVEN_AS_BYTES)):
+        new = _to_json(key, value)
+    if not recode and not _is_compatible(old, new, given_as_bytes=isinstance(value, _BYTES_TYPES)):
         raise ArgumentError(
-            f"the value of {key!r} is {_IN_WORDS[old]} now, and a {type(value).__name__} would make it "
-            f"{_IN_WORDS[encoding_of(new)]}: its handlers could not read it. Give bytes as they write them, or say "
+            f"the value of {key!r} is {_DESCRIPTIONS[old]} now, and a {type(value).__name__} would make it "
+            f"{_DESCRIPTIONS[encoding_of(new)]}: its handlers could not read it. Give bytes as they write them, or say "
             f"recode=True if that is meant."
         )
     return new
 
 
-def masked(key: str, value: bytes) -> Any:
+def encoding_of(value: bytes) -> Encoding:
+    """Return what a value is; SDKs write no bytes at all ("empty") for their None."""
+    if not value:
+        return "empty"
+    if is_json(value):
+        return "json"
+    return "bytes" if isinstance(decode(value), bytes) else "text"
+
+
+def mask_value(key: str, value: bytes) -> Any:
     """Return a value, decoded, with ••• for each field of a secret name, at any depth, and for all of it under such.
 
     JSON in strings is looked into as well; what begins like JSON, cannot be read and names a secret is all •••.
@@ -61,7 +61,7 @@ def masked(key: str, value: bytes) -> Any:
     return MASK if is_secret_name(key) else decode(mask_secrets(value))
 
 
-def value_words(key: str, value: bytes | None, longest: int) -> str:
+def format_value(key: str, value: bytes | None, longest: int) -> str:
     """Return a value in one line, cut and masked; None means that the key is not there."""
     if value is None:
         return "absent"
@@ -69,7 +69,7 @@ def value_words(key: str, value: bytes | None, longest: int) -> str:
         return MASK
     if not value:
         return "empty"
-    shown = masked(key, value)
+    shown = mask_value(key, value)
     if isinstance(shown, bytes):
         text = f"0x{shown[: longest // 2].hex()}"
     elif encoding_of(value) == "text":
@@ -79,7 +79,7 @@ def value_words(key: str, value: bytes | None, longest: int) -> str:
     return truncate(text, longest)
 
 
-def _fits(old: Encoding, new: bytes, *, given_as_bytes: bool) -> bool:
+def _is_compatible(old: Encoding, new: bytes, *, given_as_bytes: bool) -> bool:
     if old == "empty":
         return True
     if old == "json":
@@ -87,30 +87,30 @@ def _fits(old: Encoding, new: bytes, *, given_as_bytes: bool) -> bool:
     return given_as_bytes and (old == "bytes" or encoding_of(new) != "bytes")
 
 
-def _json(key: str, value: Any) -> bytes:
+def _to_json(key: str, value: Any) -> bytes:
     """Return a value as the SDKs' default serializer writes it; what JSON would change in silence is refused."""
     try:
         text = json.dumps(value, allow_nan=False)
-        odd = [name for name in _names(value) if not isinstance(name, str)]
+        odd = [name for name in _names_in(value) if not isinstance(name, str)]
     except (TypeError, ValueError, RecursionError) as error:
         raise ArgumentError(f"the value of {key!r} cannot be written as JSON: {error}.") from error
     if odd:
         raise ArgumentError(f"the value of {key!r} has {odd[0]!r} as a name: JSON's names are text, and only that.")
-    _utf8(key, json.dumps(value, ensure_ascii=False))
+    _to_utf8(key, json.dumps(value, ensure_ascii=False))
     return text.encode()
 
 
-def _names(value: Any) -> Iterator[Any]:
+def _names_in(value: Any) -> Iterator[Any]:
     if isinstance(value, Mapping):
         yield from value
         value = value.values()
     elif not isinstance(value, list | tuple):
         return
     for each in value:
-        yield from _names(each)
+        yield from _names_in(each)
 
 
-def _utf8(key: str, text: str) -> bytes:
+def _to_utf8(key: str, text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:

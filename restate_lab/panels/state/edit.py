@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from restate_lab.actions.state import State
-from restate_lab.actions.state.codec import Encoding, encoding_of, masked
+from restate_lab.actions.state.codec import Encoding, encoding_of, mask_value
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.errors import ArgumentError
 from restate_lab.payload_json import mask_secrets, read, write_for_display
@@ -134,7 +134,7 @@ def in_words(state: Mapping[str, bytes], name: str) -> str:
         return "(absent)"
     if not raw:
         return "(empty)"
-    shown = masked(name, raw)
+    shown = mask_value(name, raw)
     if encoding_of(raw) == "json":
         return write_for_display(shown, indent=2)
     return f"0x{shown.hex()}" if isinstance(shown, bytes) else str(shown)

@@ -10,12 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from restate_lab.actions.execution import execute, runner as pursuit
-from restate_lab.actions.execution.outcomes import WORDS, frame, judge
-from restate_lab.actions.execution.request import Order
-from restate_lab.actions.execution.sender import Answer
+from restate_lab.actions.execution import execute, runner
+from restate_lab.actions.execution.outcomes import OUTCOMES, determine_outcome, outcome_frame
+from restate_lab.actions.execution.request import ExecutionRequest
+from restate_lab.actions.execution.sender import CallResult
+from restate_lab.actions.reader import NO_INVOCATION, Destination, Destinations, InvocationSnapshot
 from restate_lab.actions.rules import ACTIONS
-from restate_lab.actions.snapshot import GONE, Destination, Destinations, Reading
 from restate_lab.audit import AuditLog, audit_log
 from restate_lab.client.settings import load_settings
 from restate_lab.client.transport import Transport
@@ -23,7 +23,7 @@ from restate_lab.errors import ArgumentError, Unreachable
 
 IDS = tuple(f"inv_1{number:033d}" for number in range(5000))
 A = IDS[0]
-TAKEN, LOST = Answer("taken"), Answer("lost", "the answer was lost (cut)")
+TAKEN, LOST = CallResult("taken"), CallResult("lost", "the answer was lost (cut)")
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ TAKEN, LOST = Answer("taken"), Answer("lost", "the answer was lost (cut)")
 def test_an_order_is_checked(options: dict[str, Any], words: str) -> None:
     """An id twice would restart twice; nothing malformed reaches a server."""
     with pytest.raises(ArgumentError, match=words):
-        Order(**{"action": ACTIONS.KILL, "ids": (A,), "reason": "a test", **options})
+        ExecutionRequest(**{"action": ACTIONS.KILL, "ids": (A,), "reason": "a test", **options})
 
 
 @pytest.mark.parametrize(
@@ -59,35 +59,35 @@ def test_an_order_is_checked(options: dict[str, Any], words: str) -> None:
         ("resume", LOST, "paused", "running", "done"),
         ("purge", LOST, "failed", "failed", "unknown"),
         ("purge", TAKEN, "failed", None, "done"),
-        ("restart_as_new", Answer("taken", new_id="inv_new"), "failed", "running", "done"),
+        ("restart_as_new", CallResult("taken", new_id="inv_new"), "failed", "running", "done"),
         ("restart_as_new", LOST, "failed", None, "unknown"),
-        ("kill", Answer("refused", "409"), "running", "running", "refused"),
-        ("kill", Answer("not taken", "429"), "running", "running", "refused"),
+        ("kill", CallResult("refused", "409"), "running", "running", "refused"),
+        ("kill", CallResult("not taken", "429"), "running", "running", "refused"),
         ("kill", None, "running", None, "not sent"),
     ],
 )
 def test_a_verdict_rests_on_what_was_seen(
-    action: str, answer: Answer | None, before: str, after: str | None, outcome: str
+    action: str, answer: CallResult | None, before: str, after: str | None, outcome: str
 ) -> None:
     """Only a reading that shows it makes it done; what the server merely took is accepted, what was lost unknown."""
-    verdict = judge(ACTIONS(action), A, answer, Reading(before), Reading(after))
+    verdict = determine_outcome(ACTIONS(action), A, answer, InvocationSnapshot(before), InvocationSnapshot(after))
     assert verdict.outcome == outcome
-    assert outcome in WORDS
+    assert outcome in OUTCOMES
     assert (verdict.error is None) == (outcome in {"done", "not sent"})
 
 
 def test_a_journal_is_purged_when_it_is_empty() -> None:
     """The status does not tell; the journal's size does."""
-    before = Reading("succeeded", journal_size=3)
+    before = InvocationSnapshot("succeeded", journal_size=3)
     for size, outcome in ((0, "done"), (3, "accepted")):
-        after = Reading("succeeded", journal_size=size)
-        assert judge(ACTIONS.PURGE_JOURNAL, A, TAKEN, before, after).outcome == outcome
+        after = InvocationSnapshot("succeeded", journal_size=size)
+        assert determine_outcome(ACTIONS.PURGE_JOURNAL, A, TAKEN, before, after).outcome == outcome
 
 
 def test_nothing_read_afterwards_is_never_done() -> None:
     """Where reading fails the words say so."""
-    assert judge(ACTIONS.KILL, A, TAKEN, GONE, None).outcome == "accepted"
-    unknown = judge(ACTIONS.KILL, A, LOST, GONE, None)
+    assert determine_outcome(ACTIONS.KILL, A, TAKEN, NO_INVOCATION, None).outcome == "accepted"
+    unknown = determine_outcome(ACTIONS.KILL, A, LOST, NO_INVOCATION, None)
     assert (unknown.outcome, unknown.error) == (
         "unknown",
         "the answer was lost (cut); it could not be read afterwards",
@@ -96,7 +96,7 @@ def test_nothing_read_afterwards_is_never_done() -> None:
 
 def test_an_empty_frame_has_its_columns() -> None:
     """A plan of nothing has a frame like any other."""
-    empty = frame([])
+    empty = outcome_frame([])
     assert list(empty) == ["id", "outcome", "error", "new_id", "status", "milliseconds", "other_new_ids"]
     assert empty["milliseconds"].dtype == "float64"
 
@@ -107,9 +107,9 @@ class FakeLab(SimpleNamespace):
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeLab:
-    monkeypatch.setattr(pursuit, "read_now", lambda lab, ids: dict.fromkeys(ids, Reading("running")))
-    monkeypatch.setattr(pursuit, "SEEN_WITHIN", 0.0)
-    monkeypatch.setattr(pursuit, "PATIENCE", 1.0)
+    monkeypatch.setattr(runner, "read_snapshots", lambda lab, ids: dict.fromkeys(ids, InvocationSnapshot("running")))
+    monkeypatch.setattr(runner, "SEEN_WITHIN", 0.0)
+    monkeypatch.setattr(runner, "PATIENCE", 1.0)
     settings = load_settings("http://127.0.0.1:9070")
     lab = FakeLab(features={}, settings=settings, name="127.0.0.1:9070", answer=None, sent=[])
 
@@ -134,7 +134,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeLab:
 def test_a_server_that_stays_busy_is_given_up(lab: FakeLab, capsys: pytest.CaptureFixture[str]) -> None:
     """After a while of 429 the rest is not sent, and the frame says why."""
     lab.answer = lambda request: httpx.Response(429)
-    table = execute(lab, Order(ACTIONS.KILL, IDS[:1500], "a test"))  # type: ignore[arg-type]
+    table = execute(lab, ExecutionRequest(ACTIONS.KILL, IDS[:1500], "a test"))  # type: ignore[arg-type]
     assert table["outcome"].tolist() == ["refused"] * 1000 + ["not sent"] * 500
     assert "could not take it" in table["error"][1499]
     assert "ended early" in capsys.readouterr().err
@@ -144,7 +144,7 @@ def test_a_server_that_stays_busy_is_given_up(lab: FakeLab, capsys: pytest.Captu
 def test_answers_that_are_lost_again_and_again_end_it(lab: FakeLab) -> None:
     """Three lost answers in a row, and no more is sent: nobody knows what is done."""
     lab.answer = lambda request: httpx.ReadError("cut")
-    table = execute(lab, Order(ACTIONS.KILL, IDS, "a test"))  # type: ignore[arg-type]
+    table = execute(lab, ExecutionRequest(ACTIONS.KILL, IDS, "a test"))  # type: ignore[arg-type]
     assert table["outcome"].tolist() == ["unknown"] * 3000 + ["not sent"] * 2000
     assert [len(ids) for ids in lab.sent] == [1000] * 3
 
@@ -154,16 +154,16 @@ def test_a_read_that_fails_ends_it_in_order(
 ) -> None:
     """Where the statuses cannot be read nothing is sent, and what was sent is accepted, not done."""
     lab.answer = lambda request: httpx.Response(200, json={"succeeded": lab.sent[-1], "failed": []})
-    reads = iter([dict.fromkeys(IDS[:1000], Reading("running"))])
+    reads = iter([dict.fromkeys(IDS[:1000], InvocationSnapshot("running"))])
 
-    def read_now(lab: Any, ids: Any) -> Any:
+    def read_snapshots(lab: Any, ids: Any) -> Any:
         try:
             return next(reads)
         except StopIteration:
             raise Unreachable("nobody answers") from None
 
-    monkeypatch.setattr(pursuit, "read_now", read_now)
-    table = execute(lab, Order(ACTIONS.KILL, IDS[:2000], "a test"))  # type: ignore[arg-type]
+    monkeypatch.setattr(runner, "read_snapshots", read_snapshots)
+    table = execute(lab, ExecutionRequest(ACTIONS.KILL, IDS[:2000], "a test"))  # type: ignore[arg-type]
     assert table["outcome"].tolist() == ["accepted"] * 1000 + ["not sent"] * 1000
     assert set(table["error"]) == {"the server took it; it could not be read afterwards", "nobody answers"}
     assert "could not be read" in capsys.readouterr().err
@@ -179,7 +179,7 @@ def test_a_defect_leaves_a_result_for_every_id(lab: FakeLab, tmp_path: Path) -> 
 
     lab.answer = break_down
     with pytest.raises(ZeroDivisionError):
-        execute(lab, Order(ACTIONS.KILL, IDS[:3000], "a test"))  # type: ignore[arg-type]
+        execute(lab, ExecutionRequest(ACTIONS.KILL, IDS[:3000], "a test"))  # type: ignore[arg-type]
     (row,) = audit_log(tmp_path).to_dict("records")
     assert row["outcome"] == "mixed"
     assert row["counts"] == "1,000 accepted, 1,000 unknown, 1,000 not sent"
@@ -190,7 +190,7 @@ def test_why_an_invocation_cannot_or_need_not_move() -> None:
     """Unbound, there already, not served there, or of another protocol; else it can."""
     there = Destinations("dp_new", {"Bulk": Destination("dp_new", 5, 7)})
     reasons = [
-        there.why_not(Reading("running", deployment=deployment, protocol=protocol, service=service))
+        there.reason_against(InvocationSnapshot("running", deployment=deployment, protocol=protocol, service=service))
         for deployment, protocol, service in (
             (None, None, "Bulk"),
             ("dp_new", 6, "Bulk"),

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from restate_lab.actions.execution.sender import Call, Sender
+from restate_lab.actions.execution.sender import ActionCall, BatchSender
 from restate_lab.audit import AuditLog
 from restate_lab.client.settings import load_settings
 from restate_lab.client.transport import Transport
@@ -26,11 +26,13 @@ def sent() -> list[str]:
 
 
 @pytest.fixture
-def sender(tmp_path: Path, sent: list[str]) -> Iterator[Callable[..., Sender]]:
+def sender(tmp_path: Path, sent: list[str]) -> Iterator[Callable[..., BatchSender]]:
     """Give a Sender whose requests are answered by a function; ``sent`` has their paths."""
     contexts = []
 
-    def make(answer: Handle, *, closed: set[str] | None = None, stop: Callable[[], bool] = lambda: False) -> Sender:
+    def make(
+        answer: Handle, *, closed: set[str] | None = None, stop: Callable[[], bool] = lambda: False
+    ) -> BatchSender:
         def handle(request: httpx.Request) -> httpx.Response:
             sent.append(request.url.path)
             return answer(request)
@@ -42,15 +44,15 @@ def sender(tmp_path: Path, sent: list[str]) -> Iterator[Callable[..., Sender]]:
         )
         context = transport.recording("kill", IDS, reason="a test", request="a test")
         contexts.append(context)
-        return Sender(context.__enter__(), transport.closed if closed is None else closed, stop)
+        return BatchSender(context.__enter__(), transport.closed if closed is None else closed, stop)
 
     yield make
     for context in contexts:
         context.__exit__(None, None, None)
 
 
-def kinds(sender: Sender) -> dict[str, str]:
-    return {id_: answer.kind for id_, answer in sender.answers.items()}
+def kinds(sender: BatchSender) -> dict[str, str]:
+    return {id_: answer.kind for id_, answer in sender.results.items()}
 
 
 def own(status: int, message: str) -> httpx.Response:
@@ -63,7 +65,7 @@ def listed(succeeded: list[Any], failed: list[tuple[str, str]] = []) -> httpx.Re
     return httpx.Response(200, json=body)
 
 
-def test_a_batch_says_for_each_id_what_came_of_it(sender: Callable[..., Sender], sent: list[str]) -> None:
+def test_a_batch_says_for_each_id_what_came_of_it(sender: Callable[..., BatchSender], sent: list[str]) -> None:
     """Refusals, what did not reach its partition, what may have, and what is not named at all are told apart."""
     failed = [
         (B, f"Invocation '{B}' not found"),
@@ -71,13 +73,13 @@ def test_a_batch_says_for_each_id_what_came_of_it(sender: Callable[..., Sender],
         (D, "rpc for partition 6 at node N2:1 failed: internal error: connection closed"),
     ]
     one = sender(lambda request: listed([A], failed))
-    one.send(Call("kill"), [*IDS, "inv_1unnamed"])
+    one.send(ActionCall("kill"), [*IDS, "inv_1unnamed"])
     assert kinds(one) == {A: "taken", B: "refused", C: "not taken", D: "lost", "inv_1unnamed": "lost"}
-    assert one.answers[B].error == "Invocation not found"
+    assert one.results[B].error == "Invocation not found"
     assert sent == ["/internal/invocations_batch_operations/kill"]
 
 
-def test_a_restart_brings_the_new_ids_and_options_go_along(sender: Callable[..., Sender]) -> None:
+def test_a_restart_brings_the_new_ids_and_options_go_along(sender: Callable[..., BatchSender]) -> None:
     """The batch of restarts names pairs; the deployment stands in the body."""
     bodies = []
 
@@ -86,8 +88,8 @@ def test_a_restart_brings_the_new_ids_and_options_go_along(sender: Callable[...,
         return listed([{"old_invocation_id": A, "new_invocation_id": "inv_new"}])
 
     one = sender(answer)
-    one.send(Call("restart-as-new", deployment="keep"), [A])
-    assert one.answers[A].new_id == "inv_new"
+    one.send(ActionCall("restart-as-new", deployment="keep"), [A])
+    assert one.results[A].new_id == "inv_new"
     assert bodies == [{"invocation_ids": [A], "deployment": "keep"}]
 
 
@@ -110,7 +112,7 @@ def test_a_restart_brings_the_new_ids_and_options_go_along(sender: Callable[...,
     ],
 )
 def test_an_answer_for_all_is_one_for_each(
-    sender: Callable[..., Sender], sent: list[str], answer: httpx.Response | Exception, kind: str
+    sender: Callable[..., BatchSender], sent: list[str], answer: httpx.Response | Exception, kind: str
 ) -> None:
     """Only what certainly did not happen may be sent again, and none of these asks for single calls."""
 
@@ -120,24 +122,24 @@ def test_an_answer_for_all_is_one_for_each(
         return answer
 
     one = sender(handle)
-    one.send(Call("kill"), IDS)
+    one.send(ActionCall("kill"), IDS)
     assert kinds(one) == dict.fromkeys(IDS, kind)
     assert len(sent) == 1
-    assert (one.answers[A].wait == 7) == (isinstance(answer, httpx.Response) and answer.status_code == 429)
+    assert (one.results[A].wait == 7) == (isinstance(answer, httpx.Response) and answer.status_code == 429)
 
 
 @pytest.mark.parametrize("status", [403, 404, 405, 501])
-def test_a_closed_endpoint_is_asked_once(sender: Callable[..., Sender], sent: list[str], status: int) -> None:
+def test_a_closed_endpoint_is_asked_once(sender: Callable[..., BatchSender], sent: list[str], status: int) -> None:
     """What a gateway or an older server says of an endpoint leads to single calls, and is remembered."""
     one = sender(lambda request: httpx.Response(status if "internal" in request.url.path else 200))
     for _ in range(2):
-        one.send(Call("kill"), IDS)
+        one.send(ActionCall("kill"), IDS)
         assert kinds(one) == dict.fromkeys(IDS, "taken")
     assert sum("internal" in path for path in sent) == 1
     assert len(sent) == 9
 
 
-def test_one_malformed_id_does_not_keep_the_others(sender: Callable[..., Sender], sent: list[str]) -> None:
+def test_one_malformed_id_does_not_keep_the_others(sender: Callable[..., BatchSender], sent: list[str]) -> None:
     """A 422 for the list leads to single calls, of which one is refused; the next list goes to the endpoint again."""
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -146,29 +148,29 @@ def test_one_malformed_id_does_not_keep_the_others(sender: Callable[..., Sender]
         return httpx.Response(400 if B in request.url.path else 202)
 
     one = sender(answer)
-    one.send(Call("kill"), IDS)
+    one.send(ActionCall("kill"), IDS)
     assert kinds(one) == {A: "taken", B: "refused", C: "taken", D: "taken"}
-    one.send(Call("kill"), [A])
+    one.send(ActionCall("kill"), [A])
     assert sum("internal" in path for path in sent) == 2
 
 
-def test_single_calls_end_with_the_first_that_is_not_taken(sender: Callable[..., Sender], sent: list[str]) -> None:
+def test_single_calls_end_with_the_first_that_is_not_taken(sender: Callable[..., BatchSender], sent: list[str]) -> None:
     """A server that is busy is not asked hundreds of times; those not sent have no answer."""
     one = sender(lambda request: httpx.Response(429), closed={"kill"})
-    one.send(Call("kill"), [f"inv_1{number:033d}" for number in range(200)])
+    one.send(ActionCall("kill"), [f"inv_1{number:033d}" for number in range(200)])
     assert set(kinds(one).values()) == {"not taken"}
-    assert len(sent) == len(one.answers) < 20
+    assert len(sent) == len(one.results) < 20
 
 
-def test_single_calls_stop_when_asked_to(sender: Callable[..., Sender], sent: list[str]) -> None:
+def test_single_calls_stop_when_asked_to(sender: Callable[..., BatchSender], sent: list[str]) -> None:
     """Nothing is sent after a stop."""
     one = sender(lambda request: httpx.Response(200), closed={"kill"}, stop=lambda: len(sent) >= 1)
-    one.send(Call("kill"), [f"inv_1{number:033d}" for number in range(200)])
-    assert len(sent) == len(one.answers) < 20
+    one.send(ActionCall("kill"), [f"inv_1{number:033d}" for number in range(200)])
+    assert len(sent) == len(one.results) < 20
 
 
 @pytest.mark.parametrize("closed", [set(), {"kill"}], ids=["batch", "single"])
-def test_an_interrupt_leaves_what_was_on_its_way_as_lost(sender: Callable[..., Sender], closed: set[str]) -> None:
+def test_an_interrupt_leaves_what_was_on_its_way_as_lost(sender: Callable[..., BatchSender], closed: set[str]) -> None:
     """After a stop button nobody takes a request that was sent for one that was not."""
 
     def interrupt(request: httpx.Request) -> httpx.Response:
@@ -176,18 +178,18 @@ def test_an_interrupt_leaves_what_was_on_its_way_as_lost(sender: Callable[..., S
 
     one = sender(interrupt, closed=closed)
     with pytest.raises(KeyboardInterrupt):
-        one.send(Call("kill"), IDS)
+        one.send(ActionCall("kill"), IDS)
     assert set(kinds(one).values()) == {"lost"}
 
 
-def test_a_restart_without_a_new_id_is_lost(sender: Callable[..., Sender]) -> None:
+def test_a_restart_without_a_new_id_is_lost(sender: Callable[..., BatchSender]) -> None:
     """A single restart whose answer names no invocation is not taken for done."""
     one = sender(lambda request: httpx.Response(200, json={}))
-    one.send(Call("restart-as-new", from_index=2), [A])
+    one.send(ActionCall("restart-as-new", from_index=2), [A])
     assert kinds(one) == {A: "lost"}
 
 
-def test_from_goes_into_the_query(sender: Callable[..., Sender]) -> None:
+def test_from_goes_into_the_query(sender: Callable[..., BatchSender]) -> None:
     """`from` and the deployment are parameters of a single call."""
     urls: list[str] = []
 
@@ -196,14 +198,14 @@ def test_from_goes_into_the_query(sender: Callable[..., Sender]) -> None:
         return httpx.Response(200, json={"new_invocation_id": "inv_new"})
 
     one = sender(answer)
-    one.send(Call("restart-as-new", deployment="latest", from_index=2), [A])
+    one.send(ActionCall("restart-as-new", deployment="latest", from_index=2), [A])
     assert urls == [f"http://127.0.0.1:9070/invocations/{A}/restart-as-new?deployment=latest&from=2"]
-    assert one.answers[A].new_id == "inv_new"
+    assert one.results[A].new_id == "inv_new"
 
 
-def test_an_error_of_another_kind_is_not_taken_for_success(sender: Callable[..., Sender]) -> None:
+def test_an_error_of_another_kind_is_not_taken_for_success(sender: Callable[..., BatchSender]) -> None:
     """A token that has expired refuses every id in words."""
     one = sender(lambda request: httpx.Response(401))
-    one.send(Call("kill"), IDS)
+    one.send(ActionCall("kill"), IDS)
     assert set(kinds(one).values()) == {"refused"}
-    assert "token" in str(one.answers[A].error)
+    assert "token" in str(one.results[A].error)

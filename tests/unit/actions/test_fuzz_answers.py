@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 from hypothesis import given, strategies as st
 
-from restate_lab.actions.execution.sender import _listed
+from restate_lab.actions.execution.sender import _batch_results
 
 IDS = ("inv_1a", "inv_1b", "inv_1c")
 NAMES = st.sampled_from(["succeeded", "failed", "invocation_id", "error", "old_invocation_id", "new_invocation_id"])
@@ -22,7 +22,7 @@ JSON = st.recursive(
 @given(JSON)
 def test_any_answer_accounts_for_every_id(body: Any) -> None:
     """An answer of another shape leaves them lost, to be resolved by reading; nobody unknown comes in by it."""
-    answers = _listed(httpx.Response(200, content=json.dumps(body).encode()), IDS)
+    answers = _batch_results(httpx.Response(200, content=json.dumps(body).encode()), IDS)
     assert tuple(answers) == IDS
     named = json.dumps(body)
     assert all(answer.kind == "lost" for id_, answer in answers.items() if id_ not in named)

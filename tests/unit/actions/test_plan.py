@@ -13,11 +13,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from restate_lab.actions.execution.outcomes import Outcome, frame
-from restate_lab.actions.execution.request import Order
-from restate_lab.actions.plan import model as planned, plan
-from restate_lab.actions.plan.impact import COLUMNS as GOING
-from restate_lab.actions.plan.model import LASTS, Family, Plan
+from restate_lab.actions.execution.outcomes import Outcome, outcome_frame
+from restate_lab.actions.execution.request import ExecutionRequest
+from restate_lab.actions.plan import model, plan
+from restate_lab.actions.plan.impact import COLUMNS as IMPACT_COLUMNS
+from restate_lab.actions.plan.model import LIFETIME, Plan, SharedExecution
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.errors import ArgumentError, AuditFailed, Interrupted, OutcomeUnknown, PlanExpired, ReadOnly
 
@@ -42,7 +42,7 @@ def made(
     return Plan(
         action=action,
         frame=rows,
-        impact=pd.DataFrame([("key", None, target, None, ids[0], "becomes free")], columns=list(GOING)),
+        impact=pd.DataFrame([("key", None, target, None, ids[0], "becomes free")], columns=list(IMPACT_COLUMNS)),
         prefixes=pd.DataFrame({"id": [], "from_index": [], "entry": [], "result": []}),
         restarted=frozenset(),
         limitations=(),
@@ -52,22 +52,22 @@ def made(
         environment="prod",
         address="http://admin:9070",
         server="restate 1.7.12, without vqueues",
-        _kept=tuple(ids[:number]),
+        _ids=tuple(ids[:number]),
         _lab=SimpleNamespace(read_only=read_only),  # type: ignore[arg-type]
     )
 
 
 @pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[ExecutionRequest]:
     """Take orders in the server's place."""
-    orders: list[Order] = []
+    orders: list[ExecutionRequest] = []
 
-    def execute(lab: Any, order: Order, *, progress: Any = None, stop: Any = None) -> pd.DataFrame:
+    def execute(lab: Any, order: ExecutionRequest, *, progress: Any = None, stop: Any = None) -> pd.DataFrame:
         orders.append(order)
         time.sleep(0.01)
-        return frame([Outcome(id_, "done") for id_ in order.ids])
+        return outcome_frame([Outcome(id_, "done") for id_ in order.ids])
 
-    monkeypatch.setattr(planned, "execute", execute)
+    monkeypatch.setattr(model, "execute", execute)
     return orders
 
 
@@ -75,10 +75,10 @@ def failing(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     def execute(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(planned, "execute", execute)
+    monkeypatch.setattr(model, "execute", execute)
 
 
-def test_exactly_the_reviewed_ones_are_acted_on(sent: list[Order]) -> None:
+def test_exactly_the_reviewed_ones_are_acted_on(sent: list[ExecutionRequest]) -> None:
     """The order has the targets, the reason and nobody left out; with a frame changed by hand there is none."""
     plan_ = made()
     targets = plan_.targets
@@ -95,7 +95,7 @@ def test_exactly_the_reviewed_ones_are_acted_on(sent: list[Order]) -> None:
     assert plan_.targets == targets
 
 
-def test_once_also_from_several_threads(sent: list[Order]) -> None:
+def test_once_also_from_several_threads(sent: list[ExecutionRequest]) -> None:
     """Of many who execute a plan at the same moment, one does."""
     plan_, refused = made(), []
 
@@ -114,14 +114,14 @@ def test_once_also_from_several_threads(sent: list[Order]) -> None:
 
 
 @pytest.mark.parametrize("clock", ["wall", "monotonic"])
-def test_a_plan_expires_by_either_clock(sent: list[Order], clock: str) -> None:
+def test_a_plan_expires_by_either_clock(sent: list[ExecutionRequest], clock: str) -> None:
     """The monotonic clock stands still while a laptop sleeps, and the other can be set back: the larger age counts."""
     plan_ = made()
-    old = LASTS + timedelta(seconds=1)
+    old = LIFETIME + timedelta(seconds=1)
     if clock == "wall":
         plan_ = replace(plan_, made_at=plan_.made_at - old)
     else:
-        plan_ = replace(plan_, _family=Family(made=time.monotonic() - old.total_seconds()))
+        plan_ = replace(plan_, _shared=SharedExecution(started=time.monotonic() - old.total_seconds()))
     with pytest.raises(PlanExpired, match="15 minutes"):
         plan_.execute(reason=WHY)
     with pytest.raises(PlanExpired, match="15 minutes"):
@@ -146,7 +146,7 @@ def test_a_plan_expires_by_either_clock(sent: list[Order], clock: str) -> None:
     ],
 )
 def test_large_ones_need_the_exact_number(
-    sent: list[Order], action: ACTIONS, number: int, expect: int | None, says: str | None
+    sent: list[ExecutionRequest], action: ACTIONS, number: int, expect: int | None, says: str | None
 ) -> None:
     """Above the limit the number has to be said; a wrong one is refused always, and the message has the right one."""
     plan_ = made(number, action)
@@ -158,7 +158,7 @@ def test_large_ones_need_the_exact_number(
     assert bool(sent) == (says is None)
 
 
-def test_read_only_comes_before_anything(sent: list[Order]) -> None:
+def test_read_only_comes_before_anything(sent: list[ExecutionRequest]) -> None:
     """On a read-only connection nothing else is looked at, not even the reason."""
     with pytest.raises(ReadOnly):
         made(read_only=True).execute(reason="")
@@ -166,7 +166,7 @@ def test_read_only_comes_before_anything(sent: list[Order]) -> None:
 
 
 @pytest.mark.parametrize("reason", ["", "  \n", None])
-def test_a_reason_is_needed(sent: list[Order], reason: Any) -> None:
+def test_a_reason_is_needed(sent: list[ExecutionRequest], reason: Any) -> None:
     """Without one nothing is sent, and the plan can still be executed."""
     plan_ = made()
     with pytest.raises(ArgumentError, match="reason"):
@@ -175,7 +175,7 @@ def test_a_reason_is_needed(sent: list[Order], reason: Any) -> None:
     plan_.execute(reason=WHY)
 
 
-def test_what_was_not_sent_can_be_tried_again(monkeypatch: pytest.MonkeyPatch, sent: list[Order]) -> None:
+def test_what_was_not_sent_can_be_tried_again(monkeypatch: pytest.MonkeyPatch, sent: list[ExecutionRequest]) -> None:
     """After AuditFailed the plan is as before; after an error that came later it is used up, and so are its targets."""
     plan_ = made()
     with monkeypatch.context() as patch:
@@ -197,7 +197,7 @@ def test_what_was_not_sent_can_be_tried_again(monkeypatch: pytest.MonkeyPatch, s
 def test_an_interrupted_plan_keeps_its_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was done by then stands in the plan."""
     plan_ = made()
-    failing(Interrupted("you", frame([Outcome(an_id(0), "done")])), monkeypatch)
+    failing(Interrupted("you", outcome_frame([Outcome(an_id(0), "done")])), monkeypatch)
     with pytest.raises(Interrupted):
         plan_.execute(reason=WHY)
     assert plan_.outcome is not None
@@ -207,13 +207,13 @@ def test_an_interrupted_plan_keeps_its_outcome(monkeypatch: pytest.MonkeyPatch) 
 def test_an_interrupt_after_the_last_read_keeps_the_outcome_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything was done when the interrupt arrived: it is raised as Interrupted, with the whole outcome."""
     plan_ = made()
-    outcome = frame([Outcome(an_id(0), "done")])
+    outcome = outcome_frame([Outcome(an_id(0), "done")])
 
     def execute(*_: Any, **__: Any) -> pd.DataFrame:
         signal.raise_signal(signal.SIGINT)
         return outcome
 
-    monkeypatch.setattr(planned, "execute", execute)
+    monkeypatch.setattr(model, "execute", execute)
     with pytest.raises(Interrupted) as caught:
         plan_.execute(reason=WHY)
     assert caught.value.outcome is outcome

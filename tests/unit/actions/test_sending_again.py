@@ -13,10 +13,10 @@ import httpx
 import pandas as pd
 import pytest
 
-from restate_lab.actions.execution import execute, runner as pursuit
-from restate_lab.actions.execution.request import Order
+from restate_lab.actions.execution import execute, runner
+from restate_lab.actions.execution.request import ExecutionRequest
+from restate_lab.actions.reader import NO_INVOCATION, InvocationSnapshot
 from restate_lab.actions.rules import ACTIONS
-from restate_lab.actions.snapshot import GONE, Reading
 from restate_lab.audit import AuditLog, audit_log
 from restate_lab.client.settings import load_settings
 from restate_lab.client.transport import Transport
@@ -37,7 +37,7 @@ class FakeServer:
         self.features: dict[str, bool] = {}
         self.sent: list[list[str]] = []
         self.restarts: list[tuple[str, str, datetime]] = []
-        self.readings = dict.fromkeys((A, B), Reading(status))
+        self.readings = dict.fromkeys((A, B), InvocationSnapshot(status))
         self.answers: list[Callable[[list[str]], httpx.Response]] = []
         self.transport = Transport(
             settings,
@@ -70,8 +70,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], F
     def make(status: str) -> FakeServer:
         server = FakeServer(tmp_path, status)
 
-        def read_now(lab: Any, ids: Sequence[str]) -> dict[str, Reading]:
-            return {id_: server.readings.get(id_, GONE) for id_ in ids}
+        def read_snapshots(lab: Any, ids: Sequence[str]) -> dict[str, InvocationSnapshot]:
+            return {id_: server.readings.get(id_, NO_INVOCATION) for id_ in ids}
 
         def read_restarts(
             lab: Any, since: Mapping[str, datetime], timeout: float | None = None
@@ -81,10 +81,10 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], F
             }
             return {old: tuple(new) for old, new in found.items() if new}
 
-        monkeypatch.setattr(pursuit, "read_now", read_now)
-        monkeypatch.setattr(pursuit, "read_restarts", read_restarts)
-        monkeypatch.setattr(pursuit, "read_any_restarts", lambda lab, ids, created: {})
-        monkeypatch.setattr(pursuit, "SEEN_WITHIN", 0.0)
+        monkeypatch.setattr(runner, "read_snapshots", read_snapshots)
+        monkeypatch.setattr(runner, "read_restarts", read_restarts)
+        monkeypatch.setattr(runner, "read_any_restarts", lambda lab, ids, created: {})
+        monkeypatch.setattr(runner, "SEEN_WITHIN", 0.0)
         return server
 
     return make
@@ -92,7 +92,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], F
 
 def run(server: FakeServer, action: ACTIONS, *answers: Callable[[list[str]], httpx.Response]) -> pd.DataFrame:
     server.answers += answers
-    frame = execute(server, Order(action, (A, B), "a test"))  # type: ignore[arg-type]
+    frame = execute(server, ExecutionRequest(action, (A, B), "a test"))  # type: ignore[arg-type]
     written = audit_log(server.transport.audit.folder, change=frame.attrs["change"])
     for column in ("id", "outcome", "error", "new_id", "other_new_ids"):
         assert written[column].tolist() == frame[column].tolist()
@@ -168,7 +168,7 @@ def test_a_refusal_after_a_lost_response_is_no_answer_to_it(server: Callable[...
     made = server("running")
 
     def refuse(ids: list[str]) -> httpx.Response:
-        made.readings[A] = Reading("killed")
+        made.readings[A] = InvocationSnapshot("killed")
         return says(REFUSED)(ids)
 
     frame = run(made, ACTIONS.KILL, says(NEVER), refuse)
@@ -178,7 +178,7 @@ def test_a_refusal_after_a_lost_response_is_no_answer_to_it(server: Callable[...
     made = server("running")
 
     def act(ids: list[str]) -> httpx.Response:
-        made.readings[A] = Reading("killed")
+        made.readings[A] = InvocationSnapshot("killed")
         return says(NEVER)(ids)
 
     frame = run(made, ACTIONS.KILL, act, accepted)
@@ -190,7 +190,7 @@ def test_a_gateway_that_never_forwards_is_unknown_in_the_end(
     server: Callable[..., FakeServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is not refused, because nobody but the gateway says so."""
-    monkeypatch.setattr(pursuit, "PATIENCE", 1.0)
+    monkeypatch.setattr(runner, "PATIENCE", 1.0)
     made = server("running")
     frame = run(made, ACTIONS.KILL, *[says(NEVER)] * 20)
     assert frame["outcome"].tolist() == ["unknown", "unknown"]
@@ -203,7 +203,7 @@ def test_what_was_sent_is_not_skipped(server: Callable[..., FakeServer]) -> None
     made = server("running")
 
     def end(ids: list[str]) -> httpx.Response:
-        made.readings[A] = Reading("succeeded")
+        made.readings[A] = InvocationSnapshot("succeeded")
         return says(NEVER)(ids)
 
     frame = run(made, ACTIONS.PAUSE, end, accepted)

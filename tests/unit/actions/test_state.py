@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 import restate_lab as rl
 from restate_lab import errors
 from restate_lab.actions.state import State, set_state
-from restate_lab.actions.state.codec import encode, encoding_of, value_words
+from restate_lab.actions.state.codec import encode, encoding_of, format_value
 from restate_lab.redaction import MASK
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
@@ -147,14 +147,14 @@ def test_no_form_of_json_shows_a_secret(raw: bytes) -> None:
     state = made(k=raw)
     assert "hush" not in state._repr_html_()
     assert "hush" not in str(state.frame().to_dict("records"))
-    assert b"hush".hex() not in value_words("k", raw, 10_000)
-    assert "hush" not in value_words("k", raw, 10_000)
+    assert b"hush".hex() not in format_value("k", raw, 10_000)
+    assert "hush" not in format_value("k", raw, 10_000)
 
 
 @given(st.text(), st.none() | st.binary(max_size=400), st.integers(10, 80))
 def test_words_of_a_value_fit(key: str, value: bytes | None, longest: int) -> None:
     """A value in a message is one line and not longer than allowed, whatever it is."""
-    words = value_words(key, value, longest)
+    words = format_value(key, value, longest)
     assert len(words) <= max(longest, len(MASK))
     assert "\n" not in words
 

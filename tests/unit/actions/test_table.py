@@ -37,7 +37,7 @@ def test_each_status_has_an_effect_on_either_kind(action: ACTIONS) -> None:
         for has_vqueues in (False, True):
             for deployment in (None, "latest"):
                 effect = action.rule.effect(status, has_vqueues=has_vqueues, deployment=deployment)
-                assert effect.words
+                assert effect.description
                 assert set(effect.then) <= KNOWN | {GONE}
                 assert bool(effect.then) == effect.accepted
                 assert effect.accepted or not effect.acts

@@ -10,7 +10,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from restate_lab.actions.snapshot import CHUNK, is_invocation_id, read_created, read_ids
+from restate_lab.actions.reader import IDS_PER_QUERY
+from restate_lab.actions.targets import is_invocation_id, parse_created, parse_ids
 from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import ArgumentError
 
@@ -37,24 +38,24 @@ A, B = "inv_1" + "0" * 32 + "1", "inv_1" + "0" * 32 + "2"
 )
 def test_ids_come_in_many_forms(targets: Any) -> None:
     """Lists, series, arrays, frames and tables give the same ids, in order."""
-    assert read_ids(targets) == ([A, B], 0)
+    assert parse_ids(targets) == ([A, B], 0)
 
 
 def test_one_id_and_none() -> None:
     """A single id is one target; an empty list or frame is none."""
-    assert read_ids(A) == ([A], 0)
-    assert read_ids([]) == ([], 0)
-    assert read_ids(pd.DataFrame({"id": []})) == ([], 0)
+    assert parse_ids(A) == ([A], 0)
+    assert parse_ids([]) == ([], 0)
+    assert parse_ids(pd.DataFrame({"id": []})) == ([], 0)
 
 
 def test_duplicates_are_joined_and_counted() -> None:
     """What is there twice is one target, where it came first."""
-    assert read_ids([B, A, B, A, B]) == ([B, A], 3)
+    assert parse_ids([B, A, B, A, B]) == ([B, A], 3)
 
 
 def test_what_is_no_id_stays_to_be_told() -> None:
     """Missing values and numbers are kept as text: a plan leaves each out and says so."""
-    found, _ = read_ids(pd.Series([A, None, 7, "nope"]))
+    found, _ = parse_ids(pd.Series([A, None, 7, "nope"]))
     assert found[0] == A
     assert len(found) == 4
     assert [is_invocation_id(each) for each in found] == [True, False, False, False]
@@ -75,7 +76,7 @@ def test_what_is_no_id_stays_to_be_told() -> None:
 def test_what_is_not_told_is_asked(targets: Any, says: str) -> None:
     """Two id columns, none, or something else: the message says what there is and what to give."""
     with pytest.raises(ArgumentError, match=says):
-        read_ids(targets)
+        parse_ids(targets)
 
 
 def test_a_lower_case_id_is_another_id_and_a_too_large_one_is_none() -> None:
@@ -102,22 +103,22 @@ def test_created_at_tells_the_runs(times: Any) -> None:
     """A frame's created_at says which runs are meant, in whatever form a frame or table has it."""
     frame = pd.DataFrame({"id": [A, B], "created_at": times})
     for rows in (frame, pa.Table.from_pandas(frame), pl.from_pandas(frame)):
-        assert read_created(rows) == {A: frozenset({EARLY}), B: frozenset({LATE})}
+        assert parse_created(rows) == {A: frozenset({EARLY}), B: frozenset({LATE})}
 
 
 def test_ids_without_times_mean_the_runs_that_exist() -> None:
     """Ids alone name no run, nor does an id with a missing time beside it; an id with two times means both runs."""
-    assert read_created([A]) == read_created(A) == read_created(pd.DataFrame({"id": [A]})) == {}
+    assert parse_created([A]) == parse_created(A) == parse_created(pd.DataFrame({"id": [A]})) == {}
     rows = pd.DataFrame({"id": [A, A, B, B, None], "created_at": [EARLY, LATE, EARLY, None, EARLY]})
-    assert read_created(rows) == {A: frozenset({EARLY, LATE})}
+    assert parse_created(rows) == {A: frozenset({EARLY, LATE})}
     for wrong in ([1, 2], ["soon", "now"]):
         with pytest.raises(ArgumentError, match="created_at of the frame is not a timestamp"):
-            read_created(pd.DataFrame({"id": [A, B], "created_at": wrong}))
+            parse_created(pd.DataFrame({"id": [A, B], "created_at": wrong}))
 
 
 def test_many_ids_are_read_in_parts() -> None:
     """Every id is in one part, in order."""
-    ids = [str(number) for number in range(2 * CHUNK + 1)]
-    parts = list(chunks(ids, CHUNK))
-    assert [len(part) for part in parts] == [CHUNK, CHUNK, 1]
+    ids = [str(number) for number in range(2 * IDS_PER_QUERY + 1)]
+    parts = list(chunks(ids, IDS_PER_QUERY))
+    assert [len(part) for part in parts] == [IDS_PER_QUERY, IDS_PER_QUERY, 1]
     assert [id_ for part in parts for id_ in part] == ids

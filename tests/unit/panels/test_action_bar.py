@@ -14,7 +14,7 @@ import pytest
 from restate_lab.actions.execution.outcomes import COLUMNS
 from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.rules import ACTIONS
-from restate_lab.actions.snapshot import read_created, read_ids
+from restate_lab.actions.targets import parse_created, parse_ids
 from restate_lab.errors import PlanExpired
 from restate_lab.panels.actions import bar as action_bar
 from restate_lab.panels.actions.form import PlanForm
@@ -34,8 +34,8 @@ class Plans:
     go_on: threading.Event = field(default_factory=threading.Event)
 
     def make(self, source: Any, action: ACTIONS, targets: Any, **options: Any) -> Plan:
-        ids, _ = read_ids(targets)
-        created = read_created(targets)
+        ids, _ = parse_ids(targets)
+        created = parse_created(targets)
         frame = pd.DataFrame({"id": ids, "created_at": [max(created[id_]) for id_ in ids]})
         columns = ("target", "service", "status", "age", "idle_for", "effect", "excluded", "callee_of")
         frame = frame.assign(**dict.fromkeys(columns, None))
@@ -53,7 +53,7 @@ class Plans:
             environment="made",
             address="http://127.0.0.1:1",
             server="none",
-            _kept=tuple(ids),
+            _ids=tuple(ids),
             _lab=source,
         )
         self.made.append(plan)

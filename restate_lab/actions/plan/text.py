@@ -1,0 +1,228 @@
+"""The text and the card of a plan, made from a ``PlanSummary``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from restate_lab._html import render
+from restate_lab._text import escape_invisible, format_duration, format_time
+from restate_lab.actions.rules import ACTIONS, NOT_BEGUN
+from restate_lab.status import STATUSES
+
+__all__ = ["PlanSummary", "plan_card", "plan_text", "warnings_for"]
+
+_MAX_ROWS, _MAX_CARD_ROWS = 10, 8  # of each list in the text and in the card; the frames have all
+_LOSSES = {
+    ACTIONS.KILL: (
+        "Kill ends them without clean-up: what they have done stays done, and no compensation runs. Where that "
+        "matters, cancel instead."
+    ),
+    ACTIONS.PURGE: (
+        "Purge removes them for good, with journal and output, and of a workflow its state: whatever is still to be "
+        "found out about them, find it out before."
+    ),
+    ACTIONS.PURGE_JOURNAL: (
+        "The journals are removed for good: these invocations can then not be explained or restarted any more."
+    ),
+}
+_RED, _ORANGE, _GREY = STATUSES["failed"].colour, STATUSES["backing-off"].colour, STATUSES["ready"].colour
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSummary:
+    """What the text and the card of a plan show.
+
+    ``options`` are those of the action that were chosen, ``number`` is how many targets would be acted on. ``frame``
+    has one row per invocation, ``rows`` those of it that would be acted on, ``counts`` their numbers by service and
+    status. ``restarted`` is how many of the targets were restarted before.
+    """
+
+    action: ACTIONS
+    options: Mapping[str, Any]
+    environment: str
+    address: str
+    server: str
+    number: int
+    frame: pd.DataFrame
+    rows: pd.DataFrame
+    counts: pd.DataFrame
+    impact: pd.DataFrame
+    prefixes: pd.DataFrame
+    restarted: int
+    limitations: tuple[str, ...]
+    is_executed: bool
+    expires_at: datetime
+
+
+def plan_text(plan: PlanSummary) -> str:
+    """Return the whole plan as text; its first line says where."""
+    return "\n".join(_lines(plan))
+
+
+def plan_card(plan: PlanSummary) -> str:
+    """Return the card as HTML; whatever came from the cluster is text."""
+    rows = plan.rows
+    effects, excluded = _group_rows(rows, "effect"), _group_rows(plan.frame, "excluded")
+    return render(
+        "actions/plan/card.html.j2",
+        title=f"{plan.environment} · {plan.address}",
+        place=plan.server,
+        lines=[*_notes(plan), _next_step(plan)],
+        accent=_accent(plan),
+        heading=_title(plan),
+        warnings=warnings_for(plan),
+        warning=_RED,
+        parts=_parts(plan),
+        tables=[
+            _table("What will happen", [(f"{n:,}", status, text) for n, status, text in effects], len(effects)),
+            _table("Left out", [(f"{n:,}", status, text) for n, status, text in excluded], len(excluded)),
+            _table(
+                "By service",
+                [(f"{row['n']:,}", row["status"], row["service"]) for row in _first(plan.counts)],
+                len(plan.counts),
+            ),
+            _table(
+                "Invocations",
+                [(_invocation_cell(row), row["status"], format_duration(row["age"])) for row in _first(rows)],
+                len(rows),
+            ),
+            _table(
+                "Goes with them",
+                [(row["kind"], _invocation_cell(row), row["what"]) for row in _first(plan.impact)],
+                len(plan.impact),
+            ),
+            _table(
+                "May be kept in a restart",
+                [(row["id"], f"from_index={row['from_index']}", row["entry"]) for row in _first(plan.prefixes)],
+                len(plan.prefixes),
+            ),
+        ],
+    )
+
+
+def warnings_for(plan: PlanSummary) -> tuple[str, ...]:
+    """Return what should be read before a plan is executed."""
+    action, counts = plan.action, plan.counts
+    warnings = [_LOSSES[action]] if action in _LOSSES and len(counts) else []
+    kinds = plan.impact["kind"].value_counts()
+    one_way, calls = int(kinds.get("one-way call", 0)), int(kinds.get("call", 0))
+    if action is ACTIONS.KILL and one_way + calls:
+        warnings.append(
+            f"{one_way + calls:,} more are killed with them, {one_way:,} of which were sent one-way: see impact."
+        )
+    if action is ACTIONS.CANCEL and calls:
+        warnings.append(f"{calls:,} more that they have called are cancelled with them: see impact.")
+    vanish = int(counts.loc[counts["status"].isin(NOT_BEGUN), "n"].sum())
+    if vanish and action in {ACTIONS.CANCEL, ACTIONS.KILL}:
+        warnings.append(f"{vanish:,} have not begun: these vanish, and no completed record of them stays.")
+    if plan.restarted:
+        warnings.append(f"{plan.restarted:,} were restarted before: what they do would be done once more.")
+    return tuple(warnings)
+
+
+def _title(plan: PlanSummary) -> str:
+    """Return what would be done to how many."""
+    number, excluded = plan.number, int(plan.frame["excluded"].notna().sum())
+    options = "".join(f", {name}={value}" for name, value in plan.options.items())
+    acted = len(plan.frame) - excluded - number
+    rest = [f"{excluded:,} left out"] if excluded else []
+    rest += [f"{acted:,} acted on through a related plan"] if acted else []
+    return f"{plan.action} {number:,} of {len(plan.frame):,} invocations{options}" + (
+        f" ({', '.join(rest)})" if rest else ""
+    )
+
+
+def _notes(plan: PlanSummary) -> list[str]:
+    """Return what else is to be known: duplicates, what was not looked at, how long the plan lasts."""
+    duplicates = plan.frame.attrs.get("duplicates", 0)
+    notes = [f"ids that were there more than once are joined: {duplicates:,} fewer"] if duplicates else []
+    return [*notes, *plan.limitations]
+
+
+def _next_step(plan: PlanSummary) -> str:
+    """Return what to write next, or that there is nothing to be done."""
+    if plan.is_executed:
+        return "It was executed; plan.outcome has what came of it."
+    if not plan.number:
+        return "There is nothing to be done."
+    expect = f", expect={plan.number}" if plan.number > plan.action.rule.expect_above else ""
+    return f'Nothing has been sent. Until {format_time(plan.expires_at)}: plan.execute(reason="…"{expect})'
+
+
+def _group_rows(rows: pd.DataFrame, column: str) -> list[tuple[int, str, str]]:
+    """Return how many rows share a status and the text of a column: number, status, text; most first."""
+    counts = Counter(
+        (status or "–", text) for status, text in zip(rows["status"], rows[column], strict=True) if text is not None
+    )
+    return [(n, status, text) for (status, text), n in counts.most_common()]
+
+
+def _lines(plan: PlanSummary) -> Iterator[str]:
+    yield f"{plan.environment} at {plan.address} ({plan.server})"
+    yield _title(plan)
+    yield from (f"! {warning}" for warning in warnings_for(plan))
+    rows = plan.rows
+    for title, groups in (
+        ("What will happen", _group_rows(rows, "effect")),
+        ("Left out", _group_rows(plan.frame, "excluded")),
+    ):
+        yield from _section(title, [f"{n:>9,}  {status:<11}  {text}" for n, status, text in groups], len(groups))
+    for title, frame, layout in (
+        ("By service", plan.counts, "{n:>9,}  {status:<11}  {service}"),
+        ("Invocations", rows, "  {id}  {status:<11}  {age:>9}  {target}"),
+        ("Goes with them", plan.impact, "  {kind:<12}  {target}  {what}"),
+        ("May be kept in a restart", plan.prefixes, "  {id}  from_index={from_index}  {entry}"),
+    ):
+        yield from _section(
+            title, [_format_row(layout, row) for row in frame.head(_MAX_ROWS).to_dict("records")], len(frame)
+        )
+    yield from (f"- {note}" for note in _notes(plan))
+    yield _next_step(plan)
+
+
+def _section(title: str, lines: list[str], total: int) -> Iterator[str]:
+    if not lines:
+        return
+    yield f"{title}:"
+    yield from lines[:_MAX_ROWS]
+    if total > _MAX_ROWS:
+        yield f"  … and {total - _MAX_ROWS:,} more"
+
+
+def _format_row(layout: str, row: dict[Any, Any]) -> str:
+    """Return a row in a layout, on one line."""
+    values = {str(name): format_duration(value) if name == "age" else value for name, value in row.items()}
+    return escape_invisible(layout.format(**values), lines=False)
+
+
+def _accent(plan: PlanSummary) -> str:
+    if not plan.number:
+        return _GREY
+    return _RED if plan.action.rule.destructive or plan.action is ACTIONS.CANCEL else _ORANGE
+
+
+def _parts(plan: PlanSummary) -> list[tuple[str, int, str]]:
+    counts = plan.counts.groupby("status")["n"].sum()
+    return [(word, int(counts[word]), status.colour) for word, status in STATUSES.items() if word in counts.index]
+
+
+def _table(title: str, rows: Sequence[Sequence[str]], total: int) -> dict[str, Any]:
+    return {
+        "title": title,
+        "rows": [tuple(map(str, row)) for row in rows[:_MAX_CARD_ROWS]],
+        "more": total - _MAX_CARD_ROWS,
+    }
+
+
+def _first(frame: pd.DataFrame) -> list[dict[Any, Any]]:
+    return frame.head(_MAX_CARD_ROWS).to_dict("records")
+
+
+def _invocation_cell(row: dict[Any, Any]) -> str:
+    return f"{row['target']}\n{row['id'] or ''}".rstrip()

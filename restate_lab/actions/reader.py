@@ -1,0 +1,280 @@
+"""Read invocations for plans and executions: their state, restarts, cancel signals, and where they can be moved.
+
+Most are point reads by id of the base tables, which cost a quarter of those of the view: a plan reads everything twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import pandas as pd
+import pyarrow as pa
+
+from restate_lab.analysis.deadline import Deadline
+from restate_lab.client.schema import checked, translated
+from restate_lab.client.sql.bind import chunks
+from restate_lab.errors import QueryInterrupted, RateLimited, Unreachable
+from restate_lab.source import Source
+from restate_lab.status import STATUS_SQL, word
+
+__all__ = [
+    "IDS_PER_QUERY",
+    "NO_INVOCATION",
+    "SCAN_WITHIN",
+    "Destination",
+    "Destinations",
+    "InvocationSnapshot",
+    "read_any_restarts",
+    "read_cancel_signals",
+    "read_destinations",
+    "read_invocations",
+    "read_restarts",
+    "read_snapshots",
+    "with_retries",
+]
+
+T = TypeVar("T")
+
+IDS_PER_QUERY = 10_000  # a body of 2 MB has room for four times as many
+_POINT_READS = 5000  # in one statement; more are not faster
+RETRY_WITHIN = 30.0  # seconds, beyond those for which every read is repeated
+SCAN_WITHIN = 10.0  # seconds, for what is no point read
+_RETRY_PAUSE = 0.3
+_RAW_STATUSES = {"inboxed": "pending"}
+
+_BASE = """
+SELECT id, status, completion_result, completion_failure, journal_size, pinned_deployment_id,
+       pinned_service_protocol_version, target_service_name, created_at
+FROM sys_invocation_status WHERE id IN :ids"""
+# Whether one that is invoked runs, backs off, or waits for a slot.
+_INVOKED = "SELECT id, status, completion_result, completion_failure, created_at FROM sys_invocation WHERE id IN :ids"
+# With vqueues a long back-off shows as ready in sys_invocation.
+_BACKING_OFF = "SELECT entry_id AS id FROM sys_vqueue_entry_status WHERE entry_id IN :ids AND status = 'backing-off'"
+# A restart keeps no other trace of where it came from. A scan.
+_RESTARTS = """
+SELECT restarted_from, id, created_at FROM sys_invocation_status
+WHERE restarted_from IN :ids AND created_at >= :since ORDER BY created_at, id"""
+_ANY_RESTARTS = "SELECT restarted_from, id, created_at FROM sys_invocation_status WHERE restarted_from IN :ids"
+# Signal 1 asks an invocation to end; it is recorded before anything comes of it.
+_CANCEL_SIGNALS = """
+SELECT DISTINCT id FROM sys_journal WHERE id IN :ids AND entry_type = 'Notification: Signal'
+  AND json_get_int(json_get_json(json_get_json(entry_lite_json, 'Notification'), 'id'), 'SignalIndex') = 1"""
+_STATES = f"""
+SELECT id, {STATUS_SQL} AS status, target, target_service_name, target_handler_name, target_service_key,
+  target_service_ty AS service_type, created_at, modified_at, completed_at, invoked_by_id, pinned_deployment_id,
+  CAST(pinned_service_protocol_version AS BIGINT) AS protocol, CAST(journal_size AS BIGINT) AS journal_size
+FROM sys_invocation WHERE id IN :ids"""  # noqa: S608 - constants
+_LATEST = """
+SELECT s.name AS service, d.id, d.min_service_protocol_version AS oldest, d.max_service_protocol_version AS newest
+FROM sys_service s JOIN sys_deployment d ON d.id = s.deployment_id"""
+_NAMED = """
+SELECT id, services, min_service_protocol_version AS oldest, max_service_protocol_version AS newest
+FROM sys_deployment WHERE id = :id"""
+# Well-formed, and the id of no invocation: IN () is not SQL.
+_UNKNOWN_ID = "inv_1" + "0" * 33
+_OTHER_TYPES = {"created_at", "modified_at", "completed_at", "protocol", "journal_size"}
+
+
+@dataclass(frozen=True, slots=True)
+class InvocationSnapshot:
+    """An invocation as it was read: its status word, and what tells whether an action has happened.
+
+    ``status`` None means that there is no row, which all the rest then follows. ``created_at`` tells which run of the
+    id it is.
+    """
+
+    status: str | None = None
+    journal_size: int = 0
+    deployment: str | None = None
+    protocol: int | None = None
+    service: str | None = None
+    created_at: datetime | None = None
+
+
+NO_INVOCATION = InvocationSnapshot()
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A deployment, and the oldest and newest protocol that it speaks."""
+
+    id: str
+    oldest: int
+    newest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Destinations:
+    """The deployment of each service; ``requested`` is "latest" or a deployment's id."""
+
+    requested: str
+    by_service: Mapping[str, Destination]
+
+    def is_reached_by(self, snapshot: InvocationSnapshot) -> bool:
+        """Tell whether an invocation is bound to its destination."""
+        destination = self.by_service.get(snapshot.service or "")
+        return destination is not None and snapshot.deployment == destination.id
+
+    def reason_against(self, snapshot: InvocationSnapshot) -> str | None:
+        """Return why an invocation cannot or need not go there, or None where it can."""
+        if snapshot.deployment is None:
+            return "it is bound to no deployment yet: its next attempt goes to the latest"
+        destination = self.by_service.get(snapshot.service or "")
+        if destination is None:
+            subject = "no deployment has" if self.requested == "latest" else f"{self.requested} does not have"
+            return f"{subject} the service {snapshot.service}"
+        if snapshot.deployment == destination.id:
+            return f"it is on {destination.id} already"
+        if snapshot.protocol is not None and not destination.oldest <= snapshot.protocol <= destination.newest:
+            spoken = f"{destination.oldest} to {destination.newest}"
+            return f"it speaks protocol {snapshot.protocol}, and {destination.id} {spoken}"
+        return None
+
+
+@translated
+def read_snapshots(lab: Source, ids: Sequence[str]) -> dict[str, InvocationSnapshot]:
+    """Return the snapshot of every id, in the order of ``ids``."""
+    rows = {row["id"]: row for row in _read_rows(lab, _BASE, ids)}
+    statuses = {id_: _status_of(row) for id_, row in rows.items()}
+    invoked = [id_ for id_, status in statuses.items() if status == "invoked"]
+    for id_ in invoked:
+        del statuses[id_]  # gone, unless the second statement still sees it
+    for row in _read_rows(lab, _INVOKED, invoked):
+        if row["created_at"] == rows[row["id"]]["created_at"]:  # else a new run with the same id began in between
+            statuses[row["id"]] = _status_of(row)
+    if lab.features.get("vqueues", False):
+        ready = [id_ for id_ in invoked if statuses.get(id_) == "ready"]
+        statuses.update({row["id"]: "backing-off" for row in _read_rows(lab, _BACKING_OFF, ready)})
+    return {id_: _snapshot_of(rows[id_], statuses[id_]) if id_ in statuses else NO_INVOCATION for id_ in ids}
+
+
+@translated
+def read_restarts(
+    lab: Source, since: Mapping[str, datetime], *, timeout: float | None = None
+) -> dict[str, tuple[str, ...]]:
+    """Return, oldest first, the restarts of each id that has any since its time (of the server's clock)."""
+    if not since:
+        return {}
+    restarts: dict[str, tuple[str, ...]] = {}
+    for row in _read_rows(lab, _RESTARTS, since, since=min(since.values()), timeout=timeout):
+        id_ = row["restarted_from"]
+        if row["created_at"] >= since[id_]:
+            restarts[id_] = (*restarts.get(id_, ()), row["id"])
+    return restarts
+
+
+@translated
+def read_any_restarts(lab: Source, ids: Iterable[str], created: Mapping[str, datetime]) -> dict[str, str]:
+    """Return a restart of each id that has one, whenever that was.
+
+    ``created`` has the creation times of the runs, where they are known: a restart that is older was one of an earlier
+    run with the same id.
+    """
+    rows = _read_rows(lab, _ANY_RESTARTS, ids, timeout=SCAN_WITHIN)
+    return {
+        row["restarted_from"]: row["id"]
+        for row in rows
+        if row["restarted_from"] not in created or row["created_at"] >= created[row["restarted_from"]]
+    }
+
+
+@translated
+def read_cancel_signals(lab: Source, ids: Sequence[str]) -> set[str]:
+    """Return those that have been asked to end."""
+    return {row["id"] for row in _read_rows(lab, _CANCEL_SIGNALS, ids)}
+
+
+@translated
+def read_invocations(lab: Source, ids: Sequence[str]) -> pd.DataFrame:
+    """Read what each of these invocations does now: one row per id, in the order of ``ids``, which is the index.
+
+    Columns: ``status`` (a word of STATUSES, None where there is no such invocation), ``target, target_service_name,
+    target_handler_name, target_service_key, service_type`` ("service", "virtual_object", "workflow"), ``created_at,
+    modified_at, completed_at`` (UTC), ``invoked_by_id, pinned_deployment_id, protocol`` (that it is bound to) and
+    ``journal_size`` (entries; None where it has not begun). Point reads in chunks of IDS_PER_QUERY ids, right on
+    servers with vqueues and without; the rows of one chunk are of one moment, and those of several are not.
+
+    Raises:
+        RestateLabError: what ``lab.sql`` raises; an id that is none is refused by the server.
+    """
+    tables = [
+        checked(lab.arrow(_STATES, ids=chunk, progress=False), _STATES, lab) for chunk in chunks(ids, IDS_PER_QUERY)
+    ]
+    if not tables:
+        tables = [checked(lab.arrow(_STATES, ids=[_UNKNOWN_ID], progress=False), _STATES, lab)]
+    frame = _to_frame(pa.concat_tables(tables))
+    if lab.features.get("vqueues", False):
+        ready = list(frame.index[frame["status"] == "ready"])
+        ready_tables = (lab.arrow(_BACKING_OFF, ids=chunk, progress=False) for chunk in chunks(ready, IDS_PER_QUERY))
+        backing_off = [checked(table, _BACKING_OFF, lab)["id"].to_pylist() for table in ready_tables]
+        frame.loc[[id_ for part in backing_off for id_ in part], "status"] = "backing-off"
+    return frame.reindex(pd.Index(ids, name="id"))
+
+
+def read_destinations(lab: Source, deployment: str) -> Destinations:
+    """Return where each service would go; a deployment that does not exist has none."""
+    if deployment == "latest":
+        rows = checked(lab.arrow(_LATEST, progress=False), _LATEST, lab).to_pylist()
+        return Destinations(
+            deployment, {row["service"]: Destination(row["id"], row["oldest"], row["newest"]) for row in rows}
+        )
+    rows = checked(lab.arrow(_NAMED, id=deployment, progress=False), _NAMED, lab).to_pylist()
+    return Destinations(
+        deployment,
+        {service: Destination(row["id"], row["oldest"], row["newest"]) for row in rows for service in row["services"]},
+    )
+
+
+def with_retries(read: Callable[[], T], *, left: float | None = None) -> T:
+    """Read, and again when the response breaks off, as it does when a node dies: an execution is half-way through.
+
+    ``left`` has the seconds that are left, where the caller has a time limit.
+    """
+    give_up = time.monotonic() + (RETRY_WITHIN if left is None else min(left, RETRY_WITHIN))
+    while True:
+        try:
+            return read()
+        except (QueryInterrupted, RateLimited, Unreachable) as error:
+            wait = getattr(error, "retry_after", None) or _RETRY_PAUSE
+            if time.monotonic() + wait > give_up:
+                raise
+            time.sleep(wait)
+
+
+def _read_rows(lab: Source, sql: str, ids: Iterable[str], **parameters: Any) -> Iterator[dict[str, Any]]:
+    for chunk in chunks(list(ids), _POINT_READS):
+        yield from _query(lab, sql, ids=list(chunk), **parameters)
+
+
+def _query(lab: Source, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+    left = lab.seconds_left if isinstance(lab, Deadline) else None
+    table = with_retries(lambda: lab.arrow(sql, progress=False, **parameters), left=left)
+    rows: list[dict[str, Any]] = checked(table, sql, lab).to_pylist()
+    return rows
+
+
+def _status_of(row: dict[str, Any]) -> str:
+    status = _RAW_STATUSES.get(row["status"], row["status"])
+    return word(status, row["completion_result"], row["completion_failure"])
+
+
+def _snapshot_of(row: dict[str, Any], status: str) -> InvocationSnapshot:
+    return InvocationSnapshot(
+        status=status,
+        journal_size=row["journal_size"] or 0,
+        deployment=row["pinned_deployment_id"],
+        protocol=row["pinned_service_protocol_version"],
+        service=row["target_service_name"],
+        created_at=row["created_at"],
+    )
+
+
+def _to_frame(table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas(types_mapper=lambda kind: pd.Int64Dtype() if kind == pa.int64() else None)
+    texts = [name for name in frame.columns if name not in _OTHER_TYPES]
+    frame[texts] = frame[texts].astype("object").where(frame[texts].notna(), None)
+    return frame.drop_duplicates("id").set_index("id")

@@ -1,0 +1,117 @@
+"""The state of one virtual object or workflow, as a mapping, with its card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from restate_lab._html import render
+from restate_lab._public import public
+from restate_lab._text import format_timestamp
+from restate_lab.actions.state.codec import encoding_of, format_value, mask_value
+from restate_lab.analysis.journal.payloads import decode
+from restate_lab.client.state_version import state_version
+from restate_lab.interrupts import Shield
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["State"]
+
+_MAX_ROWS = 20  # rows
+_MAX_KEY_LENGTH = 80
+_MAX_VALUE_LENGTH = 300
+_ACCENT = "#8a8f98"
+_MAX_REPR_LENGTH = 60
+
+
+@public
+@dataclass(frozen=True, repr=False, eq=False)
+class State(Mapping[str, Any]):
+    """The state of one virtual object or workflow at a moment, by key, in the keys' order; ``state()`` reads it.
+
+    A value is what its bytes say: parsed as JSON, else text, else the bytes; None where they are empty. Each look
+    gives a value of its own, so changing one changes neither this State nor the cluster. ``scope`` is None for the
+    object without a scope; ``read_at`` (UTC) is the source's moment, ``source`` its name.
+    """
+
+    service: str
+    key: str
+    scope: str | None
+    read_at: datetime
+    source: str
+    _raw: Mapping[str, bytes]
+
+    @property
+    def raw(self) -> Mapping[str, bytes]:
+        """Return the bytes of each key, read-only."""
+        return MappingProxyType(dict(self._raw))
+
+    @property
+    def version(self) -> str:
+        """Return the version of the whole: what the server compares before it takes a change."""
+        return state_version(self._raw)
+
+    @property
+    def where(self) -> str:
+        """Return whose state this is."""
+        return f"{self.service}/{self.key}{f' of scope {self.scope}' if self.scope else ''}"
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per key, for the eye: what has a secret name is ••• here (the State itself has it).
+
+        Columns: ``key``, ``value`` (decoded), ``encoding`` ("json", "text", "bytes", or "empty") and ``size`` (bytes).
+        """
+        with Shield():
+            import pandas as pd  # noqa: PLC0415 - a State is made without it
+
+        rows = [(key, mask_value(key, value), encoding_of(value), len(value)) for key, value in self._raw.items()]
+        frame = pd.DataFrame(rows, columns=["key", "value", "encoding", "size"])
+        return frame.astype({"key": "str", "value": "object", "encoding": "str", "size": "int64"})
+
+    def __getitem__(self, key: str) -> Any:
+        return decode(self._raw[key])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def __repr__(self) -> str:
+        keys = ", ".join(map(repr, self._raw))
+        keys = keys if len(keys) <= _MAX_REPR_LENGTH else f"{len(self)} keys"
+        return f"<State {self.where!r}: {keys or 'no keys'}; read {format_timestamp(self.read_at)}>"
+
+    def _repr_html_(self) -> str:
+        where = f"{self.source}, read {format_timestamp(self.read_at)}"
+        return state_card(self.where, where, self._raw)
+
+
+def state_card(title: str, where: str, raw: Mapping[str, bytes]) -> str:
+    """Return the card as HTML; whatever came from the cluster is text."""
+    total = f"{len(raw):,} key{'s' if len(raw) > 1 else ''}, {sum(map(len, raw.values())):,} bytes"
+    more = [f"… and {len(raw) - _MAX_ROWS:,} more keys; frame() has all"] if len(raw) > _MAX_ROWS else []
+    return render(
+        "actions/state/card.html.j2",
+        title=title,
+        place=where,
+        lines=[*more, total] if raw else ["no keys: its state is empty"],
+        accent=_ACCENT,
+        rows=[_row(key, value) for key, value in islice(raw.items(), _MAX_ROWS)],
+    )
+
+
+def _row(key: str, value: bytes) -> dict[str, str | int]:
+    name = key if len(key) <= _MAX_KEY_LENGTH else f"{key[: _MAX_KEY_LENGTH - 1]}…"
+    return {
+        "key": name or "(empty)",
+        "letters": min(len(name), 24),
+        "text": format_value(key, value, _MAX_VALUE_LENGTH),
+        "encoding": encoding_of(value),
+        "size": len(value),
+    }

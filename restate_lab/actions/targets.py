@@ -1,0 +1,97 @@
+"""The targets of an action: ids, and the runs that a frame means with its column ``created_at``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from restate_lab.analysis.ids import check_invocation_id, creation_times_by_id
+from restate_lab.errors import ArgumentError
+
+__all__ = ["is_invocation_id", "parse_created", "parse_ids"]
+
+_ID_COLUMNS = ("id", "invocation_id")
+
+
+def parse_ids(targets: Any) -> tuple[list[str], int]:
+    """Return what is meant, in order and each once, and how many were there more than once.
+
+    ``targets``: one id, any list of them, a Series, an Arrow column, or a frame or table with a column ``id`` or
+    ``invocation_id``. What is no id stays in the list: a plan says so for each.
+
+    Raises:
+        ArgumentError: it is none of these, or which column is meant cannot be told.
+    """
+    values = list(_values_of(targets))
+    unique = list(dict.fromkeys(value if isinstance(value, str) else repr(value) for value in values))
+    return unique, len(values) - len(unique)
+
+
+def parse_created(targets: Any) -> dict[str, frozenset[datetime]]:
+    """Return which runs are meant: for each id the ``created_at`` that a frame or table has beside it.
+
+    Empty where ``targets`` has no such column: the ids then mean the runs that exist now.
+
+    Raises:
+        ArgumentError: a value is not a timestamp, or the column is there more than once.
+    """
+    names = _column_names(targets)
+    if names is None or "created_at" not in names:
+        return {}
+    if names.count("created_at") > 1:
+        raise ArgumentError("the frame has more than one column created_at: keep the one that tells the runs apart.")
+    return creation_times_by_id(_values_of(targets), _column_values(targets["created_at"]), name="the frame")
+
+
+def is_invocation_id(value: Any) -> bool:
+    """Tell whether this is the id of an invocation, as far as can be told without asking."""
+    try:
+        check_invocation_id(value)
+    except ArgumentError:
+        return False
+    return True
+
+
+def _values_of(targets: Any) -> Iterable[Any]:
+    if isinstance(targets, str):
+        return [targets]
+    names = _column_names(targets)
+    if names is not None:
+        targets = targets[_id_column(names)]
+    if isinstance(targets, Mapping | bytes) or not hasattr(targets, "__iter__"):
+        raise ArgumentError(
+            f"targets is a {type(targets).__name__}: give one invocation id, a list or Series of them, or a frame with "
+            f"a column id."
+        )
+    return _column_values(targets)
+
+
+def _column_values(column: Any) -> Iterable[Any]:
+    values: Iterable[Any] = column.to_pylist() if hasattr(column, "to_pylist") else column
+    return values
+
+
+def _column_names(targets: Any) -> list[str] | None:
+    """Return the names of a frame's or table's columns; None for what has no columns."""
+    if isinstance(targets, str):
+        return None
+    names = getattr(targets, "column_names", None) or getattr(targets, "columns", None)
+    return None if names is None else [str(name) for name in names]
+
+
+def _id_column(names: list[str]) -> str:
+    """Return which column of a frame has the ids."""
+    found = [name for name in names if name in _ID_COLUMNS]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        others = [name for name in names if name.endswith("id")] or names
+        raise ArgumentError(
+            f"the frame has no column id or invocation_id; it has {', '.join(names)}. "
+            f"Give the column that is meant, such as frame[{others[0] if others else 'id'!r}]."
+        )
+    raise ArgumentError(
+        f"the frame has {' and '.join(found)}, and which is meant cannot be told: give frame[{found[0]!r}] or "
+        f"frame[{found[-1]!r}]."
+    )
