@@ -20,7 +20,7 @@ from restate_lab.panels._base.panel import Panel, why_read_only
 from restate_lab.panels._base.source import params_of, sql_of
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.grid.controller import cut_off
-from restate_lab.panels.invocations import Below
+from restate_lab.panels.invocations import DrillDown
 from restate_lab.redaction import without_user_info
 from restate_lab.source import Source
 
@@ -55,7 +55,7 @@ CAN_GO = "can go"
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedServices:
     """What one deployment serves: services with their revisions where they are known, the protocol, and the SDK."""
 
     services: str
@@ -69,7 +69,7 @@ def read_pins(source: Source) -> pd.DataFrame:
 
 
 @translated
-def read_served(reads: Source, source: Source) -> dict[str, Served]:
+def read_served(reads: Source, source: Source) -> dict[str, ServedServices]:
     """Return what each deployment serves, by id: from the Admin API of a live cluster, else from the tables.
 
     The tables have the revision that is a service's latest, and no other.
@@ -80,9 +80,9 @@ def read_served(reads: Source, source: Source) -> dict[str, Served]:
     return {row["id"]: _of_row(row, latest) for row in _rows(reads, _SERVED)}
 
 
-def deployment_table(pins: pd.DataFrame, served: Mapping[str, Served]) -> pd.DataFrame:
+def deployment_table(pins: pd.DataFrame, served: Mapping[str, ServedServices]) -> pd.DataFrame:
     """Return one row per deployment, in the order of the answer: those that could go come first."""
-    of = [served.get(id_, Served("", "")) for id_ in pins["deployment_id"]]
+    of = [served.get(id_, ServedServices("", "")) for id_ in pins["deployment_id"]]
     rows = pins.to_dict("records")
     return pd.DataFrame(
         {
@@ -111,7 +111,7 @@ def summary(pins: pd.DataFrame) -> str:
     return said
 
 
-def deployment_blocks(row: Mapping[Any, Any], served: Served | None, *, is_live: bool) -> Iterator[Block]:
+def deployment_blocks(row: Mapping[Any, Any], served: ServedServices | None, *, is_live: bool) -> Iterator[Block]:
     """Give what is to say of one row of the answer, and the code to do what could be done, where that is possible."""
     id_ = row["deployment_id"]
     yield Block(
@@ -129,16 +129,16 @@ def deployment_blocks(row: Mapping[Any, Any], served: Served | None, *, is_live:
         yield Block("Move what is pinned to it", _MOVE.format(found_by=found_by), is_code=True)
 
 
-def _of_model(deployment: Any) -> Served:
+def _of_model(deployment: Any) -> ServedServices:
     services = ", ".join(_named(each.name, each.revision) for each in deployment.services or ())
     protocol = f"{deployment.min_protocol_version} to {deployment.max_protocol_version}"
-    return Served(services, protocol, deployment.sdk_version)
+    return ServedServices(services, protocol, deployment.sdk_version)
 
 
-def _of_row(row: Mapping[Any, Any], latest: Mapping[tuple[str, str], int]) -> Served:
+def _of_row(row: Mapping[Any, Any], latest: Mapping[tuple[str, str], int]) -> ServedServices:
     names = [] if row["services"] is None else sorted(row["services"])
     services = ", ".join(_named(name, latest.get((row["id"], name))) for name in names)
-    return Served(services, f"{row['oldest']} to {row['newest']}")
+    return ServedServices(services, f"{row['oldest']} to {row['newest']}")
 
 
 def _rows(source: Source, statement: str) -> list[dict[Any, Any]]:
@@ -170,7 +170,7 @@ def _verdict(row: Mapping[Any, Any]) -> str:
     return f"still needed by {row['pinned']:,}"
 
 
-def _facts(row: Mapping[Any, Any], served: Served | None) -> Iterator[str]:
+def _facts(row: Mapping[Any, Any], served: ServedServices | None) -> Iterator[str]:
     yield _address(row["endpoint"]) if row["is_known"] else "Its address is not known any more: it was removed."
     if served is not None and served.services:
         sdk = f", {served.sdk}" if served.sdk else ""
@@ -202,9 +202,9 @@ def _pins(row: Mapping[Any, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _DeploymentsData:
     pins: pd.DataFrame = field(default_factory=pd.DataFrame)
-    served: Mapping[str, Served] = field(default_factory=dict)
+    served: Mapping[str, ServedServices] = field(default_factory=dict)
 
 
 class DeploymentsPanel(Panel):
@@ -217,8 +217,8 @@ class DeploymentsPanel(Panel):
     """
 
     def __init__(self, source: Source, /, *, refresh: DurationInput | None = "30s", tz: str = "UTC") -> None:
-        self._found = _Found()
-        self._below = Below(source, tz=tz)
+        self._found = _DeploymentsData()
+        self._below = DrillDown(source, tz=tz)
         self.opened: str | None = None
         self._summary = Blocks()
         self._grid = Grid(noun="deployments", height=340, tz=tz, is_read=False)
@@ -276,10 +276,10 @@ class DeploymentsPanel(Panel):
         self._show_opened()
         return self._detail.text
 
-    def _read(self) -> _Found:
-        return _Found(read_pins(self.reads), read_served(self.reads, self.source))
+    def _read(self) -> _DeploymentsData:
+        return _DeploymentsData(read_pins(self.reads), read_served(self.reads, self.source))
 
-    def _show(self, found: _Found) -> None:
+    def _show(self, found: _DeploymentsData) -> None:
         self._found = found
         why_not = why_read_only(self.source)
         self._summary.show(Block("", summary(found.pins)), *([Block("", why_not, "warning")] if why_not else []))

@@ -17,7 +17,7 @@ from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError
 from restate_lab.status import STATUS_SQL, STATUSES
 
-__all__ = ["ALL", "MOST", "Filters", "Statement", "errors_sql"]
+__all__ = ["ALL", "MOST", "Filters", "InvocationQuery", "errors_sql"]
 
 # Servers give scheduled_start_at only where scheduled_at is read, too.
 # All that is filtered stands here, too: servers of 1.6 compare another column otherwise.
@@ -137,16 +137,18 @@ def _tables(*, has_vqueues: bool, events: bool) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class InvocationQuery:
     """A statement and the values of its parameters; ``lab.sql(it.sql, params=it.params)`` runs it as it stands."""
 
     sql: str
     params: Mapping[str, Any]
 
     @property
-    def counting(self) -> Statement:
+    def counting(self) -> InvocationQuery:
         """Return the statement that counts what this one would find without its limit."""
-        return Statement(count_sql(self.sql), {name: value for name, value in self.params.items() if name != "limit"})
+        return InvocationQuery(
+            count_sql(self.sql), {name: value for name, value in self.params.items() if name != "limit"}
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +206,7 @@ class Filters:
         """Tell whether the statement depends on the source's clock."""
         return self.age is not None or bool(self._times())
 
-    def statement(self, *, now: datetime, has_vqueues: bool) -> Statement:
+    def statement(self, *, now: datetime, has_vqueues: bool) -> InvocationQuery:
         """Return what finds the invocations, newest first; ``now`` is the moment that ages count from."""
         params: dict[str, Any] = {}
         inner = [self._raw_status(params)]
@@ -219,7 +221,7 @@ class Filters:
         outer = self._outer(params)
         events = self.error_code is not None or bool(self.text)
         sql = selection_sql(inner, outer, has_vqueues=has_vqueues, events=events)
-        return Statement(sql, {**params, "limit": self.limit})
+        return InvocationQuery(sql, {**params, "limit": self.limit})
 
     def _times(self) -> dict[str, TimeInput]:
         return {name: value for name in ("since", "until") if (value := getattr(self, name)) is not None}

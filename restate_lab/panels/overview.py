@@ -21,7 +21,7 @@ from restate_lab.panels._base.source import params_of, sql_of
 from restate_lab.panels._base.worker import Apart
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.grid.controller import cut_off
-from restate_lab.panels.invocations import Below
+from restate_lab.panels.invocations import DrillDown
 from restate_lab.source import Source
 from restate_lab.status import STATUSES
 
@@ -101,7 +101,7 @@ def sums(answer: pd.DataFrame) -> str:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _OverviewData:
     handlers: pd.DataFrame
     backlog: pd.DataFrame
     no_backlog: str = ""
@@ -126,10 +126,10 @@ class OverviewPanel(Panel):
         self, source: Source, /, *, service: str | None = None, refresh: DurationInput | None = "10s", tz: str = "UTC"
     ) -> None:
         self._service = service
-        self._found = _Found(_NOTHING, _NOTHING)
+        self._found = _OverviewData(_NOTHING, _NOTHING)
         self.diagnosis: Diagnosis | None = None
         self._doctor = Apart()
-        self._below = Below(source, tz=tz)
+        self._below = DrillDown(source, tz=tz)
         self._make_parts(tz)
         super().__init__(source, title="overview" if service is None else f"overview of {service}", refresh=refresh)
         self._button.on_click(self.handled(lambda _: self._doctor.run(self.handled(self._examine, by_reader=False))))
@@ -203,14 +203,14 @@ class OverviewPanel(Panel):
         self._handlers = _grid(HANDLERS, _HANDLERS, tz, flex="3 1 540px")
         self._backlog = _grid(BACKLOG, _WAITING, tz, flex="2 1 360px")
 
-    def _read(self) -> _Found:
+    def _read(self) -> _OverviewData:
         handlers = run_question(self.reads, "overview", service=self._service)
         try:
-            return _Found(handlers, run_question(self.reads, "backlog_by_key", service=self._service))
+            return _OverviewData(handlers, run_question(self.reads, "backlog_by_key", service=self._service))
         except NotOnThisServer as error:
-            return _Found(handlers, _NOTHING, str(error))
+            return _OverviewData(handlers, _NOTHING, str(error))
 
-    def _show(self, found: _Found) -> None:
+    def _show(self, found: _OverviewData) -> None:
         self._found = found
         self._sums.value = sums(found.handlers)
         self._handlers.refresh(table(found.handlers, HANDLERS), note=cut_off(found.handlers))

@@ -11,7 +11,7 @@ import pandas as pd
 from restate_lab._text import format_duration
 from restate_lab.client.schema import check_rows, checked, translated
 from restate_lab.errors import RestateLabError, TimedOut
-from restate_lab.panels.filters import Filters, Statement, errors_sql
+from restate_lab.panels.filters import Filters, InvocationQuery, errors_sql
 from restate_lab.source import Source
 from restate_lab.status import STATUSES
 
@@ -26,7 +26,7 @@ class Rows:
     """What was read: ``total`` is how many there are, None where nobody counted; ``note`` what is to be known."""
 
     frame: pd.DataFrame
-    statement: Statement
+    statement: InvocationQuery
     total: int | None
     note: str = ""
 
@@ -64,7 +64,7 @@ def without_prefix(failure: str) -> str:
     return re.sub(_PREFIX, "", failure)
 
 
-def _count(source: Source, statement: Statement) -> tuple[int | None, str]:
+def _count(source: Source, statement: InvocationQuery) -> tuple[int | None, str]:
     counting = statement.counting
     try:
         rows = checked(source.sql(counting.sql, params=counting.params, timeout=_COUNT_WITHIN), counting.sql, source)

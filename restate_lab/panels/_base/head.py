@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from restate_lab._cells import FULL
 from restate_lab._text import escape_invisible
 from restate_lab.panels._assets import joined
-from restate_lab.panels._base.trouble import Trouble
+from restate_lab.panels._base.trouble import ReadFailure
 from restate_lab.panels.grid.controller import Views
 
 __all__ = ["Head"]
@@ -26,26 +26,26 @@ __all__ = ["Head"]
 _View = Annotated[str, Field(min_length=1, max_length=40)]
 
 
-class _Message(BaseModel):
+class _HeadMessage(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     view: _View
 
 
-class _Alive(_Message):
+class _Alive(_HeadMessage):
     type: Literal["alive"]
     in_sight: bool
 
 
-class _Close(_Message):
+class _Close(_HeadMessage):
     type: Literal["close"]
 
 
-class _Refresh(_Message):
+class _Refresh(_HeadMessage):
     type: Literal["refresh"]
 
 
-class _Live(_Message):
+class _Live(_HeadMessage):
     type: Literal["live"]
     on: bool
 
@@ -57,7 +57,7 @@ _ADAPTER: TypeAdapter[_Said] = TypeAdapter(Annotated[_Said, Field(discriminator=
 class Head(anywidget.AnyWidget):
     """The first line of a panel and what stands below it; texts are shown as text, and may be set from any thread.
 
-    ``trouble`` is why the panel cannot read, as ``Trouble.for_view`` returns it ({} while it can), ``banner`` what a
+    ``trouble`` is why the panel cannot read, as ``ReadFailure.for_view`` has it ({} while it can), ``banner`` what a
     read says while it waits, ``error`` what went wrong last, ``said`` what happened last, ``cost`` what reading costs,
     ``sql`` the statement, ``code`` the line that "Copy as code" copies. ``on_refresh``, ``on_live`` (with a bool) and
     ``on_shown`` (with a bool) are called in the kernel's main thread and must not raise.
@@ -106,7 +106,7 @@ class Head(anywidget.AnyWidget):
         """Set one of the texts; what cannot be seen in it is made visible."""
         setattr(self, name, escape_invisible(text[:FULL]))
 
-    def show_trouble(self, trouble: Trouble | None) -> None:
+    def show_trouble(self, trouble: ReadFailure | None) -> None:
         """Show why the panel cannot read, with a countdown to the next try; None takes it away."""
         fields = {} if trouble is None else trouble.for_view()
         self.trouble = {

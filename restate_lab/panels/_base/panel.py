@@ -27,7 +27,7 @@ from restate_lab.errors import ArgumentError, RestateLabError
 from restate_lab.panels._base.head import Head
 from restate_lab.panels._base.refresher import LOST, Pace, Refresher
 from restate_lab.panels._base.source import Closed, QuietSource
-from restate_lab.panels._base.trouble import Trouble, kind_of
+from restate_lab.panels._base.trouble import ReadFailure, kind_of
 from restate_lab.progress import heard_by
 from restate_lab.source import Source, check_tried
 
@@ -62,7 +62,7 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._wrong: dict[str, str] = {}
         self._read_at: datetime | None = None
         self._took = 0.0
-        self._trouble: Trouble | None = None
+        self._trouble: ReadFailure | None = None
         self._failed_at = 0.0
         self._every = _seconds(refresh)
         frozen = not source.live
@@ -260,7 +260,7 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         now, before = datetime.now(UTC), self._trouble
         self._failed_at = time.monotonic()
         self._set_trouble(
-            Trouble(
+            ReadFailure(
                 kind=kind,
                 name=self.source.name,
                 since=before.since if before and before.kind == kind else now - timedelta(seconds=took),
@@ -271,7 +271,7 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             )
         )
 
-    def _set_trouble(self, trouble: Trouble | None) -> None:
+    def _set_trouble(self, trouble: ReadFailure | None) -> None:
         self._trouble = trouble
         self._head.show_trouble(trouble)
         self._head.banner = ""

@@ -10,7 +10,7 @@ from restate_lab._text import format_age, format_duration, format_time
 from restate_lab.errors import AccessDenied, RateLimited, RestateLabError, TimedOut
 from restate_lab.panels._base.source import LIMIT
 
-__all__ = ["Kind", "Trouble", "kind_of"]
+__all__ = ["Kind", "ReadFailure", "kind_of"]
 
 Kind = Literal["away", "slow", "denied", "limited", "failed"]
 
@@ -47,7 +47,7 @@ def kind_of(error: RestateLabError, unreached: RestateLabError | None) -> Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class ReadFailure:
     """What keeps a panel from reading: ``since`` when, and ``next_at`` when it reads again by itself.
 
     ``name`` is the source's name, ``shown_at`` when the data that is still shown was read (None: nothing was read yet).

@@ -37,7 +37,7 @@ _Row = Annotated[int, Field(ge=0, lt=2**53)]
 _Name = Annotated[str, Field(max_length=200)]
 
 
-class _Message(BaseModel):
+class _GridMessage(BaseModel):
     """A message; ``view`` is the view that sent it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -45,7 +45,7 @@ class _Message(BaseModel):
     view: _View
 
 
-class Alive(_Message):
+class Alive(_GridMessage):
     """The view is open; ``in_sight`` is whether a reader can see it. ``state`` asks for the state."""
 
     type: Literal["alive"]
@@ -53,13 +53,13 @@ class Alive(_Message):
     state: bool = False
 
 
-class Close(_Message):
+class Close(_GridMessage):
     """The view was closed."""
 
     type: Literal["close"]
 
 
-class Page(_Message):
+class Page(_GridMessage):
     """It wants the cells of these rows; ``find`` is a row whose place it wants to know."""
 
     type: Literal["page"]
@@ -69,7 +69,7 @@ class Page(_Message):
     find: _Row | None = None
 
 
-class Detail(_Message):
+class Detail(_GridMessage):
     """It wants all of one cell."""
 
     type: Literal["detail"]
@@ -78,7 +78,7 @@ class Detail(_Message):
     column: _Name
 
 
-class Select(_Message):
+class Select(_GridMessage):
     """A row was selected, or taken out."""
 
     type: Literal["select"]
@@ -86,7 +86,7 @@ class Select(_Message):
     on: bool
 
 
-class Extend(_Message):
+class Extend(_GridMessage):
     """The rows between two were selected."""
 
     type: Literal["extend"]
@@ -95,7 +95,7 @@ class Extend(_Message):
     revision: int
 
 
-class SelectAll(_Message):
+class SelectAll(_GridMessage):
     """All rows that the filter leaves were selected, or taken out."""
 
     type: Literal["select_all"]
@@ -103,20 +103,20 @@ class SelectAll(_Message):
     revision: int
 
 
-class Clear(_Message):
+class Clear(_GridMessage):
     """Nothing is to be selected."""
 
     type: Literal["clear"]
 
 
-class OpenRow(_Message):
+class OpenRow(_GridMessage):
     """A row was opened."""
 
     type: Literal["open_row"]
     row: _Row
 
 
-class SortBy(_Message):
+class SortBy(_GridMessage):
     """The order was chosen; ``column`` None is the frame's own."""
 
     type: Literal["sort"]
@@ -124,7 +124,7 @@ class SortBy(_Message):
     descending: bool = False
 
 
-class FilterBy(_Message):
+class FilterBy(_GridMessage):
     """A filter was typed; ``within`` is a column, or None for all."""
 
     type: Literal["filter"]
@@ -132,7 +132,7 @@ class FilterBy(_Message):
     within: _Name | None = None
 
 
-class ShowColumn(_Message):
+class ShowColumn(_GridMessage):
     """A column was taken in or out."""
 
     type: Literal["column"]
@@ -140,7 +140,7 @@ class ShowColumn(_Message):
     shown: bool
 
 
-class Width(_Message):
+class Width(_GridMessage):
     """A column was made wider or narrower, in pixels."""
 
     type: Literal["width"]

@@ -14,7 +14,7 @@ from restate_lab._cells import MISSING, Cell, cell, full_text
 from restate_lab._text import escape_invisible
 from restate_lab.analysis.ids import NEW_RUN
 from restate_lab.errors import ArgumentError
-from restate_lab.panels.grid.table import Arrangement, Positions, Selection, Table
+from restate_lab.panels.grid.table import Arrangement, GridTable, Positions, Selection
 
 __all__ = ["GridModel"]
 
@@ -34,7 +34,7 @@ class GridModel:
         self.key = key
         self.run = run
         self.zone = zone
-        self.table = Table(frame, key, run)
+        self.table = GridTable(frame, key, run)
         self.arrangement = Arrangement()
         self.selection = Selection(self.table)
         self.revision = 0
@@ -54,7 +54,7 @@ class GridModel:
 
     def replace(self, frame: pd.DataFrame) -> None:
         """Take another frame; order, filter, columns and selection stay, as far as it has their columns and ids."""
-        table = Table(frame, self.key, self.run)
+        table = GridTable(frame, self.key, self.run)
         selection = self.selection.over(table)
         sort, within = self.arrangement.sort, self.arrangement.within
         arrangement = replace(
@@ -217,7 +217,7 @@ class GridModel:
             )
 
 
-def _present(chosen: Sequence[str] | None, table: Table) -> list[str]:
+def _present(chosen: Sequence[str] | None, table: GridTable) -> list[str]:
     if chosen is None:
         return list(table.names)
     return [name for name in chosen if name in table.names] or list(table.names)

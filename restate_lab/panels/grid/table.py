@@ -17,7 +17,7 @@ from restate_lab._cells import Kind, full_text, kind_of
 from restate_lab.errors import ArgumentError
 from restate_lab.status import STATUSES
 
-__all__ = ["Arrangement", "Flags", "Positions", "Selection", "Table"]
+__all__ = ["Arrangement", "Flags", "GridTable", "Positions", "Selection"]
 
 Positions: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -36,7 +36,7 @@ class Arrangement:
     within: str | None = None
 
 
-class Table:
+class GridTable:
     """A frame with an id in every row; the frame itself is never changed.
 
     ``run`` names a column that tells which run of its id a row is, where an id can be given again.
@@ -73,7 +73,7 @@ class Table:
         value = None if self.run is None else self.value(position, self.run)
         return None if pd.isna(value) else _plain(value)
 
-    def has_other_runs(self, positions: Positions, table: Table, theirs: Positions) -> Flags:
+    def has_other_runs(self, positions: Positions, table: GridTable, theirs: Positions) -> Flags:
         """Tell of which rows another table has another run of the id; ``theirs`` are the places there, -1 for none."""
         if self.run is None or table.run is None:
             return np.zeros(len(positions), dtype=np.bool_)
@@ -203,7 +203,7 @@ class Selection:
 
     def __init__(
         self,
-        table: Table,
+        table: GridTable,
         positions: Positions | None = None,
         *,
         gone: Mapping[Any, Any] | None = None,
@@ -219,7 +219,7 @@ class Selection:
         self._range: tuple[int, Flags] | None = None
         self.revision = revision  # another number after every change
 
-    def over(self, table: Table) -> Self:
+    def over(self, table: GridTable) -> Self:
         """Return the same selection over another frame."""
         mine = self.positions()
         theirs = table.positions(self._table.ids(mine))

@@ -20,7 +20,7 @@ from restate_lab.panels.actions.bar import ActionBar
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.invocation import html
 from restate_lab.panels.invocation.html import journal_picture
-from restate_lab.panels.invocation.reader import FACTS, Found, Related, read_invocation
+from restate_lab.panels.invocation.reader import FACTS, InvocationContent, Related, read_invocation
 from restate_lab.source import Source
 
 __all__ = ["InvocationPanel"]
@@ -64,7 +64,7 @@ class InvocationPanel(Panel):
         self.id = check_invocation_id(invocation_id)
         self.on_acted: Callable[[], object] = _nothing
         self._zone, self._tz = ZoneInfo(tz), tz
-        self._found: Found | None = None
+        self._found: InvocationContent | None = None
         self._created = created_at
         self._before: list[tuple[str, datetime | None]] = []
         self._wants_payloads = False
@@ -168,7 +168,7 @@ class InvocationPanel(Panel):
 
     # Reading and showing
 
-    def _read(self) -> Found:
+    def _read(self) -> InvocationContent:
         try:
             found = read_invocation(self.reads, self.id, payloads=self._wants_payloads)
         except NotFound:
@@ -181,7 +181,7 @@ class InvocationPanel(Panel):
             self._picture.value = html.picture_html(journal_picture(found.journal, tz=self._tz), "Timeline")
         return found
 
-    def _show(self, found: Found) -> None:
+    def _show(self, found: InvocationContent) -> None:
         self._found = found
         self._title.value = html.title_html(found, self.source.address if self.source.live else None)
         created = found.row["created_at"]
@@ -198,7 +198,7 @@ class InvocationPanel(Panel):
         if [each.id for each in found.related] != self._linked:
             self._link(found.related)
 
-    def _show_journal(self, found: Found) -> None:
+    def _show_journal(self, found: InvocationContent) -> None:
         journal = found.journal.reset_index(drop=True).drop(columns=["payload", "argument", "headers"], errors="ignore")
         note = str(found.journal.attrs.get("note", ""))
         self._journal.refresh(journal.assign(entry=journal.index), note=note)

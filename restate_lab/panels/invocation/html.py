@@ -17,7 +17,7 @@ from restate_lab._text import escape_invisible
 from restate_lab.analysis.ids import describe_new_run
 from restate_lab.analysis.journal.errors import describe_code
 from restate_lab.interrupts import Shield
-from restate_lab.panels.invocation.reader import Found
+from restate_lab.panels.invocation.reader import InvocationContent
 from restate_lab.panels.rows import without_prefix
 from restate_lab.payload_json import HEADERS, SECRETS, mask, write_for_display
 from restate_lab.status import STATUSES, Status
@@ -95,7 +95,7 @@ def _is_nothing(value: Any) -> bool:
     return value is None or value is pd.NA or (isinstance(value, dict | list) and not value)
 
 
-def title_html(found: Found, address: str | None) -> str:
+def title_html(found: InvocationContent, address: str | None) -> str:
     """Return the target, the status, the id, and a link to the web UI's page where there is one."""
     status = str(found.row["status"])
     colour = STATUSES[status].colour if status in STATUSES else "#8a8f98"
@@ -118,7 +118,7 @@ def run_html(created_at: datetime | None, reviewed: datetime | None) -> str:
     return f'<div class="rl-failure"><div class="rl-first">{_shown(words)}</div></div>'
 
 
-def failure_html(found: Found) -> str:
+def failure_html(found: InvocationContent) -> str:
     """Return the failure, its first line large and the rest folded; "" where nothing failed."""
     failure = found.failure
     if failure is None:
@@ -138,7 +138,7 @@ def failure_html(found: Found) -> str:
     return f'<div class="rl-failure"><div class="rl-first">{_shown(first)}</div>{words}{folded}</div>'
 
 
-def why_html(found: Found) -> str:
+def why_html(found: InvocationContent) -> str:
     """Return why it does not go on, and folded the chain with what one can do."""
     told = found.why
     return (
@@ -147,7 +147,7 @@ def why_html(found: Found) -> str:
     )
 
 
-def facts_html(found: Found, zone: ZoneInfo) -> str:
+def facts_html(found: InvocationContent, zone: ZoneInfo) -> str:
     """Return what is known of it, as a list of names and values."""
     known = {**found.facts, **found.row}
     parts = []
@@ -162,7 +162,7 @@ def facts_html(found: Found, zone: ZoneInfo) -> str:
     return f'<dl class="rl-facts">{"".join(parts)}</dl>'
 
 
-def payloads_html(found: Found) -> str:
+def payloads_html(found: InvocationContent) -> str:
     """Return what the entries carry; secret fields are masked."""
     if not found.has_payloads:
         return ""

@@ -18,7 +18,7 @@ from restate_lab.panels.filters import ALL, Filters
 from restate_lab.panels.rows import read_rows
 from restate_lab.source import Source
 
-__all__ = ["FACTS", "Errors", "Found", "Related", "read_invocation"]
+__all__ = ["FACTS", "Errors", "InvocationContent", "Related", "read_invocation"]
 
 FACTS = """SELECT s.id, s.target_service_ty, s.created_at, s.modified_at, s.running_at, s.completed_at,
   CASE WHEN s.scheduled_at IS NOT NULL THEN s.scheduled_start_at END AS scheduled_start_at,
@@ -54,7 +54,7 @@ class Related:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class InvocationContent:
     """What was read of one invocation."""
 
     row: Mapping[str, Any]
@@ -79,7 +79,7 @@ class Found:
 
 
 @translated
-def read_invocation(source: Source, invocation_id: str, *, payloads: bool = False) -> Found:
+def read_invocation(source: Source, invocation_id: str, *, payloads: bool = False) -> InvocationContent:
     """Read one invocation by its id: point reads alone.
 
     Raises:
@@ -91,7 +91,7 @@ def read_invocation(source: Source, invocation_id: str, *, payloads: bool = Fals
         raise NotFound(str(why(source, invocation_id, timeout=_WITHIN)), status=404)
     told = why(source, invocation_id, timeout=_WITHIN)
     journal, _ = read_journal(source, invocation_id, payloads=payloads)
-    return Found(
+    return InvocationContent(
         row={str(name): value for name, value in rows[0].items()},
         facts={str(name): value for name, value in facts[0].items()},
         why=told,

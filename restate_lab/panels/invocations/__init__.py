@@ -14,14 +14,14 @@ from restate_lab.client.schema import checked
 from restate_lab.durations import DurationInput
 from restate_lab.panels._base.panel import Panel
 from restate_lab.panels.actions.bar import ActionBar
-from restate_lab.panels.filters import MOST, Filters, Statement
+from restate_lab.panels.filters import MOST, Filters, InvocationQuery
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.invocation import InvocationPanel
 from restate_lab.panels.invocations.filter_bar import FilterBar
 from restate_lab.panels.rows import Rows, read_rows
 from restate_lab.source import Source
 
-__all__ = ["Below", "InvocationsPanel"]
+__all__ = ["DrillDown", "InvocationsPanel"]
 
 _COLUMNS = ("status", "target", "failure", "retry_count", "next_retry_at", "created_at", "modified_at", "id")
 _SERVICES = "SELECT DISTINCT name FROM sys_service ORDER BY name"
@@ -192,8 +192,8 @@ class InvocationsPanel(Panel):
         return f"rl.InvocationsPanel(lab{given})"
 
     @property
-    def _statement(self) -> Statement:
-        return self._rows.statement if self._rows else Statement("", {})
+    def _statement(self) -> InvocationQuery:
+        return self._rows.statement if self._rows else InvocationQuery("", {})
 
     def _read(self) -> Rows:
         if self._services is None:
@@ -239,7 +239,7 @@ def _selected_words(number: int) -> str:
     return f"{number:,} selected:" if number else "Click a row to open it; tick rows to act on them."
 
 
-class Below:
+class DrillDown:
     """The place for an InvocationsPanel: ``box`` is its widget, ``panel`` what stands there, None while it is empty."""
 
     def __init__(self, source: Source, *, tz: str) -> None:

@@ -74,7 +74,7 @@ class _Opened:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _StateData:
     search: Search
     objects: Objects | None = None
     services: tuple[str, ...] = ()
@@ -284,14 +284,14 @@ class StatePanel(Panel):
 
     # Reading
 
-    def _read(self) -> _Found:
+    def _read(self) -> _StateData:
         search, opened = self._search, self._opened
         if search is self._searched:
-            return self._with_state(_Found(search), opened)
-        found = _Found(search, find_objects(self.reads, search), tuple(stateful_services(self.reads)))
+            return self._with_state(_StateData(search), opened)
+        found = _StateData(search, find_objects(self.reads, search), tuple(stateful_services(self.reads)))
         return self._with_state(found, opened)
 
-    def _with_state(self, found: _Found, opened: _Opened | None) -> _Found:
+    def _with_state(self, found: _StateData, opened: _Opened | None) -> _StateData:
         if opened is None:
             return found
         try:
@@ -300,7 +300,7 @@ class StatePanel(Panel):
             return replace(found, problem=error)
         return replace(found, state=state)
 
-    def _show(self, found: _Found) -> None:
+    def _show(self, found: _StateData) -> None:
         if found.objects is not None:
             self._searched, self._objects = found.search, found.objects
             self._bar.offer(found.services)

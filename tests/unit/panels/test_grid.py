@@ -292,9 +292,9 @@ def test_a_page_reads_the_rows_it_shows(sent: list[dict[str, Any]], monkeypatch:
     n = 1_000_000
     front = Front(Grid(pd.DataFrame({"id": np.arange(n), "value": np.arange(n) * 2})), sent)
     read: list[int] = []
-    value = grid_table.Table.value
+    value = grid_table.GridTable.value
     monkeypatch.setattr(
-        grid_table.Table, "value", lambda self, position, name: read.append(position) or value(self, position, name)
+        grid_table.GridTable, "value", lambda self, position, name: read.append(position) or value(self, position, name)
     )
     rows = front.page(start=n - 20, count=200)["rows"]
     assert [cells for _, _, cells in rows] == [[str(k), str(2 * k)] for k in range(n - 20, n)]

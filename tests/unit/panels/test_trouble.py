@@ -27,7 +27,7 @@ from restate_lab.errors import AccessDenied, QueryInterrupted, RateLimited, Time
 from restate_lab.panels._assets import joined
 from restate_lab.panels._base import refresher
 from restate_lab.panels._base.panel import Panel
-from restate_lab.panels._base.trouble import Trouble, kind_of
+from restate_lab.panels._base.trouble import ReadFailure, kind_of
 from support.bench import wait_for
 from support.faults import ARROW, reads_give_up_after
 
@@ -252,7 +252,7 @@ def test_nothing_read_yet(connect: Callable[..., Lab], server: Server) -> None:
 
 def test_the_sentence_and_what_the_view_counts_from() -> None:
     """One line says what, since when, what is shown and when it is tried again; the view gets the times to count."""
-    trouble = Trouble(
+    trouble = ReadFailure(
         kind="away",
         name="demo",
         since=AT - timedelta(seconds=34),
