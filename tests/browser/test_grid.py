@@ -150,24 +150,24 @@ def _selects_only_what_was_seen(page: LabPage, grid: GridOnPage) -> None:
     grid.search.fill("")
     grid.wait("1,000,000 invocations")
     grid.box(1).click()
-    grid.says("chosen", "1 selected")
+    grid.expect_text("chosen", "1 selected")
     grid.box(4).click(modifiers=["Shift"])
-    grid.says("error", re.compile("changed"))
+    grid.expect_text("error", re.compile("changed"))
     assert page.value("grid.selected") == ["inv_0001007"]
     page.value(f"[setattr({talk}, 'send', {talk}.told), [{talk}.told(said) for said in {talk}.held]]")
     grid.root.get_by_role("button", name="Clear").click()
     expect(grid.cell(1, "id")).to_have_text("inv_0000001", timeout=30_000)
-    grid.says("chosen", "")
+    grid.expect_text("chosen", "")
 
 
 def _selects_with_the_mouse(page: LabPage, grid: GridOnPage) -> None:
     grid.box(1).click()
     grid.box(4).click(modifiers=["Shift"])
-    grid.says("chosen", "4 selected")
+    grid.expect_text("chosen", "4 selected")
     grid.cell(6, "target").click(modifiers=["ControlOrMeta"])
-    grid.says("chosen", "5 selected")
+    grid.expect_text("chosen", "5 selected")
     grid.box(2).click()
-    grid.says("chosen", "4 selected")
+    grid.expect_text("chosen", "4 selected")
     assert page.value("grid.selected") == [f"inv_{n:07}" for n in (1, 3, 4, 6)]
     assert page.value("opened") == []
     grid.cell(5, "target").click()
@@ -175,7 +175,7 @@ def _selects_with_the_mouse(page: LabPage, grid: GridOnPage) -> None:
     page.wait_for_value("opened", ["inv_0000005"])
     assert page.value("len(grid.selected)") == 4
     grid.root.get_by_role("button", name="Clear").click()
-    grid.says("chosen", "")
+    grid.expect_text("chosen", "")
 
 
 def _selects_with_the_keyboard(page: LabPage, grid: GridOnPage) -> None:
@@ -184,14 +184,14 @@ def _selects_with_the_keyboard(page: LabPage, grid: GridOnPage) -> None:
     grid.search.focus()
     for key in ("ArrowDown", "ArrowDown", "Space", "Shift+ArrowDown", "Shift+ArrowDown", "Shift+ArrowDown"):
         keys.press(key)
-    grid.says("chosen", "4 selected")
+    grid.expect_text("chosen", "4 selected")
     keys.press("Shift+ArrowUp")
-    grid.says("chosen", "3 selected")
+    grid.expect_text("chosen", "3 selected")
     assert page.value("grid.selected") == ["inv_0000001", "inv_0000002", "inv_0000003"]
     keys.press("Control+End")
     expect(grid.cell(999_999, "last_failure")).to_be_focused()
     keys.press("Shift+PageUp")  # a range of one screen, up to a row that was not there before
-    grid.says("chosen", re.compile(r"1\d selected"))
+    grid.expect_text("chosen", re.compile(r"1\d selected"))
     keys.press("Control+Home")
     keys.press("ArrowRight")
     expect(grid.cell(0, "id")).to_be_focused()
@@ -201,7 +201,7 @@ def _selects_with_the_keyboard(page: LabPage, grid: GridOnPage) -> None:
     page.wait_for_value("opened[-1]", "inv_0000001")
     assert page.page.locator(".jp-CodeCell").count() == cells
     keys.press("Escape")
-    grid.says("chosen", "")
+    grid.expect_text("chosen", "")
 
 
 def _keeps_the_selection(page: LabPage, grid: GridOnPage) -> None:
@@ -210,18 +210,18 @@ def _keeps_the_selection(page: LabPage, grid: GridOnPage) -> None:
     # The filter has not been sent yet: all that match it are meant, not the million that it will leave out.
     grid.header("status").focus()
     keys.press("Control+a")
-    grid.says("chosen", "1,000 selected")
+    grid.expect_text("chosen", "1,000 selected")
     assert page.value("grid.selected == list(frame.id[frame.last_failure.notna()])")
     grid.search.fill("inv_000000")
     grid.wait("10 of 1,000,000 invocations match")
-    grid.says("chosen", "1,000 selected, 999 hidden by the filter")
+    grid.expect_text("chosen", "1,000 selected, 999 hidden by the filter")
     assert page.value("grid.refresh(frame[::-1].iloc[:-8], total=3_000_000)") is None
     grid.wait("2 of 999,992 invocations match")
-    grid.says("chosen", "999 selected, 999 hidden by the filter, 1 gone from the table and left out")
-    grid.says("note", "999,992 of 3,000,000 invocations on the server were read.")
+    grid.expect_text("chosen", "999 selected, 999 hidden by the filter, 1 gone from the table and left out")
+    grid.expect_text("note", "999,992 of 3,000,000 invocations on the server were read.")
     assert page.value("sorted(grid.selected) == list(frame.id[frame.last_failure.notna()][1:])")
     assert page.value("grid.refresh(frame)") is None
-    grid.says("chosen", "1,000 selected, 999 hidden by the filter")
+    grid.expect_text("chosen", "1,000 selected, 999 hidden by the filter")
     expect(grid.line(7)).to_have_attribute("aria-selected", "true")
     grid.search.fill("")
     grid.wait("1,000,000 invocations")
@@ -254,13 +254,13 @@ def test_hostile_text_and_two_grids(page: LabPage, notebooks: Path, screenshots:
     assert first.text(4, "<i>name</i>") == "x" * 200 + "…"
     assert first.text(5, "<i>name</i>") == "line↵line"
     first.cell(4, "<i>name</i>").click()
-    first.says("full", re.compile(r"^x{60000}x*…\s*\(1,048,576 characters in all\)$"))
+    first.expect_text("full", re.compile(r"^x{60000}x*…\s*\(1,048,576 characters in all\)$"))
     second.box(1).click()
-    second.says("chosen", "1 selected")
+    second.expect_text("chosen", "1 selected")
     again = GridOnPage(page.page, 2)  # another view of the second grid
-    again.says("chosen", "1 selected")
+    again.expect_text("chosen", "1 selected")
     expect(again.line(1)).to_have_attribute("aria-selected", "true")
-    first.says("chosen", "")
+    first.expect_text("chosen", "")
     assert page.value("[first.selected, second.selected]") == [[], ["b"]]
     page.page.screenshot(path=screenshots / "grid-hostile.png")
     _reloads(page, second)
@@ -274,7 +274,7 @@ def _reloads(page: LabPage, second: GridOnPage) -> None:
     page.command("docmanager:save")
     page.page.reload(wait_until="domcontentloaded")
     second.wait("3 invocations")
-    second.says("chosen", "1 selected")
+    second.expect_text("chosen", "1 selected")
     again, seen = GridOnPage(page.page, 2), "[first.is_shown, second.is_shown]"
     page.wait_for_value(seen, [True, True])
     for view in (second, again):

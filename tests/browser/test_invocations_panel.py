@@ -58,7 +58,7 @@ def test_find_read_and_come_back(page: LabPage, own: Embedded, notebooks: Path, 
 def _filters(page: LabPage, panel: PanelOnPage) -> None:
     panel.filter("service", "Payments")
     panel.chip("backing-off").click()
-    panel.says(re.compile(r"s\.target_service_name = :service"), within=panel.root.locator(".rl-brief"))
+    panel.expect_text(re.compile(r"s\.target_service_name = :service"), within=panel.root.locator(".rl-brief"))
     page.wait_for_value("set(panel.frame.target_service_name) == {'Payments'}", expected=True)
     page.wait_for_value("'backing-off' in panel.params.get('status', ())", expected=True)
     panel.filter("failure has", "TIMED out")  # a capital minds the case
@@ -66,7 +66,7 @@ def _filters(page: LabPage, panel: PanelOnPage) -> None:
     panel.filter("failure has", "timed out")
     page.wait_for_value("bool(len(panel.frame) and panel.frame.failure.str.contains('timed out').all())", expected=True)
     panel.filter("older than", "soon")
-    panel.says(re.compile("age is 'soon'"))
+    panel.expect_text(re.compile("age is 'soon'"))
     panel.button("Clear filters").click()
     page.wait_for_value("panel.code", "rl.InvocationsPanel(lab)")
     expect(panel.root.locator(".rl-panelhead .rl-error").first).to_be_empty()
@@ -77,13 +77,13 @@ def _keeps_the_selection(page: LabPage, panel: PanelOnPage) -> None:
     expect(panel.grid.header("target")).to_have_attribute("aria-sort", "ascending", timeout=30_000)
     panel.grid.box(1).click()
     panel.grid.box(3).click()
-    panel.grid.says("chosen", "2 selected")
+    panel.grid.expect_text("chosen", "2 selected")
     chosen = page.value("panel.selected")
     before = page.value("panel._head.cost")
     panel.button("Refresh").first.click()
     page.wait_for_value(f"panel._head.cost != {before!r}", expected=True)
     assert page.value("panel.selected") == chosen
-    panel.says("2 selected:")
+    panel.expect_text("2 selected:")
     panel.grid.root.get_by_role("button", name="Clear").click()
     panel.grid.header("target").click()
     panel.grid.header("target").click()
@@ -94,8 +94,10 @@ def _opens(page: LabPage, panel: PanelOnPage, own: Embedded, screenshots: Path) 
     page.wait_for_value("len(panel.frame)", 1)
     panel.open(0, "agent/run")
     assert page.value("panel.opened.id") == own.roles["agent_denver"]
-    panel.says(re.compile("no answer from the weather service for Denver"), within=panel.opened.locator(".rl-first"))
-    panel.says(re.compile("Every attempt fails"), within=panel.opened)
+    panel.expect_text(
+        re.compile("no answer from the weather service for Denver"), within=panel.opened.locator(".rl-first")
+    )
+    panel.expect_text(re.compile("Every attempt fails"), within=panel.opened)
     link = panel.opened.get_by_role("link", name="in the web UI")
     assert link.get_attribute("href") == f"{own.server.admin_url}/ui/invocations/{own.roles['agent_denver']}"
     panel.opened.get_by_role("tab", name="Timeline").click()
@@ -103,15 +105,15 @@ def _opens(page: LabPage, panel: PanelOnPage, own: Embedded, screenshots: Path) 
     panel.picture(screenshots / "invocations-timeline.png")
     panel.opened.get_by_role("tab", name="Payloads").click()
     panel.button("Read payloads", within=panel.opened).click()
-    panel.says(re.compile("What is the weather in Denver"), within=panel.opened)
+    panel.expect_text(re.compile("What is the weather in Denver"), within=panel.opened)
     panel.button("Copy as code").first.click()
-    panel.says(re.compile(r"rl\.InvocationsPanel\(lab, service='agent'\)"))
+    panel.expect_text(re.compile(r"rl\.InvocationsPanel\(lab, service='agent'\)"))
 
 
 def _looks(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
     panel.opened.get_by_role("tab", name="Journal").click()
     panel.button("Pause…", within=panel.opened).click()
-    panel.says("pause 1 of 1 invocations", within=panel.opened)
+    panel.expect_text("pause 1 of 1 invocations", within=panel.opened)
     expect(panel.button("Pause 1 invocation", within=panel.opened)).to_be_visible(timeout=30_000)
     assert unnamed_roles(panel.root) == []
     page.command("application:toggle-left-area")
@@ -175,7 +177,7 @@ def test_hostile_text_and_two_panels(page: LabPage, own: Embedded, notebooks: Pa
     assert page.page.evaluate("window.attacked") is None
     assert page.page.locator(".rl-panel script, .rl-panel img:not(.rl-picture)").count() == 0
     second.grid.box(0).click()
-    second.grid.says("chosen", "1 selected")
+    second.grid.expect_text("chosen", "1 selected")
     assert page.value("[len(first.selected), len(second.selected)]") == [0, 1]
     assert page.value("second.filters.given") == {}
     _ends(page)
@@ -191,7 +193,7 @@ def _holds_a_long_word(page: LabPage, panel: PanelOnPage, screenshots: Path) -> 
     expect(panel.opened.locator(".rl-first")).to_contain_text(WORD[:100])
     panel.read_payloads()
     panel.button("Cancel…", within=panel.opened).click()
-    panel.says("cancel 1 of 1 invocations", within=panel.opened)
+    panel.expect_text("cancel 1 of 1 invocations", within=panel.opened)
     page.command("application:toggle-left-area")
     for width in (1400, 500):
         page.page.set_viewport_size({"width": width, "height": 1400})

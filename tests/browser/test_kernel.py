@@ -62,29 +62,29 @@ def test_clicks_wait_for_a_busy_kernel(
     """It is said that the kernel is busy; each click is carried out once, and for the plan that stood there."""
     panel = show(page, notebooks, "busy", newest, later)
     panel.grid.box(0).click()
-    panel.says("1 selected:")
+    panel.expect_text("1 selected:")
     expect(panel.button("Cancel…")).to_be_visible()
     waits = panel.root.locator(".rl-kernel").first
     with busy(page):
         panel.button("Cancel…").click()
         expect(waits).to_have_text("waiting for the kernel…")
         panel.picture(screenshots / "kernel-busy.png")
-    panel.says("cancel 1 of 1 invocations")
+    panel.expect_text("cancel 1 of 1 invocations")
     expect(waits).to_be_empty()
     panel.root.get_by_label("reason").fill("INC-42: not wanted")
     expect(panel.button("Cancel 1 invocation")).to_be_enabled()
     with busy(page):
         panel.button("Kill…").click()
         panel.button("Cancel 1 invocation").click()  # in sight of the plan to cancel
-    panel.says("kill 1 of 1 invocations")
+    panel.expect_text("kill 1 of 1 invocations")
     assert page.value("[panel.plan.action.value, panel.plan.is_executed]") == ["kill", False]
     panel.button("Cancel…").click()
-    panel.says("cancel 1 of 1 invocations")
+    panel.expect_text("cancel 1 of 1 invocations")
     panel.root.get_by_label("reason").fill("INC-42: not wanted")
     expect(panel.button("Cancel 1 invocation")).to_be_enabled()
     with busy(page):
         panel.button("Cancel 1 invocation").dblclick()
-    panel.says("cancel: 1 done.")
+    panel.expect_text("cancel: 1 done.")
     target = page.value("panel.plan.targets[0]")
     assert target in later
     done = f"[r for r in rl.audit_log().to_dict('records') if {target!r} in str(r) and r['action'] == 'cancel']"
@@ -99,15 +99,15 @@ def test_a_reload_and_a_restart(
     panel = show(page, notebooks, "again", newest, later)
     panel.grid.box(0).click()
     panel.button("Kill…").click()
-    panel.says("kill 1 of 1 invocations")
+    panel.expect_text("kill 1 of 1 invocations")
     page.command("docmanager:save")
     page.open("again.ipynb")
     panel.wait("2 invocations")
-    panel.says("kill 1 of 1 invocations")
+    panel.expect_text("kill 1 of 1 invocations")
     panel.root.get_by_label("reason").fill("INC-42: after the reload")
     panel.button("Kill 1 invocation").click()
-    panel.says("kill: 1 done.")
-    panel.grid.says("count", "1 invocation")
+    panel.expect_text("kill: 1 done.")
+    panel.grid.expect_text("count", "1 invocation")
     page.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
     gone = panel.root.locator(".rl-kernel").first
     expect(gone).to_contain_text("ended or was restarted")
@@ -136,6 +136,6 @@ def test_twenty_panels_and_one_twice(page: LabPage, newest: Cluster, notebooks: 
     last.wait()
     last.picture(screenshots / "kernel-many.png")
     last.grid.box(0).click()
-    last.grid.says("chosen", "1 selected")
+    last.grid.expect_text("chosen", "1 selected")
     assert len(page.value("many[-1].selected")) == 1
     assert page.console_errors == []

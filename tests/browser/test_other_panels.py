@@ -58,7 +58,7 @@ def test_overview_and_deployments(page: LabPage, newest: Cluster, notebooks: Pat
     assert page.value("len(overview.diagnosis.checked) > 10")
 
     handlers.search.fill("backing")
-    handlers.says("count", re.compile("match$"))
+    handlers.expect_text("count", re.compile("match$"))
     handlers.cell(0, "handler").click()
     expect(page.page.locator(".rl-panel .rl-panel")).to_have_count(1, timeout=30_000)
     below = GridOnPage(page.page, 2)

@@ -120,17 +120,17 @@ def test_a_server_restarts_under_an_open_plan(
     panel.wait(f"{COUNT} invocations")
     panel.open(0, "Bulk/wait")
     panel.button("Cancel…", within=panel.opened).click()
-    panel.says("cancel 1 of 1 invocations", within=panel.opened)
+    panel.expect_text("cancel 1 of 1 invocations", within=panel.opened)
     server.kill()
     banner, opened = (within.locator(".rl-trouble").first for within in (panel.root, panel.opened))
     expect(banner).to_contain_text("Cannot reach ", timeout=60_000)
     expect(banner).to_contain_text("Showing ")
     expect(opened).to_contain_text("Cannot reach ", timeout=60_000)
     expect(opened).to_be_hidden()
-    panel.grid.says("count", f"{COUNT} invocations")
+    panel.grid.expect_text("count", f"{COUNT} invocations")
     panel.button("Kill…", within=panel.opened).click()
     assert page.value("1 + 1") == 2
-    panel.says("No plan to kill was made; nothing has been sent.", within=panel.opened)
+    panel.expect_text("No plan to kill was made; nothing has been sent.", within=panel.opened)
     _pictures(page, panel, screenshots, "away")
     server.start()
     wait_until_ready(server)
@@ -139,8 +139,8 @@ def test_a_server_restarts_under_an_open_plan(
     assert page.value("[panel.error, len(panel.frame)]") == ["", COUNT]
     panel.opened.get_by_label("reason").fill("INC-42: after the restart")
     panel.button("Cancel 1 invocation", within=panel.opened).click()
-    panel.says("cancel: 1 done.", within=panel.opened)
-    panel.says(re.compile(rf"{COUNT - 1} invocations"))
+    panel.expect_text("cancel: 1 done.", within=panel.opened)
+    panel.expect_text(re.compile(rf"{COUNT - 1} invocations"))
     _pictures(page, panel, screenshots, "back")
     assert page.value("panel.plan.outcome.outcome.tolist()") == ["done"]
     gone = "SELECT status FROM sys_invocation WHERE id = :id"

@@ -18,7 +18,7 @@ from restate_lab.guide import faults
 from restate_lab.guide.faults import EVIDENCE, FAULTS, GROUPS
 from support.fault_matrix import DAMAGES, MATRIX, cells
 from support.fault_verbs import CHANGING, SQL, VERBS, FaultWorld, open_frozen, outcome
-from support.faults import TROUBLES, body_of, reads_give_up_after
+from support.faults import FAULT_CASES, body_of, reads_give_up_after
 from support.tcp_relay import tcp_relay
 
 pytestmark = pytest.mark.server
@@ -51,7 +51,11 @@ def outcomes(ground: FaultWorld, request: pytest.FixtureRequest) -> Iterator[dic
             now = [each for each in chosen if (each["verb"] in CHANGING) is is_changing]
             tried |= {
                 (each["verb"], each["fault"]): pool.submit(
-                    outcome, ground, each["verb"], TROUBLES[each["fault"]].make(arrow), TROUBLES[each["fault"]].seconds
+                    outcome,
+                    ground,
+                    each["verb"],
+                    FAULT_CASES[each["fault"]].make(arrow),
+                    FAULT_CASES[each["fault"]].seconds,
                 )
                 for each in now
             }
@@ -84,7 +88,7 @@ def test_opening_damaged_evidence(ground: FaultWorld, tmp_path: Path, damage: st
 def test_the_matrix_is_whole() -> None:
     """Every fault of the guide is tried with every verb that it befalls, and stands in one of its groups."""
     assert list(MATRIX) == [fault.name for fault in FAULTS]
-    assert set(MATRIX) == set(TROUBLES)
+    assert set(MATRIX) == set(FAULT_CASES)
     assert {fault.group for fault in FAULTS} == set(GROUPS)
     assert {verb for row in MATRIX.values() for verb in row} == set(VERBS)
     assert all(set(row) in ({"execute", "set_state"}, set(VERBS)) for row in MATRIX.values())

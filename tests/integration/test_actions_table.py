@@ -13,7 +13,7 @@ from restate_lab.actions.rules import ACTIONS, GONE, Effect
 from restate_lab.client.lab import Lab
 from restate_lab.errors import RequestRefused, RestateLabError
 from support.clusters import KINDS, VQUEUES, server_binary
-from support.every_status import Statuses, every_status
+from support.every_status import InvocationStatuses, every_status
 
 pytestmark = [pytest.mark.server, pytest.mark.also_on(VQUEUES, reason="with vqueues some actions do something else")]
 
@@ -90,7 +90,7 @@ def tried(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield Tried(statuses.has_vqueues, came, (before, attempts(statuses)), journals)
 
 
-def try_all(statuses: Statuses, names: list[str]) -> dict[tuple[str, str], Came]:
+def try_all(statuses: InvocationStatuses, names: list[str]) -> dict[tuple[str, str], Came]:
     """Act on one invocation of each of these statuses in each way, then watch them all."""
     came = {
         (each.name, status): act(statuses.lab, each, id_)
@@ -99,7 +99,7 @@ def try_all(statuses: Statuses, names: list[str]) -> dict[tuple[str, str], Came]
     }
     deadline = time.monotonic() + WATCHED
     while time.monotonic() < deadline:
-        words = statuses.words()
+        words = statuses.by_id()
         for each in came.values():
             word = words.get(each.id, GONE)
             if each.seen[-1:] != [word]:
@@ -115,7 +115,7 @@ def act(lab: Lab, what: Try, id_: str) -> Came:
         return Came(id_, accepted=False, answer=str(error))
 
 
-def attempts(statuses: Statuses) -> dict[str, int]:
+def attempts(statuses: InvocationStatuses) -> dict[str, int]:
     sql = ATTEMPTS_VQUEUES if statuses.has_vqueues else ATTEMPTS
     rows = statuses.lab.arrow(sql, ids=statuses.ids["backing-off"]).to_pylist()
     return {row["id"]: row["attempts"] for row in rows}

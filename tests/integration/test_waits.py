@@ -14,7 +14,7 @@ from restate_lab import errors
 from restate_lab.analysis.waits import Waits, waits
 from support.bench import wait_for
 from support.clusters import KINDS, OLDEST, VQUEUES, Cluster, server_binary
-from support.wait_services import planted
+from support.wait_services import running_waits
 
 pytestmark = [
     pytest.mark.server,
@@ -61,7 +61,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     except errors.RestateLabError as error:
         pytest.skip(f"no restate-server {request.param}: {str(error).splitlines()[0]}")
     folder = tmp_path_factory.mktemp("waits")
-    with planted(binary, folder, vqueues=request.param.endswith("vqueues")) as lab:
+    with running_waits(binary, folder, vqueues=request.param.endswith("vqueues")) as lab:
         ids = _plant(lab)
         wait_for(lambda: _unsettled(lab, ids), lambda unsettled: not unsettled, within=30)
         yield Planted(lab, ids, waits(lab))

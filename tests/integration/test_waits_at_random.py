@@ -14,7 +14,7 @@ import restate_lab as rl
 from restate_lab.analysis.waits import Waits, waits
 from support.bench import wait_for
 from support.clusters import KINDS, server_binary
-from support.wait_services import planted
+from support.wait_services import running_waits
 
 pytestmark = pytest.mark.server
 
@@ -68,7 +68,7 @@ class World:
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Give a world in which everybody holds a key and then, on a sign, wants those of others."""
     binary = server_binary(request.param)
-    with planted(binary, tmp_path_factory.mktemp("random"), vqueues=request.param.endswith("vqueues")) as lab:
+    with running_waits(binary, tmp_path_factory.mktemp("random"), vqueues=request.param.endswith("vqueues")) as lab:
         orders = _orders(random.Random(SEED))  # noqa: S311 - no secret
         sent = {key: lab.ingress.send("Depot", "obey", wanted, key=key) for key, wanted in orders.items()}
         holders = {key: each.invocation_id for key, each in sent.items()}

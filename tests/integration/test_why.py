@@ -17,7 +17,7 @@ from restate_lab.client.lab import Lab
 from restate_lab.source import SourceWrapper
 from support.bench import wait_for
 from support.clusters import KINDS, OLDEST, VQUEUES, Cluster, server_binary
-from support.wait_services import planted
+from support.wait_services import running_waits
 
 pytestmark = pytest.mark.server
 VQUEUE_TABLES = pytest.mark.also_on(VQUEUES, reason="with vqueues holders, queues and attempts are in other tables")
@@ -306,7 +306,7 @@ def lab(incident: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_the_server_takes_what_is_offered(kind: str, tmp_path: Path) -> None:
     """Each action that is offered for a status is taken there by a server, each time on another invocation."""
-    with planted(server_binary(kind), tmp_path, vqueues=kind.endswith("vqueues")) as lab:
+    with running_waits(server_binary(kind), tmp_path, vqueues=kind.endswith("vqueues")) as lab:
         taken: set[tuple[str, str]] = set()
         for name, ids in _crowd(lab).items():
             fresh = iter(ids)

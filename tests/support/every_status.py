@@ -26,7 +26,7 @@ SLOTS = 3  # for what has to run a moment again
 
 
 @dataclass(frozen=True)
-class Statuses:
+class InvocationStatuses:
     """A server with ``ids`` in each status; ``fillers`` take the slots for which the ready ones wait."""
 
     kind: str
@@ -38,7 +38,7 @@ class Statuses:
     def has_vqueues(self) -> bool:
         return self.kind.endswith("vqueues")
 
-    def words(self) -> dict[str, str]:
+    def by_id(self) -> dict[str, str]:
         """Return id → status word of everyone, by the statement that all else is held against."""
         rows = self.lab.arrow(words_sql(has_vqueues=self.has_vqueues), progress=False).to_pylist()
         return {row["id"]: row["word"] for row in rows}
@@ -72,12 +72,12 @@ def status_server(kind: str, folder: Path, *, slots: int | None = None) -> Itera
 
 
 @contextlib.contextmanager
-def every_status(kind: str, folder: Path, *, each: int) -> Iterator[Statuses]:
+def every_status(kind: str, folder: Path, *, each: int) -> Iterator[InvocationStatuses]:
     """Start a server with ``each`` invocations in every status, and give them."""
     # Without vqueues those who back off keep their slot, with them they do not.
     backing_off = 0 if kind.endswith("vqueues") else each
     with status_server(kind, folder, slots=each + backing_off + SLOTS) as lab:
-        made = _Maker(lab, kind, each)
+        made = _StatusMaker(lab, kind, each)
         for status, handler in HANDLERS.items():
             made.send(status, lambda _, handler=handler: lab.ingress.send("Every", handler, "x"))
         made.send("to cancel", lambda _: lab.ingress.send("Every", "waits", "x"))
@@ -94,22 +94,22 @@ def every_status(kind: str, folder: Path, *, each: int) -> Iterator[Statuses]:
         made.send("running", lambda _: lab.ingress.send("Every", "busy", "x"))
         made.wait(FIRST)
         fillers = [lab.ingress.send("Every", "busy", "x").invocation_id for _ in range(SLOTS)]
-        wait_for(lambda: {made.words().get(id_) for id_ in fillers}, lambda seen: seen == {"running"})
+        wait_for(lambda: {made.by_id().get(id_) for id_ in fillers}, lambda seen: seen == {"running"})
         made.act("ready", lab.admin.resume_invocation, becomes="ready")
         made.wait({})
-        yield Statuses(kind, lab, made.ids, fillers)
+        yield InvocationStatuses(kind, lab, made.ids, fillers)
 
 
-class _Maker:
+class _StatusMaker:
     """Sends invocations, and waits until each has its status, which is the name of its list."""
 
     def __init__(self, lab: Lab, kind: str, each: int) -> None:
-        self._statuses = Statuses(kind, lab, {}, ())
+        self._statuses = InvocationStatuses(kind, lab, {}, ())
         self._each = each
         self.ids: dict[str, list[str]] = {}
 
-    def words(self) -> dict[str, str]:
-        return self._statuses.words()
+    def by_id(self) -> dict[str, str]:
+        return self._statuses.by_id()
 
     def send(self, status: str, send: Callable[[int], Any]) -> None:
         self.ids[status] = [send(number).invocation_id for number in range(self._each)]
@@ -124,7 +124,7 @@ class _Maker:
         wanted = {id_: but.get(name, name) for name, ids in self.ids.items() for id_ in ids}
         if holder:
             wanted[holder] = "suspended"
-        wait_for(lambda: _differing(wanted, self.words()), lambda seen: not seen)
+        wait_for(lambda: _differing(wanted, self.by_id()), lambda seen: not seen)
 
 
 def _differing(wanted: Mapping[str, str], seen: Mapping[str, str]) -> dict[str, str | None]:

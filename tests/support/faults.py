@@ -90,7 +90,7 @@ PAGE = b"<!doctype html><html><title>Sign in</title><body><form action=/login></
 BROKEN = b"<html><head><title>502 Bad Gateway</title></head><body><center>nginx</center></body></html>"
 JUNK = b"\xff\xff\xff\xff\x10\x00\x00\x00" + b"no Arrow at all " * 60
 
-TROUBLES: Mapping[str, FaultCase] = {
+FAULT_CASES: Mapping[str, FaultCase] = {
     # --- for a moment
     "429 for a moment": passing_fault(http_response("429 Too Many Requests", LIMITED, retry_after="0.05")),
     "429 without a word": passing_fault(http_response("429 Too Many Requests")),

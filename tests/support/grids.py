@@ -46,7 +46,7 @@ class GridOnPage:
         """Return the box in front of a row."""
         return self.line(line).locator(".rl-box")
 
-    def says(self, name: str, text: str | re.Pattern[str]) -> None:
+    def expect_text(self, name: str, text: str | re.Pattern[str]) -> None:
         """Wait until the part "count", "chosen", "note", "error", "full", "empty" or "busy" says this."""
         expect(self.root.locator(f".rl-{name}")).to_have_text(text, timeout=30_000)
 

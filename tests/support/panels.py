@@ -77,7 +77,7 @@ class PanelOnPage:
         """Return a button, of the panel or of the part given."""
         return (within or self.root).get_by_role("button", name=name, exact=True)
 
-    def says(self, text: str | re.Pattern[str], *, within: Locator | None = None) -> None:
+    def expect_text(self, text: str | re.Pattern[str], *, within: Locator | None = None) -> None:
         """Wait until a text is there to be seen."""
         expect((within or self.root).get_by_text(text).first).to_be_visible(timeout=30_000)
 

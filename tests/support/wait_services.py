@@ -1,4 +1,4 @@
-"""Services that wait: for each other, for keys, for people and for time; ``planted`` starts them on a server.
+"""Services that wait: for each other, for keys, for people and for time; ``running_waits`` starts them on a server.
 
 ``python wait_services.py --fd N`` serves them.
 """
@@ -174,7 +174,7 @@ def _raise() -> str:
 
 
 @contextlib.contextmanager
-def planted(binary: Path, folder: Path, *, vqueues: bool) -> Iterator[rl.Lab]:
+def running_waits(binary: Path, folder: Path, *, vqueues: bool) -> Iterator[rl.Lab]:
     """Start a server and these services, and give a connection to it."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(RestateServer(binary, vqueues=vqueues))
