@@ -24,7 +24,7 @@ from restate_lab.status import STATUS_SQL, word
 __all__ = [
     "IDS_PER_QUERY",
     "NO_INVOCATION",
-    "SCAN_WITHIN",
+    "SCAN_TIMEOUT",
     "Destination",
     "Destinations",
     "InvocationSnapshot",
@@ -42,7 +42,7 @@ T = TypeVar("T")
 IDS_PER_QUERY = 10_000  # a body of 2 MB has room for four times as many
 _POINT_READS = 5000  # in one statement; more are not faster
 RETRY_WITHIN = 30.0  # seconds, beyond those for which every read is repeated
-SCAN_WITHIN = 10.0  # seconds, for what is no point read
+SCAN_TIMEOUT = 10.0  # seconds, for what is no point read
 _RETRY_PAUSE = 0.3
 _RAW_STATUSES = {"inboxed": "pending"}
 
@@ -174,7 +174,7 @@ def read_any_restarts(lab: Source, ids: Iterable[str], created: Mapping[str, dat
     ``created`` has the creation times of the runs, where they are known: a restart that is older was one of an earlier
     run with the same id.
     """
-    rows = _read_rows(lab, _ANY_RESTARTS, ids, timeout=SCAN_WITHIN)
+    rows = _read_rows(lab, _ANY_RESTARTS, ids, timeout=SCAN_TIMEOUT)
     return {
         row["restarted_from"]: row["id"]
         for row in rows

@@ -15,7 +15,7 @@ from restate_lab.actions.execution.request import ExecutionRequest
 from restate_lab.actions.execution.sender import MAX_BATCH, ActionCall, BatchSender, CallResult
 from restate_lab.actions.reader import (
     NO_INVOCATION,
-    SCAN_WITHIN,
+    SCAN_TIMEOUT,
     InvocationSnapshot,
     read_any_restarts,
     read_cancel_signals,
@@ -340,7 +340,7 @@ class SingleCallRunner(Runner):
         results = self._sender.results
         since = {id_: self._restarted_since[id_] for id_, result in results.items() if result.new_id}
         try:
-            restarts = read_restarts(self._lab, since, timeout=SCAN_WITHIN)
+            restarts = read_restarts(self._lab, since, timeout=SCAN_TIMEOUT)
         except RestateLabError as error:
             say(f"{self._request}: whether any was restarted more than once could not be read: {error}")
             return

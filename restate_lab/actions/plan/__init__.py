@@ -13,7 +13,7 @@ from restate_lab.actions.plan.impact import find_callees, find_impact
 from restate_lab.actions.plan.model import Plan, SharedExecution
 from restate_lab.actions.plan.preview import prefix_frame, preview_targets, read_prefixes
 from restate_lab.actions.plan.reader import has_deployment
-from restate_lab.actions.reader import SCAN_WITHIN, read_any_restarts
+from restate_lab.actions.reader import SCAN_TIMEOUT, read_any_restarts
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN
 from restate_lab.actions.targets import parse_created, parse_ids
 from restate_lab.analysis.deadline import within
@@ -211,7 +211,7 @@ def _read_restarted(
     try:
         restarts = read_any_restarts(lab, first, created)
     except TimedOut:
-        unread = f"whether they were restarted before was not read: it takes over {format_duration(SCAN_WITHIN)} here"
+        unread = f"whether they were restarted before was not read: it takes over {format_duration(SCAN_TIMEOUT)} here"
         return frozenset(), frozenset(), (unread,)
     limitation = (f"of the first {len(first):,} alone it was read whether they were restarted before",)
     return frozenset(restarts), frozenset(first), limitation if len(ids) > len(first) else ()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from restate_lab.actions.state.change import StateChange, change_state, conflict_error
+from restate_lab.actions.state.change import StateUpdate, change_state, conflict_error
 from restate_lab.actions.state.codec import encode
 from restate_lab.actions.state.model import State
 from restate_lab.actions.state.reader import StateReader
@@ -108,13 +108,13 @@ def set_state(
 
 def _build_change(
     before: State, values: Mapping[str, Any], delete: Collection[str], *, clear: bool, recode: bool
-) -> StateChange:
+) -> StateUpdate:
     missing = [name for name in delete if name not in before.raw]
     if missing:
         has = ", ".join(map(repr, list(before)[:10])) or "none"
         raise ArgumentError(f"delete names {missing[0]!r}, which {before.where} does not have; its keys: {has}.")
     new = {name: encode(name, value, before=before.raw.get(name), recode=recode) for name, value in values.items()}
-    return StateChange(before, new, frozenset(before if clear else delete) - frozenset(new))
+    return StateUpdate(before, new, frozenset(before if clear else delete) - frozenset(new))
 
 
 def _check_request(values: object, delete: object, reason: object, *, clear: object) -> None:

@@ -19,7 +19,7 @@ from restate_lab.errors import ArgumentError, Conflict, OutcomeUnknown, StateCon
 from restate_lab.progress import say
 from restate_lab.source import Source
 
-__all__ = ["StateChange", "change_state"]
+__all__ = ["StateUpdate", "change_state"]
 
 _MAX_BYTES = 2 << 20  # of the request's body: what servers took, 1.6.1 and 1.7.12
 _SETTLING_TIME = 1.0  # seconds in which who came before the change is collected
@@ -30,7 +30,7 @@ _MAX_LENGTH = 60
 
 
 @dataclass(frozen=True, slots=True)
-class StateChange:
+class StateUpdate:
     """A change of a state: ``values`` are set, ``removed`` keys go, all others stay as they are."""
 
     before: State
@@ -48,7 +48,7 @@ class StateChange:
         return self.removed.isdisjoint(raw) and all(raw.get(key) == value for key, value in self.values.items())
 
 
-def change_state(lab: Lab, change: StateChange, *, reason: str, ends: float) -> State:
+def change_state(lab: Lab, change: StateUpdate, *, reason: str, ends: float) -> State:
     """Send a change with the version that was read, and return the state in which it was seen.
 
     An object that is held is waited for until ``ends`` (of time.monotonic()); the change itself goes out once.
@@ -84,7 +84,7 @@ def change_state(lab: Lab, change: StateChange, *, reason: str, ends: float) -> 
         raise
 
 
-def conflict_error(change: StateChange, now: State, *, sent: bool) -> StateConflict:
+def conflict_error(change: StateUpdate, now: State, *, sent: bool) -> StateConflict:
     """Return the error of a lost race, with all three states."""
     before, new_raw = change.before, change.new_raw
     differ = [key for key in sorted({*before.raw, *new_raw, *now.raw}) if before.raw.get(key) != now.raw.get(key)]
@@ -141,7 +141,7 @@ class _ChangeWaiter:
 
     source: Source
     reader: StateReader
-    change: StateChange
+    change: StateUpdate
     since: float
     ahead: set[str] = field(default_factory=set)
     holder: str | None = None
