@@ -1,11 +1,11 @@
-"""Bars that lie: one row per thing with its name, values one after the other, and a note at the end."""
+"""Horizontal bars: one row each with its name, its values one after the other, and a note at the end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from restate_lab.plots.style import REST, Canvas, Look, contrasting, mixed
+from restate_lab.plots.style import REST, Canvas, FillStyle, ink_on, mix_colours
 
 __all__ = ["MOST", "Bar", "draw_bars", "height_for", "name_rows"]
 
@@ -15,7 +15,7 @@ _LETTER = 0.62  # of the font size: the width of a digit with room
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One row: its name, its parts by the name of their look, and what stands at its end."""
+    """One row: its name, its parts by the name of their style, and what stands at its end."""
 
     name: str
     parts: Mapping[str, float]
@@ -32,7 +32,11 @@ def height_for(rows: int, *, lines: int = 1) -> float:
 
 
 def draw_bars(
-    canvas: Canvas, bars: Sequence[Bar], looks: Mapping[str, Look], *, inside: Callable[[float], str] | None = None
+    canvas: Canvas,
+    bars: Sequence[Bar],
+    styles: Mapping[str, FillStyle],
+    *,
+    inside: Callable[[float], str] | None = None,
 ) -> float:
     """Draw the bars from top to bottom; ``inside`` writes each part's value into it, where it has room.
 
@@ -41,9 +45,9 @@ def draw_bars(
     ax = canvas.ax
     names = name_rows(canvas, [bar.name for bar in bars])
     up, height = (0.16, 0.4) if any(bar.below for bar in bars) else (0.0, 0.68)
-    wide = _widest(canvas, bars, room(canvas, names))
+    wide = _axis_end(canvas, bars, _axes_width(canvas, names))
     lefts = [0.0] * len(bars)
-    for name, plain in looks.items():
+    for name, plain in styles.items():
         rows = [row for row, bar in enumerate(bars) if bar.parts.get(name)]
         values, begins = [bars[row].parts[name] for row in rows], [lefts[row] for row in rows]
         options = canvas.patch_options(plain)
@@ -51,31 +55,15 @@ def draw_bars(
         for row, value, patch in zip(rows, values, drawn, strict=True):
             of = REST if bars[row].is_rest else plain
             patch.set(**canvas.patch_options(of))
-            if inside and value / wide * room(canvas, names) > _needs(canvas, inside(value)):
-                _write(canvas, lefts[row] + value / 2, row - up, inside(value), of.colour)
+            if inside and value / wide * _axes_width(canvas, names) > _value_width(canvas, inside(value)):
+                _write_value(canvas, lefts[row] + value / 2, row - up, inside(value), of.colour)
             lefts[row] += value
     for row, bar in enumerate(bars):
-        _note(canvas, bar.note, lefts[row], row - up, 5)
-        _note(canvas, bar.below, 0, row + 0.26, 3)
+        _write_note(canvas, bar.note, lefts[row], row - up, 5)
+        _write_note(canvas, bar.below, 0, row + 0.26, 3)
     ax.set_xlim(0, wide)
-    ax.grid(axis="x", color=mixed(canvas.ground, canvas.ink, 0.13), linewidth=0.7)
+    ax.grid(axis="x", color=mix_colours(canvas.background, canvas.ink, 0.13), linewidth=0.7)
     return names
-
-
-def _widest(canvas: Canvas, bars: Sequence[Bar], points: float) -> float:
-    """Return where the axis has to end, so that each bar has its note behind it."""
-    ends = [1e-9]
-    for bar in bars:
-        free = points - 8 - canvas.face.width(bar.note, canvas.points)
-        ends.append(sum(bar.parts.values()) * points / max(free, points * 0.25))
-    return max(ends)
-
-
-def _note(canvas: Canvas, words: str, x: float, y: float, aside: float) -> None:
-    if words:
-        # Its room is made already; a layout that made it again would press the bars together.
-        options = canvas.text_options | {"va": "center", "in_layout": False}
-        canvas.ax.annotate(words, (x, y), (aside, 0), "data", "offset points", **options)
 
 
 def name_rows(canvas: Canvas, names: Sequence[str]) -> float:
@@ -84,24 +72,40 @@ def name_rows(canvas: Canvas, names: Sequence[str]) -> float:
     canvas.ax.tick_params(axis="y", length=0)
     canvas.ax.set_ylim(len(names) - 0.4, -0.6)
     lines = [line for name in names for line in name.splitlines()]
-    return max((canvas.face.width(line, canvas.points) for line in lines), default=0.0) + 4
+    return max((canvas.typeface.width(line, canvas.font_size) for line in lines), default=0.0) + 4
 
 
-def room(canvas: Canvas, names: float) -> float:
+def _axis_end(canvas: Canvas, bars: Sequence[Bar], points: float) -> float:
+    """Return where the axis has to end, so that each bar has its note behind it."""
+    ends = [1e-9]
+    for bar in bars:
+        free = points - 8 - canvas.typeface.width(bar.note, canvas.font_size)
+        ends.append(sum(bar.parts.values()) * points / max(free, points * 0.25))
+    return max(ends)
+
+
+def _write_note(canvas: Canvas, text: str, x: float, y: float, aside: float) -> None:
+    if text:
+        # Its room is made already; a layout that made it again would press the bars together.
+        options = canvas.text_options | {"va": "center", "in_layout": False}
+        canvas.ax.annotate(text, (x, y), (aside, 0), "data", "offset points", **options)
+
+
+def _axes_width(canvas: Canvas, names: float) -> float:
     """Return how wide the Axes will be beside names of that width, in points; about, as their layout is not made."""
     return max(60.0, canvas.width * 72 - names - 30)
 
 
-def _needs(canvas: Canvas, text: str) -> float:
+def _value_width(canvas: Canvas, text: str) -> float:
     """Return how many points a number needs inside of a bar."""
-    return len(text) * canvas.points * _LETTER + 4
+    return len(text) * canvas.font_size * _LETTER + 4
 
 
-def _write(canvas: Canvas, x: float, y: float, text: str, ground: str) -> None:
+def _write_value(canvas: Canvas, x: float, y: float, text: str, background: str) -> None:
     canvas.ax.text(
         *(x, y, text),
         ha="center",
         va="center",
-        bbox={"facecolor": ground, "edgecolor": "none", "pad": 1.2},  # over the hatch
-        **{**canvas.text_options, "color": contrasting(ground)},
+        bbox={"facecolor": background, "edgecolor": "none", "pad": 1.2},  # over the hatch
+        **{**canvas.text_options, "color": ink_on(background)},
     )

@@ -1,4 +1,4 @@
-"""How many invocations stand in which status, per service."""
+"""Counts as bars: invocations by status, retries by step, the backlog and the state of keys."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from matplotlib.axes import Axes
 from restate_lab._text import format_duration, format_timestamp, plural
 from restate_lab.analysis.patterns import merge_by_pattern
 from restate_lab.plots.bars import MOST, Bar, draw_bars, height_for
-from restate_lab.plots.inputs import Reads, numbers, zone
-from restate_lab.plots.style import NEUTRAL, Canvas, Look, Typeface, canvas, look, typeface
-from restate_lab.plots.units import moment, number_axis, size, size_axis
+from restate_lab.plots.inputs import RequiredColumns, numbers, zone
+from restate_lab.plots.style import NEUTRAL, Canvas, FillStyle, Typeface, canvas_on, status_style, typeface
+from restate_lab.plots.units import format_number_axis, format_size, format_size_axis, parse_timestamp
 from restate_lab.status import STATUSES
 
 __all__ = ["plot_backlog", "plot_retries", "plot_state_sizes", "plot_status"]
 
-_STATUSES = Reads(
+_STATUS_FRAME = RequiredColumns(
     "plot_status", 'rl.ask(lab, "overview")', ("target_service_name", "target_handler_name", "status", "n")
 )
-_RETRIES = Reads(
+_RETRY_FRAME = RequiredColumns(
     "plot_retries",
     'rl.ask(lab, "retry_storm")',
     (
@@ -30,17 +30,17 @@ _RETRIES = Reads(
         *("n", "attempts", "worst", "next_retry_at"),
     ),
 )
-_BACKLOG = Reads(
+_BACKLOG_FRAME = RequiredColumns(
     "plot_backlog",
     'rl.ask(lab, "backlog_by_key")',
     ("target_service_name", "target_service_key", "scope", "waiting", "oldest_wait"),
 )
-_STATE_SIZES = Reads(
+_STATE_SIZE_FRAME = RequiredColumns(
     "plot_state_sizes",
     'rl.ask(lab, "state_sizes")',
     ("service_name", "service_key", "scope", "bytes", "entries", "largest_value_bytes", "largest_value_name"),
 )
-_LOOKS = {"its largest value": Look(NEUTRAL.colour, "///"), "all others": NEUTRAL}
+_STYLES = {"its largest value": FillStyle(NEUTRAL.colour, "///"), "all others": NEUTRAL}
 
 
 def plot_status(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
@@ -55,58 +55,25 @@ def plot_status(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzi
     Raises:
         ArgumentError: the frame lacks a column, ``ax`` is no Axes, or ``tz`` no zone.
     """
-    rows, where = _STATUSES.frame(frame), zone(tz)
+    rows, where = _STATUS_FRAME.check(frame), zone(tz)
     face = typeface()
-    counts, of = _counted(rows, face)
-    shown = canvas(ax, height=height_for(min(len(counts), MOST + 1)))
+    counts, of = _count_by_status(rows, face)
+    canvas = canvas_on(ax, height=height_for(min(len(counts), MOST + 1)))
     if counts.empty:
-        shown.title("Invocations", rows.attrs, where)
-        return shown.nothing("No invocation is in any status that this frame counts.")
-    looks = {status: look(status) for status in counts.columns}
-    left = draw_bars(shown, _bars(shown, counts), looks, inside=_number)
-    shown.title(f"Invocations by {of}", rows.attrs, where, left=left)
-    number_axis(shown.ax.xaxis)
-    shown.ax.set_xlabel("invocations")
+        canvas.set_title("Invocations", rows.attrs, where)
+        return canvas.show_empty("No invocation is in any status that this frame counts.")
+    styles = {status: status_style(status) for status in counts.columns}
+    left = draw_bars(canvas, _status_bars(canvas, counts), styles, inside=_format_number)
+    canvas.set_title(f"Invocations by {of}", rows.attrs, where, left=left)
+    format_number_axis(canvas.ax.xaxis)
+    canvas.ax.set_xlabel("invocations")
     totals = counts.sum()
-    shown.legend(
-        [shown.proxy(each, f"{face.text(status, 20)}  {totals[status]:,.0f}") for status, each in looks.items()],
+    canvas.add_legend(
+        [canvas.proxy(each, f"{face.text(status, 20)}  {totals[status]:,.0f}") for status, each in styles.items()],
         below=16,
         left=left,
     )
-    return shown.ax
-
-
-def _counted(frame: pd.DataFrame, face: Typeface) -> tuple[pd.DataFrame, str]:
-    """Return one row per service or handler, most invocations first, and one column per status, in their order."""
-    counted = frame.assign(n=numbers(frame, "n"), status=frame["status"].astype("object").fillna("unknown"))
-    services = counted["target_service_name"].drop_duplicates()
-    by, of = ("target_service_name", "service")
-    if len(services) == 1:
-        by, of = ("target_handler_name", f"handler of {face.text(services.iloc[0], 40)}")
-    table = counted.pivot_table(index=by, columns="status", values="n", aggfunc="sum", fill_value=0, dropna=False)
-    table = table.loc[:, table.sum() > 0]
-    known = [status for status in STATUSES if status in table]
-    table = table[[*known, *sorted(set(table.columns) - set(known))]]
-    order = table.sum(axis="columns").sort_values(ascending=False, kind="stable").index
-    table = table.reindex(order)
-    return table[table.sum(axis="columns") > 0], of
-
-
-def _bars(shown: Canvas, counts: pd.DataFrame) -> list[Bar]:
-    bars = [
-        _status_bar(shown.text(name, 36), parts)
-        for name, parts in zip(counts.index[:MOST], counts[:MOST].to_dict("records"), strict=True)
-    ]
-    rest = counts[MOST:]
-    return [*bars, _status_bar(f"others ({len(rest):,})", rest.sum().to_dict())] if len(rest) else bars
-
-
-def _status_bar(name: str, parts: dict[Any, float]) -> Bar:
-    return Bar(name, {str(status): n for status, n in parts.items()}, _number(sum(parts.values())))
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}"
+    return canvas.ax
 
 
 def plot_retries(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
@@ -122,32 +89,128 @@ def plot_retries(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
     Raises:
         ArgumentError: the frame lacks a column, ``ax`` is no Axes, or ``tz`` no zone.
     """
-    rows, where = _RETRIES.frame(frame), zone(tz)
+    rows, where = _RETRY_FRAME.check(frame), zone(tz)
     rows = rows.assign(
         **{name: numbers(rows, name) for name in ("n", "attempts", "worst")},
         next_retry_at=pd.to_datetime(rows["next_retry_at"], utc=True),
     )
     rows = rows if "steps" in rows else merge_by_pattern(rows)
     rows = rows.sort_values(["n", "attempts"], ascending=False, kind="stable")
-    shown = canvas(ax, height=height_for(min(len(rows), MOST + 1), lines=2))
+    canvas = canvas_on(ax, height=height_for(min(len(rows), MOST + 1), lines=2))
     if rows.empty:
-        shown.title("Retries by step", rows.attrs, where)
-        return shown.nothing("No invocation is being tried again.")
-    now = moment(rows.attrs.get("now"))
-    bars = [_retry_bar(shown, row, where, now) for row in rows[:MOST].to_dict("records")]
+        canvas.set_title("Retries by step", rows.attrs, where)
+        return canvas.show_empty("No invocation is being tried again.")
+    now = parse_timestamp(rows.attrs.get("now"))
+    bars = [_retry_bar(canvas, row, where, now) for row in rows[:MOST].to_dict("records")]
     rest = rows[MOST:]
     if len(rest):
         note = _retry_note(rest["n"].sum(), rest["attempts"].sum(), rest["worst"].max())
         bars.append(Bar(f"others ({len(rest):,})", {"backing-off": rest["n"].sum()}, note, is_rest=True))
-    left = draw_bars(shown, bars, {"backing-off": look("backing-off")})
-    shown.title("Retries by step", rows.attrs, where, [f"times in {where}"], left=left)
-    number_axis(shown.ax.xaxis)
-    shown.ax.set_xlabel("invocations that are being tried again")
-    return shown.ax
+    left = draw_bars(canvas, bars, {"backing-off": status_style("backing-off")})
+    canvas.set_title("Retries by step", rows.attrs, where, [f"times in {where}"], left=left)
+    format_number_axis(canvas.ax.xaxis)
+    canvas.ax.set_xlabel("invocations that are being tried again")
+    return canvas.ax
 
 
-def _retry_bar(shown: Canvas, row: dict[Any, Any], tz: tzinfo, now: datetime | None) -> Bar:
-    text = shown.text
+def plot_backlog(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
+    """Draw how many calls wait for each key, most waiting first, and for how long the first of them has waited.
+
+    ``frame`` is the answer to ``rl.ask(lab, "backlog_by_key")``. Reads ``target_service_name, target_service_key,
+    scope, waiting, oldest_wait``. Beyond 30 keys the rest is one bar, "others". ``tz`` is the zone of the moment in the
+    title.
+
+    Raises:
+        ArgumentError: the frame lacks a column, ``ax`` is no Axes, or ``tz`` no zone.
+    """
+    rows, where = _BACKLOG_FRAME.check(frame), zone(tz)
+    rows = rows.assign(
+        waiting=numbers(rows, "waiting"), oldest_wait=pd.to_timedelta(rows["oldest_wait"]) / pd.Timedelta("1ms")
+    ).sort_values("waiting", ascending=False, kind="stable")
+    canvas = canvas_on(ax, height=height_for(min(len(rows), MOST + 1)))
+    if rows.empty:
+        canvas.set_title("Calls that wait for a key", rows.attrs, where)
+        return canvas.show_empty("No call waits for a key.")
+    bars = [
+        Bar(_key_name(canvas, row), {"pending": row["waiting"]}, _wait_note(row["waiting"], row["oldest_wait"]))
+        for row in rows[:MOST].to_dict("records")
+    ]
+    rest = rows[MOST:]
+    if len(rest):
+        sum_, oldest = float(rest["waiting"].sum()), rest["oldest_wait"].max()
+        bars.append(Bar(f"others ({len(rest):,})", {"pending": sum_}, _wait_note(sum_, oldest), is_rest=True))
+    left = draw_bars(canvas, bars, {"pending": status_style("pending")})
+    canvas.set_title("Calls that wait for a key", rows.attrs, where, left=left)
+    format_number_axis(canvas.ax.xaxis)
+    canvas.ax.set_xlabel("calls waiting (pending)")
+    return canvas.ax
+
+
+def plot_state_sizes(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
+    """Draw how many bytes of state each key of a virtual object or workflow has, most first.
+
+    The hatched part is its largest single value, whose name is written behind. ``frame`` is the answer to
+    ``rl.ask(lab, "state_sizes")``. Reads ``service_name, service_key, scope, bytes, entries, largest_value_bytes,
+    largest_value_name``. Beyond 30 keys the rest is one bar, "others". ``tz`` is the zone of a moment in the title.
+
+    Raises:
+        ArgumentError: the frame lacks a column, ``ax`` is no Axes, or ``tz`` no zone.
+    """
+    rows, where = _STATE_SIZE_FRAME.check(frame), zone(tz)
+    rows = rows.assign(**{name: numbers(rows, name) for name in ("bytes", "entries", "largest_value_bytes")})
+    rows = rows.sort_values("bytes", ascending=False, kind="stable")
+    canvas = canvas_on(ax, height=height_for(min(len(rows), MOST + 1)) + 0.2)
+    if rows.empty:
+        canvas.set_title("State by key", rows.attrs, where)
+        return canvas.show_empty("No key has state.")
+    bars = [_size_bar(canvas, row) for row in rows[:MOST].to_dict("records")]
+    rest = rows[MOST:]
+    if len(rest):
+        total = float(rest["bytes"].sum())
+        bars.append(Bar(f"others ({len(rest):,})", {"all others": total}, format_size(total), is_rest=True))
+    left = draw_bars(canvas, bars, _STYLES)
+    canvas.set_title("State by key", rows.attrs, where, left=left)
+    format_size_axis(canvas.ax.xaxis, max(sum(bar.parts.values()) for bar in bars), few=canvas.is_narrow)
+    canvas.ax.set_xlabel("bytes of names and values")
+    canvas.add_legend([canvas.proxy(each, name) for name, each in _STYLES.items()], below=16, left=left)
+    return canvas.ax
+
+
+def _count_by_status(frame: pd.DataFrame, face: Typeface) -> tuple[pd.DataFrame, str]:
+    """Return one row per service or handler, most invocations first, and one column per status, in their order."""
+    counts = frame.assign(n=numbers(frame, "n"), status=frame["status"].astype("object").fillna("unknown"))
+    services = counts["target_service_name"].drop_duplicates()
+    by, of = ("target_service_name", "service")
+    if len(services) == 1:
+        by, of = ("target_handler_name", f"handler of {face.text(services.iloc[0], 40)}")
+    table = counts.pivot_table(index=by, columns="status", values="n", aggfunc="sum", fill_value=0, dropna=False)
+    table = table.loc[:, table.sum() > 0]
+    known = [status for status in STATUSES if status in table]
+    table = table[[*known, *sorted(set(table.columns) - set(known))]]
+    order = table.sum(axis="columns").sort_values(ascending=False, kind="stable").index
+    table = table.reindex(order)
+    return table[table.sum(axis="columns") > 0], of
+
+
+def _status_bars(canvas: Canvas, counts: pd.DataFrame) -> list[Bar]:
+    bars = [
+        _status_bar(canvas.text(name, 36), parts)
+        for name, parts in zip(counts.index[:MOST], counts[:MOST].to_dict("records"), strict=True)
+    ]
+    rest = counts[MOST:]
+    return [*bars, _status_bar(f"others ({len(rest):,})", rest.sum().to_dict())] if len(rest) else bars
+
+
+def _status_bar(name: str, parts: dict[Any, float]) -> Bar:
+    return Bar(name, {str(status): n for status, n in parts.items()}, _format_number(sum(parts.values())))
+
+
+def _format_number(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _retry_bar(canvas: Canvas, row: dict[Any, Any], tz: tzinfo, now: datetime | None) -> Bar:
+    text = canvas.text
     where = f"{text(row['target_service_name'], 24)}/{text(row['target_handler_name'], 24)}"
     steps = f"{row['steps']:,} steps" if row.get("steps", 1) > 1 else "step"
     step = [f"{steps} “{text(row['step'], 28)}”"] if pd.notna(row["step"]) else []
@@ -163,84 +226,20 @@ def _retry_note(invocations: float, attempts: float, worst: float) -> str:
     return f"{invocations:,.0f}: {attempts:,.0f} attempts, at most {worst:,.0f}"
 
 
-def plot_backlog(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
-    """Draw how many calls wait for each key, most waiting first, and for how long the first of them has waited.
-
-    ``frame`` is the answer to ``rl.ask(lab, "backlog_by_key")``. Reads ``target_service_name, target_service_key,
-    scope, waiting, oldest_wait``. Beyond 30 keys the rest is one bar, "others". ``tz`` is the zone of the moment in the
-    title.
-
-    Raises:
-        ArgumentError: the frame lacks a column, ``ax`` is no Axes, or ``tz`` no zone.
-    """
-    rows, where = _BACKLOG.frame(frame), zone(tz)
-    rows = rows.assign(
-        waiting=numbers(rows, "waiting"), oldest_wait=pd.to_timedelta(rows["oldest_wait"]) / pd.Timedelta("1ms")
-    ).sort_values("waiting", ascending=False, kind="stable")
-    shown = canvas(ax, height=height_for(min(len(rows), MOST + 1)))
-    if rows.empty:
-        shown.title("Calls that wait for a key", rows.attrs, where)
-        return shown.nothing("No call waits for a key.")
-    bars = [
-        Bar(_name(shown, row), {"pending": row["waiting"]}, _wait_note(row["waiting"], row["oldest_wait"]))
-        for row in rows[:MOST].to_dict("records")
-    ]
-    rest = rows[MOST:]
-    if len(rest):
-        sum_, oldest = float(rest["waiting"].sum()), rest["oldest_wait"].max()
-        bars.append(Bar(f"others ({len(rest):,})", {"pending": sum_}, _wait_note(sum_, oldest), is_rest=True))
-    left = draw_bars(shown, bars, {"pending": look("pending")})
-    shown.title("Calls that wait for a key", rows.attrs, where, left=left)
-    number_axis(shown.ax.xaxis)
-    shown.ax.set_xlabel("calls waiting (pending)")
-    return shown.ax
-
-
-def _name(shown: Canvas, row: dict[Any, Any]) -> str:
-    name = f"{shown.text(row['target_service_name'], 24)}/{shown.text(row['target_service_key'], 28)}"
-    return f"{name} in {shown.text(row['scope'], 16)}" if pd.notna(row["scope"]) else name
+def _key_name(canvas: Canvas, row: dict[Any, Any]) -> str:
+    name = f"{canvas.text(row['target_service_name'], 24)}/{canvas.text(row['target_service_key'], 28)}"
+    return f"{name} in {canvas.text(row['scope'], 16)}" if pd.notna(row["scope"]) else name
 
 
 def _wait_note(waiting: float, oldest: float) -> str:
     return f"{waiting:,.0f}" + (f", the first for {format_duration(oldest / 1_000)}" if math.isfinite(oldest) else "")
 
 
-def plot_state_sizes(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
-    """Draw how many bytes of state each key of a virtual object or workflow has, most first.
-
-    The hatched part is its largest single value, whose name is written behind. ``frame`` is the answer to
-    ``rl.ask(lab, "state_sizes")``. Reads ``service_name, service_key, scope, bytes, entries, largest_value_bytes,
-    largest_value_name``. Beyond 30 keys the rest is one bar, "others". ``tz`` is the zone of a moment in the title.
-
-    Raises:
-        ArgumentError: the frame lacks a column, ``ax`` is no Axes, or ``tz`` no zone.
-    """
-    rows, where = _STATE_SIZES.frame(frame), zone(tz)
-    rows = rows.assign(**{name: numbers(rows, name) for name in ("bytes", "entries", "largest_value_bytes")})
-    rows = rows.sort_values("bytes", ascending=False, kind="stable")
-    shown = canvas(ax, height=height_for(min(len(rows), MOST + 1)) + 0.2)
-    if rows.empty:
-        shown.title("State by key", rows.attrs, where)
-        return shown.nothing("No key has state.")
-    bars = [_size_bar(shown, row) for row in rows[:MOST].to_dict("records")]
-    rest = rows[MOST:]
-    if len(rest):
-        total = float(rest["bytes"].sum())
-        bars.append(Bar(f"others ({len(rest):,})", {"all others": total}, size(total), is_rest=True))
-    left = draw_bars(shown, bars, _LOOKS)
-    shown.title("State by key", rows.attrs, where, left=left)
-    size_axis(shown.ax.xaxis, max(sum(bar.parts.values()) for bar in bars), few=shown.is_narrow)
-    shown.ax.set_xlabel("bytes of names and values")
-    shown.legend([shown.proxy(each, name) for name, each in _LOOKS.items()], below=16, left=left)
-    return shown.ax
-
-
-def _size_bar(shown: Canvas, row: dict[Any, Any]) -> Bar:
-    name = f"{shown.text(row['service_name'], 24)}/{shown.text(row['service_key'], 28)}"
+def _size_bar(canvas: Canvas, row: dict[Any, Any]) -> Bar:
+    name = f"{canvas.text(row['service_name'], 24)}/{canvas.text(row['service_key'], 28)}"
     if pd.notna(row["scope"]):
-        name += f" in {shown.text(row['scope'], 16)}"
+        name += f" in {canvas.text(row['scope'], 16)}"
     largest = min(row["largest_value_bytes"], row["bytes"])
-    note = (
-        f"{size(row['bytes'])}, {plural(row['entries'], 'value')}, largest {shown.text(row['largest_value_name'], 24)}"
-    )
+    name_of_largest = canvas.text(row["largest_value_name"], 24)
+    note = f"{format_size(row['bytes'])}, {plural(row['entries'], 'value')}, largest {name_of_largest}"
     return Bar(name, {"its largest value": largest, "all others": row["bytes"] - largest}, note)

@@ -1,8 +1,7 @@
-"""What a plot is given: a frame with the columns that it reads, numbers, and a zone."""
+"""The arguments of plots, checked: a frame with the required columns, its numbers, and a time zone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any
@@ -13,30 +12,30 @@ import pandas as pd
 
 from restate_lab.errors import ArgumentError
 
-__all__ = ["Reads", "numbers", "zone"]
+__all__ = ["RequiredColumns", "numbers", "zone"]
 
 
 @dataclass(frozen=True, slots=True)
-class Reads:
-    """What a plot reads: its name, the call whose frame it takes, and the columns."""
+class RequiredColumns:
+    """The columns that a plot reads, with its name and the call whose frame it takes."""
 
     plot: str
     call: str
     columns: tuple[str, ...]
 
-    def frame(self, frame: object) -> pd.DataFrame:
+    def check(self, frame: object) -> pd.DataFrame:
         """Return the rows, numbered anew, or say which call gives such a frame.
 
         Raises:
             ArgumentError: it is no frame, or lacks columns.
         """
         if not isinstance(frame, pd.DataFrame):
-            raise ArgumentError(f"{self.plot} takes the frame that {self.call} gives; this is {_a(frame)}.")
+            raise ArgumentError(f"{self.plot} takes the frame that {self.call} gives; this is {_describe_type(frame)}.")
         lacking = [name for name in self.columns if name not in frame.columns]
         if lacking:
-            asked = f" (the answer to {frame.attrs['question']!r})" if frame.attrs.get("question") else ""
+            origin = f" (the answer to {frame.attrs['question']!r})" if frame.attrs.get("question") else ""
             raise ArgumentError(
-                f"{self.plot} reads {_listed(self.columns)}, and this frame{asked} lacks {_listed(lacking)}: "
+                f"{self.plot} reads {', '.join(self.columns)}, and this frame{origin} lacks {', '.join(lacking)}: "
                 f"{self.call} gives one that has them."
             )
         double = [name for name in self.columns if list(frame.columns).count(name) > 1]
@@ -73,10 +72,6 @@ def zone(tz: str | tzinfo) -> tzinfo:
         raise ArgumentError(f"tz is {tz!r}: give a zone such as 'UTC' or 'Europe/Paris', or a tzinfo.") from error
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)
-
-
-def _a(thing: object) -> str:
-    name = type(thing).__name__
+def _describe_type(value: object) -> str:
+    name = type(value).__name__
     return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"

@@ -1,4 +1,4 @@
-"""How long invocations take per handler: percentiles on a logarithmic axis."""
+"""How long invocations take: percentiles per handler, and the distribution of durations, on a logarithmic axis."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from matplotlib.ticker import PercentFormatter
 from restate_lab._text import format_duration
 from restate_lab.errors import ArgumentError
 from restate_lab.plots.bars import MOST, height_for, name_rows
-from restate_lab.plots.inputs import Reads, numbers, zone
-from restate_lab.plots.style import PALETTE, REST, Canvas, canvas, mixed
-from restate_lab.plots.units import duration_axis
+from restate_lab.plots.inputs import RequiredColumns, numbers, zone
+from restate_lab.plots.style import PALETTE, REST, Canvas, canvas_on, mix_colours
+from restate_lab.plots.units import format_duration_axis
 
-__all__ = ["log_scale", "plot_latency", "plot_latency_distribution"]
+__all__ = ["plot_latency", "plot_latency_distribution"]
 
 _HANDLER = ("target_service_name", "target_handler_name", "n")
 _MARKERS = {"p50": ("|", 13), "p90": ("o", 6), "p99": ("D", 5)}
 """With their sizes: where all three are the same, the first still shows behind the last."""
-_READS = Reads(
+_DISTRIBUTION_FRAME = RequiredColumns(
     "plot_latency_distribution",
     "the statement in its docstring",
     ("target_service_name", "target_handler_name", "ms"),
 )
-_MOST = 6  # lines
+_MOST_LINES = 6  # lines
 _POINTS = 2_000  # of a line; more cannot be seen
 _STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _MeasuredDuration:
     """One duration that a frame has percentiles of: its columns' prefix, its name, colour, filling, place in a row."""
 
     prefix: str
@@ -51,10 +51,10 @@ class _Part:
         return tuple(f"{self.prefix}{name}_ms" for name in _MARKERS)
 
 
-_WHOLE = (_Part("", "from creation to the end", PALETTE[0].colour, filled=True, offset=0),)
+_WHOLE = (_MeasuredDuration("", "from creation to the end", PALETTE[0].colour, filled=True, offset=0),)
 _PARTS = (
-    _Part("queued_", "queued, before it first ran", PALETTE[1].colour, filled=False, offset=-0.2),
-    _Part("running_", "running, with its sleeps and waits", PALETTE[0].colour, filled=True, offset=0.2),
+    _MeasuredDuration("queued_", "queued, before it first ran", PALETTE[1].colour, filled=False, offset=-0.2),
+    _MeasuredDuration("running_", "running, with its sleeps and waits", PALETTE[0].colour, filled=True, offset=0.2),
 )
 
 
@@ -74,79 +74,23 @@ def plot_latency(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
     parts = _PARTS if is_split else _WHOLE
     columns = [name for part in parts for name in part.columns]
     call = 'rl.ask(lab, "latency") or rl.ask(lab, "latency_parts")'
-    rows, where = Reads("plot_latency", call, (*_HANDLER, *columns)).frame(frame), zone(tz)
+    rows, where = RequiredColumns("plot_latency", call, (*_HANDLER, *columns)).check(frame), zone(tz)
     rows = rows.assign(**{name: numbers(rows, name) for name in ("n", *columns)})
     slowness = rows[[part.columns[-1] for part in parts]].sum(axis="columns")
     rows = rows.loc[slowness.sort_values(ascending=False, kind="stable").index]
-    shown = canvas(ax, height=height_for(min(len(rows), MOST), lines=len(parts)) + 0.2)
-    left_out = [f"{len(rows) - MOST:,} faster handlers are not shown"] if len(rows) > MOST else []
-    notes = [*left_out, "completed and retained ones"]
+    canvas = canvas_on(ax, height=height_for(min(len(rows), MOST), lines=len(parts)) + 0.2)
+    notes_on_rows = [f"{len(rows) - MOST:,} faster handlers are not shown"] if len(rows) > MOST else []
+    notes = [*notes_on_rows, "completed and retained ones"]
     if rows.empty:
-        shown.title("How long invocations take", rows.attrs, where, notes)
-        return shown.nothing("No invocation has completed in this time.")
+        canvas.set_title("How long invocations take", rows.attrs, where, notes)
+        return canvas.show_empty("No invocation has completed in this time.")
     rows = rows[:MOST]
-    highest = _draw(shown, rows, parts)
-    log_scale(shown, highest)
-    left = name_rows(shown, [_name(shown, row) for row in rows.to_dict("records")])
-    shown.title("How long invocations take", rows.attrs, where, notes, left=left)
-    shown.legend(_proxies(shown, parts), below=4, left=left, columns=5)
-    return shown.ax
-
-
-def log_scale(shown: Canvas, highest: float) -> None:
-    """Make the horizontal axis one of durations: logarithmic above 1 ms, down to 0 below."""
-    shown.ax.set_xscale("symlog", linthresh=1, linscale=0.5)
-    shown.ax.set_xlim(0, max(highest, 1) * 1.3)
-    duration_axis(shown.ax.xaxis, max(highest, 1), few=shown.is_narrow)
-    shown.ax.grid(axis="x", color=mixed(shown.ground, shown.ink, 0.13), linewidth=0.7)
-
-
-def _draw(shown: Canvas, rows: pd.DataFrame, parts: Sequence[_Part]) -> float:
-    ax, highest = shown.ax, 0.0
-    for part in parts:
-        values = rows[list(part.columns)].to_numpy(dtype="float64")
-        places = np.arange(len(rows)) + part.offset
-        ax.hlines(places, values[:, 0], values[:, -1], color=part.colour, linewidth=2, zorder=2)
-        for percentile, marker, of in zip(_MARKERS, _MARKERS.values(), values.T, strict=True):
-            options = _marker(shown, part, marker)
-            ax.plot(of, places, label=f"{part.prefix}{percentile}", clip_on=False, zorder=3, **options)
-        highest = max(highest, float(np.nanmax(values, initial=0.0)))
-        for place, three in zip(places, values, strict=True):
-            if not shown.is_narrow:
-                shown.beside(" · ".join(format_duration(each / 1_000, missing="–") for each in three), place)
-    if not shown.is_narrow:
-        shown.beside("p50 · p90 · p99", -0.5, up=2)
-    return highest
-
-
-def _marker(shown: Canvas, part: _Part, marker: tuple[str, int]) -> dict[str, Any]:
-    shape, size = marker
-    return {
-        "marker": shape,
-        "markersize": size,
-        "linestyle": "none",
-        "color": part.colour,
-        "markerfacecolor": part.colour if part.filled else shown.ground,
-        "markeredgecolor": shown.ground if part.filled and shape != "|" else part.colour,
-        "markeredgewidth": 2.0 if shape == "|" else 0.8 if part.filled else 1.3,
-    }
-
-
-def _proxies(shown: Canvas, parts: Sequence[_Part]) -> list[Artist]:
-    """Return what explains the markers, and where there are two durations, these."""
-    marks: list[Artist] = [
-        Line2D([], [], label=name, **_marker(shown, parts[-1], marker)) for name, marker in _MARKERS.items()
-    ]
-    names = [
-        Line2D([], [], label=part.name, **{**_marker(shown, part, _MARKERS["p90"]), "linestyle": "-", "linewidth": 2})
-        for part in parts
-    ]
-    return marks + names
-
-
-def _name(shown: Canvas, row: dict[Any, Any]) -> str:
-    text = shown.text
-    return f"{text(row['target_service_name'], 24)}/{text(row['target_handler_name'], 24)}  (n = {row['n']:,.0f})"
+    highest = _draw_percentiles(canvas, rows, parts)
+    _set_log_scale(canvas, highest)
+    left = name_rows(canvas, [_handler_name(canvas, row) for row in rows.to_dict("records")])
+    canvas.set_title("How long invocations take", rows.attrs, where, notes, left=left)
+    canvas.add_legend(_proxies(canvas, parts), below=4, left=left, columns=5)
+    return canvas.ax
 
 
 def plot_latency_distribution(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
@@ -169,44 +113,107 @@ def plot_latency_distribution(frame: pd.DataFrame, /, *, ax: Axes | None = None,
     Raises:
         ArgumentError: the frame lacks a column, ``ax`` is no Axes, or ``tz`` no zone; or a duration is negative.
     """
-    rows, where = _READS.frame(frame), zone(tz)
+    rows, where = _DISTRIBUTION_FRAME.check(frame), zone(tz)
     rows = rows.assign(ms=numbers(rows, "ms"))
     known = rows.dropna(subset=["ms"])
     if (known["ms"] < 0).any():
         raise ArgumentError(f"ms has {known['ms'].min():g}: a duration in milliseconds is not negative.")
-    shown = canvas(ax, height=4.4)
-    left_out = [f"{len(rows) - len(known):,} rows have no duration"] if len(known) < len(rows) else []
-    shown.title("How durations are distributed", rows.attrs, where, left_out)
+    canvas = canvas_on(ax, height=4.4)
+    notes_on_rows = [f"{len(rows) - len(known):,} rows have no duration"] if len(known) < len(rows) else []
+    canvas.set_title("How durations are distributed", rows.attrs, where, notes_on_rows)
     if known.empty:
-        return shown.nothing("There is no duration to draw.")
-    log_scale(shown, float(known["ms"].max()))
-    shown.legend([_draw_line(shown, *line) for line in _lines(shown, known)], below=16, columns=2)
-    shown.ax.set_ylim(0, 1.02)
-    shown.ax.yaxis.set_major_formatter(PercentFormatter(1))
-    shown.ax.grid(axis="y", color=mixed(shown.ground, shown.ink, 0.13), linewidth=0.7)
-    shown.ax.set_xlabel("took at most")
-    shown.ax.set_ylabel("share of invocations")
-    return shown.ax
+        return canvas.show_empty("There is no duration to draw.")
+    _set_log_scale(canvas, float(known["ms"].max()))
+    canvas.add_legend(
+        [_draw_distribution(canvas, *line) for line in _distribution_lines(canvas, known)], below=16, columns=2
+    )
+    canvas.ax.set_ylim(0, 1.02)
+    canvas.ax.yaxis.set_major_formatter(PercentFormatter(1))
+    canvas.ax.grid(axis="y", color=mix_colours(canvas.background, canvas.ink, 0.13), linewidth=0.7)
+    canvas.ax.set_xlabel("took at most")
+    canvas.ax.set_ylabel("share of invocations")
+    return canvas.ax
 
 
-def _lines(shown: Canvas, frame: pd.DataFrame) -> Iterator[tuple[str, Any, str, Any]]:
-    """Give each line's name, sorted durations, colour and style."""
+def _draw_percentiles(canvas: Canvas, rows: pd.DataFrame, parts: Sequence[_MeasuredDuration]) -> float:
+    ax, highest = canvas.ax, 0.0
+    for part in parts:
+        values = rows[list(part.columns)].to_numpy(dtype="float64")
+        places = np.arange(len(rows)) + part.offset
+        ax.hlines(places, values[:, 0], values[:, -1], color=part.colour, linewidth=2, zorder=2)
+        for percentile, marker, of in zip(_MARKERS, _MARKERS.values(), values.T, strict=True):
+            options = _marker_options(canvas, part, marker)
+            ax.plot(of, places, label=f"{part.prefix}{percentile}", clip_on=False, zorder=3, **options)
+        highest = max(highest, float(np.nanmax(values, initial=0.0)))
+        for place, three in zip(places, values, strict=True):
+            if not canvas.is_narrow:
+                canvas.write_beside(" · ".join(format_duration(each / 1_000, missing="–") for each in three), place)
+    if not canvas.is_narrow:
+        canvas.write_beside("p50 · p90 · p99", -0.5, up=2)
+    return highest
+
+
+def _marker_options(canvas: Canvas, part: _MeasuredDuration, marker: tuple[str, int]) -> dict[str, Any]:
+    shape, size = marker
+    return {
+        "marker": shape,
+        "markersize": size,
+        "linestyle": "none",
+        "color": part.colour,
+        "markerfacecolor": part.colour if part.filled else canvas.background,
+        "markeredgecolor": canvas.background if part.filled and shape != "|" else part.colour,
+        "markeredgewidth": 2.0 if shape == "|" else 0.8 if part.filled else 1.3,
+    }
+
+
+def _proxies(canvas: Canvas, parts: Sequence[_MeasuredDuration]) -> list[Artist]:
+    """Return what explains the markers, and where there are two durations, these."""
+    marks: list[Artist] = [
+        Line2D([], [], label=name, **_marker_options(canvas, parts[-1], marker)) for name, marker in _MARKERS.items()
+    ]
+    names = [
+        Line2D(
+            [],
+            [],
+            label=part.name,
+            **{**_marker_options(canvas, part, _MARKERS["p90"]), "linestyle": "-", "linewidth": 2},
+        )
+        for part in parts
+    ]
+    return marks + names
+
+
+def _handler_name(canvas: Canvas, row: dict[Any, Any]) -> str:
+    text = canvas.text
+    return f"{text(row['target_service_name'], 24)}/{text(row['target_handler_name'], 24)}  (n = {row['n']:,.0f})"
+
+
+def _distribution_lines(canvas: Canvas, frame: pd.DataFrame) -> Iterator[tuple[str, Any, str, Any]]:
+    """Yield each line's name, sorted durations, colour and style."""
     columns = ["target_service_name", "target_handler_name"]
     groups = list(frame.groupby(columns, sort=True, dropna=False)["ms"])
     groups.sort(key=lambda group: -len(group[1]))
-    text = shown.text
-    for number, ((service, handler), values) in enumerate(groups[:_MOST]):
+    text = canvas.text
+    for number, ((service, handler), values) in enumerate(groups[:_MOST_LINES]):
         name = f"{text(service, 20)}/{text(handler, 20)}"
         yield name, np.sort(values.to_numpy()), PALETTE[number].colour, _STYLES[number]
-    if rest := [values.to_numpy() for _, values in groups[_MOST:]]:
+    if rest := [values.to_numpy() for _, values in groups[_MOST_LINES:]]:
         yield f"others ({len(rest):,})", np.sort(np.concatenate(rest)), REST.colour, "-"
 
 
-def _draw_line(shown: Canvas, name: str, values: Any, colour: str, style: Any) -> Line2D:
+def _draw_distribution(canvas: Canvas, name: str, values: Any, colour: str, style: Any) -> Line2D:
     count = len(values)
     ranks = np.unique(np.linspace(1, count, min(count, _POINTS)).round().astype(int))
     at, share = np.concatenate([[0.0], values[ranks - 1]]), np.concatenate([[0.0], ranks / count])
     half, most = (format_duration(values[int(np.ceil(count * part)) - 1] / 1_000) for part in (0.5, 0.99))
     label = f"{name}  n = {count:,}, p50 {half}, p99 {most}"
-    (line,) = shown.ax.step(at, share, where="post", color=colour, linestyle=style, linewidth=1.8, label=label)
+    (line,) = canvas.ax.step(at, share, where="post", color=colour, linestyle=style, linewidth=1.8, label=label)
     return line
+
+
+def _set_log_scale(canvas: Canvas, highest: float) -> None:
+    """Make the horizontal axis one of durations: logarithmic above 1 ms, down to 0 below."""
+    canvas.ax.set_xscale("symlog", linthresh=1, linscale=0.5)
+    canvas.ax.set_xlim(0, max(highest, 1) * 1.3)
+    format_duration_axis(canvas.ax.xaxis, max(highest, 1), few=canvas.is_narrow)
+    canvas.ax.grid(axis="x", color=mix_colours(canvas.background, canvas.ink, 0.13), linewidth=0.7)

@@ -1,4 +1,4 @@
-"""How many invocations end, and how, over time."""
+"""Numbers over time: invocations that ended, and what ``rl.watch`` saw."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from matplotlib.lines import Line2D
 from restate_lab._text import format_duration
 from restate_lab.durations import parse_duration
 from restate_lab.errors import ArgumentError
-from restate_lab.plots.inputs import Reads, numbers, zone
-from restate_lab.plots.style import PALETTE, REST, Canvas, canvas, look, mixed
-from restate_lab.plots.units import moment, number_axis, on_axis, time_axis
+from restate_lab.plots.inputs import RequiredColumns, numbers, zone
+from restate_lab.plots.style import PALETTE, REST, Canvas, canvas_on, mix_colours, status_style
+from restate_lab.plots.units import format_number_axis, format_time_axis, parse_timestamp, to_axis_days
 from restate_lab.status import STATUSES
 
 __all__ = ["plot_throughput", "plot_watch"]
 
 _ENDS = tuple(word for word, status in STATUSES.items() if status.ended)
-_THROUGHPUT = Reads("plot_throughput", 'rl.ask(lab, "throughput")', ("span_start", *_ENDS))
-_MARK: dict[str, Any] = {"marker": "v", "markersize": 5, "color": look("failed").colour, "linestyle": "none"}
+_THROUGHPUT_FRAME = RequiredColumns("plot_throughput", 'rl.ask(lab, "throughput")', ("span_start", *_ENDS))
+_MARK: dict[str, Any] = {"marker": "v", "markersize": 5, "color": status_style("failed").colour, "linestyle": "none"}
 _MOST_SPANS = 720  # spans of a picture
 _EDGED = 120  # of these have an edge each
 _FALLBACK = timedelta(minutes=1)
-Watched: TypeAlias = Literal["status", "retries", "backlog", "deployment"]
+WatchKind: TypeAlias = Literal["status", "retries", "backlog", "deployment"]
 
-_WATCH = Reads(
+_WATCH_FRAME = RequiredColumns(
     "plot_watch",
     "rl.watch(lab)",
     ("at", "what", "target_service_name", "name", "scope", "n", "per_minute", "eta"),
@@ -54,120 +54,36 @@ def plot_throughput(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str |
     Raises:
         ArgumentError: the frame lacks a column, ``ax`` is no Axes, or ``tz`` no zone.
     """
-    rows, where = _THROUGHPUT.frame(frame), zone(tz)
+    rows, where = _THROUGHPUT_FRAME.check(frame), zone(tz)
     rows = rows.assign(**{name: numbers(rows, name) for name in _ENDS}).dropna(subset=["span_start"])
     spans = rows.groupby("span_start", sort=True)[list(_ENDS)].sum()
-    shown = canvas(ax, height=3.8)
-    asked = _length(rows, spans.index)
-    spans, long = _together(spans, asked)
-    notes = [f"spans of {format_duration(asked, exact=True)} taken together"] if asked and asked != long else []
-    notes += _partial(rows.attrs, spans.index, long)
-    shown.title("Invocations that ended", rows.attrs, where, notes)
+    canvas = canvas_on(ax, height=3.8)
+    bin_length = _span_length(rows, spans.index)
+    spans, long = _combine_spans(spans, bin_length)
+    notes = (
+        [f"spans of {format_duration(bin_length, exact=True)} taken together"]
+        if bin_length and bin_length != long
+        else []
+    )
+    notes += _partial_span_notes(rows.attrs, spans.index, long)
+    canvas.set_title("Invocations that ended", rows.attrs, where, notes)
     if spans.empty:
-        return shown.nothing("No invocation ended in this time.")
-    _draw(shown, spans, long)
-    time_axis(shown.ax.xaxis, where, few=shown.is_narrow)
-    shown.ax.set_ylabel(f"invocations per {format_duration(long, exact=True)}" if long else "invocations per span")
+        return canvas.show_empty("No invocation ended in this time.")
+    _draw_spans(canvas, spans, long)
+    format_time_axis(canvas.ax.xaxis, where, few=canvas.is_narrow)
+    canvas.ax.set_ylabel(f"invocations per {format_duration(long, exact=True)}" if long else "invocations per span")
     totals = spans.sum()
-    proxies: list[Artist] = [shown.proxy(look(end), f"{end}  {totals[end]:,.0f}") for end in _ENDS if totals[end]]
-    shown.legend(
+    proxies: list[Artist] = [
+        canvas.proxy(status_style(end), f"{end}  {totals[end]:,.0f}") for end in _ENDS if totals[end]
+    ]
+    canvas.add_legend(
         [*proxies, *([Line2D([], [], label="something failed", **_MARK)] if totals["failed"] else [])], below=14
     )
-    return shown.ax
-
-
-def _draw(shown: Canvas, spans: pd.DataFrame, long: timedelta | None) -> None:
-    ax = shown.ax
-    starts = on_axis(spans.index.to_series())
-    days = (long or _FALLBACK) / timedelta(days=1)
-    edges, at = _edges(starts, days)
-    below = np.zeros(len(edges) - 1)
-    thin = {"linewidth": 0.6 if len(edges) < _EDGED else 0.0}
-    for end in _ENDS:
-        values = np.zeros(len(edges) - 1)
-        values[at] = spans[end].to_numpy()
-        if not values.any():
-            continue
-        base, top = (np.zeros_like(values), values) if end == "succeeded" else (below, below - values)
-        ax.stairs(top, edges, baseline=base, fill=True, label=end, **shown.patch_options(look(end)) | thin)
-        below = below if end == "succeeded" else top
-    failed = starts[spans["failed"].to_numpy() > 0] + days / 2
-    ax.plot(failed, np.ones(len(failed)), transform=ax.get_xaxis_transform(), clip_on=False, **_MARK)
-    ax.axhline(0, color=shown.ink, linewidth=0.8)
-    ax.grid(axis="y", color=mixed(shown.ground, shown.ink, 0.13), linewidth=0.7)
-    number_axis(ax.yaxis)
-    ax.set_xlim(edges[0] - days / 2, edges[-1] + days / 2)
-    ax.margins(y=0.08)
-
-
-def _together(spans: pd.DataFrame, long: timedelta | None) -> tuple[pd.DataFrame, timedelta | None]:
-    """Return the spans, several of them taken together where they are more than can be seen; and how long one is."""
-    if spans.empty or long is None:
-        return spans, long
-    first, last = spans.index[0], spans.index[-1]
-    several = -(-int((last - first) / long + 1) // _MOST_SPANS)
-    if several == 1:
-        return spans, long
-    number = (spans.index - first) // (long * several)
-    return spans.groupby(first + number * pd.Timedelta(long * several)).sum(), long * several
-
-
-def _edges(starts: Any, days: float) -> tuple[Any, Any]:
-    """Return the edges of spans and of the gaps between them, and which of them are the spans."""
-    edges = np.unique(np.round(np.concatenate([starts, starts + days]), 9))  # to 0.1 ms: equal edges are one
-    return edges, np.searchsorted(edges, np.round(starts, 9))
-
-
-def _length(frame: pd.DataFrame, starts: pd.Index) -> timedelta | None:
-    """Return how long a span is: as it was asked for, or the least distance of two; None where neither says."""
-    asked = _asked(frame.attrs, "bin")
-    if isinstance(asked, str):
-        try:
-            return parse_duration(asked)
-        except ValueError:
-            pass
-    apart = pd.Series(starts).diff().min()
-    return None if pd.isna(apart) else timedelta(microseconds=int(apart / pd.Timedelta("1us")))
-
-
-def _asked(attrs: Mapping[Any, Any], parameter: str) -> Any:
-    """Return what the question was asked with, None where the frame does not say."""
-    params = attrs.get("params")
-    return params.get(parameter) if isinstance(params, Mapping) else None
-
-
-def _partial(attrs: Mapping[Any, Any], starts: pd.Index, long: timedelta | None) -> list[str]:
-    """Say which spans are not whole, so that they are not taken for a drop."""
-    now, since = moment(attrs.get("now")), moment(_asked(attrs, "since"))
-    if not len(starts) or long is None:
-        return []
-    cut = ["first"] if since and starts[0] < pd.Timestamp(since) else []
-    cut += ["last"] if now and starts[-1] + long > pd.Timestamp(now) else []
-    return [f"the {' and the '.join(cut)} span {'is' if len(cut) == 1 else 'are'} not whole"] if cut else []
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """How one kind is drawn: its title, the column that is its height, and what that is."""
-
-    title: str
-    column: str
-    height: str
-    nothing: str
-
-
-_KINDS = {
-    "status": _Kind("What is not completed", "n", "invocations", "No invocation was there that is not completed."),
-    "retries": _Kind("Retries", "per_minute", "attempts per minute", "No invocation was tried again."),
-    "backlog": _Kind("Calls that wait for a key", "n", "calls waiting (pending)", "No call waited for a key."),
-    "deployment": _Kind(
-        "What is pinned to a deployment", "n", "invocations not completed", "No invocation was pinned to a deployment."
-    ),
-}
+    return canvas.ax
 
 
 def plot_watch(
-    frame: pd.DataFrame, /, *, what: Watched | None = None, ax: Axes | None = None, tz: str | tzinfo = "UTC"
+    frame: pd.DataFrame, /, *, what: WatchKind | None = None, ax: Axes | None = None, tz: str | tzinfo = "UTC"
 ) -> Axes:
     """Draw what ``rl.watch(lab)`` saw over time, of one kind.
 
@@ -180,27 +96,97 @@ def plot_watch(
     Raises:
         ArgumentError: the frame lacks a column, there is no such kind, ``ax`` is no Axes, or ``tz`` no zone.
     """
-    rows, where = _WATCH.frame(frame), zone(tz)
-    kind = _kind(rows, what)
+    rows, where = _WATCH_FRAME.check(frame), zone(tz)
+    kind = _choose_kind(rows, what)
     rows = rows.assign(height=numbers(rows, _KINDS[kind].column))[rows["what"] == kind]
-    shown = canvas(ax, height=3.8)
-    shown.title(_KINDS[kind].title, frame.attrs, where, _notes(frame.attrs))
+    canvas = canvas_on(ax, height=3.8)
+    canvas.set_title(_KINDS[kind].title, frame.attrs, where, _watch_notes(frame.attrs))
     if rows.empty:
-        return shown.nothing(_KINDS[kind].nothing)
+        return canvas.show_empty(_KINDS[kind].nothing)
     if rows["at"].nunique() < 2:
-        return shown.nothing("There is no second look yet.")
-    handles = list(_areas(shown, rows) if kind == "status" else _lines(shown, rows, kind))
-    shown.ax.set_ylim(bottom=0)
-    shown.ax.grid(axis="y", color=mixed(shown.ground, shown.ink, 0.13), linewidth=0.7)
-    if kind != "retries" or shown.ax.get_ylim()[1] >= _WHOLE:
-        number_axis(shown.ax.yaxis)
-    shown.ax.set_ylabel(_KINDS[kind].height)
-    time_axis(shown.ax.xaxis, where, few=shown.is_narrow)
-    shown.legend(handles, below=14, columns=6 if kind == "status" else 2)
-    return shown.ax
+        return canvas.show_empty("There is no second look yet.")
+    handles = list(_draw_areas(canvas, rows) if kind == "status" else _draw_lines(canvas, rows, kind))
+    canvas.ax.set_ylim(bottom=0)
+    canvas.ax.grid(axis="y", color=mix_colours(canvas.background, canvas.ink, 0.13), linewidth=0.7)
+    if kind != "retries" or canvas.ax.get_ylim()[1] >= _WHOLE:
+        format_number_axis(canvas.ax.yaxis)
+    canvas.ax.set_ylabel(_KINDS[kind].height)
+    format_time_axis(canvas.ax.xaxis, where, few=canvas.is_narrow)
+    canvas.add_legend(handles, below=14, columns=6 if kind == "status" else 2)
+    return canvas.ax
 
 
-def _kind(rows: pd.DataFrame, what: str | None) -> str:
+def _span_length(frame: pd.DataFrame, starts: pd.Index) -> timedelta | None:
+    """Return how long a span is: as it was asked for, or the least distance of two; None where neither says."""
+    length = _question_parameter(frame.attrs, "bin")
+    if isinstance(length, str):
+        try:
+            return parse_duration(length)
+        except ValueError:
+            pass
+    distance = pd.Series(starts).diff().min()
+    return None if pd.isna(distance) else timedelta(microseconds=int(distance / pd.Timedelta("1us")))
+
+
+def _question_parameter(attrs: Mapping[Any, Any], parameter: str) -> Any:
+    """Return what the question was asked with, None where the frame does not say."""
+    params = attrs.get("params")
+    return params.get(parameter) if isinstance(params, Mapping) else None
+
+
+def _combine_spans(spans: pd.DataFrame, long: timedelta | None) -> tuple[pd.DataFrame, timedelta | None]:
+    """Return the spans, several of them taken together where they are more than can be seen; and how long one is."""
+    if spans.empty or long is None:
+        return spans, long
+    first, last = spans.index[0], spans.index[-1]
+    several = -(-int((last - first) / long + 1) // _MOST_SPANS)
+    if several == 1:
+        return spans, long
+    number = (spans.index - first) // (long * several)
+    return spans.groupby(first + number * pd.Timedelta(long * several)).sum(), long * several
+
+
+def _partial_span_notes(attrs: Mapping[Any, Any], starts: pd.Index, long: timedelta | None) -> list[str]:
+    """Say which spans are not whole, so that they are not taken for a drop."""
+    now, since = parse_timestamp(attrs.get("now")), parse_timestamp(_question_parameter(attrs, "since"))
+    if not len(starts) or long is None:
+        return []
+    partial = ["first"] if since and starts[0] < pd.Timestamp(since) else []
+    partial += ["last"] if now and starts[-1] + long > pd.Timestamp(now) else []
+    return [f"the {' and the '.join(partial)} span {'is' if len(partial) == 1 else 'are'} not whole"] if partial else []
+
+
+def _draw_spans(canvas: Canvas, spans: pd.DataFrame, long: timedelta | None) -> None:
+    ax = canvas.ax
+    starts = to_axis_days(spans.index.to_series())
+    days = (long or _FALLBACK) / timedelta(days=1)
+    edges, at = _edges(starts, days)
+    below = np.zeros(len(edges) - 1)
+    thin = {"linewidth": 0.6 if len(edges) < _EDGED else 0.0}
+    for end in _ENDS:
+        values = np.zeros(len(edges) - 1)
+        values[at] = spans[end].to_numpy()
+        if not values.any():
+            continue
+        base, top = (np.zeros_like(values), values) if end == "succeeded" else (below, below - values)
+        ax.stairs(top, edges, baseline=base, fill=True, label=end, **canvas.patch_options(status_style(end)) | thin)
+        below = below if end == "succeeded" else top
+    failed = starts[spans["failed"].to_numpy() > 0] + days / 2
+    ax.plot(failed, np.ones(len(failed)), transform=ax.get_xaxis_transform(), clip_on=False, **_MARK)
+    ax.axhline(0, color=canvas.ink, linewidth=0.8)
+    ax.grid(axis="y", color=mix_colours(canvas.background, canvas.ink, 0.13), linewidth=0.7)
+    format_number_axis(ax.yaxis)
+    ax.set_xlim(edges[0] - days / 2, edges[-1] + days / 2)
+    ax.margins(y=0.08)
+
+
+def _edges(starts: Any, days: float) -> tuple[Any, Any]:
+    """Return the edges of spans and of the gaps between them, and which of them are the spans."""
+    edges = np.unique(np.round(np.concatenate([starts, starts + days]), 9))  # to 0.1 ms: equal edges are one
+    return edges, np.searchsorted(edges, np.round(starts, 9))
+
+
+def _choose_kind(rows: pd.DataFrame, what: str | None) -> str:
     if what is None:
         there = list(rows["what"].unique())
         what = there[0] if len(there) == 1 else "status"
@@ -209,59 +195,59 @@ def _kind(rows: pd.DataFrame, what: str | None) -> str:
     return what
 
 
-def _notes(attrs: Any) -> list[str]:
+def _watch_notes(attrs: Any) -> list[str]:
     looks, every = attrs.get("looks"), attrs.get("every")
-    said = [f"{looks:,} looks, every {every}"] if isinstance(looks, int) and isinstance(every, str) else []
+    notes = [f"{looks:,} looks, every {every}"] if isinstance(looks, int) and isinstance(every, str) else []
     failed = attrs.get("failed")
-    return said + ([f"{len(failed):,} more failed"] if isinstance(failed, list) and failed else [])
+    return notes + ([f"{len(failed):,} more failed"] if isinstance(failed, list) and failed else [])
 
 
-def _areas(shown: Canvas, rows: pd.DataFrame) -> Iterator[Artist]:
+def _draw_areas(canvas: Canvas, rows: pd.DataFrame) -> Iterator[Artist]:
     """Draw a status on top of the other, in the order of ``STATUSES``; give the legend, the top one first."""
     heights = rows.groupby(["at", "name"])["height"].sum(min_count=1).unstack().fillna(0)
-    words = [str(word) for word in heights]
-    order = [word for word in STATUSES if word in words] + sorted(set(words) - set(STATUSES))
-    at = on_axis(heights.index.to_series())
+    names = [str(word) for word in heights]
+    order = [word for word in STATUSES if word in names] + sorted(set(names) - set(STATUSES))
+    at = to_axis_days(heights.index.to_series())
     below = np.zeros(len(at))
     handles = []
     for word in order:
         top = below + heights[word].to_numpy()
-        shown.ax.fill_between(at, below, top, label=word, **shown.patch_options(look(word)))
-        handles.append(shown.proxy(look(word), f"{shown.text(word, 24)}  {heights[word].iloc[-1]:,.0f}"))
+        canvas.ax.fill_between(at, below, top, label=word, **canvas.patch_options(status_style(word)))
+        handles.append(canvas.proxy(status_style(word), f"{canvas.text(word, 24)}  {heights[word].iloc[-1]:,.0f}"))
         below = top
-    shown.ax.set_xlim(at[0], at[-1])
+    canvas.ax.set_xlim(at[0], at[-1])
     yield from reversed(handles)
 
 
-def _lines(shown: Canvas, rows: pd.DataFrame, kind: str) -> Iterator[Artist]:
+def _draw_lines(canvas: Canvas, rows: pd.DataFrame, kind: str) -> Iterator[Artist]:
     """Draw the highest lines, and the rest as one; give the legend."""
     which = ["target_service_name", "name", "scope"]
     groups = [group.sort_values("at", kind="stable") for _, group in rows.groupby(which, dropna=False)]
     groups.sort(key=lambda group: -np.nan_to_num(group["height"].max()))
     for number, group in enumerate(groups[:_MOST_LINES]):
-        name = f"{_name(shown, kind, group.iloc[0])}  {_last(group, kind)}"
-        yield _line(shown, group, name, PALETTE[number].colour, _MARKERS[number])
+        name = f"{_series_name(canvas, kind, group.iloc[0])}  {_last_value(group, kind)}"
+        yield _draw_line(canvas, group, name, PALETTE[number].colour, _MARKERS[number])
     if rest := groups[_MOST_LINES:]:
         sums = pd.concat(rest).groupby("at")["height"].sum(min_count=1).reset_index()
-        yield _line(shown, sums, f"others ({len(rest):,})", REST.colour, _MARKERS[-1])
+        yield _draw_line(canvas, sums, f"others ({len(rest):,})", REST.colour, _MARKERS[-1])
 
 
-def _line(shown: Canvas, rows: pd.DataFrame, label: str, colour: str, marker: str) -> Artist:
-    at = on_axis(rows["at"])
+def _draw_line(canvas: Canvas, rows: pd.DataFrame, label: str, colour: str, marker: str) -> Artist:
+    at = to_axis_days(rows["at"])
     every = max(1, len(at) // _MARKED)
     options: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4, "markevery": every, "linewidth": 1.6}
-    (line,) = shown.ax.plot(at, rows["height"], label=label, **options)
+    (line,) = canvas.ax.plot(at, rows["height"], label=label, **options)
     return line
 
 
-def _name(shown: Canvas, kind: str, row: pd.Series) -> str:
+def _series_name(canvas: Canvas, kind: str, row: pd.Series) -> str:
     if kind == "deployment":
-        return shown.text(row["name"], 34)
-    words = f"{shown.text(row['target_service_name'], 24)}/{shown.text(row['name'], 24)}"
-    return words if pd.isna(row["scope"]) else f"{words} in {shown.text(row['scope'], 16)}"
+        return canvas.text(row["name"], 34)
+    name = f"{canvas.text(row['target_service_name'], 24)}/{canvas.text(row['name'], 24)}"
+    return name if pd.isna(row["scope"]) else f"{name} in {canvas.text(row['scope'], 16)}"
 
 
-def _last(rows: pd.DataFrame, kind: str) -> str:
+def _last_value(rows: pd.DataFrame, kind: str) -> str:
     last = rows.iloc[-1]
     if pd.isna(last["height"]):
         return "?"
@@ -270,3 +256,23 @@ def _last(rows: pd.DataFrame, kind: str) -> str:
     eta = last["eta"]
     drained = pd.isna(eta) or not eta
     return f"{last['height']:,.0f}" + ("" if drained else f", drains in {format_duration(eta)}")
+
+
+@dataclass(frozen=True, slots=True)
+class _WatchPlot:
+    """How one kind is drawn: its title, the column that is its height, and what that is."""
+
+    title: str
+    column: str
+    height: str
+    nothing: str
+
+
+_KINDS = {
+    "status": _WatchPlot("What is not completed", "n", "invocations", "No invocation was there that is not completed."),
+    "retries": _WatchPlot("Retries", "per_minute", "attempts per minute", "No invocation was tried again."),
+    "backlog": _WatchPlot("Calls that wait for a key", "n", "calls waiting (pending)", "No call waited for a key."),
+    "deployment": _WatchPlot(
+        "What is pinned to a deployment", "n", "invocations not completed", "No invocation was pinned to a deployment."
+    ),
+}

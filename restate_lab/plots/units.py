@@ -14,7 +14,15 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from restate_lab._text import format_duration
 
-__all__ = ["duration_axis", "moment", "number_axis", "on_axis", "size", "size_axis", "time_axis"]
+__all__ = [
+    "format_duration_axis",
+    "format_number_axis",
+    "format_size",
+    "format_size_axis",
+    "format_time_axis",
+    "parse_timestamp",
+    "to_axis_days",
+]
 
 _SECOND, _MINUTE, _HOUR, _DAY = 1_000.0, 60_000.0, 3_600_000.0, 86_400_000.0
 _STEPS = (
@@ -25,33 +33,33 @@ _TICKS, _FEW = 9, 4
 _BETWEEN = (2, 5, 20, 50, 200, 500, 2 * _SECOND, 5 * _SECOND, 30 * _SECOND, 2 * _MINUTE, 5 * _MINUTE, 30 * _MINUTE)
 
 
-def size(count: float) -> str:
-    """Return bytes in the largest binary unit that they have one of, with three digits at most."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(count) < 1023.5:
-            return f"{_three(count)} {unit}"
-        count /= 1024
-    return f"{_three(count)} TiB"
-
-
-def moment(text: Any) -> datetime | None:
-    """Return the moment that a frame's attrs say, None where they do not."""
+def parse_timestamp(text: Any) -> datetime | None:
+    """Return the timestamp in an attribute of a frame, None where it has none."""
     try:
         # with nanoseconds, which datetime.fromisoformat() does not read
-        found = pd.to_datetime(text).floor("us").to_pydatetime() if isinstance(text, str) else None
+        timestamp = pd.to_datetime(text).floor("us").to_pydatetime() if isinstance(text, str) else None
     except ValueError:
         return None
-    return found if found is not None and found.tzinfo is not None else None
+    return timestamp if timestamp is not None and timestamp.tzinfo is not None else None
 
 
-def on_axis(times: pd.Series) -> np.ndarray[Any, np.dtype[np.float64]]:
+def to_axis_days(times: pd.Series) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return moments as matplotlib counts them, in days since 1970; NaN for what is missing."""
     utc = pd.to_datetime(times, utc=True).dt.as_unit("us")
     days = utc.dt.tz_localize(None).to_numpy(dtype="datetime64[us]").astype("int64") / (_DAY * 1_000)
     return np.where(utc.isna().to_numpy(), np.nan, days)
 
 
-def time_axis(axis: Axis, tz: tzinfo, *, few: bool = False) -> None:
+def format_size(count: float) -> str:
+    """Return bytes in the largest binary unit that they have one of, with three digits at most."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(count) < 1023.5:
+            return f"{_three_digits(count)} {unit}"
+        count /= 1024
+    return f"{_three_digits(count)} TiB"
+
+
+def format_time_axis(axis: Axis, tz: tzinfo, *, few: bool = False) -> None:
     """Mark an axis with moments in the zone, and say which zone it is; with ``few`` marks where there is no room."""
     # Its widest step is 30 of a unit: where those do not reach the fewest marks of the next unit, it warns of a gap.
     least, most = (2, 5) if few else (4, 9)
@@ -62,7 +70,7 @@ def time_axis(axis: Axis, tz: tzinfo, *, few: bool = False) -> None:
     axis.set_label_text(f"time ({tz})")
 
 
-def duration_axis(axis: Axis, highest: float, *, few: bool = False) -> None:
+def format_duration_axis(axis: Axis, highest: float, *, few: bool = False) -> None:
     """Mark a logarithmic axis of milliseconds; ``highest`` is the largest value on it, ``few`` means fewer marks."""
     shown: list[float] = []
     for steps in (sorted([*_STEPS, *_BETWEEN]), list(_STEPS), [0.0, *_STEPS[1::3]]):
@@ -74,21 +82,21 @@ def duration_axis(axis: Axis, highest: float, *, few: bool = False) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: format_duration(value / 1_000) if value else "0"))
 
 
-def size_axis(axis: Axis, highest: float, *, few: bool = False) -> None:
+def format_size_axis(axis: Axis, highest: float, *, few: bool = False) -> None:
     """Mark an axis of bytes at round numbers of KiB, MiB and so on; ``few`` means fewer marks."""
     unit = 1024.0 ** max(0, math.floor(math.log(max(highest, 1), 1024)))
     ticks = MaxNLocator(nbins=3 if few else 6, steps=[1, 2, 5, 10], integer=unit == 1).tick_values(0, highest / unit)
     axis.set_major_locator(FixedLocator([tick * unit for tick in ticks if 0 <= tick * unit <= highest * 1.05]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: format_size(value)))
 
 
-def number_axis(axis: Axis) -> None:
+def format_number_axis(axis: Axis) -> None:
     """Mark an axis of counts at whole numbers, without a sign."""
     axis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(value):,.0f}"))
 
 
-def _three(value: float) -> str:
+def _three_digits(value: float) -> str:
     """Return a number with three digits, more only before the point."""
     digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
     text = f"{value:,.{digits}f}"

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from restate_lab import plots
 from restate_lab.errors import ArgumentError
-from restate_lab.plots.units import size
+from restate_lab.plots.units import format_size
 from restate_lab.status import STATUSES
 from support.pictures import (
     HOSTILE,
@@ -222,4 +222,4 @@ def test_missing_numbers_are_no_numbers() -> None:
 )
 def test_sizes_in_words(count: int, words: str) -> None:
     """Binary units, three digits."""
-    assert size(count) == words
+    assert format_size(count) == words

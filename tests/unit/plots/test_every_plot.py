@@ -18,7 +18,7 @@ from matplotlib.text import Text
 
 from restate_lab import plots
 from restate_lab.errors import ArgumentError
-from restate_lab.plots.style import look
+from restate_lab.plots.style import status_style
 from restate_lab.status import STATUSES
 from support.pictures import ATTRS, HOSTILE, PLOTS, all_text, contrast, draw, is_visible, texts
 
@@ -207,7 +207,7 @@ def test_text_is_read_on_every_ground(name: str, ground: str) -> None:
 
 def test_statuses_tell_apart_without_colour() -> None:
     """Every status has a look; two of the same hatch differ clearly in grey. One of a newer server has its own."""
-    looks = {word: look(word) for word in STATUSES} | {"of tomorrow": look("of tomorrow")}
+    looks = {word: status_style(word) for word in STATUSES} | {"of tomorrow": status_style("of tomorrow")}
     assert {word: each.colour for word, each in looks.items() if word in STATUSES} == {
         word: status.colour for word, status in STATUSES.items()
     }

@@ -31,8 +31,8 @@ def graph_of(pairs: list[tuple[int, int]]) -> nx.DiGraph:
 
 
 def accounted(layout: Layout) -> int:
-    seen = sum(place.folded or 1 for place in layout.places)
-    return seen + sum(ring.unseen for ring in layout.rings) + layout.left_out + layout.alone
+    seen = sum(place.folded or 1 for place in layout.boxes)
+    return seen + sum(cycle.hidden for cycle in layout.cycles) + layout.excluded_invocations + layout.isolated
 
 
 @settings(max_examples=60)
@@ -41,7 +41,7 @@ def test_everybody_is_accounted_for(pairs: list[tuple[int, int]], most: int) -> 
     """Shown, folded, in a circle, in a tree that is left out, or alone: each exactly once."""
     layout = arrange(graph_of(pairs), [], most=most)
     assert accounted(layout) == 28
-    keys = [place.key for place in layout.places]
+    keys = [place.key for place in layout.boxes]
     assert len(keys) == len(set(keys))
 
 
@@ -50,10 +50,10 @@ def test_everybody_is_accounted_for(pairs: list[tuple[int, int]], most: int) -> 
 def test_nothing_lies_on_something_else(pairs: list[tuple[int, int]]) -> None:
     """Two boxes of a column are at least a row apart, and all are inside of the picture."""
     layout = arrange(graph_of(pairs), [])
-    for one in layout.places:
+    for one in layout.boxes:
         assert 0 <= one.x <= layout.columns - 1
         assert 0 < one.y < layout.rows
-        for other in layout.places:
+        for other in layout.boxes:
             assert one is other or one.x != other.x or abs(one.y - other.y) >= 0.99
 
 
@@ -63,7 +63,7 @@ def test_arrows_lead_to_the_right(pairs: list[tuple[int, int]]) -> None:
     """Who waits stands left of who is waited for, but within a circle."""
     graph = graph_of(pairs)
     layout = arrange(graph, [])
-    at = {place.key: place.x for place in layout.places}
+    at = {place.key: place.x for place in layout.boxes}
     component = {node: number for number, each in enumerate(nx.strongly_connected_components(graph)) for node in each}
     for waiter, blocker in graph.edges:
         if waiter in at and blocker in at and component[waiter] != component[blocker]:
@@ -85,12 +85,12 @@ def test_a_queue_is_folded() -> None:
     assert len(ax.findobj(FancyArrowPatch)) < 40
     assert "299 wait" in all_text(ax)
     layout = arrange(waits(pairs).graph(), [])
-    shown = {place.key for place in layout.places}
+    shown = {place.key for place in layout.boxes}
     assert {"root", "w150"} <= shown
     assert [text for text in texts(ax) if text.endswith(" waiting")] == [
-        f"+{place.folded:,} waiting" for place in layout.places if place.folded
+        f"+{place.folded:,} waiting" for place in layout.boxes if place.folded
     ]
-    assert sum(place.folded or 1 for place in layout.places) == 300
+    assert sum(place.folded or 1 for place in layout.boxes) == 300
 
 
 def test_deadlocks_are_circles() -> None:
