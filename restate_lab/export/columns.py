@@ -1,4 +1,4 @@
-"""A frame as Arrow columns that are exact: nothing becomes a float, and what Arrow cannot hold is JSON."""
+"""A frame as exact Arrow columns: no value becomes a float, and what Arrow cannot hold is JSON."""
 
 from __future__ import annotations
 
@@ -22,11 +22,21 @@ from restate_lab.errors import ArgumentError
 from restate_lab.frames import repeated_field
 from restate_lab.intervals import INTERVAL, durations, holds_intervals
 
-__all__ = ["Column", "flat", "is_json", "is_nested", "is_text", "iso", "json_ready", "json_text", "seconds", "to_table"]
+__all__ = [
+    "ArrowColumn",
+    "flatten",
+    "is_json",
+    "is_nested",
+    "is_text",
+    "to_iso8601",
+    "to_json_text",
+    "to_json_value",
+    "to_seconds",
+    "to_table",
+]
 
-Column: TypeAlias = Any
+ArrowColumn: TypeAlias = Any
 """A pyarrow.ChunkedArray: its stubs know fewer of its types than it does."""
-
 
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 ATTRS = b"PANDAS_ATTRS"  # where pandas' own reader looks for a frame's attrs
@@ -39,58 +49,97 @@ _PLAIN: dict[pa.DataType, pa.DataType] = {
 }
 
 
+def to_table(frame: pd.DataFrame | pa.Table) -> pa.Table:
+    """Return the columns as Arrow ones, under distinct names; what is JSON is marked (``is_json``).
+
+    A DataFrame's dtypes and attrs are in the metadata, where pandas looks for them.
+
+    Raises:
+        ArgumentError: names come twice, there are no columns, or a value is no text though it is a str.
+    """
+    whole = frame if isinstance(frame, pa.Table) else _move_index_to_columns(frame)
+    names = _column_names(whole)
+    metadata: Any = None
+    if isinstance(whole, pa.Table):
+        outputs = [_simplify(name, column) for name, column in zip(names, whole.columns, strict=True)]
+    else:
+        outputs = [_convert_series(name, whole.iloc[:, at]) for at, name in enumerate(names)]
+        metadata = _dtype_metadata(whole, names) | _attrs_metadata(whole)
+    fields = [
+        pa.field(name, each.column.type, metadata=_JSON if each.is_json else None)
+        for name, each in zip(names, outputs, strict=True)
+    ]
+    return pa.Table.from_arrays([each.column for each in outputs], schema=pa.schema(fields, metadata=metadata))
+
+
+def is_json(field: pa.Field[Any]) -> bool:
+    """Return whether the texts of a column are JSON."""
+    return field.metadata == _JSON
+
+
+def to_json_text(name: str, values: Iterable[Any]) -> ArrowColumn:
+    """Return values as JSON texts, the missing ones as nulls."""
+    try:
+        texts = [None if is_missing(each) else json.dumps(to_json_value(each), ensure_ascii=False) for each in values]
+        return pa.array(texts, pa.string())
+    except UnicodeEncodeError as error:
+        raise _surrogate_error(name) from error
+    except RecursionError as error:
+        raise ArgumentError(f"the column {name!r} has a value that is nested too deeply to be written.") from error
+
+
 def is_nested(kind: pa.DataType) -> bool:
-    """Tell whether a value of this type has parts."""
+    """Return whether a value of this type has parts."""
     return kind.num_fields > 0
 
 
-def flat(column: Column) -> Column:
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether this is a type of texts."""
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def flatten(column: ArrowColumn) -> ArrowColumn:
     """Return a column that is not nested as texts, numbers or booleans."""
     kind = column.type
     if pa.types.is_timestamp(kind):
-        return iso(column)
+        return to_iso8601(column)
     if pa.types.is_duration(kind):
-        return seconds(column)
+        return to_seconds(column)
     if pa.types.is_float16(kind):
         return column.cast(pa.float32())
     if is_text(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
         return column
     if pa.types.is_null(kind):
         return column.cast(pa.string())
-    texts = [None if value is None else str(json_ready(value)) for value in column.to_pylist()]
+    texts = [None if value is None else str(to_json_value(value)) for value in column.to_pylist()]
     return pa.chunked_array([pa.array(texts, pa.string())])
 
 
-def iso(column: Column) -> Column:
+def to_iso8601(column: ArrowColumn) -> ArrowColumn:
     """Return times as ISO texts in the column's own precision: with a zone in UTC with Z, without one as they are."""
     # The cast to no zone keeps the moment in UTC, and needs no database of zones.
     texts = pc.replace_substring(column.cast(pa.timestamp(column.type.unit)).cast(pa.string()), " ", "T")
     return texts if column.type.tz is None else pc.binary_join_element_wise(texts, "Z", "")
 
 
-def seconds(column: Column) -> Column:
+def to_seconds(column: ArrowColumn) -> ArrowColumn:
     """Return durations in seconds, as the floats nearest to them."""
     per_second = _PER_SECOND[column.type.unit]
     counts = column.cast(pa.int64()).to_pylist()
     return pa.chunked_array([pa.array([None if n is None else n / per_second for n in counts], pa.float64())])
 
 
-def json_ready(value: Any) -> Any:
+def to_json_value(value: Any) -> Any:
     """Return a value as ``json.dumps`` takes it, exactly; what JSON has no number for is text."""
     if value is None or value is pd.NA or value is pd.NaT:
         return None
-    for kinds, ready in _READY:
+    for kinds, ready in _JSON_VALUES:
         if isinstance(value, kinds):
             return ready(value)
     return str(value)
 
 
-def is_text(kind: pa.DataType) -> bool:
-    """Tell whether this is a type of texts."""
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
-def interval_text(value: pa.MonthDayNano | pd.DateOffset) -> str:
+def format_interval(value: pa.MonthDayNano | pd.DateOffset) -> str:
     """Return an interval as an ISO 8601 duration; another DateOffset as pandas writes it."""
     if isinstance(value, pa.MonthDayNano):
         return intervals.iso(*value)
@@ -100,94 +149,15 @@ def interval_text(value: pa.MonthDayNano | pd.DateOffset) -> str:
     return intervals.iso(parts.get("months", 0), parts.get("days", 0), parts.get("nanoseconds", 0))
 
 
-def _interval(value: pa.MonthDayNano) -> str | float:
-    return interval_text(value) if value.months else json_ready(intervals.offset_or_timedelta(value))
-
-
-def _numpy(value: np.generic) -> Any:
-    """Return numpy's scalar as Python has it; its times in nanoseconds would be integers there."""
-    if isinstance(value, np.datetime64):
-        return json_ready(pd.Timestamp(value))
-    return json_ready(pd.Timedelta(value) if isinstance(value, np.timedelta64) else value.item())
-
-
-def _number(value: float) -> float | str:
-    return value if math.isfinite(value) else str(value).replace("inf", "Infinity").replace("nan", "NaN")
-
-
-def _moment(value: datetime) -> str:
-    return value.isoformat() if value.tzinfo is None else value.astimezone(UTC).isoformat()[:-6] + "Z"
-
-
-def _items(values: Iterable[Any]) -> list[Any]:
-    return [json_ready(each) for each in values]
-
-
-# The first that fits: a datetime is a date, too.
-_READY: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
-    ((bool, int, str), lambda value: value),
-    (float, _number),
-    ((bytes, bytearray, memoryview), lambda value: base64.b64encode(value).decode()),
-    (pa.MonthDayNano, _interval),  # a tuple, too
-    (pd.DateOffset, interval_text),
-    (Mapping, lambda value: {str(name): json_ready(each) for name, each in value.items()}),
-    ((list, tuple, np.ndarray), _items),
-    ((set, frozenset), lambda values: sorted(_items(values), key=str)),
-    (np.generic, _numpy),
-    (timedelta, lambda value: value / timedelta(seconds=1)),
-    (datetime, _moment),
-    ((date, time), lambda value: value.isoformat()),
-)
-
-
 @dataclass(frozen=True, slots=True)
-class _Made:
-    """A column as it is written; ``is_json`` says that its texts are JSON."""
+class _OutputColumn:
+    """A column as it is written; ``is_json`` means that its texts are JSON."""
 
-    column: Column
+    column: ArrowColumn
     is_json: bool = False
 
 
-def to_table(frame: pd.DataFrame | pa.Table) -> pa.Table:
-    """Return the columns as Arrow ones, under distinct names; what is JSON is marked (``is_json``).
-
-    A DataFrame's dtypes and attrs are in the metadata, where pandas looks for them.
-
-    Raises:
-        ArgumentError: names come twice, there are no columns, or a value is no text though it is a str.
-    """
-    whole = frame if isinstance(frame, pa.Table) else _with_index(frame)
-    names = _names(whole)
-    metadata: Any = None
-    if isinstance(whole, pa.Table):
-        made = [_simple(name, column) for name, column in zip(names, whole.columns, strict=True)]
-    else:
-        made = [_column(name, whole.iloc[:, at]) for at, name in enumerate(names)]
-        metadata = _dtypes(whole, names) | _attrs(whole)
-    fields = [
-        pa.field(name, each.column.type, metadata=_JSON if each.is_json else None)
-        for name, each in zip(names, made, strict=True)
-    ]
-    return pa.Table.from_arrays([each.column for each in made], schema=pa.schema(fields, metadata=metadata))
-
-
-def is_json(field: pa.Field[Any]) -> bool:
-    """Tell whether the texts of a column are JSON."""
-    return field.metadata == _JSON
-
-
-def json_text(name: str, values: Iterable[Any]) -> Column:
-    """Return values as JSON texts, the missing ones as nulls."""
-    try:
-        texts = [None if is_missing(each) else json.dumps(json_ready(each), ensure_ascii=False) for each in values]
-        return pa.array(texts, pa.string())
-    except UnicodeEncodeError as error:
-        raise _no_text(name) from error
-    except RecursionError as error:
-        raise ArgumentError(f"the column {name!r} has a value that is nested too deeply to be written.") from error
-
-
-def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
+def _move_index_to_columns(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with an index that says something as its first columns."""
     index = frame.index
     is_numbered = index.empty or pd.api.types.is_integer_dtype(index.dtype)
@@ -201,16 +171,7 @@ def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
         ) from error
 
 
-def _attrs(frame: pd.DataFrame) -> dict[bytes, bytes]:
-    if not frame.attrs:
-        return {}
-    try:
-        return {ATTRS: json.dumps(frame.attrs).encode()}
-    except TypeError as error:
-        raise ArgumentError(f"frame.attrs must hold JSON values: {error}.") from error
-
-
-def _names(frame: pd.DataFrame | pa.Table) -> list[str]:
+def _column_names(frame: pd.DataFrame | pa.Table) -> list[str]:
     labels: list[Any] = frame.column_names if isinstance(frame, pa.Table) else list(frame.columns)
     names = [" ".join(map(str, label)) if isinstance(label, tuple) else str(label) for label in labels]
     doubles = [name for name, times in Counter(names).items() if times > 1]
@@ -221,10 +182,77 @@ def _names(frame: pd.DataFrame | pa.Table) -> list[str]:
     return names
 
 
-def _dtypes(frame: pd.DataFrame, names: list[str]) -> dict[bytes, bytes]:
+def _convert_series(name: str, series: pd.Series[Any]) -> _OutputColumn:
+    try:
+        array = _to_array(series)
+    except UnicodeEncodeError as error:
+        raise _surrogate_error(name) from error
+    except (pa.ArrowException, OverflowError):
+        array = None
+    if array is None:
+        return _OutputColumn(pa.chunked_array([to_json_text(name, list(series))]), is_json=True)
+    return _simplify(name, array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array]))
+
+
+def _to_array(series: pd.Series[Any]) -> Any:
+    """Return a column as Arrow has it, or None where it has no one type for it."""
+    if series.dtype != object:
+        array: Any = pa.array(series, from_pandas=True)
+        is_pandas_own = isinstance(array.type, pa.ExtensionType)  # periods and intervals
+        return pa.array(series.astype(str), pa.string()) if is_pandas_own else array
+    values = list(series)
+    present = [each for each in values if not is_missing(each)]
+    if present and all(type(each) is pd.DateOffset for each in present):
+        return pa.array([None if is_missing(each) else format_interval(each) for each in values], pa.string())
+    if not _is_of_one_kind(values):
+        return None
+    return pa.array([None if is_missing(each) else each for each in values])
+
+
+def _is_of_one_kind(values: list[Any]) -> bool:
+    """Return whether Arrow has one plain type for these objects: texts, bytes, numbers, or lists of such."""
+    present = [each for each in values if not is_missing(each)]
+    if present and all(isinstance(each, list | tuple | np.ndarray) for each in present):
+        return _is_of_one_kind([item for each in present for item in each])
+    kinds = {type(each) for each in present}
+    return len(kinds) <= 1 and kinds <= set(_ONE_KIND)
+
+
+def _simplify(name: str, column: ArrowColumn) -> _OutputColumn:
+    """Return a column without the types that few readers have."""
+    kind = column.type
+    if kind == INTERVAL:
+        exact = durations(column)
+        texts = (
+            [None if each is None else format_interval(each) for each in column.to_pylist()] if exact is None else []
+        )
+        return _OutputColumn(pa.chunked_array([pa.array(texts, pa.string())]) if exact is None else exact)
+    repeated = repeated_field(kind)
+    if repeated is not None:
+        raise ArgumentError(
+            f"the column {name!r} holds a struct with two fields named {repeated!r}, and a file can hold only one of "
+            f"them: give the fields different names."
+        )
+    if isinstance(kind, pa.BaseExtensionType):
+        storage: Any = kind.storage_type
+        return _simplify(name, pa.chunked_array([chunk.storage for chunk in column.chunks], type=storage))
+    if pa.types.is_dictionary(kind):
+        return _simplify(name, column.cast(kind.value_type))
+    if pa.types.is_union(kind) or _has_mappings(kind) or holds_intervals(kind):
+        return _OutputColumn(pa.chunked_array([to_json_text(name, column.to_pylist())]), is_json=True)
+    return _OutputColumn(column.cast(_PLAIN[kind]) if kind in _PLAIN else column)
+
+
+def _has_mappings(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind) or pa.types.is_map(kind) or pa.types.is_union(kind):
+        return True
+    return any(_has_mappings(kind.field(at).type) for at in range(kind.num_fields))
+
+
+def _dtype_metadata(frame: pd.DataFrame, names: list[str]) -> dict[bytes, bytes]:
     """Return pandas' own note of the dtypes, by which it reads nullable integers as such."""
-    kept = {at: pd.Series(dtype=dtype if _is_kept(dtype) else object) for at, dtype in enumerate(frame.dtypes)}
-    empty = pd.DataFrame(kept).set_axis(names, axis=1)
+    columns = {at: pd.Series(dtype=dtype if _is_kept(dtype) else object) for at, dtype in enumerate(frame.dtypes)}
+    empty = pd.DataFrame(columns).set_axis(names, axis=1)
     return dict(pa.Schema.from_pandas(empty, preserve_index=False).metadata or {})
 
 
@@ -238,73 +266,57 @@ def _is_kept(dtype: Any) -> bool:
     )
 
 
-def _column(name: str, series: pd.Series[Any]) -> _Made:
+def _attrs_metadata(frame: pd.DataFrame) -> dict[bytes, bytes]:
+    if not frame.attrs:
+        return {}
     try:
-        made = _array(series)
-    except UnicodeEncodeError as error:
-        raise _no_text(name) from error
-    except (pa.ArrowException, OverflowError):
-        made = None
-    if made is None:
-        return _Made(pa.chunked_array([json_text(name, list(series))]), is_json=True)
-    return _simple(name, made if isinstance(made, pa.ChunkedArray) else pa.chunked_array([made]))
+        return {ATTRS: json.dumps(frame.attrs).encode()}
+    except TypeError as error:
+        raise ArgumentError(f"frame.attrs must hold JSON values: {error}.") from error
 
 
-def _array(series: pd.Series[Any]) -> Any:
-    """Return a column as Arrow has it, or None where it has no one type for it."""
-    if series.dtype != object:
-        made: Any = pa.array(series, from_pandas=True)
-        is_pandas_own = isinstance(made.type, pa.ExtensionType)  # periods and intervals
-        return pa.array(series.astype(str), pa.string()) if is_pandas_own else made
-    values = list(series)
-    there = [each for each in values if not is_missing(each)]
-    if there and all(type(each) is pd.DateOffset for each in there):
-        return pa.array([None if is_missing(each) else interval_text(each) for each in values], pa.string())
-    if not _is_of_one_kind(values):
-        return None
-    return pa.array([None if is_missing(each) else each for each in values])
-
-
-def _simple(name: str, column: Column) -> _Made:
-    """Return a column without the types that few readers have."""
-    kind = column.type
-    if kind == INTERVAL:
-        exact = durations(column)
-        texts = [None if each is None else interval_text(each) for each in column.to_pylist()] if exact is None else []
-        return _Made(pa.chunked_array([pa.array(texts, pa.string())]) if exact is None else exact)
-    twice = repeated_field(kind)
-    if twice is not None:
-        raise ArgumentError(
-            f"the column {name!r} holds a struct with two fields named {twice!r}, and a file can hold only one of "
-            f"them: give the fields different names."
-        )
-    if isinstance(kind, pa.BaseExtensionType):
-        kept: Any = kind.storage_type
-        return _simple(name, pa.chunked_array([chunk.storage for chunk in column.chunks], type=kept))
-    if pa.types.is_dictionary(kind):
-        return _simple(name, column.cast(kind.value_type))
-    if pa.types.is_union(kind) or _has_mappings(kind) or holds_intervals(kind):
-        return _Made(pa.chunked_array([json_text(name, column.to_pylist())]), is_json=True)
-    return _Made(column.cast(_PLAIN[kind]) if kind in _PLAIN else column)
-
-
-def _has_mappings(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind) or pa.types.is_map(kind) or pa.types.is_union(kind):
-        return True
-    return any(_has_mappings(kind.field(at).type) for at in range(kind.num_fields))
-
-
-def _is_of_one_kind(values: list[Any]) -> bool:
-    """Tell whether Arrow has one plain type for these objects: texts, bytes, numbers, or lists of such."""
-    there = [each for each in values if not is_missing(each)]
-    if there and all(isinstance(each, list | tuple | np.ndarray) for each in there):
-        return _is_of_one_kind([item for each in there for item in each])
-    kinds = {type(each) for each in there}
-    return len(kinds) <= 1 and kinds <= set(_ONE_KIND)
-
-
-def _no_text(name: str) -> ArgumentError:
+def _surrogate_error(name: str) -> ArgumentError:
     return ArgumentError(
         f"the column {name!r} has half a character (a lone surrogate), which is no text: "
         f"frame[{name!r}].map(lambda s: s.encode(errors='replace').decode()) takes it out."
     )
+
+
+def _interval_value(value: pa.MonthDayNano) -> str | float:
+    return format_interval(value) if value.months else to_json_value(intervals.offset_or_timedelta(value))
+
+
+def _numpy_value(value: np.generic) -> Any:
+    """Return numpy's scalar as Python has it; its times in nanoseconds would be integers there."""
+    if isinstance(value, np.datetime64):
+        return to_json_value(pd.Timestamp(value))
+    return to_json_value(pd.Timedelta(value) if isinstance(value, np.timedelta64) else value.item())
+
+
+def _number_value(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value).replace("inf", "Infinity").replace("nan", "NaN")
+
+
+def _datetime_text(value: datetime) -> str:
+    return value.isoformat() if value.tzinfo is None else value.astimezone(UTC).isoformat()[:-6] + "Z"
+
+
+def _item_values(values: Iterable[Any]) -> list[Any]:
+    return [to_json_value(each) for each in values]
+
+
+# The first that fits: a datetime is a date, too.
+_JSON_VALUES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+    ((bool, int, str), lambda value: value),
+    (float, _number_value),
+    ((bytes, bytearray, memoryview), lambda value: base64.b64encode(value).decode()),
+    (pa.MonthDayNano, _interval_value),  # a tuple, too
+    (pd.DateOffset, format_interval),
+    (Mapping, lambda value: {str(name): to_json_value(each) for name, each in value.items()}),
+    ((list, tuple, np.ndarray), _item_values),
+    ((set, frozenset), lambda values: sorted(_item_values(values), key=str)),
+    (np.generic, _numpy_value),
+    (timedelta, lambda value: value / timedelta(seconds=1)),
+    (datetime, _datetime_text),
+    ((date, time), lambda value: value.isoformat()),
+)

@@ -19,7 +19,16 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from restate_lab.errors import ArgumentError, Truncated
-from restate_lab.export.columns import Column, flat, is_json, is_nested, is_text, json_ready, json_text, to_table
+from restate_lab.export.columns import (
+    ArrowColumn,
+    flatten,
+    is_json,
+    is_nested,
+    is_text,
+    to_json_text,
+    to_json_value,
+    to_table,
+)
 from restate_lab.export.xlsx import write_xlsx
 
 __all__ = ["json_rows", "publish", "save", "write_csv"]
@@ -27,85 +36,6 @@ __all__ = ["json_rows", "publish", "save", "write_csv"]
 # Wide forms too: some spreadsheets take them for the narrow ones.
 _FORMULA = "^[=+\\-@\t\r\n＝＋－＠]"
 _ROWS = 10_000  # at a time
-
-
-def write_parquet(table: pa.Table, path: Path) -> None:
-    """Write the table, zstd, with its metadata."""
-    try:
-        pq.write_table(table, path, compression="zstd")
-    except pa.ArrowNotImplementedError as error:
-        raise ArgumentError(f"Parquet cannot hold this frame: {error}. Cast the column, or save as .csv.") from error
-
-
-def write_csv(table: pa.Table, path: Path) -> None:
-    """Write CSV in UTF-8, every text quoted."""
-    with path.open("xb") as file:
-        _csv(table, file)
-
-
-def write_csv_gz(table: pa.Table, path: Path) -> None:
-    """Write the same, compressed."""
-    with path.open("xb") as file, gzip.GzipFile("", "wb", fileobj=file) as packed:
-        _csv(table, packed)
-
-
-def write_json_lines(table: pa.Table, path: Path) -> None:
-    """Write one JSON object per row."""
-    with path.open("x", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{row}\n" for row in json_rows(table))
-
-
-def json_rows(table: pa.Table) -> Iterator[str]:
-    """Give each row as a JSON object."""
-    for part in _parts(table):
-        columns = [_json_values(field, part.column(field.name)) for field in table.schema]
-        for row in zip(*columns, strict=True):
-            yield json.dumps(dict(zip(table.column_names, row, strict=True)), ensure_ascii=False)
-
-
-def _csv(table: pa.Table, file: Any) -> None:
-    header: list[str] = _harmless(pa.chunked_array([pa.array(table.column_names, pa.string())])).to_pylist()
-    file.write((",".join('"' + name.replace('"', '""') + '"' for name in header) + "\n").encode())
-    for part in _parts(table):
-        columns = [_csv_column(name, column) for name, column in zip(part.column_names, part.columns, strict=True)]
-        if len(columns) == 1:  # a row of nothing would be an empty line, which readers pass over
-            columns = [pc.fill_null(columns[0].cast(pa.string()), "")]
-        made = pa.Table.from_arrays(columns, part.column_names)
-        csv.write_csv(made, file, csv.WriteOptions(include_header=False))
-
-
-def _csv_column(name: str, column: Column) -> Column:
-    if is_nested(column.type):
-        column = pa.chunked_array([json_text(name, column.to_pylist())])
-    column = flat(column)
-    return _harmless(column) if is_text(column.type) else column
-
-
-def _harmless(texts: Column) -> Column:
-    """Return texts with a ' before those that a spreadsheet would compute."""
-    quoted = pc.binary_join_element_wise(pa.scalar("'", texts.type), texts, pa.scalar("", texts.type))
-    return pc.if_else(pc.match_substring_regex(texts, _FORMULA), quoted, texts)
-
-
-def _json_values(field: pa.Field[Any], column: Column) -> list[Any]:
-    if is_json(field):
-        return [None if text is None else json.loads(text) for text in column.to_pylist()]
-    values = column if is_nested(column.type) else flat(column)
-    return [json_ready(value) for value in values.to_pylist()]
-
-
-def _parts(table: pa.Table) -> list[pa.Table]:
-    return [table.slice(at, _ROWS) for at in range(0, table.num_rows, _ROWS)]
-
-
-_WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
-    ".csv": write_csv,
-    ".csv.gz": write_csv_gz,
-    ".jsonl": write_json_lines,
-    ".ndjson": write_json_lines,
-    ".parquet": write_parquet,
-    ".xlsx": write_xlsx,
-}
 
 
 def save(frame: pd.DataFrame | pa.Table, path: str | os.PathLike[str], /, *, overwrite: bool = False) -> Path:
@@ -135,10 +65,10 @@ def save(frame: pd.DataFrame | pa.Table, path: str | os.PathLike[str], /, *, ove
     """
     if not isinstance(frame, pd.DataFrame | pa.Table):
         raise ArgumentError(f"save takes a DataFrame or a pyarrow.Table, not a {type(frame).__name__}{_advice(frame)}.")
-    target = _target(path)
-    write = _writer(target)
+    target = _resolve_target(path)
+    write = _writer_for(target)
     if target.exists() and not overwrite:
-        raise _is_there(target)
+        raise _exists_error(target)
     table = to_table(frame)
     unfinished = target.with_name(f".{uuid.uuid4().hex[:12]}.unfinished")
     try:
@@ -146,11 +76,60 @@ def save(frame: pd.DataFrame | pa.Table, path: str | os.PathLike[str], /, *, ove
         publish(unfinished, target, overwrite=overwrite)
     finally:
         unfinished.unlink(missing_ok=True)
-    _say_what_is_lost(frame, target)
+    _warn_if_truncated(frame, target)
     return target
 
 
-def _target(path: str | os.PathLike[str]) -> Path:
+def publish(unfinished: Path, target: Path, *, overwrite: bool) -> None:
+    """Give the file its name; where nothing may be overwritten a link tells, which fails if one is there by now."""
+    if overwrite:
+        unfinished.replace(target)
+        return
+    try:
+        target.hardlink_to(unfinished)
+    except FileExistsError as error:
+        raise _exists_error(target) from error
+    except OSError:  # a file system without links
+        if target.exists():
+            raise _exists_error(target) from None
+        unfinished.rename(target)
+
+
+def write_csv(table: pa.Table, path: Path) -> None:
+    """Write CSV in UTF-8, every text quoted."""
+    with path.open("xb") as file:
+        _write_csv_rows(table, file)
+
+
+def write_csv_gz(table: pa.Table, path: Path) -> None:
+    """Write the same, compressed."""
+    with path.open("xb") as file, gzip.GzipFile("", "wb", fileobj=file) as packed:
+        _write_csv_rows(table, packed)
+
+
+def write_json_lines(table: pa.Table, path: Path) -> None:
+    """Write one JSON object per row."""
+    with path.open("x", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{row}\n" for row in json_rows(table))
+
+
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """Write the table, zstd, with its metadata."""
+    try:
+        pq.write_table(table, path, compression="zstd")
+    except pa.ArrowNotImplementedError as error:
+        raise ArgumentError(f"Parquet cannot hold this frame: {error}. Cast the column, or save as .csv.") from error
+
+
+def json_rows(table: pa.Table) -> Iterator[str]:
+    """Yield each row as a JSON object."""
+    for part in _batches(table):
+        columns = [_json_values(field, part.column(field.name)) for field in table.schema]
+        for row in zip(*columns, strict=True):
+            yield json.dumps(dict(zip(table.column_names, row, strict=True)), ensure_ascii=False)
+
+
+def _resolve_target(path: str | os.PathLike[str]) -> Path:
     text = os.fspath(path)
     if not isinstance(text, str):
         raise ArgumentError(f"path must be text or a Path; got {path!r}.")
@@ -164,7 +143,7 @@ def _target(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _writer(target: Path) -> Callable[[pa.Table, Path], None]:
+def _writer_for(target: Path) -> Callable[[pa.Table, Path], None]:
     name = target.name.lower()
     for suffix in sorted(_WRITERS, key=len, reverse=True):
         if name.endswith(suffix) and name != suffix:
@@ -172,36 +151,66 @@ def _writer(target: Path) -> Callable[[pa.Table, Path], None]:
     raise ArgumentError(f"{target.name!r} does not say a format that save writes: end it with {', '.join(_WRITERS)}.")
 
 
-def publish(unfinished: Path, target: Path, *, overwrite: bool) -> None:
-    """Give the file its name; where nothing may be overwritten a link tells, which fails if one is there by now."""
-    if overwrite:
-        unfinished.replace(target)
-        return
-    try:
-        target.hardlink_to(unfinished)
-    except FileExistsError as error:
-        raise _is_there(target) from error
-    except OSError:  # a file system without links
-        if target.exists():
-            raise _is_there(target) from None
-        unfinished.rename(target)
-
-
-def _is_there(target: Path) -> ArgumentError:
+def _exists_error(target: Path) -> ArgumentError:
     return ArgumentError(f"{target} is there already and was not touched: give another name, or overwrite=True.")
 
 
-def _say_what_is_lost(frame: pd.DataFrame | pa.Table, target: Path) -> None:
+def _warn_if_truncated(frame: pd.DataFrame | pa.Table, target: Path) -> None:
     attrs = frame.attrs if isinstance(frame, pd.DataFrame) else {}
-    if attrs.get("truncated") and _WRITERS[".parquet"] is not _writer(target):
+    if attrs.get("truncated") and _WRITERS[".parquet"] is not _writer_for(target):
         warnings.warn(
             f"{target.name} has what the frame has, and that was cut: {attrs['truncated']}", Truncated, stacklevel=3
         )
 
 
-def _advice(given: object) -> str:
+def _advice(value: object) -> str:
     for name in ("frame", "findings", "edges"):
         with contextlib.suppress(AttributeError):
-            if isinstance(getattr(given, name), pd.DataFrame):
+            if isinstance(getattr(value, name), pd.DataFrame):
                 return f": save its .{name}"
-    return ": to_frame() makes one of it" if isinstance(given, pd.Series) else ""
+    return ": to_frame() makes one of it" if isinstance(value, pd.Series) else ""
+
+
+def _write_csv_rows(table: pa.Table, file: Any) -> None:
+    header: list[str] = _escape_formulas(pa.chunked_array([pa.array(table.column_names, pa.string())])).to_pylist()
+    file.write((",".join('"' + name.replace('"', '""') + '"' for name in header) + "\n").encode())
+    for part in _batches(table):
+        columns = [_csv_column(name, column) for name, column in zip(part.column_names, part.columns, strict=True)]
+        if len(columns) == 1:  # a row of nothing would be an empty line, which readers pass over
+            columns = [pc.fill_null(columns[0].cast(pa.string()), "")]
+        batch = pa.Table.from_arrays(columns, part.column_names)
+        csv.write_csv(batch, file, csv.WriteOptions(include_header=False))
+
+
+def _csv_column(name: str, column: ArrowColumn) -> ArrowColumn:
+    if is_nested(column.type):
+        column = pa.chunked_array([to_json_text(name, column.to_pylist())])
+    column = flatten(column)
+    return _escape_formulas(column) if is_text(column.type) else column
+
+
+def _escape_formulas(texts: ArrowColumn) -> ArrowColumn:
+    """Return texts with a ' before those that a spreadsheet would compute."""
+    quoted = pc.binary_join_element_wise(pa.scalar("'", texts.type), texts, pa.scalar("", texts.type))
+    return pc.if_else(pc.match_substring_regex(texts, _FORMULA), quoted, texts)
+
+
+def _json_values(field: pa.Field[Any], column: ArrowColumn) -> list[Any]:
+    if is_json(field):
+        return [None if text is None else json.loads(text) for text in column.to_pylist()]
+    values = column if is_nested(column.type) else flatten(column)
+    return [to_json_value(value) for value in values.to_pylist()]
+
+
+def _batches(table: pa.Table) -> list[pa.Table]:
+    return [table.slice(at, _ROWS) for at in range(0, table.num_rows, _ROWS)]
+
+
+_WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
+    ".csv": write_csv,
+    ".csv.gz": write_csv_gz,
+    ".jsonl": write_json_lines,
+    ".ndjson": write_json_lines,
+    ".parquet": write_parquet,
+    ".xlsx": write_xlsx,
+}

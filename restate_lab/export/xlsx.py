@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restate_lab.errors import ArgumentError
-from restate_lab.export.columns import Column, flat, is_nested, is_text, iso, json_text, seconds
+from restate_lab.export.columns import ArrowColumn, flatten, is_nested, is_text, to_iso8601, to_json_text, to_seconds
 from restate_lab.interrupts import Shield
 
 __all__ = ["write_xlsx"]
@@ -29,23 +29,14 @@ _OPTIONS = {
     "strings_to_urls": False,
     "strings_to_numbers": False,
 }
-_NARROWEST, _WIDEST, _LOOKED_AT = 8, 60, 200  # characters, and rows
+_NARROWEST, _WIDEST, _SAMPLED_ROWS = 8, 60, 200  # characters, and rows
 # What xlsxwriter 3.3 would write as something else: its own rich text, and two escapes that share a "_".
 _TWO_ESCAPES = re.compile(r"_x[0-9a-fA-F]{4}_x[0-9a-fA-F]{4}_")
 
 
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """What one column shows: its header, its values for Python, and whether those are times."""
-
-    header: str
-    values: Column
-    are_times: bool = False
-
-
 def write_xlsx(table: pa.Table, path: Path) -> None:
     """Write the sheet; too many rows or columns, and too long texts, are refused before anything is written."""
-    xlsxwriter = _library()
+    xlsxwriter = _import_xlsxwriter()
     if table.num_rows > MOST_ROWS:
         raise ArgumentError(
             f"the frame has {table.num_rows:,} rows, and a sheet has room for {MOST_ROWS:,}: save as .parquet or .csv, "
@@ -53,7 +44,7 @@ def write_xlsx(table: pa.Table, path: Path) -> None:
         )
     if table.num_columns > MOST_COLUMNS:
         raise ArgumentError(f"the frame has {table.num_columns:,} columns; a sheet has room for {MOST_COLUMNS:,}.")
-    columns = [_column(name, table.column(name)) for name in table.column_names]
+    columns = [_sheet_column(name, table.column(name)) for name in table.column_names]
     for column in columns:
         _check_texts(column)
     # Opened here: xlsxwriter would leave a broken file where it cannot write.
@@ -61,14 +52,13 @@ def write_xlsx(table: pa.Table, path: Path) -> None:
         _Sheet(book).fill(columns)
 
 
-def _library() -> Any:
-    try:
-        with Shield():
-            return importlib.import_module("xlsxwriter")
-    except ImportError as error:
-        raise ArgumentError(
-            "xlsx files need xlsxwriter: pip install 'restate-lab[xlsx]', or save as .csv or .parquet."
-        ) from error
+@dataclass(frozen=True, slots=True)
+class _SheetColumn:
+    """What one column shows: its header, its values for Python, and whether those are times."""
+
+    header: str
+    values: ArrowColumn
+    are_times: bool = False
 
 
 class _Sheet:
@@ -81,7 +71,7 @@ class _Sheet:
         self._bold = book.add_format({"bold": True, "bottom": 1})
         self._time = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss.000"})
 
-    def fill(self, columns: list[_Shown]) -> None:
+    def fill(self, columns: list[_SheetColumn]) -> None:
         """Write header and rows, in their order: what is written is not kept."""
         self._sheet.freeze_panes(1, 0)
         self._sheet.ignore_errors({"number_stored_as_text": "A1:XFD1048576"})
@@ -97,7 +87,7 @@ class _Sheet:
                 elif at == 0:  # a row of nothing is a row, also at the end
                     self._sheet.write_blank(number, at, None, self._plain)
 
-    def _writer(self, column: _Shown) -> Callable[[int, int, Any], object]:
+    def _writer(self, column: _SheetColumn) -> Callable[[int, int, Any], object]:
         kind = column.values.type
         if column.are_times:
             return lambda row, at, value: self._sheet.write_datetime(row, at, value, self._time)
@@ -118,40 +108,50 @@ class _Sheet:
         self._sheet.write_string(row, at, text, self._plain)
 
 
-def _column(name: str, column: Column) -> _Shown:
+def _import_xlsxwriter() -> Any:
+    try:
+        with Shield():
+            return importlib.import_module("xlsxwriter")
+    except ImportError as error:
+        raise ArgumentError(
+            "xlsx files need xlsxwriter: pip install 'restate-lab[xlsx]', or save as .csv or .parquet."
+        ) from error
+
+
+def _sheet_column(name: str, column: ArrowColumn) -> _SheetColumn:
     kind = column.type
     if is_nested(kind):
-        return _Shown(name, pa.chunked_array([json_text(name, column.to_pylist())]))
+        return _SheetColumn(name, pa.chunked_array([to_json_text(name, column.to_pylist())]))
     if pa.types.is_duration(kind):
-        return _Shown(f"{name} (s)", seconds(column))
+        return _SheetColumn(f"{name} (s)", to_seconds(column))
     if pa.types.is_timestamp(kind):
         header = name if kind.tz is None else f"{name} (UTC)"
-        if not _excel_knows(column):
-            return _Shown(header, iso(column))
-        return _Shown(header, column.cast(pa.timestamp("ms")), are_times=True)
-    values = flat(column)
-    if pa.types.is_integer(kind) and not _lie_between(values, -_EXACT, _EXACT):
+        if not _fits_excel(column):
+            return _SheetColumn(header, to_iso8601(column))
+        return _SheetColumn(header, column.cast(pa.timestamp("ms")), are_times=True)
+    values = flatten(column)
+    if pa.types.is_integer(kind) and not _are_between(values, -_EXACT, _EXACT):
         values = values.cast(pa.string())
-    return _Shown(name, values)
+    return _SheetColumn(name, values)
 
 
-def _excel_knows(times: Column) -> bool:
-    """Tell whether all times are ones that Excel has, to the last digit."""
+def _fits_excel(times: ArrowColumn) -> bool:
+    """Return whether all times are ones that Excel has, to the last digit."""
     naive = times.cast(pa.timestamp(times.type.unit))
     try:
         exact = naive.cast(pa.timestamp("ms"))
     except pa.ArrowInvalid:  # digits below a millisecond
         return False
-    return _lie_between(exact.cast(pa.int64()), _FIRST_MS, _LAST_MS)
+    return _are_between(exact.cast(pa.int64()), _FIRST_MS, _LAST_MS)
 
 
-def _lie_between(numbers: Column, least: int, most: int) -> bool:
+def _are_between(numbers: ArrowColumn, least: int, most: int) -> bool:
     ends: Any = pc.min_max(numbers)
     first, last = ends["min"].as_py(), ends["max"].as_py()
     return first is None or (least <= first and last <= most)
 
 
-def _check_texts(column: _Shown) -> None:
+def _check_texts(column: _SheetColumn) -> None:
     texts = [column.header, *(column.values.to_pylist() if is_text(column.values.type) else [])]
     for row, text in enumerate(texts):
         if not text:
@@ -171,13 +171,13 @@ def _check_texts(column: _Shown) -> None:
         raise ArgumentError(f"{where} {why}: save as .parquet or .csv, or leave the column out.")
 
 
-def _values(column: _Shown) -> list[Any]:
+def _values(column: _SheetColumn) -> list[Any]:
     values: list[Any] = column.values.to_pylist()
     return values
 
 
-def _width(column: _Shown) -> int:
+def _width(column: _SheetColumn) -> int:
     if column.are_times:
         return 24
-    longest = max((len(str(each)) for each in column.values.slice(0, _LOOKED_AT).to_pylist()), default=0)
+    longest = max((len(str(each)) for each in column.values.slice(0, _SAMPLED_ROWS).to_pylist()), default=0)
     return min(max(longest, len(column.header), _NARROWEST) + 1, _WIDEST)
