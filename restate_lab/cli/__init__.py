@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from restate_lab import __version__
-from restate_lab.cli.demo import add_demo
-from restate_lab.cli.diagnose import add_judgements
-from restate_lab.cli.freeze import add_freeze
-from restate_lab.cli.query import add_questions
-from restate_lab.cli.report import add_reports
+from restate_lab.cli.demo import add_demo_command
+from restate_lab.cli.diagnose import add_diagnose_commands
+from restate_lab.cli.freeze import add_freeze_command
+from restate_lab.cli.query import add_query_commands
+from restate_lab.cli.report import add_report_commands
 
 __all__ = ["app", "main"]
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for add in (add_demo, add_questions, add_judgements, add_freeze, add_reports):
+for add in (add_demo_command, add_query_commands, add_diagnose_commands, add_freeze_command, add_report_commands):
     add(app)
 
 

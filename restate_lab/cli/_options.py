@@ -1,4 +1,4 @@
-"""Options that several commands have, and what completes them."""
+"""Options that several commands have, their completion, and the output format that they choose."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = [
     "Cluster",
     "Csv",
     "EvidencePath",
-    "Form",
     "Json",
+    "OutputFormat",
     "Overwrite",
     "Parameters",
     "Parquet",
     "Timeout",
-    "check_names",
+    "doctor_check_names",
     "examples",
-    "form_of",
+    "output_format",
     "parameter_names",
     "question_names",
     "timeout_option",
@@ -38,6 +38,48 @@ ENDINGS = {"csv": (".csv", ".csv.gz"), "parquet": (".parquet",)}
 def examples(*lines: str) -> str:
     """Return a command's epilog: its examples, one a line."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def timeout_option(text: str, *, may_be_zero: bool = False) -> Any:
+    """Return the option ``--timeout`` of a command, with its help text."""
+    check = None if may_be_zero else check_positive
+    return typer.Option("--timeout", metavar="DURATION", parser=parse_seconds, callback=check, help=text)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFormat:
+    """The requested output: ``kind`` is table, json, csv or parquet; ``file`` is None for stdout."""
+
+    kind: str
+    file: Path | None = None
+    overwrite: bool = False
+
+    @property
+    def is_for_people(self) -> bool:
+        """Return whether a person reads it."""
+        return self.kind == "table"
+
+
+def output_format(*, as_json: bool, csv: Path | None, parquet: Path | None, overwrite: bool) -> OutputFormat:
+    """Return the output format that the options choose.
+
+    Raises:
+        ArgumentError: more than one is asked for, or the file cannot be written; before anything is read.
+    """
+    wanted = [("json", STDOUT)] * as_json + [
+        (kind, file) for kind, file in (("csv", csv), ("parquet", parquet)) if file
+    ]
+    if len(wanted) > 1:
+        raise ArgumentError(f"{' and '.join(f'--{kind}' for kind, _ in wanted)} are both given: ask for one.")
+    if not wanted:
+        return OutputFormat("table")
+    kind, file = wanted[0]
+    if file == STDOUT:
+        if kind == "parquet" and sys.stdout.isatty():
+            raise ArgumentError("Parquet is nothing for a terminal: name a file, or pipe it to a program.")
+        return OutputFormat(kind)
+    _check_file(file, kind, overwrite=overwrite)
+    return OutputFormat(kind, file, overwrite)
 
 
 def question_names(incomplete: str) -> list[str]:
@@ -57,20 +99,20 @@ def parameter_names(ctx: typer.Context, incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
-def check_names(incomplete: str) -> list[str]:
+def doctor_check_names(incomplete: str) -> list[str]:
     """Return the doctor's checks whose names begin so."""
     from restate_lab.analysis.doctor.checks import CHECKS  # noqa: PLC0415 - completion alone needs it
 
     return [name for name in CHECKS if name.startswith(incomplete)]
 
 
-def _environments(incomplete: str) -> list[str]:
+def _environment_names(incomplete: str) -> list[str]:
     from restate_lab.magics.completion import environments  # noqa: PLC0415 - completion alone needs it
 
     return [name for name in environments() if name.startswith(incomplete)]
 
 
-def duration(text: str) -> float:
+def parse_seconds(text: str) -> float:
     """Return the seconds of an option such as 30s, 5m or 90."""
     try:
         return seconds_of(text, name="it")
@@ -78,17 +120,20 @@ def duration(text: str) -> float:
         raise typer.BadParameter("give a duration such as 30s or 5m, or seconds.") from error
 
 
-def timeout_option(text: str, *, may_be_zero: bool = False) -> Any:
-    """Return the option ``--timeout`` of a command, with its help text."""
-    check = None if may_be_zero else more_than_nothing
-    return typer.Option("--timeout", metavar="DURATION", parser=duration, callback=check, help=text)
-
-
-def more_than_nothing(seconds: float | None) -> float | None:
+def check_positive(seconds: float | None) -> float | None:
     """Return the seconds of a time limit, which must be more than 0."""
     if seconds is not None and not seconds > 0:
         raise typer.BadParameter("give a duration of more than 0.")
     return seconds
+
+
+def _check_file(file: Path, kind: str, *, overwrite: bool) -> None:
+    if not file.name.lower().endswith(ENDINGS[kind]):
+        raise ArgumentError(f"--{kind} writes {' or '.join(ENDINGS[kind])}, and {file.name} is none.")
+    if not file.expanduser().parent.is_dir():
+        raise ArgumentError(f"the folder {file.parent} is not there: make it, or give another path.")
+    if file.expanduser().exists() and not overwrite:
+        raise ArgumentError(f"{file} is there already: give another name, or --overwrite.")
 
 
 Cluster = Annotated[
@@ -99,7 +144,7 @@ Cluster = Annotated[
         metavar="NAME|URL",
         help="An environment of the restate CLI, or an admin address (http://…). Without it: the one that the CLI "
         "would take.",
-        autocompletion=_environments,
+        autocompletion=_environment_names,
     ),
 ]
 EvidencePath = Annotated[
@@ -127,48 +172,3 @@ Parameters = Annotated[
     list[str] | None,
     typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; may be given several times."),
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """The form that was asked for: ``kind`` is table, json, csv or parquet; ``file`` is None for stdout."""
-
-    kind: str
-    file: Path | None = None
-    overwrite: bool = False
-
-    @property
-    def is_for_people(self) -> bool:
-        """Tell whether a person reads it."""
-        return self.kind == "table"
-
-
-def form_of(*, as_json: bool, csv: Path | None, parquet: Path | None, overwrite: bool) -> Form:
-    """Return the form that the options ask for.
-
-    Raises:
-        ArgumentError: more than one is asked for, or the file cannot be written; before anything is read.
-    """
-    wanted = [("json", STDOUT)] * as_json + [
-        (kind, file) for kind, file in (("csv", csv), ("parquet", parquet)) if file
-    ]
-    if len(wanted) > 1:
-        raise ArgumentError(f"{' and '.join(f'--{kind}' for kind, _ in wanted)} are both given: ask for one.")
-    if not wanted:
-        return Form("table")
-    kind, file = wanted[0]
-    if file == STDOUT:
-        if kind == "parquet" and sys.stdout.isatty():
-            raise ArgumentError("Parquet is nothing for a terminal: name a file, or pipe it to a program.")
-        return Form(kind)
-    _check(file, kind, overwrite=overwrite)
-    return Form(kind, file, overwrite)
-
-
-def _check(file: Path, kind: str, *, overwrite: bool) -> None:
-    if not file.name.lower().endswith(ENDINGS[kind]):
-        raise ArgumentError(f"--{kind} writes {' or '.join(ENDINGS[kind])}, and {file.name} is none.")
-    if not file.expanduser().parent.is_dir():
-        raise ArgumentError(f"the folder {file.parent} is not there: make it, or give another path.")
-    if file.expanduser().exists() and not overwrite:
-        raise ArgumentError(f"{file} is there already: give another name, or --overwrite.")

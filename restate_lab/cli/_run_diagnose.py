@@ -1,4 +1,4 @@
-"""The work of the commands that judge: the doctor, and why."""
+"""The work of the commands ``doctor`` and ``why``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from restate_lab.analysis.doctor.diagnosis import text_of
 from restate_lab.analysis.why import why
 from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.cli._errors import ERROR, warn
-from restate_lab.cli._options import Form
-from restate_lab.cli._output import print_json, print_text, rows_of, write
-from restate_lab.cli._sources import asked
-from restate_lab.cli.shell_code import Target, code_for
+from restate_lab.cli._options import OutputFormat
+from restate_lab.cli._output import print_json, print_text, rows_of, write_frame
+from restate_lab.cli._sources import open_source
+from restate_lab.cli.shell_code import SourceOptions, code_for
 
 __all__ = ["run_doctor", "run_why"]
 
@@ -29,20 +29,20 @@ def run_doctor(
     quiet: bool,
     cluster: str | None,
     evidence: Path | None,
-    form: Form,
+    form: OutputFormat,
 ) -> int:
     """Print what the doctor finds, and return the exit code."""
-    with asked(cluster, evidence) as source:
+    with open_source(cluster, evidence) as source:
         diagnosis = doctor(source, timeout=timeout, checks=checks)
     code = exit_code(diagnosis, strict=strict)
     if quiet and not code:
         return code
     if form.is_for_people:
-        print_text(diagnosis_text(diagnosis, Target(cluster, evidence)))
+        print_text(diagnosis_text(diagnosis, SourceOptions(cluster, evidence)))
     elif form.kind == "json":
-        print_json(_diagnosis(diagnosis))
+        print_json(_diagnosis_json(diagnosis))
     else:
-        write(diagnosis.findings, form)
+        write_frame(diagnosis.findings, form)
     return code
 
 
@@ -56,18 +56,18 @@ def exit_code(diagnosis: Diagnosis, *, strict: bool) -> int:
 
 def run_why(invocation: str, *, timeout: float, cluster: str | None, evidence: Path | None, as_json: bool) -> int:
     """Print why an invocation does not go on, and return the exit code."""
-    with asked(cluster, evidence) as source:
+    with open_source(cluster, evidence) as source:
         explanation = why(source, invocation, timeout=timeout)
     if as_json:
-        print_json(_explanation(explanation))
+        print_json(_explanation_json(explanation))
     elif explanation.status is None:
         warn(str(explanation))
     else:
-        print_text(explanation_text(explanation, Target(cluster, evidence)))
+        print_text(explanation_text(explanation, SourceOptions(cluster, evidence)))
     return 0 if explanation.status is not None else ERROR
 
 
-def diagnosis_text(diagnosis: Diagnosis, target: Target) -> str:
+def diagnosis_text(diagnosis: Diagnosis, target: SourceOptions) -> str:
     """Return the text of a diagnosis, with commands where there are some and else Python."""
     findings = diagnosis.findings
     suggested = zip(diagnosis.suggested_calls, findings["suggested_code"], strict=True)
@@ -80,7 +80,7 @@ def diagnosis_text(diagnosis: Diagnosis, target: Target) -> str:
     return text_of(diagnosis, list(codes))
 
 
-def explanation_text(explanation: Explanation, target: Target) -> str:
+def explanation_text(explanation: Explanation, target: SourceOptions) -> str:
     """Return the text of an explanation, with commands where there are some and else Python."""
     options = zip(explanation.suggested_calls, explanation.options["code"], strict=True)
     return explanation.text_with(
@@ -89,7 +89,7 @@ def explanation_text(explanation: Explanation, target: Target) -> str:
     )
 
 
-def _diagnosis(diagnosis: Diagnosis) -> dict[str, Any]:
+def _diagnosis_json(diagnosis: Diagnosis) -> dict[str, Any]:
     return {
         "verdict": diagnosis.verdict,
         "worst": diagnosis.worst,
@@ -103,7 +103,7 @@ def _diagnosis(diagnosis: Diagnosis) -> dict[str, Any]:
     }
 
 
-def _explanation(explanation: Explanation) -> dict[str, Any]:
+def _explanation_json(explanation: Explanation) -> dict[str, Any]:
     return {
         "id": explanation.id,
         "target": explanation.target,

@@ -1,4 +1,4 @@
-"""The work of the commands that ask for rows."""
+"""The work of the commands ``sql``, ``ask`` and ``questions``."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from restate_lab._text import format_duration
 from restate_lab.analysis.questions import get_question, questions, run_question
 from restate_lab.analysis.questions.catalog import Question
 from restate_lab.analysis.questions.parameters import parse_texts
-from restate_lab.cli._errors import told, warn
-from restate_lab.cli._options import Form
-from restate_lab.cli._output import print_text, write
-from restate_lab.cli._sources import asked
+from restate_lab.cli._errors import exit_on_error, warn
+from restate_lab.cli._options import OutputFormat
+from restate_lab.cli._output import print_text, write_frame
+from restate_lab.cli._sources import open_source
 from restate_lab.client.parquet import write_parquet
 from restate_lab.errors import ArgumentError
 from restate_lab.source import Source
 
-__all__ = ["pairs", "run_ask", "run_questions", "run_sql", "value_of"]
+__all__ = ["parse_parameters", "parse_value", "run_ask", "run_questions", "run_sql"]
 
 STDIN = "-"
 
@@ -33,20 +33,20 @@ def run_sql(
     cluster: str | None,
     evidence: Path | None,
     timeout: float | None,
-    form: Form,
+    form: OutputFormat,
 ) -> None:
-    """Ask in SQL, and write the rows in the form that the options ask for."""
-    values = {name: value_of(text) for name, text in pairs(texts).items()}
+    """Send a statement, and write the rows in the requested format."""
+    values = {name: parse_value(text) for name, text in parse_parameters(texts).items()}
     if statement == STDIN:
         statement = sys.stdin.read()
-    with told(statement, values), asked(cluster, evidence) as source:
+    with exit_on_error(statement, values), open_source(cluster, evidence) as source:
         started = time.monotonic()
         if form.kind == "parquet" and form.file is not None:
             with source.stream(statement, params=values, timeout=timeout) as reader:
                 write_parquet(reader, reader.schema, form.file.expanduser(), None)
             return
         frame = source.sql(statement, params=values, timeout=timeout)
-        write(frame, form, about=_about(source, time.monotonic() - started))
+        write_frame(frame, form, about=_source_line(source, time.monotonic() - started))
 
 
 def run_ask(
@@ -56,51 +56,51 @@ def run_ask(
     cluster: str | None,
     evidence: Path | None,
     timeout: float | None,
-    form: Form,
+    form: OutputFormat,
 ) -> None:
-    """Ask a named question, and write the rows in the form that the options ask for."""
-    values = parse_texts(question, pairs(texts))
-    with asked(cluster, evidence) as source:
+    """Ask a named question, and write the rows in the requested format."""
+    values = parse_texts(question, parse_parameters(texts))
+    with open_source(cluster, evidence) as source:
         frame = run_question(source, question, timeout=timeout, **values)
-        about = _about(source, frame.attrs["seconds"])
+        about = _source_line(source, frame.attrs["seconds"])
     truncated = frame.attrs.get("truncated")
     if truncated:
         warn(truncated["message"])
         if form.kind != "parquet":  # which alone can say it in the file
             del frame.attrs["truncated"]
-    write(frame, form, about=about)
+    write_frame(frame, form, about=about)
 
 
-def run_questions(name: str, *, form: Form) -> None:
+def run_questions(name: str, *, form: OutputFormat) -> None:
     """List the questions, or show one."""
-    found = get_question(name) if name else None
-    if found is not None and form.is_for_people:
-        print_text(_described(found))
+    question = get_question(name) if name else None
+    if question is not None and form.is_for_people:
+        print_text(_describe(question))
         return
     frame = questions()
     frame = frame[frame["name"] == name] if name else frame
     columns = ["name", "cost", "question", "parameters"] if form.is_for_people else list(frame.columns)
-    write(frame[columns].reset_index(drop=True), form)
+    write_frame(frame[columns].reset_index(drop=True), form)
 
 
-def pairs(texts: Sequence[str]) -> dict[str, str]:
+def parse_parameters(texts: Sequence[str]) -> dict[str, str]:
     """Return the names and texts of options NAME=VALUE.
 
     Raises:
         ArgumentError: one is none, or a name is there twice.
     """
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
             raise ArgumentError(f"-p {text} is no parameter: write -p name=value.")
-        if name in found:
+        if name in values:
             raise ArgumentError(f"-p {name} is given twice: keep one.")
-        found[name] = value
-    return found
+        values[name] = value
+    return values
 
 
-def value_of(text: str) -> Any:
+def parse_value(text: str) -> Any:
     """Return the JSON value that a text is, and otherwise the text."""
     try:
         return json.loads(text)
@@ -108,12 +108,12 @@ def value_of(text: str) -> Any:
         return text
 
 
-def _about(source: Source, seconds: float) -> str:
+def _source_line(source: Source, seconds: float) -> str:
     where = f"{source.name} at {source.address}" if source.live else source.name
     return f"{where}, restate {source.version}, {format_duration(seconds)}"
 
 
-def _described(question: Question) -> str:
+def _describe(question: Question) -> str:
     first = question.variants[0]
     lines = [f"{question.name}: {first.text}", f"One row is {first.row}.", ""]
     lines += [f"-p {each}  ({each.kind}) {each.description}" for each in first.parameters]

@@ -1,4 +1,4 @@
-"""The work of the commands that hand over: the report of a notebook, and what changed."""
+"""The work of the commands ``report`` and ``compare``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from restate_lab.cli._errors import ERROR, warn
-from restate_lab.cli._options import Form
-from restate_lab.cli._output import print_json, print_text, rows_of, write
-from restate_lab.cli._run_query import pairs, value_of
-from restate_lab.cli._sources import asked
+from restate_lab.cli._options import OutputFormat
+from restate_lab.cli._output import print_json, print_text, rows_of, write_frame
+from restate_lab.cli._run_query import parse_parameters, parse_value
+from restate_lab.cli._sources import open_source
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.compare import Comparison, compare
 from restate_lab.reports.notebook import notebook_report
@@ -34,10 +34,10 @@ def run_report(
     pass_env: Sequence[str],
 ) -> int:
     """Execute a notebook, write its report, print the path, and return the exit code: 1 where a cell failed."""
-    made = notebook_report(
+    report = notebook_report(
         notebook,
         output,
-        parameters={name: value_of(text) for name, text in pairs(texts).items()},
+        parameters={name: parse_value(text) for name, text in parse_parameters(texts).items()},
         evidence=evidence,
         allow_changes=allow_changes,
         timeout=timeout,
@@ -45,32 +45,32 @@ def run_report(
         paper=paper,
         pass_env=pass_env,
     )
-    print_text(str(made.path))
-    if made.failure is None:
+    print_text(str(report.path))
+    if report.failure is None:
         return 0
-    warn(f"cell {made.failure.number} failed: {made.failure.error}. The report begins with it.")
+    warn(f"cell {report.failure.number} failed: {report.failure.error}. The report begins with it.")
     return ERROR
 
 
 def run_compare(
-    before: Path, after: Path | None, *, part: str, cluster: str | None, timeout: float | None, form: Form
+    before: Path, after: Path | None, *, part: str, cluster: str | None, timeout: float | None, form: OutputFormat
 ) -> None:
-    """Print what changed, or write it in the form that the options ask for."""
+    """Print what changed, or write it in the requested format."""
     if after is not None and cluster is not None:
         raise ArgumentError("AFTER and --cluster are both given: compare with the one or with the other.")
     with ExitStack() as stack:
-        first = stack.enter_context(asked(None, before))
-        second = stack.enter_context(asked(cluster, after))
+        first = stack.enter_context(open_source(None, before))
+        second = stack.enter_context(open_source(cluster, after))
         comparison = compare(first, second, timeout=timeout)
     if form.is_for_people:
         print_text(str(comparison))
     elif form.kind == "json":
-        print_json(_comparison(comparison))
+        print_json(_comparison_json(comparison))
     else:
-        write(getattr(comparison, part), form)
+        write_frame(getattr(comparison, part), form)
 
 
-def _comparison(comparison: Comparison) -> dict[str, Any]:
+def _comparison_json(comparison: Comparison) -> dict[str, Any]:
     return {
         "verdict": comparison.verdict,
         "before": {"source": comparison.before, "at": comparison.before_at.isoformat()},

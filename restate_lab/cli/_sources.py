@@ -1,4 +1,4 @@
-"""What a command asks: a cluster, or what was frozen of one."""
+"""The source of a command: a cluster, or frozen evidence."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from restate_lab.client.lab import connect
 from restate_lab.errors import ArgumentError
 from restate_lab.source import Source
 
-__all__ = ["asked"]
+__all__ = ["open_source"]
 
 
 @contextmanager
-def asked(cluster: str | None, evidence: Path | None) -> Iterator[Source]:
-    """Give the source that the options name, and close it; a connection only reads."""
+def open_source(cluster: str | None, evidence: Path | None) -> Iterator[Source]:
+    """Yield the source that the options name, and close it; a connection only reads."""
     if cluster is not None and evidence is not None:
         raise ArgumentError("--cluster and --evidence are both given: ask the one or the other.")
     if evidence is None:

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from restate_lab.cli._errors import told
+from restate_lab.cli._errors import exit_on_error
 from restate_lab.cli._options import examples
 
-__all__ = ["add_demo"]
+__all__ = ["add_demo_command"]
 
 NoBrowser = Annotated[
     bool, typer.Option("--no-browser", help="Start JupyterLab and print its address, but open no browser.")
@@ -33,7 +33,7 @@ Keep = Annotated[
     ),
 ]
 Vqueues = Annotated[bool, typer.Option("--vqueues", help="Start the server with vqueues.")]
-Server = Annotated[
+ServerPath = Annotated[
     Path | None,
     typer.Option(
         metavar="PATH",
@@ -66,7 +66,7 @@ def demo(
     once: Once = False,
     keep: Keep = None,
     vqueues: Vqueues = False,
-    server: Server = None,
+    server: ServerPath = None,
     story: Story = StoryName.FIRST_LOOK,
 ) -> None:
     """Start a Restate cluster with sample services on this machine and open JupyterLab on it.
@@ -75,11 +75,11 @@ def demo(
     """
     from restate_lab.demo.run import run_demo  # noqa: PLC0415 - takes a second, which --help need not
 
-    with told():
+    with exit_on_error():
         code = run_demo(server=server, keep=keep, vqueues=vqueues, browser=not no_browser, once=once, story=story.value)
     raise typer.Exit(code)
 
 
-def add_demo(app: typer.Typer) -> None:
+def add_demo_command(app: typer.Typer) -> None:
     """Add the command."""
     app.command(epilog=examples("restate-lab demo", "restate-lab demo --story incident --vqueues"))(demo)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from restate_lab.cli._errors import told
+from restate_lab.cli._errors import exit_on_error
 from restate_lab.cli._options import (
     Cluster,
     Csv,
@@ -14,18 +14,21 @@ from restate_lab.cli._options import (
     Json,
     Overwrite,
     Parquet,
-    check_names,
+    doctor_check_names,
     examples,
-    form_of,
+    output_format,
     timeout_option,
 )
 
-__all__ = ["add_judgements"]
+__all__ = ["add_diagnose_commands"]
 
 Checks = Annotated[
     list[str] | None,
     typer.Option(
-        "--check", metavar="NAME", help="Run this check alone; may be given several times.", autocompletion=check_names
+        "--check",
+        metavar="NAME",
+        help="Run this check alone; may be given several times.",
+        autocompletion=doctor_check_names,
     ),
 ]
 ChecksTimeout = Annotated[
@@ -73,7 +76,7 @@ def doctor(
 
     --csv and --parquet write the findings alone, --json also what was checked.
     """
-    with told():
+    with exit_on_error():
         from restate_lab.cli._run_diagnose import run_doctor  # noqa: PLC0415 - takes a second, which --help need not
 
         code = run_doctor(
@@ -83,7 +86,7 @@ def doctor(
             quiet=quiet,
             cluster=cluster,
             evidence=evidence,
-            form=form_of(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite),
+            form=output_format(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite),
         )
     raise typer.Exit(code)
 
@@ -100,14 +103,14 @@ def why(
 
     The exit code is 1 where there is no such invocation.
     """
-    with told():
+    with exit_on_error():
         from restate_lab.cli._run_diagnose import run_why  # noqa: PLC0415 - as above
 
         code = run_why(invocation, timeout=timeout, cluster=cluster, evidence=evidence, as_json=as_json)
     raise typer.Exit(code)
 
 
-def add_judgements(app: typer.Typer) -> None:
+def add_diagnose_commands(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(
         epilog=_EXIT_CODES

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from restate_lab.cli._errors import told
+from restate_lab.cli._errors import exit_on_error
 from restate_lab.cli._options import Cluster, examples, timeout_option
 
-__all__ = ["add_freeze"]
+__all__ = ["add_freeze_command"]
 
 Target = Annotated[str, typer.Argument(metavar="PATH", help="The folder to write; it must not be there yet.")]
 Services = Annotated[list[str] | None, typer.Option("--service", metavar="NAME", help="Only this service; repeatable.")]
@@ -54,12 +54,12 @@ def freeze(
 
     Other commands read it with --evidence PATH. Callers and callees of what was chosen come with it.
     """
-    with told():
-        from restate_lab.cli._sources import asked  # noqa: PLC0415 - takes a second, which --help need not
+    with exit_on_error():
+        from restate_lab.cli._sources import open_source  # noqa: PLC0415 - takes a second, which --help need not
         from restate_lab.evidence.freeze import freeze as write  # noqa: PLC0415 - as above
 
-        with asked(cluster, None) as source:
-            written = write(
+        with open_source(cluster, None) as source:
+            folder = write(
                 source,
                 path,
                 service=service or None,
@@ -72,10 +72,10 @@ def freeze(
                 redact=redact or None,
                 timeout=timeout,
             )
-        typer.echo(written)
+        typer.echo(folder)
 
 
-def add_freeze(app: typer.Typer) -> None:
+def add_freeze_command(app: typer.Typer) -> None:
     """Add the command."""
     app.command(
         epilog=examples(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from restate_lab.cli._errors import told
+from restate_lab.cli._errors import exit_on_error
 from restate_lab.cli._options import (
     Cluster,
     Csv,
@@ -17,13 +17,13 @@ from restate_lab.cli._options import (
     Parquet,
     Timeout,
     examples,
-    form_of,
+    output_format,
     parameter_names,
     question_names,
 )
 from restate_lab.errors import ArgumentError
 
-__all__ = ["add_questions"]
+__all__ = ["add_query_commands"]
 
 Statement = Annotated[
     str, typer.Argument(metavar="STATEMENT", help="One reading SQL statement; - reads it from stdin.")
@@ -68,7 +68,7 @@ def sql(
     :name in the statement takes its value from -p name=value. A value is a number, true, false, null or a list where
     it reads so in JSON, and text otherwise; -p 'key="42"' is the text 42.
     """
-    with told():
+    with exit_on_error():
         from restate_lab.cli._run_query import run_sql  # noqa: PLC0415 - takes a second, which --help need not
 
         run_sql(
@@ -77,7 +77,7 @@ def sql(
             cluster=cluster,
             evidence=evidence,
             timeout=timeout,
-            form=form_of(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite),
+            form=output_format(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite),
         )
 
 
@@ -98,7 +98,7 @@ def ask(
 
     What a limit cut is said on stderr; -p limit=none gives all rows.
     """
-    with told():
+    with exit_on_error():
         if context.args:
             raise ArgumentError(f"{context.args[0]} is no part of the name: parameters are given as -p name=value.")
         from restate_lab.cli._run_query import run_ask  # noqa: PLC0415 - as above
@@ -109,7 +109,7 @@ def ask(
             cluster=cluster,
             evidence=evidence,
             timeout=timeout,
-            form=form_of(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite),
+            form=output_format(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite),
         )
 
 
@@ -122,13 +122,13 @@ def questions(
     overwrite: Overwrite = False,
 ) -> None:
     """List the named questions, or show all of one: its parameters, what it costs, and its SQL."""
-    with told():
+    with exit_on_error():
         from restate_lab.cli._run_query import run_questions  # noqa: PLC0415 - as above
 
-        run_questions(question, form=form_of(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite))
+        run_questions(question, form=output_format(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite))
 
 
-def add_questions(app: typer.Typer) -> None:
+def add_query_commands(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(
         epilog=examples(

@@ -1,4 +1,4 @@
-"""``restate-lab report`` and ``compare``: what is handed over, and what has changed."""
+"""``restate-lab report`` and ``compare``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,20 @@ from typing import Annotated
 
 import typer
 
-from restate_lab.cli._errors import told
-from restate_lab.cli._options import Cluster, Csv, Json, Overwrite, Parquet, Timeout, examples, form_of, timeout_option
+from restate_lab.cli._errors import exit_on_error
+from restate_lab.cli._options import (
+    Cluster,
+    Csv,
+    Json,
+    Overwrite,
+    Parquet,
+    Timeout,
+    examples,
+    output_format,
+    timeout_option,
+)
 
-__all__ = ["add_reports"]
+__all__ = ["add_report_commands"]
 
 
 class PaperName(StrEnum):
@@ -102,7 +112,7 @@ def report(
 
     Where a cell fails, the report begins with that, and the exit code is 1. It says whether changes were allowed.
     """
-    with told():
+    with exit_on_error():
         from restate_lab.cli._run_report import run_report  # noqa: PLC0415 - takes a second, which --help need not
 
         code = run_report(
@@ -135,7 +145,7 @@ def compare(
 
     --json has all of it; --csv and --parquet write one --part.
     """
-    with told():
+    with exit_on_error():
         from restate_lab.cli._run_report import run_compare  # noqa: PLC0415 - as above
 
         run_compare(
@@ -144,11 +154,11 @@ def compare(
             part=part.value,
             cluster=cluster,
             timeout=timeout,
-            form=form_of(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite),
+            form=output_format(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite),
         )
 
 
-def add_reports(app: typer.Typer) -> None:
+def add_report_commands(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(
         epilog=examples(

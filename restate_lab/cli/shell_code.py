@@ -17,18 +17,18 @@ from typing import Any, TypeAlias
 
 from restate_lab.analysis.questions.parameters import parse_texts
 from restate_lab.analysis.suggestions import SuggestedCall
-from restate_lab.cli._run_query import value_of
+from restate_lab.cli._run_query import parse_value
 from restate_lab.client.address import is_address
 from restate_lab.errors import ArgumentError
 
-__all__ = ["COMMANDS", "Target", "code_for", "commands"]
+__all__ = ["COMMANDS", "SourceOptions", "code_for", "commands"]
 
 _MOST = 20  # ids in one line
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """The options that say which cluster or evidence a command reads, as they were typed."""
+class SourceOptions:
+    """The options that choose the cluster or the evidence of a command, as they were typed."""
 
     cluster: str | None = None
     evidence: Path | None = None
@@ -40,34 +40,34 @@ class Target:
             return ["--evidence", str(self.evidence)]
         return [] if self.cluster is None else ["-e", self.cluster]
 
-    def restate(self, *words: str) -> str:
+    def restate_command(self, *arguments: str) -> str:
         """Return a command of the ``restate`` CLI, which takes the address of a cluster from a variable."""
         if self.cluster is None:
-            return shlex.join(["restate", *words])
+            return shlex.join(["restate", *arguments])
         if is_address(self.cluster):
-            return f"RESTATE_ADMIN_URL={shlex.quote(self.cluster)} {shlex.join(['restate', *words])}"
-        return shlex.join(["restate", *words, "-e", self.cluster])
+            return f"RESTATE_ADMIN_URL={shlex.quote(self.cluster)} {shlex.join(['restate', *arguments])}"
+        return shlex.join(["restate", *arguments, "-e", self.cluster])
 
 
-Command: TypeAlias = Callable[[SuggestedCall, Target], str | None]
+Command: TypeAlias = Callable[[SuggestedCall, SourceOptions], str | None]
 
 
-def code_for(calls: Iterable[SuggestedCall], python: str, target: Target) -> str:
+def code_for(calls: Iterable[SuggestedCall], python: str, source: SourceOptions) -> str:
     """Return the calls as shell commands where each of them has one; else the Python, labelled as such."""
-    lines = commands(calls, target)
+    lines = commands(calls, source)
     if lines is not None:
         return "\n".join(lines)
     return f"in Python:\n{python}" if "\n" in python else f"in Python: {python}"
 
 
-def commands(calls: Iterable[SuggestedCall], target: Target) -> list[str] | None:
+def commands(calls: Iterable[SuggestedCall], source: SourceOptions) -> list[str] | None:
     """Return the lines of a shell that make these calls; None where one of them has no command.
 
     A comment has a line of its own before its command, as some shells take none behind one.
     """
     lines: list[str] = []
     for call in calls:
-        command = COMMANDS[call.verb](call, target) if call.verb in COMMANDS and _is_shown(call) else None
+        command = COMMANDS[call.verb](call, source) if call.verb in COMMANDS and _is_printable(call) else None
         if command is None:
             return None
         note = _note(call)
@@ -75,50 +75,53 @@ def commands(calls: Iterable[SuggestedCall], target: Target) -> list[str] | None
     return lines
 
 
-def _ask(call: SuggestedCall, target: Target) -> str | None:
+def _ask(call: SuggestedCall, source: SourceOptions) -> str | None:
     name = str(call.arguments[0])
-    texts = {key: ",".join(value) if isinstance(value, tuple) else _text(value) for key, value in call.options.items()}
+    texts = {
+        key: ",".join(value) if isinstance(value, tuple) else _format_value(value)
+        for key, value in call.options.items()
+    }
     if not _reads_back(name, texts, call.options):
         return None
-    return shlex.join(["restate-lab", "ask", name, *_parameters(texts), *target.options])
+    return shlex.join(["restate-lab", "ask", name, *_parameter_options(texts), *source.options])
 
 
-def _sql(call: SuggestedCall, target: Target) -> str | None:
+def _sql(call: SuggestedCall, source: SourceOptions) -> str | None:
     texts = {key: _json_or_text(value) for key, value in call.options.items()}
-    return shlex.join(["restate-lab", "sql", str(call.arguments[0]), *_parameters(texts), *target.options])
+    return shlex.join(["restate-lab", "sql", str(call.arguments[0]), *_parameter_options(texts), *source.options])
 
 
-def _why(call: SuggestedCall, target: Target) -> str | None:
-    return shlex.join(["restate-lab", "why", str(call.arguments[0]), *target.options])
+def _why(call: SuggestedCall, source: SourceOptions) -> str | None:
+    return shlex.join(["restate-lab", "why", str(call.arguments[0]), *source.options])
 
 
-def _freeze(call: SuggestedCall, target: Target) -> str | None:
-    if target.evidence is not None:
+def _freeze(call: SuggestedCall, source: SourceOptions) -> str | None:
+    if source.evidence is not None:
         return None
-    return shlex.join(["restate-lab", "freeze", str(call.arguments[0]), *target.options])
+    return shlex.join(["restate-lab", "freeze", str(call.arguments[0]), *source.options])
 
 
-def _plan(call: SuggestedCall, target: Target) -> str | None:
+def _plan(call: SuggestedCall, source: SourceOptions) -> str | None:
     """Return one command for one id, and a loop for several: the CLI takes one id, and asks before it acts."""
-    if target.evidence is not None or call.options or not call.ids:
+    if source.evidence is not None or call.options or not call.ids:
         return None
     action = str(call.arguments[0]).replace("_", "-")
     ids = call.ids[:_MOST]
     if len(ids) == 1:
-        return target.restate("invocations", action, ids[0])
-    return f'for id in {shlex.join(ids)}; do {target.restate("invocations", action)} "$id"; done'
+        return source.restate_command("invocations", action, ids[0])
+    return f'for id in {shlex.join(ids)}; do {source.restate_command("invocations", action)} "$id"; done'
 
 
-def _restate(*words: str, flags: Mapping[str, str] = MappingProxyType({})) -> Command:
+def _restate_command(*arguments: str, flags: Mapping[str, str] = MappingProxyType({})) -> Command:
     """Return the command whose arguments are the texts of a call; ``flags`` are its options that are on or off."""
 
-    def command(call: SuggestedCall, target: Target) -> str | None:
-        if target.evidence is not None or set(call.options) - {"uri", "reason", *flags}:
+    def command(call: SuggestedCall, source: SourceOptions) -> str | None:
+        if source.evidence is not None or set(call.options) - {"uri", "reason", *flags}:
             return None
         texts = [str(value) for value in call.arguments]
         texts += [str(call.options[name]) for name in ("uri",) if name in call.options]
         texts += [flag for name, flag in flags.items() if call.options.get(name)]
-        return target.restate(*words, *texts)
+        return source.restate_command(*arguments, *texts)
 
     return command
 
@@ -127,13 +130,13 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         "ask": _ask,
         "freeze": _freeze,
-        "journal": _restate("invocations", "describe"),
-        "lab.admin.create_deployment": _restate("deployments", "register"),
-        "lab.admin.delete_deployment": _restate("deployments", "remove", flags={"force": "--force"}),
-        "lab.admin.get_deployment": _restate("deployments", "describe"),
-        "lab.admin.list_deployments": _restate("deployments", "list"),
-        "lab.admin.list_service_handlers": _restate("services", "describe"),
-        "lab.admin.resume_vqueue": _restate("vqueues", "resume"),
+        "journal": _restate_command("invocations", "describe"),
+        "lab.admin.create_deployment": _restate_command("deployments", "register"),
+        "lab.admin.delete_deployment": _restate_command("deployments", "remove", flags={"force": "--force"}),
+        "lab.admin.get_deployment": _restate_command("deployments", "describe"),
+        "lab.admin.list_deployments": _restate_command("deployments", "list"),
+        "lab.admin.list_service_handlers": _restate_command("services", "describe"),
+        "lab.admin.resume_vqueue": _restate_command("vqueues", "resume"),
         "lab.sql": _sql,
         "plan": _plan,
         "why": _why,
@@ -149,30 +152,30 @@ def _note(call: SuggestedCall) -> str:
     return call.note
 
 
-def _parameters(texts: Mapping[str, str]) -> list[str]:
+def _parameter_options(texts: Mapping[str, str]) -> list[str]:
     return [word for name, text in texts.items() for word in ("-p", f"{name}={text}")]
 
 
-def _text(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _json_or_text(value: Any) -> str:
     """Return the text that -p of ``sql`` reads as this value."""
-    is_read_so = isinstance(value, str) and value_of(value) == value
+    is_read_so = isinstance(value, str) and parse_value(value) == value
     return value if is_read_so else json.dumps(value, ensure_ascii=False)
 
 
 def _reads_back(question: str, texts: Mapping[str, str], values: Mapping[str, Any]) -> bool:
     """Return whether -p of ``ask`` reads the values from these texts; it takes "none" for no value."""
     try:
-        read = parse_texts(question, texts)
+        parsed = parse_texts(question, texts)
     except ArgumentError:
         return False
-    return all(read[name] == (list(value) if isinstance(value, tuple) else value) for name, value in values.items())
+    return all(parsed[name] == (list(value) if isinstance(value, tuple) else value) for name, value in values.items())
 
 
-def _is_shown(call: SuggestedCall) -> bool:
+def _is_printable(call: SuggestedCall) -> bool:
     """Return whether a terminal shows every text of a call as it is, so that what is copied is the same."""
     values = [*call.arguments, *call.options.values()]
     texts = [text for value in values for text in (value if isinstance(value, tuple) else [value])]

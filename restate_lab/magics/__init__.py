@@ -18,14 +18,14 @@ __all__ = ["load_ipython_extension", "unload_ipython_extension"]
 def load_ipython_extension(ip: InteractiveShell, /) -> None:
     """Add ``%restate``, ``%%restate`` and their completion to a shell; ``%load_ext restate_lab`` calls this."""
     with Shield():
-        from restate_lab.magics.magic import add  # noqa: PLC0415 - the command line uses this package without IPython
+        from restate_lab.magics.magic import register  # noqa: PLC0415 - the command line uses this package without IPython
 
-    add(ip)
+    register(ip)
 
 
 def unload_ipython_extension(ip: InteractiveShell, /) -> None:
     """Take away what ``load_ipython_extension`` added; ``%unload_ext restate_lab`` calls this."""
     with Shield():
-        from restate_lab.magics.magic import remove  # noqa: PLC0415 - as above
+        from restate_lab.magics.magic import unregister  # noqa: PLC0415 - as above
 
-    remove(ip)
+    unregister(ip)

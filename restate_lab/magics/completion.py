@@ -1,6 +1,6 @@
 """Completion behind ``%restate``, in ``%%restate`` cells, and of a question's name in ``rl.ask(lab, "``.
 
-Nowhere else: everything else is left to IPython.
+Everything else is left to IPython. A catalog of the source's tables, read in a thread, has the names.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from restate_lab.analysis.questions.catalog import names as question_names
 from restate_lab.analysis.questions.parameters import parameters_of
 from restate_lab.client.cli_config import read_config, read_variables
 from restate_lab.errors import RestateLabError, SettingsError
-from restate_lab.magics.sql_context import KEYWORDS, cursor_in, tables_in
+from restate_lab.magics.sql_context import KEYWORDS, context_at, tables_in
 from restate_lab.source import Source
 
-__all__ = ["Catalogue", "Columns", "Completion", "Offer", "environments"]
+__all__ = ["CompletionItem", "MagicCompleter", "TableCatalog", "TableColumns", "environments"]
 
-Columns = Mapping[str, tuple[str, ...]]
+TableColumns = Mapping[str, tuple[str, ...]]
 """table → its columns, in the table's own order."""
 
-PATIENCE = 0.5  # seconds that typing may wait
-AGAIN_AFTER = 30.0  # seconds until a source that failed is asked again
-_NOTHING: Columns = MappingProxyType({})
+MAX_WAIT = 0.5  # seconds that typing may wait
+RETRY_AFTER = 30.0  # seconds until a source that failed is asked again
+_NOTHING: TableColumns = MappingProxyType({})
 _ASK = re.compile(r"\bask\(\s*[\w.]+\s*,\s*(?:name\s*=\s*)?([\"'])(?P<typed>\w*)\Z")
 _LINE = re.compile(r"\s*+(?:[^%\"'#]*=\s*+)?%restate\s")
 _CELL = re.compile(r"\s*%%restate\b")
-_OPTIONS = re.compile(r"\s*(?:(?:-o|--out|--timeout)[\s=]+[^\s-]\S*\s+)*")
+_LEADING_OPTIONS = re.compile(r"\s*(?:(?:-o|--out|--timeout)[\s=]+[^\s-]\S*\s+)*")
 _VERBS = ("connect", "use")
-_WORDS = ("--ask", "-o", "--timeout")
+_MAGIC_OPTIONS = ("--ask", "-o", "--timeout")
 _FUNCTIONS = (
     "count", "sum", "min", "max", "avg", "now", "date_bin", "approx_percentile_cont", "coalesce", "substr", "length",
     "lower", "upper", "arrow_cast", "array_has", "to_timestamp_millis", "json_get_str", "json_get_json", "json_get_int",
@@ -45,72 +45,21 @@ _FUNCTIONS = (
 )  # fmt: skip
 
 
-class Catalogue:
-    """What one source has; read once, in a thread that ends when it has read."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._columns = _NOTHING
-        self._started = 0.0
-        self._thread: threading.Thread | None = None
-        self._read_again()
-
-    def columns(self) -> Columns:
-        """Return the columns of each table; nothing when they do not come at once, or cannot be read."""
-        if not self._columns:
-            self._read_again()
-            if self._thread is not None:
-                self._thread.join(PATIENCE)
-        return self._columns
-
-    def _read_again(self) -> None:
-        is_reading = self._thread is not None and self._thread.is_alive()
-        if is_reading or (self._thread is not None and time.monotonic() - self._started < AGAIN_AFTER):
-            return
-        self._started = time.monotonic()
-        # daemon: a kernel that ends does not wait for a server that does not answer.
-        self._thread = threading.Thread(target=self._read, name="restate-lab-catalogue", daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        try:
-            tables = self._source.tables()
-        except RestateLabError:
-            return
-        names = {str(table): tuple(group["column"]) for table, group in tables.groupby("table", sort=False)}
-        self._columns = MappingProxyType(names)
-
-
-def environments() -> list[str]:
-    """Return the environments that the restate CLI knows here; none where its configuration is broken."""
-    try:
-        return read_config(read_variables(None), Path()).names
-    except SettingsError:
-        return []
-
-
-class Offer(NamedTuple):
-    """One completion, and what it is: a table, a column, a keyword, a function, an option."""
-
-    text: str
-    kind: str
-
-
-class Completion:
-    """The completions of one shell; ``catalogue`` is that of the source at hand, None before there is one."""
+class MagicCompleter:
+    """The completions of one shell; ``catalog`` is that of the source at hand, None before there is one."""
 
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
-        self.catalogue: Catalogue | None = None
+        self.catalog: TableCatalog | None = None
 
     @context_matcher(identifier="restate_lab")  # type: ignore[untyped-decorator]
     def matcher(self, context: CompletionContext) -> SimpleMatcherResult:
         """Return what may stand at the cursor; nothing where it is not ours."""
         lines = context.full_text.split("\n")
         at = sum(len(line) + 1 for line in lines[: context.cursor_line]) + context.cursor_position
-        typed, offers = self.complete(context.full_text, at)
-        wanted = typed.lower()
-        fitting = [offer for offer in dict.fromkeys(offers) if offer.text.lower().startswith(wanted)]
+        typed, items = self.complete(context.full_text, at)
+        prefix = typed.lower()
+        fitting = [item for item in dict.fromkeys(items) if item.text.lower().startswith(prefix)]
         return SimpleMatcherResult(
             completions=[SimpleCompletion(text, type=kind) for text, kind in fitting],
             matched_fragment=typed,
@@ -118,42 +67,43 @@ class Completion:
             ordered=True,
         )
 
-    def complete(self, text: str, at: int) -> tuple[str, list[Offer]]:
+    def complete(self, text: str, at: int) -> tuple[str, list[CompletionItem]]:
         """Return what was typed of a word at the position, and what it may become, likeliest first."""
-        if asked := _ASK.search(text, 0, at):
-            return asked["typed"], _offers(question_names(), "question")
-        begins, ends = _argument(text, at)
+        if call := _ASK.search(text, 0, at):
+            return call["typed"], _items(question_names(), "question")
+        begins, ends = _argument_span(text, at)
         if begins is None:
             return "", []
-        return self._behind_the_magic(text[begins:ends], at - begins, is_cell=_CELL.match(text) is not None)
+        return self._complete_magic(text[begins:ends], at - begins, is_cell=_CELL.match(text) is not None)
 
-    def _behind_the_magic(self, text: str, at: int, *, is_cell: bool) -> tuple[str, list[Offer]]:
+    def _complete_magic(self, text: str, at: int, *, is_cell: bool) -> tuple[str, list[CompletionItem]]:
         head = text[:at]
-        for wanted in _WANTED:
-            found = wanted.pattern.match(head)
-            if found and not (is_cell and wanted.is_for_lines):
-                return found["typed"], _offers(wanted.names(self, found), wanted.kind)
-        begins = match.end() if (match := _OPTIONS.match(text)) else 0
+        for argument in _ARGUMENT_PATTERNS:
+            match = argument.pattern.match(head)
+            if match and not (is_cell and argument.is_for_lines):
+                return match["typed"], _items(argument.names(self, match), argument.kind)
+        options = _LEADING_OPTIONS.match(text)
+        begins = options.end() if options else 0
         if at < begins:
             return "", []
-        typed, offers = self._in_sql(text[begins:], at - begins)
+        typed, items = self._complete_sql(text[begins:], at - begins)
         is_first = not is_cell and head.strip() == typed
-        return typed, [*_offers(_VERBS, "option"), *offers] if is_first else offers
+        return typed, [*_items(_VERBS, "option"), *items] if is_first else items
 
-    def _in_sql(self, statement: str, at: int) -> tuple[str, list[Offer]]:
-        cursor = cursor_in(statement, at)
-        if cursor is None:
+    def _complete_sql(self, statement: str, at: int) -> tuple[str, list[CompletionItem]]:
+        context = context_at(statement, at)
+        if context is None:
             return "", []
-        if cursor.expects == "parameter":
-            return cursor.typed, _offers(self.variables(), "parameter")
-        columns = self.catalogue.columns() if self.catalogue else {}
+        if context.expects == "parameter":
+            return context.typed, _items(self.variables(), "parameter")
+        columns = self.catalog.columns() if self.catalog else {}
         # What is being typed is no alias yet.
-        named = tables_in(f"{statement[: at - len(cursor.typed)]} {statement[at:]}")
-        if cursor.expects == "table":
-            return cursor.typed, _offers([*(name for name, table in named.items() if not table), *columns], "table")
-        if cursor.qualifier:
-            return cursor.typed, _offers(columns.get(named.get(cursor.qualifier, cursor.qualifier), ()), "column")
-        return cursor.typed, list(_anything(cursor.typed, columns, named))
+        named = tables_in(f"{statement[: at - len(context.typed)]} {statement[at:]}")
+        if context.expects == "table":
+            return context.typed, _items([*(name for name, table in named.items() if not table), *columns], "table")
+        if context.qualifier:
+            return context.typed, _items(columns.get(named.get(context.qualifier, context.qualifier), ()), "column")
+        return context.typed, list(_sql_items(context.typed, columns, named))
 
     def variables(self) -> list[str]:
         """Return the names of what the user holds."""
@@ -167,28 +117,79 @@ class Completion:
         )
 
 
+class TableCatalog:
+    """What one source has; read once, in a thread that ends when it has read."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._columns = _NOTHING
+        self._started = 0.0
+        self._thread: threading.Thread | None = None
+        self._refresh()
+
+    def columns(self) -> TableColumns:
+        """Return the columns of each table; nothing when they do not come at once, or cannot be read."""
+        if not self._columns:
+            self._refresh()
+            if self._thread is not None:
+                self._thread.join(MAX_WAIT)
+        return self._columns
+
+    def _refresh(self) -> None:
+        is_reading = self._thread is not None and self._thread.is_alive()
+        if is_reading or (self._thread is not None and time.monotonic() - self._started < RETRY_AFTER):
+            return
+        self._started = time.monotonic()
+        # daemon: a kernel that ends does not wait for a server that does not answer.
+        self._thread = threading.Thread(target=self._load, name="restate-lab-catalog", daemon=True)
+        self._thread.start()
+
+    def _load(self) -> None:
+        try:
+            tables = self._source.tables()
+        except RestateLabError:
+            return
+        names = {str(table): tuple(group["column"]) for table, group in tables.groupby("table", sort=False)}
+        self._columns = MappingProxyType(names)
+
+
+class CompletionItem(NamedTuple):
+    """One completion, and what it is: a table, a column, a keyword, a function, an option."""
+
+    text: str
+    kind: str
+
+
+def environments() -> list[str]:
+    """Return the environments that the restate CLI knows here; none where its configuration is broken."""
+    try:
+        return read_config(read_variables(None), Path()).names
+    except SettingsError:
+        return []
+
+
 @dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What is no SQL, by what stands before it; ``is_for_lines`` where a cell's SQL could look like that."""
+class _ArgumentPattern:
+    """An argument that is not SQL, by the text before it; ``is_for_lines``: a cell's SQL could look like it."""
 
     pattern: re.Pattern[str]
     kind: str
-    names: Callable[[Completion, re.Match[str]], Iterable[str]]
+    names: Callable[[MagicCompleter, re.Match[str]], Iterable[str]]
     is_for_lines: bool = False
 
 
-_WANTED = (
-    _Wanted(re.compile(r"(?:.*\s)?--ask[\s=]+(?P<typed>\w*)\Z"), "question", lambda _, __: question_names()),
-    _Wanted(
+_ARGUMENT_PATTERNS = (
+    _ArgumentPattern(re.compile(r"(?:.*\s)?--ask[\s=]+(?P<typed>\w*)\Z"), "question", lambda _, __: question_names()),
+    _ArgumentPattern(
         re.compile(r"(?=(?:.*\s)?(?P<typed>\w*)\Z)(?:.*\s)?--ask[\s=]+(?P<question>\w+)\s", re.DOTALL),
         "parameter",
         lambda _, found: [f"{parameter.name}=" for parameter in parameters_of(found["question"])],
     ),
-    _Wanted(re.compile(r"\s*(?P<typed>-[\w-]*)\Z"), "option", lambda _, __: _WORDS),
-    _Wanted(
+    _ArgumentPattern(re.compile(r"\s*(?P<typed>-[\w-]*)\Z"), "option", lambda _, __: _MAGIC_OPTIONS),
+    _ArgumentPattern(
         re.compile(r"\s*connect\s+(?P<typed>\S*)\Z"), "environment", lambda _, __: environments(), is_for_lines=True
     ),
-    _Wanted(
+    _ArgumentPattern(
         re.compile(r"\s*use\s+(?P<typed>\w*)\Z"),
         "variable",
         lambda completion, _: completion.variables(),
@@ -197,7 +198,7 @@ _WANTED = (
 )
 
 
-def _argument(text: str, at: int) -> tuple[int | None, int]:
+def _argument_span(text: str, at: int) -> tuple[int | None, int]:
     """Return where the text behind the magic begins and ends; None where the position is in no magic of ours."""
     if cell := _CELL.match(text):
         return (cell.end() if at >= cell.end() else None), len(text)
@@ -208,16 +209,16 @@ def _argument(text: str, at: int) -> tuple[int | None, int]:
     return (line.end() if line and is_inside else None), ends if ends >= 0 else len(text)
 
 
-def _anything(typed: str, columns: Columns, named: dict[str, str]) -> Iterator[Offer]:
-    """Give columns first, of the tables in the statement or of all where it names none; then the rest."""
+def _sql_items(typed: str, columns: TableColumns, named: dict[str, str]) -> Iterator[CompletionItem]:
+    """Yield columns first, of the tables in the statement or of all where it names none; then the rest."""
     tables = [table for table in named.values() if table in columns] or list(columns)
-    yield from _offers([column for table in tables for column in columns[table]], "column")
-    yield from _offers(named, "table")
+    yield from _items([column for table in tables for column in columns[table]], "column")
+    yield from _items(named, "table")
     # An editor drops what does not begin as typed.
     keywords = KEYWORDS if typed != typed.lower() or not typed else [word.lower() for word in KEYWORDS]
-    yield from _offers(keywords, "keyword")
-    yield from _offers(_FUNCTIONS, "function")
+    yield from _items(keywords, "keyword")
+    yield from _items(_FUNCTIONS, "function")
 
 
-def _offers(texts: Iterable[str], kind: str) -> list[Offer]:
-    return [Offer(text, kind) for text in texts]
+def _items(texts: Iterable[str], kind: str) -> list[CompletionItem]:
+    return [CompletionItem(text, kind) for text in texts]

@@ -12,7 +12,7 @@ from restate_lab.client.sql.literals import is_list, literal, literals
 from restate_lab.client.sql.tokenizer import Token, tokens
 from restate_lab.errors import QueryRefused, RestateLabError, StatementError, UnknownName
 
-__all__ = ["marked", "one_line"]
+__all__ = ["mark_error", "one_line"]
 
 _PLACE = re.compile(r"\bline:? (\d+), column:? (\d+)", re.IGNORECASE)
 _SENT_PLACE = re.compile(r" at Line: \d+, Column: \d+")
@@ -25,25 +25,25 @@ def one_line(error: BaseException) -> str:
     return escape_invisible(" ".join(str(error).split()), lines=False) or type(error).__name__
 
 
-def marked(error: RestateLabError, statement: str = "", values: Mapping[str, Any] | None = None) -> str:
+def mark_error(error: RestateLabError, statement: str = "", values: Mapping[str, Any] | None = None) -> str:
     """Return what an error says in one line, and where it is about a place in the statement, that line and a mark.
 
     ``values`` are those that were bound to the statement's parameters: the server counts in what it was sent.
     """
-    place = _place(error, statement, values or {}) if statement else None
+    place = _error_position(error, statement, values or {}) if statement else None
     if place is None:
         return one_line(error)
-    said = one_line(error)
+    message = one_line(error)
     if isinstance(error, QueryRefused):
-        said = _SENT_PLACE.sub("", said)  # the mark says it better: the server counted in what it was sent
-    return "\n".join([said, *_shown(statement, min(place, len(statement)))])
+        message = _SENT_PLACE.sub("", message)  # the mark says it better: the server counted in what it was sent
+    return "\n".join([message, *_excerpt(statement, min(place, len(statement)))])
 
 
-def _place(error: RestateLabError, statement: str, values: Mapping[str, Any]) -> int | None:
+def _error_position(error: RestateLabError, statement: str, values: Mapping[str, Any]) -> int | None:
     """Return the position in the statement as it was written, or None."""
     if isinstance(error, UnknownName):
         found = _UNKNOWN.search(str(error))
-        return _position_of(found[1], statement) if found else None
+        return _name_position(found[1], statement) if found else None
     if isinstance(error, StatementError):
         return _offset(statement, _PLACE.search(str(error)))
     if not isinstance(error, QueryRefused):
@@ -52,7 +52,7 @@ def _place(error: RestateLabError, statement: str, values: Mapping[str, Any]) ->
         return len(statement.rstrip().removesuffix(";"))
     sent = bind(statement, values)
     at = _offset(sent, _PLACE.search(error.reason))
-    return None if at is None else _unbound(statement, sent, values, at)
+    return None if at is None else _statement_position(statement, sent, values, at)
 
 
 def _offset(text: str, place: re.Match[str] | None) -> int | None:
@@ -65,16 +65,16 @@ def _offset(text: str, place: re.Match[str] | None) -> int | None:
     return sum(len(each) + 1 for each in lines[: line - 1]) + min(column - 1, len(lines[line - 1]))
 
 
-def _position_of(name: str, statement: str) -> int | None:
+def _name_position(name: str, statement: str) -> int | None:
     """Return where a name stands first, as a name and not within a text or a comment."""
     wanted = [part.strip('"').lower() for part in name.split(".")]
-    for at, spelled in _names(statement):
+    for at, spelled in _names_in(statement):
         if spelled == wanted[-1]:
             return at
     return None
 
 
-def _names(statement: str) -> Iterable[tuple[int, str]]:
+def _names_in(statement: str) -> Iterable[tuple[int, str]]:
     for token in tokens(statement):
         if token.kind in {"word", "name"}:
             yield token.start, statement[token.start : token.end].strip('"').lower()
@@ -83,12 +83,12 @@ def _names(statement: str) -> Iterable[tuple[int, str]]:
             yield from ((token.start + word.start(), word[0].lower()) for word in re.finditer(r"[^\W\d]\w*", run))
 
 
-def _unbound(statement: str, sent: str, values: Mapping[str, Any], at: int) -> int:
+def _statement_position(statement: str, sent: str, values: Mapping[str, Any], at: int) -> int:
     """Return the position in the statement for one in what was sent, where each ``:name`` has become a literal."""
     shift = 0
     for parameter in (token for token in tokens(statement) if token.kind == "param"):
         start = parameter.start + shift
-        length = _length(sent, start, parameter, values[parameter.text])
+        length = _literal_length(sent, start, parameter, values[parameter.text])
         if at < start:
             break
         if at < start + length:
@@ -97,7 +97,7 @@ def _unbound(statement: str, sent: str, values: Mapping[str, Any], at: int) -> i
     return at - shift
 
 
-def _length(sent: str, start: int, parameter: Token, value: Any) -> int:
+def _literal_length(sent: str, start: int, parameter: Token, value: Any) -> int:
     """Return how long the literal of a value is in what was sent."""
     if not is_list(value):
         return len(literal(value, name=parameter.text))
@@ -105,7 +105,7 @@ def _length(sent: str, start: int, parameter: Token, value: Any) -> int:
     return len(joined) + (2 if sent.startswith(f"({joined})", start) else 0)
 
 
-def _shown(statement: str, place: int) -> list[str]:
+def _excerpt(statement: str, place: int) -> list[str]:
     """Return the line with the place, and a line with the mark; of a long line the part around it."""
     begins = statement.rfind("\n", 0, place) + 1
     ends = statement.find("\n", place)

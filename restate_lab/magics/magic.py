@@ -1,4 +1,4 @@
-"""The magic: it takes its line apart, calls one function, and hands back what that gives."""
+"""The magic: it parses its line, calls one function, and returns the result."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from restate_lab.analysis.questions.parameters import parse_texts
 from restate_lab.client.lab import connect
 from restate_lab.client.sql.bind import parameter_names
 from restate_lab.errors import ArgumentError, RestateLabError, Truncated
-from restate_lab.magics.completion import Catalogue, Completion
-from restate_lab.magics.error_marker import marked
-from restate_lab.magics.parser import Request, parse
+from restate_lab.magics.completion import MagicCompleter, TableCatalog
+from restate_lab.magics.error_marker import mark_error
+from restate_lab.magics.parser import MagicRequest, parse
 from restate_lab.progress import say
 from restate_lab.source import Source, missing_members
 
-__all__ = ["RestateMagics", "add", "remove"]
+__all__ = ["RestateMagics", "register", "unregister"]
 
 _NAME = "restate"
 
@@ -34,7 +34,7 @@ class RestateMagics(Magics):
         super().__init__(shell)
         self._ip = shell
         self.source: Source | None = None
-        self.completion = Completion(shell)
+        self.completion = MagicCompleter(shell)
 
     @no_var_expand
     @needs_local_scope
@@ -58,7 +58,7 @@ class RestateMagics(Magics):
         ``:name`` in SQL is the variable of that name. Nothing else is put in: ``{x}`` and ``$x`` stay as they are.
         """
         names = {**self._ip.user_ns, **(local_ns or {})}
-        with _readable():
+        with _shorten_errors():
             request = parse(line, cell)
             result = _VERBS[request.verb](self, request, names)
         if not request.out:
@@ -68,47 +68,68 @@ class RestateMagics(Magics):
         print(f"{request.out}: {shape}")  # noqa: T201 - a person reads it
         return None
 
-    def take(self, source: Source) -> Source:
-        """Ask this source from now on."""
+    def use_source(self, source: Source) -> Source:
+        """Make this source the current one."""
         self.source = source
-        self.completion.catalogue = Catalogue(source)
+        self.completion.catalog = TableCatalog(source)
         return source
 
-    def asked(self) -> Source:
-        """Return the source to ask: the one at hand, else the cluster that the restate CLI would take."""
-        return self.source or self.take(connect())
+    def current_source(self) -> Source:
+        """Return the current source; without one, connect to the cluster that the restate CLI would take."""
+        return self.source or self.use_source(connect())
 
 
-def _status(magics: RestateMagics, _: Request, __: Mapping[str, Any]) -> Source:
-    return magics.asked()
+def register(ip: InteractiveShell) -> None:
+    """Register the magics and their completion; what an earlier load had added is taken away first."""
+    unregister(ip)
+    magics = RestateMagics(ip)
+    ip.register_magics(magics)
+    ip.Completer.custom_matchers.append(magics.completion.matcher)
 
 
-def _connect(magics: RestateMagics, request: Request, _: Mapping[str, Any]) -> Source:
-    return magics.take(connect(request.text or None, read_only=request.read_only))
+def unregister(ip: InteractiveShell) -> None:
+    """Take the magics and their completion away; a Lab that the user holds stays open."""
+    magics = ip.magics_manager.registry.pop(RestateMagics.__name__, None)
+    if magics is None:
+        return
+    for kind in ("line", "cell"):
+        ip.magics_manager.magics[kind].pop(_NAME, None)
+    matchers = ip.Completer.custom_matchers
+    matchers[:] = [matcher for matcher in matchers if matcher != magics.completion.matcher]
 
 
-def _use(magics: RestateMagics, request: Request, names: Mapping[str, Any]) -> Source:
-    found = _variable(request.text, names)
-    if missing_members(found):
-        raise ArgumentError(f"{request.text} holds a {type(found).__name__}: give a Lab or Evidence.")
-    return magics.take(found)
+def _status(magics: RestateMagics, _: MagicRequest, __: Mapping[str, Any]) -> Source:
+    return magics.current_source()
 
 
-def _ask(magics: RestateMagics, request: Request, names: Mapping[str, Any]) -> Any:
+def _connect(magics: RestateMagics, request: MagicRequest, _: Mapping[str, Any]) -> Source:
+    return magics.use_source(connect(request.text or None, read_only=request.read_only))
+
+
+def _use(magics: RestateMagics, request: MagicRequest, names: Mapping[str, Any]) -> Source:
+    source = _get_variable(request.text, names)
+    if missing_members(source):
+        raise ArgumentError(f"{request.text} holds a {type(source).__name__}: give a Lab or Evidence.")
+    return magics.use_source(source)
+
+
+def _ask(magics: RestateMagics, request: MagicRequest, names: Mapping[str, Any]) -> Any:
     texts = {name: text for name, text in request.parameters.items() if not _is_variable(text)}
-    given = {name: _variable(text[1:], names) for name, text in request.parameters.items() if _is_variable(text)}
-    values = parse_texts(request.text, texts) | given
-    frame = run_question(magics.asked(), request.text, timeout=request.timeout, **values)
+    variables = {
+        name: _get_variable(text[1:], names) for name, text in request.parameters.items() if _is_variable(text)
+    }
+    values = parse_texts(request.text, texts) | variables
+    frame = run_question(magics.current_source(), request.text, timeout=request.timeout, **values)
     if "truncated" in frame.attrs:
         say(f"{Truncated.__name__}: {frame.attrs['truncated']['message']}")
     return frame
 
 
-def _sql(magics: RestateMagics, request: Request, names: Mapping[str, Any]) -> Any:
+def _sql(magics: RestateMagics, request: MagicRequest, names: Mapping[str, Any]) -> Any:
     values: dict[str, Any] = {}
-    with _readable(request.text, values):
+    with _shorten_errors(request.text, values):
         values.update({name: names[name] for name in parameter_names(request.text) if name in names})
-        return magics.asked().sql(request.text, params=values, timeout=request.timeout)
+        return magics.current_source().sql(request.text, params=values, timeout=request.timeout)
 
 
 _VERBS = {"status": _status, "connect": _connect, "use": _use, "ask": _ask, "sql": _sql}
@@ -118,39 +139,20 @@ def _is_variable(text: str) -> bool:
     return text.startswith(":") and text[1:].isidentifier()
 
 
-def _variable(name: str, names: Mapping[str, Any]) -> Any:
+def _get_variable(name: str, names: Mapping[str, Any]) -> Any:
     if name not in names:
         raise ArgumentError(f"there is no variable {name} in this notebook.")
     return names[name]
 
 
 @contextmanager
-def _readable(statement: str = "", values: Mapping[str, Any] | None = None) -> Iterator[None]:
+def _shorten_errors(statement: str = "", values: Mapping[str, Any] | None = None) -> Iterator[None]:
     """Let errors of ours be shown without a traceback, with a mark in the statement; they stay what they are."""
     try:
         yield
     except RestateLabError as error:
         if not hasattr(error, "_render_traceback_"):
-            lines = f"{type(error).__name__}: {marked(error, statement, values)}".splitlines()
+            lines = f"{type(error).__name__}: {mark_error(error, statement, values)}".splitlines()
             # What IPython looks for on an exception that it is to show.
             error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
         raise
-
-
-def add(ip: InteractiveShell) -> None:
-    """Register the magics and their completion; what an earlier load had added is taken away first."""
-    remove(ip)
-    magics = RestateMagics(ip)
-    ip.register_magics(magics)
-    ip.Completer.custom_matchers.append(magics.completion.matcher)
-
-
-def remove(ip: InteractiveShell) -> None:
-    """Take the magics and their completion away; a Lab that the user holds stays open."""
-    magics = ip.magics_manager.registry.pop(RestateMagics.__name__, None)
-    if magics is None:
-        return
-    for kind in ("line", "cell"):
-        ip.magics_manager.magics[kind].pop(_NAME, None)
-    matchers = ip.Completer.custom_matchers
-    matchers[:] = [matcher for matcher in matchers if matcher != magics.completion.matcher]

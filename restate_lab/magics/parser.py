@@ -1,4 +1,4 @@
-"""What stands behind ``%restate`` or in a ``%%restate`` cell, taken apart."""
+"""The text behind ``%restate`` or in a ``%%restate`` cell, parsed into a request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from restate_lab.durations import seconds_of
 from restate_lab.errors import ArgumentError
 
-__all__ = ["OPTIONS", "Request", "parse"]
+__all__ = ["OPTIONS", "MagicRequest", "parse"]
 
 OPTIONS = {"-o": "out", "--out": "out", "--ask": "ask", "--timeout": "timeout"}
 _OPTION = re.compile(r"\s*(?P<name>-{1,2}[A-Za-z][\w-]*)(?:(?:=|\s+)(?P<value>[^\s-]\S*))?(?=\s|$)")
@@ -19,8 +19,8 @@ _HELP = "`%restate?` says what it takes"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What is wanted: ``verb`` is status, connect, use, ask or sql, ``text`` what it is about.
+class MagicRequest:
+    """A parsed request: ``verb`` is status, connect, use, ask or sql, ``text`` what it is about.
 
     ``text`` is the cluster ("" for the CLI's own), the variable that holds a source, the question, or the SQL. ``out``
     is the variable to put the frame into, "" for none; ``timeout`` is in seconds, None the connection's; ``parameters``
@@ -35,53 +35,53 @@ class Request:
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
-def parse(line: str, cell: str | None = None) -> Request:
-    """Take apart the line, and the cell below it where it is a cell magic.
+def parse(line: str, cell: str | None = None) -> MagicRequest:
+    """Parse the line, and the cell below it where it is a cell magic.
 
     Raises:
         ArgumentError: an option is unknown or lacks its value, or something is too much.
     """
-    options, rest = _options(line)
+    options, rest = _parse_options(line)
     first, _, others = rest.partition(" ")
     whole = rest if cell is None else f"{rest}\n{cell}" if rest else cell
     if "ask" in options:
-        return _question(options, whole)
+        return _parse_question(options, whole)
     if cell is None and first in _VERBS:
         return _VERBS[first](options, others.split())
-    out, timeout = _out(options), _timeout(options)
+    out, timeout = _output_variable(options), _timeout_seconds(options)
     if not whole.strip():
         if cell is None and not options:
-            return Request("status")
+            return MagicRequest("status")
         raise ArgumentError(f"there is no SQL: write a SELECT; {_HELP}.")
-    return Request("sql", whole, out=out, timeout=timeout)
+    return MagicRequest("sql", whole, out=out, timeout=timeout)
 
 
-def _options(line: str) -> tuple[dict[str, str], str]:
+def _parse_options(line: str) -> tuple[dict[str, str], str]:
     """Return the options at the beginning, and the rest as it stands: SQL has quotes of its own."""
     options: dict[str, str] = {}
     at = 0
-    while (found := _OPTION.match(line, at)) and found["name"] in OPTIONS:
-        _take(options, found["name"], found["value"])
-        at = found.end()
-    if found:
-        raise ArgumentError(f"there is no option {found['name']}; {_HELP}.")
+    while (match := _OPTION.match(line, at)) and match["name"] in OPTIONS:
+        _set_option(options, match["name"], match["value"])
+        at = match.end()
+    if match:
+        raise ArgumentError(f"there is no option {match['name']}; {_HELP}.")
     return options, line[at:].strip()
 
 
-def _take(options: dict[str, str], name: str, value: str | None) -> None:
+def _set_option(options: dict[str, str], name: str, value: str | None) -> None:
     if not value:
         raise ArgumentError(f"{name} needs a value; {_HELP}.")
     options[OPTIONS[name]] = value
 
 
-def _question(options: dict[str, str], text: str) -> Request:
+def _parse_question(options: dict[str, str], text: str) -> MagicRequest:
     """Read the parameters of a question, and options that stand among them."""
-    words = _words(text)
+    words = _split(text)
     parameters: dict[str, str] = {}
     while words:
         word = words.pop(0)
         if word in OPTIONS:
-            _take(options, word, words.pop(0) if words else None)
+            _set_option(options, word, words.pop(0) if words else None)
             continue
         name, equals, value = word.partition("=")
         if not equals or not name.isidentifier():
@@ -89,51 +89,53 @@ def _question(options: dict[str, str], text: str) -> Request:
         if name in parameters:
             raise ArgumentError(f"{name} is given twice: keep one.")
         parameters[name] = value
-    return Request("ask", options["ask"], out=_out(options), timeout=_timeout(options), parameters=parameters)
+    return MagicRequest(
+        "ask", options["ask"], out=_output_variable(options), timeout=_timeout_seconds(options), parameters=parameters
+    )
 
 
-def _words(text: str) -> list[str]:
+def _split(text: str) -> list[str]:
     try:
         return shlex.split(text, comments=True)
     except ValueError as error:
         raise ArgumentError(f"the parameters cannot be read: {error}. Close the quotation mark.") from error
 
 
-def _status(options: Mapping[str, str], words: list[str]) -> Request:
-    _nothing_more("status", options, words)
-    return Request("status")
+def _parse_status(options: Mapping[str, str], words: list[str]) -> MagicRequest:
+    _check_no_more("status", options, words)
+    return MagicRequest("status")
 
 
-def _connect(options: Mapping[str, str], words: list[str]) -> Request:
+def _parse_connect(options: Mapping[str, str], words: list[str]) -> MagicRequest:
     clusters = [word for word in words if word != "--read-only"]
-    _nothing_more("connect", options, clusters[1:] + [word for word in clusters if word.startswith("-")])
-    return Request("connect", clusters[0] if clusters else "", read_only=len(clusters) < len(words))
+    _check_no_more("connect", options, clusters[1:] + [word for word in clusters if word.startswith("-")])
+    return MagicRequest("connect", clusters[0] if clusters else "", read_only=len(clusters) < len(words))
 
 
-def _use(options: Mapping[str, str], words: list[str]) -> Request:
-    _nothing_more("use", options, words[1:])
+def _parse_use(options: Mapping[str, str], words: list[str]) -> MagicRequest:
+    _check_no_more("use", options, words[1:])
     if not words or not words[0].isidentifier():
         raise ArgumentError("use takes the name of a variable that holds a Lab or Evidence: %restate use lab.")
-    return Request("use", words[0])
+    return MagicRequest("use", words[0])
 
 
-_VERBS = {"status": _status, "connect": _connect, "use": _use}
+_VERBS = {"status": _parse_status, "connect": _parse_connect, "use": _parse_use}
 
 
-def _nothing_more(verb: str, options: Mapping[str, str], words: list[str]) -> None:
+def _check_no_more(verb: str, options: Mapping[str, str], words: list[str]) -> None:
     more = [f"--{name}" for name in options] + words
     if more:
         raise ArgumentError(f"{verb} takes no {more[0]}; {_HELP}.")
 
 
-def _out(options: Mapping[str, str]) -> str:
+def _output_variable(options: Mapping[str, str]) -> str:
     name = options.get("out", "")
     if name and (not name.isidentifier() or keyword.iskeyword(name)):
         raise ArgumentError(f"-o takes the name of a variable, and {name!r} is none.")
     return name
 
 
-def _timeout(options: Mapping[str, str]) -> float | None:
+def _timeout_seconds(options: Mapping[str, str]) -> float | None:
     if "timeout" not in options:
         return None
     seconds = seconds_of(options["timeout"], name="--timeout")

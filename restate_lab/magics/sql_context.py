@@ -1,4 +1,4 @@
-"""What SQL may go on with at the cursor: read from the statement around it, however unfinished it is."""
+"""The context of a cursor in SQL: what may follow there, read from the statement around it, even an unfinished one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 from restate_lab.client.sql.tokenizer import Token, tokens
 from restate_lab.errors import StatementError
 
-__all__ = ["KEYWORDS", "Cursor", "cursor_in", "tables_in"]
+__all__ = ["KEYWORDS", "SqlContext", "context_at", "tables_in"]
 
 KEYWORDS = (
     "SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "LIMIT", "JOIN", "LEFT JOIN", "ON", "AND", "OR", "NOT", "IN",
@@ -33,18 +33,18 @@ _TYPED = re.compile(r"(?<!\w)\w*\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class Cursor:
-    """What is expected: "table", "column" (of ``qualifier``, where there is one), "parameter", or "anything"."""
+class SqlContext:
+    """What may follow: "table", "column" (of ``qualifier``, where there is one), "parameter", or "anything"."""
 
     expects: Literal["table", "column", "parameter", "anything"]
     typed: str
     qualifier: str = ""
 
 
-def cursor_in(statement: str, at: int) -> Cursor | None:
+def context_at(statement: str, at: int) -> SqlContext | None:
     """Return what may stand at a position; None within a text, a comment, a quoted name or a number."""
-    found = _TYPED.search(statement, 0, at)
-    typed = statement[found.start() : at] if found else ""
+    match = _TYPED.search(statement, 0, at)
+    typed = statement[match.start() : at] if match else ""
     head = statement[: at - len(typed)]
     try:
         before = list(tokens(head))
@@ -54,44 +54,44 @@ def cursor_in(statement: str, at: int) -> Cursor | None:
         return None
     last = before[-1] if before else Token("", "", 0, 0)
     if last.text == "." and last.end == len(head):
-        owner = _spelled(head, before[-2]) if len(before) > 1 else ""
-        return Cursor("column", typed, owner)
+        owner = _identifier(head, before[-2]) if len(before) > 1 else ""
+        return SqlContext("column", typed, owner)
     if last.text == ":" and last.end == len(head):
-        return Cursor("parameter", typed)
-    return Cursor("table" if _awaits_table(before) else "anything", typed)
+        return SqlContext("parameter", typed)
+    return SqlContext("table" if _expects_table(before) else "anything", typed)
 
 
 def tables_in(statement: str) -> dict[str, str]:
     """Return the tables of a statement by the names that its columns may carry: alias → table, table → table."""
     text = _QUIET.sub(" ", statement)
-    found: dict[str, str] = {}
+    tables: dict[str, str] = {}
     in_from = False
     for match in _TABLE.finditer(text):
         if match["comma"] and not (in_from and _is_in_from(text, match.start())):
             continue
         in_from = True
-        found[(match["alias"] or match["table"]).lower()] = match["table"].lower()
-    return found | {name.lower(): "" for name in _CTE.findall(text)}
+        tables[(match["alias"] or match["table"]).lower()] = match["table"].lower()
+    return tables | {name.lower(): "" for name in _CTE.findall(text)}
 
 
 def _is_in_from(text: str, at: int) -> bool:
-    """Tell whether a comma separates tables: the last clause before it is FROM or JOIN."""
+    """Return whether a comma separates tables: the last clause before it is FROM or JOIN."""
     words = [word for word in re.findall(r"\w+", text[:at].upper()) if word in _CLAUSES]
     return bool(words) and words[-1] in _BEFORE_TABLE
 
 
-def _awaits_table(before: Sequence[Token]) -> bool:
+def _expects_table(before: Sequence[Token]) -> bool:
     if not before:
         return False
     if before[-1].kind == "word":
         return before[-1].text in _BEFORE_TABLE
     if before[-1].kind not in {"comma", "items"}:
         return False
-    return next(_clauses(before), "") in _BEFORE_TABLE
+    return next(_enclosing_clauses(before), "") in _BEFORE_TABLE
 
 
-def _clauses(before: Sequence[Token]) -> Iterator[str]:
-    """Give the clauses that the end of these tokens stands in, the innermost first."""
+def _enclosing_clauses(before: Sequence[Token]) -> Iterator[str]:
+    """Yield the clauses that the end of these tokens stands in, the innermost first."""
     depth = 0
     for token in reversed(before):
         if token.kind == "close":
@@ -102,5 +102,5 @@ def _clauses(before: Sequence[Token]) -> Iterator[str]:
             yield token.text
 
 
-def _spelled(text: str, token: Token) -> str:
+def _identifier(text: str, token: Token) -> str:
     return text[token.start : token.end].strip('"').lower()

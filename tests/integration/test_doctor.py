@@ -21,7 +21,7 @@ import restate_lab as rl
 from restate_lab.analysis.doctor import doctor
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.cli import app
-from restate_lab.cli.shell_code import Target, commands
+from restate_lab.cli.shell_code import SourceOptions, commands
 from restate_lab.demo.stories import incident as incident_story
 from restate_lab.errors import ReadOnly, TimedOut, Truncated
 from restate_lab.source import SourceWrapper
@@ -355,8 +355,8 @@ def test_every_command_runs(clusters: Clusters, restate_cli: Path, story: str) -
     url = clusters.get(NEWEST, story).admin_url
     with rl.connect(url, read_only=True) as lab:
         diagnosis = doctor(lab)
-    found = [commands(calls, Target(url)) for calls in diagnosis.suggested_calls]
-    found += [commands([call], Target(url)) for call in diagnosis.evidence_calls]
+    found = [commands(calls, SourceOptions(url)) for calls in diagnosis.suggested_calls]
+    found += [commands([call], SourceOptions(url)) for call in diagnosis.evidence_calls]
     lines = {line for each in found for line in each or [] if not line.startswith("#")}
     ours = [line for line in lines if line.startswith("restate-lab ")]
     assert len(ours) > 10

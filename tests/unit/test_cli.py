@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 
 import restate_lab
 from restate_lab.cli import app
-from restate_lab.cli._errors import told
-from restate_lab.cli._options import duration, form_of
-from restate_lab.cli._output import table
+from restate_lab.cli._errors import exit_on_error
+from restate_lab.cli._options import output_format, parse_seconds
+from restate_lab.cli._output import table_lines
 from restate_lab.cli._run_diagnose import exit_code
-from restate_lab.cli._run_query import value_of
+from restate_lab.cli._run_query import parse_value
 from restate_lab.errors import ArgumentError, RestateLabError, Truncated
 
 
@@ -84,7 +84,7 @@ def test_errors_are_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_what_the_machine_refuses_is_one_line(error: OSError, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A file that may not be written, or a full disk, is no traceback."""
-    with pytest.raises(typer.Exit) as ended, told():
+    with pytest.raises(typer.Exit) as ended, exit_on_error():
         raise error
     assert ended.value.exit_code == 1
     assert capsys.readouterr().err == f"restate-lab: {said}\n"
@@ -136,7 +136,7 @@ FRAME = pd.DataFrame(
 
 def test_a_table_fits_the_terminal() -> None:
     """Texts give way, the longest first; ids, numbers and times do not; nothing is obeyed by the terminal."""
-    lines = list(table(FRAME, 120))
+    lines = list(table_lines(FRAME, 120))
     assert max(len(line) + sum(each in "日本語" for each in line) for line in lines) == 120
     assert lines[2].startswith("inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9  12345  2026-11-25 04:34:50  1m 30s  a failure")
     assert lines[2].count("…") == 2
@@ -147,12 +147,12 @@ def test_a_table_fits_the_terminal() -> None:
 def test_numbers_are_right_aligned_and_texts_left() -> None:
     """A reader compares numbers by their ends."""
     frame = pd.DataFrame({"n": [5, 1234], "t": ["a", "bc"], "empty": [None, "x"]})
-    assert list(table(frame, 80)) == ["   n  t   empty", "────  ──  ─────", "   5  a", "1234  bc  x"]
+    assert list(table_lines(frame, 80)) == ["   n  t   empty", "────  ──  ─────", "   5  a", "1234  bc  x"]
 
 
 def test_what_does_not_fit_is_shown_in_blocks() -> None:
     """Too many columns for the width become one line a column; each line still fits."""
-    lines = list(table(FRAME, 60))
+    lines = list(table_lines(FRAME, 60))
     assert lines[0].startswith("── 1 ──")
     assert lines[1] == "id     inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9"
     assert max(map(len, lines)) <= 60
@@ -171,12 +171,12 @@ def test_what_does_not_fit_is_shown_in_blocks() -> None:
 )
 def test_wide_and_combined_characters_do_not_move_the_next_column(text: str, shown: str) -> None:
     """A character may take two cells of a terminal, or consist of several codes; and markup is text."""
-    assert list(table(pd.DataFrame({"text": [text], "n": [7]}), 15))[2] == f"{shown}  7"
+    assert list(table_lines(pd.DataFrame({"text": [text], "n": [7]}), 15))[2] == f"{shown}  7"
 
 
 def test_for_a_program_nothing_is_cut() -> None:
     """Without a terminal each row is one line with all of each text, and times are exact."""
-    lines = list(table(FRAME, None))
+    lines = list(table_lines(FRAME, None))
     assert ("a failure " * 20).strip() in lines[2]
     assert "2026-11-25T04:34:50.123000Z" in lines[2]
     assert len(lines) == 4
@@ -184,7 +184,7 @@ def test_for_a_program_nothing_is_cut() -> None:
 
 def test_an_empty_table_has_its_header() -> None:
     """No rows is not nothing."""
-    assert list(table(FRAME.iloc[:0][["n", "text"]], 80)) == ["n  text", "─  ────"]
+    assert list(table_lines(FRAME.iloc[:0][["n", "text"]], 80)) == ["n  text", "─  ────"]
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_form_that_cannot_be_is_told_before_anything_is_read(
     monkeypatch.chdir(tmp_path)
     Path("there.csv").touch()
     with pytest.raises(ArgumentError, match=told_):
-        form_of(**{"as_json": False, "csv": None, "parquet": None, "overwrite": False, **options})
+        output_format(**{"as_json": False, "csv": None, "parquet": None, "overwrite": False, **options})
 
 
 @pytest.mark.parametrize(
@@ -233,12 +233,12 @@ def test_the_doctors_exit_codes(severities: list[str], missing: list[bool], plai
 )  # fmt: skip
 def test_parameters_of_sql_are_json_or_text(text: str, value: Any) -> None:
     """What reads as JSON is that; everything else is text, and so is a number with a zero in front."""
-    assert value_of(text) == value
+    assert parse_value(text) == value
 
 
 def test_a_warning_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     """A warning of ours has neither a file nor a line of Python."""
-    with told():
+    with exit_on_error():
         warnings.warn("cut\n\x1b[31m", Truncated, stacklevel=1)
     assert capsys.readouterr().err == "restate-lab: Truncated: cut ‹U+001B›[31m\n"
 
@@ -267,7 +267,7 @@ def test_a_timeout_is_a_duration_everywhere() -> None:
     }
     assert {"ask", "compare", "doctor", "freeze", "report", "sql", "why"} <= options.keys()
     assert {option.metavar for option in options.values()} == {"DURATION"}
-    assert [duration(text) for text in ("90", "1.5", "90s", "2m", "500ms")] == [90, 1.5, 90, 120, 0.5]
+    assert [parse_seconds(text) for text in ("90", "1.5", "90s", "2m", "500ms")] == [90, 1.5, 90, 120, 0.5]
     for arguments in (["sql", "SELECT 1"], ["doctor"], ["why", "inv_1"], ["freeze", "x"]):
         for wrong in ("soon", "-1s", "nan"):
             answer = call(*arguments, "--timeout", wrong)

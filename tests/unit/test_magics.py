@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from restate_lab import errors
 from restate_lab.client.sql.bind import bind
-from restate_lab.magics import completion as catalogue
-from restate_lab.magics.error_marker import marked
-from restate_lab.magics.parser import Request, parse
+from restate_lab.magics import completion as completion_module
+from restate_lab.magics.error_marker import mark_error
+from restate_lab.magics.parser import MagicRequest, parse
 from restate_lab.magics.sql_context import tables_in
 from restate_lab.source import Coverage, Source
 from support.shell import Shell, shell
@@ -77,21 +77,25 @@ def ip(capsys: pytest.CaptureFixture[str], source: Known) -> Iterator[Shell]:
 @pytest.mark.parametrize(
     ("line", "cell", "expected"),
     [
-        ("", None, Request("status")),
-        ("status", None, Request("status")),
-        ("connect", None, Request("connect")),
-        ("connect prod --read-only", None, Request("connect", "prod", read_only=True)),
-        ("use old", None, Request("use", "old")),
-        ("SELECT '-o x' -- --ask", None, Request("sql", "SELECT '-o x' -- --ask")),
-        ("-o df --timeout 5 SELECT 1", None, Request("sql", "SELECT 1", out="df", timeout=5)),
-        ("--timeout=0.5", "\nSELECT 'it''s'\n", Request("sql", "\nSELECT 'it''s'\n", timeout=0.5)),
-        ("SELECT 1", "FROM x", Request("sql", "SELECT 1\nFROM x")),
-        ("--ask overview", None, Request("ask", "overview")),
-        ("--ask q a=1 -o df b=':x y'", None, Request("ask", "q", out="df", parameters={"a": "1", "b": ":x y"})),
-        ("-o df --ask q", "a=1\nb=2  # a comment\n", Request("ask", "q", out="df", parameters={"a": "1", "b": "2"})),
+        ("", None, MagicRequest("status")),
+        ("status", None, MagicRequest("status")),
+        ("connect", None, MagicRequest("connect")),
+        ("connect prod --read-only", None, MagicRequest("connect", "prod", read_only=True)),
+        ("use old", None, MagicRequest("use", "old")),
+        ("SELECT '-o x' -- --ask", None, MagicRequest("sql", "SELECT '-o x' -- --ask")),
+        ("-o df --timeout 5 SELECT 1", None, MagicRequest("sql", "SELECT 1", out="df", timeout=5)),
+        ("--timeout=0.5", "\nSELECT 'it''s'\n", MagicRequest("sql", "\nSELECT 'it''s'\n", timeout=0.5)),
+        ("SELECT 1", "FROM x", MagicRequest("sql", "SELECT 1\nFROM x")),
+        ("--ask overview", None, MagicRequest("ask", "overview")),
+        ("--ask q a=1 -o df b=':x y'", None, MagicRequest("ask", "q", out="df", parameters={"a": "1", "b": ":x y"})),
+        (
+            "-o df --ask q",
+            "a=1\nb=2  # a comment\n",
+            MagicRequest("ask", "q", out="df", parameters={"a": "1", "b": "2"}),
+        ),
     ],
 )
-def test_what_the_magic_takes(line: str, cell: str | None, expected: Request) -> None:
+def test_what_the_magic_takes(line: str, cell: str | None, expected: MagicRequest) -> None:
     """Options come first, SQL keeps its quotes, a question's parameters are words in the line or the cell."""
     assert parse(line, cell) == expected
 
@@ -246,7 +250,7 @@ def test_typing_does_not_wait_for_the_server(
     ip: Shell, source: Known, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """While the tables have not come there are keywords only; they are read once, and again with a new connection."""
-    monkeypatch.setattr(catalogue, "PATIENCE", 0.01)
+    monkeypatch.setattr(completion_module, "MAX_WAIT", 0.01)
     source.wait.clear()
     ip.run("%restate use known")
     assert ip.complete("%restate SELECT id FROM sys_in|") == []
@@ -312,14 +316,14 @@ def test_the_place_is_marked(
     error: errors.RestateLabError, statement: str, values: dict[str, Any], expected: list[str]
 ) -> None:
     """The server counts in what it was sent; the mark stands in what was written."""
-    assert marked(error, statement, values).splitlines()[1:] == expected
+    assert mark_error(error, statement, values).splitlines()[1:] == expected
 
 
 def test_of_a_long_line_the_part_around_the_mark_is_shown() -> None:
     """A line of a thousand columns is cut on both sides of the place."""
     statement = f"SELECT {'a, ' * 400}b c {', d' * 400}"
     at = statement.index("b c") + 1
-    line, mark = marked(refused(f"at Line: 1, Column: {at}"), statement).splitlines()[1:]
+    line, mark = mark_error(refused(f"at Line: 1, Column: {at}"), statement).splitlines()[1:]
     assert line[mark.index("^")] == "b"
     assert line.startswith("  …")
     assert line.endswith("…")
@@ -328,4 +332,4 @@ def test_of_a_long_line_the_part_around_the_mark_is_shown() -> None:
 
 def test_an_error_is_text() -> None:
     """What a terminal would obey is made visible, and line ends are blanks."""
-    assert marked(errors.TimedOut("a\n\x1b[31mb")) == "a ‹U+001B›[31mb"
+    assert mark_error(errors.TimedOut("a\n\x1b[31mb")) == "a ‹U+001B›[31mb"

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from restate_lab.analysis.suggestions import Placeholder, SuggestedCall, ask_call, move_call, plan_call, why_call
-from restate_lab.cli._run_query import pairs, value_of
-from restate_lab.cli.shell_code import Target, code_for, commands
+from restate_lab.cli._run_query import parse_parameters, parse_value
+from restate_lab.cli.shell_code import SourceOptions, code_for, commands
 
-HERE = Target()
+HERE = SourceOptions()
 IDS = [f"inv_{n}" for n in range(25)]
 NAMES = (
     "charge card",
@@ -30,7 +30,7 @@ NAMES = (
 )
 
 
-def one(call: SuggestedCall, target: Target = HERE) -> list[str]:
+def one(call: SuggestedCall, target: SourceOptions = HERE) -> list[str]:
     """Return the words of the only line."""
     lines = commands([call], target)
     assert lines is not None
@@ -76,9 +76,9 @@ def test_a_call_has_its_command(call: SuggestedCall, words: list[str]) -> None:
 def test_hostile_names_stay_texts(name: str) -> None:
     """Quoting is exact: the shell hands over the text that came from the cluster."""
     words = one(ask_call("retry_storm_ids", service=name, step=name))
-    assert pairs(words[4::2]) == {"service": name, "step": name}
+    assert parse_parameters(words[4::2]) == {"service": name, "step": name}
     words = one(SuggestedCall("lab.sql", ("SELECT :x",), {"x": name}))
-    assert value_of(pairs(words[4::2])["x"]) == name
+    assert parse_value(parse_parameters(words[4::2])["x"]) == name
     assert one(SuggestedCall("lab.admin.list_service_handlers", (name,)))[-1] == name
 
 
@@ -86,7 +86,7 @@ def test_hostile_names_stay_texts(name: str) -> None:
 def test_a_text_that_reads_as_json_stays_a_text(text: str) -> None:
     """-p of sql takes JSON, so a text that looks like it is quoted."""
     words = one(SuggestedCall("lab.sql", ("SELECT :x",), {"x": text}))
-    assert value_of(pairs(words[4::2])["x"]) == text
+    assert parse_value(parse_parameters(words[4::2])["x"]) == text
 
 
 def test_values_of_a_question_are_read_back() -> None:
@@ -119,7 +119,7 @@ def test_what_has_no_command_is_python(call: SuggestedCall) -> None:
 
 def test_several_ids_are_a_loop() -> None:
     """The restate CLI takes one id and asks before it acts; of very many the first are told as such."""
-    (line,) = commands([plan_call("cancel", IDS[:3])], Target("prod")) or []
+    (line,) = commands([plan_call("cancel", IDS[:3])], SourceOptions("prod")) or []
     assert line == 'for id in inv_0 inv_1 inv_2; do restate invocations cancel -e prod "$id"; done'
     note, line = commands([plan_call("cancel", IDS, total=2_000)], HERE) or []
     assert note == "# the first 20 of 2,000: look again afterwards"
@@ -135,11 +135,11 @@ def test_comments_have_their_own_line() -> None:
 def test_a_command_goes_to_the_source_that_was_read() -> None:
     """The environment or address that was typed stands in each command; of evidence only what reads it is a command."""
     url, path = "http://127.0.0.1:9070", Path("my evidence")
-    assert one(why_call("inv_1"), Target("prod"))[-2:] == ["-e", "prod"]
-    assert one(why_call("inv_1"), Target(url))[-2:] == ["-e", url]
-    assert one(why_call("inv_1"), Target(evidence=path))[-2:] == ["--evidence", "my evidence"]
+    assert one(why_call("inv_1"), SourceOptions("prod"))[-2:] == ["-e", "prod"]
+    assert one(why_call("inv_1"), SourceOptions(url))[-2:] == ["-e", url]
+    assert one(why_call("inv_1"), SourceOptions(evidence=path))[-2:] == ["--evidence", "my evidence"]
     resume = plan_call("resume", ["inv_1"])
-    assert one(resume, Target("prod"))[-3:] == ["inv_1", "-e", "prod"]
-    assert one(resume, Target(url)) == [f"RESTATE_ADMIN_URL={url}", "restate", "invocations", "resume", "inv_1"]
+    assert one(resume, SourceOptions("prod"))[-3:] == ["inv_1", "-e", "prod"]
+    assert one(resume, SourceOptions(url)) == [f"RESTATE_ADMIN_URL={url}", "restate", "invocations", "resume", "inv_1"]
     for call in (resume, SuggestedCall("journal", ("inv_1",)), SuggestedCall("freeze", ("x",))):
-        assert commands([call], Target(evidence=path)) is None
+        assert commands([call], SourceOptions(evidence=path)) is None
