@@ -1,4 +1,4 @@
-"""A matplotlib figure as a picture in the page: in lines where there are few marks, in dots where there are many."""
+"""A matplotlib figure as a picture in the page: SVG where there are few marks, PNG where there are many."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from restate_lab.reports.parts import Picture
 
-__all__ = ["drawn", "figure_of", "picture"]
+__all__ = ["figure_of", "picture", "render_figure"]
 
 _MARKS = 200  # above that lines weigh more than dots
 _HATCH = 50  # marks that one hatched area is worth: printed as lines, six of them made a PDF of 1.2 MB
@@ -27,27 +27,37 @@ _DOTS = 192  # per inch: two on a common screen's one, and enough for paper
 _PIXELS = 96  # CSS pixels per inch
 
 
-def picture(drawn: Axes | Figure, alt: str) -> Picture:
+def render_figure(plot: Callable[..., Axes], of: Any, zone: tzinfo, alt: str) -> Picture:
+    """Return the picture that a ``plot_…`` function draws, in the size that it chooses itself, on a light ground."""
+    with plt.style.context("default"), plt.ioff():
+        axes = plot(of, tz=zone)
+        try:
+            return picture(axes, alt)
+        finally:
+            plt.close(figure_of(axes))
+
+
+def picture(drawing: Axes | Figure, alt: str) -> Picture:
     """Return the whole figure; ``alt`` is what it shows, in words."""
-    figure = figure_of(drawn)
+    figure = figure_of(drawing)
     width = round(figure.get_figwidth() * _PIXELS)
     if sum(1 for _ in _marks(figure)) <= _MARKS:
-        content = _written(figure, "svg")
+        content = _save_figure(figure, "svg")
         if len(content) <= _LARGEST:
             # In an image nothing of an SVG can act, and its names are its own.
-            return Picture(_uri("image/svg+xml", content), alt, width)
-    return Picture(_uri("image/png", _written(figure, "png")), alt, width)
+            return Picture(_data_uri("image/svg+xml", content), alt, width)
+    return Picture(_data_uri("image/png", _save_figure(figure, "png")), alt, width)
 
 
-def figure_of(drawn: Axes | Figure) -> Figure:
-    """Return the whole figure that something was drawn on."""
-    if isinstance(drawn, Figure):
-        return drawn
-    figure = drawn.figure
+def figure_of(drawing: Axes | Figure) -> Figure:
+    """Return the whole figure of Axes, or the Figure itself."""
+    if isinstance(drawing, Figure):
+        return drawing
+    figure = drawing.figure
     return figure if isinstance(figure, Figure) else figure.figure
 
 
-def _written(figure: Figure, kind: str) -> bytes:
+def _save_figure(figure: Figure, kind: str) -> bytes:
     file = io.BytesIO()
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     # Letters as outlines: the reader's machine need not have the fonts.
@@ -61,22 +71,12 @@ def _marks(figure: Figure) -> Iterator[None]:
         yield from (None for _ in (*ax.patches, *ax.lines, *ax.images, *ax.texts))
         yield from (None for each in ax.patches if each.get_hatch() for _ in range(_HATCH))
         for each in ax.collections:
-            yield from (None for _ in range(_size(each) * (_HATCH if each.get_hatch() else 1)))
+            yield from (None for _ in range(_mark_count(each) * (_HATCH if each.get_hatch() else 1)))
 
 
-def _size(collection: Collection) -> int:
+def _mark_count(collection: Collection) -> int:
     return max(len(collection.get_paths()), len(collection.get_offsets()))  # type: ignore[arg-type]
 
 
-def _uri(kind: str, content: bytes) -> str:
+def _data_uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def drawn(plot: Callable[..., Axes], of: Any, zone: tzinfo, alt: str) -> Picture:
-    """Return the picture that a ``plot_…`` function makes, in the size that it chooses itself, on a light ground."""
-    with plt.style.context("default"), plt.ioff():
-        drawing = plot(of, tz=zone)
-        try:
-            return picture(drawing, alt)
-        finally:
-            plt.close(figure_of(drawing))

@@ -1,4 +1,4 @@
-"""The ready report of an incident: everything that one would gather by hand, in the order in which one tells it."""
+"""The report of an incident: all chapters in their order, each with its reason where it could not be read."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from restate_lab.client.arguments import check_seconds, time_limit
 from restate_lab.durations import DurationInput
 from restate_lab.errors import RestateLabError
 from restate_lab.progress import DoneLine, heard_by
-from restate_lab.reports.chapters import CHAPTERS, Looking
+from restate_lab.reports.chapters import CHAPTERS
 from restate_lab.reports.parts import Notice, Section
-from restate_lab.reports.report import Paper, Report, target_of
+from restate_lab.reports.reader import ReportContext
+from restate_lab.reports.report import Paper, Report, resolve_output
 from restate_lab.source import Source
 
 __all__ = ["incident_report"]
@@ -53,29 +54,31 @@ def incident_report(
     Raises:
         As ``Report`` and ``Report.write``.
     """
-    target_of(path, overwrite=overwrite)
+    resolve_output(path, overwrite=overwrite)
     name = title or f"Incident on {source.name}"
     seconds = check_seconds("timeout", timeout)
     reads = within(source, timeout, verb="incident_report")
     with time_limit(seconds):
         report = Report(name, source=source, summary=summary, tz=tz, since=since, audit=audit)
-    looking = Looking(source, report, reads=reads, limit=max(_LEAST, seconds / 10))
+    context = ReportContext(source, report, limited=reads, seconds=max(_LEAST, seconds / 10))
     # What heavy questions say for themselves is said above, of all of it.
-    with contextlib.closing(DoneLine("report, chapters")) as line, heard_by(_nobody):
+    with contextlib.closing(DoneLine("report, chapters")) as line, heard_by(_ignore):
         for done, (chapter, make) in enumerate(CHAPTERS.items()):
             line.update(done, len(CHAPTERS))
-            report = report.add(_made(chapter, make, looking.with_room(report)))
+            report = report.add(_build_chapter(chapter, make, context.with_report(report)))
     return report.write(path, overwrite=overwrite, paper=paper)
 
 
-def _nobody(_: str) -> None:
+def _ignore(_: str) -> None:
     return
 
 
-def _made(chapter: str, make: Callable[[Looking], Section], looking: Looking) -> Section:
-    """Return the chapter, or one that says why it cannot be told: a gap that is seen is better than no report."""
+def _build_chapter(chapter: str, make: Callable[[ReportContext], Section], context: ReportContext) -> Section:
+    """Return the chapter, or one with the reason why it could not be read: a visible gap is better than no report."""
     try:
-        return make(looking)
+        return make(context)
     except RestateLabError as error:
-        said = looking.maker.masker.text(" ".join(str(error).split()))
-        return Section(chapter, (Notice(f"This could not be read: {said}"),), lead=(f"Not read: {chapter}: {said}",))
+        reason = context.builder.masker.text(" ".join(str(error).split()))
+        return Section(
+            chapter, (Notice(f"This could not be read: {reason}"),), lead=(f"Not read: {chapter}: {reason}",)
+        )

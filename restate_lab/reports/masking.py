@@ -50,8 +50,8 @@ class Masker:
             text = text.replace(secret, MASK)
         payload = mask(text, [HEADERS])
         text = text if payload.unread else payload.value  # code and prose are for the patterns
-        text = _PAIR.sub(_named, text)
-        text = _NAMED.sub(_named, text)
+        text = _PAIR.sub(_mask_match, text)
+        text = _NAMED.sub(_mask_match, text)
         text = _HEADER.sub(rf"\g<before>{MASK}", text)
         for pattern, replacement in _LOOKS_SECRET:
             text = pattern.sub(replacement, text)
@@ -95,7 +95,7 @@ def masker_for(source: object = None, *, env: Mapping[str, str] | None = None, m
     return Masker([*known, *more])
 
 
-def _named(found: re.Match[str]) -> str:
-    if not is_secret_name(found["name"]):
-        return found[0]
-    return f"{found[0][: -len(found['value'])]}{MASK}"
+def _mask_match(match: re.Match[str]) -> str:
+    if not is_secret_name(match["name"]):
+        return match[0]
+    return f"{match[0][: -len(match['value'])]}{MASK}"

@@ -1,4 +1,4 @@
-"""What a report says of its source: which cluster, when, whether it could be changed, and what it was frozen as."""
+"""The metadata of a report: its source, and the statements behind its sections."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from restate_lab.reports.masking import Masker
 from restate_lab.reports.parts import Statement
 from restate_lab.source import Source
 
-__all__ = ["About", "about", "statement_of", "statements_of"]
+__all__ = ["SourceMetadata", "source_metadata", "statement_of", "statements_of"]
 
 _LONGEST = 300  # characters of a parameter
 
 
 @dataclass(frozen=True, slots=True)
-class About:
-    """``address`` is "" where there is none, ``evidence`` the sha256 of its manifest or "", ``mode`` words."""
+class SourceMetadata:
+    """``address`` is "" where there is none, ``evidence`` the sha256 of its manifest or "", ``mode`` a text."""
 
     name: str
     version: str
@@ -33,15 +33,15 @@ class About:
 
     @property
     def is_evidence(self) -> bool:
-        """Tell whether it was frozen."""
+        """Return whether it was frozen."""
         return bool(self.evidence)
 
 
-def about(source: Source) -> About:
-    """Return what a source says of itself, now."""
+def source_metadata(source: Source) -> SourceMetadata:
+    """Return the metadata of a source, now."""
     digest = str(getattr(source, "digest", "") or "")
     vqueues = ", vqueues" if source.features.get("vqueues") else ""
-    return About(
+    return SourceMetadata(
         name=source.name,
         version=f"{source.version}{vqueues}",
         address=source.address,
@@ -67,36 +67,38 @@ def statement_of(attrs: Mapping[Any, Any], masker: Masker, *, printed: bool = Tr
     if not isinstance(sql, str) or not sql.strip():
         return None
     params = {str(name): masker.value(value, str(name)) for name, value in dict(attrs.get("params") or {}).items()}
-    shown = tuple((name, escape_invisible(truncate(str(value), _LONGEST))) for name, value in params.items())
-    return Statement(_call(attrs), escape_invisible(masker.text(sql.strip())), shown, _asked(attrs), printed=printed)
+    texts = tuple((name, escape_invisible(truncate(str(value), _LONGEST))) for name, value in params.items())
+    return Statement(
+        _question_call(attrs), escape_invisible(masker.text(sql.strip())), texts, _query_notes(attrs), printed=printed
+    )
 
 
-def statements_of(things: Iterable[Any], masker: Masker) -> tuple[Statement, ...]:
-    """Return what was asked for these frames, judgements and panels; what was asked for several is counted."""
-    said: dict[tuple[str, str], dict[Any, Any]] = {}
-    for thing in things:
-        attrs = getattr(thing, "attrs", None) or {}
-        queries = getattr(thing, "queries", None) or attrs.get("queries")
-        for each in queries or [attrs if attrs.get("sql") else _of_a_panel(thing)]:
+def statements_of(contents: Iterable[Any], masker: Masker) -> tuple[Statement, ...]:
+    """Return the statements behind these frames, judgements and panels; one behind several is counted."""
+    queries_by_key: dict[tuple[str, str], dict[Any, Any]] = {}
+    for content in contents:
+        attrs = getattr(content, "attrs", None) or {}
+        queries = getattr(content, "queries", None) or attrs.get("queries")
+        for each in queries or [attrs if attrs.get("sql") else _panel_query(content)]:
             key = (str(each.get("sql")), "" if queries else str(each.get("params")))
-            first = said.setdefault(key, {"printed": not queries, **each, "times": 0})
+            first = queries_by_key.setdefault(key, {"printed": not queries, **each, "times": 0})
             first["times"] += each.get("times", 1)
-    found = (statement_of(each, masker, printed=each["printed"]) for each in said.values())
-    return tuple(each for each in found if each)
+    statements = (statement_of(each, masker, printed=each["printed"]) for each in queries_by_key.values())
+    return tuple(each for each in statements if each)
 
 
-def _of_a_panel(thing: Any) -> dict[str, Any]:
-    sql = getattr(thing, "sql", None)
+def _panel_query(content: Any) -> dict[str, Any]:
+    sql = getattr(content, "sql", None)
     if not isinstance(sql, str):
         return {}
-    return {"sql": sql, "params": {name: str(value) for name, value in dict(getattr(thing, "params", {})).items()}}
+    return {"sql": sql, "params": {name: str(value) for name, value in dict(getattr(content, "params", {})).items()}}
 
 
-def _call(attrs: Mapping[Any, Any]) -> str:
+def _question_call(attrs: Mapping[Any, Any]) -> str:
     return f'rl.ask(source, "{attrs["question"]}")' if attrs.get("question") else ""
 
 
-def _asked(attrs: Mapping[Any, Any]) -> str:
+def _query_notes(attrs: Mapping[Any, Any]) -> str:
     parts = [
         f"from {attrs['variant']}" if attrs.get("variant") else "",
         f"asked at {str(attrs['asked_at'])[:19].replace('T', ' ')} UTC" if attrs.get("asked_at") else "",

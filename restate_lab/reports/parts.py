@@ -1,4 +1,4 @@
-"""What a report is made of: sections, and the parts in them, made ready to be written down; all of it immutable."""
+"""The content of a report: sections and the parts in them, ready to be written; all of it immutable."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from markupsafe import Markup
 
 __all__ = [
     "Card",
-    "Cell",
     "Code",
     "Column",
     "Download",
     "Fact",
-    "Finding",
+    "FindingPart",
     "Findings",
     "Heading",
     "Notice",
@@ -24,9 +23,10 @@ __all__ = [
     "Section",
     "Statement",
     "Table",
+    "TableCell",
 ]
 
-Kind: TypeAlias = Literal["text", "id", "number", "time", "status", "words"]
+ColumnKind: TypeAlias = Literal["text", "id", "number", "time", "status", "words"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,11 @@ class Column:
     """A column of a table: its heading and what its cells are."""
 
     name: str
-    kind: Kind
+    kind: ColumnKind
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class TableCell:
     """One value as text; ``more`` is the whole of what was cut, ``colour`` that of a status. Missing is a dash."""
 
     text: str
@@ -61,7 +61,7 @@ class Table:
 
     part: ClassVar[str] = "table"
     columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[tuple[TableCell, ...], ...]
     title: str = ""
     note: str = ""
     download: Download | None = None
@@ -121,8 +121,8 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One finding of the doctor, in words."""
+class FindingPart:
+    """One finding of the doctor, as text."""
 
     severity: str
     colour: str
@@ -137,10 +137,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What the doctor found, worst first, and what was not checked; ``without`` stands where nothing was found."""
+    """The findings of the doctor, worst first, and what was not checked; ``without`` stands where nothing was found."""
 
     part: ClassVar[str] = "findings"
-    findings: tuple[Finding, ...]
+    findings: tuple[FindingPart, ...]
     not_checked: tuple[str, ...]
     checked: str
     without: str
@@ -148,7 +148,7 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What was asked for a section: the call, the SQL, its parameters, when, and how long it took.
+    """A statement behind a section: the call, the SQL, its parameters, when it was sent, and how long it took.
 
     Where it is not ``printed``, it stands on the screen only: paper has no room for what nobody looks up.
     """
@@ -156,7 +156,7 @@ class Statement:
     call: str
     sql: str
     params: tuple[tuple[str, str], ...]
-    asked: str
+    details: str
     printed: bool = True
 
 

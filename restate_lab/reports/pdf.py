@@ -41,14 +41,14 @@ def find_chromium() -> str:
         MissingProgram: there is none.
     """
     named = os.environ.get(VARIABLE)
-    found = shutil.which(named) if named else next(filter(None, map(shutil.which, _NAMES)), None)
-    if found is None:
-        looked = f"{VARIABLE} names {named!r}, which is no program" if named else "there is none on PATH"
+    program = shutil.which(named) if named else next(filter(None, map(shutil.which, _NAMES)), None)
+    if program is None:
+        reason = f"{VARIABLE} names {named!r}, which is no program" if named else "there is none on PATH"
         raise MissingProgram(
-            f"a PDF takes Chromium or Chrome, and {looked}. Install it (Debian: apt-get install chromium; macOS: brew "
+            f"a PDF takes Chromium or Chrome, and {reason}. Install it (Debian: apt-get install chromium; macOS: brew "
             f"install --cask chromium), or name it in the variable {VARIABLE}; or write an .html, and print that."
         )
-    return found
+    return program
 
 
 def write_pdf(html: str, path: Path) -> None:
@@ -62,25 +62,25 @@ def write_pdf(html: str, path: Path) -> None:
     program = find_chromium()
     with tempfile.TemporaryDirectory(prefix="restate-lab-", ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
-        page, made = folder / "page.html", folder / "page.pdf"
+        page, pdf = folder / "page.html", folder / "page.pdf"
         page.write_text(html, encoding="utf-8", errors="backslashreplace")
         # As root Chromium runs only without its sandbox; the page has no scripts, and loads nothing.
         sandbox = ["--no-sandbox"] if sys.platform == "linux" and os.geteuid() == 0 else []
-        options = [f"--user-data-dir={folder / 'profile'}", f"--print-to-pdf={made}"]
-        said = _run([program, *_FLAGS, *sandbox, *options, page.as_uri()], folder / "said.txt")
-        if not _is_whole(made):
-            raise RestateLabError(f"{program} printed no PDF; it said: {said.strip()[-600:] or 'nothing'}")
-        shutil.copyfile(made, path)
+        options = [f"--user-data-dir={folder / 'profile'}", f"--print-to-pdf={pdf}"]
+        output = _run([program, *_FLAGS, *sandbox, *options, page.as_uri()], folder / "output.txt")
+        if not _is_whole(pdf):
+            raise RestateLabError(f"{program} printed no PDF; it said: {output.strip()[-600:] or 'nothing'}")
+        shutil.copyfile(pdf, path)
 
 
 def _run(command: list[str], log: Path) -> str:
     """Run it in a process group of its own, which is gone when this returns, also when it is interrupted."""
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         process = subprocess.Popen(
             command,
             env=clean_environment(),
             stdin=subprocess.DEVNULL,
-            stdout=said,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )

@@ -1,4 +1,4 @@
-"""A frame as a table that is read: its first rows, its columns as they are meant, and all of it as a download."""
+"""A frame as a table of a report: its first rows, formatted by the kind of column, and all of it as a download."""
 
 from __future__ import annotations
 
@@ -20,66 +20,26 @@ from restate_lab.export.columns import to_table
 from restate_lab.export.files import write_csv
 from restate_lab.redaction import is_secret_name
 from restate_lab.reports.masking import Masker
-from restate_lab.reports.parts import Cell, Column, Download, Kind, Table
+from restate_lab.reports.parts import Column, ColumnKind, Download, Table, TableCell
 from restate_lab.status import STATUSES
 
-__all__ = ["MOST_BYTES", "ROWS", "Maker", "cell", "column", "heading"]
+__all__ = ["MOST_BYTES", "ROWS", "TableBuilder", "heading", "table_cell", "table_column"]
 
 _LONGEST_NAME = 80  # characters of a column's name
-_DASH = Cell(MISSING)
+_DASH = TableCell(MISSING)
 _IDS = ("inv_1", "dp_1", "sub_1", "vq_1", "prom_1", "sign_1")
 ROWS = 50
 MOST_BYTES = 5_000_000  # of the downloads of a report, together
 _HEAVY = 30_000_000  # bytes of a frame in memory, which no CSV of five megabytes comes from
 
 
-def column(name: str, values: pd.Series[Any], zone: tzinfo) -> Column:
-    """Return how a column is shown, judged by its type, its name and its first value."""
-    label = heading(name.replace("_", " "), _LONGEST_NAME)
-    kind = _kind(name, values)
-    if kind == "time" and getattr(values.dtype, "tz", None) is not None:
-        label = f"{label} ({zone})"
-    return Column(label, kind)
-
-
-def cell(value: Any, zone: tzinfo, *, kind: Kind = "text") -> Cell:
-    """Return one value as text; a status has its colour."""
-    shown = text_cell(value, zone, REPORT)
-    if shown.text is None:
-        return _DASH
-    is_status = kind == "status" and isinstance(value, str) and value in STATUSES
-    return Cell(shown.text, shown.more or "", STATUSES[value].colour if is_status else "")
-
-
-def heading(text: str, longest: int = 200) -> str:
-    """Return a text that stands above others, cut to some lines: what is below it is to be found."""
-    shown = escape_invisible(text[: longest + 1])
-    return shown if len(shown) <= longest else f"{shown[:longest]}…"
-
-
-def _kind(name: str, values: pd.Series[Any]) -> Kind:
-    kind = kind_of(name, values)
-    if kind == "duration":
-        return "number"
-    return _kind_of_texts(values) if kind == "text" and not pd.api.types.is_bool_dtype(values.dtype) else kind
-
-
-def _kind_of_texts(values: pd.Series[Any]) -> Kind:
-    there = values.dropna()
-    first = there.iloc[0] if len(there) else None
-    if isinstance(first, str) and first.startswith(_IDS):
-        return "id"
-    longest = max((len(each) for each in there.head(100) if isinstance(each, str)), default=0)
-    return "words" if longest > 40 else "text"
-
-
 @dataclass(frozen=True, slots=True)
-class Maker:
-    """Makes tables for one report: in its zone, without its secrets, and with so many bytes left for downloads."""
+class TableBuilder:
+    """Builds the tables of one report: in its zone, without its secrets, with ``bytes_left`` for downloads."""
 
     zone: tzinfo
     masker: Masker
-    room: int = MOST_BYTES
+    bytes_left: int = MOST_BYTES
 
     def table(
         self,
@@ -98,38 +58,38 @@ class Maker:
         suffix, None for no download; only what is cut, in rows or in columns, has one. ``drop_empty`` leaves columns
         out in which nothing stands.
         """
-        whole = _with_index(frame)
+        whole = _move_index_to_columns(frame)
         shown = whole if columns is None else whole[[name for name in columns if name in whole.columns]]
         if drop_empty:
             shown = shown.dropna(axis="columns", how="all")
-        first = self._masked(shown.head(rows))
-        heads = tuple(column(str(name), first.iloc[:, at], self.zone) for at, name in enumerate(first.columns))
+        first = self._mask(shown.head(rows))
+        heads = tuple(table_column(str(name), first.iloc[:, at], self.zone) for at, name in enumerate(first.columns))
         cells = tuple(
-            tuple(cell(value, self.zone, kind=head.kind) for value, head in zip(values, heads, strict=True))
+            tuple(table_cell(value, self.zone, kind=head.kind) for value, head in zip(values, heads, strict=True))
             for values in zip(*(list(first.iloc[:, at]) for at in range(first.shape[1])), strict=True)
         )
         is_cut = len(whole) > len(first) or shown.shape[1] < whole.shape[1]
         download, note = self._download(whole, file) if is_cut and file and len(whole) else (None, "")
-        notes = [*_cut_by_the_question(frame), _rows_cut(len(first), len(whole)), note]
+        notes = [*_truncation_notes(frame), _row_count_note(len(first), len(whole)), note]
         return Table(heads, cells, title=title, note=" ".join(each for each in notes if each), download=download)
 
-    def _masked(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def _mask(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the frame without secrets; columns that hold numbers and times are as they were."""
-        kept = {}
+        columns = {}
         for at, name in enumerate(frame.columns):
             values = frame.iloc[:, at]
-            kept[at] = _mapped(values, str(name), self.masker) if _may_hold_text(values) else values
-        return pd.DataFrame(kept, index=frame.index).set_axis(frame.columns, axis=1)
+            columns[at] = _mask_series(values, str(name), self.masker) if _may_hold_text(values) else values
+        return pd.DataFrame(columns, index=frame.index).set_axis(frame.columns, axis=1)
 
     def _download(self, frame: pd.DataFrame, file: str) -> tuple[Download | None, str]:
         advice = f"rl.save(frame, {file + '.csv'!r}) writes it."
         if int(frame.memory_usage(index=False, deep=True).sum()) > _HEAVY:
             return None, f"The whole is too large to be embedded ({MOST_BYTES / 1e6:g} MB in a report): {advice}"
         try:
-            content = _csv(self._masked(frame))
+            content = _csv_bytes(self._mask(frame))
         except ArgumentError as error:
             return None, f"The whole is not embedded: {error}"
-        if len(content) > self.room:
+        if len(content) > self.bytes_left:
             return None, (
                 f"The whole ({len(content) / 1e6:,.1f} MB) is not embedded: {MOST_BYTES / 1e6:g} MB are the most for "
                 f"all downloads of a report; {advice}"
@@ -138,14 +98,54 @@ class Maker:
         return Download(f"{_file_name(file)}.csv", len(content), uri), ""
 
 
-def _csv(frame: pd.DataFrame) -> bytes:
+def table_column(name: str, values: pd.Series[Any], zone: tzinfo) -> Column:
+    """Return how a column is shown, judged by its type, its name and its first value."""
+    label = heading(name.replace("_", " "), _LONGEST_NAME)
+    kind = _column_kind(name, values)
+    if kind == "time" and getattr(values.dtype, "tz", None) is not None:
+        label = f"{label} ({zone})"
+    return Column(label, kind)
+
+
+def table_cell(value: Any, zone: tzinfo, *, kind: ColumnKind = "text") -> TableCell:
+    """Return one value as text; a status has its colour."""
+    shown = text_cell(value, zone, REPORT)
+    if shown.text is None:
+        return _DASH
+    is_status = kind == "status" and isinstance(value, str) and value in STATUSES
+    return TableCell(shown.text, shown.more or "", STATUSES[value].colour if is_status else "")
+
+
+def heading(text: str, longest: int = 200) -> str:
+    """Return a text that stands above others, cut to some lines: what is below it is to be found."""
+    shown = escape_invisible(text[: longest + 1])
+    return shown if len(shown) <= longest else f"{shown[:longest]}…"
+
+
+def _column_kind(name: str, values: pd.Series[Any]) -> ColumnKind:
+    kind = kind_of(name, values)
+    if kind == "duration":
+        return "number"
+    return _text_kind(values) if kind == "text" and not pd.api.types.is_bool_dtype(values.dtype) else kind
+
+
+def _text_kind(values: pd.Series[Any]) -> ColumnKind:
+    present = values.dropna()
+    first = present.iloc[0] if len(present) else None
+    if isinstance(first, str) and first.startswith(_IDS):
+        return "id"
+    longest = max((len(each) for each in present.head(100) if isinstance(each, str)), default=0)
+    return "words" if longest > 40 else "text"
+
+
+def _csv_bytes(frame: pd.DataFrame) -> bytes:
     with tempfile.TemporaryDirectory(prefix="restate-lab-") as folder:
         path = Path(folder) / "frame.csv"
         write_csv(to_table(frame), path)
         return path.read_bytes()
 
 
-def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
+def _move_index_to_columns(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with an index that says something as its first columns."""
     if all(name is None for name in frame.index.names) and pd.api.types.is_integer_dtype(frame.index.dtype):
         return frame.reset_index(drop=True)
@@ -161,21 +161,21 @@ def _may_hold_text(values: pd.Series[Any]) -> bool:
     )
 
 
-def _mapped(values: pd.Series[Any], name: str, masker: Masker) -> pd.Series[Any]:
+def _mask_series(values: pd.Series[Any], name: str, masker: Masker) -> pd.Series[Any]:
     label = name if is_secret_name(name) else ""
     return pd.Series([masker.value(each, label) for each in values], index=values.index, dtype=object)
 
 
-def _rows_cut(shown: int, whole: int) -> str:
+def _row_count_note(shown: int, whole: int) -> str:
     return f"The first {shown:,} of {whole:,} rows." if shown < whole else ""
 
 
-def _cut_by_the_question(frame: pd.DataFrame) -> list[str]:
+def _truncation_notes(frame: pd.DataFrame) -> list[str]:
     truncated = frame.attrs.get("truncated")
     if not truncated:
         return []
-    said = truncated.get("message", truncated) if isinstance(truncated, dict) else truncated
-    return [f"Cut: {said}"]
+    message = truncated.get("message", truncated) if isinstance(truncated, dict) else truncated
+    return [f"Cut: {message}"]
 
 
 def _file_name(text: str) -> str:

@@ -18,7 +18,7 @@ from restate_lab.demo.embedded import Embedded
 from restate_lab.demo.run import notebook_environment
 from restate_lab.demo.stories.incident import INCIDENT
 from restate_lab.reports.notebook import notebook_report
-from restate_lab.reports.notebook.sanitizer import cleaned
+from restate_lab.reports.notebook.sanitizer import sanitize
 from support.clusters import NEWEST, Cluster, Clusters
 from support.hostile_html import HOSTILE_HTML
 
@@ -138,7 +138,7 @@ def test_hostile_html_does_nothing(browser: Browser) -> None:
     page.expose_function("hit", lambda *_: events.append("hit"))
     page.route("**/*", lambda route: route.abort())
     for html in HOSTILE_HTML:
-        page.set_content(str(cleaned(html)), wait_until="commit")
+        page.set_content(str(sanitize(html)), wait_until="commit")
         assert page.evaluate(FORBIDDEN) == [], html
     page.wait_for_timeout(200)
     assert [each for each in events if not each.startswith("data:")] == []

@@ -26,13 +26,13 @@ from restate_lab.redaction import is_secret_name
 from restate_lab.reports.masking import Masker, masker_for
 from restate_lab.reports.notebook.runner import CellFailure, NotebookRun, run_notebook
 from restate_lab.reports.notebook.sections import sections_of, title_of
-from restate_lab.reports.notebook.source_tracker import START, VARIABLE, witnessed
+from restate_lab.reports.notebook.source_tracker import START, VARIABLE, read_sources
 from restate_lab.reports.parts import Code, Fact, Notice, Section
 from restate_lab.reports.pdf import write_pdf
-from restate_lab.reports.report import Front, Paper, page, target_of, written
+from restate_lab.reports.report import FrontMatter, Paper, render_page, resolve_output, write_atomically
 from restate_lab.reports.sections import COLOURS
-from restate_lab.reports.tables import Maker
-from restate_lab.reports.timeline import changes_by
+from restate_lab.reports.tables import TableBuilder
+from restate_lab.reports.timeline import process_changes_section
 
 __all__ = ["NotebookReport", "notebook_report"]
 
@@ -44,7 +44,7 @@ _NOT_ALLOWED = "not allowed: the kernel was read-only"
 
 @dataclass(frozen=True, slots=True)
 class NotebookReport:
-    """What was written: the report, and the executed notebook beside it; ``failure`` is what stopped the notebook."""
+    """The written report, and the executed notebook beside it; ``failure`` is what stopped the notebook."""
 
     path: Path
     executed: Path
@@ -52,11 +52,11 @@ class NotebookReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """What is known after a run."""
+class _RunRecord:
+    """A run with its sources, parameters and the process id of its kernel."""
 
     run: NotebookRun
-    begun: datetime
+    started_at: datetime
     pid: int
     sources: list[dict[str, Any]]
     parameters: Mapping[str, Any]
@@ -94,26 +94,30 @@ def notebook_report(
         EvidenceBroken: the evidence is not what was frozen.
         MissingProgram: there is no Chromium to make a PDF.
     """
-    source, limit = _checked(Path(notebook)), None if timeout is None else check_seconds("timeout", timeout)
-    target = target_of(path, overwrite=overwrite)
+    source, limit = _check_notebook(Path(notebook)), None if timeout is None else check_seconds("timeout", timeout)
+    target = resolve_output(path, overwrite=overwrite)
     executed = target.with_name(f"{target.stem}.executed.ipynb")
     if executed.exists() and not overwrite:
         raise ArgumentError(f"{executed} is there already: give another name, or overwrite=True.")
-    values = {**(parameters or {}), **({EVIDENCE: _evidence(source, evidence)} if evidence is not None else {})}
-    masker = _masker(values)
-    told = _run(source, executed, values, masker, allow_changes=allow_changes, limit=limit, pass_env=pass_env)
+    values = {**(parameters or {}), **({EVIDENCE: _check_evidence(source, evidence)} if evidence is not None else {})}
+    masker = _notebook_masker(values)
+    record = _run(source, executed, values, masker, allow_changes=allow_changes, limit=limit, pass_env=pass_env)
     content = nbformat.read(executed, as_version=4)
-    sections = (*_failed(told.run.failure, masker), *sections_of(content, masker), *_changes(told, masker))
-    front = _front(told, masker.text(title_of(content)) or source.stem, masker)
-    with written(target, overwrite=overwrite) as unfinished:
+    sections = (
+        *_failure_sections(record.run.failure, masker),
+        *sections_of(content, masker),
+        *_change_sections(record, masker),
+    )
+    front = _front_matter(record, masker.text(title_of(content)) or source.stem, masker)
+    with write_atomically(target, overwrite=overwrite) as unfinished:
         if target.suffix.lower() == ".pdf":
-            write_pdf(page(front, sections, paper=paper), unfinished)
+            write_pdf(render_page(front, sections, paper=paper), unfinished)
         else:
-            unfinished.write_text(page(front, sections, paper=None), encoding="utf-8", errors="backslashreplace")
-    return NotebookReport(target, executed, told.run.failure)
+            unfinished.write_text(render_page(front, sections, paper=None), encoding="utf-8", errors="backslashreplace")
+    return NotebookReport(target, executed, record.run.failure)
 
 
-def _checked(notebook: Path) -> Path:
+def _check_notebook(notebook: Path) -> Path:
     try:
         content = nbformat.read(notebook, as_version=4)
     except FileNotFoundError as error:
@@ -125,7 +129,7 @@ def _checked(notebook: Path) -> Path:
     return notebook
 
 
-def _evidence(notebook: Path, path: str | os.PathLike[str]) -> str:
+def _check_evidence(notebook: Path, path: str | os.PathLike[str]) -> str:
     """Return the evidence's whole path after checking it, and that the notebook takes it."""
     with Shield():
         from restate_lab.evidence.store import open_evidence  # noqa: PLC0415 - DataFusion is an extra
@@ -141,7 +145,7 @@ def _evidence(notebook: Path, path: str | os.PathLike[str]) -> str:
         return str(Path(frozen.path).absolute())
 
 
-def _masker(values: Mapping[str, Any]) -> Masker:
+def _notebook_masker(values: Mapping[str, Any]) -> Masker:
     secret = [str(value) for name, value in values.items() if is_secret_name(name)]
     with contextlib.suppress(SettingsError), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the notebook's connect() says it
@@ -159,69 +163,73 @@ def _run(
     allow_changes: bool,
     limit: float | None,
     pass_env: Sequence[str],
-) -> _Told:
-    begun = datetime.now(UTC)
+) -> _RunRecord:
+    started_at = datetime.now(UTC)
     with tempfile.TemporaryDirectory(prefix="restate-lab-") as folder:
-        seen = Path(folder) / "seen.json"
+        sources_file = Path(folder) / "sources.json"
         try:
             run = run_notebook(
                 notebook,
                 executed,
                 parameters=values,
                 read_only=not allow_changes,
-                env=kernel_environment(pass_env, **{VARIABLE: str(seen)}),
+                env=kernel_environment(pass_env, **{VARIABLE: str(sources_file)}),
                 timeout=limit,
                 kernel_arguments=_KERNEL,
                 masker=masker,
             )
         except ValueError as error:
             raise ArgumentError(f"{error}.") from error
-        pid, sources = witnessed(seen)
-    return _Told(run, begun, pid, sources, values)
+        pid, sources = read_sources(sources_file)
+    return _RunRecord(run, started_at, pid, sources, values)
 
 
-def _failed(failure: CellFailure | None, masker: Masker) -> tuple[Section, ...]:
+def _failure_sections(failure: CellFailure | None, masker: Masker) -> tuple[Section, ...]:
     if failure is None:
         return ()
     where = f"Cell {failure.number} failed" if failure.number else "The kernel did not start"
-    said = escape_invisible(masker.text(f"{where}: {failure.error}"))
-    parts = [Notice(f"{said}. What comes after it was not run, and is missing below.")]
+    message = escape_invisible(masker.text(f"{where}: {failure.error}"))
+    parts = [Notice(f"{message}. What comes after it was not run, and is missing below.")]
     details = failure.details.strip()
     parts_of_code = [
         *([Code(escape_invisible(masker.text(failure.source)))] if failure.source else []),
         *([Code(escape_invisible(masker.text(details)), is_error=True)] if details else []),
     ]
-    return (Section("The notebook failed", (*parts, *parts_of_code), lead=(said,), accent=COLOURS["critical"]),)
+    return (Section("The notebook failed", (*parts, *parts_of_code), lead=(message,), accent=COLOURS["critical"]),)
 
 
-def _changes(told: _Told, masker: Masker) -> Iterator[Section]:
-    if told.run.read_only:
+def _change_sections(record: _RunRecord, masker: Masker) -> Iterator[Section]:
+    if record.run.read_only:
         return
-    folders = {Path(each["audit"]) for each in told.sources if each["audit"]}
-    yield changes_by(told.pid, Maker(UTC, masker), since=told.begun, folders=sorted(folders))
+    folders = {Path(each["audit"]) for each in record.sources if each["audit"]}
+    yield process_changes_section(
+        record.pid, TableBuilder(UTC, masker), since=record.started_at, folders=sorted(folders)
+    )
 
 
-def _front(told: _Told, title: str, masker: Masker) -> Front:
-    names = ", ".join(dict.fromkeys(str(each["name"]) for each in told.sources)) or "none that is known"
-    changes = _NOT_ALLOWED if told.run.read_only else _ALLOWED
-    executed = Fact("Executed", f"{format_timestamp(told.begun)}, in {format_duration(told.run.seconds)}")
-    facts = (Fact("Notebook", told.run.notebook.name), Fact("Cluster", names), executed, Fact("Changes", changes))
-    about = [fact for each in told.sources for fact in _source(each)]
-    evidence = [] if any(each["evidence"] for each in told.sources) else [Fact("Evidence, sha256", "none")]
+def _front_matter(record: _RunRecord, title: str, masker: Masker) -> FrontMatter:
+    names = ", ".join(dict.fromkeys(str(each["name"]) for each in record.sources)) or "none that is known"
+    changes = _NOT_ALLOWED if record.run.read_only else _ALLOWED
+    executed = Fact("Executed", f"{format_timestamp(record.started_at)}, in {format_duration(record.run.seconds)}")
+    facts = (Fact("Notebook", record.run.notebook.name), Fact("Cluster", names), executed, Fact("Changes", changes))
+    about = [fact for each in record.sources for fact in _source_facts(each)]
+    evidence = [] if any(each["evidence"] for each in record.sources) else [Fact("Evidence, sha256", "none")]
     footer = [
         *about,
         *evidence,
-        *([Fact("Parameters", _parameters(told.parameters, masker))] if told.parameters else []),
+        *([Fact("Parameters", _format_parameters(record.parameters, masker))] if record.parameters else []),
         executed,
         Fact("Written by", f"restate_lab {version('restate-lab')}"),
         Fact("Changes", changes),
     ]
-    return Front(
-        escape_invisible(title), tuple(_shown(each, masker) for each in facts), tuple(_shown(f, masker) for f in footer)
+    return FrontMatter(
+        escape_invisible(title),
+        tuple(_mask_fact(each, masker) for each in facts),
+        tuple(_mask_fact(f, masker) for f in footer),
     )
 
 
-def _source(facts: Mapping[str, Any]) -> Iterator[Fact]:
+def _source_facts(facts: Mapping[str, Any]) -> Iterator[Fact]:
     yield Fact("Cluster", facts["name"])
     yield Fact("Evidence at" if facts["evidence"] else "Address", facts["address"])
     if facts["version"]:
@@ -230,9 +238,9 @@ def _source(facts: Mapping[str, Any]) -> Iterator[Fact]:
         yield Fact("Evidence, sha256", facts["evidence"])
 
 
-def _parameters(values: Mapping[str, Any], masker: Masker) -> str:
+def _format_parameters(values: Mapping[str, Any], masker: Masker) -> str:
     return ", ".join(f"{name} = {masker.value(value, name)!r}" for name, value in values.items())
 
 
-def _shown(fact: Fact, masker: Masker) -> Fact:
+def _mask_fact(fact: Fact, masker: Masker) -> Fact:
     return Fact(fact.name, escape_invisible(masker.text(fact.text)))

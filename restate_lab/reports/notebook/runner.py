@@ -1,4 +1,4 @@
-"""Execute a notebook without a person in front of it; read-only unless told otherwise, because running acts."""
+"""Execute a notebook without a person in front of it; read-only by default, because running acts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from traitlets import default
 from restate_lab._text import format_duration
 from restate_lab.environment import kernel_environment
 from restate_lab.reports.masking import Masker
-from restate_lab.reports.notebook.masking import as_printed, mask_notebook
+from restate_lab.reports.notebook.masking import mask_notebook, render_terminal_text
 
 __all__ = ["CellFailure", "NotebookRun", "run_notebook"]
 
@@ -49,12 +49,12 @@ class CellFailure:
 
     def __str__(self) -> str:
         """Return what a person needs to find and repair the cell."""
-        return f"cell {self.number} failed:\n\n{_indented(self.source)}\n\n{self.details.strip() or self.error}"
+        return f"cell {self.number} failed:\n\n{_indent(self.source)}\n\n{self.details.strip() or self.error}"
 
 
 @dataclass(frozen=True, slots=True)
 class NotebookRun:
-    """What became of a notebook: the executed copy, what its cells printed, and the failure that stopped it, if any."""
+    """The result of a run: the executed copy, what its cells printed, and the failure that stopped it, if any."""
 
     notebook: Path
     executed: Path
@@ -107,19 +107,19 @@ def run_notebook(
     client = NotebookClient(
         content,
         timeout=timeout,
-        kernel_manager_class=_ThisPython,
+        kernel_manager_class=_CurrentPythonManager,
         extra_arguments=list(kernel_arguments),
         resources={"metadata": {"path": str(notebook.parent.absolute())}},
     )
     started = time.monotonic()
     try:
-        failure = _execute(client, _environment(kernel_environment() if env is None else env, read_only=read_only))
+        failure = _execute(client, _kernel_variables(kernel_environment() if env is None else env, read_only=read_only))
     finally:
         if masker is not None:
             mask_notebook(content, masker)
         _save(content, executed)
     seconds = time.monotonic() - started
-    return NotebookRun(notebook, executed, read_only, seconds, "\n\n".join(_texts(content)), failure)
+    return NotebookRun(notebook, executed, read_only, seconds, "\n\n".join(_visible_texts(content)), failure)
 
 
 def _save(content: NotebookNode, path: Path) -> None:
@@ -133,21 +133,21 @@ def _save(content: NotebookNode, path: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-class _ThisPython(AsyncKernelManager):
+class _CurrentPythonManager(AsyncKernelManager):
     """Starts kernels with the running interpreter, whatever kernels are installed on the machine."""
 
     @default("kernel_spec_manager")
-    def _one_kernel(self) -> KernelSpecManager:
-        return _OneKernel(parent=self)
+    def _current_python_specs(self) -> KernelSpecManager:
+        return _CurrentPythonSpecs(parent=self)
 
 
-class _OneKernel(KernelSpecManager):
+class _CurrentPythonSpecs(KernelSpecManager):
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         return KernelSpec(argv=command, display_name=kernel_name, language="python")
 
 
-def _environment(env: Mapping[str, str], *, read_only: bool) -> dict[str, str]:
+def _kernel_variables(env: Mapping[str, str], *, read_only: bool) -> dict[str, str]:
     # A script's backend would leave the notebook without pictures.
     kernel = {name: value for name, value in env.items() if name != "MPLBACKEND"}
     return kernel | ({READ_ONLY_VARIABLE: "1"} if read_only else {})
@@ -171,31 +171,31 @@ def _assignment(name: str, value: object) -> str:
 
 
 def _execute(client: NotebookClient, env: Mapping[str, str]) -> CellFailure | None:
-    begun: list[int] = []
-    client.on_cell_start = lambda cell, cell_index: begun.append(cell_index)  # noqa: ARG005 - called by these names
+    started_cells: list[int] = []
+    client.on_cell_start = lambda cell, cell_index: started_cells.append(cell_index)  # noqa: ARG005 - called by these names
     with tempfile.TemporaryFile() as log:
         try:
-            _in_own_loop(client.async_execute(env=env, stdout=log, stderr=log))
+            _run_in_thread(client.async_execute(env=env, stdout=log, stderr=log))
         except CellExecutionError as error:
-            return _failure(client.nb, begun, f"{error.ename}: {error.evalue}")
+            return _cell_failure(client.nb, started_cells, f"{error.ename}: {error.evalue}")
         except CellControlSignal as error:  # the time was up
-            return _failure(client.nb, begun, str(error))
+            return _cell_failure(client.nb, started_cells, str(error))
         except RuntimeError as error:  # the kernel died, and what it left in its log is all there is
             log.seek(0)
-            return _failure(client.nb, begun, str(error), log.read().decode(errors="replace"))
+            return _cell_failure(client.nb, started_cells, str(error), log.read().decode(errors="replace"))
     return None
 
 
-def _in_own_loop(work: Coroutine[Any, Any, Any]) -> None:
+def _run_in_thread(work: Coroutine[Any, Any, Any]) -> None:
     """Run it in another thread.
 
     The caller may be a notebook, whose thread has a loop already; and in the main thread nbclient takes the signals
     over. When the caller is interrupted, the work is cancelled and its kernel shut down before this returns.
     """
-    begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None] | None]] = Future()
+    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None] | None]] = Future()
 
     async def run() -> None:
-        begun.set_result((asyncio.get_running_loop(), asyncio.current_task()))
+        started.set_result((asyncio.get_running_loop(), asyncio.current_task()))
         await work
 
     with ThreadPoolExecutor(1) as pool:
@@ -205,7 +205,7 @@ def _in_own_loop(work: Coroutine[Any, Any, Any]) -> None:
                 wait([running], _SLICE)
             running.result()
         except BaseException:
-            loop, task = begun.result()
+            loop, task = started.result()
             while not running.done():  # asyncio may lose a cancellation that comes together with what was waited for
                 with contextlib.suppress(RuntimeError):  # the loop is closed
                     loop.call_soon_threadsafe(task.cancel) if task else None
@@ -213,28 +213,28 @@ def _in_own_loop(work: Coroutine[Any, Any, Any]) -> None:
             raise
 
 
-def _failure(content: NotebookNode, begun: list[int], error: str, log: str = "") -> CellFailure:
+def _cell_failure(content: NotebookNode, started_cells: list[int], error: str, log: str = "") -> CellFailure:
     first_line = error.strip().partition("\n")[0].removesuffix(".")
-    if not begun:
+    if not started_cells:
         return CellFailure(0, "", first_line, log)
-    number = sum(cell.cell_type == "code" for cell in content.cells[: begun[-1] + 1])
-    cell = content.cells[begun[-1]]
+    number = sum(cell.cell_type == "code" for cell in content.cells[: started_cells[-1] + 1])
+    cell = content.cells[started_cells[-1]]
     lines = (line for output in cell.outputs if output.output_type == "error" for line in output.traceback)
-    return CellFailure(number, cell.source, first_line, as_printed(log or "\n".join(lines)))
+    return CellFailure(number, cell.source, first_line, render_terminal_text(log or "\n".join(lines)))
 
 
-def _texts(content: NotebookNode) -> Iterator[str]:
-    """Give what a person would read on the page: headings, and what the cells gave, pictures aside."""
+def _visible_texts(content: NotebookNode) -> Iterator[str]:
+    """Yield what a person would read on the page: headings, and what the cells gave, pictures aside."""
     for cell in content.cells:
         if cell.cell_type == "markdown":
             yield from (line for line in cell.source.splitlines() if line.startswith("#"))
         elif cell.cell_type == "code":
-            yield from (text for output in cell.outputs if (text := _text(output)))
+            yield from (text for output in cell.outputs if (text := _output_text(output)))
 
 
-def _text(output: NotebookNode) -> str:
+def _output_text(output: NotebookNode) -> str:
     if output.output_type == "stream":
-        return as_printed(str(output.text)).rstrip()
+        return render_terminal_text(str(output.text)).rstrip()
     if output.output_type == "error":
         return ""
     if "image/png" in output.data:
@@ -242,5 +242,5 @@ def _text(output: NotebookNode) -> str:
     return str(output.data.get("text/plain", "")).rstrip()
 
 
-def _indented(source: str) -> str:
+def _indent(source: str) -> str:
     return "\n".join(f"    {line}" for line in source.splitlines())

@@ -1,8 +1,8 @@
 """Remove from HTML that others wrote everything that acts or loads: a notebook's Markdown, and outputs of its cells.
 
 nh3 parses and writes the HTML as browsers do. Inline styles are checked here, because the style filter of nh3 0.3.8
-checks only the names of properties, decodes escapes after ``_allowed`` has seen the value, and loses arguments of
-nested functions: ``calc(1px + max(2px, 3px))`` becomes ``calc(1px + max()``.
+checks only the names of properties, decodes escapes after ``_filter_attribute`` has seen the value, and loses arguments
+of nested functions: ``calc(1px + max(2px, 3px))`` becomes ``calc(1px + max()``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import nh3
 from markupsafe import Markup
 from nbconvert.filters.markdown import markdown2html
 
-__all__ = ["cleaned", "from_markdown"]
+__all__ = ["render_markdown", "sanitize"]
 
 _TAGS = {
     *("a", "abbr", "b", "blockquote", "br", "caption", "code", "col", "colgroup", "dd", "del", "details", "div", "dl"),
@@ -47,26 +47,26 @@ _CALL = re.compile(r"(?<![\w-])([\w-]*)\(")
 # The content of these elements is not text for readers; without this it would be visible on the page.
 _UNREAD = {"iframe", "noscript", "object", "script", "style", "template"}
 _TAG = re.compile(r"""<[a-z][^<>"]*(?:"[^"]*"[^<>"]*)*>""")
-_SAID = '<span class="quiet">[a picture that is not in this file]</span>'
+_MISSING_PICTURE = '<span class="quiet">[a picture that is not in this file]</span>'
 _PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=\s]+")
 _LINK = re.compile(r"(?i)(?:https?://|mailto:|#)")
 
 
-def cleaned(html: str) -> Markup:
+def sanitize(html: str) -> Markup:
     """Return HTML that runs nothing and loads nothing: pictures are data in it, and links lead away when followed."""
     clean = _CLEANER.clean(html.encode(errors="replace").decode())  # half of a surrogate pair is no text for nh3
-    return Markup(_TAG.sub(_with_missing_picture, clean))  # noqa: S704 - that is what the cleaner is for
+    return Markup(_TAG.sub(_replace_missing_picture, clean))  # noqa: S704 - that is what the cleaner is for
 
 
-def from_markdown(source: str, attachments: Mapping[str, Mapping[str, str]] | None = None) -> Markup:
+def render_markdown(source: str, attachments: Mapping[str, Mapping[str, str]] | None = None) -> Markup:
     """Return Markdown as clean HTML, with the cell's attached pictures in it."""
     for name, bundle in (attachments or {}).items():
         for kind, content in bundle.items():
             source = source.replace(f"attachment:{name}", f"data:{kind};base64,{''.join(content.split())}")
-    return cleaned(markdown2html(source))
+    return sanitize(markdown2html(source))
 
 
-def _allowed(tag: str, name: str, value: str) -> str | None:
+def _filter_attribute(tag: str, name: str, value: str) -> str | None:
     """Return an attribute's value as far as it is allowed, None to remove the attribute."""
     if name == "src":
         return value if tag == "img" and _PICTURE.fullmatch(value) else None
@@ -86,16 +86,16 @@ def _declarations(style: str) -> Iterator[str]:
             yield f"{name}: {value}"
 
 
-def _with_missing_picture(tag: re.Match[str]) -> str:
+def _replace_missing_picture(tag: re.Match[str]) -> str:
     """Return a tag of clean HTML; instead of a picture that would be loaded, a text that says so."""
     is_missing = tag[0].startswith("<img") and ' src="data:' not in tag[0]
-    return _SAID if is_missing else tag[0]
+    return _MISSING_PICTURE if is_missing else tag[0]
 
 
 _CLEANER = nh3.Cleaner(
     tags=_TAGS,
     clean_content_tags=_UNREAD,
     attributes={"*": _ATTRIBUTES, "a": {"href"}, "img": {"src"}},
-    attribute_filter=_allowed,
-    url_schemes={"http", "https", "mailto", "data"},  # where each of them is allowed is decided in _allowed
+    attribute_filter=_filter_attribute,
+    url_schemes={"http", "https", "mailto", "data"},  # where each of them is allowed is decided in _filter_attribute
 )

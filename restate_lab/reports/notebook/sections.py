@@ -1,4 +1,4 @@
-"""An executed notebook as sections of a report: its text, what its cells gave, and their code, folded."""
+"""An executed notebook as sections of a report: its text, the outputs of its cells, and their code, folded."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from nbformat import NotebookNode
 
 from restate_lab._text import escape_invisible
 from restate_lab.reports.masking import Masker
-from restate_lab.reports.notebook.masking import as_printed, joined
-from restate_lab.reports.notebook.sanitizer import cleaned, from_markdown
+from restate_lab.reports.notebook.masking import join_streams, render_terminal_text
+from restate_lab.reports.notebook.sanitizer import render_markdown, sanitize
 from restate_lab.reports.parts import Card, Code, Notice, Part, Picture, Section
 
 __all__ = ["sections_of", "title_of"]
 
 _HEADING = re.compile(r"\s*#{1,2}[ \t]+(?P<title>[^\n]+)(?:\n|\Z)")
 _MARKS = re.compile(r"[`*]|(?<!\w)_|_(?!\w)|\[([^\[\]]*)\]\([^)\[]*\)")
-_FIRST = ("text/html", "image/svg+xml", "image/png", "image/jpeg", "text/markdown", "text/latex", "text/plain")
-_DRAWN = "a picture that a cell of the notebook drew"
+_PREFERRED = ("text/html", "image/svg+xml", "image/png", "image/jpeg", "text/markdown", "text/latex", "text/plain")
+_ALT_TEXT = "a picture that a cell of the notebook drew"
 
 
 @dataclass
@@ -34,8 +34,8 @@ class _Chapter:
 def title_of(content: NotebookNode) -> str:
     """Return the first heading of a notebook, "" where there is none."""
     for cell in content.cells:
-        if cell.cell_type == "markdown" and (found := _HEADING.match(cell.source)):
-            return _plain(found["title"])
+        if cell.cell_type == "markdown" and (match := _HEADING.match(cell.source)):
+            return _plain_heading(match["title"])
     return ""
 
 
@@ -46,15 +46,15 @@ def sections_of(content: NotebookNode, masker: Masker) -> tuple[Section, ...]:
     for cell in content.cells:
         if cell.cell_type == "markdown":
             source = masker.text(cell.source)
-            found = _HEADING.match(source)
-            if found:
-                chapters.append(_Chapter(_plain(found["title"])))
-            rest = source[found.end() :] if found else source
+            match = _HEADING.match(source)
+            if match:
+                chapters.append(_Chapter(_plain_heading(match["title"])))
+            rest = source[match.end() :] if match else source
             if rest.strip():
-                chapters[-1].parts.append(Card(from_markdown(rest, cell.get("attachments")), is_text=True))
+                chapters[-1].parts.append(Card(render_markdown(rest, cell.get("attachments")), is_text=True))
         elif cell.cell_type == "code" and cell.source.strip():
             number += 1
-            chapters[-1].parts += _code(cell, number, masker)
+            chapters[-1].parts += _code_parts(cell, number, masker)
     whole = title_of(content)
     return tuple(
         Section("" if at < 2 and each.title == whole else each.title, tuple(each.parts), is_notebook=True)
@@ -63,57 +63,57 @@ def sections_of(content: NotebookNode, masker: Masker) -> tuple[Section, ...]:
     )
 
 
-def _code(cell: NotebookNode, number: int, masker: Masker) -> Iterator[Part]:
+def _code_parts(cell: NotebookNode, number: int, masker: Masker) -> Iterator[Part]:
     label = f"Code of cell {number}"
     if "injected-parameters" in cell.metadata.get("tags", ()):
         label += ", the parameters of this run"
     yield Code(escape_invisible(masker.text(cell.source)), folded=label)
-    for output in joined(cell.outputs):
-        yield from _output(output, masker)
+    for output in join_streams(cell.outputs):
+        yield from _output_parts(output, masker)
 
 
-def _output(output: Any, masker: Masker) -> Iterator[Part]:
+def _output_parts(output: Any, masker: Masker) -> Iterator[Part]:
     if output.output_type == "stream":
-        text = as_printed(str(output.text)).rstrip()
+        text = render_terminal_text(str(output.text)).rstrip()
         if text:
             yield Code(escape_invisible(masker.text(text)))
     elif output.output_type == "error":
-        text = as_printed("\n".join(output.traceback)) or f"{output.ename}: {output.evalue}"
+        text = render_terminal_text("\n".join(output.traceback)) or f"{output.ename}: {output.evalue}"
         yield Code(escape_invisible(masker.text(text)), is_error=True)
     else:
-        yield from _shown(output.data, output.get("metadata", {}), masker)
+        yield from _data_parts(output.data, output.get("metadata", {}), masker)
 
 
-def _shown(data: Mapping[str, Any], metadata: Mapping[str, Any], masker: Masker) -> Iterator[Part]:
-    kind = next((each for each in _FIRST if data.get(each)), "")
+def _data_parts(data: Mapping[str, Any], metadata: Mapping[str, Any], masker: Masker) -> Iterator[Part]:
+    kind = next((each for each in _PREFERRED if data.get(each)), "")
     value = data.get(kind, "")
     text = "".join(value) if isinstance(value, list) else str(value)
     if "application/vnd.jupyter.widget-view+json" in data and kind in {"", "text/plain"}:
         yield Notice("Here is a widget that has no static form.")
     elif kind == "text/html":
-        html = cleaned(masker.text(text))
-        yield Card(html) if html.strip() else _left_out(data)
+        html = sanitize(masker.text(text))
+        yield Card(html) if html.strip() else _unsupported_notice(data)
     elif kind == "text/markdown":
-        yield Card(from_markdown(masker.text(text)), is_text=True)
+        yield Card(render_markdown(masker.text(text)), is_text=True)
     elif kind.startswith("image/"):
         yield _picture(kind, text, metadata.get(kind, {}), masker)
     elif text.strip():
-        yield Code(escape_invisible(masker.text(as_printed(text))))
+        yield Code(escape_invisible(masker.text(render_terminal_text(text))))
     elif any(data.values()):  # a finished progress bar has only empty texts
-        yield _left_out(data)
+        yield _unsupported_notice(data)
 
 
-def _left_out(data: Mapping[str, Any]) -> Notice:
+def _unsupported_notice(data: Mapping[str, Any]) -> Notice:
     return Notice(f"Here is something that no page without scripts can show ({', '.join(sorted(data))}).")
 
 
 def _picture(kind: str, text: str, size: Mapping[str, Any], masker: Masker) -> Picture:
     if kind == "image/svg+xml":  # in an image nothing of it can act
         content = base64.b64encode(masker.text(text).encode()).decode()
-        return Picture(f"data:{kind};base64,{content}", _DRAWN, None)
+        return Picture(f"data:{kind};base64,{content}", _ALT_TEXT, None)
     content = "".join(text.split())
     width = size.get("width") or (_png_width(content) if kind == "image/png" else None)
-    return Picture(f"data:{kind};base64,{content}", _DRAWN, int(width) if width else None)
+    return Picture(f"data:{kind};base64,{content}", _ALT_TEXT, int(width) if width else None)
 
 
 def _png_width(content: str) -> int | None:
@@ -121,7 +121,7 @@ def _png_width(content: str) -> int | None:
     return int(struct.unpack(">I", head[16:20])[0]) if len(head) >= 20 else None
 
 
-def _plain(heading: str) -> str:
+def _plain_heading(heading: str) -> str:
     """Return a heading without its marks, such as the "#" with which it may end."""
     heading = heading.rstrip(" \t#") or heading
     return escape_invisible(_MARKS.sub(r"\1", heading).strip())

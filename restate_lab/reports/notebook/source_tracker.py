@@ -1,4 +1,4 @@
-"""In the kernel of a notebook that becomes a report: write down which clusters and evidence the notebook looked at."""
+"""In the kernel of a notebook that becomes a report: record which clusters and evidence the notebook reads."""
 
 from __future__ import annotations
 
@@ -12,50 +12,50 @@ from typing import Any
 
 from restate_lab.errors import RestateLabError
 
-__all__ = ["START", "VARIABLE", "observe", "witnessed"]
+__all__ = ["START", "VARIABLE", "install", "read_sources"]
 
-VARIABLE = "RESTATE_LAB_WITNESS"
-START = "__import__('restate_lab.reports.notebook.source_tracker', fromlist=['observe']).observe(get_ipython())"
+VARIABLE = "RESTATE_LAB_SOURCES_FILE"
+START = "__import__('restate_lab.reports.notebook.source_tracker', fromlist=['install']).install(get_ipython())"
 """What a kernel runs first; it leaves no name behind."""
 
 
-def observe(shell: Any) -> None:
+def install(shell: Any) -> None:
     """Write the sources among the notebook's names to the file that the variable names, after each cell."""
     path = Path(os.environ.pop(VARIABLE))
-    seen: dict[str, dict[str, Any]] = {}
+    sources: dict[str, dict[str, Any]] = {}
 
-    def look(*_: Any) -> None:
+    def record(*_: Any) -> None:
         for facts in _sources(list(shell.user_ns.values())):
-            seen[f"{facts['name']} {facts['address']} {facts['evidence']}"] = facts
+            sources[f"{facts['name']} {facts['address']} {facts['evidence']}"] = facts
         unfinished = path.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps({"pid": os.getpid(), "sources": list(seen.values())}), encoding="utf-8")
+        unfinished.write_text(json.dumps({"pid": os.getpid(), "sources": list(sources.values())}), encoding="utf-8")
         unfinished.replace(path)
 
-    shell.events.register("post_run_cell", look)
+    shell.events.register("post_run_cell", record)
 
 
-def witnessed(path: Path) -> tuple[int, list[dict[str, Any]]]:
+def read_sources(path: Path) -> tuple[int, list[dict[str, Any]]]:
     """Return the kernel's process id (0: no cell ran) and the facts of each source, in the order of their use."""
     if not path.is_file():
         return 0, []
-    found = json.loads(path.read_text("utf-8"))
-    return int(found["pid"]), list(found["sources"])
+    record = json.loads(path.read_text("utf-8"))
+    return int(record["pid"]), list(record["sources"])
 
 
 def _sources(values: list[Any]) -> Iterator[dict[str, Any]]:
-    """Give the facts of connections and evidence, without asking them anything that they do not know by now."""
+    """Yield the facts of connections and evidence, without asking them anything that they do not know by now."""
     base = getattr(sys.modules.get("restate_lab.source"), "BaseSource", None)
     for value in values:
         if base is None or not isinstance(value, base):
             continue
         if value.live and hasattr(value, "transport"):
-            yield _facts(value, audit=str(value.transport.audit.folder))
+            yield _source_facts(value, audit=str(value.transport.audit.folder))
         elif hasattr(value, "digest"):
             not_verified = "" if value.verified else " (not verified)"
-            yield _facts(value, evidence=f"{value.digest}{not_verified}")
+            yield _source_facts(value, evidence=f"{value.digest}{not_verified}")
 
 
-def _facts(source: Any, *, audit: str = "", evidence: str = "") -> dict[str, Any]:
+def _source_facts(source: Any, *, audit: str = "", evidence: str = "") -> dict[str, Any]:
     version = ""
     with contextlib.suppress(RestateLabError):  # it could not be asked, or is closed
         version = f"{source.version}{', vqueues' if source.features.get('vqueues') else ''}"

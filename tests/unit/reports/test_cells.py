@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from restate_lab.reports.tables import cell, column
+from restate_lab.reports.tables import table_cell, table_column
 
 MOMENT = pd.Timestamp("2026-11-25T04:22:10.123Z")
 
@@ -48,29 +48,29 @@ MOMENT = pd.Timestamp("2026-11-25T04:22:10.123Z")
 )
 def test_values_are_told_as_people_do(value: Any, text: str) -> None:
     """Lengths in two units, numbers in thousands, lists cut and counted, missing ones as a dash."""
-    assert cell(value, UTC).text == text
+    assert table_cell(value, UTC).text == text
 
 
 def test_times_are_in_the_zone_that_was_asked_for() -> None:
     """A column says its zone, and its cells are in it."""
     berlin = ZoneInfo("Europe/Berlin")
     times = pd.Series([MOMENT])
-    assert column("created_at", times, berlin).name == "created at (Europe/Berlin)"
-    assert cell(MOMENT, berlin).text == "2026-11-25 05:22:10"
+    assert table_column("created_at", times, berlin).name == "created at (Europe/Berlin)"
+    assert table_cell(MOMENT, berlin).text == "2026-11-25 05:22:10"
 
 
 def test_a_long_text_is_cut_and_the_rest_stands_behind_it() -> None:
     """300 characters are shown; what is hidden can be read by pointing at it."""
-    long = cell("x" * 400, UTC)
+    long = table_cell("x" * 400, UTC)
     assert (len(long.text), long.more) == (301, "x" * 400)
-    assert cell("x" * 300, UTC).more == ""
+    assert table_cell("x" * 300, UTC).more == ""
 
 
 def test_only_a_status_has_a_colour() -> None:
     """The word "failed" in a message is a word."""
-    assert cell("failed", UTC, kind="status").colour
-    assert not cell("failed", UTC).colour
-    assert not cell("whatever", UTC, kind="status").colour
+    assert table_cell("failed", UTC, kind="status").colour
+    assert not table_cell("failed", UTC).colour
+    assert not table_cell("whatever", UTC, kind="status").colour
 
 
 @pytest.mark.parametrize(
@@ -87,4 +87,4 @@ def test_only_a_status_has_a_colour() -> None:
 )
 def test_columns_are_judged_by_what_stands_in_them(name: str, values: list[Any], kind: str) -> None:
     """Ids, numbers, statuses and long texts are set each in their way."""
-    assert column(name, pd.Series(values), UTC).kind == kind
+    assert table_column(name, pd.Series(values), UTC).kind == kind

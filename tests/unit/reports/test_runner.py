@@ -143,7 +143,7 @@ def test_a_cancellation_that_is_lost_is_repeated(monkeypatch: pytest.MonkeyPatch
             raise
 
     with pytest.raises(KeyboardInterrupt):
-        runner._in_own_loop(work())
+        runner._run_in_thread(work())
     assert seen == ["lost", "cancelled"]
 
 

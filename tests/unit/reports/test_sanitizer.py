@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pandas as pd
 from hypothesis import given, settings, strategies as st
 
-from restate_lab.reports.notebook.sanitizer import cleaned, from_markdown
+from restate_lab.reports.notebook.sanitizer import render_markdown, sanitize
 from support.hostile_html import HOSTILE_HTML, HOSTILE_STYLES
 
 DOT = "data:image/png;base64,iVBORw0KGgo="
@@ -64,15 +64,15 @@ def _is_harmless(tag: str, name: str, value: str) -> bool:
 
 def test_nothing_acts_and_nothing_loads() -> None:
     """Hostile HTML has only allowed elements, attributes and addresses once it is clean, and no comments."""
-    dangers = {html: found for html in HOSTILE_HTML if (found := Dangers(cleaned(html)).found)}
+    dangers = {html: found for html in HOSTILE_HTML if (found := Dangers(sanitize(html)).found)}
     assert dangers == {}
 
 
 def test_what_is_not_text_is_not_on_the_page() -> None:
     """The content of scripts, styles, frames and templates is removed with them."""
     for tag in ("script", "style", "template", "noscript", "iframe", "object"):
-        assert cleaned(f"a<{tag}>secret</{tag}>b") == "ab"
-        assert cleaned(f"a<{tag}>secret") == "a"
+        assert sanitize(f"a<{tag}>secret</{tag}>b") == "ab"
+        assert sanitize(f"a<{tag}>secret") == "a"
 
 
 def test_each_declaration_is_checked_by_itself() -> None:
@@ -80,9 +80,9 @@ def test_each_declaration_is_checked_by_itself() -> None:
     for style in HOSTILE_STYLES:
         if "'" not in style and "\\" not in style and "/*" not in style and "{" not in style:
             quoted = style.replace('"', "&quot;")
-            assert "margin: 1px" in cleaned(f'<p style="{quoted};margin:1px">x</p>'), style
-    assert cleaned("<p style='position:fixed'>x</p>") == "<p>x</p>"
-    assert cleaned("<p style='COLOR: RED;/* c */margin:0'>x</p>") == '<p style="COLOR: RED; margin: 0">x</p>'
+            assert "margin: 1px" in sanitize(f'<p style="{quoted};margin:1px">x</p>'), style
+    assert sanitize("<p style='position:fixed'>x</p>") == "<p>x</p>"
+    assert sanitize("<p style='COLOR: RED;/* c */margin:0'>x</p>") == '<p style="COLOR: RED; margin: 0">x</p>'
 
 
 _NAMES = st.sampled_from(
@@ -159,9 +159,9 @@ _PIECES = st.one_of(
 @given(st.lists(_PIECES, max_size=12).map("".join))
 def test_no_markup_gets_through(html: str) -> None:
     """Any markup, also broken markup, has nothing forbidden once it is clean, and when it is parsed again."""
-    clean = cleaned(html)
+    clean = sanitize(html)
     assert Dangers(clean).found == []
-    assert Dangers(cleaned(clean)).found == []
+    assert Dangers(sanitize(clean)).found == []
 
 
 def test_what_is_to_be_read_stays() -> None:
@@ -171,7 +171,7 @@ def test_what_is_to_be_read_stays() -> None:
         '<table class="dataframe"><tr><td>1</td></tr></table><a href="https://docs.example/">d</a>'
         "<details open><summary>s</summary>t</details></div>"
     )
-    clean = str(cleaned(html))
+    clean = str(sanitize(html))
     for each in (
         "color: red",
         "border-left: 4px solid",
@@ -186,22 +186,22 @@ def test_what_is_to_be_read_stays() -> None:
 def test_tables_of_pandas_keep_their_looks() -> None:
     """A plain frame stays as it is, and so do the nested functions, quoted fonts and colors of a Styler."""
     plain = pd.DataFrame({"id": ["<b>", "y&z"], "n": [1, 2]}).to_html(border=0)
-    assert cleaned(plain) == plain.replace(' border="0"', "").replace("right;", "right")
+    assert sanitize(plain) == plain.replace(' border="0"', "").replace("right;", "right")
     style = "background: linear-gradient(90deg, rgba(1, 2, 3, .5) 10%, #d65f5f 20.5%)"
     font = "font: bold 12px/1.4 'Fira Code', monospace; width: calc(100% - max(2px, 1em)); color: red !important"
     cell = f'<td style="{style}; {font}" class="col0 row1">1</td>'
-    assert cell in cleaned(f"<table><tr>{cell}</tr></table>")
+    assert cell in sanitize(f"<table><tr>{cell}</tr></table>")
 
 
 def test_a_picture_that_is_elsewhere_is_said() -> None:
     """A picture that would have been loaded leaves a word in its place."""
-    assert "a picture that is not in this file" in cleaned("<img src='https://e.example/x.png'>")
+    assert "a picture that is not in this file" in sanitize("<img src='https://e.example/x.png'>")
 
 
 def test_markdown() -> None:
     """Markdown is rendered, raw HTML in it is cleaned, and attached pictures are in it."""
     clean = str(
-        from_markdown("**b** <i onclick=x>i</i> ![p](attachment:a.png)", {"a.png": {"image/png": "iVBO\nRw=="}})
+        render_markdown("**b** <i onclick=x>i</i> ![p](attachment:a.png)", {"a.png": {"image/png": "iVBO\nRw=="}})
     )
     assert "<strong>b</strong>" in clean
     assert "onclick" not in clean

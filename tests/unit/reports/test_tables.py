@@ -11,9 +11,9 @@ import pandas as pd
 from restate_lab.redaction import MASK
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.parts import Table
-from restate_lab.reports.tables import Maker
+from restate_lab.reports.tables import TableBuilder
 
-MAKER = Maker(UTC, Masker(["hunter2hunter2"]))
+MAKER = TableBuilder(UTC, Masker(["hunter2hunter2"]))
 
 
 def taken(table: Table) -> bytes:
@@ -63,7 +63,7 @@ def test_five_megabytes_are_the_most_for_all_downloads() -> None:
     whole = MAKER.table(frame, rows=5, file="big")
     assert whole.download is not None
     assert whole.download.size > 4_000_000
-    without = Maker(UTC, Masker(), room=1_000_000).table(frame, rows=5, file="big")
+    without = TableBuilder(UTC, Masker(), bytes_left=1_000_000).table(frame, rows=5, file="big")
     assert without.download is None
     assert "4.0 MB) is not embedded: 5 MB are the most" in without.note
     assert "rl.save(frame, 'big.csv')" in without.note

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from restate_lab.reports.notebook.masking import as_printed
+from restate_lab.reports.notebook.masking import render_terminal_text
 
 
 @pytest.mark.parametrize(
@@ -21,4 +21,4 @@ from restate_lab.reports.notebook.masking import as_printed
 )
 def test_a_reader_sees_what_stood_there_at_the_end(text: str, shown: str) -> None:
     """Colours, titles and links are gone, and of a line that was written over the last state is left."""
-    assert as_printed(text) == shown
+    assert render_terminal_text(text) == shown

@@ -1,0 +1,104 @@
+"""What an incident report reads of its source: each query once, within the time that is left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pandas as pd
+
+from restate_lab.analysis.deadline import within
+from restate_lab.analysis.doctor import doctor
+from restate_lab.analysis.doctor.diagnosis import Diagnosis
+from restate_lab.analysis.questions import run_question
+from restate_lab.analysis.waits import Waits, find_waits
+from restate_lab.client.schema import checked
+from restate_lab.errors import RestateLabError
+from restate_lab.reports.metadata import statements_of
+from restate_lab.reports.parts import Section, Table
+from restate_lab.reports.report import Report
+from restate_lab.reports.tables import TableBuilder
+from restate_lab.source import Source
+
+__all__ = ["ReportContext"]
+
+_DEPLOYMENTS = "SELECT id, endpoint, created_at FROM sys_deployment"
+
+
+@dataclass(frozen=True)
+class ReportContext:
+    """What the chapters read, each query once; ``excluded`` collects the reasons for what could not be read.
+
+    ``limited`` is the source until the time of the report is over, ``seconds`` the limit of one reading.
+    """
+
+    source: Source
+    report: Report
+    limited: Source
+    seconds: float
+    builder: TableBuilder = field(init=False)
+    excluded: list[str] = field(default_factory=list)
+    _results: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "builder", self.report.maker)
+
+    def with_report(self, report: Report) -> ReportContext:
+        """Return the same for the report as it is now, with its room for downloads; results are kept."""
+        return replace(self, report=report, _results=self._results, excluded=[])
+
+    def limit_source(self, verb: str) -> Source:
+        """Return the source for one reading."""
+        return within(self.limited, self.seconds, verb=verb)
+
+    @property
+    def diagnosis(self) -> Diagnosis:
+        """Return the diagnosis of the doctor."""
+        if "doctor" not in self._results:
+            self._results["doctor"] = doctor(self.limited, timeout=self.seconds)
+        diagnosis: Diagnosis = self._results["doctor"]
+        return diagnosis
+
+    @property
+    def waits(self) -> Waits:
+        """Return the wait-for graph."""
+        if "waits" not in self._results:
+            self._results["waits"] = find_waits(self.limit_source("waits"))
+        waits: Waits = self._results["waits"]
+        return waits
+
+    def ask(self, name: str, **params: Any) -> pd.DataFrame:
+        """Return the answer to a named question, asked once.
+
+        Raises:
+            RestateLabError: it cannot be answered here, or not in the time for one reading.
+        """
+        key = f"{name} {sorted(params.items(), key=str)}"
+        if key not in self._results:
+            self._results[key] = run_question(self.limited, name, timeout=self.seconds, **params)
+        frame: pd.DataFrame = self._results[key]
+        return frame
+
+    def try_to_ask(self, name: str, **params: Any) -> pd.DataFrame | None:
+        """Return the answer, or None after noting in ``excluded`` why there is none."""
+        try:
+            return self.ask(name, **params)
+        except RestateLabError as error:
+            self.excluded.append(f"{name}: {self.builder.masker.text(' '.join(str(error).split()))}")
+            return None
+
+    def section(self, title: str, *parts: Any, of: Sequence[Any] = (), caption: str = "") -> Section:
+        """Return a section with these parts (None is left out) and the statements behind it, those of ``of``."""
+        kept = tuple(each for each in parts if each is not None)
+        embedded = sum(each.download.size for each in kept if isinstance(each, Table) and each.download)
+        statements = statements_of((each for each in of if each is not None), self.builder.masker)
+        return Section(title, kept, caption, statements, embedded=embedded)
+
+    def try_to_read_deployments(self) -> pd.DataFrame | None:
+        """Return ``id, endpoint, created_at`` of each deployment, or None after noting in ``excluded`` why not."""
+        try:
+            return checked(self.limit_source("deployments").sql(_DEPLOYMENTS), _DEPLOYMENTS, self.source)
+        except RestateLabError as error:
+            self.excluded.append(f"deployments: {self.builder.masker.text(str(error))}")
+            return None
