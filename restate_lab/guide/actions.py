@@ -19,11 +19,11 @@ def _page() -> str:
     """Return the table as Markdown, one section per action."""
     table = effects()
     return _HEAD + "\n".join(
-        _told(action, table[table["action"] == action.value].to_dict("records")) for action in ACTIONS
+        _action_section(action, table[table["action"] == action.value].to_dict("records")) for action in ACTIONS
     )
 
 
-def _told(action: ACTIONS, rows: list[dict[object, object]]) -> str:
+def _action_section(action: ACTIONS, rows: list[dict[object, object]]) -> str:
     rule = action.rule
     kind = "Destructive: it takes away what nothing brings back. " if rule.destructive else ""
     options = f" Options: {', '.join(f'`{each}`' for each in sorted(rule.options))}." if rule.options else ""

@@ -22,23 +22,25 @@ class Fault:
 
     name: str
     group: str
-    words: str
+    description: str
     connect: str
     reads: str
     execute: str
     set_state: str
 
 
-def _passes(name: str, words: str, *, group: str = "for a moment", connect: str = "Unreachable") -> Fault:
-    return Fault(name, group, words, connect, "right", "done", "done")
+def _transient_fault(
+    name: str, description: str, *, group: str = "for a moment", connect: str = "Unreachable"
+) -> Fault:
+    return Fault(name, group, description, connect, "right", "done", "done")
 
 
-def _stays(name: str, group: str, words: str, error: str, *, connect: str | None = None) -> Fault:
-    return Fault(name, group, words, connect or error, error, "not sent", error)
+def _lasting_fault(name: str, group: str, description: str, error: str, *, connect: str | None = None) -> Fault:
+    return Fault(name, group, description, connect or error, error, "not sent", error)
 
 
-def _change(name: str, words: str, execute: str, set_state: str) -> Fault:
-    return Fault(name, "changes", words, "", "", execute, set_state)
+def _change_fault(name: str, description: str, execute: str, set_state: str) -> Fault:
+    return Fault(name, "changes", description, "", "", execute, set_state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +52,24 @@ class Gateway:
     """
 
     name: str
-    words: str
+    description: str
     unsent: str = "unknown"
     acted: str = "done"
     other: str = "OutcomeUnknown"
 
 
-def _hint(name: str, words: str) -> Gateway:
+def _gateway_hint(name: str, description: str) -> Gateway:
     """Return a gateway that says that it did not forward the request: a plan reads, and then sends it again."""
-    return Gateway(name, words, unsent="done")
+    return Gateway(name, description, unsent="done")
 
 
 _RESET = "`upstream connect error or disconnect/reset before headers."
 
 GATEWAYS = (
-    _hint("no healthy upstream", "Envoy, Istio: 503 `no healthy upstream`"),
-    _hint("connection failure", f"Envoy, Istio: 503 {_RESET} reset reason: connection failure`"),
-    _hint("connection timeout", f"Envoy, Istio: 503 {_RESET} reset reason: connection timeout`"),
-    _hint("overflow", f"Envoy, Istio: 503 {_RESET} reset reason: overflow`"),
+    _gateway_hint("no healthy upstream", "Envoy, Istio: 503 `no healthy upstream`"),
+    _gateway_hint("connection failure", f"Envoy, Istio: 503 {_RESET} reset reason: connection failure`"),
+    _gateway_hint("connection timeout", f"Envoy, Istio: 503 {_RESET} reset reason: connection timeout`"),
+    _gateway_hint("overflow", f"Envoy, Istio: 503 {_RESET} reset reason: overflow`"),
     Gateway("connection termination", f"Envoy, Istio: 503 {_RESET} reset reason: connection termination`"),
     Gateway("retried", f"Envoy, Istio: 503 {_RESET} retried and the latest reset reason: connection failure`"),
     Gateway("upstream request timeout", "Envoy, Istio: 504 `upstream request timeout`"),
@@ -101,12 +103,12 @@ GATEWAYS = (
 """Every answer of a gateway to a change that the tests try against real servers, with vqueues and without."""
 
 FAULTS = (
-    _passes("502 for a moment", "a gateway does not reach the server (502)"),
-    _passes("503 for a moment", "the server cannot serve it now (503)"),
-    _passes("504 for a moment", "a gateway gives up waiting (504)"),
-    _passes("reset once", "the line is reset before the answer"),
-    _passes("closed once", "the line is closed before the answer"),
-    _passes("head cut once", "the answer is cut within its head"),
+    _transient_fault("502 for a moment", "a gateway does not reach the server (502)"),
+    _transient_fault("503 for a moment", "the server cannot serve it now (503)"),
+    _transient_fault("504 for a moment", "a gateway gives up waiting (504)"),
+    _transient_fault("reset once", "the line is reset before the answer"),
+    _transient_fault("closed once", "the line is closed before the answer"),
+    _transient_fault("head cut once", "the answer is cut within its head"),
     Fault(
         "end lost once",
         "for a moment",
@@ -116,55 +118,63 @@ FAULTS = (
         "done",
         "QueryInterrupted",
     ),
-    _passes("429 for a moment", "a rate limit (429), with the time to wait", connect="RateLimited"),
-    _passes("429 without a word", "the limit of requests at a time (429)", connect="RateLimited"),
-    _stays("502", "from now on", "a gateway does not reach the server (502)", "Unreachable"),
-    _stays("503", "from now on", "the server cannot serve it (503)", "Unreachable"),
-    _stays("504", "from now on", "a gateway gives up waiting (504)", "Unreachable"),
-    _stays("reset", "from now on", "the line is reset before the answer", "Unreachable"),
-    _stays("reset within", "from now on", "the line is reset after a hundred bytes of the answer", "Unreachable"),
-    _stays("429", "limits and logins", "a rate limit (429) that asks to wait longer than a read waits", "RateLimited"),
-    _stays("an expired token", "limits and logins", "the token is expired (401)", "AccessDenied"),
-    _stays("a login page", "limits and logins", "a proxy's own page, under 200", "ServerFailed"),
-    _stays("a redirect", "limits and logins", "a redirect to a login page (302)", "ServerFailed"),
-    _stays("another type", "damaged answers", "a real answer that says it is text", "ServerFailed", connect="right"),
-    _stays("no gzip", "damaged answers", "a real answer that says it is gzip and is not", "ServerFailed"),
-    _stays("cut gzip", "damaged answers", "half of a real answer, as gzip", "ServerFailed", connect="right"),
-    _stays("junk", "damaged answers", "bytes without a sense, as Arrow", "ServerFailed"),
-    _stays(
+    _transient_fault("429 for a moment", "a rate limit (429), with the time to wait", connect="RateLimited"),
+    _transient_fault("429 without a word", "the limit of requests at a time (429)", connect="RateLimited"),
+    _lasting_fault("502", "from now on", "a gateway does not reach the server (502)", "Unreachable"),
+    _lasting_fault("503", "from now on", "the server cannot serve it (503)", "Unreachable"),
+    _lasting_fault("504", "from now on", "a gateway gives up waiting (504)", "Unreachable"),
+    _lasting_fault("reset", "from now on", "the line is reset before the answer", "Unreachable"),
+    _lasting_fault(
+        "reset within", "from now on", "the line is reset after a hundred bytes of the answer", "Unreachable"
+    ),
+    _lasting_fault(
+        "429", "limits and logins", "a rate limit (429) that asks to wait longer than a read waits", "RateLimited"
+    ),
+    _lasting_fault("an expired token", "limits and logins", "the token is expired (401)", "AccessDenied"),
+    _lasting_fault("a login page", "limits and logins", "a proxy's own page, under 200", "ServerFailed"),
+    _lasting_fault("a redirect", "limits and logins", "a redirect to a login page (302)", "ServerFailed"),
+    _lasting_fault(
+        "another type", "damaged answers", "a real answer that says it is text", "ServerFailed", connect="right"
+    ),
+    _lasting_fault("no gzip", "damaged answers", "a real answer that says it is gzip and is not", "ServerFailed"),
+    _lasting_fault("cut gzip", "damaged answers", "half of a real answer, as gzip", "ServerFailed", connect="right"),
+    _lasting_fault("junk", "damaged answers", "bytes without a sense, as Arrow", "ServerFailed"),
+    _lasting_fault(
         "end lost",
         "damaged answers",
         "every answer to a query is cut before its last eight bytes",
         "QueryInterrupted",
         connect="right",
     ),
-    _stays(
+    _lasting_fault(
         "end mended",
         "damaged answers",
         "the same, by a gateway that ends the answer in order",
         "QueryInterrupted",
         connect="right",
     ),
-    _passes("a slow line", "two hundred bytes at a time", group="silence", connect="right"),
-    _stays("silence", "silence", "no answer, on a line that stays open", "TimedOut"),
-    _stays(
+    _transient_fault("a slow line", "two hundred bytes at a time", group="silence", connect="right"),
+    _lasting_fault("silence", "silence", "no answer, on a line that stays open", "TimedOut"),
+    _lasting_fault(
         "silence within", "silence", "the answer stops after a hundred bytes, on a line that stays open", "TimedOut"
     ),
-    _stays("too slow", "silence", "twenty bytes a second", "TimedOut"),
-    _change("change: 429", "a rate limit for a moment; the server got nothing", "done", "RateLimited"),
-    _change("change: 503", "Restate says for a moment that it did not take it (503)", "done", "Unreachable"),
-    _change("change: 502", "a gateway says 502, and the server got nothing", "unknown", "OutcomeUnknown"),
-    _change("change: 401", "the token may only read", "refused", "AccessDenied"),
-    _change("change: a redirect", "changes alone are redirected to a login page", "unknown", "OutcomeUnknown"),
-    _change("done: 502", "the server acts, and then a gateway says 502", "done", "OutcomeUnknown"),
-    _change("done: 504", "the server acts, and then a gateway gives up", "done", "OutcomeUnknown"),
-    _change("done: 500", "the server acts, and then a gateway breaks", "done", "OutcomeUnknown"),
-    _change("done: a page", "the server acts, and a proxy answers with a page under 200", "done", "OutcomeUnknown"),
-    _change("done: no gzip", "the server acts, and its answer cannot be unpacked", "done", "OutcomeUnknown"),
-    _change("done: reset", "the server acts, and the line is reset", "done", "OutcomeUnknown"),
-    _change("done: cut", "the server acts, and its answer is cut within its head", "done", "OutcomeUnknown"),
-    _change("done: silence", "the server acts, and no answer comes", "done", "OutcomeUnknown"),
-    _change("unseen", "the server acts, and then nothing can be read any more", "done", "OutcomeUnknown"),
+    _lasting_fault("too slow", "silence", "twenty bytes a second", "TimedOut"),
+    _change_fault("change: 429", "a rate limit for a moment; the server got nothing", "done", "RateLimited"),
+    _change_fault("change: 503", "Restate says for a moment that it did not take it (503)", "done", "Unreachable"),
+    _change_fault("change: 502", "a gateway says 502, and the server got nothing", "unknown", "OutcomeUnknown"),
+    _change_fault("change: 401", "the token may only read", "refused", "AccessDenied"),
+    _change_fault("change: a redirect", "changes alone are redirected to a login page", "unknown", "OutcomeUnknown"),
+    _change_fault("done: 502", "the server acts, and then a gateway says 502", "done", "OutcomeUnknown"),
+    _change_fault("done: 504", "the server acts, and then a gateway gives up", "done", "OutcomeUnknown"),
+    _change_fault("done: 500", "the server acts, and then a gateway breaks", "done", "OutcomeUnknown"),
+    _change_fault(
+        "done: a page", "the server acts, and a proxy answers with a page under 200", "done", "OutcomeUnknown"
+    ),
+    _change_fault("done: no gzip", "the server acts, and its answer cannot be unpacked", "done", "OutcomeUnknown"),
+    _change_fault("done: reset", "the server acts, and the line is reset", "done", "OutcomeUnknown"),
+    _change_fault("done: cut", "the server acts, and its answer is cut within its head", "done", "OutcomeUnknown"),
+    _change_fault("done: silence", "the server acts, and no answer comes", "done", "OutcomeUnknown"),
+    _change_fault("unseen", "the server acts, and then nothing can be read any more", "done", "OutcomeUnknown"),
 )
 """Every fault that the tests try against real servers, with vqueues and without."""
 
@@ -271,28 +281,30 @@ _OPEN = """## Evidence whose folder was damaged
 def _page() -> str:
     """Return the page as Markdown: the table by kind of trouble, and what to do next for each word in it."""
     parts = [_section(group) for group in GROUPS]
-    opened = "".join(f"| {words} | {_code(outcome)} |\n" for words, outcome in EVIDENCE.items())
-    gateways = "".join(f"{_gateway(each)}\n" for each in GATEWAYS)
-    return f"{_HEAD}{_next()}\n" + "".join(parts) + f"{_GATEWAYS}{gateways}\n" + _RESTARTS + _OPEN + opened
+    opened = "".join(f"| {damage} | {_format_outcome(outcome)} |\n" for damage, outcome in EVIDENCE.items())
+    gateways = "".join(f"{_gateway_row(each)}\n" for each in GATEWAYS)
+    return f"{_HEAD}{_next_steps()}\n" + "".join(parts) + f"{_GATEWAYS}{gateways}\n" + _RESTARTS + _OPEN + opened
 
 
 def _section(group: str) -> str:
     title, _, more = _TITLES[group].partition("\n")
-    lines = "".join(_line(each) for each in FAULTS if each.group == group)
+    lines = "".join(_fault_row(each) for each in FAULTS if each.group == group)
     return f"## {title}\n{more}\n\n{_CHANGES if group == 'changes' else _TABLE}{lines}\n"
 
 
-def _line(fault: Fault) -> str:
+def _fault_row(fault: Fault) -> str:
     outcomes = filter(None, (fault.connect, fault.reads, fault.execute, fault.set_state))
-    return f"| {fault.words} | {' | '.join(map(_code, outcomes))} |\n"
+    return f"| {fault.description} | {' | '.join(map(_format_outcome, outcomes))} |\n"
 
 
-def _gateway(gateway: Gateway) -> str:
-    outcomes = (_code(outcome) or "does not occur" for outcome in (gateway.unsent, gateway.acted, gateway.other))
-    return f"| {gateway.words} | {' | '.join(outcomes)} |"
+def _gateway_row(gateway: Gateway) -> str:
+    outcomes = (
+        _format_outcome(outcome) or "does not occur" for outcome in (gateway.unsent, gateway.acted, gateway.other)
+    )
+    return f"| {gateway.description} | {' | '.join(outcomes)} |"
 
 
-def _next() -> str:
+def _next_steps() -> str:
     rows = [f"| *{word}* | {advice} |\n" for word, advice in _ADVICE.items()]
     rows += [f"| `{name}` | {_first_line(name)} |\n" for name in sorted(set(_outcomes()) & set(errors.__all__))]
     return _NEXT + "".join(rows)
@@ -308,7 +320,7 @@ def _first_line(name: str) -> str:
     return str(getattr(errors, name).__doc__).partition("\n")[0].rstrip(".")
 
 
-def _code(outcome: str) -> str:
+def _format_outcome(outcome: str) -> str:
     return f"`{outcome}`" if outcome in errors.__all__ else outcome
 
 

@@ -17,10 +17,10 @@ or payloads and says so before it runs. `limit=None` gives all rows; what a limi
 
 def _page() -> str:
     """Return the catalogue as Markdown."""
-    return _HEAD + "\n".join(_told(question) for name in names() if (question := read_question(name)))
+    return _HEAD + "\n".join(_question_section(question) for name in names() if (question := read_question(name)))
 
 
-def _told(question: Question) -> str:
+def _question_section(question: Question) -> str:
     first = question.variants[0]
     parameters = "".join(
         f"- `{each}`: {each.description}{' (a time)' if each.kind.startswith('time') else ''}\n"

@@ -58,34 +58,34 @@ _HOW = """There are none here yet. The tests make them, and the second line puts
 """
 
 
-def page(pictures: Path | None = None, beside: str = "") -> str:
+def render_page(pictures: Path | None = None, beside: str = "") -> str:
     """Return the tour as Markdown, with the pictures that are in a folder; ``beside`` is where the page has them."""
-    found = {path.stem for path in there(pictures)} if pictures else set()
-    sections = (_section(title, told, found, beside) for title, told in SECTIONS.items())
+    available = {path.stem for path in existing_pictures(pictures)} if pictures else set()
+    sections = (_section(title, captions, available, beside) for title, captions in SECTIONS.items())
     return _HEAD + ("".join(sections) or _HOW)
 
 
-def there(pictures: Path) -> list[Path]:
+def existing_pictures(pictures: Path) -> list[Path]:
     """Return those of the tour's pictures that are in a folder."""
     return [path for name in _names() if (path := pictures / f"{name}.png").is_file()]
 
 
-def missing(pictures: Path) -> list[str]:
+def missing_pictures(pictures: Path) -> list[str]:
     """Return the names of those that are not."""
     return [name for name in _names() if not (pictures / f"{name}.png").is_file()]
 
 
 def _names() -> list[str]:
-    return [name for told in SECTIONS.values() for name in told]
+    return [name for captions in SECTIONS.values() for name in captions]
 
 
-def _section(title: str, told: dict[str, str], found: set[str], beside: str) -> str:
+def _section(title: str, captions: dict[str, str], available: set[str], beside: str) -> str:
     shown = [
         f"{caption}\n\n[![{name}]({beside}/{name}.png)]({beside}/{name}.png)\n\n"
-        for name, caption in told.items()
-        if name in found
+        for name, caption in captions.items()
+        if name in available
     ]
     return "".join([f"## {title}\n\n", *shown]) if shown else ""
 
 
-__doc__ = page()
+__doc__ = render_page()

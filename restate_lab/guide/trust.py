@@ -196,11 +196,11 @@ TRIED: dict[str, dict[str, str]] = {
 
 def _page() -> str:
     """Return all of it as Markdown."""
-    return _HEAD + "\n".join(_told(title, rows) for title, rows in TRIED.items())
+    return _HEAD + "\n".join(_subject_section(title, rows) for title, rows in TRIED.items())
 
 
-def _told(title: str, rows: dict[str, str]) -> str:
-    lines = "".join(f"| {tried} | {came} |\n" for tried, came in rows.items())
+def _subject_section(title: str, rows: dict[str, str]) -> str:
+    lines = "".join(f"| {attempt} | {result} |\n" for attempt, result in rows.items())
     return f"## {title}\n| tried | came of it |\n|---|---|\n{lines}"
 
 

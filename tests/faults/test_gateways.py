@@ -104,7 +104,7 @@ def test_the_gateways_are_whole() -> None:
     assert set(RESPONSES) >= QUICK
     assert set(METHODS) == set(SUCCESS) - {"batch", "health", "attach", "output"}
     assert {call for call, *_ in cells()} == set(CALLS)
-    assert all(f"| {gateway.words} |" in str(faults.__doc__) for gateway in GATEWAYS)
+    assert all(f"| {gateway.description} |" in str(faults.__doc__) for gateway in GATEWAYS)
 
 
 TERMINATED = "upstream connect error or disconnect/reset before headers. reset reason: connection termination"

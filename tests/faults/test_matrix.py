@@ -94,5 +94,5 @@ def test_the_matrix_is_whole() -> None:
     assert all(set(row) in ({"execute", "set_state"}, set(VERBS)) for row in MATRIX.values())
     assert set(DAMAGES) == set(EVIDENCE)
     page = str(faults.__doc__)
-    assert all(f"| {fault.words} |" in page for fault in FAULTS)
+    assert all(f"| {fault.description} |" in page for fault in FAULTS)
     assert all(f"| {damage} |" in page for damage in EVIDENCE)

@@ -60,8 +60,8 @@ def test_it_builds_without_a_warning(tmp_path: Path) -> None:
 def test_the_tour_without_pictures_says_how_they_are_made(tmp_path: Path) -> None:
     """A folder that is not there, or has none, is no error: the page has the two commands in their place."""
     for folder in (None, tmp_path, tmp_path / "nowhere"):
-        assert "--pictures build/screenshots" in tour.page(folder)
-        assert "![" not in tour.page(folder)
+        assert "--pictures build/screenshots" in tour.render_page(folder)
+        assert "![" not in tour.render_page(folder)
 
 
 TEXTS = {page.rpartition(".")[2]: page for page in PAGES} | {"README": "README", "help": "help"}
