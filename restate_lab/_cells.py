@@ -140,7 +140,7 @@ def full_text(value: Any, zone: tzinfo) -> str:
         return exact.more or exact.text or ""
     text = _text(value, kind, FULL + 1)
     size = len(value) if kind == "text" else None
-    return _ended(escape_invisible(text[:FULL]), is_cut=len(text) > FULL, size=size)
+    return _append_size_note(escape_invisible(text[:FULL]), is_cut=len(text) > FULL, size=size)
 
 
 def value_line(value: Any, longest: int) -> str:
@@ -199,12 +199,12 @@ def _shorten(text: str, style: CellStyle, size: int | None = None) -> Cell:
     short = escape_invisible(text[: style.longest], lines=style.keeps_lines)
     if len(text) > style.longest:
         longer = escape_invisible(text[: style.longest_more])
-        return Cell(f"{short}…", _ended(longer, is_cut=len(text) > style.longest_more, size=size))
+        return Cell(f"{short}…", _append_size_note(longer, is_cut=len(text) > style.longest_more, size=size))
     whole = escape_invisible(text)
     return Cell(short, whole if whole != short else None)
 
 
-def _ended(text: str, *, is_cut: bool, size: int | None) -> str:
+def _append_size_note(text: str, *, is_cut: bool, size: int | None) -> str:
     if not is_cut:
         return text
     return f"{text}…\n({size:,} characters in all)" if size is not None else f"{text}…\n(there is more)"
@@ -219,7 +219,7 @@ def _other(value: Any, zone: tzinfo, style: CellStyle) -> Cell:  # noqa: ARG001
 
 
 def _time(value: Any, zone: tzinfo, style: CellStyle) -> Cell:
-    time: datetime = value if isinstance(value, datetime) else _of_pandas("Timestamp", value)
+    time: datetime = value if isinstance(value, datetime) else _to_pandas("Timestamp", value)
     short = format_timestamp(time, zone=zone, show_zone=False)
     if style.is_summary:
         return Cell(short)
@@ -229,13 +229,13 @@ def _time(value: Any, zone: tzinfo, style: CellStyle) -> Cell:
 
 
 def _duration(value: Any, zone: tzinfo, style: CellStyle) -> Cell:  # noqa: ARG001
-    exact = value if isinstance(value, timedelta) else _of_pandas("Timedelta", value)
+    exact = value if isinstance(value, timedelta) else _to_pandas("Timedelta", value)
     duration = exact.to_pytimedelta() if hasattr(exact, "to_pytimedelta") else exact
     short, whole = format_duration(duration), format_duration(duration, exact=True)
     return Cell(short, None if short == whole or style.is_summary else whole)
 
 
-def _of_pandas(kind: Literal["Timestamp", "Timedelta"], value: Any) -> Any:
+def _to_pandas(kind: Literal["Timestamp", "Timedelta"], value: Any) -> Any:
     with Shield():
         import pandas as pd  # noqa: PLC0415 - reprs use this module without pandas
 
@@ -290,10 +290,10 @@ def _text(value: Any, kind: _Type, limit: int) -> str:
 
 
 def _json(value: Any, limit: int) -> str:
-    written, length = [], 0
+    parts, length = [], 0
     try:
-        for part in json.JSONEncoder(ensure_ascii=False, default=_plain).iterencode(value):
-            written.append(part)
+        for part in json.JSONEncoder(ensure_ascii=False, default=_to_json_value).iterencode(value):
+            parts.append(part)
             length += len(part)
             if length >= limit:
                 break
@@ -301,10 +301,10 @@ def _json(value: Any, limit: int) -> str:
         return _DEEP
     except (TypeError, ValueError):  # keys that are no text, or a value that holds itself
         return str(value)[:limit]
-    return "".join(written)[:limit]
+    return "".join(parts)[:limit]
 
 
-def _plain(value: Any) -> Any:
+def _to_json_value(value: Any) -> Any:
     """Return what JSON has for a value that it does not know: exact, or its text."""
     if isinstance(value, Mapping):
         return dict(value)

@@ -94,8 +94,8 @@ def format_timestamp(
     """
     if value is None or value != value:  # noqa: PLR0124 (NaT is not equal to itself)
         return missing
-    local = _local(value, zone)
-    is_today = now is not None and _local(now, zone).date() == local.date()
+    local = _in_zone(value, zone)
+    is_today = now is not None and _in_zone(now, zone).date() == local.date()
     text = f"{local:{'%H:%M:%S' if is_today else '%Y-%m-%d %H:%M:%S'}}"
     text += f".{local.microsecond // 1000:03}" if exact else ""
     return f"{text} {zone}" if show_zone and value.tzinfo is not None else text
@@ -156,7 +156,7 @@ def escape_invisible(text: str, *, lines: bool = True, escape: Callable[[str], s
     if plain.isprintable() and (plain.isascii() or not _IGNORABLE.search(plain)):
         return text  # as nearly every text, which is not read character by character
     return "".join(
-        each if each in "\n\t" or not is_invisible(each) or _joins(text, at) else escape(each)
+        each if each in "\n\t" or not is_invisible(each) or _is_joiner_in_place(text, at) else escape(each)
         for at, each in enumerate(text)
     )
 
@@ -166,7 +166,7 @@ def is_invisible(character: str) -> bool:
     return unicodedata.category(character) in _INVISIBLE_CATEGORIES or _IGNORABLE.match(character) is not None
 
 
-def _joins(text: str, at: int) -> bool:
+def _is_joiner_in_place(text: str, at: int) -> bool:
     """Return whether a character joins its neighbors, as in emoji and several scripts, but not in English."""
     neighbors = text[max(at - 1, 0) : at] + text[at + 1 : at + 2]
     return (
@@ -177,7 +177,7 @@ def _joins(text: str, at: int) -> bool:
     )
 
 
-def _local(value: datetime, zone: tzinfo) -> datetime:
+def _in_zone(value: datetime, zone: tzinfo) -> datetime:
     return value if value.tzinfo is None else value.astimezone(zone)
 
 

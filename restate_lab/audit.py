@@ -1,4 +1,4 @@
-"""Every change, written down: what was meant before it is sent, what came of it after.
+"""The audit log: each change, with its intent before it is sent and its result afterwards.
 
 One file per process, in JSON lines, append-only, readable by its owner alone. If the intent cannot be written, the
 change is not sent. Bodies are not recorded: they may hold payloads and secrets.
@@ -29,7 +29,7 @@ from restate_lab.interrupts import Shield
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["AuditLog", "Fate", "audit_log", "default_folder", "many"]
+__all__ = ["AuditLog", "TargetResult", "audit_log", "default_folder", "summarize"]
 
 _COLUMNS = [
     "time", "action", "targets", "outcome", "counts", "reason", "error", "environment", "address", "request", "status",
@@ -39,7 +39,7 @@ _MOST_SHOWN = 20  # places of unreadable lines that the warning names
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class TargetResult:
     """What came of one target of a change that has many: outcome, why, and the ids of what came into being.
 
     ``other_new_ids`` are those beside ``new_id``, in one text with commas, if there are more than one.
@@ -51,15 +51,15 @@ class Fate:
     other_new_ids: str | None = None
 
 
-def many(fates: Sequence[Fate]) -> dict[str, Any]:
+def summarize(results: Sequence[TargetResult]) -> dict[str, Any]:
     """Return what a result record says of many targets, in their order: short, and exact for each of them.
 
     Targets are named by their places in the intent, as spans from first to last: ``{"done": [[0, 998]], …}``.
     """
-    outcomes = _spans([fate.outcome for fate in fates])
-    errors = _spans([fate.error for fate in fates])
-    new_ids = {str(place): fate.new_id for place, fate in enumerate(fates) if fate.new_id}
-    others = {str(place): fate.other_new_ids for place, fate in enumerate(fates) if fate.other_new_ids}
+    outcomes = _spans([result.outcome for result in results])
+    errors = _spans([result.error for result in results])
+    new_ids = {str(place): result.new_id for place, result in enumerate(results) if result.new_id}
+    others = {str(place): result.other_new_ids for place, result in enumerate(results) if result.other_new_ids}
     return {
         "outcome": next(iter(outcomes)) if len(outcomes) == 1 else "mixed" if outcomes else "done",
         "outcomes": outcomes,
@@ -69,13 +69,13 @@ def many(fates: Sequence[Fate]) -> dict[str, Any]:
     }
 
 
-def _spans(words: Sequence[str | None]) -> dict[str, list[list[int]]]:
+def _spans(texts: Sequence[str | None]) -> dict[str, list[list[int]]]:
     spans: dict[str, list[list[int]]] = {}
     place = 0
-    for word, group in itertools.groupby(words):
+    for text, group in itertools.groupby(texts):
         end = place + sum(1 for _ in group)
-        if word is not None:
-            spans.setdefault(word, []).append([place, end - 1])
+        if text is not None:
+            spans.setdefault(text, []).append([place, end - 1])
         place = end
     return spans
 
@@ -108,7 +108,7 @@ class AuditLog:
         """
         change = uuid.uuid4().hex
         record = {"kind": "intent", "change": change, "action": action, "targets": list(targets)}
-        self._write({**record, **details, **_who()})
+        self._write({**record, **details, **_process_info()})
         return change
 
     def result(self, change: str, outcome: str, **details: Any) -> None:
@@ -153,7 +153,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def _who() -> dict[str, Any]:
+def _process_info() -> dict[str, Any]:
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
@@ -178,17 +178,17 @@ def audit_log(folder: str | os.PathLike[str] | None = None, /, *, change: str | 
     Raises:
         ArgumentError: there is no such change in this folder.
     """
-    found = _Found()
-    found.read(Path(folder or default_folder()))
-    intents, results = found.intents, found.checked_results()
+    records = _Records()
+    records.read(Path(folder or default_folder()))
+    intents, results = records.intents, records.valid_results()
     if change is None:
         frame = _changes(intents, results)
     elif change in intents:
         frame = _targets(intents[change], results.get(change, {}))
     else:
         raise ArgumentError(f"change {change!r} is not in the audit log; the column change of audit_log() has the ids.")
-    if found.unreadable:
-        frame.attrs["truncated"] = _unreadable_text(found.unreadable)
+    if records.unreadable:
+        frame.attrs["truncated"] = _unreadable_text(records.unreadable)
         warnings.warn(f"the audit log is incomplete: {frame.attrs['truncated']}", Truncated, stacklevel=2)
     return frame
 
@@ -197,7 +197,7 @@ def _unreadable_text(places: Sequence[str]) -> str:
     return f"{len(places):,} unreadable lines or files left out: {join(places, _MOST_SHOWN)}"
 
 
-class _Found:
+class _Records:
     """The intents and results of a folder by their change, and the places of what cannot be read."""
 
     def __init__(self) -> None:
@@ -208,7 +208,7 @@ class _Found:
     def read(self, folder: Path) -> None:
         """Read every file of the folder."""
         for file in sorted(folder.glob("*.jsonl")):
-            name = _without_surrogates(file.name)
+            name = _escape_surrogates(file.name)
             try:  # of a folder or a pipe nothing is read: a pipe would never end
                 lines = file.read_bytes().splitlines() if file.is_file() else None
             except OSError:
@@ -218,7 +218,7 @@ class _Found:
             for number, line in enumerate(lines or (), 1):
                 self._read_line(line, name, f"{name}:{number}")
 
-    def checked_results(self) -> dict[str, dict[str, Any]]:
+    def valid_results(self) -> dict[str, dict[str, Any]]:
         """Return the results by their change; one whose places are not those of its intent's targets is unreadable."""
         results = {}
         for change, result in self._results.items():
@@ -232,7 +232,7 @@ class _Found:
         try:
             record = json.loads(line)
             if b"\\ud" in line.lower():
-                record = _without_surrogates(record)
+                record = _escape_surrogates(record)
             fields = _FIELDS[record["kind"]]
             checked = {name: check(record.get(name)) for name, check in fields.items()}
         except (ValueError, KeyError, TypeError, RecursionError):  # RecursionError: a line of very many brackets
@@ -265,10 +265,10 @@ def _texts(value: Any) -> list[str]:
 
 
 def _time(value: Any) -> datetime:
-    moment = datetime.fromisoformat(_text(value))
-    if moment.tzinfo is None or not 1970 <= moment.year <= 2200:  # pandas before 3 counts nanoseconds until 2262
+    timestamp = datetime.fromisoformat(_text(value))
+    if timestamp.tzinfo is None or not 1970 <= timestamp.year <= 2200:  # pandas before 3 counts nanoseconds until 2262
         raise ValueError(f"not a time of a record: {value[:40]}")
-    return moment.astimezone(UTC)
+    return timestamp.astimezone(UTC)
 
 
 def _optional_spans(value: Any) -> dict[str, list[list[int]]] | None:
@@ -315,14 +315,14 @@ def _fits(result: Mapping[str, Any], targets: int) -> bool:
     return True
 
 
-def _without_surrogates(value: Any) -> Any:
+def _escape_surrogates(value: Any) -> Any:
     """Return the value with halves of surrogate pairs as their codes: one in a reason would end every frame."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, list):
-        return [_without_surrogates(each) for each in value]
+        return [_escape_surrogates(each) for each in value]
     if isinstance(value, dict):
-        return {_without_surrogates(name): _without_surrogates(each) for name, each in value.items()}
+        return {_escape_surrogates(name): _escape_surrogates(each) for name, each in value.items()}
     return value
 
 

@@ -30,17 +30,17 @@ _TOKEN = "RESTATE_AUTH_TOKEN"  # noqa: S105 - the name of a variable
 
 def clean_environment(**settings: str) -> dict[str, str]:
     """Return what any program needs to run (Chromium, restate-server), and ``settings``."""
-    return _listed(_PROGRAM) | settings
+    return _allowed_variables(_PROGRAM) | settings
 
 
 def python_environment(**settings: str) -> dict[str, str]:
     """Return what a Python program needs to run with the packages of this one, and ``settings``."""
-    return _listed((*_PROGRAM, *_PYTHON)) | settings
+    return _allowed_variables((*_PROGRAM, *_PYTHON)) | settings
 
 
 def npm_environment() -> dict[str, str]:
     """Return what npm needs to reach its registry; its own tokens are meant for it."""
-    return _listed((*_PROGRAM, *_NETWORK)) | _matching(os.environ, _NPM)
+    return _allowed_variables((*_PROGRAM, *_NETWORK)) | _matching_variables(os.environ, _NPM)
 
 
 def kernel_environment(pass_env: Iterable[str] = (), **settings: str) -> dict[str, str]:
@@ -50,14 +50,16 @@ def kernel_environment(pass_env: Iterable[str] = (), **settings: str) -> dict[st
     the notebook connects. Of the variables that are named like a secret only RESTATE_AUTH_TOKEN is passed. ``pass_env``
     adds further ones by name, or by a pattern such as "AWS_*".
     """
-    listed = _listed((*_PROGRAM, *_PYTHON, *_NETWORK, *_NOTEBOOK))
-    return listed | _matching(os.environ, (_TOKEN, *pass_env)) | settings
+    listed = _allowed_variables((*_PROGRAM, *_PYTHON, *_NETWORK, *_NOTEBOOK))
+    return listed | _matching_variables(os.environ, (_TOKEN, *pass_env)) | settings
 
 
-def _listed(patterns: Iterable[str]) -> dict[str, str]:
-    return {name: value for name, value in _matching(os.environ, patterns).items() if not is_secret_name(name)}
+def _allowed_variables(patterns: Iterable[str]) -> dict[str, str]:
+    return {
+        name: value for name, value in _matching_variables(os.environ, patterns).items() if not is_secret_name(name)
+    }
 
 
-def _matching(variables: Mapping[str, str], patterns: Iterable[str]) -> dict[str, str]:
+def _matching_variables(variables: Mapping[str, str], patterns: Iterable[str]) -> dict[str, str]:
     wanted = tuple(patterns)
     return {name: value for name, value in variables.items() if any(fnmatchcase(name, each) for each in wanted)}

@@ -12,9 +12,9 @@ import pandas as pd
 import pyarrow as pa
 
 from restate_lab.errors import DuplicateColumns, QueryRefused
-from restate_lab.intervals import INTERVAL, durations, offset_or_timedelta
+from restate_lab.intervals import INTERVAL, offset_or_timedelta, to_durations
 
-__all__ = ["DtypeBackend", "distinct", "repeated_field", "to_frame"]
+__all__ = ["DtypeBackend", "number_duplicate_columns", "repeated_field", "to_frame"]
 
 DtypeBackend: TypeAlias = Literal["numpy_nullable", "pyarrow"]
 
@@ -47,12 +47,12 @@ _MAPPERS: dict[DtypeBackend | None, Any] = {
 _WORTH_THREADS = 50_000  # rows; below, waking pyarrow's threads costs more than they save
 
 
-def distinct(schema: pa.Schema) -> pa.Schema:
+def number_duplicate_columns(schema: pa.Schema) -> pa.Schema:
     """Return the schema with every column name distinct: a second ``id`` becomes ``id_2``, with a warning."""
     doubles = [name for name, times in Counter(schema.names).items() if times > 1]
     if not doubles:
         return schema
-    names = _numbered(schema.names)
+    names = _distinct_names(schema.names)
     warnings.warn(
         f"columns {', '.join(doubles)} came more than once and were numbered: {', '.join(names)}. Use AS to name them.",
         DuplicateColumns,
@@ -94,30 +94,32 @@ def to_frame(table: pa.Table, dtype_backend: DtypeBackend | None = None) -> pd.D
 
 
 def _to_frame(table: pa.Table, dtype_backend: DtypeBackend | None) -> pd.DataFrame:
-    table = _plain_times(table, dtype_backend)
-    mapper = _MAPPERS[dtype_backend] or _nullable(table).get
-    apart = [at for at, column in enumerate(table.columns) if _is_apart(column, dtype_backend, mapper)]
+    table = _convert_times(table, dtype_backend)
+    mapper = _MAPPERS[dtype_backend] or _nullable_types(table).get
+    apart = [at for at, column in enumerate(table.columns) if _is_converted_alone(column, dtype_backend, mapper)]
     together = table.drop_columns([table.column_names[at] for at in apart])
     # All at once: one column at a time takes twice as long and leaves arrays that cannot be written to.
     threads = table.num_rows > _WORTH_THREADS
-    frame = _in_utc(together, dtype_backend).to_pandas(
+    frame = _to_utc(together, dtype_backend).to_pandas(
         types_mapper=mapper,
         ignore_metadata=True,
         use_threads=threads,
         integer_object_nulls=True,  # within lists, maps and structs, which no mapper reaches
     )
     for at in apart:
-        frame.insert(at, table.column_names[at], _series(table.column(at)))
+        frame.insert(at, table.column_names[at], _to_series(table.column(at)))
     return frame
 
 
-def _nullable(table: pa.Table) -> dict[pa.DataType, Any]:
+def _nullable_types(table: pa.Table) -> dict[pa.DataType, Any]:
     """Return pandas' nullable types for those of which every column has nulls: a mapper knows types, not columns."""
     without = {column.type for column in table.columns if not column.null_count}
     return {kind: _NULLABLE[kind] for kind in {*table.schema.types} - without if kind in _NULLABLE}
 
 
-def _is_apart(column: pa.ChunkedArray[Any], dtype_backend: DtypeBackend | None, mapper: Callable[..., Any]) -> bool:
+def _is_converted_alone(
+    column: pa.ChunkedArray[Any], dtype_backend: DtypeBackend | None, mapper: Callable[..., Any]
+) -> bool:
     """Tell whether the column cannot be read together with the others."""
     if column.type == INTERVAL:
         return True
@@ -126,9 +128,9 @@ def _is_apart(column: pa.ChunkedArray[Any], dtype_backend: DtypeBackend | None, 
     return bool(column.null_count) and column.type in _NULLABLE and mapper(column.type) is None
 
 
-def _series(column: pa.ChunkedArray[Any]) -> pd.Series[Any]:
+def _to_series(column: pa.ChunkedArray[Any]) -> pd.Series[Any]:
     if column.type.num_fields:
-        return pd.Series([_value(each) for each in column.to_pylist()], dtype=object)
+        return pd.Series([_convert_value(each) for each in column.to_pylist()], dtype=object)
     return column.to_pandas(types_mapper=_NULLABLE.get)
 
 
@@ -145,32 +147,32 @@ def _parts(kind: pa.DataType) -> Iterator[pa.DataType]:
         yield kind.field(at).type
 
 
-def _value(value: Any) -> Any:
+def _convert_value(value: Any) -> Any:
     """Return a value of ``to_pylist()`` with every time in UTC, and every interval as a timedelta or DateOffset."""
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     if isinstance(value, pa.MonthDayNano):
         return offset_or_timedelta(value)
     if isinstance(value, dict):
-        return {name: _value(each) for name, each in value.items()}
+        return {name: _convert_value(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_value(each) for each in value)
+        return type(value)(_convert_value(each) for each in value)
     return value
 
 
-def _plain_times(table: pa.Table, dtype_backend: DtypeBackend | None) -> pa.Table:
+def _convert_times(table: pa.Table, dtype_backend: DtypeBackend | None) -> pa.Table:
     """Return the table with intervals as durations, and dictionaries of times as times.
 
     A column in which one interval has months stays as it is. ``"pyarrow"`` keeps dictionaries.
     """
     for at, field in enumerate(table.schema):
-        made: Any = None
+        converted: Any = None
         if field.type == INTERVAL:
-            made = durations(table.column(at))
+            converted = to_durations(table.column(at))
         elif pa.types.is_dictionary(field.type) and _holds_times(field.type) and dtype_backend != "pyarrow":
-            made = table.column(at).cast(field.type.value_type)
-        if made is not None:
-            table = table.set_column(at, field.with_type(made.type), made)
+            converted = table.column(at).cast(field.type.value_type)
+        if converted is not None:
+            table = table.set_column(at, field.with_type(converted.type), converted)
     return table
 
 
@@ -195,7 +197,7 @@ def _check_fields(schema: pa.Schema) -> None:
             )
 
 
-def _in_utc(table: pa.Table, dtype_backend: DtypeBackend | None) -> pa.Table:
+def _to_utc(table: pa.Table, dtype_backend: DtypeBackend | None) -> pa.Table:
     """Return the table with UTC for the times without a zone, now() and casts: that is the zone of the session."""
     if dtype_backend == "pyarrow" or not any(_is_naive(kind) for kind in table.schema.types):
         return table
@@ -210,21 +212,21 @@ def _is_naive(kind: pa.DataType) -> bool:
     return pa.types.is_timestamp(kind) and kind.tz is None
 
 
-def _use_once() -> None:
+def _warm_up() -> None:
     """Use what pyarrow and pandas load at their first use, so that it is loaded with this module, under its Shield."""
     frame = to_frame(pa.table({"text": ["a", None], "number": [1, None], "other": [1, 2]}))
     frame.to_dict("records")
     frame.set_index(["number", "other"])["text"].unstack()
 
 
-def _numbered(names: Sequence[str]) -> list[str]:
-    taken, given = set(names), list[str]()
+def _distinct_names(names: Sequence[str]) -> list[str]:
+    existing, distinct = set(names), list[str]()
     for name in names:
         new, number = name, 2
-        while new in given or (new != name and new in taken):
+        while new in distinct or (new != name and new in existing):
             new, number = f"{name}_{number}", number + 1
-        given.append(new)
-    return given
+        distinct.append(new)
+    return distinct
 
 
-_use_once()
+_warm_up()

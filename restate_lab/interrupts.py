@@ -19,7 +19,7 @@ __all__ = ["Shield"]
 T = TypeVar("T")
 
 
-class _Handler:
+class _InterruptHandler:
     """The handler of SIGINT while a Shield is used: it passes an interrupt on, or keeps it for later."""
 
     def __init__(self, previous: Callable[[int, FrameType | None], Any]) -> None:
@@ -60,7 +60,7 @@ class Shield:
     """
 
     def __init__(self) -> None:
-        self._handler: _Handler | None = None
+        self._handler: _InterruptHandler | None = None
         self._is_outermost = False
         self._was_open = False
 
@@ -73,11 +73,11 @@ class Shield:
         if not _is_main_thread():
             return self
         present = signal.getsignal(signal.SIGINT)
-        if isinstance(present, _Handler) and present.pid == os.getpid():
+        if isinstance(present, _InterruptHandler) and present.pid == os.getpid():
             self._handler = present
             self._was_open, present.is_open = present.is_open, False
         elif callable(present):
-            self._install(_Handler(present.previous if isinstance(present, _Handler) else present))
+            self._install(_InterruptHandler(present.previous if isinstance(present, _InterruptHandler) else present))
         return self
 
     def __exit__(
@@ -86,7 +86,9 @@ class Shield:
         handler = self._handler
         if handler is None:
             return
-        if self._is_outermost and isinstance(signal.getsignal(signal.SIGINT), _Handler):  # else the block has set one
+        if self._is_outermost and isinstance(
+            signal.getsignal(signal.SIGINT), _InterruptHandler
+        ):  # else the block has set one
             signal.signal(signal.SIGINT, handler.previous)
         handler.is_open = self._is_outermost or self._was_open
         handler.release()
@@ -110,7 +112,7 @@ class Shield:
         is_held, self._handler.is_held = self._handler.is_held, False
         return is_held
 
-    def _install(self, handler: _Handler) -> None:
+    def _install(self, handler: _InterruptHandler) -> None:
         self._handler, self._is_outermost = handler, True
         try:
             signal.signal(signal.SIGINT, handler)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-__all__ = ["INTERVAL", "durations", "holds_intervals", "iso", "offset_or_timedelta"]
+__all__ = ["INTERVAL", "holds_intervals", "offset_or_timedelta", "to_durations", "to_iso8601"]
 
 INTERVAL = pa.month_day_nano_interval()
 _PARTS = np.dtype([("months", "i4"), ("days", "i4"), ("nanoseconds", "i8")])  # how Arrow stores one interval
@@ -23,19 +23,19 @@ _PER_SECOND: dict[Unit, int] = {"ns": _BILLION, "us": 1_000_000, "ms": 1_000, "s
 _MOST = 2**63 - 1  # the smallest int64 is pandas' NaT
 
 
-def durations(column: Any, units: Sequence[Unit] = tuple(_PER_SECOND)) -> Any:
+def to_durations(column: Any, units: Sequence[Unit] = tuple(_PER_SECOND)) -> Any:
     """Return a ChunkedArray of intervals as one of durations in the first of ``units`` that holds every value exactly.
 
     None where an interval has months, or no unit holds all values. The default units hold every interval without
     months whose nanoseconds fit: ``ns`` up to 292 years.
     """
-    chunks = [_seconds(chunk) for chunk in column.chunks]
+    chunks = [_chunk_seconds(chunk) for chunk in column.chunks]
     if any(chunk is None for chunk in chunks):
         return None
     for unit in units:
         if all(_fits(chunk, unit) for chunk in chunks if chunk is not None):
             kind: Any = pa.duration(unit)
-            return pa.chunked_array([_array(chunk, kind) for chunk in chunks if chunk is not None], kind)
+            return pa.chunked_array([_duration_array(chunk, kind) for chunk in chunks if chunk is not None], kind)
     return None
 
 
@@ -54,7 +54,7 @@ def offset_or_timedelta(value: pa.MonthDayNano) -> pd.Timedelta | pd.DateOffset:
     return pd.Timedelta(whole, "ns")
 
 
-def iso(months: int, days: int, nanoseconds: int) -> str:
+def to_iso8601(months: int, days: int, nanoseconds: int) -> str:
     """Return an interval as an ISO 8601 duration, such as "P1M2DT0.000000003S"; each part keeps its own sign."""
     seconds, rest = divmod(abs(nanoseconds), _BILLION)
     fraction = f".{rest:09}".rstrip("0") if rest else ""
@@ -66,7 +66,7 @@ def holds_intervals(kind: pa.DataType) -> bool:
     return kind == INTERVAL or any(holds_intervals(kind.field(at).type) for at in range(kind.num_fields))
 
 
-class _Seconds:
+class _ChunkSeconds:
     """The intervals of one chunk: whole seconds, the nanoseconds beyond them, and which are null."""
 
     def __init__(self, seconds: Any, rest: Any, missing: Any) -> None:
@@ -75,7 +75,7 @@ class _Seconds:
         self.missing = missing
 
 
-def _seconds(chunk: Any) -> _Seconds | None:
+def _chunk_seconds(chunk: Any) -> _ChunkSeconds | None:
     """Return the parts of one chunk; None where an interval has months."""
     missing = chunk.is_null().to_numpy(zero_copy_only=False)
     data = chunk.buffers()[1]
@@ -87,10 +87,10 @@ def _seconds(chunk: Any) -> _Seconds | None:
     if parts["months"].any():
         return None
     seconds, rest = np.divmod(parts["nanoseconds"], _BILLION)
-    return _Seconds(seconds + parts["days"].astype("i8") * 86_400, rest, missing)
+    return _ChunkSeconds(seconds + parts["days"].astype("i8") * 86_400, rest, missing)
 
 
-def _fits(chunk: _Seconds, unit: Unit) -> bool:
+def _fits(chunk: _ChunkSeconds, unit: Unit) -> bool:
     """Tell whether a unit holds every value: without a rest, and within 64 bits."""
     per_second = _PER_SECOND[unit]
     counts, beyond = np.divmod(chunk.rest, _BILLION // per_second)
@@ -100,7 +100,7 @@ def _fits(chunk: _Seconds, unit: Unit) -> bool:
     return not (beyond.any() or is_low.any() or is_high.any())
 
 
-def _array(chunk: _Seconds, kind: Any) -> Any:
+def _duration_array(chunk: _ChunkSeconds, kind: Any) -> Any:
     per_second = _PER_SECOND[kind.unit]
     # At the lower limit the product wraps around 64 bits, and the sum wraps back.
     counts = chunk.seconds * per_second + chunk.rest // (_BILLION // per_second)

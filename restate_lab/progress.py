@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from restate_lab.interrupts import Shield
 
-__all__ = ["DoneLine", "Progress", "Quiet", "RowsLine", "heard_by", "progress_of", "say"]
+__all__ = ["InvocationsLine", "NoProgress", "Progress", "RowsLine", "notify", "progress_of", "redirect_messages"]
 
 DELAY = 1.0  # seconds before anything is shown
 EVERY = 0.2  # seconds between two lines
@@ -40,7 +40,7 @@ class Progress(Protocol):
         """Take the line away."""
 
 
-class Quiet:
+class NoProgress:
     """Shows nothing."""
 
     def update(self, rows: int, size: int) -> None:
@@ -50,7 +50,7 @@ class Quiet:
         """Do nothing."""
 
 
-class _Line:
+class _ProgressLine:
     """One line or bar, shown once what it tells of has taken longer than a second."""
 
     def __init__(self, what: str, layout: str) -> None:
@@ -58,7 +58,7 @@ class _Line:
         self._layout = layout
         self._started = time.monotonic()
         self._next = self._started + DELAY
-        self._bar: _Bar | None = None
+        self._bar: _ProgressBar | None = None
 
     def update(self, rows: int, size: int) -> None:
         """Show how far it has come."""
@@ -67,8 +67,8 @@ class _Line:
             return
         self._next = now + EVERY
         if self._bar is None:
-            self._bar = _bar(self._what, self._layout, self._started)
-        self._put(self._bar, rows, size)
+            self._bar = _create_bar(self._what, self._layout, self._started)
+        self._set_values(self._bar, rows, size)
         self._bar.refresh()
 
     def close(self) -> None:
@@ -76,39 +76,39 @@ class _Line:
         if self._bar is not None:
             self._bar.close()
 
-    def _put(self, bar: _Bar, rows: int, size: int) -> None:
+    def _set_values(self, bar: _ProgressBar, rows: int, size: int) -> None:
         raise NotImplementedError
 
 
-class RowsLine(_Line):
+class RowsLine(_ProgressLine):
     """Rows and MB that a read has brought so far."""
 
     def __init__(self, what: str = "reading") -> None:
         super().__init__(what, "{desc}: {n:,} rows{postfix}, {elapsed}")
 
-    def _put(self, bar: _Bar, rows: int, size: int) -> None:
+    def _set_values(self, bar: _ProgressBar, rows: int, size: int) -> None:
         bar.n = rows
         bar.set_postfix_str(f"{size / 1e6:,.1f} MB", refresh=False)
 
 
-class DoneLine(_Line):
+class InvocationsLine(_ProgressLine):
     """How many invocations of how many a plan has dealt with."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what, "{desc}: {n:,} of {total:,}, {elapsed}")
 
-    def _put(self, bar: _Bar, rows: int, size: int) -> None:
+    def _set_values(self, bar: _ProgressBar, rows: int, size: int) -> None:
         bar.n, bar.total = rows, size
 
 
 def progress_of(wanted: bool | Progress | None, line: Callable[[], Progress]) -> Progress:
     """Return what shows a call's progress: a new ``line`` for None and True, nothing for False, else ``wanted``."""
     if wanted is False:
-        return Quiet()
+        return NoProgress()
     return line() if wanted is None or wanted is True else wanted
 
 
-class _Bar(Protocol):
+class _ProgressBar(Protocol):
     n: float
     total: float | None
     start_t: float
@@ -118,9 +118,9 @@ class _Bar(Protocol):
     def close(self) -> None: ...
 
 
-def _bar(what: str, layout: str, started: float) -> _Bar:
+def _create_bar(what: str, layout: str, started: float) -> _ProgressBar:
     display = _display()
-    bar: _Bar
+    bar: _ProgressBar
     if display is not None:
         bar = _NotebookBar(what, layout, display)
     else:
@@ -149,7 +149,7 @@ class _NotebookBar:
         self._what = what
         self._layout = layout
         self._postfix = ""
-        self._handle = display(_Drawn("", ""), display_id=True)
+        self._handle = display(_ProgressDisplay("", ""), display_id=True)
 
     def set_postfix_str(self, s: str, refresh: bool) -> None:  # noqa: ARG002 - tqdm's signature
         self._postfix = f", {s}"
@@ -160,13 +160,13 @@ class _NotebookBar:
             desc=self._what, n=self.n, total=self.total, postfix=self._postfix, elapsed=f"{minutes:02}:{seconds:02}"
         )
         share = "" if self.total is None else f' max="{self.total}" value="{self.n}"'
-        self._handle.update(_Drawn(f"<progress{share}></progress> {escape(text)}", text))
+        self._handle.update(_ProgressDisplay(f"<progress{share}></progress> {escape(text)}", text))
 
     def close(self) -> None:
-        self._handle.update(_Drawn("", ""))
+        self._handle.update(_ProgressDisplay("", ""))
 
 
-class _Drawn:
+class _ProgressDisplay:
     def __init__(self, html: str, text: str) -> None:
         self._html = html
         self._text = text
@@ -178,23 +178,23 @@ class _Drawn:
         return self._text
 
 
-_HEARER: ContextVar[Callable[[str], object] | None] = ContextVar("hearer", default=None)
+_RECEIVER: ContextVar[Callable[[str], object] | None] = ContextVar("receiver", default=None)
 
 
-def say(text: str) -> None:
-    """Show one line to the person who waits: on stderr, or where ``heard_by`` says."""
-    hearer = _HEARER.get()
-    if hearer is not None:
-        hearer(text)
+def notify(text: str) -> None:
+    """Show one line to the user: on stderr, or by the receiver of ``redirect_messages``."""
+    receiver = _RECEIVER.get()
+    if receiver is not None:
+        receiver(text)
         return
     print(text, file=sys.stderr, flush=True)  # noqa: T201 - a person reads it
 
 
 @contextmanager
-def heard_by(hearer: Callable[[str], object]) -> Iterator[None]:
-    """Give what is said in this block and thread to ``hearer``; what a panel's thread prints would land in a cell."""
-    token = _HEARER.set(hearer)
+def redirect_messages(receiver: Callable[[str], object]) -> Iterator[None]:
+    """Send the messages of this block and thread to ``receiver``: what a panel's thread prints would land in a cell."""
+    token = _RECEIVER.set(receiver)
     try:
         yield
     finally:
-        _HEARER.reset(token)
+        _RECEIVER.reset(token)

@@ -10,12 +10,12 @@ import pyarrow as pa
 
 from restate_lab.source import Source, SourceWrapper, query_json
 
-__all__ = ["Recorder"]
+__all__ = ["QueryRecorder"]
 
 _OPTIONS = {"params", "timeout", "max_bytes", "progress"}
 
 
-class Recorder(SourceWrapper):
+class QueryRecorder(SourceWrapper):
     """The same source, which records its queries."""
 
     def __init__(self, source: Source) -> None:

@@ -9,8 +9,17 @@ from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
 __all__ = [
-    "HIDDEN_NAMES", "MASK", "USER_INFO", "Secret", "has_secret_name", "is_secret_name", "masked_headers", "sealed",
-    "secrets_in", "without_secrets", "without_user_info",
+    "HIDDEN_NAMES",
+    "MASK",
+    "USER_INFO",
+    "Secret",
+    "as_secret",
+    "has_secret_name",
+    "is_secret_name",
+    "mask_header_values",
+    "mask_secrets",
+    "mask_user_info",
+    "secrets_in",
 ]  # fmt: skip
 
 MASK = "•••"
@@ -58,7 +67,7 @@ class Secret:
         raise TypeError("a secret is not pickled; connect again where it is needed")
 
 
-def sealed(value: str | Secret | None) -> Secret | None:
+def as_secret(value: str | Secret | None) -> Secret | None:
     """Return what may hold a token or password as a Secret: a verbose traceback shows what stands in a frame."""
     return value if value is None or isinstance(value, Secret) else Secret(value)
 
@@ -73,12 +82,12 @@ def has_secret_name(text: str) -> bool:
     return _SECRET_NAME_WITHIN.search(text) is not None
 
 
-def without_user_info(address: str) -> str:
+def mask_user_info(address: str) -> str:
     """Return an address with name and password masked."""
     return re.sub(USER_INFO, f"://{MASK}@", address)
 
 
-def masked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def mask_header_values(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers in their order, the secret ones masked."""
     return {name: MASK if is_secret_name(name) else value for name, value in headers.items()}
 
@@ -96,7 +105,7 @@ def secrets_in(headers: Mapping[str, str]) -> list[str]:
     return sorted(filter(None, values), key=len, reverse=True)
 
 
-def without_secrets(text: str, secrets: Iterable[str]) -> str:
+def mask_secrets(text: str, secrets: Iterable[str]) -> str:
     """Return the text with ``MASK`` for each secret.
 
     A text that holds a secret in an escaped form (for JSON, a URL or HTML, also repeatedly) is returned unescaped.
@@ -106,8 +115,8 @@ def without_secrets(text: str, secrets: Iterable[str]) -> str:
         plain = text
         for _ in range(_DEEPEST):
             before = plain
-            for unescaped in (_json_unescaped, urllib.parse.unquote, html.unescape):
-                plain = unescaped(plain)
+            for unescape in (_unescape_json, urllib.parse.unquote, html.unescape):
+                plain = unescape(plain)
                 if secret in plain:
                     text = plain = plain.replace(secret, MASK)
             if plain == before:
@@ -115,11 +124,11 @@ def without_secrets(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-def _json_unescaped(text: str) -> str:
-    return _JSON_ESCAPE.sub(_json_letter, text)
+def _unescape_json(text: str) -> str:
+    return _JSON_ESCAPE.sub(_unescape_json_character, text)
 
 
-def _json_letter(found: re.Match[str]) -> str:
-    if found[3]:
-        return " " if found[3] in "bfnrt" else found[3]
-    return chr(int(found[1] or found[2], 16))
+def _unescape_json_character(match: re.Match[str]) -> str:
+    if match[3]:
+        return " " if match[3] in "bfnrt" else match[3]
+    return chr(int(match[1] or match[2], 16))

@@ -30,12 +30,12 @@ __all__ = [
     "Coverage",
     "Source",
     "SourceWrapper",
-    "check_tried",
+    "check_supported",
     "is_older",
     "missing_members",
-    "note_asked",
     "query_json",
     "read_table",
+    "record_query",
     "timeout_seconds",
 ]
 
@@ -48,7 +48,7 @@ FROM information_schema.columns WHERE table_schema = 'public'
 ORDER BY table_name, ordinal_position"""
 
 
-def note_asked(frame: pd.DataFrame, statement: str, params: Mapping[str, Any]) -> pd.DataFrame:
+def record_query(frame: pd.DataFrame, statement: str, params: Mapping[str, Any]) -> pd.DataFrame:
     """Put the statement and its parameters into the frame's ``attrs``, as JSON has them, and return the frame."""
     frame.attrs = query_json(statement, params)
     return frame
@@ -56,8 +56,8 @@ def note_asked(frame: pd.DataFrame, statement: str, params: Mapping[str, Any]) -
 
 def query_json(statement: str, params: Mapping[str, Any]) -> dict[Any, Any]:
     """Return ``sql`` and ``params`` of a statement as JSON values; of a list of values the number and the first few."""
-    shown = {name: MASK if is_secret_name(name) else _json(value) for name, value in params.items()}
-    return {"sql": statement.strip(), "params": shown}
+    values = {name: MASK if is_secret_name(name) else _json(value) for name, value in params.items()}
+    return {"sql": statement.strip(), "params": values}
 
 
 def _json(value: Any) -> Any:
@@ -257,7 +257,7 @@ class BaseSource(ABC):
             ResultTooLarge, TimedOut, Unreachable, AccessDenied, RateLimited
         """
         rows = self.arrow(statement, params=params, timeout=timeout, max_bytes=max_bytes, progress=progress, **named)
-        return note_asked(to_frame(rows, dtype_backend), statement, {**(params or {}), **named})
+        return record_query(to_frame(rows, dtype_backend), statement, {**(params or {}), **named})
 
     def tables(self) -> pd.DataFrame:
         """Return one row per column of each table, in the tables' own order.
@@ -335,13 +335,13 @@ def timeout_seconds(timeout: DurationInput | None) -> float | None:
 
 def read_table(reader: pa.RecordBatchReader) -> pa.Table:
     """Return all rows; QueryInterrupted carries those that came as ``partial``."""
-    came: list[pa.RecordBatch] = []
+    batches: list[pa.RecordBatch] = []
     try:
-        came.extend(reader)
+        batches.extend(reader)
     except QueryInterrupted as error:
-        error.partial = pa.Table.from_batches(came, reader.schema)
+        error.partial = pa.Table.from_batches(batches, reader.schema)
         raise
-    return pa.Table.from_batches(came, reader.schema)
+    return pa.Table.from_batches(batches, reader.schema)
 
 
 def missing_members(value: object) -> list[str]:
@@ -349,7 +349,7 @@ def missing_members(value: object) -> list[str]:
     return [each for each in _MEMBERS if inspect.getattr_static(value, each, None) is None and not hasattr(value, each)]
 
 
-def check_tried(source: Source, what: str) -> None:
+def check_supported(source: Source, what: str) -> None:
     """Refuse to read a meaning into the tables of a server on which that was never tried.
 
     Raises:

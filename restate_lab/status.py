@@ -1,4 +1,4 @@
-"""The words people see for an invocation's status: their order, their colours, how they come from columns.
+"""The statuses of invocations that people see: their order, their colours, how they come from columns.
 
 The server has eight statuses; people tell the four ways to end apart, as the web UI does.
 """
@@ -8,21 +8,21 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["STATUSES", "STATUS_SQL", "Status", "word", "words_sql"]
+__all__ = ["STATUSES", "STATUS_SQL", "Status", "status_of", "statuses_sql"]
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One word: its colour on light and dark ground, and whether such an invocation has ended."""
+    """One status: its name, its colour on light and dark ground, and whether such an invocation has ended."""
 
-    word: str
+    name: str
     colour: str
     ended: bool = False
 
 
 _GREY = "#8a8f98"
 STATUSES: dict[str, Status] = {
-    status.word: status
+    status.name: status
     for status in (
         Status("scheduled", "#b6bac2"),
         Status("pending", "#d9a400"),
@@ -49,24 +49,24 @@ STATUS_SQL = f"""CASE
   WHEN completion_failure ~ '{_KILLED}' THEN 'killed'
   WHEN completion_failure ~ '{_CANCELLED}' THEN 'cancelled'
   ELSE 'failed' END"""
-"""The word as an SQL expression over the columns of ``sys_invocation``."""
+"""The status as an SQL expression over the columns of ``sys_invocation``."""
 
 
-_WORDS = f"SELECT id, {STATUS_SQL} AS word FROM sys_invocation"  # noqa: S608 - constants
+_STATUSES = f"SELECT id, {STATUS_SQL} AS word FROM sys_invocation"  # noqa: S608 - constants
 # With vqueues a long back-off shows as ready in sys_invocation; sys_vqueues has the truth.
-_WORDS_VQUEUES = f"""
+_STATUSES_VQUEUES = f"""
 SELECT i.id, CASE WHEN v.entry_id IS NOT NULL AND i.word = 'ready' THEN 'backing-off' ELSE i.word END AS word
-FROM ({_WORDS}) i
+FROM ({_STATUSES}) i
 LEFT JOIN (SELECT DISTINCT entry_id FROM sys_vqueues WHERE status = 'backing-off') v ON v.entry_id = i.id"""  # noqa: S608
 
 
-def words_sql(*, has_vqueues: bool) -> str:
-    """Return the statement that gives every invocation's ``id`` and ``word``, right for the kind of server. A scan."""
-    return _WORDS_VQUEUES if has_vqueues else _WORDS
+def statuses_sql(*, has_vqueues: bool) -> str:
+    """Return the statement for every invocation's ``id`` and status (``word``) on this kind of server. A scan."""
+    return _STATUSES_VQUEUES if has_vqueues else _STATUSES
 
 
-def word(status: str, completion_result: str | None = None, completion_failure: str | None = None) -> str:
-    """Return the word for what ``sys_invocation`` says; an unknown status of a newer server stays as it is."""
+def status_of(status: str, completion_result: str | None = None, completion_failure: str | None = None) -> str:
+    """Return the status that people see for the columns of ``sys_invocation``; an unknown one stays as it is."""
     if status != "completed":
         return status
     if completion_result == "success":

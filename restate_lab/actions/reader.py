@@ -19,7 +19,7 @@ from restate_lab.client.schema import checked, translated
 from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import QueryInterrupted, RateLimited, Unreachable
 from restate_lab.source import Source
-from restate_lab.status import STATUS_SQL, word
+from restate_lab.status import STATUS_SQL, status_of
 
 __all__ = [
     "IDS_PER_QUERY",
@@ -259,7 +259,7 @@ def _query(lab: Source, sql: str, **parameters: Any) -> list[dict[str, Any]]:
 
 def _status_of(row: dict[str, Any]) -> str:
     status = _RAW_STATUSES.get(row["status"], row["status"])
-    return word(status, row["completion_result"], row["completion_failure"])
+    return status_of(status, row["completion_result"], row["completion_failure"])
 
 
 def _snapshot_of(row: dict[str, Any], status: str) -> InvocationSnapshot:

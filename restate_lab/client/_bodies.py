@@ -13,7 +13,7 @@ from typing import cast
 import httpx
 
 from restate_lab.interrupts import Shield
-from restate_lab.redaction import secrets_in, without_secrets
+from restate_lab.redaction import mask_secrets, secrets_in
 
 __all__ = ["BODY_LIMIT", "ERROR_LIMIT", "Bounded", "TooLarge"]
 
@@ -44,7 +44,7 @@ class Bounded(httpx.BaseTransport):
         try:
             response = self._network.handle_request(request)
         except httpx.TransportError as error:
-            masked = without_secrets(str(error), secrets_in(request.headers))
+            masked = mask_secrets(str(error), secrets_in(request.headers))
             if masked == str(error):
                 raise
             raise type(error)(masked) from None  # what caused it has the text, too

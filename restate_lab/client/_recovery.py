@@ -14,7 +14,7 @@ import httpx
 
 from restate_lab._text import format_duration
 from restate_lab.client.responses import Refusal, nodes_change
-from restate_lab.progress import say
+from restate_lab.progress import notify
 
 __all__ = ["Comeback", "broke_at_work", "broke_before_answer", "tell", "wait", "was_away"]
 
@@ -80,9 +80,9 @@ def broke_before_answer(error: httpx.TransportError) -> bool:
 def tell(seconds: float, asked: str, reason: str, *, waited: float) -> None:
     """Say to who waits why, once that takes long."""
     if seconds > _QUIET_WAIT:
-        say(f"{asked}: waiting {format_duration(seconds)} ({reason})")
+        notify(f"{asked}: waiting {format_duration(seconds)} ({reason})")
     elif waited <= _QUIET_WAIT < waited + seconds:
-        say(f"{asked}: no answer yet, and it is asked again ({reason})")
+        notify(f"{asked}: no answer yet, and it is asked again ({reason})")
 
 
 def wait(seconds: float, tick: Callable[[], None] | None) -> None:

@@ -16,7 +16,7 @@ from restate_lab.client.cli_config import Found
 from restate_lab.client.transport import RETRY_FOR, Transport
 from restate_lab.errors import RequestRefused, RestateLabError, ServerFailed, SettingsError
 from restate_lab.redaction import Secret
-from restate_lab.status import STATUSES, words_sql
+from restate_lab.status import STATUSES, statuses_sql
 
 __all__ = ["COUNT_LIMIT", "KNOWN_FOR", "About", "Server", "StatusCard", "counts_sql"]
 
@@ -104,7 +104,7 @@ def _read(transport: Transport, retry_for: float, within: float) -> About:
 
 def counts_sql(*, has_vqueues: bool) -> str:
     """Return the statement that counts invocations per status word: columns ``word`` and ``n``. A scan."""
-    return f"SELECT word, count(*) AS n FROM ({words_sql(has_vqueues=has_vqueues)}) GROUP BY 1"  # noqa: S608 - constants
+    return f"SELECT word, count(*) AS n FROM ({statuses_sql(has_vqueues=has_vqueues)}) GROUP BY 1"  # noqa: S608 - constants
 
 
 class StatusCard:

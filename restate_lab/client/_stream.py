@@ -23,7 +23,7 @@ from restate_lab.client.responses import masked
 from restate_lab.client.transport import Transport
 from restate_lab.durations import DurationInput
 from restate_lab.errors import QueryInterrupted, ResultTooLarge, ServerFailed, TimedOut
-from restate_lab.frames import distinct
+from restate_lab.frames import number_duplicate_columns
 from restate_lab.progress import Progress
 
 __all__ = ["Answer", "Frames", "Refused", "ask"]
@@ -181,7 +181,7 @@ class Answer:
         self._feed = _Feed(response, meter)
         with self._translated():
             self._reader = pa.ipc.open_stream(self._feed)
-            self._names = distinct(self._reader.schema)
+            self._names = number_duplicate_columns(self._reader.schema)
 
     def reader(self) -> pa.RecordBatchReader:
         """Return a reader of the rows, whose columns have distinct names."""

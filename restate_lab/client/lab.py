@@ -31,7 +31,7 @@ from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, QueryRefused, UntriedServer
 from restate_lab.interrupts import Shield
 from restate_lab.progress import Progress, RowsLine, progress_of
-from restate_lab.redaction import Secret, sealed
+from restate_lab.redaction import Secret, as_secret
 from restate_lab.source import OLDEST, TABLES, BaseSource, is_older
 
 if TYPE_CHECKING:
@@ -302,7 +302,7 @@ def connect(
         SettingsError: the environment does not exist, a variable contradicts it, or a configuration file is broken.
         Unreachable, AccessDenied, ServerFailed: there is no Restate Admin API at that address, for this token.
     """
-    asked = (sealed(cluster), sealed(ingress_url), sealed(token))
+    asked = (as_secret(cluster), as_secret(ingress_url), as_secret(token))
     del cluster, ingress_url, token
     settings = load_settings(asked[0], ingress_url=asked[1], token=asked[2])
     lab = Lab(

@@ -14,7 +14,7 @@ from pyarrow import fs
 
 from restate_lab.errors import ArgumentError, QueryRefused
 from restate_lab.frames import repeated_field
-from restate_lab.intervals import INTERVAL, durations, holds_intervals
+from restate_lab.intervals import INTERVAL, holds_intervals, to_durations
 
 __all__ = ["arrow_bytes", "converted", "locate", "row_groups", "writable", "write_parquet"]
 
@@ -67,7 +67,7 @@ def converted(table: pa.Table, schema: pa.Schema) -> pa.Table:
     for at, field in enumerate(table.schema):
         if field.type != INTERVAL:
             continue
-        exact = durations(table.column(at), units=("ns",))
+        exact = to_durations(table.column(at), units=("ns",))
         if exact is None:
             raise _refused(
                 f"column {field.name!r} has an interval with months, or one longer than 292 years, and Parquet has no "

@@ -30,7 +30,7 @@ from restate_lab.errors import (
     TimedOut,
     Unreachable,
 )
-from restate_lab.redaction import secrets_in, without_secrets
+from restate_lab.redaction import mask_secrets, secrets_in
 
 __all__ = [
     "SUCCESS",
@@ -134,7 +134,7 @@ def _json_object(text: str) -> dict[str, Any] | None:
 def masked(text: str, response: httpx.Response) -> str:
     """Return a text of a response for display: cut, and without the secrets among the headers of its request."""
     # Masked before it is cut: the part of a secret that a cut leaves over would not be recognized.
-    return without_secrets(text, secrets_in(response.request.headers))[:_LONGEST_TEXT]
+    return mask_secrets(text, secrets_in(response.request.headers))[:_LONGEST_TEXT]
 
 
 def retry_after(response: httpx.Response) -> float | None:

@@ -36,7 +36,7 @@ from restate_lab.client import cli_config as cli
 from restate_lab.client.address import ADMIN, INGRESS, address, from_layers, from_variable, is_address, is_own
 from restate_lab.client.cli_config import CliConfig, Found, Section, Variables
 from restate_lab.errors import SettingsError, SettingsWarning
-from restate_lab.redaction import Secret, sealed
+from restate_lab.redaction import Secret, as_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -107,7 +107,7 @@ def load_settings(
     a variable that would replace a value of the environment named in ``cluster``, for a missing or unusable address, a
     broken config.toml, and a login token that is missing, invalid or expired.
     """
-    asked = _Asked(sealed(cluster), sealed(ingress_url), sealed(token))
+    asked = _Asked(as_secret(cluster), as_secret(ingress_url), as_secret(token))
     variables = cli.read_variables(env)
     del cluster, ingress_url, token, env  # a verbose traceback would show them
     _check_text(asked)

@@ -9,7 +9,7 @@ from typing import Any, Self
 from restate_lab.client.lab import connect
 from restate_lab.client.models import VersionInformation
 from restate_lab.errors import RestateLabError
-from restate_lab.status import words_sql
+from restate_lab.status import statuses_sql
 
 __all__ = ["Api"]
 
@@ -76,7 +76,7 @@ class Api:
 
     def statuses(self, ids: Iterable[str]) -> dict[str, str]:
         """Return the status of each of these invocations that exists, as in ``restate_lab.status``."""
-        words = words_sql(has_vqueues=self.lab.features.get("vqueues", False))
+        words = statuses_sql(has_vqueues=self.lab.features.get("vqueues", False))
         statement = f"SELECT id, word FROM ({words}) WHERE id IN :ids"  # noqa: S608 - constants
         frame = self.lab.sql(statement, ids=list(ids), progress=False)
         return dict(zip(frame["id"], frame["word"], strict=True))

@@ -28,7 +28,7 @@ from restate_lab.evidence.selection import parse_filter, select_invocations
 from restate_lab.evidence.tables import read_schema
 from restate_lab.evidence.writer import write_evidence
 from restate_lab.progress import Progress, RowsLine, progress_of
-from restate_lab.source import Source, check_tried
+from restate_lab.source import Source, check_supported
 
 __all__ = ["freeze"]
 
@@ -95,7 +95,7 @@ def freeze(
     target = locate_folder(path, filesystem)
     check_free(target)
     reads = within(source, timeout, verb="freeze")
-    check_tried(source, "freeze(), which must know what to mask,")
+    check_supported(source, "freeze(), which must know what to mask,")
     started = reads.now
     wanted = parse_filter(ids=ids, service=service, handler=handler, since=since, until=until, now=started)
     schema = read_schema(reads)

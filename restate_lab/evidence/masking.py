@@ -19,7 +19,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restate_lab.evidence.redaction import PAYLOADS, Pattern
-from restate_lab.payload_json import HEADERS, MASKED, Edit, Node, Rule, Unreadable, Walk, mask, mask_bytes, scan, splice
+from restate_lab.payload_json import (
+    HEADERS,
+    MASKED,
+    Edit,
+    MaskRule,
+    MaskWalk,
+    Node,
+    Unreadable,
+    mask,
+    mask_bytes,
+    scan,
+    splice,
+)
 from restate_lab.redaction import HIDDEN_NAMES, MASK, USER_INFO
 
 __all__ = ["ColumnMask", "MaskCounts", "column_masks", "mask_batch", "may_need_masking"]
@@ -199,7 +211,7 @@ class _EntryMasker:
         except Unreadable:
             self._count(Counter(), 1)
             return MASKED
-        walk = Walk()
+        walk = MaskWalk()
         edits = walk.edits(text, roots, self._own)
         self._count(walk.hits, walk.unread)
         return splice(text, [*edits, *self._in_payloads(text, roots)])
@@ -216,7 +228,7 @@ class _EntryMasker:
                     yield node.start, node.end, f"[{','.join([_BYTES[byte] for byte in after])}]"
 
 
-def _rules(patterns: Sequence[Pattern]) -> list[Rule]:
+def _rules(patterns: Sequence[Pattern]) -> list[MaskRule]:
     return [pattern.rule() for pattern in patterns]
 
 

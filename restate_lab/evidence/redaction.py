@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from restate_lab.errors import ArgumentError
-from restate_lab.payload_json import Node, Rule
+from restate_lab.payload_json import MaskRule, Node
 
 __all__ = ["PAYLOADS", "PathRule", "PathStep", "Pattern", "parse_path", "parse_patterns"]
 
@@ -74,7 +74,7 @@ class PathStep:
         return self.key is None or (self.key == key and isinstance(self.key, type(key)))
 
 
-class PathRule(Rule):
+class PathRule(MaskRule):
     """Masks what a path leads to; ``label`` and ``strict`` as for every rule."""
 
     def __init__(self, steps: Sequence[PathStep], label: str, *, strict: bool) -> None:
@@ -85,7 +85,7 @@ class PathRule(Rule):
         self._names = [step.key for step in steps if isinstance(step.key, str)]
         self._plain_names = [name for name in self._names if _PLAIN_NAME.fullmatch(name)]
 
-    def look(self, node: Node, text: str) -> Iterator[tuple[Node, Rule | None]]:
+    def descend(self, node: Node, text: str) -> Iterator[tuple[Node, MaskRule | None]]:
         """Yield the values that the next step leads to, and all others with parts where it goes to any depth."""
         step = self._step
         if node.kind == "numbers" and isinstance(step.key, str):

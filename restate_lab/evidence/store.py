@@ -42,10 +42,10 @@ from restate_lab.evidence.json_functions import FUNCTIONS
 from restate_lab.evidence.manifest import Manifest, StoredColumn, ViewColumn
 from restate_lab.evidence.redaction import Pattern, parse_patterns
 from restate_lab.evidence.verification import check_files, check_sizes, read_manifest
-from restate_lab.frames import distinct
+from restate_lab.frames import number_duplicate_columns
 from restate_lab.progress import Progress
 from restate_lab.source import BaseSource, Coverage
-from restate_lab.status import words_sql
+from restate_lab.status import statuses_sql
 
 if TYPE_CHECKING:
     from datafusion import SessionContext
@@ -192,7 +192,7 @@ class Evidence(BaseSource):
         deadline = None if timeout is None else time.monotonic() + check_seconds("timeout", timeout)
         try:
             schema, batches = read(self._context, query)
-            names = distinct(schema)
+            names = number_duplicate_columns(schema)
             yield pa.RecordBatchReader.from_batches(names, _with_limits(batches, names, deadline, most))
         except QueryRefused as error:
             raise self._explain(error) from error.__cause__
@@ -220,7 +220,7 @@ class Evidence(BaseSource):
 
     def _count_by_status(self) -> dict[str, int]:
         """Count the invocations by status, for the card; the files do not change, so that once is enough."""
-        statuses = words_sql(has_vqueues=self.features.get("vqueues", False))
+        statuses = statuses_sql(has_vqueues=self.features.get("vqueues", False))
         try:
             rows = self.arrow(f"SELECT word, count(*) AS n FROM ({statuses}) GROUP BY 1").to_pylist()  # noqa: S608
         except RestateLabError:

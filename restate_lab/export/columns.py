@@ -20,7 +20,7 @@ from restate_lab import intervals
 from restate_lab._cells import is_missing
 from restate_lab.errors import ArgumentError
 from restate_lab.frames import repeated_field
-from restate_lab.intervals import INTERVAL, durations, holds_intervals
+from restate_lab.intervals import INTERVAL, holds_intervals, to_durations
 
 __all__ = [
     "ArrowColumn",
@@ -142,11 +142,11 @@ def to_json_value(value: Any) -> Any:
 def format_interval(value: pa.MonthDayNano | pd.DateOffset) -> str:
     """Return an interval as an ISO 8601 duration; another DateOffset as pandas writes it."""
     if isinstance(value, pa.MonthDayNano):
-        return intervals.iso(*value)
+        return intervals.to_iso8601(*value)
     parts: dict[str, int] = value.kwds
     if value.n != 1 or not set(parts) <= {"months", "days", "nanoseconds"}:
         return str(value)
-    return intervals.iso(parts.get("months", 0), parts.get("days", 0), parts.get("nanoseconds", 0))
+    return intervals.to_iso8601(parts.get("months", 0), parts.get("days", 0), parts.get("nanoseconds", 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +222,7 @@ def _simplify(name: str, column: ArrowColumn) -> _OutputColumn:
     """Return a column without the types that few readers have."""
     kind = column.type
     if kind == INTERVAL:
-        exact = durations(column)
+        exact = to_durations(column)
         texts = (
             [None if each is None else format_interval(each) for each in column.to_pylist()] if exact is None else []
         )

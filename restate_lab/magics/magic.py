@@ -18,7 +18,7 @@ from restate_lab.errors import ArgumentError, RestateLabError, Truncated
 from restate_lab.magics.completion import MagicCompleter, TableCatalog
 from restate_lab.magics.error_marker import mark_error
 from restate_lab.magics.parser import MagicRequest, parse
-from restate_lab.progress import say
+from restate_lab.progress import notify
 from restate_lab.source import Source, missing_members
 
 __all__ = ["RestateMagics", "register", "unregister"]
@@ -121,7 +121,7 @@ def _ask(magics: RestateMagics, request: MagicRequest, names: Mapping[str, Any])
     values = parse_texts(request.text, texts) | variables
     frame = run_question(magics.current_source(), request.text, timeout=request.timeout, **values)
     if "truncated" in frame.attrs:
-        say(f"{Truncated.__name__}: {frame.attrs['truncated']['message']}")
+        notify(f"{Truncated.__name__}: {frame.attrs['truncated']['message']}")
     return frame
 
 

@@ -21,7 +21,7 @@ from restate_lab.panels._base.source import params_of, sql_of
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.grid.controller import cut_off
 from restate_lab.panels.invocations import DrillDown
-from restate_lab.redaction import without_user_info
+from restate_lab.redaction import mask_user_info
 from restate_lab.source import Source
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _rows(source: Source, statement: str) -> list[dict[Any, Any]]:
 
 def _address(endpoint: object) -> str:
     """Return the address without a user's name and password, which some put into it."""
-    return without_user_info(str(endpoint))
+    return mask_user_info(str(endpoint))
 
 
 def _named(service: str, revision: int | None) -> str:

@@ -1,6 +1,6 @@
 """The one reader and writer of payloads that are JSON: values, their places in the text, and masks put into it."""
 
-from restate_lab.payload_json.masking import MASKED, Edit, Masked, Rule, Walk, mask, mask_bytes, splice
+from restate_lab.payload_json.masking import MASKED, Edit, MaskResult, MaskRule, MaskWalk, mask, mask_bytes, splice
 from restate_lab.payload_json.rules import HEADERS, SECRETS, mask_headers, mask_secrets
 from restate_lab.payload_json.scan import Node, Unreadable, begins_like_json, scan
 from restate_lab.payload_json.values import read, write, write_for_display
@@ -10,11 +10,11 @@ __all__ = [
     "MASKED",
     "SECRETS",
     "Edit",
-    "Masked",
+    "MaskResult",
+    "MaskRule",
+    "MaskWalk",
     "Node",
-    "Rule",
     "Unreadable",
-    "Walk",
     "begins_like_json",
     "mask",
     "mask_bytes",

@@ -17,7 +17,7 @@ from itertools import accumulate
 from restate_lab.payload_json.scan import Node, Unreadable, begins_like_json, scan, string_at
 from restate_lab.redaction import MASK
 
-__all__ = ["MASKED", "Edit", "Masked", "Rule", "Walk", "mask", "mask_bytes", "splice"]
+__all__ = ["MASKED", "Edit", "MaskResult", "MaskRule", "MaskWalk", "mask", "mask_bytes", "splice"]
 
 MASKED = f'"{MASK}"'
 Edit = tuple[int, int, str]
@@ -31,7 +31,7 @@ _NOT_IN_TEXT = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _FIELD = re.compile(r"""["']([\w .$@/-]{1,100}+)\\*+["']\s*+:""")
 
 
-class Rule:
+class MaskRule:
     """Says which values are masked. A rule is walked down from value to value: each yields the rules of those below.
 
     ``label`` names it in counts. A ``strict`` rule also masks payloads that are not JSON: binary ones, which cannot be
@@ -41,7 +41,7 @@ class Rule:
     label = ""
     strict = False
 
-    def look(self, node: Node, text: str) -> Iterator[tuple[Node, Rule | None]]:
+    def descend(self, node: Node, text: str) -> Iterator[tuple[Node, MaskRule | None]]:
         """Yield values right below ``node`` with the rule that goes on there, or None for a value that is masked."""
         raise NotImplementedError
 
@@ -64,15 +64,15 @@ class Rule:
 
 
 @dataclass(slots=True)
-class Masked:
-    """What masking a value gave: the value, how often each rule hit (by label), and how much could not be read."""
+class MaskResult:
+    """A masked value, how often each rule matched (by label), and how much could not be read."""
 
     value: str
     hits: Counter[str] = field(default_factory=Counter)
     unread: int = 0
 
 
-def mask(text: str, rules: Iterable[Rule]) -> Masked:
+def mask(text: str, rules: Iterable[MaskRule]) -> MaskResult:
     """Return a JSON text with the values that rules mean masked.
 
     A text that is not JSON and could hold such a value is masked whole, and counted in ``unread``; every other text
@@ -80,22 +80,22 @@ def mask(text: str, rules: Iterable[Rule]) -> Masked:
     """
     likely = [rule for rule in rules if rule.is_possible(text) or (rule.strict and _NOT_IN_TEXT.search(text))]
     if not likely:
-        return Masked(text)
-    walk = Walk()
+        return MaskResult(text)
+    walk = MaskWalk()
     try:
         edits = walk.edits(text, scan(text), likely)
     except Unreadable:
         if not any(_may_hold(rule, text) for rule in likely):
-            return Masked(text)
-        return Masked(MASKED, unread=1)
-    return Masked(splice(text, edits), walk.hits, walk.unread)
+            return MaskResult(text)
+        return MaskResult(MASKED, unread=1)
+    return MaskResult(splice(text, edits), walk.hits, walk.unread)
 
 
-def mask_bytes(value: bytes, rules: Iterable[Rule]) -> tuple[bytes, Masked]:
+def mask_bytes(value: bytes, rules: Iterable[MaskRule]) -> tuple[bytes, MaskResult]:
     """Return the bytes of a JSON text with the values that rules mean masked, and the counts, as ``mask`` does."""
-    text, encoding, errors = _decoded(value)
-    masked = mask(text, rules)
-    return (value if masked.value is text else masked.value.encode(encoding, errors)), masked
+    text, encoding, errors = _decode(value)
+    result = mask(text, rules)
+    return (value if result.value is text else result.value.encode(encoding, errors)), result
 
 
 def splice(text: str, edits: Iterable[Edit]) -> str:
@@ -109,23 +109,23 @@ def splice(text: str, edits: Iterable[Edit]) -> str:
 
 
 @dataclass(slots=True)
-class Walk:
+class MaskWalk:
     """Walks rules down a text and the texts in its strings, and counts."""
 
     hits: Counter[str] = field(default_factory=Counter)
     unread: int = 0
 
-    def edits(self, text: str, roots: Iterable[Node], rules: Sequence[Rule]) -> list[Edit]:
+    def edits(self, text: str, roots: Iterable[Node], rules: Sequence[MaskRule]) -> list[Edit]:
         """Return the masks to put into a text whose values are ``roots``."""
         pending = [(root, rule) for root in roots for rule in rules]
-        seen: set[tuple[Node, Rule | None]] = {*pending}
-        strings, hits = dict[Node, list[Rule]](), set[tuple[Node, str]]()
+        seen: set[tuple[Node, MaskRule | None]] = {*pending}
+        strings, hits = dict[Node, list[MaskRule]](), set[tuple[Node, str]]()
         while pending:
             node, rule = pending.pop()
             if node.kind == "string":
                 strings.setdefault(node, []).append(rule)
                 continue
-            for step in rule.look(node, text):
+            for step in rule.descend(node, text):
                 below, next_rule = step
                 if next_rule is None:
                     hits.add((below, rule.label))
@@ -134,11 +134,11 @@ class Walk:
                     pending.append((below, next_rule))
         self.hits.update(label for _, label in hits)
         edits = [(node.start, node.end, MASKED) for node, _ in hits]
-        for node, wanted in strings.items():
-            edits += self._nested(text, node, wanted)
+        for node, node_rules in strings.items():
+            edits += self._nested_edits(text, node, node_rules)
         return edits
 
-    def _nested(self, text: str, node: Node, rules: Sequence[Rule]) -> Iterable[Edit]:
+    def _nested_edits(self, text: str, node: Node, rules: Sequence[MaskRule]) -> Iterable[Edit]:
         """Return the edits of the JSON that a string holds, as edits of the text in which the string stands."""
         raw = text[node.start + 1 : node.end - 1]
         likely = [rule for rule in rules if rule.is_possible(raw)]
@@ -148,21 +148,21 @@ class Walk:
         try:
             inner = string_at(text, node.start)
         except Unreadable:
-            return self._whole(whole) if any(_is_mentioned(rule, raw) for rule in likely) else ()
+            return self._count_unread(whole) if any(_is_mentioned(rule, raw) for rule in likely) else ()
         if not begins_like_json(inner):
-            return self._whole(whole) if any(rule.is_within(inner) for rule in likely) else ()
+            return self._count_unread(whole) if any(rule.is_within(inner) for rule in likely) else ()
         try:
             edits = self.edits(inner, scan(inner), likely)
         except Unreadable:
-            return self._whole(whole) if any(_is_mentioned(rule, inner) for rule in likely) else ()
-        return _outer(edits, raw, node.start + 1)
+            return self._count_unread(whole) if any(_is_mentioned(rule, inner) for rule in likely) else ()
+        return _outer_edits(edits, raw, node.start + 1)
 
-    def _whole(self, edits: list[Edit]) -> list[Edit]:
+    def _count_unread(self, edits: list[Edit]) -> list[Edit]:
         self.unread += 1
         return edits
 
 
-def _outer(edits: Sequence[Edit], raw: str, offset: int) -> Iterator[Edit]:
+def _outer_edits(edits: Sequence[Edit], raw: str, offset: int) -> Iterator[Edit]:
     """Yield edits of a string's content as edits of the text that holds it, at ``offset``, in escapes."""
     if not edits:
         return
@@ -177,26 +177,26 @@ def _outer(edits: Sequence[Edit], raw: str, offset: int) -> Iterator[Edit]:
         yield outer(start), outer(end), json.dumps(new, ensure_ascii=False)[1:-1]
 
 
-def _may_hold(rule: Rule, text: str) -> bool:
+def _may_hold(rule: MaskRule, text: str) -> bool:
     """Return whether a text that is not JSON could hold what a rule means."""
     if rule.strict and _NOT_IN_TEXT.search(text):
         return True
     return _is_mentioned(rule, text) if rule.strict or begins_like_json(text) else rule.is_within(text)
 
 
-def _is_mentioned(rule: Rule, text: str) -> bool:
+def _is_mentioned(rule: MaskRule, text: str) -> bool:
     """Return whether a text could hold what a rule means, however its characters are escaped; in doubt True."""
     for _ in range(_MOST_LEVELS):
         if rule.is_mentioned(text):
             return True
-        plain = _ESCAPE.sub(_unescaped, text)
+        plain = _ESCAPE.sub(_unescape, text)
         if plain == text:
             return False
         text = plain
     return True
 
 
-def _unescaped(escape: re.Match[str]) -> str:
+def _unescape(escape: re.Match[str]) -> str:
     code = escape[0][1:]
     if code[0] != "u" or len(code) == 1:
         return _CONTROLS.get(code, code)
@@ -204,7 +204,7 @@ def _unescaped(escape: re.Match[str]) -> str:
     return units.decode("utf-16-be", "surrogatepass")
 
 
-def _decoded(value: bytes) -> tuple[str, str, str]:
+def _decode(value: bytes) -> tuple[str, str, str]:
     """Return bytes as text with the encoding and error handler that turn it into the same bytes again."""
     encoding = json.detect_encoding(value)
     if encoding.startswith(("utf-16", "utf-32")):  # or UTF-8 with NULs around the value

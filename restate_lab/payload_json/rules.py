@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from restate_lab.payload_json.masking import Rule, mask_bytes
+from restate_lab.payload_json.masking import MaskRule, mask_bytes
 from restate_lab.payload_json.scan import Node, Unreadable, string_at
 from restate_lab.redaction import has_secret_name, is_secret_name
 
@@ -17,15 +17,15 @@ _NAME_FIELDS = frozenset({"name", "key", "header", "field"})
 _BELOW = frozenset({"object", "array"})
 
 
-class _Headers(Rule):
+class _HeadersRule(MaskRule):
     """Secret headers, wherever a field is named "headers", "responseHeaders", "response_headers" and the like."""
 
     label = "headers"
 
-    def look(self, node: Node, text: str) -> Iterator[tuple[Node, Rule | None]]:
+    def descend(self, node: Node, text: str) -> Iterator[tuple[Node, MaskRule | None]]:
         for name, below in node.pairs(text) if node.kind in _BELOW else ():
             if isinstance(name, str) and _HEADERS_NAME.search(name):
-                yield below, _IN_HEADERS
+                yield below, _HEADER_FIELDS
             elif below.kind in _BELOW or below.kind == "string":
                 yield below, self
 
@@ -39,7 +39,7 @@ class _Headers(Rule):
         return any(map(_HEADERS_NAME.search, names)) and any(map(is_secret_name, names))
 
 
-class _InHeaders(Rule):
+class _HeaderFieldsRule(MaskRule):
     """Headers themselves, in each form that libraries give them.
 
     An object of names and values, objects with a name and a value, pairs, names and values in turn, or a text.
@@ -47,7 +47,7 @@ class _InHeaders(Rule):
 
     label = "headers"
 
-    def look(self, node: Node, text: str) -> Iterator[tuple[Node, Rule | None]]:
+    def descend(self, node: Node, text: str) -> Iterator[tuple[Node, MaskRule | None]]:
         if node.kind == "object":
             hidden = any(name.lower() in _NAME_FIELDS and _is_secret(part, text) for name, part in _fields(node))
             for name, below in _fields(node):
@@ -69,12 +69,12 @@ class _InHeaders(Rule):
         return has_secret_name(text)  # headers as they are on the wire
 
 
-class _Secrets(Rule):
+class _SecretsRule(MaskRule):
     """Every field of a secret name, and secret headers."""
 
     label = "secrets"
 
-    def look(self, node: Node, text: str) -> Iterator[tuple[Node, Rule | None]]:
+    def descend(self, node: Node, text: str) -> Iterator[tuple[Node, MaskRule | None]]:
         for name, below in node.pairs(text) if node.kind in _BELOW else ():
             if isinstance(name, str) and is_secret_name(name):
                 yield below, None
@@ -88,10 +88,10 @@ class _Secrets(Rule):
         return any(map(is_secret_name, names))
 
 
-HEADERS: Rule = _Headers()
+HEADERS: MaskRule = _HeadersRule()
 """Masks the secret headers in a payload, such as those of a provider's response that an agent journals."""
-_IN_HEADERS: Rule = _InHeaders()
-SECRETS: Rule = _Secrets()
+_HEADER_FIELDS: MaskRule = _HeaderFieldsRule()
+SECRETS: MaskRule = _SecretsRule()
 """Masks the fields of a secret name in a payload."""
 
 

@@ -68,16 +68,16 @@ def scan(text: str) -> list[Node]:
         Unreadable: the text has anything else than JSON values.
     """
     roots: list[Node] = []
-    at = _after(_BETWEEN_VALUES, text, 0)
+    at = _skip(_BETWEEN_VALUES, text, 0)
     while at < len(text):
         roots.append(_value(text, at))
-        at = _after(_BETWEEN_VALUES, text, roots[-1].end)
+        at = _skip(_BETWEEN_VALUES, text, roots[-1].end)
     return roots
 
 
 def begins_like_json(text: str) -> bool:
     """Return whether a text could be JSON with parts, whole or damaged, by its first character."""
-    return text[_after(_BETWEEN_VALUES, text, 0) :][:1] in {"{", "[", '"'}
+    return text[_skip(_BETWEEN_VALUES, text, 0) :][:1] in {"{", "[", '"'}
 
 
 def string_at(text: str, start: int) -> str:
@@ -101,7 +101,7 @@ def _value(text: str, at: int) -> Node:
     while True:
         found = match(text, at)
         if found is None:
-            raise _unreadable(at)
+            raise _syntax_error(at)
         node = Node(str(found.lastgroup), found.start(found.lastindex or 0), found.end())
         if is_open:
             is_open[-1].parts.append(node)
@@ -124,7 +124,7 @@ def _close(text: str, at: int, is_open: list[Node]) -> int:
         else:
             return at  # an empty array is of the kind "numbers"
         if found is None:
-            raise _unreadable(at)
+            raise _syntax_error(at)
         at = found.end()
         if found.lastgroup != "end":
             if top.kind == "object":
@@ -135,15 +135,15 @@ def _close(text: str, at: int, is_open: list[Node]) -> int:
     return at
 
 
-def _name(text: str, found: re.Match[str]) -> str:
-    raw: str = found[1]
-    return string_at(text, found.start(1)) if "\\" in raw else raw[1:-1]
+def _name(text: str, match: re.Match[str]) -> str:
+    raw: str = match[1]
+    return string_at(text, match.start(1)) if "\\" in raw else raw[1:-1]
 
 
-def _unreadable(at: int) -> Unreadable:
+def _syntax_error(at: int) -> Unreadable:
     return Unreadable(f"no JSON at character {at:,}")
 
 
-def _after(pattern: re.Pattern[str], text: str, at: int) -> int:
+def _skip(pattern: re.Pattern[str], text: str, at: int) -> int:
     found = pattern.match(text, at)
     return at if found is None else found.end()

@@ -13,7 +13,7 @@ from restate_lab.analysis.times import TimeInput
 from restate_lab.client.arguments import check_seconds, time_limit
 from restate_lab.durations import DurationInput
 from restate_lab.errors import RestateLabError
-from restate_lab.progress import DoneLine, heard_by
+from restate_lab.progress import InvocationsLine, redirect_messages
 from restate_lab.reports.chapters import CHAPTERS
 from restate_lab.reports.parts import Notice, Section
 from restate_lab.reports.reader import ReportContext
@@ -62,7 +62,7 @@ def incident_report(
         report = Report(name, source=source, summary=summary, tz=tz, since=since, audit=audit)
     context = ReportContext(source, report, limited=reads, seconds=max(_LEAST, seconds / 10))
     # What heavy questions say for themselves is said above, of all of it.
-    with contextlib.closing(DoneLine("report, chapters")) as line, heard_by(_ignore):
+    with contextlib.closing(InvocationsLine("report, chapters")) as line, redirect_messages(_ignore):
         for done, (chapter, make) in enumerate(CHAPTERS.items()):
             line.update(done, len(CHAPTERS))
             report = report.add(_build_chapter(chapter, make, context.with_report(report)))

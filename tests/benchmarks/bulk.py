@@ -22,7 +22,7 @@ from restate_lab.actions.plan import plan
 from restate_lab.client.lab import Lab
 from restate_lab.demo.install import install_cli
 from restate_lab.demo.process import clean_environment
-from restate_lab.progress import Quiet
+from restate_lab.progress import NoProgress
 
 EXECUTE = "plan.execute"
 WHOLE = "plan and plan.execute"
@@ -70,7 +70,7 @@ def _execute(lab: Lab, ids: list[str], *, with_plan: bool) -> float:
     planned = plan(lab, "cancel", ids)
     if not with_plan:
         started = time.perf_counter()
-    frame = planned.execute(reason="a benchmark", expect=len(ids), progress=Quiet())
+    frame = planned.execute(reason="a benchmark", expect=len(ids), progress=NoProgress())
     took = time.perf_counter() - started
     if set(frame["outcome"]) != {"done"}:
         sys.exit(f"not all were cancelled: {frame.attrs}")

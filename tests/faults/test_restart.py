@@ -12,7 +12,7 @@ from restate_lab import errors
 from restate_lab.client import _server_info as client_server
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
-from restate_lab.progress import Quiet
+from restate_lab.progress import NoProgress
 from support import wait_services
 from support.bench import wait_for
 from support.fault_verbs import RESTARTS, find_depot_call
@@ -71,7 +71,7 @@ def test_killed_during_an_execution(ground: Killable, tmp_path: Path) -> None:
     ids = list(ground.ended[:20])
     fault = Fault(where=CHANGES, passes=0, meanwhile=ground.restart)
     with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, audit=tmp_path) as lab:
-        outcome = rl.plan(lab, "restart_as_new", ids).execute(reason="a test", progress=Quiet())
+        outcome = rl.plan(lab, "restart_as_new", ids).execute(reason="a test", progress=NoProgress())
         wait_until_ready(ground.server)
         happened = lab.sql(RESTARTS, ids=ids)["restarted_from"].tolist()
     assert fault.happened == 1

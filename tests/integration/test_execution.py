@@ -21,7 +21,7 @@ from restate_lab.actions.execution.request import ExecutionRequest
 from restate_lab.actions.plan import plan
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.audit import audit_log
-from restate_lab.progress import Quiet
+from restate_lab.progress import NoProgress
 from support.bench import wait_for
 from support.bulk import Bulk, running_bulk
 from support.clusters import KINDS, NEWEST, OLDEST, VQUEUES, server_binary
@@ -220,7 +220,7 @@ def test_a_busy_server_is_waited_for(bulk: Bulk, closed: bool) -> None:
         return next(busy, None) if is_change(request) else None
 
     with connect_through(Proxy(before=answer), bulk.url, bulk.audit) as lab:
-        frame = execute(lab, order(ACTIONS.KILL, ids), progress=Quiet())
+        frame = execute(lab, order(ACTIONS.KILL, ids), progress=NoProgress())
     assert counts(frame) == {"done": 20}
     assert next(busy, None) is None
 
@@ -246,7 +246,7 @@ def test_a_stop_leaves_a_correct_partial_outcome(bulk: Bulk) -> None:
     ids = bulk.fill("later", 3000)
     seen: list[tuple[int, int]] = []
 
-    class Bar(Quiet):
+    class Bar(NoProgress):
         def update(self, rows: int, size: int) -> None:
             seen.append((rows, size))
 

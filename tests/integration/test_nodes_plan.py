@@ -14,7 +14,7 @@ from restate_lab.actions.execution import runner
 from restate_lab.actions.plan import plan
 from restate_lab.audit import audit_log
 from restate_lab.demo.embedded import start_services
-from restate_lab.progress import Quiet
+from restate_lab.progress import NoProgress
 from support.bench import wait_for
 from support.bulk import SERVICES, Bulk
 from support.demo.nodes import Nodes
@@ -51,12 +51,12 @@ def test_plans_account_for_every_id_although_a_node_is_killed(
 
     with ThreadPoolExecutor(1) as pool:
 
-        class Killer(Quiet):
+        class Killer(NoProgress):
             def update(self, rows: int, size: int) -> None:
                 """Kill a node after the first thousand; another plan begins at this moment."""
                 if rows == 1000:
                     running.nodes[1].kill()
-                    started.append(pool.submit(plans[1].execute, reason="a test", expect=200, progress=Quiet()))
+                    started.append(pool.submit(plans[1].execute, reason="a test", expect=200, progress=NoProgress()))
 
         started: list[Future[pd.DataFrame]] = []
         cancelled = plans[0].execute(reason="a test", expect=MANY, progress=Killer())

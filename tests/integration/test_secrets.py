@@ -27,7 +27,7 @@ import restate_lab as rl
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.server import RestateServer
-from restate_lab.progress import Quiet
+from restate_lab.progress import NoProgress
 from support import state_services, wait_services
 from support.bench import wait_for
 from support.tcp_relay import Fault, tcp_relay
@@ -243,7 +243,7 @@ def _all_of(error: BaseException) -> str:
 def test_changes_and_the_audit_log(guarded: Guarded) -> None:
     """Plans, their outcomes, state, and calls with headers: the audit log has none of the headers, bodies or token."""
     lab = guarded.lab
-    outcome = rl.plan(lab, "restart_as_new", list(guarded.ended)).execute(reason="a test", progress=Quiet())
+    outcome = rl.plan(lab, "restart_as_new", list(guarded.ended)).execute(reason="a test", progress=NoProgress())
     check_object(outcome)
     check_object(rl.set_state(lab, "Drawer", "k", {"total": 2}, reason="a test"))
     check_object(lab.ingress.send("Plain", "nothing", headers=HEADERS))

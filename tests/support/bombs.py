@@ -25,7 +25,7 @@ from restate_lab.client.responses import SUCCESS
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
 from restate_lab.errors import RestateLabError
-from restate_lab.progress import Quiet
+from restate_lab.progress import NoProgress
 from restate_lab.source import read_table
 
 ADDRESS = "http://restate.example:9070"  # not on loopback, so that zstd is requested
@@ -70,7 +70,7 @@ def answer(status: int, headers: dict[str, str], body: bytes | httpx.SyncByteStr
 
 
 def query(transport: Transport) -> object:
-    with ask(transport, "SELECT 1", timeout=60, max_bytes=1_000_000, progress=Quiet()) as rows:
+    with ask(transport, "SELECT 1", timeout=60, max_bytes=1_000_000, progress=NoProgress()) as rows:
         return read_table(rows.reader()).num_rows
 
 

@@ -13,7 +13,7 @@ from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.server import RestateServer
 from restate_lab.errors import RestateLabError
-from restate_lab.status import words_sql
+from restate_lab.status import statuses_sql
 from support.bench import wait_for
 from support.clusters import server_binary
 
@@ -40,7 +40,7 @@ class InvocationStatuses:
 
     def by_id(self) -> dict[str, str]:
         """Return id → status word of everyone, by the statement that all else is held against."""
-        rows = self.lab.arrow(words_sql(has_vqueues=self.has_vqueues), progress=False).to_pylist()
+        rows = self.lab.arrow(statuses_sql(has_vqueues=self.has_vqueues), progress=False).to_pylist()
         return {row["id"]: row["word"] for row in rows}
 
     def make_room(self) -> None:

@@ -18,7 +18,7 @@ from restate_lab.client.admin import AdminClient
 from restate_lab.client.lab import Lab
 from restate_lab.client.models import UpsertRule
 from restate_lab.guide.faults import GATEWAYS
-from restate_lab.progress import Quiet
+from restate_lab.progress import NoProgress
 from support.bulk import Bulk
 from support.faults import LIMITED, PAGE, http_response
 from support.tcp_relay import Fault, tcp_relay
@@ -119,7 +119,7 @@ def _plan(action: str, call: GatewayCall, ids: list[str], *, singly: bool) -> rl
         if singly:
             lab.transport.closed.add(action.replace("_", "-"))
         fault.armed = True
-        frame = made.execute(reason="a test", progress=Quiet())
+        frame = made.execute(reason="a test", progress=NoProgress())
     written = rl.audit_log(call.folder / "audit", change=frame.attrs["change"])
     for column in ("id", "outcome", "error", "new_id", "other_new_ids"):
         assert written[column].tolist() == frame[column].tolist()

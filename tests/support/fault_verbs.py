@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 import restate_lab as rl
 from restate_lab.client.lab import Lab
-from restate_lab.progress import Quiet
+from restate_lab.progress import NoProgress
 from support.bulk import Bulk
 from support.faults import PASSES
 from support.tcp_relay import Fault, tcp_relay
@@ -165,7 +165,7 @@ def execute(call: Call) -> Any:
         made = rl.plan(lab, "restart_as_new", ids)
         lab.transport.timeout = call.seconds
         arm(call.fault)
-        outcome = made.execute(reason="a test", progress=Quiet())
+        outcome = made.execute(reason="a test", progress=NoProgress())
     time.sleep(0.1)  # what was taken by the server shows within some milliseconds
     happened = call.ground.lab.sql(RESTARTS, ids=ids, progress=False)["restarted_from"].tolist()
     assert len(happened) == len(set(happened)), f"acted twice: {happened}"

@@ -11,18 +11,18 @@ import pandas as pd
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.frames import DtypeBackend, to_frame
 from restate_lab.panels._base.source import QuietSource
-from restate_lab.recorder import Recorder
+from restate_lab.recorder import QueryRecorder
 from restate_lab.source import Source, SourceWrapper
 
 __all__ = ["WRAPPERS", "check_same_answers"]
 
 WRAPPERS: dict[str, Callable[[Any], SourceWrapper]] = {
     "SourceWrapper": SourceWrapper,
-    "Recorder": Recorder,
+    "Recorder": QueryRecorder,
     "Deadline": lambda source: Deadline(source, 60, timeout_message="the time is over", remembers=False),
     "QuietSource": lambda source: QuietSource(source, threading.Event()),
     "all of them": lambda source: Deadline(
-        Recorder(QuietSource(source, threading.Event())), 60, timeout_message="the time is over", remembers=False
+        QueryRecorder(QuietSource(source, threading.Event())), 60, timeout_message="the time is over", remembers=False
     ),
 }
 

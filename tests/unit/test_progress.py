@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from restate_lab.progress import DoneLine, Quiet, RowsLine, progress_of
+from restate_lab.progress import InvocationsLine, NoProgress, RowsLine, progress_of
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -50,7 +50,7 @@ def in_a_shell(patch: pytest.MonkeyPatch, kernel: object) -> Shown:
 def test_a_notebook_has_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """In a kernel a plan is a bar with its share, that says how many of how many, and is gone at the end."""
     shown = in_a_shell(monkeypatch, kernel=object())
-    line = DoneLine(HOSTILE)
+    line = InvocationsLine(HOSTILE)
     line.update(1_000, 5_000)
     line.close()
     assert shown.html[-2].startswith('<progress max="5000" value="1000"></progress> &lt;script&gt;')
@@ -87,9 +87,9 @@ def test_where_nobody_looks_there_is_nothing(capsys: pytest.CaptureFixture[str])
 def test_progress_means_the_same_in_every_call() -> None:
     """None and True make a line, False shows nothing, and an object of one's own is taken as it is."""
     own = RowsLine("own")
-    assert [type(progress_of(wanted, lambda: DoneLine("kill"))) for wanted in (None, True, False)] == [
-        DoneLine,
-        DoneLine,
-        Quiet,
+    assert [type(progress_of(wanted, lambda: InvocationsLine("kill"))) for wanted in (None, True, False)] == [
+        InvocationsLine,
+        InvocationsLine,
+        NoProgress,
     ]
-    assert progress_of(own, lambda: DoneLine("kill")) is own
+    assert progress_of(own, lambda: InvocationsLine("kill")) is own

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from restate_lab.redaction import Secret
-from restate_lab.source import note_asked
+from restate_lab.source import record_query
 
 
 @pytest.mark.parametrize(
@@ -33,23 +33,23 @@ from restate_lab.source import note_asked
 )
 def test_what_is_kept_is_json(value: Any, kept: Any) -> None:
     """Parameters stand as JSON has them; of a list its length and its beginning."""
-    frame = note_asked(pd.DataFrame(), " SELECT :x\n", {"x": value})
+    frame = record_query(pd.DataFrame(), " SELECT :x\n", {"x": value})
     assert json.loads(json.dumps(frame.attrs)) == {"sql": "SELECT :x", "params": {"x": kept}}
 
 
 def test_what_is_named_like_a_secret_is_masked() -> None:
     """A report shows parameters."""
-    frame = note_asked(pd.DataFrame(), "SELECT :api_key, :service", {"api_key": "hunter2", "service": "Cart"})
+    frame = record_query(pd.DataFrame(), "SELECT :api_key, :service", {"api_key": "hunter2", "service": "Cart"})
     assert frame.attrs["params"] == {"api_key": "•••", "service": "Cart"}
 
 
 def test_it_goes_into_files(tmp_path: Path) -> None:
     """A datetime in attrs would make to_parquet raise."""
-    frame = note_asked(pd.DataFrame({"a": [1]}), "SELECT :x", {"x": datetime.now(UTC)})
+    frame = record_query(pd.DataFrame({"a": [1]}), "SELECT :x", {"x": datetime.now(UTC)})
     frame.to_parquet(tmp_path / "rows.parquet")
     assert pd.read_parquet(tmp_path / "rows.parquet").attrs == frame.attrs
 
 
 def test_a_secret_stays_one() -> None:
     """A masked value is kept masked."""
-    assert "canary" not in str(note_asked(pd.DataFrame(), "SELECT :x", {"x": Secret("canary")}).attrs)
+    assert "canary" not in str(record_query(pd.DataFrame(), "SELECT :x", {"x": Secret("canary")}).attrs)

@@ -10,10 +10,10 @@ import time
 import pytest
 
 from restate_lab import errors
-from restate_lab.progress import DoneLine, RowsLine
-from restate_lab.redaction import MASK, Secret, is_secret_name, masked_headers
+from restate_lab.progress import InvocationsLine, RowsLine
+from restate_lab.redaction import MASK, Secret, is_secret_name, mask_header_values
 from restate_lab.source import OLDEST, is_older
-from restate_lab.status import STATUSES, word
+from restate_lab.status import STATUSES, status_of
 
 
 @pytest.mark.parametrize(
@@ -33,13 +33,13 @@ from restate_lab.status import STATUSES, word
 )
 def test_the_ends_are_told_apart(columns: tuple[str, ...], expected: str) -> None:
     """Succeeded, failed, cancelled and killed come from result and failure text; a new status stays as it is."""
-    assert word(*columns) == expected
+    assert status_of(*columns) == expected
 
 
 def test_every_status_has_a_colour_and_only_ends_have_ended() -> None:
     """The table is complete: twelve words and the one that newer servers have."""
     assert len(STATUSES) == 12
-    assert [status.word for status in STATUSES.values() if status.ended] == [
+    assert [status.name for status in STATUSES.values() if status.ended] == [
         "succeeded",
         "failed",
         "cancelled",
@@ -61,7 +61,7 @@ def test_a_secret_is_never_shown() -> None:
 def test_headers_with_secrets_are_masked(name: str) -> None:
     """Headers named like credentials are masked, others are not."""
     assert is_secret_name(name)
-    assert masked_headers({name: "canary", "x-team": "lab"}) == {name: MASK, "x-team": "lab"}
+    assert mask_header_values({name: "canary", "x-team": "lab"}) == {name: MASK, "x-team": "lab"}
 
 
 def test_the_progress_line_waits_a_second(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_the_progress_line_waits_a_second(capsys: pytest.CaptureFixture[str], mo
 def test_a_plan_tells_how_many_of_how_many(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The line of a plan has what is dealt with, and how many there are."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    line = DoneLine("cancel")
+    line = InvocationsLine("cancel")
     later = time.monotonic() + 2
     monkeypatch.setattr(time, "monotonic", lambda: later)
     line.update(1_000, 5_000)

@@ -24,7 +24,7 @@ from restate_lab.client.settings import Settings
 from restate_lab.errors import ArgumentError, QueryInterrupted
 from restate_lab.panels._base.panel import why_read_only
 from restate_lab.panels._base.source import QuietSource
-from restate_lab.recorder import Recorder
+from restate_lab.recorder import QueryRecorder
 from restate_lab.source import TABLES, BaseSource, Coverage, Source, SourceWrapper, missing_members
 from support.freezable import Freezable, invocation
 from support.row_source import RowSource
@@ -172,7 +172,7 @@ def test_an_interrupted_result_keeps_the_rows_that_came(wrapper: str) -> None:
 def test_a_recorder_records_each_statement_once() -> None:
     """However it is read, with its parameters and how often it was sent."""
     for read in READS.values():
-        recorder = Recorder(Recorder(Own()))  # type: ignore[arg-type]
+        recorder = QueryRecorder(QueryRecorder(Own()))  # type: ignore[arg-type]
         read(recorder, params={"id": "a"}, timeout=5, max_bytes=7, progress=False, more=1)
         read(recorder, params={"id": "a"}, more=1)
         expected = [{"sql": STATEMENT, "params": {"id": "a", "more": 1}, "times": 2}]
@@ -187,7 +187,7 @@ def test_a_deadline_gives_what_is_left_and_sends_the_same_once() -> None:
     for options in ({"id": "a"}, {"params": {"id": "a"}, "progress": False, "timeout": "1h"}, {"id": "b"}):
         deadline.sql(STATEMENT, **options)
     deadline.sql(STATEMENT, id="a", dtype_backend="pyarrow")
-    Recorder(deadline).sql(STATEMENT, id="a")
+    QueryRecorder(deadline).sql(STATEMENT, id="a")
     timeouts = [each["timeout"] for each in own.seen]
     assert len(timeouts) == 2
     assert all(4 < each <= 5 for each in timeouts)
@@ -200,7 +200,7 @@ def test_a_deadline_remembers_failures() -> None:
     """A statement that failed fails again without being sent, also through a source around it."""
     broken: Any = Broken()
     deadline = Deadline(broken, 5, timeout_message="over")
-    for source in (deadline, Recorder(deadline)):
+    for source in (deadline, QueryRecorder(deadline)):
         with pytest.raises(QueryInterrupted):
             source.sql(STATEMENT)
     assert [each.rows for each in deadline.statements] == [0]

@@ -14,11 +14,11 @@ from restate_lab.actions.execution.outcomes import outcome_frame
 from restate_lab.actions.execution.request import ExecutionRequest
 from restate_lab.actions.execution.runner import Runner, SingleCallRunner
 from restate_lab.actions.rules import ACTIONS
-from restate_lab.audit import Fate, many
+from restate_lab.audit import TargetResult, summarize
 from restate_lab.client.lab import Lab
 from restate_lab.errors import Interrupted
 from restate_lab.interrupts import Shield
-from restate_lab.progress import DoneLine, Progress, progress_of, say
+from restate_lab.progress import InvocationsLine, Progress, notify, progress_of
 
 __all__ = ["Order", "execute"]
 
@@ -46,7 +46,7 @@ def execute(
     """
     started, asked_at = time.monotonic(), datetime.now(UTC)
     action, description = request.action.value, str(request)
-    line = progress_of(progress, lambda: DoneLine(action))
+    line = progress_of(progress, lambda: InvocationsLine(action))
     with (
         contextlib.closing(line),
         lab.transport.recording(action, request.ids, reason=request.reason, request=description) as record,
@@ -56,7 +56,9 @@ def execute(
             interrupt = _run(runner, line, stop, record.shield)
         finally:  # also after a defect: what is known of each id goes into the audit log
             outcomes = runner.outcomes()
-            result = many([Fate(each.outcome, each.error, each.new_id, each.other_new_ids) for each in outcomes])
+            result = summarize(
+                [TargetResult(each.outcome, each.error, each.new_id, each.other_new_ids) for each in outcomes]
+            )
             record.result.clear()
             record.result.update(result)
     table = outcome_frame(outcomes)
@@ -74,7 +76,7 @@ def execute(
     }
     if runner.halt:
         counts = ", ".join(f"{n:,} {word}" for word, n in table.attrs["counts"].items())
-        say(f"{action} ended early ({runner.halt}): {counts}.")
+        notify(f"{action} ended early ({runner.halt}): {counts}.")
     if interrupt is not None:
         raise Interrupted(f"{description} was interrupted; outcome has what was done by then.", table) from interrupt
     return table

@@ -29,7 +29,7 @@ from restate_lab.client.lab import Lab
 from restate_lab.client.sql.bind import chunks
 from restate_lab.client.transport import Record
 from restate_lab.errors import RestateLabError, TimedOut
-from restate_lab.progress import Progress, say
+from restate_lab.progress import Progress, notify
 
 __all__ = ["Runner", "SingleCallRunner"]
 
@@ -117,7 +117,7 @@ class Runner(ABC):
         try:
             self._read_after(ids)
         except RestateLabError as error:
-            say(f"what came of {self._request} could not be read: {error}")
+            notify(f"what came of {self._request} could not be read: {error}")
             return False
         return True
 
@@ -231,7 +231,7 @@ class Runner(ABC):
             self.halt = f"the server could not take it for {format_duration(PATIENCE)}: {result.error}"
             return
         if seconds > _QUIET_WAIT:
-            say(f"{self._request.action.value}: waiting {format_duration(seconds)} ({result.error})")
+            notify(f"{self._request.action.value}: waiting {format_duration(seconds)} ({result.error})")
         self._sleep(seconds)
 
     def _sleep(self, seconds: float) -> None:
@@ -279,7 +279,7 @@ class SingleCallRunner(Runner):
         try:
             restarts = read_any_restarts(self._lab, sorted(self._request.unrestarted), self._request.created)
         except TimedOut:
-            say(f"{self._request}: whether somebody has restarted them meanwhile could not be read in time.")
+            notify(f"{self._request}: whether somebody has restarted them meanwhile could not be read in time.")
             return
         for id_, new_id in restarts.items():
             self._skip(id_, f"it was restarted meanwhile, as {new_id}")
@@ -342,7 +342,7 @@ class SingleCallRunner(Runner):
         try:
             restarts = read_restarts(self._lab, since, timeout=SCAN_TIMEOUT)
         except RestateLabError as error:
-            say(f"{self._request}: whether any was restarted more than once could not be read: {error}")
+            notify(f"{self._request}: whether any was restarted more than once could not be read: {error}")
             return
         for id_, new_ids in restarts.items():
             others = tuple(new_id for new_id in new_ids if new_id != results[id_].new_id)

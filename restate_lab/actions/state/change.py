@@ -16,7 +16,7 @@ from restate_lab.analysis.journal.payloads import decode
 from restate_lab.client.admin.operations import read_back
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, Conflict, OutcomeUnknown, StateConflict
-from restate_lab.progress import say
+from restate_lab.progress import notify
 from restate_lab.source import Source
 
 __all__ = ["StateUpdate", "change_state"]
@@ -163,7 +163,7 @@ class _ChangeWaiter:
                 raise self._outcome_unknown(now, waited)
             if waited >= _QUIET_WAIT and not is_reported:
                 is_reported = True
-                say(f"waiting for {self.holder or 'the server'} to let go of {now.where} …")
+                notify(f"waiting for {self.holder or 'the server'} to let go of {now.where} …")
             time.sleep(min(pause, left))
             pause = min(pause * 1.5, 0.2)
 

@@ -9,7 +9,7 @@ from restate_lab.actions.state.model import State
 from restate_lab.client.arguments import check_name, shown
 from restate_lab.client.schema import checked, tables_of
 from restate_lab.errors import ArgumentError, NotFound, NotOnThisServer
-from restate_lab.source import Source, check_tried
+from restate_lab.source import Source, check_supported
 
 __all__ = ["StateReader", "read_queue"]
 
@@ -43,7 +43,7 @@ class StateReader:
             "key": check_name("key", key),
             "scope": None if scope is None else check_name("scope", scope),
         }
-        check_tried(source, "state()")
+        check_supported(source, "state()")
         tables = tables_of(source)
         has_scope = bool((tables["table"].eq("state") & tables["column"].eq("scope")).any())
         if scope is not None and not has_scope:

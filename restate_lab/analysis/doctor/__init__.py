@@ -23,8 +23,8 @@ from restate_lab.client.arguments import check_seconds, time_limit
 from restate_lab.client.schema import translated
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
-from restate_lab.recorder import Recorder
-from restate_lab.source import Source, check_tried
+from restate_lab.recorder import QueryRecorder
+from restate_lab.source import Source, check_supported
 
 __all__ = ["Diagnosis", "doctor"]
 
@@ -76,7 +76,7 @@ def doctor(
         clock = _to_microseconds(source.now)
     at = clock if now is None else _to_microseconds(to_datetime(now, now=clock, name="now"))
     used_up = f"the timeout of {format_duration(to_timedelta(timeout), exact=True)} was used up"
-    recorder = Recorder(source)
+    recorder = QueryRecorder(source)
     within = Deadline(recorder, seconds - (time.monotonic() - started), timeout_message=used_up, now=at)
     context = CheckContext(within, limits, clock=clock)
     outcomes = [_run_check(check, context, within) for check in chosen]
@@ -113,7 +113,7 @@ def _run_check(check: Check, context: CheckContext, within: Deadline) -> _CheckO
     context.excluded.clear()
     before, started = len(within.statements), time.monotonic()
     try:
-        check_tried(within, "this check")
+        check_supported(within, "this check")
         findings = [replace(finding, check=check.name) for finding in check.run(context)]
     except RestateLabError as error:
         return _CheckOutcome(gap=_gap(check, _gap_reason(error, within)))

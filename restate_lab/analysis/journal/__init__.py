@@ -16,8 +16,8 @@ from restate_lab.analysis.journal.reader import Invocation, JournalReader
 from restate_lab.client.schema import translated
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotFound, Truncated
-from restate_lab.recorder import Recorder
-from restate_lab.source import Source, check_tried
+from restate_lab.recorder import QueryRecorder
+from restate_lab.source import Source, check_supported
 
 __all__ = ["journal", "read_journal"]
 
@@ -100,8 +100,8 @@ def read_journal(
 ) -> tuple[pd.DataFrame, Invocation]:
     """Return the frame that ``journal`` gives, without its warning, and what it was made of."""
     check_invocation_id(invocation_id, name=name)
-    check_tried(source, "journal()")
-    recorder = Recorder(source)
+    check_supported(source, "journal()")
+    recorder = QueryRecorder(source)
     tree = _read_tree(JournalReader(recorder, payloads=payloads), invocation_id, depth=depth, limit=limit)
     frame = to_frame(tree, payloads=payloads)
     root, now = tree.invocations[invocation_id], source.now

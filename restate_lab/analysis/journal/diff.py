@@ -19,7 +19,7 @@ from restate_lab.analysis.journal.reader import Invocation
 from restate_lab.client.schema import translated
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
-from restate_lab.recorder import Recorder
+from restate_lab.recorder import QueryRecorder
 from restate_lab.source import Source
 
 __all__ = ["Mismatch", "explain_mismatch", "journal_diff", "mismatch_of"]
@@ -98,7 +98,7 @@ def journal_diff(
         NotFound: there is no such invocation (any more).
         TimedOut: not everything was read within ``timeout``.
     """
-    recorder = Recorder(within(source, timeout, verb="journal_diff"))
+    recorder = QueryRecorder(within(source, timeout, verb="journal_diff"))
     frame_a, invocation_a = read_journal(recorder, a, payloads=payloads, name="a")
     if b is None:
         mismatch = mismatch_of(invocation_a)

@@ -13,7 +13,7 @@ from typing import Any
 
 from restate_lab.analysis.journal.entries import parse_object
 from restate_lab.payload_json import mask_headers, read
-from restate_lab.redaction import masked_headers
+from restate_lab.redaction import mask_header_values
 
 __all__ = ["Payloads", "decode", "is_json", "payloads_of"]
 
@@ -67,7 +67,7 @@ def payloads_of(entry_json: object) -> Payloads:
     return Payloads(
         payload=_payload(body),
         argument=_decode_array(request.get("parameter")),
-        headers=masked_headers(dict(_headers(headers))) if isinstance(headers, list) else None,
+        headers=mask_header_values(dict(_headers(headers))) if isinstance(headers, list) else None,
         failure=message if isinstance(message, str) else None,
         failure_code=code if isinstance(code, int) and not isinstance(code, bool) else None,
     )

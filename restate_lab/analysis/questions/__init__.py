@@ -25,8 +25,8 @@ from restate_lab.analysis.times import to_datetime
 from restate_lab.client.schema import checked, tables_of, translated
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
-from restate_lab.progress import say
-from restate_lab.source import Source, check_tried
+from restate_lab.progress import notify
+from restate_lab.source import Source, check_supported
 
 __all__ = ["ask", "get_question", "questions", "run_question"]
 
@@ -76,7 +76,7 @@ def run_question(source: Source, name: str, /, *, timeout: DurationInput | None 
     """
     question = get_question(name)
     source = within(source, timeout, verb="ask")
-    check_tried(source, f"the question {name}")
+    check_supported(source, f"the question {name}")
     variant = _variant_for(question, source)
     check_names(variant, params, question=name)
     now = source.now
@@ -84,7 +84,7 @@ def run_question(source: Source, name: str, /, *, timeout: DurationInput | None 
     first, params = _resolve_ids(source, variant, params)
     values = values_for(variant, params, now=now, question=name)
     if variant.cost == "heavy":
-        say(f"{name} is a heavy question: it reads {variant.reads}.")
+        notify(f"{name} is a heavy question: it reads {variant.reads}.")
     asked_at, started = datetime.now(UTC), time.monotonic()
     frame, truncated = _read_rows(source, variant, values, name=name)
     seconds = time.monotonic() - started

@@ -32,8 +32,8 @@ from restate_lab.analysis.waits.text import describe_blocker, describe_deadlock
 from restate_lab.client.schema import translated
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, Truncated
-from restate_lab.recorder import Recorder
-from restate_lab.source import Source, check_tried
+from restate_lab.recorder import QueryRecorder
+from restate_lab.source import Source, check_supported
 
 __all__ = ["KnownInvocations", "Waits", "find_waits", "waits"]
 
@@ -95,13 +95,13 @@ def find_waits(source: Source, *, limit: int = 20_000, known: KnownInvocations |
     """
     if limit < 1:
         raise ArgumentError(f"limit is {limit!r}: give a whole number, one or more.")
-    check_tried(source, "waits()")
+    check_supported(source, "waits()")
     at = source.now
-    recorder = Recorder(source)
+    recorder = QueryRecorder(source)
     return _build_waits(recorder, read_waits(recorder, limit=limit, now=at, known=known or KnownInvocations()), at)
 
 
-def _build_waits(source: Recorder, snapshot: WaitSnapshot, at: datetime) -> Waits:
+def _build_waits(source: QueryRecorder, snapshot: WaitSnapshot, at: datetime) -> Waits:
     graph = build_graph(snapshot.edges, snapshot.nodes)
     all_cycles = cycles(graph, snapshot.edges, snapshot.nodes)
     blockers = root_blockers(

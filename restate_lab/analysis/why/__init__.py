@@ -19,8 +19,8 @@ from restate_lab.client.arguments import check_seconds
 from restate_lab.client.schema import translated
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
-from restate_lab.recorder import Recorder
-from restate_lab.source import Source, check_tried
+from restate_lab.recorder import QueryRecorder
+from restate_lab.source import Source, check_supported
 
 __all__ = ["why"]
 
@@ -64,8 +64,8 @@ def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "10s"
     seconds = check_seconds("timeout", timeout)
     if not seconds:
         raise ArgumentError(f"timeout is {timeout!r}: give a duration of more than 0, such as '10s'.")
-    check_tried(source, "why()")
-    recorder = Recorder(source)
+    check_supported(source, "why()")
+    recorder = QueryRecorder(source)
     explorer = Explorer(
         Deadline(recorder, seconds, timeout_message=_OVER.format(limit=format_duration(seconds))),
         queries=lambda: recorder.queries,

@@ -18,7 +18,7 @@ from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from restate_lab.evidence.compare import invocations, objects
 from restate_lab.evidence.compare.sides import ComparedSource, Limitation, Sides, sides_of
-from restate_lab.source import Source, check_tried
+from restate_lab.source import Source, check_supported
 
 __all__ = ["Comparison", "compare"]
 
@@ -275,7 +275,7 @@ def compare(
         RestateLabError: what the sources raise.
     """
     for side in (before, after):
-        check_tried(side, "compare()")
+        check_supported(side, "compare()")
     sides = sides_of(before, after, limit=limit, timeout=timeout)
     if sides.before.now - sides.after.now > _CLOCKS:
         raise ArgumentError(

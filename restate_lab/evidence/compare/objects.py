@@ -13,7 +13,7 @@ import pandas as pd
 from restate_lab._text import plural
 from restate_lab.analysis.questions import run_question
 from restate_lab.evidence.compare.sides import ComparedSource, Limitation, Sides, merge
-from restate_lab.redaction import without_user_info
+from restate_lab.redaction import mask_user_info
 
 __all__ = [
     "BACKLOG_COLUMNS",
@@ -168,7 +168,7 @@ def _changed_fields(
 
 def _text(value: Any) -> str:
     # as evidence has it: what a user gave as user and password of an address is shown nowhere
-    return "" if pd.isna(value) else without_user_info(str(value))
+    return "" if pd.isna(value) else mask_user_info(str(value))
 
 
 def compare_backlog(sides: Sides) -> tuple[pd.DataFrame | None, list[Limitation]]:

@@ -28,8 +28,8 @@ from restate_lab.errors import (
     Unreachable,
 )
 from restate_lab.evidence.watch.sampler import PollResult, Sample, frame_of, poll
-from restate_lab.progress import DoneLine, Progress, RowsLine, progress_of
-from restate_lab.source import Source, check_tried
+from restate_lab.progress import InvocationsLine, Progress, RowsLine, progress_of
+from restate_lab.source import Source, check_supported
 
 __all__ = ["Until", "watch"]
 
@@ -90,7 +90,7 @@ def watch(
     seconds = None if timeout is None else check_seconds("timeout", timeout)
     if not interval:
         raise ArgumentError(f"every is {every!r}: give the time between two looks, such as '30s'.")
-    check_tried(source, "watch()")
+    check_supported(source, "watch()")
     end = _end(until, within(source, seconds, verb="watch").now)
     frame = _PollLoop(source, interval, until, end, service, max_rows, seconds, _progress(progress, until)).run()
     if "truncated" in frame.attrs:
@@ -220,4 +220,4 @@ def _end(until: Until, now: datetime) -> datetime | None:
 
 def _progress(progress: bool | Progress | None, until: Until) -> Progress:
     has_end = until is not None and not callable(until)
-    return progress_of(progress, lambda: DoneLine("watching, looks") if has_end else RowsLine("watching"))
+    return progress_of(progress, lambda: InvocationsLine("watching, looks") if has_end else RowsLine("watching"))

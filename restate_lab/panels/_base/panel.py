@@ -28,8 +28,8 @@ from restate_lab.panels._base.head import Head
 from restate_lab.panels._base.refresher import LOST, Pace, Refresher
 from restate_lab.panels._base.source import Closed, QuietSource
 from restate_lab.panels._base.trouble import ReadFailure, kind_of
-from restate_lab.progress import heard_by
-from restate_lab.source import Source, check_tried
+from restate_lab.progress import redirect_messages
+from restate_lab.source import Source, check_supported
 
 __all__ = ["Panel", "why_read_only"]
 
@@ -168,7 +168,7 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             try:
                 if by_reader:
                     self._tell_error("handler", "")
-                with heard_by(self.say):
+                with redirect_messages(self.say):
                     act(*arguments)
             except Exception as error:  # noqa: BLE001 - a panel's handler: it is shown in the panel
                 self.fail(error)
@@ -209,7 +209,7 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             self._head.busy = True
             started = time.monotonic()
             try:
-                with heard_by(self._say_while_reading):
+                with redirect_messages(self._say_while_reading):
                     self._try_to_read(started)
             except Exception as error:  # noqa: BLE001 - a panel's thread: it is shown in the panel
                 self._note_failure(error, time.monotonic() - started)
@@ -233,7 +233,7 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def _read_and_show(self, started: float) -> None:
         generation = self._generation
-        check_tried(self.source, "a panel")
+        check_supported(self.source, "a panel")
         found = self._read()
         self._took = time.monotonic() - started
         self._refresher.pace.succeeded(self._took)

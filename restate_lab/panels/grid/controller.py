@@ -26,7 +26,7 @@ MOST = 100
 Send: TypeAlias = Callable[[dict[str, Any]], object]
 Callbacks: TypeAlias = list[Callable[[Any], object]]
 
-_COLOURS = {status.word: status.colour for status in STATUSES.values()}
+_COLOURS = {status.name: status.colour for status in STATUSES.values()}
 _CHANGED = "The table changed just before this arrived, and nothing was selected: look at it and repeat."
 _ASKING = said.Alive | said.Close | said.Page | said.Detail  # these leave the error line as it is
 

@@ -22,7 +22,7 @@ from restate_lab.audit import AuditLog, audit_log
 from restate_lab.client._stream import ARROW, Frames, Refused, ask
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
-from restate_lab.progress import Quiet
+from restate_lab.progress import NoProgress
 from restate_lab.source import read_table
 from support import bombs
 
@@ -52,7 +52,9 @@ def transport_to(tmp_path: Path, response: httpx.Response, timeout: float = 10) 
 
 def rows_of(tmp_path: Path, body: bytes, encoding: str, max_bytes: int | None = None) -> pa.Table:
     response = bombs.answer(200, {"content-type": ARROW, "content-encoding": encoding}, body)
-    with ask(transport_to(tmp_path, response), "SELECT 1", timeout=10, max_bytes=max_bytes, progress=Quiet()) as rows:
+    with ask(
+        transport_to(tmp_path, response), "SELECT 1", timeout=10, max_bytes=max_bytes, progress=NoProgress()
+    ) as rows:
         return read_table(rows.reader())
 
 
@@ -90,7 +92,7 @@ def test_the_time_limit_holds_while_a_body_is_read(tmp_path: Path, call: str, st
     kind = errors.OutcomeUnknown if call == "change" else errors.TimedOut
     with pytest.raises(kind):
         if call == "query":
-            with ask(transport, "SELECT 1", timeout=0.3, max_bytes=None, progress=Quiet()) as rows:
+            with ask(transport, "SELECT 1", timeout=0.3, max_bytes=None, progress=NoProgress()) as rows:
                 read_table(rows.reader())
         else:
             CALLS[call](transport)

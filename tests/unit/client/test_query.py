@@ -16,7 +16,7 @@ from restate_lab.client._stream import ARROW, Answer, ask
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
 from restate_lab.errors import QueryInterrupted, QueryRefused, ResultTooLarge, ServerFailed, TimedOut
-from restate_lab.progress import Quiet
+from restate_lab.progress import NoProgress
 from restate_lab.source import read_table
 from support.raw_server import chunked_response, raw_server, respond_with
 
@@ -41,7 +41,7 @@ def asking(
     settings = Settings("test", address, None, None, "", "the argument")
     transport = Transport(settings, address, read_only=True, timeout=10, audit=AuditLog(tmp_path), transport=network)
     with closing(transport):
-        with ask(transport, "SELECT 1", timeout=timeout, max_bytes=max_bytes, progress=Quiet()) as answer:
+        with ask(transport, "SELECT 1", timeout=timeout, max_bytes=max_bytes, progress=NoProgress()) as answer:
             yield answer
 
 

@@ -25,8 +25,8 @@ from restate_lab.client.responses import SUCCESS
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
 from restate_lab.errors import RestateLabError
-from restate_lab.progress import Quiet
-from restate_lab.redaction import MASK, Secret, without_secrets
+from restate_lab.progress import NoProgress
+from restate_lab.redaction import MASK, Secret, mask_secrets
 from restate_lab.source import read_table
 from support.faults import reads_give_up_after
 from support.raw_server import raw_server, respond_with
@@ -90,7 +90,7 @@ def calls(tmp: Path, address: str, token: str, network: httpx.BaseTransport | No
     transport, ingress = Transport(made, address, **how), IngressClient(IngressTransport(made, address, **how))
 
     def query() -> None:
-        with ask(transport, "SELECT 1", timeout=20, max_bytes=None, progress=Quiet()) as answer:
+        with ask(transport, "SELECT 1", timeout=20, max_bytes=None, progress=NoProgress()) as answer:
             read_table(answer.reader())
 
     return {
@@ -159,10 +159,10 @@ def test_other_text_is_left_alone(text: str, token: str) -> None:
     """A text without the token is returned as it is, escapes and all."""
     for other in (text, json.dumps(text), urllib.parse.quote(text), html.escape(text)):
         if token not in all_forms(other):
-            assert without_secrets(other, [token]) == other
+            assert mask_secrets(other, [token]) == other
 
 
 def test_the_text_around_the_token_stays() -> None:
     """The message is readable, and the token alone is masked."""
     for form in ("ab+cd/ef=", r"ab\u002bcd\/ef=", "ab&#43;cd/ef&#61;", "ab%2Bcd%2Fef%3D"):
-        assert without_secrets(f"bad header {form} (431)", ["ab+cd/ef="]) == f"bad header {MASK} (431)"
+        assert mask_secrets(f"bad header {form} (431)", ["ab+cd/ef="]) == f"bad header {MASK} (431)"

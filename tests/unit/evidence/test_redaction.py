@@ -12,7 +12,7 @@ from restate_lab.errors import ArgumentError
 from restate_lab.evidence.masking import MaskCounts, column_masks, mask_batch
 from restate_lab.evidence.redaction import PathRule, parse_path, parse_patterns
 from restate_lab.payload_json import mask as mask_text
-from restate_lab.redaction import MASK, without_user_info
+from restate_lab.redaction import MASK, mask_user_info
 from support.freezable import TABLES, TEXT
 
 COLUMNS = {table: list(columns) for table, columns in TABLES.items()} | {
@@ -286,7 +286,7 @@ def test_all_of_the_user_info_is_masked() -> None:
         f"https://{MASK}@host:8080/x@y?z=@",
         "http://host/a@b",
     ]
-    assert without_user_info(urls[0]) == f"http://{MASK}@host"
+    assert mask_user_info(urls[0]) == f"http://{MASK}@host"
 
 
 def test_it_counts_what_it_masks() -> None:

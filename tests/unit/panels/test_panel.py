@@ -15,7 +15,7 @@ from restate_lab.panels import invocations as module
 from restate_lab.panels._base import refresher
 from restate_lab.panels._base.head import Head
 from restate_lab.panels.invocations import InvocationsPanel
-from restate_lab.progress import say
+from restate_lab.progress import notify
 from support.sample_source import LiveSource, SampleSource, invocations
 
 ATTACK = "<img src=x onerror=alert(1)></script>\x1b[31m\u202etxt"
@@ -136,7 +136,7 @@ def test_what_is_said_below_is_shown_and_not_printed(
     banners: list[str] = []
     panel._head.observe(lambda change: banners.append(change["new"]), "banner")
     reads = module.read_rows
-    monkeypatch.setattr(module, "read_rows", lambda *given: say("it takes long") or reads(*given))
+    monkeypatch.setattr(module, "read_rows", lambda *given: notify("it takes long") or reads(*given))
     panel.ask()
     assert panel.wait(timeout=10)
     assert "it takes long. Showing " in banners[0]
