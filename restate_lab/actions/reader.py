@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from restate_lab.analysis.deadline import Deadline
-from restate_lab.client.schema import checked, translated
+from restate_lab.client.schema import check_columns, translate_errors
 from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import QueryInterrupted, RateLimited, Unreachable
 from restate_lab.source import Source
@@ -135,7 +135,7 @@ class Destinations:
         return None
 
 
-@translated
+@translate_errors
 def read_snapshots(lab: Source, ids: Sequence[str]) -> dict[str, InvocationSnapshot]:
     """Return the snapshot of every id, in the order of ``ids``."""
     rows = {row["id"]: row for row in _read_rows(lab, _BASE, ids)}
@@ -152,7 +152,7 @@ def read_snapshots(lab: Source, ids: Sequence[str]) -> dict[str, InvocationSnaps
     return {id_: _snapshot_of(rows[id_], statuses[id_]) if id_ in statuses else NO_INVOCATION for id_ in ids}
 
 
-@translated
+@translate_errors
 def read_restarts(
     lab: Source, since: Mapping[str, datetime], *, timeout: float | None = None
 ) -> dict[str, tuple[str, ...]]:
@@ -167,7 +167,7 @@ def read_restarts(
     return restarts
 
 
-@translated
+@translate_errors
 def read_any_restarts(lab: Source, ids: Iterable[str], created: Mapping[str, datetime]) -> dict[str, str]:
     """Return a restart of each id that has one, whenever that was.
 
@@ -182,13 +182,13 @@ def read_any_restarts(lab: Source, ids: Iterable[str], created: Mapping[str, dat
     }
 
 
-@translated
+@translate_errors
 def read_cancel_signals(lab: Source, ids: Sequence[str]) -> set[str]:
     """Return those that have been asked to end."""
     return {row["id"] for row in _read_rows(lab, _CANCEL_SIGNALS, ids)}
 
 
-@translated
+@translate_errors
 def read_invocations(lab: Source, ids: Sequence[str]) -> pd.DataFrame:
     """Read what each of these invocations does now: one row per id, in the order of ``ids``, which is the index.
 
@@ -202,15 +202,16 @@ def read_invocations(lab: Source, ids: Sequence[str]) -> pd.DataFrame:
         RestateLabError: what ``lab.sql`` raises; an id that is none is refused by the server.
     """
     tables = [
-        checked(lab.arrow(_STATES, ids=chunk, progress=False), _STATES, lab) for chunk in chunks(ids, IDS_PER_QUERY)
+        check_columns(lab.arrow(_STATES, ids=chunk, progress=False), _STATES, lab)
+        for chunk in chunks(ids, IDS_PER_QUERY)
     ]
     if not tables:
-        tables = [checked(lab.arrow(_STATES, ids=[_UNKNOWN_ID], progress=False), _STATES, lab)]
+        tables = [check_columns(lab.arrow(_STATES, ids=[_UNKNOWN_ID], progress=False), _STATES, lab)]
     frame = _to_frame(pa.concat_tables(tables))
     if lab.features.get("vqueues", False):
         ready = list(frame.index[frame["status"] == "ready"])
         ready_tables = (lab.arrow(_BACKING_OFF, ids=chunk, progress=False) for chunk in chunks(ready, IDS_PER_QUERY))
-        backing_off = [checked(table, _BACKING_OFF, lab)["id"].to_pylist() for table in ready_tables]
+        backing_off = [check_columns(table, _BACKING_OFF, lab)["id"].to_pylist() for table in ready_tables]
         frame.loc[[id_ for part in backing_off for id_ in part], "status"] = "backing-off"
     return frame.reindex(pd.Index(ids, name="id"))
 
@@ -218,11 +219,11 @@ def read_invocations(lab: Source, ids: Sequence[str]) -> pd.DataFrame:
 def read_destinations(lab: Source, deployment: str) -> Destinations:
     """Return where each service would go; a deployment that does not exist has none."""
     if deployment == "latest":
-        rows = checked(lab.arrow(_LATEST, progress=False), _LATEST, lab).to_pylist()
+        rows = check_columns(lab.arrow(_LATEST, progress=False), _LATEST, lab).to_pylist()
         return Destinations(
             deployment, {row["service"]: Destination(row["id"], row["oldest"], row["newest"]) for row in rows}
         )
-    rows = checked(lab.arrow(_NAMED, id=deployment, progress=False), _NAMED, lab).to_pylist()
+    rows = check_columns(lab.arrow(_NAMED, id=deployment, progress=False), _NAMED, lab).to_pylist()
     return Destinations(
         deployment,
         {service: Destination(row["id"], row["oldest"], row["newest"]) for row in rows for service in row["services"]},
@@ -253,7 +254,7 @@ def _read_rows(lab: Source, sql: str, ids: Iterable[str], **parameters: Any) -> 
 def _query(lab: Source, sql: str, **parameters: Any) -> list[dict[str, Any]]:
     left = lab.seconds_left if isinstance(lab, Deadline) else None
     table = with_retries(lambda: lab.arrow(sql, progress=False, **parameters), left=left)
-    rows: list[dict[str, Any]] = checked(table, sql, lab).to_pylist()
+    rows: list[dict[str, Any]] = check_columns(table, sql, lab).to_pylist()
     return rows
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab.client.schema import checked
+from restate_lab.client.schema import check_columns
 from restate_lab.source import Source
 
 __all__ = ["run_sql_file"]
@@ -22,4 +22,4 @@ def run_sql_file(source: Source, folder: str, name: str, **params: Any) -> pd.Da
     statement = (special if is_special else where.joinpath(f"{name}.sql")).read_text("utf-8")
     named = set(re.findall(r"(?<!:):([a-z]\w*)", re.sub(r"--.*", "", statement)))
     rows = source.sql(statement, params={key: value for key, value in params.items() if key in named})
-    return checked(rows, statement, source)
+    return check_columns(rows, statement, source)

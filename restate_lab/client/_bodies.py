@@ -15,7 +15,7 @@ import httpx
 from restate_lab.interrupts import Shield
 from restate_lab.redaction import mask_secrets, secrets_in
 
-__all__ = ["BODY_LIMIT", "ERROR_LIMIT", "Bounded", "TooLarge"]
+__all__ = ["BODY_LIMIT", "ERROR_LIMIT", "BodyLimitTransport", "TooLarge"]
 
 BODY_LIMIT = 64 << 20  # bytes, of a successful response
 ERROR_LIMIT = 1 << 20  # bytes, of any other response; the rest is not read
@@ -28,7 +28,7 @@ class TooLarge(httpx.DecodingError):
     """A successful response has more bytes than its limit."""
 
 
-class Bounded(httpx.BaseTransport):
+class BodyLimitTransport(httpx.BaseTransport):
     """Passes requests on to another transport, and bounds and unpacks the bodies of its responses.
 
     The request extension ``body_limit`` is the number of bytes that a successful response may have after
@@ -50,7 +50,10 @@ class Bounded(httpx.BaseTransport):
             raise type(error)(masked) from None  # what caused it has the text, too
         headers = [(name, value) for name, value in response.headers.raw if name.lower() != b"content-encoding"]
         return httpx.Response(
-            response.status_code, headers=headers, stream=_Body(request, response), extensions=response.extensions
+            response.status_code,
+            headers=headers,
+            stream=_DecodedBody(request, response),
+            extensions=response.extensions,
         )
 
     def close(self) -> None:
@@ -58,7 +61,7 @@ class Bounded(httpx.BaseTransport):
         self._network.close()
 
 
-class _Body(httpx.SyncByteStream):
+class _DecodedBody(httpx.SyncByteStream):
     """The unpacked body of one response.
 
     Iterating raises httpx.DecodingError for the body of a successful response that cannot be read. The body of an
@@ -68,17 +71,17 @@ class _Body(httpx.SyncByteStream):
     def __init__(self, request: httpx.Request, response: httpx.Response) -> None:
         self._stream = cast("httpx.SyncByteStream", response.stream)
         self._is_success = response.is_success
-        self._packing = response.headers.get("content-encoding", "identity").strip().lower() or "identity"
+        self._encoding = response.headers.get("content-encoding", "identity").strip().lower() or "identity"
         self._requested = request.headers.get("accept-encoding", "identity")
         self._deadline = request.extensions.get("deadline")
         self._limit = request.extensions.get("body_limit", BODY_LIMIT) if self._is_success else ERROR_LIMIT
 
     def __iter__(self) -> Iterator[bytes]:
         if self._is_success:
-            yield from self._bounded()
+            yield from self._limit_size()
             return
         try:
-            yield from self._bounded()
+            yield from self._limit_size()
         except TooLarge:
             return
         except httpx.DecodingError as error:
@@ -87,9 +90,9 @@ class _Body(httpx.SyncByteStream):
     def close(self) -> None:
         self._stream.close()
 
-    def _bounded(self) -> Iterator[bytes]:
+    def _limit_size(self) -> Iterator[bytes]:
         left = self._limit
-        for block in self._unpacked():
+        for block in self._decode():
             if left is None:
                 yield block
                 continue
@@ -98,23 +101,23 @@ class _Body(httpx.SyncByteStream):
             if left < 0:
                 raise TooLarge(f"the response body has more than {self._limit >> 20} MiB, and the rest was not read")
 
-    def _unpacked(self) -> Iterator[bytes]:
-        if self._packing == "identity":
-            return self._received()
-        if self._packing == "zstd" and self._requested == "zstd":
-            return _unzstd(self._received())
+    def _decode(self) -> Iterator[bytes]:
+        if self._encoding == "identity":
+            return self._receive()
+        if self._encoding == "zstd" and self._requested == "zstd":
+            return _decompress_zstd(self._receive())
         raise httpx.DecodingError(
-            f"the response body has the content-encoding {self._packing[:40]!r}, and {self._requested!r} was requested"
+            f"the response body has the content-encoding {self._encoding[:40]!r}, and {self._requested!r} was requested"
         )
 
-    def _received(self) -> Iterator[bytes]:
+    def _receive(self) -> Iterator[bytes]:
         for block in self._stream:
             if self._deadline is not None and time.monotonic() > self._deadline:
                 raise httpx.ReadTimeout("the time for this call has passed")
             yield block
 
 
-def _unzstd(blocks: Iterator[bytes]) -> Iterator[bytes]:
+def _decompress_zstd(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """Unpack zstd frames in bounded steps, and give what each received block holds, in blocks of about _BLOCK bytes.
 
     Raises:

@@ -1,8 +1,9 @@
-"""An httpx transport over http.client: query answers at the speed at which the server sends them.
+"""The route to an address (TLS, proxies, unix sockets), and an httpx transport over http.client for direct connections.
 
-Why not httpx's own: the server leaves Nagle on and sends one small chunk for 127 rows, and a reused connection in
-delayed-ACK mode then waits 40 ms at the end of an answer. TCP_QUICKACK before every recv ends that, and is not
-within reach of httpcore. Errors are httpx's, so that nothing above knows the difference.
+The transport reads query responses at the speed at which the server sends them. httpx's own does not: the server
+leaves Nagle on and sends one small chunk for 127 rows, and a reused connection in delayed-ACK mode then waits 40 ms at
+the end of a response. TCP_QUICKACK before every recv ends that, and is not within reach of httpcore. Errors are
+httpx's, so that nothing above knows the difference.
 
 Three request extensions steer it: ``deadline`` (time.monotonic seconds, the end of the whole call), ``tick`` (called
 about four times a second while nothing arrives) and ``sending`` (called once, just before the first byte goes out).
@@ -38,7 +39,7 @@ from restate_lab.client.settings import Settings
 from restate_lab.errors import SettingsError
 from restate_lab.redaction import Secret
 
-__all__ = ["Way", "Wire", "headers_for", "is_loopback", "way_to"]
+__all__ = ["QuickAckTransport", "Route", "headers_for", "is_loopback", "route_to"]
 
 BLOCK = 256 * 1024
 CONNECT_LIMIT = 3.0  # seconds, as the restate CLI has it
@@ -48,10 +49,190 @@ _MOST_IDLE = 8
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux alone has it
 
 
-class _Origin(NamedTuple):
-    scheme: str
-    host: str
-    port: int
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The base URL, the transport of its requests, and the text for a proxy in between ("" for none)."""
+
+    base: str
+    network: httpx.BaseTransport
+    description: str = ""
+
+
+def route_to(address: str, ca: str | Path | None) -> Route:
+    """Return the route to an address; httpx's own transports go through proxies and to unix sockets.
+
+    Raises:
+        SettingsError: the certificate authority cannot be read, or the environment's proxy is none.
+    """
+    if address.startswith("unix:"):
+        return Route("http://localhost", httpx.HTTPTransport(uds=address.removeprefix("unix:")))
+    context = _context(ca) if address.startswith("https:") else None
+    proxy = _proxy_url(httpx.URL(address))
+    if proxy is not None:
+        network, description = _proxy_transport(proxy, context or _context(ca))
+        return Route(address, network, description)
+    return Route(address, QuickAckTransport(context=context))
+
+
+def headers_for(settings: Settings, *, is_loopback: bool) -> dict[str, str]:
+    """Return the headers of every request; without a network in between, compression only takes time."""
+    headers = {
+        "user-agent": f"restate-lab/{metadata.version('restate-lab')} python/{platform.python_version()}",
+        "accept-encoding": "identity" if is_loopback or importlib.util.find_spec("zstandard") is None else "zstd",
+    }
+    if settings.token is not None:
+        headers["authorization"] = f"Bearer {settings.token.reveal()}"
+    return headers
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether an address is on this machine."""
+    return is_loopback_host(httpx.URL(address).host)
+
+
+class QuickAckTransport(httpx.BaseTransport):
+    """Plain and TLS connections, pooled; safe to use from several threads."""
+
+    def __init__(self, *, context: ssl.SSLContext | None = None) -> None:
+        self._context = context
+        self._lock = threading.Lock()
+        self._idle: dict[_Origin, list[_Connection]] = {}
+        self._closed = False
+        # A Lab that is dropped without close() leaves no socket to the garbage collector.
+        weakref.finalize(self, _close_all, self._idle)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; the answer's body is still to be read."""
+        with _httpx_errors():
+            connection = self._borrow(request.url)
+            try:
+                if sending := request.extensions.get("sending"):
+                    sending()
+                answer = connection.send(request)
+            except BaseException:
+                connection.close()
+                raise
+        headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in answer.getheaders()]
+        return httpx.Response(answer.status, headers=headers, stream=_ResponseBody(self, connection, answer))
+
+    def give_back(self, connection: _Connection) -> None:
+        """Keep a connection whose answer was read to the end."""
+        connection.idle_since = time.monotonic()
+        with self._lock:
+            idle = self._idle.setdefault(connection.origin, [])
+            if not self._closed and len(idle) < _MOST_IDLE:
+                idle.append(connection)
+                return
+        connection.close()
+
+    def close(self) -> None:
+        """Close the idle connections; those in use close when their answers do."""
+        with self._lock:
+            self._closed = True
+            _close_all(self._idle)
+
+    def _borrow(self, url: httpx.URL) -> _Connection:
+        origin = _Origin(url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80))
+        while connection := self._pop_idle(origin):
+            if not connection.is_stale():
+                return connection
+            connection.close()
+        connection = _Connection(origin, self._context)
+        with _connect_errors():
+            connection.connect()
+        return connection
+
+    def _pop_idle(self, origin: _Origin) -> _Connection | None:
+        with self._lock:
+            idle = self._idle.get(origin)
+            return idle.pop() if idle else None
+
+
+class _Connection:
+    """One http.client connection, its socket set up for long scans."""
+
+    def __init__(self, origin: _Origin, context: ssl.SSLContext | None) -> None:
+        self.origin = origin
+        self.idle_since = 0.0
+        self._deadline: float | None = None
+        self._tick: Callable[[], None] | None = None
+        self._reader: _SliceReader | None = None
+        if origin.scheme == "https":
+            self._http: http.client.HTTPConnection = http.client.HTTPSConnection(
+                origin.host, origin.port, timeout=CONNECT_LIMIT, context=context
+            )
+        else:
+            self._http = http.client.HTTPConnection(origin.host, origin.port, timeout=CONNECT_LIMIT)
+        self._http.set_debuglevel(0)  # http.client prints headers, our token too, where it is on for all connections
+        self._http.response_class = cast("type[http.client.HTTPResponse]", self._create_response)
+
+    def connect(self) -> None:
+        self._http.connect()
+        _set_options(self._http.sock)
+
+    def send(self, request: httpx.Request) -> http.client.HTTPResponse:
+        """Send the request and return the answer, read as far as its headers."""
+        self._deadline = request.extensions.get("deadline")
+        self._tick = request.extensions.get("tick")
+        self._http.sock.settimeout(max(0.01, self._deadline - time.monotonic()) if self._deadline else None)
+        self._http.putrequest(
+            request.method, request.url.raw_path.decode("ascii"), skip_host=True, skip_accept_encoding=True
+        )
+        self._put_headers(request)
+        try:
+            self._http.endheaders(request.read() or None)
+        except TimeoutError:
+            raise
+        except OSError as broken:
+            return self._early_response(broken)
+        return self._read_response()
+
+    def _early_response(self, broken: OSError) -> http.client.HTTPResponse:
+        """Return the refusal with which a server hung up on a request before its end, or raise what broke it.
+
+        Who lacks the end of a request has not acted on it. Success says that he has, so it cannot be its answer.
+        """
+        try:
+            answer = self._read_response()
+        except (OSError, http.client.HTTPException):
+            raise broken from None
+        if answer.status < 300:
+            answer.close()
+            raise broken
+        answer.will_close = True
+        return answer
+
+    def _read_response(self) -> http.client.HTTPResponse:
+        answer = self._http.getresponse()
+        if self._reader is not None and self._reader.ended:  # http.client takes cut headers for whole ones
+            answer.close()
+            raise http.client.IncompleteRead(b"")
+        if answer.status < 200:  # the answer itself follows, and the next request would be given it
+            answer.close()
+            raise http.client.UnknownProtocol(f"an interim answer, {answer.status} {answer.reason}")
+        return answer
+
+    def _put_headers(self, request: httpx.Request) -> None:
+        # On its own: a verbose traceback of what comes later shows the last value that a loop has had, our token.
+        for name, value in request.headers.raw:
+            self._http.putheader(name, value)
+
+    def is_stale(self) -> bool:
+        """Tell whether the server has hung up, or may have been cut off, while the connection lay idle."""
+        if time.monotonic() - self.idle_since > IDLE_LIMIT:
+            return True
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._http.sock, selectors.EVENT_READ)
+            return bool(selector.select(0))
+
+    def close(self) -> None:
+        self._http.close()
+        if self._reader is not None:
+            self._reader.close()  # without an answer nobody else ends it, and it holds the socket
+
+    def _create_response(self, sock: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
+        self._reader = _SliceReader(sock, self._deadline, self._tick)
+        return http.client.HTTPResponse(cast("socket.socket", _ReadableSocket(self._reader)), *args, **kwargs)
 
 
 class _SliceReader(io.RawIOBase):
@@ -99,7 +280,7 @@ class _SliceReader(io.RawIOBase):
         return min(left, _SLICE)
 
 
-class _Readable:
+class _ReadableSocket:
     """Stands in for the socket that HTTPResponse asks for a file."""
 
     def __init__(self, reader: _SliceReader) -> None:
@@ -109,175 +290,36 @@ class _Readable:
         return io.BufferedReader(self._reader, BLOCK)
 
 
-class _Connection:
-    """One http.client connection, its socket set up for long scans."""
-
-    def __init__(self, origin: _Origin, context: ssl.SSLContext | None) -> None:
-        self.origin = origin
-        self.idle_since = 0.0
-        self._deadline: float | None = None
-        self._tick: Callable[[], None] | None = None
-        self._reader: _SliceReader | None = None
-        if origin.scheme == "https":
-            self._http: http.client.HTTPConnection = http.client.HTTPSConnection(
-                origin.host, origin.port, timeout=CONNECT_LIMIT, context=context
-            )
-        else:
-            self._http = http.client.HTTPConnection(origin.host, origin.port, timeout=CONNECT_LIMIT)
-        self._http.set_debuglevel(0)  # http.client prints headers, our token too, where it is on for all connections
-        self._http.response_class = cast("type[http.client.HTTPResponse]", self._response)
-
-    def connect(self) -> None:
-        self._http.connect()
-        _set_up(self._http.sock)
-
-    def send(self, request: httpx.Request) -> http.client.HTTPResponse:
-        """Send the request and return the answer, read as far as its headers."""
-        self._deadline = request.extensions.get("deadline")
-        self._tick = request.extensions.get("tick")
-        self._http.sock.settimeout(max(0.01, self._deadline - time.monotonic()) if self._deadline else None)
-        self._http.putrequest(
-            request.method, request.url.raw_path.decode("ascii"), skip_host=True, skip_accept_encoding=True
-        )
-        self._put_headers(request)
-        try:
-            self._http.endheaders(request.read() or None)
-        except TimeoutError:
-            raise
-        except OSError as broken:
-            return self._early_answer(broken)
-        return self._answer()
-
-    def _early_answer(self, broken: OSError) -> http.client.HTTPResponse:
-        """Return the refusal with which a server hung up on a request before its end, or raise what broke it.
-
-        Who lacks the end of a request has not acted on it. Success says that he has, so it cannot be its answer.
-        """
-        try:
-            answer = self._answer()
-        except (OSError, http.client.HTTPException):
-            raise broken from None
-        if answer.status < 300:
-            answer.close()
-            raise broken
-        answer.will_close = True
-        return answer
-
-    def _answer(self) -> http.client.HTTPResponse:
-        answer = self._http.getresponse()
-        if self._reader is not None and self._reader.ended:  # http.client takes cut headers for whole ones
-            answer.close()
-            raise http.client.IncompleteRead(b"")
-        if answer.status < 200:  # the answer itself follows, and the next request would be given it
-            answer.close()
-            raise http.client.UnknownProtocol(f"an interim answer, {answer.status} {answer.reason}")
-        return answer
-
-    def _put_headers(self, request: httpx.Request) -> None:
-        # On its own: a verbose traceback of what comes later shows the last value that a loop has had, our token.
-        for name, value in request.headers.raw:
-            self._http.putheader(name, value)
-
-    def is_stale(self) -> bool:
-        """Tell whether the server has hung up, or may have been cut off, while the connection lay idle."""
-        if time.monotonic() - self.idle_since > IDLE_LIMIT:
-            return True
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._http.sock, selectors.EVENT_READ)
-            return bool(selector.select(0))
-
-    def close(self) -> None:
-        self._http.close()
-        if self._reader is not None:
-            self._reader.close()  # without an answer nobody else ends it, and it holds the socket
-
-    def _response(self, sock: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
-        self._reader = _SliceReader(sock, self._deadline, self._tick)
-        return http.client.HTTPResponse(cast("socket.socket", _Readable(self._reader)), *args, **kwargs)
-
-
-class _Body(httpx.SyncByteStream):
+class _ResponseBody(httpx.SyncByteStream):
     """An answer's body in blocks; its connection goes back to the pool only when it was read to its end."""
 
-    def __init__(self, wire: Wire, connection: _Connection, answer: http.client.HTTPResponse) -> None:
-        self._wire = wire
+    def __init__(self, transport: QuickAckTransport, connection: _Connection, answer: http.client.HTTPResponse) -> None:
+        self._transport = transport
         self._connection = connection
-        self._answer = answer
+        self._response = answer
 
     def __iter__(self) -> Iterator[bytes]:
         # read1 gives what has come; read would keep it back until a block is full, and lose it when the line breaks.
-        read = self._answer.read1 if self._answer.chunked else self._answer.read
+        read = self._response.read1 if self._response.chunked else self._response.read
         with _httpx_errors():
             while block := read(BLOCK):
                 yield block
-            if self._answer.length:  # http.client ends a short body of known length without a word
-                raise http.client.IncompleteRead(b"", self._answer.length)
+            if self._response.length:  # http.client ends a short body of known length without a word
+                raise http.client.IncompleteRead(b"", self._response.length)
 
     def close(self) -> None:
-        whole = self._answer.isclosed() and not self._answer.will_close
-        self._answer.close()
+        whole = self._response.isclosed() and not self._response.will_close
+        self._response.close()
         if whole:
-            self._wire.give_back(self._connection)
+            self._transport.give_back(self._connection)
         else:
             self._connection.close()
 
 
-class Wire(httpx.BaseTransport):
-    """Plain and TLS connections, pooled; safe to use from several threads."""
-
-    def __init__(self, *, context: ssl.SSLContext | None = None) -> None:
-        self._context = context
-        self._lock = threading.Lock()
-        self._idle: dict[_Origin, list[_Connection]] = {}
-        self._closed = False
-        # A Lab that is dropped without close() leaves no socket to the garbage collector.
-        weakref.finalize(self, _close_all, self._idle)
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; the answer's body is still to be read."""
-        with _httpx_errors():
-            connection = self._borrow(request.url)
-            try:
-                if sending := request.extensions.get("sending"):
-                    sending()
-                answer = connection.send(request)
-            except BaseException:
-                connection.close()
-                raise
-        headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in answer.getheaders()]
-        return httpx.Response(answer.status, headers=headers, stream=_Body(self, connection, answer))
-
-    def give_back(self, connection: _Connection) -> None:
-        """Keep a connection whose answer was read to the end."""
-        connection.idle_since = time.monotonic()
-        with self._lock:
-            idle = self._idle.setdefault(connection.origin, [])
-            if not self._closed and len(idle) < _MOST_IDLE:
-                idle.append(connection)
-                return
-        connection.close()
-
-    def close(self) -> None:
-        """Close the idle connections; those in use close when their answers do."""
-        with self._lock:
-            self._closed = True
-            _close_all(self._idle)
-
-    def _borrow(self, url: httpx.URL) -> _Connection:
-        origin = _Origin(url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80))
-        while connection := self._pop_idle(origin):
-            if not connection.is_stale():
-                return connection
-            connection.close()
-        connection = _Connection(origin, self._context)
-        with _connect_errors():
-            connection.connect()
-        return connection
-
-    def _pop_idle(self, origin: _Origin) -> _Connection | None:
-        with self._lock:
-            idle = self._idle.get(origin)
-            return idle.pop() if idle else None
+class _Origin(NamedTuple):
+    scheme: str
+    host: str
+    port: int
 
 
 def _close_all(idle: dict[_Origin, list[_Connection]]) -> None:
@@ -286,7 +328,7 @@ def _close_all(idle: dict[_Origin, list[_Connection]]) -> None:
             connections.pop().close()
 
 
-def _set_up(sock: socket.socket) -> None:
+def _set_options(sock: socket.socket) -> None:
     """Send at once, and keep the line alive: a filter without hits is silent during the whole scan."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -321,47 +363,6 @@ def _httpx_errors() -> Iterator[None]:
         raise httpx.ReadError(str(error)) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
-    """The base URL, what carries its requests, and the words for what stands between ("" for nothing)."""
-
-    base: str
-    network: httpx.BaseTransport
-    words: str = ""
-
-
-def way_to(address: str, ca: str | Path | None) -> Way:
-    """Return the way to an address; httpx's own transports go through proxies and to unix sockets.
-
-    Raises:
-        SettingsError: the certificate authority cannot be read, or the environment's proxy is none.
-    """
-    if address.startswith("unix:"):
-        return Way("http://localhost", httpx.HTTPTransport(uds=address.removeprefix("unix:")))
-    context = _context(ca) if address.startswith("https:") else None
-    proxy = _proxy(httpx.URL(address))
-    if proxy is not None:
-        network, words = _through(proxy, context or _context(ca))
-        return Way(address, network, words)
-    return Way(address, Wire(context=context))
-
-
-def is_loopback(address: str) -> bool:
-    """Tell whether an address is on this machine."""
-    return is_loopback_host(httpx.URL(address).host)
-
-
-def headers_for(settings: Settings, *, is_loopback: bool) -> dict[str, str]:
-    """Return the headers of every request; without a network in between, compression only takes time."""
-    headers = {
-        "user-agent": f"restate-lab/{metadata.version('restate-lab')} python/{platform.python_version()}",
-        "accept-encoding": "identity" if is_loopback or importlib.util.find_spec("zstandard") is None else "zstd",
-    }
-    if settings.token is not None:
-        headers["authorization"] = f"Bearer {settings.token.reveal()}"
-    return headers
-
-
 def _context(ca: str | Path | None) -> ssl.SSLContext:
     try:
         if ca is not None:
@@ -373,31 +374,31 @@ def _context(ca: str | Path | None) -> ssl.SSLContext:
     return context
 
 
-def _proxy(url: httpx.URL) -> Secret | None:
+def _proxy_url(url: httpx.URL) -> Secret | None:
     """Return the environment's proxy for a URL, which may hold a password; loopback has none."""
     if is_loopback(str(url)) or urllib.request.proxy_bypass(url.host):
         return None
     proxies = urllib.request.getproxies()
-    found = proxies.get(url.scheme) or proxies.get("all")
-    return Secret(found if "://" in found else f"http://{found}") if found else None
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    return Secret(proxy if "://" in proxy else f"http://{proxy}") if proxy else None
 
 
-def _through(proxy: Secret, context: ssl.SSLContext) -> tuple[httpx.BaseTransport, str]:
-    network, words = _made_for(proxy, context)
+def _proxy_transport(proxy: Secret, context: ssl.SSLContext) -> tuple[httpx.BaseTransport, str]:
+    network, description = _create_proxy_transport(proxy, context)
     if network is None:  # not within the except: the frames of that error hold the address
         raise SettingsError(
-            f"the proxy in the environment (http_proxy, https_proxy or all_proxy) cannot be used: {words}. Set it to "
-            f"http://host:port, or name this server in no_proxy."
+            f"the proxy in the environment (http_proxy, https_proxy or all_proxy) cannot be used: {description}. Set "
+            f"it to http://host:port, or name this server in no_proxy."
         )
-    return network, words
+    return network, description
 
 
-def _made_for(proxy: Secret, context: ssl.SSLContext) -> tuple[httpx.BaseTransport | None, str]:
-    """Return what goes through a proxy and the words for it, or why there is none."""
+def _create_proxy_transport(proxy: Secret, context: ssl.SSLContext) -> tuple[httpx.BaseTransport | None, str]:
+    """Return the transport through a proxy and the text for it, or None and the reason why there is none."""
     try:
         url = httpx.URL(proxy.reveal())
-        words = f", through the environment's proxy {url.host}:{url.port or url.scheme}"
-        return httpx.HTTPTransport(proxy=url, verify=context), words
+        description = f", through the environment's proxy {url.host}:{url.port or url.scheme}"
+        return httpx.HTTPTransport(proxy=url, verify=context), description
     except ImportError:
         return None, "for SOCKS, httpx[socks] is to be installed"
     except (ValueError, httpx.InvalidURL):

@@ -12,7 +12,7 @@ import httpx
 from restate_lab.audit import AuditLog
 from restate_lab.interrupts import Shield
 
-__all__ = ["Record", "recorded", "waiting_for"]
+__all__ = ["Record", "interrupt_tick", "record_change"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Record:
 
 
 @contextmanager
-def recorded(
+def record_change(
     audit: AuditLog, action: str, targets: Sequence[str], send: Callable[..., httpx.Response], **details: Any
 ) -> Iterator[Record]:
     """Write the intent of a block, and its result whatever ends the block.
@@ -59,7 +59,7 @@ def recorded(
             audit.result(change, **result)
 
 
-def waiting_for(shield: Shield) -> Callable[[], None]:
+def interrupt_tick(shield: Shield) -> Callable[[], None]:
     """Return a tick that ends the wait for an answer in any thread once an interrupt has ended the main thread's."""
 
     def tick() -> None:

@@ -13,26 +13,26 @@ from collections.abc import Callable, Iterable
 import httpx
 
 from restate_lab._text import format_duration
-from restate_lab.client.responses import Refusal, nodes_change
+from restate_lab.client.responses import ErrorResponse, is_node_change
 from restate_lab.progress import notify
 
-__all__ = ["Comeback", "broke_at_work", "broke_before_answer", "tell", "wait", "was_away"]
+__all__ = ["RecoveryTracker", "closed_without_response", "indicates_absence", "may_repeat_read", "report_wait", "wait"]
 
-_NO_BYTE = "without"  # an answer, says our wire; "sending a response", says httpcore
+_WITHOUT_RESPONSE = "without"  # "an answer", says our transport; "sending a response", says httpcore
 _SETTLES_WITHIN = 3.0  # seconds after the last sign that it was away
 _QUIET_WAIT = 2.0  # seconds; a longer one is shown
 _SLICE = 0.25  # seconds between two ticks
 
 
-class Comeback:
-    """Remembers when a server was last seen to be away; safe to use from several threads."""
+class RecoveryTracker:
+    """Remembers when a server was last away; safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._signs: dict[object, float] = {}
 
     def note(self) -> object:
-        """Take that it is away at this moment; what this returns is for ``withdraw``."""
+        """Note that it is away now; the returned sign is for ``withdraw``."""
         now, sign = time.monotonic(), object()
         with self._lock:
             self._signs = {each: until for each, until in self._signs.items() if until > now}
@@ -46,29 +46,29 @@ class Comeback:
                 self._signs.pop(sign, None)
 
     @property
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Return for how many seconds what it answers to a query may be less than there is."""
         with self._lock:
             return max(0.0, max(self._signs.values(), default=0.0) - time.monotonic())
 
 
-def was_away(said: httpx.TransportError | Refusal) -> bool:
-    """Tell whether this is what one gets of a server that does not run, or has just begun to."""
-    if isinstance(said, Refusal):
-        return said.status in {502, 503} or nodes_change(said)
+def indicates_absence(problem: httpx.TransportError | ErrorResponse) -> bool:
+    """Return whether this is an error of a server that does not run, or has just started."""
+    if isinstance(problem, ErrorResponse):
+        return problem.status in {502, 503} or is_node_change(problem)
     # Behind a tunnel or a load balancer nobody refuses: the line is reset, or closed without a word.
-    return isinstance(said, httpx.NetworkError | httpx.RemoteProtocolError)
+    return isinstance(problem, httpx.NetworkError | httpx.RemoteProtocolError)
 
 
-def broke_at_work(said: httpx.TransportError) -> bool:
-    """Tell whether the server closed the connection in order, without a byte of an answer to the request.
+def closed_without_response(error: httpx.TransportError) -> bool:
+    """Tell whether the server closed the connection in order, without a byte of a response to the request.
 
     A panic of the worker that has the request does this. A line that breaks mostly resets it, or cuts an answer.
     """
-    return isinstance(said, httpx.RemoteProtocolError) and _NO_BYTE in str(said)
+    return isinstance(error, httpx.RemoteProtocolError) and _WITHOUT_RESPONSE in str(error)
 
 
-def broke_before_answer(error: httpx.TransportError) -> bool:
+def may_repeat_read(error: httpx.TransportError) -> bool:
     """Tell whether a read may be sent again: refused and reset lines pass, a wrong name or certificate does not."""
     if isinstance(error, httpx.TimeoutException):
         return False
@@ -77,16 +77,16 @@ def broke_before_answer(error: httpx.TransportError) -> bool:
     return isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
 
 
-def tell(seconds: float, asked: str, reason: str, *, waited: float) -> None:
-    """Say to who waits why, once that takes long."""
+def report_wait(seconds: float, request_line: str, reason: str, *, waited: float) -> None:
+    """Tell the user why a call waits, once that takes long."""
     if seconds > _QUIET_WAIT:
-        notify(f"{asked}: waiting {format_duration(seconds)} ({reason})")
+        notify(f"{request_line}: waiting {format_duration(seconds)} ({reason})")
     elif waited <= _QUIET_WAIT < waited + seconds:
-        notify(f"{asked}: no answer yet, and it is asked again ({reason})")
+        notify(f"{request_line}: no answer yet, and it is asked again ({reason})")
 
 
 def wait(seconds: float, tick: Callable[[], None] | None) -> None:
-    """Let some seconds pass; who has gone meanwhile says so in ``tick``."""
+    """Let some seconds pass; ``tick`` raises where the caller has gone meanwhile."""
     if tick is None:
         time.sleep(seconds)
         return

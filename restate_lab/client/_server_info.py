@@ -1,4 +1,4 @@
-"""What a server says that it is: its version, its features, its ingress."""
+"""What a server reports about itself: version, features and ingress; and the card with its counts by status."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import pyarrow as pa
 
 from restate_lab._html import render
 from restate_lab._text import format_time
-from restate_lab.client.address import address as address_of, is_covered
-from restate_lab.client.cli_config import Found
+from restate_lab.client.address import is_covered, parse_address
+from restate_lab.client.cli_config import ConfigValue
 from restate_lab.client.transport import RETRY_FOR, Transport
 from restate_lab.errors import RequestRefused, RestateLabError, ServerFailed, SettingsError
 from restate_lab.redaction import Secret
 from restate_lab.status import STATUSES, statuses_sql
 
-__all__ = ["COUNT_LIMIT", "KNOWN_FOR", "About", "Server", "StatusCard", "counts_sql"]
+__all__ = ["COUNT_LIMIT", "INFO_LIFETIME", "ServerInfo", "ServerInfoCache", "StatusCard", "counts_sql"]
 
-KNOWN_FOR = 30.0  # seconds; then the server is asked again what it is: notebooks outlive upgrades
+INFO_LIFETIME = 30.0  # seconds; then the server is asked again what it is: notebooks outlive upgrades
 COUNT_LIMIT = 2.0  # seconds that counting for a card may take
 _FRESH = 60.0  # seconds for which the same counts are shown again
 
 
 @dataclass(frozen=True, slots=True)
-class About:
-    """What a server said, and when."""
+class ServerInfo:
+    """What a server reported at ``/version``, and when."""
 
     version: str
     features: Mapping[str, bool]
@@ -35,32 +35,32 @@ class About:
     read_at: float = field(default_factory=time.monotonic)
 
 
-class Server:
-    """The server at the other end of a transport; ``last`` is what it said last, None before it was asked."""
+class ServerInfoCache:
+    """The information of a transport's server, kept for a while; ``last`` is the latest, None before it was read."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self.last: About | None = None
+        self.last: ServerInfo | None = None
 
-    def about(self, *, retry_for: float = RETRY_FOR, within: float = 10.0) -> About:
-        """Return what it is; it is asked where that is not known, or has been for long.
+    def info(self, *, retry_for: float = RETRY_FOR, within: float = 10.0) -> ServerInfo:
+        """Return the information; the server is asked where it is not known, or has been known for long.
 
         Raises:
             Unreachable, AccessDenied, ServerFailed: it was never known, and does not say so now.
         """
         known = self.last
-        if known is not None and time.monotonic() - known.read_at <= KNOWN_FOR:
+        if known is not None and time.monotonic() - known.read_at <= INFO_LIFETIME:
             return known
         try:
-            self.last = about = _read(self._transport, retry_for if known is None else 0, within)
+            self.last = info = _read_info(self._transport, retry_for if known is None else 0, within)
         except RestateLabError:
             if known is None:
                 raise
             # Whoever asks goes on with what it was, and hears from the read that follows.
-            self.last = about = replace(known, read_at=time.monotonic())
-        return about
+            self.last = info = replace(known, read_at=time.monotonic())
+        return info
 
-    def ingress(self) -> str:
+    def ingress_address(self) -> str:
         """Return the address of the ingress that the server names.
 
         Whoever answers for the Admin API chooses this address, so the token goes there only where it would go anyway:
@@ -71,12 +71,12 @@ class Server:
             SettingsError: there is a token, and it would go to another host or over plain HTTP.
         """
         settings = self._transport.settings
-        named = self.about().ingress_endpoint
+        named = self.info().ingress_endpoint
         if not named:
             raise ServerFailed("the server does not name its ingress: connect(ingress_url=…)", status=200)
         try:
-            address = address_of(
-                Found(Secret(str(named)), "the /version of the server"), "ingress_base_url", "argument"
+            address = parse_address(
+                ConfigValue(Secret(str(named)), "the /version of the server"), "ingress_base_url", "argument"
             )
         except SettingsError as error:
             raise ServerFailed(f"{error} Give it yourself: connect(ingress_url=…).", status=200) from None
@@ -87,24 +87,6 @@ class Server:
                 f"give it yourself: connect(ingress_url=…)."
             )
         return address
-
-
-def _read(transport: Transport, retry_for: float, within: float) -> About:
-    try:
-        response = transport.read("GET", "/version", retry_for=retry_for, timeout=min(within, transport.timeout))
-        said = response.json()
-        return About(str(said["version"]), said.get("features") or {}, said.get("ingress_endpoint"))
-    except (RequestRefused, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ServerFailed(
-            f"{transport.address} answers, but not as a Restate Admin API does ({error}). "
-            f"The Admin API listens on port 9070 by default, the ingress on 8080.",
-            status=error.status if isinstance(error, RequestRefused) else 200,
-        ) from error
-
-
-def counts_sql(*, has_vqueues: bool) -> str:
-    """Return the statement that counts invocations per status word: columns ``word`` and ``n``. A scan."""
-    return f"SELECT word, count(*) AS n FROM ({statuses_sql(has_vqueues=has_vqueues)}) GROUP BY 1"  # noqa: S608 - constants
 
 
 class StatusCard:
@@ -124,18 +106,36 @@ class StatusCard:
         if time.monotonic() - self._counted_at >= _FRESH:
             self._counted_at = time.monotonic()
             self._refresh(format_time(datetime.now(UTC)))
-        words = [word for word in STATUSES if word in self._counts]
-        parts = [(word, self._counts[word], STATUSES[word].colour) for word in words]
-        parts += [(word, n, STATUSES["ready"].colour) for word, n in self._counts.items() if word not in STATUSES]
+        known = [status for status in STATUSES if status in self._counts]
+        parts = [(status, self._counts[status], STATUSES[status].colour) for status in known]
+        parts += [(name, n, STATUSES["ready"].colour) for name, n in self._counts.items() if name not in STATUSES]
         lines = [self._note, mode]
         return render("_html/card.html.j2", title=title, place=address, lines=lines, accent=accent, parts=parts)
 
-    def _refresh(self, moment: str) -> None:
+    def _refresh(self, time_text: str) -> None:
         try:
             rows = self._count().to_pylist()
         except RestateLabError as error:
             self._counts = {}
-            self._note = f"not counted at {moment}: {error}"
+            self._note = f"not counted at {time_text}: {error}"
             return
         self._counts = {row["word"]: row["n"] for row in rows}
-        self._note = f"{sum(self._counts.values()):,} invocations, retained completed ones included, at {moment}"
+        self._note = f"{sum(self._counts.values()):,} invocations, retained completed ones included, at {time_text}"
+
+
+def counts_sql(*, has_vqueues: bool) -> str:
+    """Return the statement that counts invocations per status: columns ``word`` and ``n``. A scan."""
+    return f"SELECT word, count(*) AS n FROM ({statuses_sql(has_vqueues=has_vqueues)}) GROUP BY 1"  # noqa: S608 - constants
+
+
+def _read_info(transport: Transport, retry_for: float, within: float) -> ServerInfo:
+    try:
+        response = transport.read("GET", "/version", retry_for=retry_for, timeout=min(within, transport.timeout))
+        body = response.json()
+        return ServerInfo(str(body["version"]), body.get("features") or {}, body.get("ingress_endpoint"))
+    except (RequestRefused, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ServerFailed(
+            f"{transport.address} answers, but not as a Restate Admin API does ({error}). "
+            f"The Admin API listens on port 9070 by default, the ingress on 8080.",
+            status=error.status if isinstance(error, RequestRefused) else 200,
+        ) from error

@@ -1,4 +1,4 @@
-"""SQL → Arrow stream → Table → DataFrame, with nothing short ever returned.
+"""Send a query and read the Arrow stream of its response; an incomplete response is always an error.
 
 The server answers 200 before it has looked at all rows. When it fails later the body just ends, without Arrow's end
 marker, and pyarrow takes that for a shorter result. So the end marker decides here.
@@ -19,14 +19,14 @@ import httpx
 import pyarrow as pa
 
 from restate_lab._text import format_duration
-from restate_lab.client.responses import masked
+from restate_lab.client.responses import mask_request_secrets
 from restate_lab.client.transport import Transport
 from restate_lab.durations import DurationInput
 from restate_lab.errors import QueryInterrupted, ResultTooLarge, ServerFailed, TimedOut
 from restate_lab.frames import number_duplicate_columns
 from restate_lab.progress import Progress
 
-__all__ = ["Answer", "Frames", "Refused", "ask"]
+__all__ = ["ArrowResponse", "InvalidStream", "MessageChecker", "send_query"]
 
 LARGEST_MESSAGE = 2 << 30  # bytes
 _CONTINUES = 0xFFFFFFFF
@@ -40,107 +40,16 @@ _VALUE = 8  # bytes; what pandas takes for a value at least
 _MERGE = 64  # the server's batches hold 128 rows; so small, they make every later pandas step slower
 
 
-class Refused(ValueError):
-    """The stream is not to be read further; the message says why."""
-
-
-class Frames:
-    """Follows a stream piece by piece, wherever it is cut."""
-
-    def __init__(self) -> None:
-        self._held = bytearray()  # of the frame's beginning, until it is complete
-        self._needed = 8
-        self._body_left = 0
-
-    def check(self, data: bytes) -> None:
-        """Take the next piece of the stream.
-
-        Raises:
-            Refused: a message is compressed, is too large, or has no readable header.
-        """
-        at = 0
-        while at < len(data):
-            if self._body_left:
-                size = min(self._body_left, len(data) - at)
-                self._body_left -= size
-            else:
-                size = min(self._needed - len(self._held), len(data) - at)
-                self._held += data[at : at + size]
-                if len(self._held) == self._needed:
-                    self._advance()
-            at += size
-
-    def _advance(self) -> None:
-        if self._needed == 8:
-            mark, length = struct.unpack("<Ii", self._held)
-            if mark != _CONTINUES or length < 0:
-                raise Refused("a message does not begin as Arrow's messages do")
-            self._needed += length
-            if length:
-                return
-        else:
-            self._body_left = _body_length(bytes(self._held[8:]))
-        self._held.clear()
-        self._needed = 8
-
-
-def _body_length(header: bytes) -> int:
-    """Return the length of a message's body in bytes, or raise Refused."""
-    try:
-        message = _reference(header, 0)
-        kind = header[_field(header, message, _KIND)] if _field(header, message, _KIND) else 0
-        if kind in {_DICTIONARY, _BATCH}:
-            batch = _table(header, message, _HEADER)
-            batch = _table(header, batch, _DATA) if kind == _DICTIONARY else batch
-            if _field(header, batch, _COMPRESSION):
-                raise Refused("its record batches are compressed, and a Restate server sends none that are")
-        at = _field(header, message, _BODY_LENGTH)
-        length: int = _unpacked("<q", header, at) if at else 0
-    except (struct.error, IndexError) as error:
-        raise Refused("the header of a message cannot be read") from error
-    if not 0 <= length <= LARGEST_MESSAGE:
-        raise Refused(f"a message of {length:,} bytes is larger than any that is read ({LARGEST_MESSAGE:,})")
-    return length
-
-
-def _field(buffer: bytes, table: int, number: int) -> int:
-    """Return the position of a field of a flatbuffer's table, or 0 where the table does not have it."""
-    fields = table - _unpacked("<i", buffer, table)
-    slot = 4 + 2 * number
-    if slot + 2 > _unpacked("<H", buffer, fields):
-        return 0
-    offset = _unpacked("<H", buffer, fields + slot)
-    return table + offset if offset else 0
-
-
-def _table(buffer: bytes, table: int, number: int) -> int:
-    at = _field(buffer, table, number)
-    if not at:
-        raise Refused("the header of a message is incomplete")
-    return _reference(buffer, at)
-
-
-def _reference(buffer: bytes, at: int) -> int:
-    return at + _unpacked("<I", buffer, at)
-
-
-def _unpacked(form: str, buffer: bytes, at: int) -> int:
-    if at < 0:  # struct would count from the end
-        raise IndexError(at)
-    value: int = struct.unpack_from(form, buffer, at)[0]
-    return value
-
-
 @contextmanager
-def ask(
+def send_query(
     transport: Transport,
     statement: str,
     *,
     timeout: DurationInput | None,
     max_bytes: float | None,
     progress: Progress,
-) -> Iterator[Answer]:
-    """Send a bound statement and give its Answer; leaving the block ends the query on the server.
+) -> Iterator[ArrowResponse]:
+    """Send a bound statement and yield its ArrowResponse; leaving the block ends the query on the server.
 
     ``timeout`` is for the whole answer, ``max_bytes`` in Arrow bytes; None means no byte limit.
 
@@ -149,38 +58,38 @@ def ask(
         QueryInterrupted, TimedOut, ResultTooLarge: while reading.
     """
     limit = transport.limit(timeout)
-    meter = _Meter(time.monotonic() + limit, limit, max_bytes, progress)
+    limits = _QueryLimits(time.monotonic() + limit, limit, max_bytes, progress)
     try:
-        with transport.reading(
+        with transport.stream(
             "POST",
             "/query",
             timeout=limit,
-            tick=meter.show,
+            tick=limits.show,
             is_query=True,
             headers={"accept": ARROW, "content-type": "application/json"},
             # httpx before 0.28 escapes what is not ASCII, which would outgrow the size that bind() counted
             content=json.dumps({"query": statement}, ensure_ascii=False).encode(),
         ) as response:
-            yield Answer(response, meter)
+            yield ArrowResponse(response, limits)
     finally:
         progress.close()
 
 
-class Answer:
-    """The rows of one query while the server sends them."""
+class ArrowResponse:
+    """The rows of one query while the server sends them: its response as an Arrow stream."""
 
-    def __init__(self, response: httpx.Response, meter: _Meter) -> None:
+    def __init__(self, response: httpx.Response, limits: _QueryLimits) -> None:
         kind = response.headers.get("content-type", "nothing")
         if kind.split(";")[0].strip() != ARROW:
             raise ServerFailed(
-                f"the answer to the query is {masked(kind, response)}, not Arrow: this address is not a Restate "
-                f"Admin API, or something stands before it.",
+                f"the answer to the query is {mask_request_secrets(kind, response)}, not Arrow: this address is not a "
+                f"Restate Admin API, or something stands before it.",
                 status=response.status_code,
             )
-        self._meter = meter
-        self._feed = _Feed(response, meter)
-        with self._translated():
-            self._reader = pa.ipc.open_stream(self._feed)
+        self._limits = limits
+        self._body = _ArrowBody(response, limits)
+        with self._translate_errors():
+            self._reader = pa.ipc.open_stream(self._body)
             self._names = number_duplicate_columns(self._reader.schema)
 
     def reader(self) -> pa.RecordBatchReader:
@@ -188,70 +97,70 @@ class Answer:
         return pa.RecordBatchReader.from_batches(self._names, self.batches())
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Give the rows as they come, in batches of some thousands.
+        """Yield the rows as they come, in batches of some thousands.
 
         When the answer breaks off, the rows that came are given first and the error is raised after them.
         """
         group: list[pa.RecordBatch] = []
         try:
-            for batch in self._sent():
+            for batch in self._receive():
                 group.append(batch)
                 if len(group) >= _MERGE:
-                    yield from self._merged(group)
+                    yield from self._merge(group)
                     group = []
         except QueryInterrupted:
-            yield from self._merged(group)
+            yield from self._merge(group)
             raise
-        yield from self._merged(group)
+        yield from self._merge(group)
 
-    def _sent(self) -> Iterator[pa.RecordBatch]:
-        with self._translated():
+    def _receive(self) -> Iterator[pa.RecordBatch]:
+        with self._translate_errors():
             for batch in self._reader:
-                self._meter.add(batch)
+                self._limits.add_batch(batch)
                 if batch.num_rows:
                     yield batch
-        if not self._feed.ended_well:
-            raise self._interrupted("the server stopped sending before the end")
-        if self._feed.drain():
+        if not self._body.is_complete:
+            raise self._interruption("the server stopped sending before the end")
+        if self._body.drain():
             raise ServerFailed("the answer is not a valid Arrow stream: it goes on behind its end.", status=200)
 
-    def _merged(self, group: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    def _merge(self, group: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
         if not group:
             return []
-        with self._translated():
+        with self._translate_errors():
             # Arrow's default pool keeps some 12 MiB in reserve, which is half of a result of 100,000 rows.
             merged = pa.Table.from_batches(group).combine_chunks(memory_pool=pa.system_memory_pool())
             return merged.rename_columns(self._names.names).to_batches()
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
-        meter = self._meter
+    def _translate_errors(self) -> Iterator[None]:
+        limits = self._limits
         try:
             yield
         except httpx.TimeoutException as error:
             raise TimedOut(
-                f"the query was stopped after {format_duration(meter.limit)}, with {meter.rows:,} rows read. "
+                f"the query was stopped after {format_duration(limits.limit)}, with {limits.rows:,} rows read. "
                 f"Allow more with timeout=…, or filter by id, or take fewer columns."
             ) from error
         except httpx.TransportError as error:
-            raise self._interrupted(str(error)) from error
-        except Refused as error:
+            raise self._interruption(str(error)) from error
+        except InvalidStream as error:
             raise ServerFailed(f"the answer is not a valid Arrow stream: {error}.", status=200) from error
         except (httpx.DecodingError, pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            if self._feed.exhausted:
-                raise self._interrupted("the last rows came incomplete") from error
+            if self._body.exhausted:
+                raise self._interruption("the last rows came incomplete") from error
             raise ServerFailed(f"the answer is not a valid Arrow stream: {error}", status=200) from error
 
-    def _interrupted(self, why: str) -> QueryInterrupted:
+    def _interruption(self, why: str) -> QueryInterrupted:
         return QueryInterrupted(
-            f"the query's answer broke off after {self._meter.rows:,} rows: {why}. A row further on may not compute "
+            f"the query's answer broke off after {self._limits.rows:,} rows: {why}. A row further on may not compute "
             f"(a cast, a division), or the server or the line went away; the server's log has the reason. "
             f"Run it again, or narrow it with a filter.",
-            rows=self._meter.rows,
+            rows=self._limits.rows,
         )
 
 
-class _Meter:
+class _QueryLimits:
     """Counts rows and bytes against the limits, and shows them.
 
     ``max_bytes`` holds for the bytes that arrive and for those that the record batches take in memory: several columns
@@ -267,12 +176,12 @@ class _Meter:
         self._max_bytes = max_bytes
         self._progress = progress
 
-    def add(self, batch: pa.RecordBatch) -> None:
+    def add_batch(self, batch: pa.RecordBatch) -> None:
         self.rows += batch.num_rows
         self._decoded += sum(map(_size, batch.columns))
         self._check_size(self._decoded)
 
-    def received(self, size: int) -> None:
+    def add_bytes(self, size: int) -> None:
         self.bytes += size
         self.show()
         if time.monotonic() > self._deadline:
@@ -305,20 +214,20 @@ def _size(column: pa.Array[Any]) -> int:
     return max(size, _VALUE * len(column)) if is_implied else size
 
 
-class _Feed(io.RawIOBase):
+class _ArrowBody(io.RawIOBase):
     """The answer's body as the file that pyarrow reads."""
 
-    def __init__(self, response: httpx.Response, meter: _Meter) -> None:
+    def __init__(self, response: httpx.Response, limits: _QueryLimits) -> None:
         self._blocks = response.iter_raw()
-        self._frames = Frames()
-        self._meter = meter
+        self._messages = MessageChecker()
+        self._limits = limits
         self._block = b""
         self._at = 0
         self._tail = b""
         self.exhausted = False
 
     @property
-    def ended_well(self) -> bool:
+    def is_complete(self) -> bool:
         # Values can look like the marker: when the reader asked for more after it, it was none.
         return self._tail == _END and not self.exhausted
 
@@ -331,7 +240,7 @@ class _Feed(io.RawIOBase):
                 pieces.append(self._piece(size))
             data = b"".join(pieces)
         self._tail = (self._tail + data[-8:])[-8:]
-        self._frames.check(data)
+        self._messages.check(data)
         return data
 
     def drain(self) -> bool:
@@ -356,7 +265,7 @@ class _Feed(io.RawIOBase):
             self.exhausted = True
             return False
         self._block, self._at = block, 0
-        self._meter.received(len(block))
+        self._limits.add_bytes(len(block))
         return True
 
     def _piece(self, size: int) -> bytes:
@@ -366,3 +275,94 @@ class _Feed(io.RawIOBase):
                 return b""
         start, self._at = self._at, min(self._at + size, len(self._block))
         return self._block[start : self._at]
+
+
+class InvalidStream(ValueError):
+    """The stream is not to be read further; the message says why."""
+
+
+class MessageChecker:
+    """Checks the messages of an Arrow stream piece by piece, wherever it is cut."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()  # of the frame's beginning, until it is complete
+        self._needed = 8
+        self._body_left = 0
+
+    def check(self, data: bytes) -> None:
+        """Take the next piece of the stream.
+
+        Raises:
+            Refused: a message is compressed, is too large, or has no readable header.
+        """
+        at = 0
+        while at < len(data):
+            if self._body_left:
+                size = min(self._body_left, len(data) - at)
+                self._body_left -= size
+            else:
+                size = min(self._needed - len(self._held), len(data) - at)
+                self._held += data[at : at + size]
+                if len(self._held) == self._needed:
+                    self._advance()
+            at += size
+
+    def _advance(self) -> None:
+        if self._needed == 8:
+            mark, length = struct.unpack("<Ii", self._held)
+            if mark != _CONTINUES or length < 0:
+                raise InvalidStream("a message does not begin as Arrow's messages do")
+            self._needed += length
+            if length:
+                return
+        else:
+            self._body_left = _body_length(bytes(self._held[8:]))
+        self._held.clear()
+        self._needed = 8
+
+
+def _body_length(header: bytes) -> int:
+    """Return the length of a message's body in bytes, or raise Refused."""
+    try:
+        message = _reference(header, 0)
+        kind = header[_field(header, message, _KIND)] if _field(header, message, _KIND) else 0
+        if kind in {_DICTIONARY, _BATCH}:
+            batch = _table(header, message, _HEADER)
+            batch = _table(header, batch, _DATA) if kind == _DICTIONARY else batch
+            if _field(header, batch, _COMPRESSION):
+                raise InvalidStream("its record batches are compressed, and a Restate server sends none that are")
+        at = _field(header, message, _BODY_LENGTH)
+        length: int = _unpack("<q", header, at) if at else 0
+    except (struct.error, IndexError) as error:
+        raise InvalidStream("the header of a message cannot be read") from error
+    if not 0 <= length <= LARGEST_MESSAGE:
+        raise InvalidStream(f"a message of {length:,} bytes is larger than any that is read ({LARGEST_MESSAGE:,})")
+    return length
+
+
+def _field(buffer: bytes, table: int, number: int) -> int:
+    """Return the position of a field of a flatbuffer's table, or 0 where the table does not have it."""
+    fields = table - _unpack("<i", buffer, table)
+    slot = 4 + 2 * number
+    if slot + 2 > _unpack("<H", buffer, fields):
+        return 0
+    offset = _unpack("<H", buffer, fields + slot)
+    return table + offset if offset else 0
+
+
+def _table(buffer: bytes, table: int, number: int) -> int:
+    at = _field(buffer, table, number)
+    if not at:
+        raise InvalidStream("the header of a message is incomplete")
+    return _reference(buffer, at)
+
+
+def _reference(buffer: bytes, at: int) -> int:
+    return at + _unpack("<I", buffer, at)
+
+
+def _unpack(form: str, buffer: bytes, at: int) -> int:
+    if at < 0:  # struct would count from the end
+        raise IndexError(at)
+    value: int = struct.unpack_from(form, buffer, at)[0]
+    return value

@@ -14,23 +14,31 @@ from restate_lab.client.cli_config import (
     HOST,
     HOST_SCHEME,
     INGRESS_URL,
-    Found,
-    Section,
+    ConfigSection,
+    ConfigValue,
     Variables,
-    last,
+    last_value,
 )
 from restate_lab.errors import SettingsError
 from restate_lab.redaction import Secret
 
 __all__ = [
-    "ADMIN", "INGRESS", "address", "from_layers", "from_variable", "is_address", "is_covered", "is_loopback", "is_own",
+    "ADMIN",
+    "INGRESS",
+    "address_from_layers",
+    "address_from_variable",
+    "is_address",
+    "is_covered",
+    "is_loopback",
+    "is_own",
+    "parse_address",
 ]  # fmt: skip
 
 ADMIN, INGRESS = "admin_base_url", "ingress_base_url"
 """The two addresses of a cluster, by their names in config.toml."""
 
 _PORTS = {ADMIN: 9070, INGRESS: 8080}
-_WORDS = {ADMIN: "admin", INGRESS: "ingress"}
+_LABELS = {ADMIN: "admin", INGRESS: "ingress"}
 _VARIABLES = {ADMIN: ADMIN_URL, INGRESS: INGRESS_URL}
 
 Place = Literal["argument", "variable", "file"]
@@ -48,24 +56,26 @@ def is_address(text: str) -> bool:
     return "://" in text or text.lstrip().startswith("unix:")
 
 
-def address(found: Found, key: str, place: Place) -> str:
+def parse_address(configured: ConfigValue, key: str, place: Place) -> str:
     """Return a configured address without its trailing slash: ``http(s)://host[:port][/path]`` or ``unix:<path>``.
 
     ``key`` is the value's name in config.toml. Raises SettingsError, whose message never repeats the address.
     """
-    clean, problem = ("", "must be text") if found.value is None else _examined(found.value.reveal(), key, place)
+    clean, problem = ("", "must be text") if configured.value is None else _parse(configured.value.reveal(), key, place)
     if problem:
         example = f"http://127.0.0.1:{_PORTS[key]}"
-        raise SettingsError(f"{found.where}, the {_WORDS[key]} address, {problem}. A valid one looks like {example}.")
+        raise SettingsError(
+            f"{configured.where}, the {_LABELS[key]} address, {problem}. A valid one looks like {example}."
+        )
     return clean
 
 
-def from_variable(key: str, variables: Variables) -> Found | None:
+def address_from_variable(key: str, variables: Variables) -> ConfigValue | None:
     """Return the address that RESTATE_ADMIN_URL, RESTATE_INGRESS_URL or RESTATE_HOST sets; None where none is set."""
     variable = _VARIABLES[key]
     if variable in variables:
-        return Found(variables[variable], variable)
-    return Found(_host_url(variables, _PORTS[key]), HOST) if HOST in variables else None
+        return ConfigValue(variables[variable], variable)
+    return ConfigValue(_host_url(variables, _PORTS[key]), HOST) if HOST in variables else None
 
 
 def _host_url(variables: Variables, port: int) -> Secret:
@@ -80,24 +90,26 @@ def _host_url(variables: Variables, port: int) -> Secret:
     return Secret(f"{scheme.reveal()}://{variables[HOST].reveal()}:{port}")
 
 
-def from_layers(key: str, layers: Sequence[Section]) -> Found | None:
+def address_from_layers(key: str, layers: Sequence[ConfigSection]) -> ConfigValue | None:
     """Return the address that config.toml has for an environment; None where it has none."""
-    found = last(layers, key)
-    return found and Found(found.value, f"{key} of {found.where}")
+    configured = last_value(layers, key)
+    return configured and ConfigValue(configured.value, f"{key} of {configured.where}")
 
 
-def is_own(override: Found | None, key: str, layers: Sequence[Section]) -> bool:
+def is_own(override: ConfigValue | None, key: str, layers: Sequence[ConfigSection]) -> bool:
     """Tell whether a variable names the address that config.toml has for the environment anyway."""
-    own = from_layers(key, layers)
+    own = address_from_layers(key, layers)
     if override is None or own is None:
         return False
     try:
-        return _whole(address(override, key, "variable")) == _whole(address(own, key, "file"))
+        return _add_scheme_port(parse_address(override, key, "variable")) == _add_scheme_port(
+            parse_address(own, key, "file")
+        )
     except SettingsError:
         return False
 
 
-def _whole(clean: str) -> str:
+def _add_scheme_port(clean: str) -> str:
     """Return a clean address with its port, also where that is the scheme's default."""
     parts = urlsplit(clean)
     if clean.startswith("unix:") or parts.port is not None:
@@ -126,7 +138,7 @@ def is_loopback(host: str | None) -> bool:
         return host == "localhost" or (host or "").endswith(".localhost")
 
 
-def _examined(text: str, key: str, place: Place) -> tuple[str, str]:
+def _parse(text: str, key: str, place: Place) -> tuple[str, str]:
     """Return a clean address, or what is wrong with it: the text may hold a password, so nothing is raised here."""
     text = text.strip()
     if not text:
@@ -139,16 +151,16 @@ def _examined(text: str, key: str, place: Place) -> tuple[str, str]:
     if "://" not in text:
         if _BARE[place].fullmatch(text) is None:
             return "", "does not begin with http://, https:// or unix:"
-        text = f"http://{_with_port(text, _PORTS[key])}"
-    return _examined_url(text)
+        text = f"http://{_add_port(text, _PORTS[key])}"
+    return _parse_url(text)
 
 
-def _with_port(bare: str, port: int) -> str:
+def _add_port(bare: str, port: int) -> str:
     host, separator, given = bare.rpartition(":") if re.search(r":\d*$", bare) else (bare, "", "")
     return f"{host or '127.0.0.1'}:{given if separator and given else port}"
 
 
-def _examined_url(text: str) -> tuple[str, str]:
+def _parse_url(text: str) -> tuple[str, str]:
     try:
         parts = urlsplit(text)
         port = parts.port

@@ -32,9 +32,9 @@ __all__ = [
     "check_size",
     "check_strings",
     "check_uri",
+    "format_value",
+    "path_segment",
     "seconds_left",
-    "segment",
-    "shown",
     "time_limit",
 ]
 
@@ -47,7 +47,7 @@ _MOST_SECONDS = 1_000_000_000  # more is no time that a socket can wait
 _ENDS: ContextVar[float | None] = ContextVar("ends", default=None)
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Return a value for a message: its repr, cut to a readable length; of text the end is kept, where typos sit."""
     text = repr(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 15]}…{text[-12:]} ({len(text)} long)"
@@ -58,7 +58,7 @@ def check_id(argument: str, value: object, kind: str) -> str:
     prefix, length = _IDS[kind]
     allowed = f"the id of one {kind}: {prefix}1 and letters and digits, {length} characters in all, case-sensitive"
     if not isinstance(value, str):
-        raise ArgumentError(f"{argument} must be {allowed}; got {shown(value)}.")
+        raise ArgumentError(f"{argument} must be {allowed}; got {format_value(value)}.")
     if not value.startswith(prefix):
         problem = f"does not begin with {prefix}"
     elif len(value) != length:
@@ -67,15 +67,15 @@ def check_id(argument: str, value: object, kind: str) -> str:
         problem = "has a character that no id has"
     else:
         return value
-    raise ArgumentError(f"{argument} {shown(value)} {problem}; it must be {allowed}.")
+    raise ArgumentError(f"{argument} {format_value(value)} {problem}; it must be {allowed}.")
 
 
 def check_awakeable(argument: str, value: object) -> str:
     """Return the id of an awakeable."""
     if not isinstance(value, str) or _AWAKEABLE.fullmatch(value) is None:
         raise ArgumentError(
-            f"{argument} {shown(value)} is not the id of an awakeable: sign_1 (or prom_1) and letters, digits, - "
-            f"and _, as the handler got it."
+            f"{argument} {format_value(value)} is not the id of an awakeable: sign_1 (or prom_1) and letters, digits, "
+            f"- and _, as the handler got it."
         )
     return value
 
@@ -83,11 +83,11 @@ def check_awakeable(argument: str, value: object) -> str:
 def check_name(argument: str, value: object) -> str:
     """Return a name or key: text that is not empty."""
     if not isinstance(value, str) or not value:
-        raise ArgumentError(f"{argument} must be text that is not empty; got {shown(value)}.")
+        raise ArgumentError(f"{argument} must be text that is not empty; got {format_value(value)}.")
     return value
 
 
-def segment(name: str) -> str:
+def path_segment(name: str) -> str:
     """Return a name as one segment of a path, whatever is in it."""
     quoted = quote(name, safe="")
     # A client would take these two for steps in the path.
@@ -97,10 +97,10 @@ def segment(name: str) -> str:
 def check_uri(argument: str, value: object, example: str) -> str:
     """Return a URI that has a scheme and something behind it."""
     if not isinstance(value, str):
-        raise ArgumentError(f"{argument} must be a URI such as {example}; got {shown(value)}.")
+        raise ArgumentError(f"{argument} must be a URI such as {example}; got {format_value(value)}.")
     parts = urlsplit(value)
     if not parts.scheme or not parts.netloc or re.search(r"\s", value):
-        raise ArgumentError(f"{argument} {shown(value)} is not a URI with a scheme, such as {example}.")
+        raise ArgumentError(f"{argument} {format_value(value)} is not a URI with a scheme, such as {example}.")
     return value
 
 
@@ -112,14 +112,14 @@ def check_duration(argument: str, value: DurationInput) -> str:
 def check_flag(argument: str, value: object) -> bool:
     """Return True or False; nothing else counts as one, so that the text "false" does not mean yes."""
     if not isinstance(value, bool):
-        raise ArgumentError(f"{argument} must be True or False; got {shown(value)}.")
+        raise ArgumentError(f"{argument} must be True or False; got {format_value(value)}.")
     return value
 
 
 def check_count(argument: str, value: object, *, least: int = 0) -> int:
     """Return a whole number from ``least`` to 4,294,967,295."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**32:
-        raise ArgumentError(f"{argument} must be a whole number from {least} to 4294967295; got {shown(value)}.")
+        raise ArgumentError(f"{argument} must be a whole number from {least} to 4294967295; got {format_value(value)}.")
     return value
 
 
@@ -127,7 +127,7 @@ def check_seconds(argument: str, value: DurationInput) -> float:
     """Return a time limit in seconds, from what ``to_timedelta`` takes; infinity is not a time limit."""
     seconds = to_timedelta(value, name=argument).total_seconds()
     if seconds > _MOST_SECONDS:
-        raise ArgumentError(f"{argument} must be at most {_MOST_SECONDS:,} seconds; got {shown(value)}.")
+        raise ArgumentError(f"{argument} must be at most {_MOST_SECONDS:,} seconds; got {format_value(value)}.")
     return seconds
 
 
@@ -135,7 +135,7 @@ def check_size(argument: str, value: object) -> float:
     """Return a number of bytes, one or more; infinity means no limit."""
     number = _number(value)
     if not number >= 1:
-        raise ArgumentError(f"{argument} must be a number of bytes, such as 2 << 30; got {shown(value)}.")
+        raise ArgumentError(f"{argument} must be a number of bytes, such as 2 << 30; got {format_value(value)}.")
     return number
 
 
@@ -166,9 +166,9 @@ def check_strings(argument: str, value: object, *, as_headers: bool = False) -> 
     plain = {name: each.reveal() if isinstance(each, Secret) else each for name, each in value.items()}
     for name, each in plain.items():
         if not isinstance(name, str) or not name:
-            raise ArgumentError(f"{argument} has a name that is not text: {shown(name)}.")
+            raise ArgumentError(f"{argument} has a name that is not text: {format_value(name)}.")
         if not isinstance(each, str):
-            raise ArgumentError(f"{argument}[{shown(name)}] must be text, not a {type(each).__name__}.")
+            raise ArgumentError(f"{argument}[{format_value(name)}] must be text, not a {type(each).__name__}.")
     if as_headers:
         _check_headers(argument, plain.items())
     return plain
@@ -177,7 +177,7 @@ def check_strings(argument: str, value: object, *, as_headers: bool = False) -> 
 def _check_headers(argument: str, headers: Iterable[tuple[str, str]]) -> None:
     for name, value in headers:
         if _HEADER_NAME.fullmatch(name) is None:
-            raise ArgumentError(f"{argument} has the name {shown(name)}, which no HTTP header can have.")
+            raise ArgumentError(f"{argument} has the name {format_value(name)}, which no HTTP header can have.")
         if not all(" " <= character <= "~" or character == "\t" for character in value):
             raise ArgumentError(f"{argument}[{name!r}] has a character in it that no header takes: ASCII, one line.")
 

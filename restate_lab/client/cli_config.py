@@ -27,15 +27,15 @@ __all__ = [
     "INGRESS_URL",
     "LOCAL",
     "CliConfig",
+    "ConfigSection",
+    "ConfigValue",
     "Dotenv",
-    "Found",
-    "Section",
     "Variables",
-    "dotenv",
     "environment_file",
-    "folded",
+    "find_dotenv",
+    "fold_case",
     "is_file",
-    "last",
+    "last_value",
     "read_config",
     "read_variables",
 ]
@@ -61,7 +61,7 @@ Variables = Mapping[str, Secret]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ConfigValue:
     """A value and the words for its place; ``value`` is None where the place holds something that is not text."""
 
     value: Secret | None
@@ -69,7 +69,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class ConfigSection:
     """One table of config.toml: an environment, or what [default] and [global] say for all of them.
 
     A value is None where it is not text, ``cloud`` where it is not a table, ``file`` for what the CLI has built in.
@@ -92,7 +92,7 @@ class CliConfig:
 
     file: Path
     exists: bool
-    sections: Mapping[str, Section]
+    sections: Mapping[str, ConfigSection]
 
     @property
     def names(self) -> list[str]:
@@ -100,9 +100,9 @@ class CliConfig:
         names = {LOCAL: LOCAL} | {key: section.name for key, section in self.sections.items() if key not in _SHARED}
         return sorted(names.values())
 
-    def layers(self, name: str) -> list[Section]:
+    def layers(self, name: str) -> list[ConfigSection]:
         """Return what holds values for an environment; a later one wins."""
-        key = folded(name)
+        key = fold_case(name)
         default, own = self.sections.get("default"), self.sections.get(key)
         built_in = _BUILT_IN if key == LOCAL else None
         if default is not None and built_in is not None:
@@ -112,7 +112,7 @@ class CliConfig:
         return [layer for layer in layers if layer is not None]
 
 
-_BUILT_IN = Section(
+_BUILT_IN = ConfigSection(
     LOCAL,
     None,
     {"admin_base_url": Secret("http://127.0.0.1:9070"), "ingress_base_url": Secret("http://127.0.0.1:8080")},
@@ -127,7 +127,7 @@ class Dotenv:
     names: tuple[str, ...]
 
 
-def folded(name: str) -> str:
+def fold_case(name: str) -> str:
     """Return a name as the CLI compares it: without case, in ASCII only."""
     return name.translate(_ASCII_LOWER)
 
@@ -151,11 +151,11 @@ def config_home(variables: Variables, cwd: Path) -> Path:
     if CONFIG_HOME in variables:
         return cwd / variables[CONFIG_HOME].reveal()
     if sys.platform == "win32":
-        return _folder(variables, "LOCALAPPDATA", Path.home() / "AppData" / "Local") / "Restate"
-    return _folder(variables, "HOME", Path.home()) / ".config" / "restate"
+        return _base_folder(variables, "LOCALAPPDATA", Path.home() / "AppData" / "Local") / "Restate"
+    return _base_folder(variables, "HOME", Path.home()) / ".config" / "restate"
 
 
-def _folder(variables: Variables, name: str, otherwise: Path) -> Path:
+def _base_folder(variables: Variables, name: str, otherwise: Path) -> Path:
     return Path(variables[name].reveal()) if name in variables else otherwise
 
 
@@ -172,13 +172,13 @@ def read_config(variables: Variables, cwd: Path) -> CliConfig:
     path = cwd / variables[CONFIG].reveal() if CONFIG in variables else config_home(variables, cwd) / "config.toml"
     if not is_file(path):
         return CliConfig(path, exists=False, sections={})
-    sections, problem = _parsed(path)
+    sections, problem = _parse_config(path)
     if problem:
         raise SettingsError(f"{path} {problem}. Correct it (`restate config edit`), or name another file in {CONFIG}.")
     return CliConfig(path, exists=True, sections=sections)
 
 
-def _parsed(path: Path) -> tuple[dict[str, Section], str]:
+def _parse_config(path: Path) -> tuple[dict[str, ConfigSection], str]:
     """Return the sections, or what is wrong: an exception would carry the text, with tokens in it, to a traceback."""
     try:
         tables = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
@@ -193,41 +193,41 @@ def _parsed(path: Path) -> tuple[dict[str, Section], str]:
         if not isinstance(table, dict):
             return {}, f"holds {name!r} outside of any environment; each value belongs into a table such as [local]"
     # of two names that differ in case only the CLI keeps the later table
-    return {folded(name): _section(name, table, path) for name, table in tables.items()}, ""
+    return {fold_case(name): _section(name, table, path) for name, table in tables.items()}, ""
 
 
-def _section(name: str, table: Mapping[str, object], path: Path) -> Section:
+def _section(name: str, table: Mapping[str, object], path: Path) -> ConfigSection:
     cloud = table.get("cloud", {})
-    return Section(
+    return ConfigSection(
         name,
         path,
-        {key: _sealed(table[key]) for key in _KEYS if key in table},
-        {key: _sealed(value) for key, value in cloud.items()} if isinstance(cloud, dict) else None,
+        {key: _to_secret(table[key]) for key in _KEYS if key in table},
+        {key: _to_secret(value) for key, value in cloud.items()} if isinstance(cloud, dict) else None,
     )
 
 
-def _sealed(value: object) -> Secret | None:
+def _to_secret(value: object) -> Secret | None:
     return Secret(value) if isinstance(value, str) else None
 
 
-def last(layers: Sequence[Section], key: str) -> Found | None:
+def last_value(layers: Sequence[ConfigSection], key: str) -> ConfigValue | None:
     """Return the value that wins, or None where no layer has the key."""
     for layer in reversed(layers):
         if key in layer.values:
-            return Found(layer.values[key], layer.where)
+            return ConfigValue(layer.values[key], layer.where)
     return None
 
 
-def dotenv(cwd: Path) -> Dotenv | None:
+def find_dotenv(cwd: Path) -> Dotenv | None:
     """Return the nearest .env, from ``cwd`` upwards; None where there is none, or it names no variable of the CLI."""
-    for folder in _upwards(cwd):
+    for folder in _parent_folders(cwd):
         path = folder / ".env"
         if is_file(path):
-            return _dotenv_names(path)
+            return _read_dotenv(path)
     return None
 
 
-def _dotenv_names(path: Path) -> Dotenv | None:
+def _read_dotenv(path: Path) -> Dotenv | None:
     try:
         text = path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError:
@@ -236,7 +236,7 @@ def _dotenv_names(path: Path) -> Dotenv | None:
     return Dotenv(path, names) if names else None
 
 
-def _upwards(cwd: Path) -> Iterator[Path]:
+def _parent_folders(cwd: Path) -> Iterator[Path]:
     try:
         start = cwd.absolute()
     except OSError:  # the working folder was deleted

@@ -22,10 +22,10 @@ from restate_lab.client.arguments import (
     check_id,
     check_name,
     check_strings,
-    segment,
-    shown,
+    format_value,
+    path_segment,
 )
-from restate_lab.client.responses import SUCCESS, Success, masked, read_refusal
+from restate_lab.client.responses import SUCCESS, Success, mask_request_secrets, read_error_response
 from restate_lab.client.transport import Transport
 from restate_lab.durations import DurationInput
 from restate_lab.errors import (
@@ -39,7 +39,7 @@ from restate_lab.errors import (
 )
 from restate_lab.redaction import Secret
 
-__all__ = ["IngressClient", "IngressTransport", "Sent"]
+__all__ = ["IngressClient", "IngressTransport", "SentInvocation"]
 
 Headers = Mapping[str, str | Secret]
 JSON = "application/json"
@@ -51,7 +51,7 @@ _PATH_KEY = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentInvocation:
     """An invocation that the server has taken down.
 
     ``status`` is "Accepted", or "PreviouslyAccepted" where the idempotency key or the workflow's key was there before:
@@ -71,36 +71,39 @@ class IngressTransport(Transport):
     audit log has "done", because the invocation has run.
     """
 
-    def _judged(
-        self, response: httpx.Response, action: str, asked: str, success: Success, result: dict[str, Any]
+    def _evaluate(
+        self, response: httpx.Response, action: str, request_line: str, success: Success, result: dict[str, Any]
     ) -> httpx.Response:
-        if response.is_error and _is_invocations_own(response):
-            error = self._failure(response, asked)
+        if response.is_error and _is_invocation_failure(response):
+            error = self._response_error(response, request_line)
             outcome = "done" if isinstance(error, InvocationFailed) else "refused"
             result.update(outcome=outcome, status=response.status_code)
             raise error
-        return super()._judged(response, action, asked, success, result)
+        return super()._evaluate(response, action, request_line, success, result)
 
-    def _failure(self, response: httpx.Response, asked: str) -> RestateLabError:
-        refusal = read_refusal(response)
-        if not _is_invocations_own(response):
-            if refusal.status == 470:
-                return NotReady(f"{asked}: the invocation has not ended. Ask again later, or attach() to wait for it.")
-            if refusal.status == 400 and refusal.reason.startswith(_NO_SUCH_PATH):
-                words = "A virtual object and a workflow want a key=, and a service takes none."
-                return RequestRefused(f"{asked}: 400 {refusal.reason}. {words}", status=400, reason=refusal.reason)
-            return super()._failure(response, asked)
-        id_ = masked(response.headers.get("x-restate-id", ""), response)
-        if refusal.status == 409 and refusal.reason == _SECOND_RUN:
+    def _response_error(self, response: httpx.Response, request_line: str) -> RestateLabError:
+        error_response = read_error_response(response)
+        if not _is_invocation_failure(response):
+            if error_response.status == 470:
+                return NotReady(
+                    f"{request_line}: the invocation has not ended. Ask again later, or attach() to wait for it."
+                )
+            if error_response.status == 400 and error_response.reason.startswith(_NO_SUCH_PATH):
+                advice = "A virtual object and a workflow want a key=, and a service takes none."
+                message = f"{request_line}: 400 {error_response.reason}. {advice}"
+                return RequestRefused(message, status=400, reason=error_response.reason)
+            return super()._response_error(response, request_line)
+        id_ = mask_request_secrets(response.headers.get("x-restate-id", ""), response)
+        if error_response.status == 409 and error_response.reason == _SECOND_RUN:
             return Conflict(
-                f"{asked}: a workflow runs once per key, and this one has begun before as {id_}: attach to it.",
+                f"{request_line}: a workflow runs once per key, and this one has begun before as {id_}: attach to it.",
                 status=409,
-                reason=refusal.reason,
+                reason=error_response.reason,
             )
         return InvocationFailed(
-            f"{asked}: the invocation {id_} ended in failure: [{refusal.status}] {refusal.reason}",
-            status=refusal.status,
-            reason=refusal.reason,
+            f"{request_line}: the invocation {id_} ended in failure: [{error_response.status}] {error_response.reason}",
+            status=error_response.status,
+            reason=error_response.reason,
         )
 
 
@@ -147,10 +150,10 @@ class IngressClient:
             Conflict: a workflow that has begun before under this key.
             OutcomeUnknown: no response of the ingress came within the time; the invocation may go on.
         """
-        target = _target(service, handler, key)
+        target = _handler_path(service, handler, key)
         request = _request(body, headers, idempotency_key)
         answer = self._change("call", f"/{target.path}", target.name, reason, timeout=timeout, **request)
-        return _answer(answer, raw=raw)
+        return _response_value(answer, raw=raw)
 
     def send(
         self,
@@ -165,7 +168,7 @@ class IngressClient:
         headers: Headers | None = None,
         timeout: DurationInput | None = None,
         reason: str | None = None,
-    ) -> Sent:
+    ) -> SentInvocation:
         """Invoke a handler and return at once; ``delay`` ("30s", seconds, a timedelta) has it begin later.
 
         Raises:
@@ -173,11 +176,13 @@ class IngressClient:
             RequestRefused: the body is not what the handler takes; there is no ``key`` where one is needed.
             OutcomeUnknown: no response of the ingress came; the message may have been taken.
         """
-        target = _target(service, handler, key)
+        target = _handler_path(service, handler, key)
         request = _request(body, headers, idempotency_key)
         if delay is not None:
             request["params"] = {"delay": check_duration("delay", delay)}
-        return _sent(self._change("send", f"/{target.path}/send", target.name, reason, timeout=timeout, **request))
+        return _sent_invocation(
+            self._change("send", f"/{target.path}/send", target.name, reason, timeout=timeout, **request)
+        )
 
     def attach(
         self,
@@ -202,7 +207,7 @@ class IngressClient:
             NotFound: there is none, or its answer is kept no longer.
             TimedOut: it has not ended within ``timeout``.
         """
-        path = _kept(invocation_id, workflow, service, handler, key, idempotency_key)
+        path = _invocation_path(invocation_id, workflow, service, handler, key, idempotency_key)
         try:
             return self._read("attach", path, timeout, raw=raw)
         except InvocationFailed as error:
@@ -233,7 +238,7 @@ class IngressClient:
             NotFound: there is none, or its answer is kept no longer.
             TimedOut: no response came within ``timeout``.
         """
-        path = _kept(invocation_id, workflow, service, handler, key, idempotency_key)
+        path = _invocation_path(invocation_id, workflow, service, handler, key, idempotency_key)
         return self._read("output", path, timeout, raw=raw)
 
     def _read(self, operation: str, path: str, timeout: DurationInput | None, *, raw: bool) -> Any:
@@ -245,7 +250,7 @@ class IngressClient:
                 f"proxy may have answered: check the ingress address {self.address}.",
                 status=response.status_code,
             )
-        return _answer(response, raw=raw)
+        return _response_value(response, raw=raw)
 
     def resolve_awakeable(self, awakeable_id: str, value: Any = None, /, *, reason: str | None = None) -> None:
         """Give the handler that waits for an awakeable its value.
@@ -285,30 +290,30 @@ class IngressClient:
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
+class _HandlerPath:
     name: str
     path: str
 
 
-def _target(service: str, handler: str, key: str | None) -> _Target:
+def _handler_path(service: str, handler: str, key: str | None) -> _HandlerPath:
     names = [check_name("service", service), check_name("handler", handler)]
     if key is not None:
         names.insert(1, check_name("key", key))
-    return _Target("/".join(names), "/".join(segment(name) for name in names))
+    return _HandlerPath("/".join(names), "/".join(path_segment(name) for name in names))
 
 
 def _request(body: Any, headers: Headers | None, idempotency_key: str | None) -> dict[str, Any]:
     """Return content and headers as httpx takes them."""
     content, kind = _content(body)
-    made = {} if kind is None else {"content-type": kind}
+    fields = {} if kind is None else {"content-type": kind}
     for name, value in check_strings("headers", headers or {}, as_headers=True).items():
-        made[name.lower()] = value
+        fields[name.lower()] = value
     if idempotency_key is not None:
-        if "idempotency-key" in made:
+        if "idempotency-key" in fields:
             raise ArgumentError("idempotency_key is given twice: by name and in headers.")
         key = check_name("idempotency_key", idempotency_key)
-        made |= check_strings("idempotency_key", {"idempotency-key": key}, as_headers=True)
-    return {"content": content, "headers": made}
+        fields |= check_strings("idempotency_key", {"idempotency-key": key}, as_headers=True)
+    return {"content": content, "headers": fields}
 
 
 def _content(body: Any) -> tuple[bytes | None, str | None]:
@@ -322,7 +327,7 @@ def _content(body: Any) -> tuple[bytes | None, str | None]:
         raise ArgumentError(f"body cannot be written as JSON ({error}): give JSON values, or bytes.") from error
 
 
-def _answer(response: httpx.Response, *, raw: bool) -> Any:
+def _response_value(response: httpx.Response, *, raw: bool) -> Any:
     if raw:
         return response.content
     if not response.content:
@@ -338,12 +343,12 @@ def _answer(response: httpx.Response, *, raw: bool) -> Any:
         ) from error
 
 
-def _sent(response: httpx.Response) -> Sent:
+def _sent_invocation(response: httpx.Response) -> SentInvocation:
     try:
         body = response.json()
-        moment = body.get("executionTime")
-        begins = datetime.fromisoformat(moment).astimezone(UTC) if moment else None
-        return Sent(body["invocationId"], body["status"], begins)
+        time_text = body.get("executionTime")
+        begins = datetime.fromisoformat(time_text).astimezone(UTC) if time_text else None
+        return SentInvocation(body["invocationId"], body["status"], begins)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ServerFailed(
             f"the answer to send is not what a Restate ingress gives ({error!r}); the message may have been taken.",
@@ -351,7 +356,7 @@ def _sent(response: httpx.Response) -> Sent:
         ) from error
 
 
-def _kept(
+def _invocation_path(
     invocation_id: str | None,
     workflow: str | None,
     service: str | None,
@@ -367,11 +372,12 @@ def _kept(
             return f"/restate/invocation/{check_id('invocation_id', invocation_id, 'invocation')}"
         case False, True, False:
             names = check_name("workflow", workflow), check_name("key", key)
-            return "/restate/workflow/" + "/".join(segment(name) for name in names)
+            return "/restate/workflow/" + "/".join(path_segment(name) for name in names)
         case False, False, True:
             for name, value in by_request.items():
                 check_name(name, value)
-            return f"/restate/invocation/{_target(str(service), str(handler), key).path}/{_path_key(idempotency_key)}"
+            target = _handler_path(str(service), str(handler), key)
+            return f"/restate/invocation/{target.path}/{_path_key(idempotency_key)}"
     raise ArgumentError(
         "name one invocation: by invocation_id; by workflow and key; or by service, handler and idempotency_key (and "
         "key, for a virtual object)."
@@ -382,13 +388,13 @@ def _path_key(idempotency_key: str | None) -> str:
     key = str(idempotency_key)
     if _PATH_KEY.fullmatch(key) is None or key in {".", ".."}:
         raise ArgumentError(
-            f"idempotency_key {shown(key)} cannot stand in a path of the ingress, which takes letters, digits and "
-            f"-._~!$&'()*+,;=:@ there: use the invocation_id that send() returned."
+            f"idempotency_key {format_value(key)} cannot stand in a path of the ingress, which takes letters, digits "
+            f"and -._~!$&'()*+,;=:@ there: use the invocation_id that send() returned."
         )
     return key
 
 
-def _is_invocations_own(response: httpx.Response) -> bool:
+def _is_invocation_failure(response: httpx.Response) -> bool:
     """Tell an invocation's failure from a refusal of the ingress.
 
     Since 1.7 a header says so. Before, an answer of an invocation has its id, and a code in its body.

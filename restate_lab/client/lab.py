@@ -18,14 +18,14 @@ import pandas as pd
 import pyarrow as pa
 
 from restate_lab.audit import AuditLog
-from restate_lab.client._server_info import COUNT_LIMIT, Server, StatusCard, counts_sql
-from restate_lab.client._stream import ask
-from restate_lab.client.arguments import check_size, shown
+from restate_lab.client._server_info import COUNT_LIMIT, ServerInfoCache, StatusCard, counts_sql
+from restate_lab.client._stream import send_query
+from restate_lab.client.arguments import check_size, format_value
 from restate_lab.client.parquet import write_parquet
-from restate_lab.client.schema import check_rows, checked
+from restate_lab.client.schema import check_columns, check_rows
 from restate_lab.client.settings import Settings, load_settings
 from restate_lab.client.sql.bind import bind
-from restate_lab.client.sql.suggestions import with_suggestions
+from restate_lab.client.sql.suggestions import add_suggestions
 from restate_lab.client.transport import Transport
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, QueryRefused, UntriedServer
@@ -84,7 +84,7 @@ class Lab(BaseSource):
             ca=ca,
             transport=network,
         )
-        self._server = Server(self.transport)
+        self._server = ServerInfoCache(self.transport)
         self._card = StatusCard(self._count_statuses)
 
     @property
@@ -95,17 +95,17 @@ class Lab(BaseSource):
     @property
     def version(self) -> str:
         """Return the server's version, such as "1.7.12"."""
-        return self._server.about().version
+        return self._server.info().version
 
     @property
     def features(self) -> Mapping[str, bool]:
         """Return the server's feature flags, such as ``vqueues``; empty before 1.7."""
-        return MappingProxyType(dict(self._server.about().features))
+        return MappingProxyType(dict(self._server.info().features))
 
     @property
     def now(self) -> datetime:
         """Return the server's clock, UTC."""
-        rows = checked(self.arrow(_NOW, progress=False), _NOW, self)
+        rows = check_columns(self.arrow(_NOW, progress=False), _NOW, self)
         check_rows(rows, _NOW, self)
         moment = rows["now"][0]
         # The server gives nanoseconds, with a zone or without (as UTC); a datetime holds microseconds.
@@ -132,7 +132,7 @@ class Lab(BaseSource):
 
         Columns: ``table, column, type`` (as Arrow names it) and ``nullable``.
         """
-        return checked(super().tables(), TABLES, self)
+        return check_columns(super().tables(), TABLES, self)
 
     @contextmanager
     def stream(
@@ -156,10 +156,10 @@ class Lab(BaseSource):
         most = self.max_bytes if max_bytes is None else check_size("max_bytes", max_bytes)
         line = progress_of(progress, lambda: RowsLine("query"))
         try:
-            with ask(self.transport, query, timeout=timeout, max_bytes=most, progress=line) as answer:
+            with send_query(self.transport, query, timeout=timeout, max_bytes=most, progress=line) as answer:
                 yield answer.reader()
         except QueryRefused as error:
-            raise with_suggestions(
+            raise add_suggestions(
                 error, self._table_names, self._function_names, version=self.version
             ) from error.__cause__
 
@@ -207,7 +207,7 @@ class Lab(BaseSource):
         if self._ingress is None:
             self._ingress = IngressTransport(
                 self.settings.of_ingress,
-                self.settings.ingress_url or self._server.ingress(),
+                self.settings.ingress_url or self._server.ingress_address(),
                 read_only=self.read_only,
                 timeout=self.transport.timeout,
                 audit=self.transport.audit,
@@ -218,7 +218,7 @@ class Lab(BaseSource):
 
     def check(self) -> Self:
         """Ask the server once for its version, so that a wrong address fails here."""
-        self._server.about(retry_for=0)
+        self._server.info(retry_for=0)
         return self
 
     def close(self) -> None:
@@ -237,35 +237,35 @@ class Lab(BaseSource):
         if "transport" not in vars(self):  # a traceback shows one that could not be made
             return "<Lab, not connected>"
         mode = ", read-only" if self.read_only else ""
-        return f"<Lab {self.name} at {self.settings.admin_url}{self._server_words()}{mode}>"
+        return f"<Lab {self.name} at {self.settings.admin_url}{self._server_text()}{mode}>"
 
     def _repr_html_(self) -> str:
         mode = "read-only" if self.read_only else "changes are allowed, and written to the audit log"
         return self._card.html(
             self.name,
-            f"{self.settings.admin_url}{self._server_words()}",
+            f"{self.settings.admin_url}{self._server_text()}",
             f"{mode} · cluster chosen by {self.settings.chosen_by}",
             accent="#8a8f98" if self.read_only else "#e8710a",
         )
 
-    def _server_words(self) -> str:
-        about = self._server.last
-        if about is None:
+    def _server_text(self) -> str:
+        info = self._server.last
+        if info is None:
             return ""
-        age = f", older than {OLDEST}, the oldest that was tried" if is_older(about.version) else ""
-        return f", restate {about.version}{age}{', vqueues' if about.features.get('vqueues') else ''}"
+        age = f", older than {OLDEST}, the oldest that was tried" if is_older(info.version) else ""
+        return f", restate {info.version}{age}{', vqueues' if info.features.get('vqueues') else ''}"
 
     def _count_statuses(self) -> pa.Table:
         is_known = self._server.last is not None
-        has_vqueues = is_known and self._server.about(within=COUNT_LIMIT).features.get("vqueues", False)
+        has_vqueues = is_known and self._server.info(within=COUNT_LIMIT).features.get("vqueues", False)
         statement = counts_sql(has_vqueues=has_vqueues)
-        return checked(self.arrow(statement, timeout=COUNT_LIMIT, progress=False), statement, self)
+        return check_columns(self.arrow(statement, timeout=COUNT_LIMIT, progress=False), statement, self)
 
     def _table_names(self) -> list[str]:
         return list(dict.fromkeys(self.tables()["table"]))
 
     def _function_names(self) -> list[str]:
-        return list(checked(self.sql(_FUNCTIONS, progress=False), _FUNCTIONS, self)["name"])
+        return list(check_columns(self.sql(_FUNCTIONS, progress=False), _FUNCTIONS, self)["name"])
 
 
 def connect(
@@ -337,7 +337,7 @@ def require_lab(source: object, what: str) -> Lab:
         ArgumentError: it can only be read.
     """
     if not is_lab(source):
-        raise ArgumentError(f"{what} needs a live cluster, made by connect(); {shown(source)} can only be read.")
+        raise ArgumentError(f"{what} needs a live cluster, made by connect(); {format_value(source)} can only be read.")
     return source
 
 

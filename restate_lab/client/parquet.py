@@ -16,7 +16,7 @@ from restate_lab.errors import ArgumentError, QueryRefused
 from restate_lab.frames import repeated_field
 from restate_lab.intervals import INTERVAL, holds_intervals, to_durations
 
-__all__ = ["arrow_bytes", "converted", "locate", "row_groups", "writable", "write_parquet"]
+__all__ = ["arrow_bytes", "convert_table", "locate", "row_groups", "writable_schema", "write_parquet"]
 
 _GROUP_BYTES = 24 << 20
 _WITHOUT_VIEWS: dict[pa.DataType, Any] = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
@@ -38,15 +38,17 @@ def write_parquet(
     if isinstance(location, fs.LocalFileSystem) and not Path(name).parent.is_dir():
         raise ArgumentError(f"the folder {Path(name).parent} is not there: make it, or give another path.")
     unfinished = f"{name}.{uuid.uuid4().hex[:8]}.unfinished"
-    kept = writable(schema)
+    kept = writable_schema(schema)
     try:
         with location.open_output_stream(unfinished) as sink, pq.ParquetWriter(sink, kept, compression="zstd") as out:
             for table in row_groups(batches, schema):
-                out.write_table(converted(table, kept))
+                out.write_table(convert_table(table, kept))
         location.move(unfinished, name)
     except pa.ArrowException as error:
         _remove(location, unfinished)
-        raise _refused(f"the rows cannot be written as Parquet: {error}. Cast the column in the statement.") from error
+        raise _unsupported_type_error(
+            f"the rows cannot be written as Parquet: {error}. Cast the column in the statement."
+        ) from error
     except BaseException:
         _remove(location, unfinished)
         raise
@@ -58,8 +60,8 @@ def _remove(location: fs.FileSystem, name: str) -> None:
         location.delete_file(name)
 
 
-def converted(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return the table with the types of ``schema``, which ``writable`` made of its own.
+def convert_table(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return the table with the types of ``schema``, which ``writable_schema`` made of its own.
 
     Raises:
         QueryRefused: a column has an interval that is not exact as a duration in nanoseconds.
@@ -69,7 +71,7 @@ def converted(table: pa.Table, schema: pa.Schema) -> pa.Table:
             continue
         exact = to_durations(table.column(at), units=("ns",))
         if exact is None:
-            raise _refused(
+            raise _unsupported_type_error(
                 f"column {field.name!r} has an interval with months, or one longer than 292 years, and Parquet has no "
                 f"exact type for it. Cast it to text in the statement: CAST({field.name} AS VARCHAR)."
             )
@@ -119,7 +121,7 @@ def _column_bytes(column: pa.Array[Any]) -> int:
         return int(column.get_total_buffer_size())  # views within lists
 
 
-def writable(schema: pa.Schema) -> pa.Schema:
+def writable_schema(schema: pa.Schema) -> pa.Schema:
     """Return the schema with the types that Parquet writers lack replaced.
 
     Raises:
@@ -132,24 +134,24 @@ def writable(schema: pa.Schema) -> pa.Schema:
 
 def _check_writable(field: pa.Field[Any]) -> None:
     if pa.types.is_union(field.type):
-        raise _refused(
+        raise _unsupported_type_error(
             f"column {field.name!r} holds JSON values of several types, which Parquet cannot hold: "
             f"use ->> or json_get_str."
         )
     if field.type != INTERVAL and holds_intervals(field.type):
-        raise _refused(
+        raise _unsupported_type_error(
             f"column {field.name!r} holds intervals within a nested value, which Parquet cannot hold: select their "
             f"parts, or cast them to text in the statement."
         )
     name = repeated_field(field.type)
     if name is not None:
-        raise _refused(
+        raise _unsupported_type_error(
             f"column {field.name!r} holds a struct with two fields named {name!r}, which Parquet readers cannot tell "
             f"apart: give the fields different names in the statement."
         )
 
 
-def _refused(message: str) -> QueryRefused:
+def _unsupported_type_error(message: str) -> QueryRefused:
     return QueryRefused(message, status=200, reason="no exact Parquet type")
 
 

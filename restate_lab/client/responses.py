@@ -1,4 +1,4 @@
-"""What a response to a change means: success, a refusal, or lost.
+"""What a response means: the error of one that is not a success, and whether a change was done, refused or lost.
 
 A response is a success if it has a status and a body that the operation returns (``SUCCESS``). It is a refusal if its
 status says that the request was turned away (4xx), or if it is an error that Restate itself wrote. Every other response
@@ -34,24 +34,24 @@ from restate_lab.redaction import mask_secrets, secrets_in
 
 __all__ = [
     "SUCCESS",
-    "Refusal",
+    "ErrorResponse",
     "Success",
-    "closed_by",
-    "failure",
+    "error_from_response",
+    "error_from_transport",
     "is_lost",
-    "masked",
-    "no_answer",
-    "nodes_change",
-    "passes_by_itself",
-    "read_refusal",
+    "is_node_change",
+    "is_temporary",
+    "mask_request_secrets",
+    "read_error_response",
+    "repeated_close_error",
     "retry_after",
-    "routing",
+    "routing_outcome",
     "says_never_forwarded",
 ]
 
-_REFUSALS: dict[int, type[RequestRefused]] = {404: NotFound, 409: Conflict, 410: Conflict, 425: Conflict}
+_REFUSAL_CLASSES: dict[int, type[RequestRefused]] = {404: NotFound, 409: Conflict, 410: Conflict, 425: Conflict}
 # What nodes say for some seconds when one of them is lost or comes back; no other 500 passes by itself.
-_NODES_CHANGE = (
+_NODE_CHANGES = (
     "External error: connection closed",
     "External error: connect throttled",
     "External error: handshake failed",
@@ -90,22 +90,22 @@ _INVOCATION_ID = "x-restate-id"
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """What an answer that is not success says: HTTP status, Restate code or None, the words."""
+class ErrorResponse:
+    """A response that is not a success: HTTP status, Restate code or None, and the reason."""
 
     status: int
     code: str | None
     reason: str
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """Return it in one phrase: status, code and reason, cut to a readable length."""
         code = f" [{self.code}]" if self.code and self.code not in self.reason else ""
         reason = truncate(self.reason, _LONGEST_REASON)
         return f"{self.status}{code} {reason or 'without a word'}"
 
 
-def read_refusal(response: httpx.Response) -> Refusal:
+def read_error_response(response: httpx.Response) -> ErrorResponse:
     """Read an answer's reason: JSON with a message, plain text, an HTML page, or nothing.
 
     Secrets of the request are masked in it: some gateways repeat the headers that they refuse.
@@ -118,8 +118,10 @@ def read_refusal(response: httpx.Response) -> Refusal:
     elif "html" in kind or text[:1] == "<":
         title = _TITLE.search(text)
         text = f"an HTML page ({title.group(1).strip() if title else 'no title'})"
-    return Refusal(
-        response.status_code, masked(code, response) if isinstance(code, str) else None, masked(text, response)
+    return ErrorResponse(
+        response.status_code,
+        mask_request_secrets(code, response) if isinstance(code, str) else None,
+        mask_request_secrets(text, response),
     )
 
 
@@ -131,7 +133,7 @@ def _json_object(text: str) -> dict[str, Any] | None:
     return body if isinstance(body, dict) else None
 
 
-def masked(text: str, response: httpx.Response) -> str:
+def mask_request_secrets(text: str, response: httpx.Response) -> str:
     """Return a text of a response for display: cut, and without the secrets among the headers of its request."""
     # Masked before it is cut: the part of a secret that a cut leaves over would not be recognized.
     return mask_secrets(text, secrets_in(response.request.headers))[:_LONGEST_TEXT]
@@ -145,17 +147,17 @@ def retry_after(response: httpx.Response) -> float | None:
         return None
 
 
-def passes_by_itself(refusal: Refusal) -> bool:
+def is_temporary(error: ErrorResponse) -> bool:
     """Tell whether a read may be sent again: limits, gateways, and a node that has just gone or come back."""
-    return refusal.status in {429, 502, 503, 504} or nodes_change(refusal)
+    return error.status in {429, 502, 503, 504} or is_node_change(error)
 
 
-def nodes_change(refusal: Refusal) -> bool:
+def is_node_change(error: ErrorResponse) -> bool:
     """Tell whether this is said because a node has just gone or come back."""
-    return refusal.status == 500 and any(sign in refusal.reason for sign in _NODES_CHANGE)
+    return error.status == 500 and any(sign in error.reason for sign in _NODE_CHANGES)
 
 
-def routing(reason: str) -> Literal["not taken", "lost"] | None:
+def routing_outcome(reason: str) -> Literal["not taken", "lost"] | None:
     """Tell what became of a change that one node passes on to another, by the words of the one that was asked.
 
     "not taken": it never left, and may be sent again. "lost": it may have happened. None: this is about something else.
@@ -165,30 +167,32 @@ def routing(reason: str) -> Literal["not taken", "lost"] | None:
     return "lost" if "rpc for partition" in reason or "lost leadership" in reason else None
 
 
-def failure(response: httpx.Response, *, asked: str, settings: Settings, address: str) -> RestateLabError:
+def error_from_response(
+    response: httpx.Response, *, request_line: str, settings: Settings, address: str
+) -> RestateLabError:
     """Return the exception for an answer that is not success; its body must have been read.
 
-    ``asked`` says in a few words what was asked: "POST /query".
+    ``request_line`` is such as "POST /query".
     """
-    refusal = read_refusal(response)
-    where = f"{asked} on {settings.environment} ({address})"
-    status = refusal.status
+    error = read_error_response(response)
+    where = f"{request_line} on {settings.environment} ({address})"
+    status = error.status
     if status in {401, 403}:
-        return AccessDenied(f"{where}: {refusal.words}. {_token_advice(settings)}")
+        return AccessDenied(f"{where}: {error.summary}. {_token_advice(settings)}")
     if status == 429:
-        return _limited(refusal, where, retry_after(response))
+        return _rate_limit_error(error, where, retry_after(response))
     if 300 <= status < 400:
-        target = masked(response.headers.get("location", "nowhere"), response)
+        target = mask_request_secrets(response.headers.get("location", "nowhere"), response)
         return ServerFailed(
             f"{where}: redirected to {target}. A login page or a proxy stands before the Admin API; "
             f"use the API's own address and a token.",
             status=status,
         )
     if status in {502, 503, 504}:
-        return Unreachable(f"{where}: {refusal.words}. {_GATEWAY_ADVICE[status]}")
-    if nodes_change(refusal):
-        return Unreachable(f"{where}: {refusal.words}. A node has just gone or come back: try again shortly.")
-    return _refused(refusal, where, is_query=asked.endswith("/query"))
+        return Unreachable(f"{where}: {error.summary}. {_GATEWAY_ADVICE[status]}")
+    if is_node_change(error):
+        return Unreachable(f"{where}: {error.summary}. A node has just gone or come back: try again shortly.")
+    return _request_error(error, where, is_query=request_line.endswith("/query"))
 
 
 _GATEWAY_ADVICE = {
@@ -199,22 +203,22 @@ _GATEWAY_ADVICE = {
 }
 
 
-def _limited(refusal: Refusal, where: str, wait: float | None) -> RateLimited:
+def _rate_limit_error(error: ErrorResponse, where: str, wait: float | None) -> RateLimited:
     advice = f"The server asks to wait {format_duration(wait)}" if wait else "Wait a little, or ask less often"
-    return RateLimited(f"{where}: {refusal.words}. {advice}; the limits are the server's settings.", retry_after=wait)
+    return RateLimited(f"{where}: {error.summary}. {advice}; the limits are the server's settings.", retry_after=wait)
 
 
-def _refused(refusal: Refusal, where: str, *, is_query: bool) -> RestateLabError:
-    details = {"status": refusal.status, "code": refusal.code, "reason": refusal.reason}
-    sign = next((sign for sign in _REFUSED_QUERY if refusal.reason.startswith(sign)), None)
+def _request_error(error: ErrorResponse, where: str, *, is_query: bool) -> RestateLabError:
+    details = {"status": error.status, "code": error.code, "reason": error.reason}
+    sign = next((sign for sign in _REFUSED_QUERY if error.reason.startswith(sign)), None)
     if is_query and sign:
-        reason = refusal.reason.removeprefix(sign)
+        reason = error.reason.removeprefix(sign)
         message = f"the server refused the query: {truncate(reason, _LONGEST_REASON)}{_query_advice(reason)}"
-        return QueryRefused(message, status=refusal.status, code=refusal.code, reason=reason)
-    if refusal.status >= 500:
-        return ServerFailed(f"{where}: {refusal.words}. The server's log has more.", **details)  # type: ignore[arg-type]
-    kind = _REFUSALS.get(refusal.status, RequestRefused)
-    return kind(f"{where}: {refusal.words}", **details)  # type: ignore[arg-type]
+        return QueryRefused(message, status=error.status, code=error.code, reason=reason)
+    if error.status >= 500:
+        return ServerFailed(f"{where}: {error.summary}. The server's log has more.", **details)  # type: ignore[arg-type]
+    kind = _REFUSAL_CLASSES.get(error.status, RequestRefused)
+    return kind(f"{where}: {error.summary}", **details)  # type: ignore[arg-type]
 
 
 def _query_advice(reason: str) -> str:
@@ -246,20 +250,24 @@ def _connecting_advice(error: str, settings: Settings) -> str:
     return advice
 
 
-def closed_by(error: httpx.TransportError, *, asked: str, settings: Settings, address: str) -> ServerFailed:
+def repeated_close_error(
+    error: httpx.TransportError, *, request_line: str, settings: Settings, address: str
+) -> ServerFailed:
     """Return the exception for a request at which a server that answers others closed the connection, twice."""
-    what = "this statement" if asked.endswith("/query") else "this request"
+    what = "this statement" if request_line.endswith("/query") else "this request"
     return ServerFailed(
-        f"{asked} on {settings.environment} ({address}): the server closed the connection twice while it worked on "
-        f"{what} ({error}), and it answers other requests. {what[0].upper()}{what[1:]} probably makes a worker of the "
-        f"server fail: do not send it again unchanged. The server's log has the reason.",
+        f"{request_line} on {settings.environment} ({address}): the server closed the connection twice while it worked "
+        f"on {what} ({error}), and it answers other requests. {what[0].upper()}{what[1:]} probably makes a worker of "
+        f"the server fail: do not send it again unchanged. The server's log has the reason.",
         status=0,
     )
 
 
-def no_answer(error: httpx.RequestError, *, asked: str, settings: Settings, address: str) -> RestateLabError:
+def error_from_transport(
+    error: httpx.RequestError, *, request_line: str, settings: Settings, address: str
+) -> RestateLabError:
     """Return the exception for a call that ended without an answer, or with one that cannot be read."""
-    where = f"{asked} on {settings.environment} ({address}, chosen by {settings.chosen_by})"
+    where = f"{request_line} on {settings.environment} ({address}, chosen by {settings.chosen_by})"
     if isinstance(error, httpx.ConnectTimeout):
         return Unreachable(f"{where}: {error}. Check the address, the network and its firewalls.")
     if isinstance(error, httpx.TimeoutException):
@@ -291,25 +299,27 @@ class Success:
     def mismatch(self, response: httpx.Response) -> str | None:
         """Return why a response is not this success, without our token; None if it is. Its body must have been read."""
         reason = self._mismatch(response)
-        return None if reason is None else masked(reason, response)
+        return None if reason is None else mask_request_secrets(reason, response)
 
     def _mismatch(self, response: httpx.Response) -> str | None:
-        words = read_refusal(response).words if _is_page(response) else f"{response.status_code} {_kind(response)}"
+        summary = (
+            read_error_response(response).summary if _is_page(response) else f"{response.status_code} {_kind(response)}"
+        )
         if response.status_code not in self.statuses:
-            return f"{words}; success has status {' or '.join(map(str, self.statuses))}"
+            return f"{summary}; success has status {' or '.join(map(str, self.statuses))}"
         if self.header is not None and self.header not in response.headers:
-            return f"{words}, without the header {self.header} that Restate sets"
+            return f"{summary}, without the header {self.header} that Restate sets"
         if self.body == "any":
             return None
         if self.body == "nothing":
-            return f"{words}; success has no body" if response.content.strip() else None
-        if not self._fits(_parsed(response)):
-            return f"{words}; success is a JSON {self.body}{' with ' if self.fields else ''}{', '.join(self.fields)}"
+            return f"{summary}; success has no body" if response.content.strip() else None
+        if not self._fits(_parse_json(response)):
+            return f"{summary}; success is a JSON {self.body}{' with ' if self.fields else ''}{', '.join(self.fields)}"
         return None
 
-    def created(self, response: httpx.Response) -> str | None:
+    def new_invocation_id(self, response: httpx.Response) -> str | None:
         """Return the id of the invocation that came into being, or None where none did."""
-        return None if self.new_id is None else str(_parsed(response)[self.new_id])
+        return None if self.new_id is None else str(_parse_json(response)[self.new_id])
 
     def _fits(self, value: Any) -> bool:
         if self.body == "list":
@@ -361,29 +371,29 @@ SUCCESS: Mapping[str, Success] = MappingProxyType(
 """What success looks like, by operation: all changes, and the reads whose body nothing else checks."""
 
 
-def is_lost(response: httpx.Response, refusal: Refusal) -> bool:
+def is_lost(response: httpx.Response, error: ErrorResponse) -> bool:
     """Return whether a change may have happened although the response is not a success; its body must have been read.
 
     A redirect counts as lost: it comes from a login page or a proxy, and some proxies redirect after a failure of the
     server behind them. 429 does not: a limit turns a request away before it is forwarded.
     """
-    if refusal.status < 400:
+    if error.status < 400:
         return True
-    if refusal.status < 500:
-        return refusal.status in _MAY_HAVE_PASSED and not _is_restates_own(response)
-    if not _is_restates_own(response) or nodes_change(refusal):
+    if error.status < 500:
+        return error.status in _MAY_HAVE_PASSED and not _is_from_restate(response)
+    if not _is_from_restate(response) or is_node_change(error):
         return True
-    passed_on = routing(refusal.reason)
+    passed_on = routing_outcome(error.reason)
     # The Admin API says 503 only where it passes a request on to another node.
-    return passed_on == "lost" or (refusal.status == 503 and passed_on is None)
+    return passed_on == "lost" or (error.status == 503 and passed_on is None)
 
 
-def says_never_forwarded(refusal: Refusal) -> bool:
+def says_never_forwarded(error: ErrorResponse) -> bool:
     """Return whether a gateway says that it did not forward the request. It may be wrong: read before resending."""
-    return refusal.status == 503 and any(text in refusal.reason for text in _NEVER_FORWARDED)
+    return error.status == 503 and any(text in error.reason for text in _NEVER_FORWARDED)
 
 
-def _is_restates_own(response: httpx.Response) -> bool:
+def _is_from_restate(response: httpx.Response) -> bool:
     """Return whether Restate wrote an error, and not a gateway.
 
     The Admin API writes ``message`` and ``restate_code``, null included, where Kubernetes, Envoy and AWS write
@@ -391,11 +401,11 @@ def _is_restates_own(response: httpx.Response) -> bool:
     """
     if _ERROR_SOURCE in response.headers or (response.status_code == 501 and not response.content):
         return True
-    body = _parsed(response)
+    body = _parse_json(response)
     return isinstance(body, dict) and isinstance(body.get("message"), str) and "restate_code" in body
 
 
-def _parsed(response: httpx.Response) -> Any:
+def _parse_json(response: httpx.Response) -> Any:
     if "json" not in _kind(response):
         return None
     try:

@@ -1,7 +1,8 @@
 """Check that a response has the columns that our own SQL asked for, and report another shape as one clear error.
 
-A proxy or a later server can drop, rename, retype or null a column. ``checked`` compares a response with the select
-list of its statement, right where it is read. ``translated`` covers what no check foresees, at the public functions.
+A proxy or a later server can drop, rename, retype or null a column. ``check_columns`` compares a response with the
+select list of its statement, right where it is read. ``translate_errors`` covers what no check foresees, at the public
+functions.
 """
 
 from __future__ import annotations
@@ -22,11 +23,20 @@ from restate_lab._text import one_line
 from restate_lab.errors import RestateLabError, ServerFailed
 from restate_lab.source import Source
 
-__all__ = ["FAMILIES", "Selected", "check_rows", "checked", "checked_types", "selected", "tables_of", "translated"]
+__all__ = [
+    "FAMILIES",
+    "SelectedColumn",
+    "check_columns",
+    "check_rows",
+    "check_types",
+    "selected_columns",
+    "tables_of",
+    "translate_errors",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Answer = TypeVar("Answer", pd.DataFrame, pa.Table, pa.Schema)
+Result = TypeVar("Result", pd.DataFrame, pa.Table, pa.Schema)
 
 _FAMILY_NAMES = {
     "text": """id target target_service_name target_handler_name target_service_key target_service_ty service_name
@@ -84,7 +94,7 @@ _ADVICE = (
 _UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, OverflowError, pa.ArrowException)
 
 
-class Selected(NamedTuple):
+class SelectedColumn(NamedTuple):
     """One column that a statement selects; ``name`` is None where the server makes it up."""
 
     name: str | None
@@ -92,24 +102,24 @@ class Selected(NamedTuple):
 
 
 @functools.lru_cache(maxsize=512)
-def selected(statement: str) -> tuple[Selected, ...]:
+def selected_columns(statement: str) -> tuple[SelectedColumn, ...]:
     """Return the columns of a statement's outermost SELECT (of a UNION, the first), in order."""
-    return tuple(_selected(item) for item in _items(_SKIPPED.sub("''", statement)))
+    return tuple(_parse_item(item) for item in _items(_SKIPPED.sub("''", statement)))
 
 
-def checked(answer: Answer, statement: str, source: Source | None) -> Answer:
+def check_columns(answer: Result, statement: str, source: Source | None) -> Result:
     """Return an answer to one of our own statements if it has the columns that the statement selects.
 
     Raises:
         ServerFailed: a column is missing, has another kind of values, or is null where it never is.
     """
-    faults = [fault for column in selected(statement) for fault in _faults(column, answer)]
+    faults = [fault for column in selected_columns(statement) for fault in _faults(column, answer)]
     if faults:
-        raise _another_shape(f"the response to `{_short(statement)}`", "; ".join(faults), source)
+        raise _shape_error(f"the response to `{_shorten(statement)}`", "; ".join(faults), source)
     return answer
 
 
-def checked_types(schema: pa.Schema, types: Mapping[str, str | None], statement: str, source: Source) -> pa.Schema:
+def check_types(schema: pa.Schema, types: Mapping[str, str | None], statement: str, source: Source) -> pa.Schema:
     """Return the schema of a whole table if its columns have the types that the server itself names for them.
 
     ``types`` has the server's type names by column, as in information_schema, such as "LargeUtf8"; None is not known.
@@ -120,9 +130,9 @@ def checked_types(schema: pa.Schema, types: Mapping[str, str | None], statement:
     faults: list[str] = []
     for name, declared in types.items():
         families = tuple(family for family, begins in _DECLARED if (declared or "").startswith(begins))
-        faults += _faults_of(schema, name, families)
+        faults += _type_faults(schema, name, families)
     if faults:
-        raise _another_shape(f"the response to `{_short(statement)}`", "; ".join(faults), source)
+        raise _shape_error(f"the response to `{_shorten(statement)}`", "; ".join(faults), source)
     return schema
 
 
@@ -134,7 +144,7 @@ def check_rows(answer: pa.Table | pd.DataFrame, statement: str, source: Source, 
     """
     if len(answer) != rows:
         fault = f"it has {len(answer):,} rows instead of {rows}"
-        raise _another_shape(f"the response to `{_short(statement)}`", fault, source)
+        raise _shape_error(f"the response to `{_shorten(statement)}`", fault, source)
 
 
 def tables_of(source: Source) -> pd.DataFrame:
@@ -144,14 +154,14 @@ def tables_of(source: Source) -> pd.DataFrame:
         ServerFailed: it has not.
     """
     tables = source.tables()
-    columns = (Selected("table", is_never_null=True), Selected("column", is_never_null=True))
+    columns = (SelectedColumn("table", is_never_null=True), SelectedColumn("column", is_never_null=True))
     faults = [fault for column in columns for fault in _faults(column, tables)]
     if faults:
-        raise _another_shape("the list of tables and columns", "; ".join(faults), source)
+        raise _shape_error("the list of tables and columns", "; ".join(faults), source)
     return tables
 
 
-def translated(function: Callable[P, R]) -> Callable[P, R]:
+def translate_errors(function: Callable[P, R]) -> Callable[P, R]:
     """Let a public function, whose first argument is a source, report an unreadable response as ServerFailed.
 
     The original error is its ``__cause__``: it may be a bug of restate_lab, and the message says so.
@@ -167,7 +177,7 @@ def translated(function: Callable[P, R]) -> Callable[P, R]:
             if error.__traceback__ is None or error.__traceback__.tb_next is None:
                 raise  # the call itself is wrong: a missing or unknown argument
             source: Any = args[0] if args else None
-            raise _unreadable(function.__name__, error, source) from error
+            raise _unreadable_response_error(function.__name__, error, source) from error
 
     return wrapper
 
@@ -191,33 +201,33 @@ def _items(statement: str) -> Iterator[str]:
     yield item
 
 
-def _selected(item: str) -> Selected:
+def _parse_item(item: str) -> SelectedColumn:
     text = item.strip()
     found = _NAME.search(text)
     name = found["name"].strip('"').replace('""', '"') if found else None
-    return Selected(name, is_never_null=_NEVER_NULL.fullmatch(text) is not None)
+    return SelectedColumn(name, is_never_null=_NEVER_NULL.fullmatch(text) is not None)
 
 
-def _faults(column: Selected, answer: pd.DataFrame | pa.Table | pa.Schema) -> Iterator[str]:
+def _faults(column: SelectedColumn, answer: pd.DataFrame | pa.Table | pa.Schema) -> Iterator[str]:
     """Say what is wrong with one column of an answer."""
     if column.name is None:
         return
-    yield from _faults_of(answer, column.name, FAMILIES.get(column.name, ()))
+    yield from _type_faults(answer, column.name, FAMILIES.get(column.name, ()))
     if column.is_never_null and _has_nulls(answer, column.name):
         yield f"column {column.name!r} has nulls"
 
 
-def _faults_of(answer: pd.DataFrame | pa.Table | pa.Schema, name: str, families: tuple[str, ...]) -> Iterator[str]:
+def _type_faults(answer: pd.DataFrame | pa.Table | pa.Schema, name: str, families: tuple[str, ...]) -> Iterator[str]:
     if name not in (list(answer) if isinstance(answer, pd.DataFrame) else _schema(answer).names):
         yield f"column {name!r} is missing"
         return
     kind = _family(answer, name)
     if families and kind not in families and _has_values(answer, name):
-        wanted = " or ".join(_WORDS[family] for family in families)
-        yield f"column {name!r} holds {_WORDS.get(kind, kind)} instead of {wanted}"
+        wanted = " or ".join(_FAMILY_LABELS[family] for family in families)
+        yield f"column {name!r} holds {_FAMILY_LABELS.get(kind, kind)} instead of {wanted}"
 
 
-_WORDS = {
+_FAMILY_LABELS = {
     "text": "texts",
     "number": "numbers",
     "flag": "booleans",
@@ -301,21 +311,23 @@ _PANDAS: tuple[tuple[str, Callable[[Any], bool]], ...] = (
 )
 
 
-def _another_shape(what: str, faults: str, source: Any) -> ServerFailed:
-    return ServerFailed(f"{what} has another shape: {faults}. {_server(source)} {_ADVICE}", status=200, reason=faults)
-
-
-def _unreadable(function: str, error: Exception, source: Any) -> ServerFailed:
-    said = f"{type(error).__name__}: {error}"
+def _shape_error(what: str, faults: str, source: Any) -> ServerFailed:
     return ServerFailed(
-        f"{function}() could not read a response: {said}. Either a response has another shape than expected, or this "
-        f"is a bug of restate_lab: the original error is the cause of this one. {_server(source)} {_ADVICE}",
-        status=200,
-        reason=said,
+        f"{what} has another shape: {faults}. {_server_text(source)} {_ADVICE}", status=200, reason=faults
     )
 
 
-def _server(source: Any) -> str:
+def _unreadable_response_error(function: str, error: Exception, source: Any) -> ServerFailed:
+    message = f"{type(error).__name__}: {error}"
+    return ServerFailed(
+        f"{function}() could not read a response: {message}. Either a response has another shape than expected, or "
+        f"this is a bug of restate_lab: the original error is the cause of this one. {_server_text(source)} {_ADVICE}",
+        status=200,
+        reason=message,
+    )
+
+
+def _server_text(source: Any) -> str:
     with suppress(RestateLabError):
         name, version = getattr(source, "name", None), getattr(source, "version", None)
         if name and version:
@@ -323,5 +335,5 @@ def _server(source: Any) -> str:
     return "The server's version is not known."
 
 
-def _short(statement: str) -> str:
+def _shorten(statement: str) -> str:
     return one_line(re.sub(r"--[^\n]*", "", statement))

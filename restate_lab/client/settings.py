@@ -33,8 +33,16 @@ from urllib.parse import urlsplit
 
 from restate_lab._text import format_timestamp
 from restate_lab.client import cli_config as cli
-from restate_lab.client.address import ADMIN, INGRESS, address, from_layers, from_variable, is_address, is_own
-from restate_lab.client.cli_config import CliConfig, Found, Section, Variables
+from restate_lab.client.address import (
+    ADMIN,
+    INGRESS,
+    address_from_layers,
+    address_from_variable,
+    is_address,
+    is_own,
+    parse_address,
+)
+from restate_lab.client.cli_config import CliConfig, ConfigSection, ConfigValue, Variables
 from restate_lab.errors import SettingsError, SettingsWarning
 from restate_lab.redaction import Secret, as_secret
 
@@ -73,7 +81,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Arguments:
     """The arguments, sealed where they may hold a password."""
 
     cluster: Secret | None
@@ -107,60 +115,63 @@ def load_settings(
     a variable that would replace a value of the environment named in ``cluster``, for a missing or unusable address, a
     broken config.toml, and a login token that is missing, invalid or expired.
     """
-    asked = _Asked(as_secret(cluster), as_secret(ingress_url), as_secret(token))
+    arguments = _Arguments(as_secret(cluster), as_secret(ingress_url), as_secret(token))
     variables = cli.read_variables(env)
     del cluster, ingress_url, token, env  # a verbose traceback would show them
-    _check_text(asked)
+    _check_text(arguments)
     here = cwd or Path()
-    settings = _at_address(asked, variables) if asked.is_address else _of_environment(asked, variables, here)
-    _warn_about_dotenv(settings, asked, variables, here)
+    if arguments.is_address:
+        settings = _settings_for_address(arguments, variables)
+    else:
+        settings = _settings_for_environment(arguments, variables, here)
+    _warn_about_dotenv(settings, arguments, variables, here)
     return settings
 
 
-def _check_text(asked: _Asked) -> None:
+def _check_text(arguments: _Arguments) -> None:
     """Refuse what is no text, such as a token in bytes, without showing it."""
     for argument in ("cluster", "ingress_url", "token"):
-        value: Secret | None = getattr(asked, argument)
+        value: Secret | None = getattr(arguments, argument)
         if value is not None and not isinstance(value.reveal(), str):
             raise SettingsError(f"the {argument} argument must be text, and is a {type(value.reveal()).__name__}")
 
 
-def _at_address(asked: _Asked, variables: Variables) -> Settings:
-    admin_url = address(Found(asked.cluster, "the cluster argument"), ADMIN, "argument")
-    token, source = _token(asked, variables, [])
-    return Settings(_host_and_port(admin_url), admin_url, _asked_ingress(asked), token, source, "the argument")
+def _settings_for_address(arguments: _Arguments, variables: Variables) -> Settings:
+    admin_url = parse_address(ConfigValue(arguments.cluster, "the cluster argument"), ADMIN, "argument")
+    token, source = _token(arguments, variables, [])
+    return Settings(_host_and_port(admin_url), admin_url, _ingress_argument(arguments), token, source, "the argument")
 
 
-def _of_environment(asked: _Asked, variables: Variables, cwd: Path) -> Settings:
+def _settings_for_environment(arguments: _Arguments, variables: Variables, cwd: Path) -> Settings:
     config = cli.read_config(variables, cwd)
-    name, chosen_by = _chosen(asked, variables, cwd)
+    name, chosen_by = _choose_environment(arguments, variables, cwd)
     layers = config.layers(name)
-    override = from_variable(ADMIN, variables)
-    is_used = asked.cluster is not None or (_exists(name, config) and is_own(override, ADMIN, layers))
+    override = address_from_variable(ADMIN, variables)
+    is_used = arguments.cluster is not None or (_exists(name, config) and is_own(override, ADMIN, layers))
     if override is not None and not is_used:
-        return _at_override(asked, variables, override)
+        return _settings_for_override(arguments, variables, override)
     admin_url = _own_admin_url(name, chosen_by, config)
-    section = config.sections.get(cli.folded(name))
+    section = config.sections.get(cli.fold_case(name))
     environment = section.name if section else name or "default"  # no name at all: [default] and [global] alone
-    if asked.cluster is not None:
-        _check_not_overridden(environment, asked, variables, layers)
-    token, source = _token(asked, variables, layers)
+    if arguments.cluster is not None:
+        _check_not_overridden(environment, arguments, variables, layers)
+    token, source = _token(arguments, variables, layers)
     return Settings(
         environment,
         admin_url,
-        _ingress_url(asked, layers, variables),
+        _ingress_url(arguments, layers, variables),
         token,
         source,
         chosen_by,
-        token_for_ingress=_reaches_ingress(source, asked, layers, variables),
+        token_for_ingress=_reaches_ingress(source, arguments, layers, variables),
     )
 
 
-def _at_override(asked: _Asked, variables: Variables, override: Found) -> Settings:
+def _settings_for_override(arguments: _Arguments, variables: Variables, override: ConfigValue) -> Settings:
     """Return the settings for an address from a variable: like those for an address that is an argument."""
-    admin_url = address(override, ADMIN, "variable")
-    token, source = _token(asked, variables, [])
-    ingress_url = _ingress_url(asked, [], variables)
+    admin_url = parse_address(override, ADMIN, "variable")
+    token, source = _token(arguments, variables, [])
+    ingress_url = _ingress_url(arguments, [], variables)
     return Settings(_host_and_port(admin_url), admin_url, ingress_url, token, source, override.where)
 
 
@@ -168,19 +179,19 @@ def _host_and_port(admin_url: str) -> str:
     return admin_url if admin_url.startswith("unix:") else urlsplit(admin_url).netloc
 
 
-def _chosen(asked: _Asked, variables: Variables, cwd: Path) -> tuple[str, str]:
+def _choose_environment(arguments: _Arguments, variables: Variables, cwd: Path) -> tuple[str, str]:
     """Return the name of the environment and what chose it."""
-    name, chosen_by = _named(asked, variables, cwd)
+    name, chosen_by = _find_environment(arguments, variables, cwd)
     if "@" in name.reveal() or is_address(name.reveal()):
         raise SettingsError(f"{chosen_by} holds an address where the name of an environment belongs")
     return name.reveal(), chosen_by
 
 
-def _named(asked: _Asked, variables: Variables, cwd: Path) -> tuple[Secret, str]:
-    if asked.cluster is not None:
-        if not asked.cluster.reveal().strip():
+def _find_environment(arguments: _Arguments, variables: Variables, cwd: Path) -> tuple[Secret, str]:
+    if arguments.cluster is not None:
+        if not arguments.cluster.reveal().strip():
             raise SettingsError("the cluster argument is empty: give an admin URL, the name of an environment, or None")
-        return asked.cluster, "the argument"
+        return arguments.cluster, "the argument"
     if cli.ENVIRONMENT in variables:
         return variables[cli.ENVIRONMENT], cli.ENVIRONMENT
     path = cli.environment_file(variables, cwd)
@@ -194,7 +205,7 @@ def _named(asked: _Asked, variables: Variables, cwd: Path) -> tuple[Secret, str]
 
 def _exists(name: str, config: CliConfig) -> bool:
     """Tell whether an environment exists; without any name, [default] and [global] are one."""
-    return not name or cli.folded(name) == cli.LOCAL or cli.folded(name) in config.sections
+    return not name or cli.fold_case(name) == cli.LOCAL or cli.fold_case(name) in config.sections
 
 
 def _own_admin_url(name: str, chosen_by: str, config: CliConfig) -> str:
@@ -202,25 +213,27 @@ def _own_admin_url(name: str, chosen_by: str, config: CliConfig) -> str:
 
     Raises SettingsError where there is no such environment, or it has no address.
     """
-    own = from_layers(ADMIN, config.layers(name)) if _exists(name, config) else None
+    own = address_from_layers(ADMIN, config.layers(name)) if _exists(name, config) else None
     if own is None:
-        raise SettingsError(_no_address(name, chosen_by, config))
-    return address(own, ADMIN, "file")
+        raise SettingsError(_no_address_message(name, chosen_by, config))
+    return parse_address(own, ADMIN, "file")
 
 
-def _check_not_overridden(environment: str, asked: _Asked, variables: Variables, layers: Sequence[Section]) -> None:
+def _check_not_overridden(
+    environment: str, arguments: _Arguments, variables: Variables, layers: Sequence[ConfigSection]
+) -> None:
     """Raise SettingsError where a variable would replace a value of the environment that the caller named."""
     for key in (ADMIN, INGRESS):
-        override = from_variable(key, variables)
-        if override is None or (key == INGRESS and asked.ingress_url is not None):
+        override = address_from_variable(key, variables)
+        if override is None or (key == INGRESS and arguments.ingress_url is not None):
             continue
         if not is_own(override, key, layers):
             raise SettingsError(
-                f"{override.where} is set and points to {address(override, key, 'variable')}; you asked for "
+                f"{override.where} is set and points to {parse_address(override, key, 'variable')}; you asked for "
                 f"{environment!r}. Unset it, or connect to the address."
             )
     own = _own_token(layers)
-    if asked.token is None and own is not None and not _is_same(variables.get(cli.AUTH_TOKEN, own), own):
+    if arguments.token is None and own is not None and not _is_same(variables.get(cli.AUTH_TOKEN, own), own):
         raise SettingsError(
             f"{cli.AUTH_TOKEN} is set and differs from the token of {environment!r}; you asked for {environment!r}. "
             f"Unset it, or connect to the address."
@@ -231,46 +244,46 @@ def _is_same(one: Secret, other: Secret) -> bool:
     return one.reveal().strip() == other.reveal().strip()
 
 
-def _own_token(layers: Sequence[Section]) -> Secret | None:
+def _own_token(layers: Sequence[ConfigSection]) -> Secret | None:
     """Return the token that the configuration has for an environment, of whatever kind; None where it has none."""
-    found = cli.last(layers, "bearer_token")
-    if found is not None:
-        return found.value
+    configured = cli.last_value(layers, "bearer_token")
+    if configured is not None:
+        return configured.value
     return _login(layers)[1] if _is_cloud(layers) else None
 
 
-def _asked_ingress(asked: _Asked) -> str | None:
-    if asked.ingress_url is None:
+def _ingress_argument(arguments: _Arguments) -> str | None:
+    if arguments.ingress_url is None:
         return None
-    return address(Found(asked.ingress_url, "the ingress_url argument"), INGRESS, "argument")
+    return parse_address(ConfigValue(arguments.ingress_url, "the ingress_url argument"), INGRESS, "argument")
 
 
-def _ingress_url(asked: _Asked, layers: Sequence[Section], variables: Variables) -> str | None:
-    if asked.ingress_url is not None:
-        return _asked_ingress(asked)
-    override = from_variable(INGRESS, variables)
+def _ingress_url(arguments: _Arguments, layers: Sequence[ConfigSection], variables: Variables) -> str | None:
+    if arguments.ingress_url is not None:
+        return _ingress_argument(arguments)
+    override = address_from_variable(INGRESS, variables)
     if override is not None:
-        return address(override, INGRESS, "variable")
-    own = from_layers(INGRESS, layers)
-    return None if own is None else address(own, INGRESS, "file")
+        return parse_address(override, INGRESS, "variable")
+    own = address_from_layers(INGRESS, layers)
+    return None if own is None else parse_address(own, INGRESS, "file")
 
 
-def _reaches_ingress(source: str, asked: _Asked, layers: Sequence[Section], variables: Variables) -> bool:
+def _reaches_ingress(source: str, arguments: _Arguments, layers: Sequence[ConfigSection], variables: Variables) -> bool:
     """Tell whether the token may be sent to the ingress: one of config.toml goes to no address of a variable."""
-    override = from_variable(INGRESS, variables)
-    if override is None or asked.ingress_url is not None or asked.token is not None or source == cli.AUTH_TOKEN:
+    override = address_from_variable(INGRESS, variables)
+    if override is None or arguments.ingress_url is not None or arguments.token is not None or source == cli.AUTH_TOKEN:
         return True
     return is_own(override, INGRESS, layers)
 
 
-def _no_address(name: str, chosen_by: str, config: CliConfig) -> str:
+def _no_address_message(name: str, chosen_by: str, config: CliConfig) -> str:
     is_asked = chosen_by == "the argument"
     other = "give an address (http://…)" if is_asked else f"set {cli.ADMIN_URL} or {cli.HOST}"
     remedy = f"with `restate config edit`, or {other}."
-    if section := config.sections.get(cli.folded(name)):
+    if section := config.sections.get(cli.fold_case(name)):
         return f"The environment {section.name!r} has no address: add admin_base_url to {section.where} {remedy}"
-    spelled = {cli.folded(known): known for known in config.names}
-    near = difflib.get_close_matches(cli.folded(name.strip()), spelled, n=3)
+    spelled = {cli.fold_case(known): known for known in config.names}
+    near = difflib.get_close_matches(cli.fold_case(name.strip()), spelled, n=3)
     hint = f"Did you mean {' or '.join(repr(spelled[each]) for each in near)}? " if near else ""
     if re.fullmatch(r"[\w.-]+:\d+(/.*)?", name):
         hint = "An address begins with http:// or https://. "
@@ -282,32 +295,34 @@ def _no_address(name: str, chosen_by: str, config: CliConfig) -> str:
     )
 
 
-def _token(asked: _Asked, variables: Variables, layers: Sequence[Section]) -> tuple[Secret | None, str]:
+def _token(arguments: _Arguments, variables: Variables, layers: Sequence[ConfigSection]) -> tuple[Secret | None, str]:
     """Return the token and where it comes from; without layers nothing but the argument and the variable count."""
     is_cloud = _is_cloud(layers)
-    found = _configured_token(asked, variables, layers)
-    if found is None:
+    configured = _configured_token(arguments, variables, layers)
+    if configured is None:
         return _login_token(layers) if is_cloud else (None, "")
-    if found.value is None:
-        raise SettingsError(f"{found.where} must be text in quotes")
-    token = _sendable(found.value, found.where)
-    if token is None and asked.token is not None:
-        raise SettingsError(f"{found.where} is empty; leave it out to use what is configured")
+    if configured.value is None:
+        raise SettingsError(f"{configured.where} must be text in quotes")
+    token = _check_token(configured.value, configured.where)
+    if token is None and arguments.token is not None:
+        raise SettingsError(f"{configured.where} is empty; leave it out to use what is configured")
     if token is None and is_cloud:
-        raise SettingsError(f"{found.where} is empty, and goes before the login token of Restate Cloud: remove it")
-    return token, found.where if token is not None else ""
+        raise SettingsError(f"{configured.where} is empty, and goes before the login token of Restate Cloud: remove it")
+    return token, configured.where if token is not None else ""
 
 
-def _configured_token(asked: _Asked, variables: Variables, layers: Sequence[Section]) -> Found | None:
-    if asked.token is not None:
-        return Found(asked.token, "the token argument")
+def _configured_token(
+    arguments: _Arguments, variables: Variables, layers: Sequence[ConfigSection]
+) -> ConfigValue | None:
+    if arguments.token is not None:
+        return ConfigValue(arguments.token, "the token argument")
     if cli.AUTH_TOKEN in variables:
-        return Found(variables[cli.AUTH_TOKEN], cli.AUTH_TOKEN)
-    found = cli.last(layers, "bearer_token")
-    return found and Found(found.value, f"bearer_token of {found.where}")
+        return ConfigValue(variables[cli.AUTH_TOKEN], cli.AUTH_TOKEN)
+    configured = cli.last_value(layers, "bearer_token")
+    return configured and ConfigValue(configured.value, f"bearer_token of {configured.where}")
 
 
-def _sendable(token: Secret, where: str) -> Secret | None:
+def _check_token(token: Secret, where: str) -> Secret | None:
     """Return a token that a header can carry, None for an empty one."""
     bare = Secret(token.reveal().strip())
     if not bare.reveal():
@@ -320,24 +335,24 @@ def _sendable(token: Secret, where: str) -> Secret | None:
     return bare
 
 
-def _is_cloud(layers: Sequence[Section]) -> bool:
+def _is_cloud(layers: Sequence[ConfigSection]) -> bool:
     for layer in layers:
         if layer.cloud is None:
             raise SettingsError(f"cloud of {layer.where} must be a table")
-    found = cli.last(layers, "environment_type")
-    kind = "default" if found is None else found.value and found.value.reveal()
-    if found is not None and kind not in {"default", "cloud"}:
-        raise SettingsError(f'environment_type of {found.where} must be "default" or "cloud"')
+    configured = cli.last_value(layers, "environment_type")
+    kind = "default" if configured is None else configured.value and configured.value.reveal()
+    if configured is not None and kind not in {"default", "cloud"}:
+        raise SettingsError(f'environment_type of {configured.where} must be "default" or "cloud"')
     return kind == "cloud"
 
 
-def _login(layers: Sequence[Section]) -> tuple[Section | None, Secret | None]:
+def _login(layers: Sequence[ConfigSection]) -> tuple[ConfigSection | None, Secret | None]:
     """Return what `restate cloud login` stored, and the section that holds it."""
     holder = next((layer for layer in reversed(layers) if "access_token" in (layer.cloud or {})), None)
     return holder, holder.cloud["access_token"] if holder is not None and holder.cloud else None
 
 
-def _login_token(layers: Sequence[Section]) -> tuple[Secret | None, str]:
+def _login_token(layers: Sequence[ConfigSection]) -> tuple[Secret | None, str]:
     """Return what `restate cloud login` stored, unless it has expired."""
     holder, token = _login(layers)
     if holder is None or not token:
@@ -349,7 +364,7 @@ def _login_token(layers: Sequence[Section]) -> tuple[Secret | None, str]:
     if expiry <= datetime.now(UTC).timestamp():
         when = datetime.fromtimestamp(max(expiry, 0), UTC)
         raise SettingsError(f"T{where[1:]} expired at {format_timestamp(when)}: run {_LOGIN}.")
-    return _sendable(token, where), where
+    return _check_token(token, where), where
 
 
 def _expiry(token: Secret) -> int | None:
@@ -363,15 +378,15 @@ def _expiry(token: Secret) -> int | None:
     return exp if isinstance(exp, int) and exp <= _LATEST_TIME else None
 
 
-def _warn_about_dotenv(settings: Settings, asked: _Asked, variables: Variables, cwd: Path) -> None:
-    found = cli.dotenv(cwd)
-    if found is None:
+def _warn_about_dotenv(settings: Settings, arguments: _Arguments, variables: Variables, cwd: Path) -> None:
+    dotenv = cli.find_dotenv(cwd)
+    if dotenv is None:
         return
-    known = {*variables, *found.names}
-    names = [name for name in found.names if name not in variables and _matters(name, asked, known)]
+    known = {*variables, *dotenv.names}
+    names = [name for name in dotenv.names if name not in variables and _matters(name, arguments, known)]
     if names:
         warnings.warn(
-            f"{found.file} sets {', '.join(names)}, which the restate CLI would obey here and restate_lab does not. "
+            f"{dotenv.file} sets {', '.join(names)}, which the restate CLI would obey here and restate_lab does not. "
             f"Taken: environment {settings.environment!r} at {settings.admin_url}. To follow the file, set its "
             "variables in the environment of the kernel, or give the address and token as arguments.",
             SettingsWarning,
@@ -379,14 +394,14 @@ def _warn_about_dotenv(settings: Settings, asked: _Asked, variables: Variables, 
         )
 
 
-def _matters(name: str, asked: _Asked, known: set[str]) -> bool:
+def _matters(name: str, arguments: _Arguments, known: set[str]) -> bool:
     """Tell whether a variable could have changed the answer, given the arguments and the other variables."""
     if name == cli.AUTH_TOKEN:
-        return asked.token is None
-    if asked.is_address:
+        return arguments.token is None
+    if arguments.is_address:
         return False
     if name == cli.INGRESS_URL:
-        return asked.ingress_url is None
+        return arguments.ingress_url is None
     if name == cli.HOST_SCHEME:
         return cli.HOST in known
-    return name != cli.ENVIRONMENT or asked.cluster is None
+    return name != cli.ENVIRONMENT or arguments.cluster is None

@@ -1,4 +1,4 @@
-"""The only network I/O: one door for reads, one for changes.
+"""The only network I/O: one method for reads, one for changes.
 
 Reads are repeated for some seconds where the failure passes by itself. Changes are refused on a read-only
 connection, written to the audit log before they are sent, and never repeated here.
@@ -18,21 +18,21 @@ from typing import Any
 import httpx
 
 from restate_lab.audit import AuditLog
-from restate_lab.client import _recovery as repeating
-from restate_lab.client._bodies import BODY_LIMIT, Bounded
-from restate_lab.client._http import CONNECT_LIMIT, Wire, headers_for, is_loopback, way_to
-from restate_lab.client._recording import Record, recorded, waiting_for
-from restate_lab.client._recovery import Comeback, broke_at_work, was_away
+from restate_lab.client import _recovery as recovery
+from restate_lab.client._bodies import BODY_LIMIT, BodyLimitTransport
+from restate_lab.client._http import CONNECT_LIMIT, QuickAckTransport, headers_for, is_loopback, route_to
+from restate_lab.client._recording import Record, interrupt_tick, record_change
+from restate_lab.client._recovery import RecoveryTracker, closed_without_response, indicates_absence
 from restate_lab.client.arguments import check_seconds, seconds_left
 from restate_lab.client.responses import (
-    Refusal,
+    ErrorResponse,
     Success,
-    closed_by,
-    failure,
+    error_from_response,
+    error_from_transport,
     is_lost,
-    no_answer,
-    passes_by_itself,
-    read_refusal,
+    is_temporary,
+    read_error_response,
+    repeated_close_error,
     retry_after,
     says_never_forwarded,
 )
@@ -70,14 +70,14 @@ class Transport:
         self.read_only = read_only
         self.timeout = check_seconds("timeout", timeout)
         self.audit = audit
-        self._comeback = Comeback()
+        self._recovery = RecoveryTracker()
         self.answered_at = -math.inf  # time.monotonic() of the last success of a read
-        self.closed: set[str] = set()
-        """Ways that this connection has found closed, by who asked; kept so that each is tried once."""
+        self.refused_batches: set[str] = set()
+        """The verbs whose batch endpoint this server refuses; kept so that each is tried once."""
         self._ca = ca
         self._network = transport
         self._pid = os.getpid()
-        self._client = self._made()
+        self._client = self._create_client()
 
     def read(
         self,
@@ -93,13 +93,13 @@ class Transport:
         Raises:
             Unreachable, TimedOut, AccessDenied, RateLimited, RequestRefused, ServerFailed
         """
-        with self.reading(method, path, timeout=timeout, retry_for=retry_for, **request) as response:
-            with self._translated(f"{method} {path}"):
+        with self.stream(method, path, timeout=timeout, retry_for=retry_for, **request) as response:
+            with self._translate_errors(f"{method} {path}"):
                 response.read()
             return response
 
     @contextmanager
-    def reading(
+    def stream(
         self,
         method: str,
         path: str,
@@ -145,11 +145,11 @@ class Transport:
             OutcomeUnknown: no response came, or none of Restate's own; read before repeating.
             RequestRefused, AccessDenied, RateLimited, Unreachable, ServerFailed: the server did not take it.
         """
-        with self.recording(action, targets, reason=reason, request=f"{method} {path}") as record:
+        with self.record(action, targets, reason=reason, request=f"{method} {path}") as record:
             return record.send(method, path, success=success, timeout=timeout, **request)
 
     @contextmanager
-    def recording(self, action: str, targets: Sequence[str], *, reason: str | None, request: str) -> Iterator[Record]:
+    def record(self, action: str, targets: Sequence[str], *, reason: str | None, request: str) -> Iterator[Record]:
         """Write one intent for all requests of a block, and one result when it ends, whatever ends it.
 
         ``request`` says in a few words what is going to be sent. An interrupt outside of a request is held back until
@@ -163,7 +163,7 @@ class Transport:
             raise ReadOnly(f"{action} was not sent: this connection to {self.settings.environment} may only read.")
         where = {"environment": self.settings.environment, "address": self.address}
         send = partial(self._change, action)
-        with recorded(self.audit, action, targets, send, reason=reason, **where, request=request) as record:
+        with record_change(self.audit, action, targets, send, reason=reason, **where, request=request) as record:
             yield record
 
     def limit(self, timeout: DurationInput | None) -> float:
@@ -177,22 +177,22 @@ class Transport:
             raise ArgumentError(f"the connection to {where} was closed, and nothing was sent: connect() again.")
 
     def note_return(self) -> None:
-        """Take that the server was away until now: queries let it catch up for some seconds."""
-        self._comeback.note()
+        """Note that the server was away until now: queries let it catch up for some seconds."""
+        self._recovery.note()
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
-    def _made(self) -> httpx.Client:
-        way = way_to(self.address, self._ca)
-        self._where = f"{self.address}{way.words}"
-        network = self._network or way.network
-        self._is_wire = isinstance(network, Wire)
+    def _create_client(self) -> httpx.Client:
+        route = route_to(self.address, self._ca)
+        self._where = f"{self.address}{route.description}"
+        network = self._network or route.network
+        self._reports_sending = isinstance(network, QuickAckTransport)
         return httpx.Client(
-            base_url=way.base,
-            transport=Bounded(network),
-            headers=headers_for(self.settings, is_loopback=is_loopback(way.base)),
+            base_url=route.base,
+            transport=BodyLimitTransport(network),
+            headers=headers_for(self.settings, is_loopback=is_loopback(route.base)),
             follow_redirects=False,
             trust_env=False,
         )
@@ -201,7 +201,7 @@ class Transport:
         """Return the client of this process: on a line that a fork shares, each would read the other's answers."""
         self.check_open()
         if self._pid != os.getpid():
-            self._client, self._pid = self._made(), os.getpid()
+            self._client, self._pid = self._create_client(), os.getpid()
         return self._client
 
     def _change(
@@ -217,14 +217,14 @@ class Transport:
         **request: Any,
     ) -> httpx.Response:
         """Send a change once; ``result`` has what is known of it by then, also when this raises."""
-        asked = f"{method} {path}"
+        request_line = f"{method} {path}"
         deadline = time.monotonic() + self.limit(timeout)
         result.clear()
         result["outcome"] = "not sent"
         answers: list[httpx.Response] = []
 
         def exchange() -> None:
-            tick, sending = waiting_for(shield), partial(result.update, outcome="unknown")
+            tick, sending = interrupt_tick(shield), partial(result.update, outcome="unknown")
             response = self._send(method, path, deadline=deadline, tick=tick, request=request, sending=sending)
             with closing(response):
                 response.read()
@@ -234,45 +234,45 @@ class Transport:
             shield.let_through(exchange)
         except KeyboardInterrupt:
             with suppress(RestateLabError, IndexError):  # the answer is there if the interrupt came at the very end
-                self._judged(answers[0], action, asked, success, result)
+                self._evaluate(answers[0], action, request_line, success, result)
             raise
         except ArgumentError as error:
             result.update(outcome="not sent", error=str(error))
             raise
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             result.update(outcome="not sent", error=str(error))
-            raise self._no_answer(error, asked) from error
+            raise self._transport_error(error, request_line) from error
         except _BROKEN as error:
             result.update(outcome="unknown", error=str(error))
-            raise self._lost(action, str(error)) from error
-        return self._judged(answers[0], action, asked, success, result)
+            raise self._outcome_unknown(action, str(error)) from error
+        return self._evaluate(answers[0], action, request_line, success, result)
 
-    def _judged(
-        self, response: httpx.Response, action: str, asked: str, success: Success, result: dict[str, Any]
+    def _evaluate(
+        self, response: httpx.Response, action: str, request_line: str, success: Success, result: dict[str, Any]
     ) -> httpx.Response:
         """Return the response of a change that was done, and raise what any other one means."""
         result["status"] = response.status_code
         if response.is_success:
             if (mismatch := success.mismatch(response)) is not None:
                 result["error"] = mismatch
-                raise self._lost(action, mismatch)
+                raise self._outcome_unknown(action, mismatch)
             result["outcome"] = "done"
-            if (new_id := success.created(response)) is not None:
+            if (new_id := success.new_invocation_id(response)) is not None:
                 result["new_ids"] = {"0": new_id}
             return response
-        refusal, error = read_refusal(response), self._failure(response, asked)
-        result["error"] = refusal.words
-        if is_lost(response, refusal):
-            self._note(refusal)
-            words = f"a redirect, which was not followed; {error}" if response.is_redirect else refusal.words
-            raise self._lost(action, words, never_forwarded=says_never_forwarded(refusal))
+        error_response, error = read_error_response(response), self._response_error(response, request_line)
+        result["error"] = error_response.summary
+        if is_lost(response, error_response):
+            self._note_absence(error_response)
+            reason = f"a redirect, which was not followed; {error}" if response.is_redirect else error_response.summary
+            raise self._outcome_unknown(action, reason, never_forwarded=says_never_forwarded(error_response))
         result["outcome"] = "refused"
         raise error
 
-    def _lost(self, action: str, words: str, *, never_forwarded: bool = False) -> OutcomeUnknown:
+    def _outcome_unknown(self, action: str, reason: str, *, never_forwarded: bool = False) -> OutcomeUnknown:
         return OutcomeUnknown(
             f"{action} was sent to {self.settings.environment} ({self.address}), and no response of Restate's own came "
-            f"back: {words.rstrip('.')}. It may have happened: read the present state before you repeat it.",
+            f"back: {reason.rstrip('.')}. It may have happened: read the present state before you repeat it.",
             never_forwarded=never_forwarded,
         )
 
@@ -287,7 +287,7 @@ class Transport:
         is_query: bool,
         request: Mapping[str, Any],
     ) -> httpx.Response:
-        asked = f"{method} {path}"
+        request_line = f"{method} {path}"
         started = time.monotonic()
         give_up = min(deadline, started + retry_for)
         pause, may_settle = 0.1, is_query
@@ -299,41 +299,44 @@ class Transport:
                     method, path, deadline=deadline, tick=tick, request=request, body_limit=body_limit
                 )
             except httpx.TransportError as error:
-                may_pass = repeating.broke_before_answer(error) and time.monotonic() + pause <= give_up
-                self._check_break(error, asked, breaks, deadline=deadline, may_pass=may_pass)
+                may_pass = recovery.may_repeat_read(error) and time.monotonic() + pause <= give_up
+                self._check_break(error, request_line, breaks, deadline=deadline, may_pass=may_pass)
                 wait, reason = pause, str(error)
             else:
                 if response.is_success:
                     self.answered_at = time.monotonic()
-                    wait, reason = self._comeback.left, "it was away until now, and may not have all its rows yet"
+                    wait = self._recovery.seconds_left
+                    reason = "it was away until now, and may not have all its rows yet"
                     if not may_settle or not 0 < wait < deadline - time.monotonic():
                         return response
                     response.close()
                     may_settle = False
                 else:
-                    wait, reason = self._repeats(response, asked, pause, give_up)
-            repeating.tell(wait, asked, reason, waited=time.monotonic() - started)
-            repeating.wait(wait, tick)
+                    wait, reason = self._retry_delay(response, request_line, pause, give_up)
+            recovery.report_wait(wait, request_line, reason, waited=time.monotonic() - started)
+            recovery.wait(wait, tick)
             pause = min(pause * 2, 2.0)
 
     def _check_break(
-        self, error: httpx.TransportError, asked: str, breaks: list[object], *, deadline: float, may_pass: bool
+        self, error: httpx.TransportError, request_line: str, breaks: list[object], *, deadline: float, may_pass: bool
     ) -> None:
         """Raise where a broken connection does not pass by repeating the request.
 
         ``breaks`` collects the signs of absence for connections that broke in succession, each while the server
         answered another request at once. The second one has its cause in the request: the server is not away.
         """
-        sign = self._note(error)
+        sign = self._note_absence(error)
         if not may_pass:
-            raise self._no_answer(error, asked) from error
-        if sign is None or not broke_at_work(error) or not self._answers_others(deadline):
+            raise self._transport_error(error, request_line) from error
+        if sign is None or not closed_without_response(error) or not self._answers_others(deadline):
             breaks.clear()
             return
         breaks.append(sign)
         if len(breaks) > 1:
-            self._comeback.withdraw(breaks)
-            raise closed_by(error, asked=asked, settings=self.settings, address=self._where) from error
+            self._recovery.withdraw(breaks)
+            raise repeated_close_error(
+                error, request_line=request_line, settings=self.settings, address=self._where
+            ) from error
 
     def _answers_others(self, deadline: float) -> bool:
         """Tell whether the server answers a simple request at once."""
@@ -344,18 +347,20 @@ class Transport:
         except httpx.TransportError:
             return False
 
-    def _repeats(self, response: httpx.Response, asked: str, pause: float, give_up: float) -> tuple[float, str]:
+    def _retry_delay(
+        self, response: httpx.Response, request_line: str, pause: float, give_up: float
+    ) -> tuple[float, str]:
         """Return in how many seconds to ask again after a refusal, and why; raise where that does not help."""
-        with closing(response), self._translated(asked):
+        with closing(response), self._translate_errors(request_line):
             response.read()
-        refusal, wait = read_refusal(response), retry_after(response) or pause
-        self._note(refusal)
-        if not passes_by_itself(refusal) or time.monotonic() + wait > give_up:
-            raise self._failure(response, asked)
-        return wait, refusal.words
+        error_response, wait = read_error_response(response), retry_after(response) or pause
+        self._note_absence(error_response)
+        if not is_temporary(error_response) or time.monotonic() + wait > give_up:
+            raise self._response_error(response, request_line)
+        return wait, error_response.summary
 
-    def _note(self, said: httpx.TransportError | Refusal) -> object | None:
-        return self._comeback.note() if was_away(said) else None
+    def _note_absence(self, problem: httpx.TransportError | ErrorResponse) -> object | None:
+        return self._recovery.note() if indicates_absence(problem) else None
 
     def _send(
         self,
@@ -380,19 +385,19 @@ class Transport:
             )
         except httpx.InvalidURL as error:
             raise ArgumentError(f"{method} {path[:60]}… was not sent: a name in it is no address ({error}).") from error
-        if sending is not None and not self._is_wire:  # httpx's own transports do not tell when
+        if sending is not None and not self._reports_sending:  # httpx's own transports do not tell when
             sending()
         return client.send(built, stream=True)
 
     @contextmanager
-    def _translated(self, asked: str) -> Iterator[None]:
+    def _translate_errors(self, request_line: str) -> Iterator[None]:
         try:
             yield
         except _BROKEN as error:
-            raise self._no_answer(error, asked) from error
+            raise self._transport_error(error, request_line) from error
 
-    def _failure(self, response: httpx.Response, asked: str) -> RestateLabError:
-        return failure(response, asked=asked, settings=self.settings, address=self.address)
+    def _response_error(self, response: httpx.Response, request_line: str) -> RestateLabError:
+        return error_from_response(response, request_line=request_line, settings=self.settings, address=self.address)
 
-    def _no_answer(self, error: httpx.RequestError, asked: str) -> RestateLabError:
-        return no_answer(error, asked=asked, settings=self.settings, address=self._where)
+    def _transport_error(self, error: httpx.RequestError, request_line: str) -> RestateLabError:
+        return error_from_transport(error, request_line=request_line, settings=self.settings, address=self._where)

@@ -16,7 +16,7 @@ from pyarrow import fs
 
 from restate_lab.analysis.deadline import within
 from restate_lab.analysis.times import TimeInput
-from restate_lab.client.schema import translated
+from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import EvidenceWarning
 from restate_lab.evidence.folder import check_free, locate_folder, new_folder
@@ -33,7 +33,7 @@ from restate_lab.source import Source, check_supported
 __all__ = ["freeze"]
 
 
-@translated
+@translate_errors
 def freeze(
     source: Source,
     path: str | os.PathLike[str],

@@ -15,7 +15,7 @@ import pandas as pd
 
 from restate_lab.analysis.ids import NEW_RUN, check_invocation_id, creation_times_by_id, is_other_run
 from restate_lab.analysis.times import TimeInput, to_datetime
-from restate_lab.client.schema import checked
+from restate_lab.client.schema import check_columns
 from restate_lab.errors import ArgumentError, NotFound
 from restate_lab.source import Source
 
@@ -189,7 +189,7 @@ def _matches(source: Source, wanted: InvocationFilter) -> tuple[set[str], list[s
             **({"ids": ids} if ids is not None else {}),
             "limit": MAX_INVOCATIONS + 1,
         }
-        rows = checked(source.arrow(statement, params=values), statement, source).to_pylist()
+        rows = check_columns(source.arrow(statement, params=values), statement, source).to_pylist()
         seen.update(row["id"] for row in rows)
         matches.update(row["id"] for row in rows if not is_other_run(row.get("created_at"), wanted.created, row["id"]))
     if not matches:
@@ -232,7 +232,7 @@ def _follow(source: Source, start: set[str], statements: Sequence[str], notes: l
 
 def _rows(source: Source, statement: str, ids: Iterable[str]) -> Iterator[dict[str, Any]]:
     for chunk in chunks(ids):
-        yield from checked(source.arrow(statement, params={"ids": chunk}), statement, source).to_pylist()
+        yield from check_columns(source.arrow(statement, params={"ids": chunk}), statement, source).to_pylist()
 
 
 def _created_by_id(ids: Any) -> dict[str, frozenset[datetime]]:

@@ -23,7 +23,7 @@ from restate_lab._public import public
 from restate_lab.client.arguments import check_seconds, check_size
 from restate_lab.client.parquet import arrow_bytes
 from restate_lab.client.sql.bind import bind
-from restate_lab.client.sql.suggestions import with_suggestions
+from restate_lab.client.sql.suggestions import add_suggestions
 from restate_lab.durations import DurationInput
 from restate_lab.errors import (
     ArgumentError,
@@ -236,7 +236,7 @@ class Evidence(BaseSource):
                     what = f"{each.table}.{each.column}" if each.column else each.table
                     return NotOnThisServer(f"{what} was left out of {self.name}: {each.reason}.")
         tables = list(dict.fromkeys(self.tables()["table"]))
-        return with_suggestions(error, lambda: tables, lambda: [each.name for each in FUNCTIONS], version=self.version)
+        return add_suggestions(error, lambda: tables, lambda: [each.name for each in FUNCTIONS], version=self.version)
 
 
 def _with_limits(

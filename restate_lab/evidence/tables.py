@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from restate_lab.client.schema import checked, tables_of
+from restate_lab.client.schema import check_columns, tables_of
 from restate_lab.errors import ArgumentError, QueryRefused
 from restate_lab.source import Source
 
@@ -104,7 +104,7 @@ def read_schema(source: Source) -> SourceSchema:
         column = SourceColumn(row["column"], _text_or_none(row.get("type")), bool(row.get("nullable", True)))
         columns.setdefault(row["table"], []).append(column)
     try:
-        rows = checked(source.arrow(_VIEWS), _VIEWS, source).to_pylist()
+        rows = check_columns(source.arrow(_VIEWS), _VIEWS, source).to_pylist()
     except QueryRefused:
         rows = []
     definitions = {row["table_name"]: row["definition"] for row in rows if row["table_name"] in columns}

@@ -16,8 +16,8 @@ from typing import IO, Any, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from restate_lab.client.parquet import arrow_bytes, converted, row_groups, writable
-from restate_lab.client.schema import checked_types
+from restate_lab.client.parquet import arrow_bytes, convert_table, row_groups, writable_schema
+from restate_lab.client.schema import check_types
 from restate_lab.errors import RestateLabError
 from restate_lab.evidence.folder import EvidenceFolder
 from restate_lab.evidence.manifest import (
@@ -121,7 +121,7 @@ class _TableWriter:
         try:
             with closing(self._batches(table)) as batches:
                 first = next(batches)  # nothing is written before the source responds
-                schema = writable(first.schema)
+                schema = writable_schema(first.schema)
                 columns = tuple(
                     StoredColumn(stored.name, column.type or str(stored.type), column.nullable, type_name(stored.type))
                     for stored, column in zip(schema, table.columns, strict=True)
@@ -131,7 +131,7 @@ class _TableWriter:
                     pq.ParquetWriter(cast("IO[bytes]", file), schema, compression="zstd") as out,
                 ):
                     for group in row_groups(chain([first], batches), first.schema):
-                        out.write_table(converted(group, schema))
+                        out.write_table(convert_table(group, schema))
         except RestateLabError as error:
             error.add_note(f"while {table.name} was read to be frozen; nothing was kept")
             raise
@@ -145,7 +145,7 @@ class _TableWriter:
             with self.source.stream(table.sql, params=params) as reader:
                 if schema is None:
                     types = {column.name: column.type for column in table.columns}
-                    schema = checked_types(reader.schema, types, table.sql, self.source)
+                    schema = check_types(reader.schema, types, table.sql, self.source)
                     yield self._masked(table, pa.RecordBatch.from_pylist([], schema=schema))
                 for batch in reader:
                     yield self._masked(table, batch if table.keep is None else table.keep.apply(batch))

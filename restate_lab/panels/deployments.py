@@ -12,7 +12,7 @@ import pandas as pd
 from restate_lab._text import format_duration, plural
 from restate_lab.analysis.questions import run_question
 from restate_lab.client.lab import is_lab
-from restate_lab.client.schema import checked, translated
+from restate_lab.client.schema import check_columns, translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
 from restate_lab.panels._base.blocks import Block, Blocks
@@ -68,7 +68,7 @@ def read_pins(source: Source) -> pd.DataFrame:
     return run_question(source, "deployment_pins")
 
 
-@translated
+@translate_errors
 def read_served(reads: Source, source: Source) -> dict[str, ServedServices]:
     """Return what each deployment serves, by id: from the Admin API of a live cluster, else from the tables.
 
@@ -142,7 +142,7 @@ def _of_row(row: Mapping[Any, Any], latest: Mapping[tuple[str, str], int]) -> Se
 
 
 def _rows(source: Source, statement: str) -> list[dict[Any, Any]]:
-    return checked(source.sql(statement, progress=False), statement, source).to_dict("records")
+    return check_columns(source.sql(statement, progress=False), statement, source).to_dict("records")
 
 
 def _address(endpoint: object) -> str:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pandas as pd
 
 from restate_lab._text import format_duration
-from restate_lab.client.schema import check_rows, checked, translated
+from restate_lab.client.schema import check_columns, check_rows, translate_errors
 from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.panels.filters import Filters, InvocationQuery, errors_sql
 from restate_lab.source import Source
@@ -31,13 +31,13 @@ class Rows:
     note: str = ""
 
 
-@translated
+@translate_errors
 def read_rows(source: Source, filters: Filters) -> Rows:
     """Read what the filters leave, newest first; one that has gone on between two statements is as the first saw it."""
     has_vqueues = source.features.get("vqueues", False)
     now = source.now if filters.needs_now else datetime.now(UTC)
     statement = filters.statement(now=now, has_vqueues=has_vqueues)
-    frame = checked(source.sql(statement.sql, params=statement.params), statement.sql, source)
+    frame = check_columns(source.sql(statement.sql, params=statement.params), statement.sql, source)
     total, note = len(frame), ""
     counted: int | None = total
     if total >= filters.limit:
@@ -67,7 +67,9 @@ def without_prefix(failure: str) -> str:
 def _count(source: Source, statement: InvocationQuery) -> tuple[int | None, str]:
     counting = statement.counting
     try:
-        rows = checked(source.sql(counting.sql, params=counting.params, timeout=_COUNT_WITHIN), counting.sql, source)
+        rows = check_columns(
+            source.sql(counting.sql, params=counting.params, timeout=_COUNT_WITHIN), counting.sql, source
+        )
     except TimedOut:
         limit, within = statement.params["limit"], format_duration(_COUNT_WITHIN)
         return None, f"These are the newest {limit:,}; how many there are was not counted within {within}."
@@ -82,7 +84,7 @@ def _add_reasons(source: Source, frame: pd.DataFrame) -> str:
         return ""
     try:
         rows = source.sql(errors_sql(), ids=list(frame.loc[lacking, "id"]))
-        found = checked(rows, errors_sql(), source).set_index("id")
+        found = check_columns(rows, errors_sql(), source).set_index("id")
     except RestateLabError as error:
         return f"Why {int(lacking.sum()):,} of them failed could not be read: {error}"
     for name in ("failure", "error_code"):

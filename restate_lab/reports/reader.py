@@ -13,7 +13,7 @@ from restate_lab.analysis.doctor import doctor
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.waits import Waits, find_waits
-from restate_lab.client.schema import checked
+from restate_lab.client.schema import check_columns
 from restate_lab.errors import RestateLabError
 from restate_lab.reports.metadata import statements_of
 from restate_lab.reports.parts import Section, Table
@@ -98,7 +98,7 @@ class ReportContext:
     def try_to_read_deployments(self) -> pd.DataFrame | None:
         """Return ``id, endpoint, created_at`` of each deployment, or None after noting in ``excluded`` why not."""
         try:
-            return checked(self.limit_source("deployments").sql(_DEPLOYMENTS), _DEPLOYMENTS, self.source)
+            return check_columns(self.limit_source("deployments").sql(_DEPLOYMENTS), _DEPLOYMENTS, self.source)
         except RestateLabError as error:
             self.excluded.append(f"deployments: {self.builder.masker.text(str(error))}")
             return None

@@ -123,7 +123,7 @@ def test_a_restart_behind_envoy_happens_once(
     proxy = Proxy(after=lambda request: next(responses, None) if is_change(request) else None)
     with connect_through(proxy, servers[kind].bulk.url, tmp_path) as lab:
         if singly:
-            lab.transport.closed.add("restart-as-new")
+            lab.transport.refused_batches.add("restart-as-new")
         frame = rl.plan(lab, "restart_as_new", ids).execute(reason="x")
         there = servers[kind].bulk.lab.sql(RESTARTS, ids=ids)
     assert frame["outcome"].tolist() == ["done", "done"]

@@ -60,7 +60,7 @@ HOSTILE = {
 COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 NO_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 ALL_STATE = "SELECT service_key, key, value_utf8 FROM state"
-SHOW_NOTHING_OF_A_CLUSTER = {"_Drawn"}
+SHOW_NOTHING_OF_A_CLUSTER = {"_ProgressDisplay"}
 """A line of progress, which has numbers alone."""
 SHOWN = "target_service_key, target, completion_failure, status"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import restate_lab as rl
-from restate_lab.client.schema import FAMILIES, selected
+from restate_lab.client.schema import FAMILIES, selected_columns
 from support.clusters import Cluster
 from support.reshaped import KINDS, VERBS, Case, ReshapingProxy, format_result, problem
 
@@ -97,7 +97,7 @@ def test_every_column_of_every_response_in_every_way(incident_try: Try, name: st
         return
     # A freeze reads whole tables, whose columns have the types that the server names.
     statements = [each for each in incident_try.proxy.seen if not each.startswith('SELECT "')]
-    names = {column.name for each in statements for column in selected(each)}
+    names = {column.name for each in statements for column in selected_columns(each)}
     assert {each for each in names if each not in FAMILIES} == set()
 
 

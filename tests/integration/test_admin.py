@@ -17,7 +17,7 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
-from restate_lab.client.models import Accepted, DeleteRule, GoogleIdTokenAuth, UpsertRule
+from restate_lab.client.models import ChangeResult, DeleteRule, GoogleIdTokenAuth, UpsertRule
 from restate_lab.client.state_version import state_version
 from restate_lab.redaction import MASK, Secret
 from support.bench import Bench, running_bench, wait_for
@@ -138,7 +138,7 @@ def test_an_option_that_the_server_would_ignore_is_not_sent(bench: Bench, other_
     if bench.is_old:
         with pytest.raises(errors.NotOnThisServer, match=r"auth=….*1\.6\.1"):
             bench.admin.create_deployment(uri=other_uri, auth=GoogleIdTokenAuth(audience="tests"), dry_run=True)
-    assert bench.admin._served.has("create_deployment", "auth") is not bench.is_old
+    assert bench.admin._catalog.has("create_deployment", "auth") is not bench.is_old
 
 
 def test_a_deployment_is_moved_and_its_headers_replaced(bench: Bench, other: str, other_uri: str) -> None:
@@ -696,6 +696,8 @@ def test_outcomes_print_in_one_line(bench: Bench) -> None:
     """What comes back from a change is one line in a terminal."""
     id_ = bench.ingress.send("Echo", "say", "x", delay="1h").invocation_id
     answer = bench.admin.kill_invocation(id_)
-    assert isinstance(answer, Accepted)
-    assert repr(answer).startswith(f"<Accepted kill_invocation target={id_} status=200 took_effect=True · it is gone")
+    assert isinstance(answer, ChangeResult)
+    assert repr(answer).startswith(
+        f"<ChangeResult kill_invocation target={id_} status=200 took_effect=True · it is gone"
+    )
     assert "\n" not in repr(answer)

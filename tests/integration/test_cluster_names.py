@@ -69,7 +69,7 @@ def test_every_label_names_the_cluster(
         assert label in plan._repr_html_()
         assert label in rl.doctor(lab)._repr_html_()
         assert label in rl.Report("a report", source=lab).write(tmp_path / "a.html").read_text()
-        with lab.transport.recording("a test", [], reason="a test", request="nothing"):
+        with lab.transport.record("a test", [], reason="a test", request="nothing"):
             pass
         assert list(rl.audit_log()["environment"]) == [label]
         panel = rl.InvocationsPanel(lab, refresh=None)

@@ -13,7 +13,7 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
-from restate_lab.client.ingress import Sent
+from restate_lab.client.ingress import SentInvocation
 from restate_lab.redaction import Secret
 from support.bench import Bench, running_bench, wait_for
 from support.clusters import KINDS, OLDEST, server_binary
@@ -154,8 +154,8 @@ def test_a_send_is_taken_once_per_idempotency_key(bench: Bench) -> None:
     """The first is accepted; the second, and a call with the same key, are the first one again."""
     first = bench.ingress.send("Echo", "say", "x", idempotency_key="once")
     again = bench.ingress.send("Echo", "say", "y", idempotency_key="once")
-    assert first == Sent(first.invocation_id, "Accepted", None)
-    assert again == Sent(first.invocation_id, "PreviouslyAccepted", None)
+    assert first == SentInvocation(first.invocation_id, "Accepted", None)
+    assert again == SentInvocation(first.invocation_id, "PreviouslyAccepted", None)
     assert bench.ingress.call("Echo", "say", "z", idempotency_key="once") == "x"
 
 

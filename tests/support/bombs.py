@@ -20,7 +20,7 @@ import pyarrow as pa
 import zstandard
 
 from restate_lab.audit import AuditLog
-from restate_lab.client._stream import ARROW, ask
+from restate_lab.client._stream import ARROW, send_query
 from restate_lab.client.responses import SUCCESS
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
@@ -70,7 +70,7 @@ def answer(status: int, headers: dict[str, str], body: bytes | httpx.SyncByteStr
 
 
 def query(transport: Transport) -> object:
-    with ask(transport, "SELECT 1", timeout=60, max_bytes=1_000_000, progress=NoProgress()) as rows:
+    with send_query(transport, "SELECT 1", timeout=60, max_bytes=1_000_000, progress=NoProgress()) as rows:
         return read_table(rows.reader()).num_rows
 
 

@@ -18,7 +18,7 @@ from collections import Counter
 import httpx
 import pyarrow as pa
 
-from restate_lab.client._stream import ARROW, Answer, _Meter
+from restate_lab.client._stream import ARROW, ArrowResponse, _QueryLimits
 from restate_lab.errors import QueryRefused, RestateLabError
 from restate_lab.frames import to_frame
 from restate_lab.progress import NoProgress
@@ -52,7 +52,7 @@ def stream_of(table: pa.Table) -> bytes:
 
 def read(body: bytes) -> pa.Table:
     response = httpx.Response(200, headers={"content-type": ARROW}, stream=httpx.ByteStream(body))
-    return read_table(Answer(response, _Meter(time.monotonic() + 60, 60, 1 << 28, NoProgress())).reader())
+    return read_table(ArrowResponse(response, _QueryLimits(time.monotonic() + 60, 60, 1 << 28, NoProgress())).reader())
 
 
 def outcome(body: bytes, whole: pa.Table) -> str:

@@ -117,7 +117,7 @@ def _plan(action: str, call: GatewayCall, ids: list[str], *, singly: bool) -> rl
     with tcp_relay(call.server.bulk.url, fault=fault) as line, call.connect(line.url) as lab:
         made = rl.plan(lab, action, ids)
         if singly:
-            lab.transport.closed.add(action.replace("_", "-"))
+            lab.transport.refused_batches.add(action.replace("_", "-"))
         fault.armed = True
         frame = made.execute(reason="a test", progress=NoProgress())
     written = rl.audit_log(call.folder / "audit", change=frame.attrs["change"])

@@ -180,7 +180,7 @@ FAULT_CASES: Mapping[str, FaultCase] = {
 
 def reads_give_up_after(seconds: float, patch: pytest.MonkeyPatch) -> None:
     """Have reads through any line repeated for so long, where nobody says for how long."""
-    for read in (Transport.read, Transport.reading.__wrapped__):  # type: ignore[attr-defined]
+    for read in (Transport.read, Transport.stream.__wrapped__):  # type: ignore[attr-defined]
         patch.setitem(read.__kwdefaults__, "retry_for", seconds)
 
 

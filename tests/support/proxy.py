@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from restate_lab.audit import AuditLog
-from restate_lab.client._http import Wire
+from restate_lab.client._http import QuickAckTransport
 from restate_lab.client.lab import Lab
 from restate_lab.client.settings import load_settings
 
@@ -25,7 +25,7 @@ class Proxy(httpx.BaseTransport):
         self.changes: list[tuple[str, str]] = []
         self._before = before
         self._after = after
-        self._wire = Wire()
+        self._wire = QuickAckTransport()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if request.url.path != "/query" and request.method != "GET":

@@ -17,7 +17,7 @@ import restate_lab as rl
 from restate_lab.actions.reader import read_invocations
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.audit import AuditLog
-from restate_lab.client._http import Wire
+from restate_lab.client._http import QuickAckTransport
 from restate_lab.client._stream import ARROW
 from restate_lab.client.lab import Lab
 from restate_lab.client.settings import load_settings
@@ -87,7 +87,7 @@ class ReshapingProxy(httpx.BaseTransport):
     remembers: bool = True
     seen: dict[str, pa.Table] = field(default_factory=dict)
     _known: dict[str, pa.Table] = field(default_factory=dict)
-    _wire: Wire = field(default_factory=Wire)
+    _wire: QuickAckTransport = field(default_factory=QuickAckTransport)
 
     def lab(self, url: str, folder: Path) -> Lab:
         return Lab(load_settings(url), audit=AuditLog(folder / "audit"), network=self)

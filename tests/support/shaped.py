@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab.client.schema import FAMILIES, selected
+from restate_lab.client.schema import FAMILIES, selected_columns
 
 __all__ = ["reshape"]
 
@@ -17,7 +17,7 @@ def reshape(answer: Any, statement: str) -> Any:
 
     What a server never gives as null is 0, or "made".
     """
-    for name, is_never_null in selected(statement):
+    for name, is_never_null in selected_columns(statement):
         if name is None:
             continue
         value = (0 if "number" in FAMILIES[name] else "made") if is_never_null else None

@@ -18,7 +18,7 @@ __all__ = ["WRAPPERS", "check_same_answers"]
 
 WRAPPERS: dict[str, Callable[[Any], SourceWrapper]] = {
     "SourceWrapper": SourceWrapper,
-    "Recorder": QueryRecorder,
+    "QueryRecorder": QueryRecorder,
     "Deadline": lambda source: Deadline(source, 60, timeout_message="the time is over", remembers=False),
     "QuietSource": lambda source: QuietSource(source, threading.Event()),
     "all of them": lambda source: Deadline(

@@ -213,7 +213,7 @@ class Server:
 
 DONE = Success((200,), "any")
 EVERY = 37  # bytecodes; a prime, and below the length of what must be whole
-OURS = ("recording.py", "transport.py", "audit.py", "interrupts.py", "wire.py", "contextlib.py")
+OURS = ("recording.py", "transport.py", "audit.py", "interrupts.py", "_http.py", "contextlib.py")
 
 
 def interrupted_at(step: int, act: Callable[[], object]) -> bool:
@@ -308,7 +308,7 @@ def test_the_stop_button_ends_the_requests_of_other_threads(waiting_lab: Lab, tm
     """The main thread alone gets the interrupt; requests that it waits for end soon after, and count as lost."""
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        with waiting_lab.transport.recording("kill", ["inv_1"], reason=None, request="x") as record:
+        with waiting_lab.transport.record("kill", ["inv_1"], reason=None, request="x") as record:
             with ThreadPoolExecutor(1) as pool:
                 sent = pool.submit(record.send, "PATCH", "/x", success=DONE)
                 interrupt_soon()

@@ -14,9 +14,9 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.client.parquet import write_parquet
-from restate_lab.client.responses import no_answer
+from restate_lab.client.responses import error_from_transport
 from restate_lab.client.settings import Settings
-from restate_lab.client.sql.suggestions import with_suggestions
+from restate_lab.client.sql.suggestions import add_suggestions
 from restate_lab.errors import ArgumentError, QueryRefused, ReadOnly
 
 LAB: Any = object()
@@ -54,7 +54,11 @@ def test_nobody_there_is_told_with_how_to_name_another() -> None:
     """Whoever named no cluster reads how one is named; who speaks TLS to what does not, which address is meant."""
     settings = Settings("local", "http://127.0.0.1:9070", None, None, "", "the default")
     said = {
-        reason: str(no_answer(httpx.ConnectError(reason), asked="GET /version", settings=settings, address="http://x"))
+        reason: str(
+            error_from_transport(
+                httpx.ConnectError(reason), request_line="GET /version", settings=settings, address="http://x"
+            )
+        )
         for reason in ("[Errno 111] Connection refused", "[SSL: WRONG_VERSION_NUMBER] wrong version number")
     }
     assert [("connect(" in each, "http://?" in each) for each in said.values()] == [(True, False), (False, True)]
@@ -64,7 +68,7 @@ def test_a_text_in_double_quotes_is_told_from_a_typo() -> None:
     """A column that is like none there is most often a text; a typo has its nearest column alone."""
     said = {
         name: str(
-            with_suggestions(
+            add_suggestions(
                 QueryRefused("no", status=500, code=None, reason=reason), lambda: (), lambda: (), version="1.7.12"
             )
         )

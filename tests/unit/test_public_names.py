@@ -22,7 +22,7 @@ from restate_lab.actions.execution import outcomes
 from restate_lab.actions.plan import impact, preview
 from restate_lab.analysis.why.chain import link_frame
 from restate_lab.analysis.why.options import option_frame
-from restate_lab.client.schema import FAMILIES, selected
+from restate_lab.client.schema import FAMILIES, selected_columns
 from restate_lab.evidence.manifest import Manifest
 from restate_lab.evidence.watch import sampler as watch_samples
 from support.mutable_source import START, MutableSource, id_of
@@ -143,7 +143,7 @@ def attributes() -> Iterator[tuple[str, Iterable[str]]]:
 def statements() -> Iterator[tuple[str, list[str]]]:
     """Give the columns that our own SQL selects, and those that are known by name."""
     for path in Path(str(files("restate_lab"))).rglob("*.sql"):
-        yield path.name, [column.name or "" for column in selected(path.read_text("utf-8"))]
+        yield path.name, [column.name or "" for column in selected_columns(path.read_text("utf-8"))]
     yield "schema.FAMILIES", list(FAMILIES)
 
 

@@ -111,7 +111,7 @@ def test_a_wrapper_passes_every_option_on(wrapper: str, read: str) -> None:
         options = {"params": {"id": "a"}, "max_bytes": 7, "progress": False, "more": [1]}
         READS[read](WRAPPERS[wrapper](own), timeout=timeout, **options)
         (seen,) = own.seen
-        expected = timeout if wrapper in {"SourceWrapper", "Recorder"} else pytest.approx(5)
+        expected = timeout if wrapper in {"SourceWrapper", "QueryRecorder"} else pytest.approx(5)
         assert seen == {**options, "timeout": expected}
 
 

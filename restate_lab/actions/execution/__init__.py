@@ -49,18 +49,16 @@ def execute(
     line = progress_of(progress, lambda: InvocationsLine(action))
     with (
         contextlib.closing(line),
-        lab.transport.recording(action, request.ids, reason=request.reason, request=description) as record,
+        lab.transport.record(action, request.ids, reason=request.reason, request=description) as record,
     ):
         runner = (MoveRunner if request.action is ACTIONS.MOVE_TO else SingleCallRunner)(lab, request, record)
         try:
             interrupt = _run(runner, line, stop, record.shield)
         finally:  # also after a defect: what is known of each id goes into the audit log
             outcomes = runner.outcomes()
-            result = summarize(
-                [TargetResult(each.outcome, each.error, each.new_id, each.other_new_ids) for each in outcomes]
-            )
+            results = [TargetResult(each.outcome, each.error, each.new_id, each.other_new_ids) for each in outcomes]
             record.result.clear()
-            record.result.update(result)
+            record.result.update(summarize(results))
     table = outcome_frame(outcomes)
     table.attrs = {
         "action": action,

@@ -111,9 +111,9 @@ def _describe_repeated_restart(result: CallResult) -> str:
 def _explain_pending(action: ACTIONS, status: str | None) -> str:
     """Say why what the server took is not seen yet."""
     if action is ACTIONS.CANCEL:
-        return notes.cancelled_later(status)[1]
+        return notes.cancel_accepted(status)[1]
     if action is ACTIONS.KILL:
-        return notes.killed(status)[1]
+        return notes.kill_effect(status)[1]
     if action is ACTIONS.PAUSE:
-        return (notes.paused_at_once if status == "suspended" else notes.paused_later)(status)[1]
+        return (notes.pause_finished if status == "suspended" else notes.pause_accepted)(status)[1]
     return f"accepted; it is {status or GONE}"

@@ -74,7 +74,7 @@ class Runner(ABC):
         # Of ids whose run ended and that have another one afterwards.
         self._new_runs: dict[str, InvocationSnapshot] = {}
         self._stop: Callable[[], bool] = _never_stop
-        self._sender = BatchSender(record, lab.transport.closed, self._should_stop)
+        self._sender = BatchSender(record, lab.transport.refused_batches, self._should_stop)
         self._lost: dict[str, _LostCall] = {}
         self._lost_in_a_row = 0
         self._prefetched: _Prefetch | None = None

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import httpx
 
 from restate_lab.actions.rules import ACTIONS
-from restate_lab.client.responses import SUCCESS, routing
+from restate_lab.client.responses import SUCCESS, routing_outcome
 from restate_lab.client.transport import Record
 from restate_lab.errors import (
     AccessDenied,
@@ -156,7 +156,7 @@ class BatchSender:
         except RestateLabError as error:
             return replace(_result_from_error(error), milliseconds=(time.monotonic() - started) * 1000)
         took = (time.monotonic() - started) * 1000
-        return CallResult("taken", new_id=success.created(response), milliseconds=took)
+        return CallResult("taken", new_id=success.new_invocation_id(response), milliseconds=took)
 
 
 _INTERRUPTED = CallResult("lost", "the wait for the answer was interrupted")
@@ -213,5 +213,5 @@ def _parse_results(body: Mapping[str, Any]) -> dict[str, CallResult]:
     for each in body.get("failed", ()):
         id_, error = each["invocation_id"], str(each.get("error"))
         # "Invocation 'inv_…' not found": the row has the id already.
-        results[id_] = CallResult(routing(error) or "refused", error.replace(f" '{id_}'", ""))
+        results[id_] = CallResult(routing_outcome(error) or "refused", error.replace(f" '{id_}'", ""))
     return results

@@ -19,7 +19,7 @@ from restate_lab.actions.targets import parse_created, parse_ids
 from restate_lab.analysis.deadline import within
 from restate_lab.client.arguments import check_count, check_deployment_choice
 from restate_lab.client.lab import Lab, require_lab
-from restate_lab.client.schema import translated
+from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, TimedOut
 from restate_lab.source import Source, is_older
@@ -32,7 +32,7 @@ _WITH_CALLEES = {ACTIONS.CANCEL, ACTIONS.KILL, ACTIONS.PAUSE, ACTIONS.RESUME}
 _RESTARTS = 10_000  # targets that are looked for
 
 
-@translated
+@translate_errors
 def plan(
     lab: Lab,
     action: str,
@@ -217,7 +217,7 @@ def _read_restarted(
     return frozenset(restarts), frozenset(first), limitation if len(ids) > len(first) else ()
 
 
-@translated
+@translate_errors
 def move_to(lab: Lab, targets: Any, /, *, deployment: str, timeout: DurationInput | None = None) -> Plan:
     """Plan to move invocations to another deployment; look at the plan, then ``execute`` it.
 

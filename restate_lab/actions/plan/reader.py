@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from restate_lab.actions.reader import IDS_PER_QUERY
-from restate_lab.client.schema import checked
+from restate_lab.client.schema import check_columns
 from restate_lab.client.sql.bind import chunks
 from restate_lab.source import Source
 
@@ -58,7 +58,7 @@ def read_calls(lab: Source, ids: Sequence[str], limit: int) -> Iterator[list[dic
     """
     for chunk in chunks(ids, IDS_PER_QUERY):
         table = lab.arrow(_CALLS, ids=chunk, limit=limit, progress=False)
-        yield checked(table, _CALLS, lab).to_pylist()
+        yield check_columns(table, _CALLS, lab).to_pylist()
 
 
 def read_keys(lab: Source, ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -73,7 +73,7 @@ def read_waiters(lab: Source, holders: Sequence[str]) -> list[dict[str, Any]]:
 
 def has_deployment(lab: Source, id_: str) -> bool:
     """Return whether there is a deployment with this id."""
-    return bool(checked(lab.arrow(_DEPLOYMENT, id=id_, progress=False), _DEPLOYMENT, lab).num_rows)
+    return bool(check_columns(lab.arrow(_DEPLOYMENT, id=id_, progress=False), _DEPLOYMENT, lab).num_rows)
 
 
 def _has_vqueues(lab: Source) -> bool:
@@ -82,4 +82,4 @@ def _has_vqueues(lab: Source) -> bool:
 
 def _read_rows(lab: Source, statement: str, ids: Sequence[str], size: int = IDS_PER_QUERY) -> Iterator[dict[str, Any]]:
     for chunk in chunks(ids, size):
-        yield from checked(lab.arrow(statement, ids=chunk, progress=False), statement, lab).to_pylist()
+        yield from check_columns(lab.arrow(statement, ids=chunk, progress=False), statement, lab).to_pylist()

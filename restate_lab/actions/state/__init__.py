@@ -11,9 +11,9 @@ from restate_lab.actions.state.codec import encode
 from restate_lab.actions.state.model import State
 from restate_lab.actions.state.reader import StateReader
 from restate_lab.analysis.deadline import within
-from restate_lab.client.arguments import check_seconds, shown
+from restate_lab.client.arguments import check_seconds, format_value
 from restate_lab.client.lab import Lab, require_lab
-from restate_lab.client.schema import translated
+from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, ReadOnly
 from restate_lab.source import Source
@@ -21,7 +21,7 @@ from restate_lab.source import Source
 __all__ = ["State", "set_state", "state"]
 
 
-@translated
+@translate_errors
 def state(
     source: Source,
     service: str,
@@ -46,7 +46,7 @@ def state(
     return StateReader(within(source, timeout, verb="state"), service, key, scope).read()
 
 
-@translated
+@translate_errors
 def set_state(
     lab: Lab,
     service: str,
@@ -119,16 +119,16 @@ def _build_change(
 
 def _check_request(values: object, delete: object, reason: object, *, clear: object) -> None:
     if not isinstance(reason, str) or not reason.strip():
-        raise ArgumentError(f"reason must say why, for the audit log; got {shown(reason)}.")
+        raise ArgumentError(f"reason must say why, for the audit log; got {format_value(reason)}.")
     if values is not None and not isinstance(values, Mapping):
         raise ArgumentError(f"values must be a mapping of keys to values; got a {type(values).__name__}.")
     if isinstance(delete, str | bytes) or not isinstance(delete, Collection):
-        raise ArgumentError(f"delete must be a list of keys, such as delete=['total']; got {shown(delete)}.")
+        raise ArgumentError(f"delete must be a list of keys, such as delete=['total']; got {format_value(delete)}.")
     if not isinstance(clear, bool):
-        raise ArgumentError(f"clear must be True or False; got {shown(clear)}.")
+        raise ArgumentError(f"clear must be True or False; got {format_value(clear)}.")
     odd = [name for name in (*(values or ()), *delete) if not isinstance(name, str)]
     if odd:
-        raise ArgumentError(f"keys are text; got {shown(odd[0])}.")
+        raise ArgumentError(f"keys are text; got {format_value(odd[0])}.")
     if not values and not delete and not clear:
         raise ArgumentError("nothing to change: give values, delete=[…] or clear=True.")
     if clear and delete:

@@ -13,7 +13,7 @@ from restate_lab.actions.state.model import State
 from restate_lab.actions.state.reader import StateReader, read_queue
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.journal.payloads import decode
-from restate_lab.client.admin.operations import read_back
+from restate_lab.client.admin.operations import verification_errors
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, Conflict, OutcomeUnknown, StateConflict
 from restate_lab.progress import notify
@@ -72,7 +72,7 @@ def change_state(lab: Lab, change: StateUpdate, *, reason: str, ends: float) -> 
             reason=reason,
         )
         if sent.applied:
-            with read_back(f"the change of {before.where}"):
+            with verification_errors(f"the change of {before.where}"):
                 return replace(before, _raw=dict(sorted(new_raw.items())), read_at=reads.now)
     except Conflict as error:
         if "nothing was sent" in error.reason:
@@ -150,7 +150,7 @@ class _ChangeWaiter:
         """Return the state that has the change."""
         pause, is_reported = 0.02, False
         while True:
-            with read_back(f"the change of {self.change.before.where}"):
+            with verification_errors(f"the change of {self.change.before.where}"):
                 self._read_queue()  # first: whoever lets go in between has let the change in
                 now = self.reader.read()
             if now.raw == self.change.new_raw:

@@ -6,8 +6,8 @@ import difflib
 from typing import Any
 
 from restate_lab.actions.state.model import State
-from restate_lab.client.arguments import check_name, shown
-from restate_lab.client.schema import checked, tables_of
+from restate_lab.client.arguments import check_name, format_value
+from restate_lab.client.schema import check_columns, tables_of
 from restate_lab.errors import ArgumentError, NotFound, NotOnThisServer
 from restate_lab.source import Source, check_supported
 
@@ -48,8 +48,8 @@ class StateReader:
         has_scope = bool((tables["table"].eq("state") & tables["column"].eq("scope")).any())
         if scope is not None and not has_scope:
             raise NotOnThisServer(
-                f"state(scope={shown(scope)}) is not on {source.name}: Restate {source.version} has no scopes (they "
-                f"came with 1.7)."
+                f"state(scope={format_value(scope)}) is not on {source.name}: Restate {source.version} has no scopes ("
+                f"they came with 1.7)."
             )
         self._statement = _STATE + (_SCOPED if scope is not None else _UNSCOPED if has_scope else "")
 
@@ -65,7 +65,7 @@ class StateReader:
         """Return the bytes of each key, in the keys' order."""
         params = {name: value for name, value in self._object.items() if value is not None}
         table = self._source.arrow(self._statement, params=params, progress=False)
-        rows = checked(table, self._statement, self._source).to_pylist()
+        rows = check_columns(table, self._statement, self._source).to_pylist()
         return {row["key"]: row["value"] for row in sorted(rows, key=lambda row: str(row["key"]))}
 
 
@@ -75,7 +75,7 @@ def read_queue(source: Source, service: str, key: str, scope: str | None) -> lis
         params, statement = {"lock": f"{service}/{key}", "scope": scope}, _QUEUE_VQUEUES
     else:
         params, statement = {"service": service, "key": key}, _QUEUE
-    rows: list[dict[str, Any]] = checked(
+    rows: list[dict[str, Any]] = check_columns(
         source.arrow(statement, params=params, progress=False), statement, source
     ).to_pylist()
     return rows
@@ -83,16 +83,17 @@ def read_queue(source: Source, service: str, key: str, scope: str | None) -> lis
 
 def _check_service(source: Source, service: str) -> None:
     """Tell an object that has no state from a service that cannot have any, or that is not there."""
-    services = checked(source.arrow(_SERVICES, progress=False), _SERVICES, source)
+    services = check_columns(source.arrow(_SERVICES, progress=False), _SERVICES, source)
     kinds = {row["name"]: row["ty"] for row in services.to_pylist()}
     if kinds.get(service) == "service":
         raise ArgumentError(
-            f"service {shown(service)} is a plain service, which has no state: virtual objects and workflows have it."
+            f"service {format_value(service)} is a plain service, which has no state: virtual objects and workflows "
+            f"have it."
         )
     if service not in kinds:
         near = difflib.get_close_matches(service, kinds, n=3) or sorted(set(kinds) - {"service"})[:5]
         raise NotFound(
-            f"there is no service {shown(service)} on {source.name}, and no state of that name. "
+            f"there is no service {format_value(service)} on {source.name}, and no state of that name. "
             f"{'Is it ' + ', '.join(near) + '?' if near else 'No service is registered.'} Names are case-sensitive.",
             status=404,
             reason="not among the registered services",

@@ -20,7 +20,7 @@ from restate_lab.analysis.doctor.model import Finding, rank_findings
 from restate_lab.analysis.doctor.thresholds import thresholds_of
 from restate_lab.analysis.times import to_datetime
 from restate_lab.client.arguments import check_seconds, time_limit
-from restate_lab.client.schema import translated
+from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
 from restate_lab.recorder import QueryRecorder
@@ -31,7 +31,7 @@ __all__ = ["Diagnosis", "doctor"]
 _CLOCK_WITHIN = 10.0  # seconds, where ``timeout`` is less: a diagnosis without a time is none
 
 
-@translated
+@translate_errors
 def doctor(
     source: Source,
     /,

@@ -14,7 +14,7 @@ from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.questions.catalog import Variant, parse_variant
 from restate_lab.analysis.records import none_if_missing, records
-from restate_lab.client.schema import checked, tables_of
+from restate_lab.client.schema import check_columns, tables_of
 from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import NotOnThisServer
 
@@ -65,7 +65,7 @@ class DoctorReader:
     def frame(self, name: str, **params: Any) -> pd.DataFrame:
         """Return the rows of a statement of ``doctor/sql`` as a frame."""
         statement = self._variant(name).sql
-        return checked(self.source.sql(statement, params=params), statement, self.source)
+        return check_columns(self.source.sql(statement, params=params), statement, self.source)
 
     def rows_by_id(self, name: str, ids: Sequence[str]) -> Iterator[Row]:
         """Yield the rows of a statement of ``doctor/sql`` for these ids."""

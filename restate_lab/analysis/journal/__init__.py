@@ -13,7 +13,7 @@ from restate_lab.analysis.deadline import within
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.journal.frame import CALLS, JournalTree, to_frame
 from restate_lab.analysis.journal.reader import Invocation, JournalReader
-from restate_lab.client.schema import translated
+from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotFound, Truncated
 from restate_lab.recorder import QueryRecorder
@@ -24,7 +24,7 @@ __all__ = ["journal", "read_journal"]
 _MOST_ENTRIES = 100_000  # of one level's callees, by what sys_invocation says
 
 
-@translated
+@translate_errors
 def journal(
     source: Source,
     invocation_id: str,

@@ -16,7 +16,7 @@ from restate_lab.analysis.deadline import within
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.journal.errors import JournalEvent
 from restate_lab.analysis.journal.reader import Invocation
-from restate_lab.client.schema import translated
+from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
 from restate_lab.recorder import QueryRecorder
@@ -67,7 +67,7 @@ class Mismatch:
     message: str
 
 
-@translated
+@translate_errors
 def journal_diff(
     source: Source,
     a: str,

@@ -16,7 +16,7 @@ from typing import Any
 from restate_lab.analysis.journal.entries import FAILED, Entry, open_signals, pair_entries
 from restate_lab.analysis.journal.errors import JournalEvent, parse_event
 from restate_lab.analysis.journal.payloads import Payloads, payloads_of
-from restate_lab.client.schema import checked, tables_of
+from restate_lab.client.schema import check_columns, tables_of
 from restate_lab.source import Source
 from restate_lab.status import STATUS_SQL
 
@@ -136,7 +136,7 @@ class JournalReader:
         if not indexes or not is_there or sum(each["size"] or 0 for each in entry_rows) > _MOST_BYTES:
             return outputs
         table = self.source.arrow(_PAYLOADS_OF_SOME, id=row["id"], indexes=indexes, progress=False)
-        rows = checked(table, _PAYLOADS_OF_SOME, self.source).to_pylist()
+        rows = check_columns(table, _PAYLOADS_OF_SOME, self.source).to_pylist()
         return outputs | {each["index"]: payloads_of(each["entry_json"]) for each in rows}
 
     def _read_queue_attempts(self, ids: Sequence[str]) -> dict[str, int]:
@@ -155,7 +155,7 @@ class JournalReader:
         if not ids:
             return []
         table = self.source.arrow(statement, ids=list(ids), progress=False)
-        return checked(table, statement, self.source).to_pylist()
+        return check_columns(table, statement, self.source).to_pylist()
 
     def _first_available(self, choices: Iterable[tuple[str, str]]) -> str:
         return next(expression for column, expression in choices if not column or self._has_column(column))

@@ -22,7 +22,7 @@ from restate_lab.analysis.patterns import CANDIDATES, merge_by_pattern
 from restate_lab.analysis.questions.catalog import Question, Variant, names, read_question
 from restate_lab.analysis.questions.parameters import check_names, json_values, values_for
 from restate_lab.analysis.times import to_datetime
-from restate_lab.client.schema import checked, tables_of, translated
+from restate_lab.client.schema import check_columns, tables_of, translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from restate_lab.progress import notify
@@ -36,7 +36,7 @@ AGGREGATIONS: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {"retry_sto
 NO_INVOCATION = "inv_1" + "0" * 33  # well-formed, and no invocation's: IN () is not SQL
 
 
-@translated
+@translate_errors
 def ask(source: Source, name: str, /, *, timeout: DurationInput | None = None, **params: Any) -> pd.DataFrame:
     """Ask a source a named question and return its rows.
 
@@ -67,7 +67,7 @@ def ask(source: Source, name: str, /, *, timeout: DurationInput | None = None, *
     return frame
 
 
-@translated
+@translate_errors
 def run_question(source: Source, name: str, /, *, timeout: DurationInput | None = None, **params: Any) -> pd.DataFrame:
     """Return what ``ask`` returns, without its warning: ``attrs["truncated"]`` is set where rows were cut off.
 
@@ -190,10 +190,10 @@ def _read_rows(
     """Return the rows up to the limit, and how they were truncated; a limit counts rows after they were aggregated."""
     aggregate = AGGREGATIONS.get(name)
     if aggregate is None:
-        frame = checked(source.sql(variant.sql, params=_with_one_more_row(values)), variant.sql, source)
+        frame = check_columns(source.sql(variant.sql, params=_with_one_more_row(values)), variant.sql, source)
         return _truncate(frame, values.get("limit"), name)
     more = {**values, "limit": CANDIDATES + 1}
-    frame = checked(source.sql(variant.sql, params=more), variant.sql, source)
+    frame = check_columns(source.sql(variant.sql, params=more), variant.sql, source)
     frame, unread = _truncate(frame, CANDIDATES, name)
     frame, truncated = _truncate(aggregate(frame), values["limit"], name)
     message = f"{name} sums up {CANDIDATES:,} rows at most, and there are more; ask for one service=."

@@ -29,7 +29,7 @@ from restate_lab.analysis.waits.model import Edge, InvocationNode, edge_frame
 from restate_lab.analysis.waits.reader import KnownInvocations, WaitSnapshot, read_errors, read_waits
 from restate_lab.analysis.waits.result import Waits
 from restate_lab.analysis.waits.text import describe_blocker, describe_deadlock
-from restate_lab.client.schema import translated
+from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, Truncated
 from restate_lab.recorder import QueryRecorder
@@ -44,7 +44,7 @@ _DEADLOCK_TYPES = {"certain": "bool", "length": "int64", "waiting": "Int64"}
 EdgesByWaiter = Mapping[str, list[Edge]]
 
 
-@translated
+@translate_errors
 def waits(source: Source, /, *, limit: int = 20_000, timeout: DurationInput | None = None) -> Waits:
     """Find out who waits for whom, who everybody waits for, and who waits in a circle.
 

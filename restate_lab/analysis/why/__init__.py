@@ -16,7 +16,7 @@ from restate_lab.analysis.why.options import Option, list_options
 from restate_lab.analysis.why.reader import Explorer, Row, has_ended
 from restate_lab.analysis.why.text import describe_completed, describe_open, describe_waiters
 from restate_lab.client.arguments import check_seconds
-from restate_lab.client.schema import translated
+from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
 from restate_lab.recorder import QueryRecorder
@@ -32,7 +32,7 @@ _HEAD = "What you can do (a plan sends nothing before its .execute(reason=…)):
 _OVER = "the {limit} for all of it are over; give more with timeout="
 
 
-@translated
+@translate_errors
 def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "10s") -> Explanation:
     """Explain one invocation: what it is, why it does not go on, who waits for it, and what one can do.
 

@@ -1,19 +1,25 @@
-"""The server itself: its version, its health, the members of its cluster."""
+"""Operations on the cluster: its version, health and members, its vqueues, and its limit rules."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from restate_lab.client.admin.operations import Door, await_that, not_understood, parsed, read_back
-from restate_lab.client.arguments import check_id, shown
+from restate_lab.client.admin.operations import (
+    Operations,
+    invalid_response_message,
+    parse_json,
+    poll_until,
+    verification_errors,
+)
+from restate_lab.client.arguments import check_id, format_value
 from restate_lab.client.models import (
-    Accepted,
+    ChangeResult,
     ClusterHealth,
     DeletedRules,
     DeleteRule,
+    LimitRule,
     ModelList,
-    Rule,
     UpsertRule,
     VersionInformation,
 )
@@ -26,7 +32,7 @@ _SEEN_WITHIN = 0.5  # seconds; 3 ms are usual
 _PAUSED = "SELECT queue_is_paused AS is_paused FROM sys_vqueue_meta WHERE id = :id"
 
 
-class Cluster(Door):
+class Cluster(Operations):
     """Operations on the server itself."""
 
     def version(self) -> VersionInformation:
@@ -46,7 +52,7 @@ class Cluster(Door):
         response = self._transport.read("GET", "/health")
         mismatch = SUCCESS["health"].mismatch(response)
         if mismatch is not None:
-            raise ServerFailed(not_understood("health", mismatch), status=response.status_code)
+            raise ServerFailed(invalid_response_message("health", mismatch), status=response.status_code)
 
     def cluster_health(self) -> ClusterHealth:
         """Return the cluster's name and its configured members; a member that died is among them.
@@ -56,56 +62,58 @@ class Cluster(Door):
         return self._model(ClusterHealth, "cluster_health", self._read("cluster_health", "/cluster-health"))
 
 
-class Vqueues(Door):
+class Vqueues(Operations):
     """Operations on vqueues. The server answers 202 to any id, so what came of it is read from sys_vqueue_meta."""
 
-    def pause_vqueue(self, vqueue_id: str, /, *, reason: str | None = None) -> Accepted:
+    def pause_vqueue(self, vqueue_id: str, /, *, reason: str | None = None) -> ChangeResult:
         """Let no more invocations of a queue begin; those that run go on.
 
         Raises:
             NotFound: there is no such queue.
             NotOnThisServer: before 1.7, or vqueues are not switched on.
         """
-        return self._turn("pause_vqueue", vqueue_id, "pause", reason, is_paused=True)
+        return self._set_paused("pause_vqueue", vqueue_id, "pause", reason, is_paused=True)
 
-    def resume_vqueue(self, vqueue_id: str, /, *, reason: str | None = None) -> Accepted:
+    def resume_vqueue(self, vqueue_id: str, /, *, reason: str | None = None) -> ChangeResult:
         """Let the invocations of a queue begin again.
 
         Raises:
             NotFound: there is no such queue.
             NotOnThisServer: before 1.7, or vqueues are not switched on.
         """
-        return self._turn("resume_vqueue", vqueue_id, "resume", reason, is_paused=False)
+        return self._set_paused("resume_vqueue", vqueue_id, "resume", reason, is_paused=False)
 
-    def _turn(self, operation: str, vqueue_id: str, verb: str, reason: str | None, *, is_paused: bool) -> Accepted:
+    def _set_paused(
+        self, operation: str, vqueue_id: str, verb: str, reason: str | None, *, is_paused: bool
+    ) -> ChangeResult:
         id_ = check_id("vqueue_id", vqueue_id, "vqueue")
-        if self._served.has(operation) and not self._served.features.get("vqueues"):
+        if self._catalog.has(operation) and not self._catalog.features.get("vqueues"):
             raise NotOnThisServer(
-                f"{operation} was not sent: this server, Restate {self._served.version}, has vqueues switched off."
+                f"{operation} was not sent: this server, Restate {self._catalog.version}, has vqueues switched off."
             )
         path = f"/vqueues/{id_}/{verb}"
         answer = self._change(operation, "POST", path, targets=[id_], reason=reason)
 
-        def look() -> bool | None:
+        def read_is_paused() -> bool | None:
             rows = self._rows(_PAUSED, id=id_)
             return rows[0]["is_paused"] if rows else None
 
-        with read_back(f"{operation} of {id_}"):
-            seen = await_that(look, lambda paused: paused is None or paused is is_paused, within=_SEEN_WITHIN)
-        if seen is None:
+        with verification_errors(f"{operation} of {id_}"):
+            paused = poll_until(read_is_paused, lambda each: each is None or each is is_paused, within=_SEEN_WITHIN)
+        if paused is None:
             raise NotFound(f"{operation}: there is no queue {id_} (the server said 202 all the same).", status=202)
-        state = "paused" if seen else "not paused"
-        took_effect = True if seen is is_paused else None
+        state = "paused" if paused else "not paused"
+        took_effect = True if paused is is_paused else None
         note = f"the queue is {state}" if took_effect else f"accepted; the queue is {state} still"
-        return Accepted(
+        return ChangeResult(
             verb=operation, target=id_, status=answer.status_code, note=note, took_effect=took_effect, state=state
         )
 
 
-class Limits(Door):
+class Limits(Operations):
     """Operations on limit rules (since 1.7). There is none that reads them: ``lab.sql("SELECT * FROM sys_rules")``."""
 
-    def upsert_rules(self, rules: Iterable[UpsertRule], /, *, reason: str | None = None) -> ModelList[Rule]:
+    def upsert_rules(self, rules: Iterable[UpsertRule], /, *, reason: str | None = None) -> ModelList[LimitRule]:
         """Make or replace rules, all or none, and return them by pattern.
 
         A rule is replaced as a whole: one that is sent again without its description has none.
@@ -115,17 +123,17 @@ class Limits(Door):
             RequestRefused: a pattern is none.
             NotOnThisServer: before 1.7.
         """
-        checked = _each(rules, UpsertRule, "rules")
+        upserts = _check_rules(rules, UpsertRule, "rules")
         answer = self._change(
             "upsert_rules",
             "PUT",
             "/limits/rules",
-            targets=[rule.pattern for rule in checked],
+            targets=[rule.pattern for rule in upserts],
             reason=reason,
-            json=[rule.body() for rule in checked],
+            json=[rule.body() for rule in upserts],
         )
-        models = self._models(Rule, "upsert_rules", {"rules": parsed("upsert_rules", answer)}, "rules")
-        return ModelList(Rule, models, by=lambda each: each.pattern)
+        models = self._models(LimitRule, "upsert_rules", {"rules": parse_json("upsert_rules", answer)}, "rules")
+        return ModelList(LimitRule, models, by=lambda each: each.pattern)
 
     def bulk_delete_rules(self, rules: Iterable[DeleteRule | str], /, *, reason: str | None = None) -> DeletedRules:
         """Remove rules, given as ``DeleteRule`` or by pattern, all or none; say which were there.
@@ -134,8 +142,8 @@ class Limits(Door):
             Conflict: an ``expected_version`` does not hold; no rule was removed.
             NotOnThisServer: before 1.7.
         """
-        checked = _each(
-            [DeleteRule(rule) if isinstance(rule, str) else rule for rule in _several(rules, "rules")],
+        deletions = _check_rules(
+            [DeleteRule(rule) if isinstance(rule, str) else rule for rule in _rule_list(rules, "rules")],
             DeleteRule,
             "rules",
         )
@@ -143,27 +151,27 @@ class Limits(Door):
             "bulk_delete_rules",
             "POST",
             "/limits/rules/bulk-delete",
-            targets=[rule.pattern for rule in checked],
+            targets=[rule.pattern for rule in deletions],
             reason=reason,
-            json=[rule.body() for rule in checked],
+            json=[rule.body() for rule in deletions],
         )
-        removed = tuple(parsed("bulk_delete_rules", answer))
-        absent = tuple(rule.pattern for rule in checked if rule.pattern not in removed)
+        removed = tuple(parse_json("bulk_delete_rules", answer))
+        absent = tuple(rule.pattern for rule in deletions if rule.pattern not in removed)
         return DeletedRules(removed=removed, absent=absent)
 
 
-def _several(rules: Any, argument: str) -> list[Any]:
+def _rule_list(rules: Any, argument: str) -> list[Any]:
     if isinstance(rules, str | bytes | dict) or not isinstance(rules, Iterable):
-        raise ArgumentError(f"{argument} must be a list of rules; got {shown(rules)}.")
-    made = list(rules)
-    if not made:
+        raise ArgumentError(f"{argument} must be a list of rules; got {format_value(rules)}.")
+    listed = list(rules)
+    if not listed:
         raise ArgumentError(f"{argument} is empty: there is nothing to change.")
-    return made
+    return listed
 
 
-def _each(rules: Any, kind: type, argument: str) -> list[Any]:
-    made = _several(rules, argument)
-    for rule in made:
+def _check_rules(rules: Any, kind: type, argument: str) -> list[Any]:
+    listed = _rule_list(rules, argument)
+    for rule in listed:
         if not isinstance(rule, kind):
-            raise ArgumentError(f"{argument} must hold {kind.__name__}(…) only; got {shown(rule)}.")
-    return made
+            raise ArgumentError(f"{argument} must hold {kind.__name__}(…) only; got {format_value(rule)}.")
+    return listed

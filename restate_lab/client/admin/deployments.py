@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from restate_lab.client.admin.operations import Door, given
+from restate_lab.client.admin.operations import Operations, drop_none
 from restate_lab.client.arguments import check_flag, check_id, check_name, check_strings, check_uri
 from restate_lab.client.models import Deployment, GoogleIdTokenAuth, HttpAuth, ModelList, RegisteredDeployment
 from restate_lab.errors import ArgumentError, NotOnThisServer, ServerFailed
@@ -18,7 +18,7 @@ _ARN = "arn:aws:lambda:eu-central-1:123456789012:function:name:1"
 Headers = Mapping[str, str | Secret]
 
 
-class Deployments(Door):
+class Deployments(Operations):
     """Operations on deployments."""
 
     def list_deployments(self) -> ModelList[Deployment]:
@@ -70,11 +70,11 @@ class Deployments(Door):
             raise ArgumentError("uri or arn must be given: uri for an HTTP deployment, arn for one on AWS Lambda.")
         _check_kind(arn is not None, assume_role_arn=assume_role_arn, auth=auth, use_http_11=use_http_11 or None)
         if auth is not None:
-            self._served.require("create_deployment", "auth")
+            self._catalog.require("create_deployment", "auth")
         body = {
             **address,
             **_common(additional_headers, assume_role_arn),
-            **given(metadata=None if metadata is None else check_strings("metadata", metadata), auth=_auth(auth)),
+            **drop_none(metadata=None if metadata is None else check_strings("metadata", metadata), auth=_auth(auth)),
             **_flags(force=force, breaking=breaking, dry_run=dry_run, use_http_11=use_http_11 or None),
         }
         targets = _targets(address, dry_run)
@@ -139,7 +139,7 @@ class Deployments(Door):
             if error.status != 501:
                 raise
             raise NotOnThisServer(
-                f"delete_deployment({id_!r}) without force is not on this server, Restate {self._served.version}. "
+                f"delete_deployment({id_!r}) without force is not on this server, Restate {self._catalog.version}. "
                 f"Nothing was changed. force=True removes it even while invocations are bound to it."
             ) from error
 
@@ -168,14 +168,14 @@ def _check_kind(is_lambda: bool, **arguments: Any) -> None:
 
 def _common(additional_headers: Headers | None, assume_role_arn: str | None) -> dict[str, Any]:
     headers = additional_headers
-    return given(
+    return drop_none(
         additional_headers=None if headers is None else check_strings("additional_headers", headers, as_headers=True),
         assume_role_arn=None if assume_role_arn is None else check_name("assume_role_arn", assume_role_arn),
     )
 
 
 def _flags(**flags: bool | None) -> dict[str, bool]:
-    return {name: check_flag(name, value) for name, value in given(**flags).items()}
+    return {name: check_flag(name, value) for name, value in drop_none(**flags).items()}
 
 
 def _targets(address: Mapping[str, str], dry_run: bool) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from restate_lab.client.admin.operations import Door, given
-from restate_lab.client.arguments import check_flag, check_id, check_name, check_strings, check_uri, segment
+from restate_lab.client.admin.operations import Operations, drop_none
+from restate_lab.client.arguments import check_flag, check_id, check_name, check_strings, check_uri, path_segment
 from restate_lab.client.models import KafkaCluster, ModelList, Subscription
 from restate_lab.redaction import Secret
 
@@ -15,12 +15,12 @@ _SOURCE = "kafka://cluster/topic"
 _SINK = "service://Service/handler"
 
 
-class Kafka(Door):
+class Kafka(Operations):
     """Operations on subscriptions, and on Kafka clusters (since 1.7; before, they stand in the server's settings)."""
 
     def list_subscriptions(self, *, source: str | None = None, sink: str | None = None) -> ModelList[Subscription]:
         """Return the subscriptions, by source, sink and id; ``source`` and ``sink`` select those that are equal."""
-        params = given(
+        params = drop_none(
             source=None if source is None else check_uri("source", source, _SOURCE),
             sink=None if sink is None else check_uri("sink", sink, _SINK),
         )
@@ -56,7 +56,7 @@ class Kafka(Door):
         body = {
             "source": check_uri("source", source, _SOURCE),
             "sink": check_uri("sink", sink, _SINK),
-            **given(options=None if options is None else check_strings("options", options)),
+            **drop_none(options=None if options is None else check_strings("options", options)),
         }
         answer = self._change(
             "create_subscription", "POST", "/subscriptions", targets=[source, sink], reason=reason, json=body
@@ -143,4 +143,4 @@ class Kafka(Door):
 
 
 def _path(cluster_name: str) -> str:
-    return f"/kafka-clusters/{segment(check_name('cluster_name', cluster_name))}"
+    return f"/kafka-clusters/{path_segment(check_name('cluster_name', cluster_name))}"

@@ -1,4 +1,4 @@
-"""What all operations share: reading, changing, and making models of the answers."""
+"""The base of all operations: read, change, parse the responses; and what operations the server has."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx
 from pydantic import ValidationError
 
-from restate_lab.client._server_info import KNOWN_FOR, Server
+from restate_lab.client._server_info import INFO_LIFETIME, ServerInfoCache
 from restate_lab.client.models import Model
 from restate_lab.client.responses import SUCCESS
-from restate_lab.client.schema import checked
+from restate_lab.client.schema import check_columns
 from restate_lab.client.transport import Transport
 from restate_lab.errors import NotOnThisServer, OutcomeUnknown, RequestRefused, RestateLabError, ServerFailed
 from restate_lab.source import is_older
@@ -21,7 +21,7 @@ from restate_lab.source import is_older
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Door", "await_that", "given", "not_understood", "parsed", "read_back"]
+__all__ = ["Operations", "drop_none", "invalid_response_message", "parse_json", "poll_until", "verification_errors"]
 
 _NEEDS_1_7 = frozenset({
     "list_kafka_clusters", "create_kafka_cluster", "get_kafka_cluster", "update_kafka_cluster", "delete_kafka_cluster",
@@ -32,27 +32,74 @@ M = TypeVar("M", bound=Model)
 V = TypeVar("V")
 
 
-class Served:
-    """Asks the server only when an answer leaves it open, and again when what it said is old."""
+class Operations:
+    """The base of the classes that have the operations of the Admin API.
+
+    ``arrow`` answers ``arrow(sql, progress=False, **parameters)`` with a pyarrow.Table.
+    """
+
+    def __init__(self, transport: Transport, *, arrow: Callable[..., pa.Table]) -> None:
+        self._transport = transport
+        self._arrow = arrow
+        self._catalog = OperationCatalog(transport)
+
+    def _read(self, operation: str, path: str, params: Mapping[str, Any] | None = None) -> Any:
+        with self._catalog.expect(operation):
+            response = self._transport.read("GET", path, params=params)
+        return parse_json(operation, response)
+
+    def _change(
+        self, operation: str, method: str, path: str, *, targets: Sequence[str], reason: str | None, **request: Any
+    ) -> httpx.Response:
+        with self._catalog.expect(operation):
+            return self._transport.change(
+                method, path, action=operation, targets=targets, success=SUCCESS[operation], reason=reason, **request
+            )
+
+    def _rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = check_columns(
+            self._arrow(sql, progress=False, **parameters), sql, None
+        ).to_pylist()
+        return rows
+
+    def _model(self, model: type[M], operation: str, answer: Any, **known: Any) -> M:
+        """Return a model of an answer, parsed JSON or a response; ``known`` adds what its body does not say."""
+        body = parse_json(operation, answer) if isinstance(answer, httpx.Response) else answer
+        try:
+            return model.model_validate({**body, **known} if isinstance(body, dict) else body)
+        except ValidationError as error:
+            fields = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+            raise ServerFailed(invalid_response_message(operation, fields), status=200, reason=fields) from None
+
+    def _models(self, model: type[M], operation: str, answer: Any, within: str) -> list[M]:
+        try:
+            bodies = answer[within]
+        except (KeyError, TypeError):
+            raise ServerFailed(invalid_response_message(operation, f"there is no {within} in it"), status=200) from None
+        return [self._model(model, operation, body) for body in bodies]
+
+
+class OperationCatalog:
+    """The operations and parameters that the server has, read when they are needed, and again when they are old."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._operations: dict[str, frozenset[str]] | None = None
         self._since = 0.0
-        self._server = Server(transport)
+        self._server = ServerInfoCache(transport)
 
     @property
     def version(self) -> str:
         """Return the server's version, such as "1.7.12"."""
-        return self._server.about().version
+        return self._server.info().version
 
     @property
     def features(self) -> Mapping[str, bool]:
         """Return the server's feature flags; empty before 1.7."""
-        return self._server.about().features
+        return self._server.info().features
 
     @contextmanager
-    def expecting(self, operation: str) -> Iterator[None]:
+    def expect(self, operation: str) -> Iterator[None]:
         """Turn the empty 404 or 405 of a server that does not know the operation into NotOnThisServer.
 
         An empty answer alone does not say so (a gateway gives it too), nor does a version: both must agree.
@@ -77,7 +124,7 @@ class Served:
 
     def has(self, operation: str, parameter: str | None = None) -> bool:
         """Tell whether the server has an operation, or a parameter of one."""
-        if self._operations is None or time.monotonic() - self._since > KNOWN_FOR:
+        if self._operations is None or time.monotonic() - self._since > INFO_LIFETIME:
             self._operations, self._since = self._read(), time.monotonic()
         if self._operations:
             known = self._operations.get(operation)
@@ -97,86 +144,26 @@ class Served:
             return {}  # not every gateway passes it on
 
 
-def _parameters(document: Mapping[str, Any], operation: Mapping[str, Any]) -> Iterator[str]:
-    yield from (parameter["name"] for parameter in operation.get("parameters", ()))
-    for content in operation.get("requestBody", {}).get("content", {}).values():
-        yield from _properties(document, content["schema"])
-
-
-def _properties(document: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
-    if "$ref" in schema:
-        name = schema["$ref"].rpartition("/")[2]
-        yield from _properties(document, document["components"]["schemas"][name])
-    yield from schema.get("properties", ())
-    for variant in schema.get("oneOf", ()):
-        yield from _properties(document, variant)
-
-
-class Door:
-    """The Admin API's way out, for the classes that hold its operations.
-
-    ``arrow`` answers ``arrow(sql, progress=False, **parameters)`` with a pyarrow.Table.
-    """
-
-    def __init__(self, transport: Transport, *, arrow: Callable[..., pa.Table]) -> None:
-        self._transport = transport
-        self._arrow = arrow
-        self._served = Served(transport)
-
-    def _read(self, operation: str, path: str, params: Mapping[str, Any] | None = None) -> Any:
-        with self._served.expecting(operation):
-            response = self._transport.read("GET", path, params=params)
-        return parsed(operation, response)
-
-    def _change(
-        self, operation: str, method: str, path: str, *, targets: Sequence[str], reason: str | None, **request: Any
-    ) -> httpx.Response:
-        with self._served.expecting(operation):
-            return self._transport.change(
-                method, path, action=operation, targets=targets, success=SUCCESS[operation], reason=reason, **request
-            )
-
-    def _rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = checked(self._arrow(sql, progress=False, **parameters), sql, None).to_pylist()
-        return rows
-
-    def _model(self, model: type[M], operation: str, answer: Any, **known: Any) -> M:
-        """Return a model of an answer, parsed JSON or a response; ``known`` adds what its body does not say."""
-        body = parsed(operation, answer) if isinstance(answer, httpx.Response) else answer
-        try:
-            return model.model_validate({**body, **known} if isinstance(body, dict) else body)
-        except ValidationError as error:
-            fields = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-            raise ServerFailed(not_understood(operation, fields), status=200, reason=fields) from None
-
-    def _models(self, model: type[M], operation: str, answer: Any, within: str) -> list[M]:
-        try:
-            bodies = answer[within]
-        except (KeyError, TypeError):
-            raise ServerFailed(not_understood(operation, f"there is no {within} in it"), status=200) from None
-        return [self._model(model, operation, body) for body in bodies]
-
-
-def given(**arguments: Any) -> dict[str, Any]:
+def drop_none(**arguments: Any) -> dict[str, Any]:
     """Return the arguments that are not None: what is left out keeps the server's default."""
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-def await_that(look: Callable[[], V], holds: Callable[[V], bool], *, within: float) -> V:
-    """Return what a look shows once that holds, or what the last look shows after ``within`` seconds."""
+def poll_until(poll: Callable[[], V], is_done: Callable[[V], bool], *, within: float) -> V:
+    """Return the result of ``poll`` once ``is_done`` accepts it, or the last one after ``within`` seconds."""
     deadline = time.monotonic() + within
     pause = 0.01
     while True:
-        seen = look()
-        if holds(seen) or time.monotonic() + pause > deadline:
-            return seen
+        value = poll()
+        if is_done(value) or time.monotonic() + pause > deadline:
+            return value
         time.sleep(pause)
         pause = min(pause * 2, 0.1)
 
 
 @contextmanager
-def read_back(what: str) -> Iterator[None]:
-    """Say that a change was accepted where it cannot be read back: the read's own error sounds as if it was not sent.
+def verification_errors(what: str) -> Iterator[None]:
+    """Report that a change was accepted where it cannot be read back: the read's error sounds as if it was not sent.
 
     Raises:
         OutcomeUnknown: reading raised.
@@ -190,17 +177,32 @@ def read_back(what: str) -> Iterator[None]:
         ) from error
 
 
-def parsed(operation: str, response: httpx.Response) -> Any:
-    """Return an answer's JSON."""
+def parse_json(operation: str, response: httpx.Response) -> Any:
+    """Return the JSON of a response."""
     try:
         return response.json()
     except ValueError:
-        raise ServerFailed(not_understood(operation, "it is not JSON"), status=response.status_code) from None
+        raise ServerFailed(invalid_response_message(operation, "it is not JSON"), status=response.status_code) from None
 
 
-def not_understood(operation: str, why: str) -> str:
+def invalid_response_message(operation: str, why: str) -> str:
     """Return the message for a response that a Restate Admin API does not give."""
     return (
         f"the answer to {operation} is not what a Restate Admin API gives ({why}). A proxy may have answered, or the "
         f"server is newer than this restate_lab knows."
     )
+
+
+def _parameters(document: Mapping[str, Any], operation: Mapping[str, Any]) -> Iterator[str]:
+    yield from (parameter["name"] for parameter in operation.get("parameters", ()))
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        yield from _properties(document, content["schema"])
+
+
+def _properties(document: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        yield from _properties(document, document["components"]["schemas"][name])
+    yield from schema.get("properties", ())
+    for variant in schema.get("oneOf", ()):
+        yield from _properties(document, variant)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from restate_lab.client.admin.operations import Door, given
-from restate_lab.client.arguments import check_duration, check_flag, check_name, segment
+from restate_lab.client.admin.operations import Operations, drop_none
+from restate_lab.client.arguments import check_duration, check_flag, check_name, path_segment
 from restate_lab.client.models import Handler, ModelList, Service
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
@@ -13,7 +13,7 @@ from restate_lab.errors import ArgumentError
 __all__ = ["Services"]
 
 
-class Services(Door):
+class Services(Operations):
     """Operations on services and handlers. Names are case-sensitive."""
 
     def list_services(self) -> ModelList[Service]:
@@ -54,7 +54,7 @@ class Services(Door):
         Raises:
             NotFound: there is no service, or no handler, of this name.
         """
-        path = f"{_path(service)}/handlers/{segment(check_name('handler', handler))}"
+        path = f"{_path(service)}/handlers/{path_segment(check_name('handler', handler))}"
         return self._model(Handler, "get_service_handler", self._read("get_service_handler", path))
 
     def modify_service(
@@ -86,7 +86,7 @@ class Services(Door):
             "inactivity_timeout": inactivity_timeout,
             "abort_timeout": abort_timeout,
         }
-        body: dict[str, Any] = {name: check_duration(name, value) for name, value in given(**values).items()}
+        body: dict[str, Any] = {name: check_duration(name, value) for name, value in drop_none(**values).items()}
         body |= {} if public is None else {"public": check_flag("public", public)}
         if not body:
             raise ArgumentError(f"modify_service needs something to change: public, {', '.join(values)}.")
@@ -97,4 +97,4 @@ class Services(Door):
 
 
 def _path(service: str) -> str:
-    return f"/services/{segment(check_name('service', service))}"
+    return f"/services/{path_segment(check_name('service', service))}"

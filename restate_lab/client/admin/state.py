@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from restate_lab._text import format_duration
-from restate_lab.client.admin.operations import Door, await_that, given, read_back
-from restate_lab.client.arguments import check_name, segment, shown
+from restate_lab.client.admin.operations import Operations, drop_none, poll_until, verification_errors
+from restate_lab.client.arguments import check_name, format_value, path_segment
 from restate_lab.client.models import StateChange
 from restate_lab.client.state_version import state_version
 from restate_lab.errors import ArgumentError, Conflict, OutcomeUnknown
@@ -22,7 +22,7 @@ _HOLDER_VQUEUES = """
 SELECT acquired_by AS id FROM sys_locks WHERE lock_name = :lock AND scope IS NOT DISTINCT FROM :scope"""
 
 
-class States(Door):
+class States(Operations):
     """The operation on state."""
 
     def modify_service_state(
@@ -55,11 +55,15 @@ class States(Door):
         """
         check_name("service", service)
         check_name("object_key", object_key)
-        body = {"object_key": object_key, "new_state": _as_numbers(new_state), **given(version=version, scope=scope)}
+        body = {
+            "object_key": object_key,
+            "new_state": _byte_numbers(new_state),
+            **drop_none(version=version, scope=scope),
+        }
         if scope is not None:
             check_name("scope", scope)
-            self._served.require("modify_service_state", "scope")
-        path = f"/services/{segment(service)}"
+            self._catalog.require("modify_service_state", "scope")
+        path = f"/services/{path_segment(service)}"
         self._read("get_service", path)
         if version is not None:
             self._check_version(service, object_key, scope, check_name("version", version))
@@ -72,18 +76,18 @@ class States(Door):
             json=body,
         )
         known = {"service": service, "object_key": object_key, "scope": scope, "status": answer.status_code}
-        return self._seen(known, {key: bytes(value) for key, value in new_state.items()}, version)
+        return self._read_back(known, {key: bytes(value) for key, value in new_state.items()}, version)
 
-    def _seen(self, known: Mapping[str, Any], wanted: Mapping[str, bytes], version: str | None) -> StateChange:
-        """Read until the new state stands there, or someone is seen to hold the object."""
+    def _read_back(self, known: Mapping[str, Any], wanted: Mapping[str, bytes], version: str | None) -> StateChange:
+        """Read until the new state is there, or an invocation holds the object."""
         where = (known["service"], known["object_key"], known["scope"])
 
-        def look() -> tuple[bool, str | None]:
+        def read_state() -> tuple[bool, str | None]:
             holder = self._holder(*where)  # first: one that lets go in between has let the change in
             return self._state(*where) == wanted, holder
 
-        with read_back(f"modify_service_state on {where[0]}/{where[1]}"):
-            is_there, holder = await_that(look, lambda seen: seen[0] or seen[1] is not None, within=_SEEN_WITHIN)
+        with verification_errors(f"modify_service_state on {where[0]}/{where[1]}"):
+            is_there, holder = poll_until(read_state, lambda read: read[0] or read[1] is not None, within=_SEEN_WITHIN)
         if is_there:
             return StateChange(**known, applied=True, note="read back: the state is the new one")
         if holder is not None:
@@ -105,36 +109,36 @@ class States(Door):
     def _conflict(self, service: str, key: str, scope: str | None, version: str, why: str) -> Conflict:
         where = f"{service}/{key}{f' of scope {scope}' if scope else ''}"
         return Conflict(
-            f"the state of {where} was not changed: it is not version {shown(version)}, {why}. Read it again, and "
-            f"decide on what you see.",
+            f"the state of {where} was not changed: it is not version {format_value(version)}, {why}. Read it again, "
+            f"and decide on what you see.",
             status=409,
             reason=why,
         )
 
     def _state(self, service: str, key: str, scope: str | None) -> dict[str, bytes]:
-        has_scope = self._served.has("modify_service_state", "scope")
+        has_scope = self._catalog.has("modify_service_state", "scope")
         which = " AND scope = :scope" if scope is not None else " AND scope IS NULL" if has_scope else ""
-        rows = self._rows(_STATE + which, service=service, key=key, **given(scope=scope))
+        rows = self._rows(_STATE + which, service=service, key=key, **drop_none(scope=scope))
         return {row["key"]: row["value"] for row in rows}
 
     def _holder(self, service: str, key: str, scope: str | None) -> str | None:
-        if self._served.features.get("vqueues"):
+        if self._catalog.features.get("vqueues"):
             rows = self._rows(_HOLDER_VQUEUES, lock=f"{service}/{key}", scope=scope)
         else:
             rows = self._rows(_HOLDER, service=service, key=key)
         return rows[0]["id"] if rows else None
 
 
-def _as_numbers(state: object) -> dict[str, list[int]]:
+def _byte_numbers(state: object) -> dict[str, list[int]]:
     """Return a state as the server takes it: each value as the list of its bytes."""
     if not isinstance(state, Mapping):
-        raise ArgumentError(f"new_state must be a mapping of keys to bytes; got {shown(state)}.")
+        raise ArgumentError(f"new_state must be a mapping of keys to bytes; got {format_value(state)}.")
     for key, value in state.items():
         if not isinstance(key, str):  # an empty one is a key like any other
-            raise ArgumentError(f"a key of new_state must be text; got {shown(key)}.")
+            raise ArgumentError(f"a key of new_state must be text; got {format_value(key)}.")
         if not isinstance(value, bytes | bytearray):
             raise ArgumentError(
-                f"new_state[{shown(key)}] must be bytes, not {type(value).__name__}: json.dumps(value).encode() is "
-                f"what the SDKs' default reads."
+                f"new_state[{format_value(key)}] must be bytes, not {type(value).__name__}: json.dumps(value).encode() "
+                f"is what the SDKs' default reads."
             )
     return {key: list(value) for key, value in state.items()}

@@ -15,12 +15,12 @@ from restate_lab.client.models.deployments import (
     HttpAuth,
     RegisteredDeployment,
 )
-from restate_lab.client.models.limits import DeletedRules, DeleteRule, Rule, UpsertRule, UserLimits
-from restate_lab.client.models.outcomes import Accepted, RestartedInvocation, StateChange
+from restate_lab.client.models.limits import DeletedRules, DeleteRule, LimitRule, UpsertRule, UserLimits
+from restate_lab.client.models.outcomes import ChangeResult, RestartedInvocation, StateChange
 from restate_lab.client.models.services import Handler, RetryPolicy, Service
 
 __all__ = [
-    "Accepted",
+    "ChangeResult",
     "ClusterHealth",
     "DeleteRule",
     "DeletedRules",
@@ -29,13 +29,13 @@ __all__ = [
     "Handler",
     "HttpAuth",
     "KafkaCluster",
+    "LimitRule",
     "MetadataClusterHealth",
     "Model",
     "ModelList",
     "RegisteredDeployment",
     "RestartedInvocation",
     "RetryPolicy",
-    "Rule",
     "SafeMap",
     "SchemaInfo",
     "Service",

@@ -24,10 +24,20 @@ from restate_lab.redaction import MASK, is_secret_name
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Duration", "Model", "ModelList", "Moment", "SafeMap", "label", "render_models", "text_of"]
+__all__ = ["Duration", "Model", "ModelList", "SafeMap", "Timestamp", "label", "render_models", "text_of"]
+
+M = TypeVar("M", bound="Model")
 
 _LONGEST_WORD = 70
 _LONGEST_VALUE = 300
+_LONGEST_CELL = 60
+_DTYPES: dict[Any, str] = {
+    bool: "boolean",
+    int: "Int64",
+    float: "float64",
+    timedelta: "timedelta64[ms]",
+    datetime: "datetime64[us, UTC]",
+}
 
 
 class SafeMap(Mapping[str, str]):
@@ -84,7 +94,7 @@ def _to_text(value: timedelta) -> str:
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(_to_text, when_used="json")]
-Moment = Annotated[datetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+Timestamp = Annotated[datetime, AfterValidator(lambda value: value.astimezone(UTC))]
 
 
 class Model(BaseModel):
@@ -131,16 +141,16 @@ def render_models(title: str, rows: list[list[str]], *, heads: list[str] | None 
 
 def text_of(value: Any, longest: int) -> str:
     """Return a field's value in one line of text, cut to a length."""
-    return value_line(_plain(value), longest)
+    return value_line(_to_plain_value(value), longest)
 
 
-def _plain(value: Any) -> Any:
+def _to_plain_value(value: Any) -> Any:
     """Return a value without models: the fields of one as a mapping, those in a list by what they are called."""
     if isinstance(value, Model):
         fields = {name: getattr(value, name) for name in value.line}
-        return {name: _plain(each) for name, each in fields.items() if each is not None}
+        return {name: _to_plain_value(each) for name, each in fields.items() if each is not None}
     if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
+        return {name: _to_plain_value(each) for name, each in value.items()}
     return [label(each) for each in value] if isinstance(value, tuple | list) else value
 
 
@@ -148,18 +158,6 @@ def label(value: Any) -> str:
     """Return what a value in a list is called: a model by its name, id or message."""
     named = getattr(value, value.line[0]) if isinstance(value, Model) else value
     return text_of(named, _LONGEST_WORD)
-
-
-M = TypeVar("M", bound=Model)
-
-_DTYPES: dict[Any, str] = {
-    bool: "boolean",
-    int: "Int64",
-    float: "float64",
-    timedelta: "timedelta64[ms]",
-    datetime: "datetime64[us, UTC]",
-}
-_LONGEST_CELL = 60
 
 
 class ModelList(list[M], Generic[M]):

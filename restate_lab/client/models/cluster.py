@@ -1,10 +1,10 @@
-"""What a server says about itself and about the members of its cluster."""
+"""The server and its cluster: version, members, remarks (SchemaInfo), Kafka clusters and subscriptions."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from restate_lab.client.models._base import Model, Moment, SafeMap
+from restate_lab.client.models._base import Model, SafeMap, Timestamp
 
 __all__ = ["ClusterHealth", "KafkaCluster", "MetadataClusterHealth", "SchemaInfo", "Subscription", "VersionInformation"]
 
@@ -83,6 +83,6 @@ class KafkaCluster(Model):
 
     name: str
     properties: SafeMap | None = None
-    created_at: Moment | None = None
+    created_at: Timestamp | None = None
     subscriptions: tuple[Subscription, ...] | None = None
     info: tuple[SchemaInfo, ...] | None = None

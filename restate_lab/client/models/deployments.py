@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from restate_lab.client.models._base import Model, Moment, SafeMap
+from restate_lab.client.models._base import Model, SafeMap, Timestamp
 from restate_lab.client.models.cluster import SchemaInfo
 from restate_lab.client.models.services import Services
 
@@ -51,7 +51,7 @@ class Deployment(Model):
     additional_headers: SafeMap | None = None
     auth: HttpAuth | None = None
     metadata: SafeMap | None = None
-    created_at: Moment | None = None
+    created_at: Timestamp | None = None
     min_protocol_version: int | None = None
     max_protocol_version: int | None = None
     sdk_version: str | None = None

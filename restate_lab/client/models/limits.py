@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from restate_lab.client.arguments import check_count, check_flag, check_name, shown
-from restate_lab.client.models._base import Model, Moment
+from restate_lab.client.arguments import check_count, check_flag, check_name, format_value
+from restate_lab.client.models._base import Model, Timestamp
 from restate_lab.errors import ArgumentError
 
-__all__ = ["DeleteRule", "DeletedRules", "Rule", "UpsertRule", "UserLimits"]
+__all__ = ["DeleteRule", "DeletedRules", "LimitRule", "UpsertRule", "UserLimits"]
 
 
 class UserLimits(Model):
@@ -23,7 +23,7 @@ class UserLimits(Model):
     concurrency: int | None = None
 
 
-class Rule(Model):
+class LimitRule(Model):
     """A rule as the server has it. ``version`` grows with every change and serves as a precondition for the next."""
 
     line: ClassVar[tuple[str, ...]] = ("pattern", "limits", "disabled", "version", "last_modified")
@@ -33,7 +33,7 @@ class Rule(Model):
     description: str | None = None
     disabled: bool | None = None
     version: int | None = None
-    last_modified: Moment | None = Field(default=None, alias="last_modified_millis_since_epoch")
+    last_modified: Timestamp | None = Field(default=None, alias="last_modified_millis_since_epoch")
 
 
 class DeletedRules(Model):
@@ -65,7 +65,7 @@ class UpsertRule:
         unknown = set(self.limits or {}) - set(UserLimits.model_fields)
         if unknown:
             allowed = ", ".join(UserLimits.model_fields)
-            raise ArgumentError(f"limits has {shown(min(unknown))}; the limits there are: {allowed}.")
+            raise ArgumentError(f"limits has {format_value(min(unknown))}; the limits there are: {allowed}.")
         for name, value in (self.limits or {}).items():
             check_count(f"limits[{name!r}]", value, least=1)
         if self.precondition not in {None, "does_not_exist"}:
@@ -73,14 +73,14 @@ class UpsertRule:
 
     def body(self) -> dict[str, Any]:
         """Return it as the server takes it."""
-        made: dict[str, Any] = {"pattern": self.pattern, "limits": dict(self.limits or {}), "disabled": self.disabled}
+        body: dict[str, Any] = {"pattern": self.pattern, "limits": dict(self.limits or {}), "disabled": self.disabled}
         if self.description is not None:
-            made["description"] = self.description
+            body["description"] = self.description
         if self.precondition is not None:
             is_version = isinstance(self.precondition, int)
             kind = {"type": "matches", "version": self.precondition} if is_version else {"type": self.precondition}
-            made["precondition"] = kind
-        return made
+            body["precondition"] = kind
+        return body
 
 
 @dataclass(frozen=True, slots=True)

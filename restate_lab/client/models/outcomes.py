@@ -1,4 +1,4 @@
-"""What came of a change whose answer has no body: the status, what it means, and what was seen afterwards."""
+"""Results of changes: the status, what it means, and what was read afterwards."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import ClassVar
 
 from restate_lab.client.models._base import Model
 
-__all__ = ["Accepted", "RestartedInvocation", "StateChange"]
+__all__ = ["ChangeResult", "RestartedInvocation", "StateChange"]
 
 
-class Accepted(Model):
-    """What came of a change.
+class ChangeResult(Model):
+    """The result of a change whose response has no body.
 
     ``verb`` is the operation, ``target`` the id it went to, ``status`` the HTTP status and ``note`` what that means.
     ``took_effect``: True was seen by reading afterwards, False was seen not to be so; None means that it is yet to

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from restate_lab.client.sql.limits import Shape
+from restate_lab.client.sql.limits import ShapeCheck
 from restate_lab.client.sql.literals import is_list, literal, literals
 from restate_lab.client.sql.tokenizer import Token, place, tokens
 from restate_lab.errors import ParameterError, StatementError
@@ -49,25 +49,25 @@ def bind(statement: str, params: Mapping[str, Any] | None = None, /, **named: An
         ParameterError: a name has no value or two, a value has no name, or a value has no exact literal.
     """
     values = _values(params, named)
-    reading = _read(statement)
-    _check_names(statement, reading.slots, values)
+    parsed = _parse(statement)
+    _check_names(statement, parsed.parameters, values)
     parts, at = [], 0
-    for slot in reading.slots:
-        gap = " " if statement[slot.end : slot.end + 1] in _GLUES else ""
-        parts += [statement[at : slot.start], slot.filled(values[slot.name]), gap]
-        at = slot.end
-    query = "".join([*parts, statement[at : reading.end]])
+    for each in parsed.parameters:
+        gap = " " if statement[each.end : each.end + 1] in _GLUES else ""
+        parts += [statement[at : each.start], each.render(values[each.name]), gap]
+        at = each.end
+    query = "".join([*parts, statement[at : parsed.end]])
     _check_size(query, values)
     return query
 
 
 def parameter_names(statement: str) -> tuple[str, ...]:
     """Return the names a statement takes values for, in order of first use; the statement is checked as in ``bind``."""
-    return tuple(dict.fromkeys(slot.name for slot in _read(statement).slots))
+    return tuple(dict.fromkeys(each.name for each in _parse(statement).parameters))
 
 
 @dataclass(slots=True)
-class _Slot:
+class _Placeholder:
     """One ``:name``. ``takes`` is "value", "list" (right after IN) or "either" (an element of IN's brackets)."""
 
     name: str
@@ -75,7 +75,7 @@ class _Slot:
     end: int
     takes: str
 
-    def filled(self, value: Any) -> str:
+    def render(self, value: Any) -> str:
         if self.takes == "list":
             return f"({','.join(literals(value, name=self.name))})"
         if self.takes == "either":
@@ -84,10 +84,10 @@ class _Slot:
 
 
 @dataclass(slots=True)
-class _Slots:
+class _PlaceholderScanner:
     """Finds the parameters, and for each whether a list may stand there."""
 
-    found: list[_Slot] = field(default_factory=list)
+    parameters: list[_Placeholder] = field(default_factory=list)
     _lists: list[bool] = field(default_factory=lambda: [False])
     _previous: Token | None = None
 
@@ -105,42 +105,42 @@ class _Slots:
         elif token.kind == "param":
             is_element = self._lists[-1] and before is not None and before.kind in {"open", "comma", "items"}
             takes = "list" if after_in else "either" if is_element else "value"
-            self.found.append(_Slot(token.text, token.start, token.end, takes))
+            self.parameters.append(_Placeholder(token.text, token.start, token.end, takes))
         self._previous = token
 
     def _settle(self, following: Token) -> None:
         """Take back that a list may stand where an operator follows: ``IN (:ids || 'x')``."""
-        if self.found[-1].takes == "either" and following.kind not in {"comma", "close"}:
-            self.found[-1].takes = "value"
+        if self.parameters[-1].takes == "either" and following.kind not in {"comma", "close"}:
+            self.parameters[-1].takes = "value"
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
-    slots: list[_Slot]
+class _ParsedStatement:
+    parameters: list[_Placeholder]
     end: int
 
 
-def _read(statement: str) -> _Reading:
+def _parse(statement: str) -> _ParsedStatement:
     """Check a statement and find its parameters, in one pass."""
-    head, shape, slots = _Head(statement), Shape(statement), _Slots()
+    reading, shape, scanner = _ReadOnlyCheck(statement), ShapeCheck(statement), _PlaceholderScanner()
     end: int | None = None
     for token in tokens(statement):
         if token.kind == "semicolon":
-            if head.begun and end is None:
+            if reading.has_begun and end is None:
                 end = token.start
             continue
         if end is not None:
             raise StatementError(
                 f"a second statement begins at {place(statement, token.start)}; the server takes one at a time."
             )
-        head.feed(token)
+        reading.feed(token)
         shape.feed(token)
-        slots.feed(token)
-    head.close()
-    return _Reading(slots.found, len(statement) if end is None else end)
+        scanner.feed(token)
+    reading.close()
+    return _ParsedStatement(scanner.parameters, len(statement) if end is None else end)
 
 
-class _Head:
+class _ReadOnlyCheck:
     """Reads the words that say what a statement does, and refuses what does more than read."""
 
     def __init__(self, statement: str) -> None:
@@ -149,29 +149,29 @@ class _Head:
         self._previous = Token("", "", 0, 0)
 
     @property
-    def begun(self) -> bool:
+    def has_begun(self) -> bool:
         return bool(self._previous.kind)
 
     def feed(self, token: Token) -> None:
-        """Judge one token; once the first words are passed, only what could still change something is looked for."""
+        """Check one token; once the first words are passed, only what could still change something is looked for."""
         if self._expected == "body":
-            self._body(token)
+            self._check_body(token)
         elif token.kind == "open" and self._expected != "table":
             self._expected = "query"
         elif token.kind == "word":
-            self._first(token)
+            self._check_first_words(token)
         elif token.kind == "name" and self._expected == "table":
             self._expected = "body"
         else:
-            raise self._unknown(token)
+            raise self._unknown_statement(token)
         self._previous = token
 
     def close(self) -> None:
         """Refuse what ended before it began."""
-        if not self.begun:
+        if not self.has_begun:
             raise StatementError("the statement is empty; write a SELECT.")
 
-    def _first(self, token: Token) -> None:
+    def _check_first_words(self, token: Token) -> None:
         word = token.text
         if self._previous.text == "FORMAT" or (self._expected == "explained" and word in _EXPLAIN_OPTIONS | {"FORMAT"}):
             return
@@ -182,9 +182,9 @@ class _Head:
         elif word in _QUERIES or (self._expected == "table" and word not in _FOLLOWED_BY):
             self._expected = "body"
         else:
-            raise self._unknown(token)
+            raise self._unknown_statement(token)
 
-    def _body(self, token: Token) -> None:
+    def _check_body(self, token: Token) -> None:
         if token.kind != "word":
             return
         if token.text == "INTO":
@@ -192,10 +192,10 @@ class _Head:
         if token.text in _DATA_CHANGES and self._previous.kind in {"open", "close"}:
             raise StatementError(f"{token.text} at {place(self._statement, token.start)} is not sent: {_CHANGES}")
 
-    def _unknown(self, token: Token) -> StatementError:
-        found = self._statement[token.start : min(token.end, token.start + 40)]
+    def _unknown_statement(self, token: Token) -> StatementError:
+        text = self._statement[token.start : min(token.end, token.start + 40)]
         return StatementError(
-            f"{found!r} at {place(self._statement, token.start)} begins no reading statement; these are SELECT, WITH, "
+            f"{text!r} at {place(self._statement, token.start)} begins no reading statement; these are SELECT, WITH, "
             f"VALUES, SHOW, DESCRIBE, and EXPLAIN of a SELECT."
         )
 
@@ -208,16 +208,16 @@ def chunks(values: Sequence[str], size: int) -> Iterator[list[str]]:
 def _values(params: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dict[str, Any]:
     both = sorted(set(params or ()) & set(named))
     if both:
-        raise ParameterError(f"{_listed(both)} given twice, in params and by keyword: keep one.")
+        raise ParameterError(f"{_join_names(both)} given twice, in params and by keyword: keep one.")
     return {**(params or {}), **named}
 
 
-def _check_names(statement: str, slots: Iterable[_Slot], values: Mapping[str, Any]) -> None:
-    used = dict.fromkeys(slot.name for slot in slots)
+def _check_names(statement: str, parameters: Iterable[_Placeholder], values: Mapping[str, Any]) -> None:
+    used = dict.fromkeys(each.name for each in parameters)
     missing = [name for name in used if name not in values]
     if missing:
         raise ParameterError(
-            f"no value for {_listed(missing)}; values were given for {_listed(values)}: "
+            f"no value for {_join_names(missing)}; values were given for {_join_names(values)}: "
             f"give it as {missing[0]}=…, in a shell as -p {missing[0]}=…."
         )
     unused = [name for name in values if name not in used]
@@ -225,10 +225,10 @@ def _check_names(statement: str, slots: Iterable[_Slot], values: Mapping[str, An
         hint = ""
         if any(f":{name}" in statement for name in unused):
             hint = " In strings, quoted names and comments, and right after a name or bracket, a colon stays as it is."
-        raise ParameterError(f"no place for {_listed(unused)}; the statement takes {_listed(used)}.{hint}")
+        raise ParameterError(f"no place for {_join_names(unused)}; the statement takes {_join_names(used)}.{hint}")
 
 
-def _listed(names: Iterable[str]) -> str:
+def _join_names(names: Iterable[str]) -> str:
     return ", ".join(f":{name}" for name in names) or "none"
 
 
@@ -242,12 +242,12 @@ def _check_size(query: str, values: Mapping[str, Any]) -> None:
     if size <= BODY_LIMIT:
         return
     counts = {name: len(value) for name, value in values.items() if is_list(value)}
-    told = f"the request would be {size:,} bytes, and the server takes {BODY_LIMIT:,}."
+    size_text = f"the request would be {size:,} bytes, and the server takes {BODY_LIMIT:,}."
     if not counts:
-        raise StatementError(f"{told} Make the statement or its values shorter.")
+        raise StatementError(f"{size_text} Make the statement or its values shorter.")
     name = max(counts, key=counts.__getitem__)
     part = max(1, counts[name] * BODY_LIMIT * 9 // (size * 10))
     raise ParameterError(
-        f":{name} holds {counts[name]:,} values: {told} Ask for about {part:,} at a time and join the frames with "
+        f":{name} holds {counts[name]:,} values: {size_text} Ask for about {part:,} at a time and join the frames with "
         f"pd.concat, or put a condition in place of the list."
     )

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from restate_lab.client.sql.tokenizer import Token, place
 from restate_lab.errors import StatementError
 
-__all__ = ["Shape"]
+__all__ = ["ShapeCheck"]
 
 MAX_OPERATORS = 200
 MAX_NESTING = 16
@@ -85,7 +85,7 @@ class _Level:
         self.tight, self.tightest = 0, max(self.tight, self.tightest)
 
 
-class Shape:
+class ShapeCheck:
     """Takes the tokens of a statement one by one, and raises StatementError at the one that is too much."""
 
     def __init__(self, statement: str) -> None:
@@ -99,9 +99,9 @@ class Shape:
         """Count one token."""
         kind, level = token.kind, self._levels[-1]
         if kind == "word":
-            self._word(token, level)
+            self._count_word(token, level)
         elif kind in {"comma", "items"}:
-            self._comma(token, level)
+            self._count_comma(token, level)
         elif kind in _OPERATOR_KINDS:
             level.tight += max(1, len(token.text) - 2)  # a run such as +-+- may be several operators
             level.arrows += token.text in {"->", "->>"}
@@ -113,10 +113,10 @@ class Shape:
             self._close_bracket(token)
         self._previous = token.text
 
-    def _word(self, token: Token, level: _Level) -> None:
+    def _count_word(self, token: Token, level: _Level) -> None:
         word = token.text
         if word in self._queries:
-            self._query(token)
+            self._count_query(token)
         if word in _TERMS:
             level.start_term()
             self._check(level, token)
@@ -132,9 +132,9 @@ class Shape:
             self._close(token)
         elif word in _NEW_EXPRESSION and not (word == "FROM" and self._previous == "DISTINCT"):
             level.start_expression()
-            self._clause(token, level)
+            self._start_clause(token, level)
 
-    def _query(self, token: Token) -> None:
+    def _count_query(self, token: Token) -> None:
         self._queries[token.text] += 1
         if self._queries[token.text] > MAX_QUERIES:
             raise StatementError(
@@ -142,21 +142,21 @@ class Shape:
                 f"which a server takes many seconds to plan. Ask for all with one IN :values and GROUP BY."
             )
 
-    def _clause(self, token: Token, level: _Level) -> None:
+    def _start_clause(self, token: Token, level: _Level) -> None:
         if token.text == "JOIN" or token.text in _SET_OPERATIONS:
-            self._table(token)
+            self._count_tables(token)
         elif token.text != "ON":
             level.in_from = token.text == "FROM"
 
-    def _comma(self, token: Token, level: _Level) -> None:
+    def _count_comma(self, token: Token, level: _Level) -> None:
         level.start_expression()
         if level.is_cube or level.in_from:
             commas = self._statement.count(",", token.start, token.end)
             level.nested += commas * level.is_cube  # each column of a CUBE doubles the grouping sets
             self._check(level, token)
-            self._table(token, commas * level.in_from)
+            self._count_tables(token, commas * level.in_from)
 
-    def _table(self, token: Token, more: int = 1) -> None:
+    def _count_tables(self, token: Token, more: int = 1) -> None:
         self._tables += more
         if self._tables > MAX_TABLES:
             raise StatementError(
@@ -168,7 +168,7 @@ class Shape:
     def _open(self, token: Token, level: _Level) -> None:
         self._levels.append(level)
         if len(self._levels) - 1 > MAX_NESTING:
-            raise self._too_nested(token)
+            raise self._nesting_error(token)
 
     def _close_bracket(self, token: Token) -> None:
         while len(self._levels) > 2 and self._levels[-1].is_case:
@@ -190,9 +190,9 @@ class Shape:
                 f"In place of many OR write `column IN :values`, in place of many AND `column NOT IN :values`."
             )
         if len(self._levels) - 1 + level.nesting() > MAX_NESTING:
-            raise self._too_nested(token)
+            raise self._nesting_error(token)
 
-    def _too_nested(self, token: Token) -> StatementError:
+    def _nesting_error(self, token: Token) -> StatementError:
         return StatementError(
             f"at {place(self._statement, token.start)} the statement is nested more than {MAX_NESTING} deep (brackets, "
             f"CASE, and chains of ->). The server plans twice as long for each level and cannot be stopped. "

@@ -34,8 +34,8 @@ def literal(value: object, *, name: str = "value") -> str:
     """
     try:
         return _render(value)[1]
-    except _Unfit as unfit:
-        raise ParameterError(f":{name} is {_short(value)}: {unfit}") from None
+    except _NoLiteral as unfit:
+        raise ParameterError(f":{name} is {_shorten(value)}: {unfit}") from None
 
 
 def literals(values: Any, *, name: str = "values") -> list[str]:
@@ -48,9 +48,9 @@ def literals(values: Any, *, name: str = "values") -> list[str]:
     texts: dict[str, None] = {}
     for position, value in enumerate(_elements(values, name)):
         try:
-            kind, text = _render(_present(value))
-        except _Unfit as unfit:
-            raise ParameterError(f"element {position} of :{name} is {_short(value)}: {unfit}") from None
+            kind, text = _render(_check_present(value))
+        except _NoLiteral as unfit:
+            raise ParameterError(f"element {position} of :{name} is {_shorten(value)}: {unfit}") from None
         kinds.setdefault(kind, position)
         texts[text] = None
     if not texts:
@@ -72,38 +72,38 @@ def is_list(value: object) -> bool:
     return bool(getattr(value, "ndim", 0)) or hasattr(value, "to_pylist") or hasattr(value, "to_list")
 
 
-class _Unfit(Exception):
+class _NoLiteral(Exception):
     """Say why a value is no literal, and what to give instead."""
 
 
 def _render(value: Any) -> tuple[str, str]:
     """Return the kind of a value, as it is called in messages, and its literal."""
-    value = _plain(value)
+    value = _unwrap(value)
     if value is None:
         return "None", "NULL"
     for types, kind, render in _KINDS:
         if isinstance(value, types):
             return kind, render(value)
-    raise _Unfit(_advice(value))
+    raise _NoLiteral(_advice(value))
 
 
-def _plain(value: Any) -> Any:
+def _unwrap(value: Any) -> Any:
     """Unwrap the scalars of numpy and pyarrow; those of pandas are subclasses of Python's own."""
     if type(value).__name__ in _MISSING:
-        raise _Unfit("a missing value; give None where NULL is meant.")
+        raise _NoLiteral("a missing value; give None where NULL is meant.")
     if hasattr(value, "as_py"):
-        return _present(value.as_py())
+        return _check_present(value.as_py())
     dtype = getattr(value, "dtype", None)
     if dtype is not None and hasattr(value, "item") and not getattr(value, "ndim", 0):
         if dtype.kind in "mM":
-            raise _Unfit("numpy's times know no zone; give an aware datetime or pd.Timestamp, or a timedelta.")
+            raise _NoLiteral("numpy's times know no zone; give an aware datetime or pd.Timestamp, or a timedelta.")
         return value.item()
     return value
 
 
-def _present(value: Any) -> Any:
+def _check_present(value: Any) -> Any:
     if value is None or type(value).__name__ in _MISSING:
-        raise _Unfit("a missing value, which equals nothing; leave it out (Series.dropna()).")
+        raise _NoLiteral("a missing value, which equals nothing; leave it out (Series.dropna()).")
     return value
 
 
@@ -118,7 +118,7 @@ def _advice(value: object) -> str:
 
 def _string(value: str) -> str:
     if _SURROGATE.search(value):
-        raise _Unfit("it holds half of a surrogate pair, which UTF-8 cannot carry.")
+        raise _NoLiteral("it holds half of a surrogate pair, which UTF-8 cannot carry.")
     return "'" + str.__str__(value).replace("'", "''") + "'"
 
 
@@ -128,19 +128,23 @@ def _bool(value: bool) -> str:
 
 def _int(value: int) -> str:
     if not _INT_MIN <= value <= _INT_MAX:
-        raise _Unfit("outside of what the server holds exactly (-2^63 to 2^64-1); beyond, it would round to a float.")
-    return _signed(int.__repr__(value))
+        raise _NoLiteral(
+            "outside of what the server holds exactly (-2^63 to 2^64-1); beyond, it would round to a float."
+        )
+    return _parenthesize_negative(int.__repr__(value))
 
 
 def _float(value: float) -> str:
     if math.isnan(value):
-        raise _Unfit("NaN equals nothing, so nothing would be found; leave it out, or give None where NULL is meant.")
+        raise _NoLiteral(
+            "NaN equals nothing, so nothing would be found; leave it out, or give None where NULL is meant."
+        )
     if math.isinf(value):
         return f"CAST('{float.__repr__(value)}' AS DOUBLE)"
-    return _signed(float.__repr__(value))
+    return _parenthesize_negative(float.__repr__(value))
 
 
-def _signed(number: str) -> str:
+def _parenthesize_negative(number: str) -> str:
     # x -:n must not become the comment x --5, x<:n not the operator <-, and :n::bigint must cast the whole number.
     return f"({number})" if number.startswith("-") else number
 
@@ -148,11 +152,11 @@ def _signed(number: str) -> str:
 def _datetime(value: datetime) -> str:
     """Return a literal of the tables' own zone; the year range of Python fits microseconds, not nanoseconds."""
     if value.utcoffset() is None:
-        raise _Unfit("a datetime without a zone; say which, for instance value.replace(tzinfo=timezone.utc).")
+        raise _NoLiteral("a datetime without a zone; say which, for instance value.replace(tzinfo=timezone.utc).")
     try:
         text = value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
     except (OverflowError, ValueError) as error:
-        raise _Unfit("its moment in UTC lies outside of the years 1 to 9999.") from error
+        raise _NoLiteral("its moment in UTC lies outside of the years 1 to 9999.") from error
     nanoseconds = getattr(value, "nanosecond", 0)
     unit, digits = ("Nanosecond", f"{nanoseconds:03}") if nanoseconds else ("Microsecond", "")
     return f"arrow_cast('{text}{digits}Z', 'Timestamp({unit}, Some(\"+00:00\"))')"
@@ -166,7 +170,7 @@ def _timedelta(value: timedelta) -> str:
     microseconds = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
     nanoseconds = microseconds * 1000 + getattr(value, "nanoseconds", 0)
     if not _INT_MIN <= nanoseconds < 2**63:
-        raise _Unfit("the server holds intervals of up to 292 years.")
+        raise _NoLiteral("the server holds intervals of up to 292 years.")
     for size, unit in ((1_000_000_000, "seconds"), (1000, "microseconds")):
         if nanoseconds % size == 0:
             return f"(INTERVAL '{nanoseconds // size} {unit}')"
@@ -191,7 +195,7 @@ _KINDS: tuple[tuple[Any, str, Callable[[Any], str]], ...] = (
 
 def _elements(values: Any, name: str) -> list[Any]:
     if not is_list(values):
-        raise ParameterError(f":{name} is {_short(values)}, and IN takes a list: give [value].")
+        raise ParameterError(f":{name} is {_shorten(values)}, and IN takes a list: give [value].")
     if getattr(values, "ndim", 1) != 1:
         raise ParameterError(f":{name} has {values.ndim} dimensions; give one column, such as frame['id'].")
     for method in ("to_pylist", "to_list", "tolist"):
@@ -201,6 +205,6 @@ def _elements(values: Any, name: str) -> list[Any]:
     return list(values)
 
 
-def _short(value: object) -> str:
+def _shorten(value: object) -> str:
     text = repr(value[: _SHOWN + 1]) if isinstance(value, str | bytes) else repr(value)
     return one_line(text, _SHOWN)

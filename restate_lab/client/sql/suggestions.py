@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from restate_lab.errors import QueryRefused, UnknownName
 
-__all__ = ["with_suggestions"]
+__all__ = ["add_suggestions"]
 
 _TABLE = re.compile(r"table '(?:[^'.]+\.)*([^'.]+)' not found", re.IGNORECASE)
 _FUNCTION = re.compile(r"Invalid function '([^']+)'", re.IGNORECASE)
@@ -19,33 +19,33 @@ _CLOSE = 0.55
 _HINT = re.compile(r"Did you mean '([^']+)'")
 
 
-def with_suggestions(
+def add_suggestions(
     error: QueryRefused,
     tables: Callable[[], Iterable[str]],
     functions: Callable[[], Iterable[str]],
     *,
     version: str,
 ) -> QueryRefused:
-    """Return UnknownName with the nearest names where a name was the trouble, else the error as it is.
+    """Return UnknownName with the nearest names where a name is unknown, else the error as it is.
 
     ``tables`` and ``functions`` give the names that the server has; they are called only when needed. ``version`` is
     the server's, for the message.
     """
     if found := _TABLE.search(error.reason):
-        return _unknown("table", found[1], tables(), error, version)
+        return _unknown_name("table", found[1], tables(), error, version)
     if found := _FUNCTION.search(error.reason):
-        return _unknown("function", found[1], functions(), error, version)
+        return _unknown_name("function", found[1], functions(), error, version)
     if found := _COLUMN.search(error.reason):
         hint = _HINT.search(error.reason)
         valid = [hint[1]] if hint else (found["valid"] or "").split(", ")
-        return _unknown("column", found["name"], valid, error, version)
+        return _unknown_name("column", found["name"], valid, error, version)
     return error
 
 
-def _unknown(kind: str, name: str, known: Iterable[str], error: QueryRefused, version: str) -> UnknownName:
-    nearest = _nearest(name, [candidate.strip() for candidate in known if candidate.strip()])
+def _unknown_name(kind: str, name: str, known: Iterable[str], error: QueryRefused, version: str) -> UnknownName:
+    nearest = _nearest_names(name, [candidate.strip() for candidate in known if candidate.strip()])
     advice = f"nearest: {', '.join(nearest)}" if nearest else "lab.tables() lists what there is"
-    far = not any(difflib.get_close_matches(_last(name), [_last(each)], cutoff=_CLOSE) for each in nearest)
+    far = not any(difflib.get_close_matches(_last_part(name), [_last_part(each)], cutoff=_CLOSE) for each in nearest)
     text = " A text stands in single quotes." if kind == "column" and far else ""
     quoted = ' Names in double quotes are case-sensitive; "ID" is not id.' if '"' in name else ""
     return UnknownName(
@@ -57,14 +57,14 @@ def _unknown(kind: str, name: str, known: Iterable[str], error: QueryRefused, ve
     )
 
 
-def _nearest(name: str, known: list[str]) -> list[str]:
+def _nearest_names(name: str, known: list[str]) -> list[str]:
     """Return up to three names, best first: compared without their table, shown with their own spelling."""
-    wanted = _last(name)
-    spelled = {_last(candidate): candidate for candidate in reversed(known)}
+    wanted = _last_part(name)
+    spelled = {_last_part(candidate): candidate for candidate in reversed(known)}
     close = difflib.get_close_matches(wanted, list(spelled), n=3, cutoff=_CLOSE)
     longer = [candidate for candidate in spelled if wanted in candidate and candidate not in close]
     return [spelled[match] for match in (close + sorted(longer, key=len))[:3]]
 
 
-def _last(name: str) -> str:
+def _last_part(name: str) -> str:
     return name.rsplit(".", 1)[-1].strip('"').lower()

@@ -86,13 +86,13 @@ def tokens(statement: str) -> Iterator[Token]:
         if kind == "dollar":
             kind, at = "string", _end_of_dollars(statement, start, found.group())
         elif kind == "unclosed":
-            raise _open(statement, start, "quoted name" if statement[start] == '"' else "string")
+            raise _unclosed_error(statement, start, "quoted name" if statement[start] == '"' else "string")
         elif kind == "operator":
             _check_glue(statement, start, at)
         left -= 1
         if left < 0:
-            raise _too_many(statement, start)
-        yield Token(kind, _text(kind, statement, start, at), start, at)
+            raise _size_error(statement, start)
+        yield Token(kind, _token_text(kind, statement, start, at), start, at)
 
 
 def place(statement: str, at: int) -> str:
@@ -101,7 +101,7 @@ def place(statement: str, at: int) -> str:
     return f"line {line}, column {at - statement.rfind(chr(10), 0, at)}"
 
 
-def _text(kind: str, statement: str, start: int, end: int) -> str:
+def _token_text(kind: str, statement: str, start: int, end: int) -> str:
     if kind in _SILENT:
         return ""
     if kind == "word":
@@ -116,13 +116,13 @@ def _end_of_comment(statement: str, start: int) -> int:
         depth += 1 if edge.group() == "/*" else -1
         if depth == 0:
             return edge.end()
-    raise _open(statement, start, "comment")
+    raise _unclosed_error(statement, start, "comment")
 
 
 def _end_of_dollars(statement: str, start: int, tag: str) -> int:
     end = statement.find(tag, start + len(tag))
     if end < 0:
-        raise _open(statement, start, f"{tag} string")
+        raise _unclosed_error(statement, start, f"{tag} string")
     return end + len(tag)
 
 
@@ -135,13 +135,13 @@ def _check_glue(statement: str, start: int, end: int) -> None:
         )
 
 
-def _open(statement: str, start: int, what: str) -> StatementError:
+def _unclosed_error(statement: str, start: int, what: str) -> StatementError:
     return StatementError(
         f"the {what} that begins at {place(statement, start)} has no end: {statement[start : start + 40]!r}"
     )
 
 
-def _too_many(statement: str, start: int) -> StatementError:
+def _size_error(statement: str, start: int) -> StatementError:
     return StatementError(
         f"the statement has more than {MAX_TOKENS:,} words and signs (at {place(statement, start)}); "
         f"give long lists as a parameter: IN :values."

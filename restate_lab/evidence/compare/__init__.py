@@ -13,7 +13,7 @@ import pandas as pd
 from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import format_age, format_duration, format_timestamp, join, one_line, plural
-from restate_lab.client.schema import translated
+from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from restate_lab.evidence.compare import invocations, objects
@@ -238,7 +238,7 @@ class Comparison:
         return comparison_card(self)
 
 
-@translated
+@translate_errors
 def compare(
     before: Source, after: Source, /, *, limit: int | None = LIMIT, timeout: DurationInput | None = None
 ) -> Comparison:

@@ -12,7 +12,7 @@ import pandas as pd
 from restate_lab._text import format_timestamp
 from restate_lab.analysis.deadline import within
 from restate_lab.client.arguments import check_count
-from restate_lab.client.schema import checked, tables_of
+from restate_lab.client.schema import check_columns, tables_of
 from restate_lab.durations import DurationInput
 from restate_lab.evidence.selection import chunks
 from restate_lab.source import Source
@@ -58,7 +58,7 @@ class ComparedSource:
     def rows(self, statement: str, **values: Any) -> pd.DataFrame:
         """Return the rows of a statement."""
         rows = self.source.sql(statement, params=values, progress=False)
-        return checked(rows, statement, self.source)
+        return check_columns(rows, statement, self.source)
 
     def rows_of(self, statement: str, ids: Iterable[str]) -> Iterator[pd.DataFrame]:
         """Yield the rows of a statement with ``:ids``, in as many reads as they need."""

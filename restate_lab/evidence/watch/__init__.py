@@ -15,7 +15,7 @@ from restate_lab._text import format_duration, plural
 from restate_lab.analysis.deadline import within
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.arguments import check_count, check_seconds
-from restate_lab.client.schema import translated
+from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import (
     ArgumentError,
@@ -39,7 +39,7 @@ _PASSING = (Unreachable, TimedOut, RateLimited, ServerFailed, QueryInterrupted)
 _SHARE = 10  # a poll takes a tenth of the time at most
 
 
-@translated
+@translate_errors
 def watch(
     source: Source,
     /,

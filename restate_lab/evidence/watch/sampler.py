@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from restate_lab.client.schema import checked
+from restate_lab.client.schema import check_columns
 from restate_lab.source import Source
 
 __all__ = ["COLUMNS", "WHAT", "PollResult", "Sample", "Series", "frame_of", "poll"]
@@ -73,7 +73,7 @@ def poll(source: Source, *, service: str | None, limit: int) -> PollResult:
         params = {"service": service, **values}
         statement = _statement(source, name)
         rows = source.sql(statement, params=params, progress=False)
-        return checked(rows, statement, source).to_dict("records")
+        return check_columns(rows, statement, source).to_dict("records")
 
     at = source.now
     counts: Counter[Series] = Counter()

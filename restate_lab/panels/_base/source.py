@@ -56,7 +56,7 @@ class QuietSource(SourceWrapper):
             return error if isinstance(error, Unreachable) else None
         within = min(_REACH_WITHIN, self._transport.timeout)
         try:
-            with self._transport.reading("GET", "/version", timeout=within, retry_for=0, tick=self._closed.check):
+            with self._transport.stream("GET", "/version", timeout=within, retry_for=0, tick=self._closed.check):
                 pass
         except LOST as refused:
             return refused

@@ -12,7 +12,7 @@ import pandas as pd
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.why import why
 from restate_lab.analysis.why.explanation import Explanation
-from restate_lab.client.schema import checked, translated
+from restate_lab.client.schema import check_columns, translate_errors
 from restate_lab.errors import NotFound
 from restate_lab.panels.filters import ALL, Filters
 from restate_lab.panels.rows import read_rows
@@ -78,7 +78,7 @@ class InvocationContent:
         return None
 
 
-@translated
+@translate_errors
 def read_invocation(source: Source, invocation_id: str, *, payloads: bool = False) -> InvocationContent:
     """Read one invocation by its id: point reads alone.
 
@@ -86,7 +86,7 @@ def read_invocation(source: Source, invocation_id: str, *, payloads: bool = Fals
         NotFound: there is no such invocation (any more).
     """
     rows = read_rows(source, Filters(status=(ALL,), id=(invocation_id,), limit=1)).frame.to_dict("records")
-    facts = checked(source.sql(FACTS, params={"id": invocation_id}), FACTS, source).to_dict("records")
+    facts = check_columns(source.sql(FACTS, params={"id": invocation_id}), FACTS, source).to_dict("records")
     if not rows or not facts:
         raise NotFound(str(why(source, invocation_id, timeout=_WITHIN)), status=404)
     told = why(source, invocation_id, timeout=_WITHIN)
@@ -103,7 +103,7 @@ def read_invocation(source: Source, invocation_id: str, *, payloads: bool = Fals
 
 
 def _read_errors(source: Source, invocation_id: str) -> Errors:
-    events = checked(source.sql(_EVENTS, params={"id": invocation_id}), _EVENTS, source)
+    events = check_columns(source.sql(_EVENTS, params={"id": invocation_id}), _EVENTS, source)
     events = events.sort_values(["appended_at", "after_journal_entry_index"], ascending=False)
     rows, whole = [], None
     for event in events.head(_MOST_EVENTS).to_dict("records"):

@@ -10,7 +10,7 @@ import pandas as pd
 
 from restate_lab.actions.plan.model import Plan
 from restate_lab.analysis.times import TimeInput
-from restate_lab.client.schema import checked
+from restate_lab.client.schema import check_columns
 from restate_lab.durations import DurationInput
 from restate_lab.panels._base.panel import Panel
 from restate_lab.panels.actions.bar import ActionBar
@@ -197,7 +197,7 @@ class InvocationsPanel(Panel):
 
     def _read(self) -> Rows:
         if self._services is None:
-            self._services = tuple(checked(self.reads.sql(_SERVICES), _SERVICES, self.reads)["name"])
+            self._services = tuple(check_columns(self.reads.sql(_SERVICES), _SERVICES, self.reads)["name"])
         return read_rows(self.reads, self._filters)
 
     def _show(self, found: Rows) -> None:

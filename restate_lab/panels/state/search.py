@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 
-from restate_lab.client.schema import checked, tables_of, translated
+from restate_lab.client.schema import check_columns, tables_of, translate_errors
 from restate_lab.panels._base.submit import Submit
 from restate_lab.source import Source
 
@@ -51,14 +51,14 @@ class Objects:
         return ""
 
 
-@translated
+@translate_errors
 def stateful_services(source: Source) -> list[str]:
     """Return the virtual objects and workflows that are registered, sorted."""
-    services = checked(source.arrow(_SERVICES, progress=False), _SERVICES, source)
+    services = check_columns(source.arrow(_SERVICES, progress=False), _SERVICES, source)
     return sorted(str(name) for name in services["name"].to_pylist())
 
 
-@translated
+@translate_errors
 def find_objects(source: Source, search: Search, *, limit: int = LIMIT) -> Objects:
     """Return the objects that have state and meet the search, at most ``limit``, sorted by service and key.
 
@@ -77,7 +77,7 @@ def find_objects(source: Source, search: Search, *, limit: int = LIMIT) -> Objec
     where = f"\nWHERE {' AND '.join(conditions)}" if conditions else ""
     sql = f"{_SCOPED if has_scope else _UNSCOPED}{where}\nLIMIT :limit"
     params["limit"] = limit + 1  # whether one more comes tells a whole answer from a cut one
-    rows = checked(source.sql(sql, params=params, progress=False), sql, source)
+    rows = check_columns(source.sql(sql, params=params, progress=False), sql, source)
     frame = rows.iloc[:limit].sort_values(_NAMES, ignore_index=True)
     return Objects(frame, sql, params, is_cut=len(rows) > limit)
 

@@ -42,9 +42,9 @@ def sender(tmp_path: Path, sent: list[str]) -> Iterator[Callable[..., BatchSende
         transport = Transport(
             settings, settings.admin_url, read_only=False, timeout=5, audit=AuditLog(tmp_path), transport=network
         )
-        context = transport.recording("kill", IDS, reason="a test", request="a test")
+        context = transport.record("kill", IDS, reason="a test", request="a test")
         contexts.append(context)
-        return BatchSender(context.__enter__(), transport.closed if closed is None else closed, stop)
+        return BatchSender(context.__enter__(), transport.refused_batches if closed is None else closed, stop)
 
     yield make
     for context in contexts:

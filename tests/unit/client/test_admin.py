@@ -341,8 +341,14 @@ def test_an_outcome_says_what_was_seen(
 
 def test_notes_judge_what_was_not_read() -> None:
     """Without a look no judge says True or False."""
-    judges = [notes.cancelled_at_once, notes.cancelled_later, notes.killed, notes.paused_at_once, notes.paused_later]
-    assert [judge(notes.UNREAD)[0] for judge in [*judges, notes.purged]] == [None] * 6
+    judges = [
+        notes.cancel_finished,
+        notes.cancel_accepted,
+        notes.kill_effect,
+        notes.pause_finished,
+        notes.pause_accepted,
+    ]
+    assert [judge(notes.NOT_READ)[0] for judge in [*judges, notes.purge_effect]] == [None] * 6
 
 
 def test_a_state_that_is_not_seen_is_an_unknown_outcome(

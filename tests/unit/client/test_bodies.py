@@ -19,7 +19,7 @@ import zstandard
 
 from restate_lab import errors
 from restate_lab.audit import AuditLog, audit_log
-from restate_lab.client._stream import ARROW, Frames, Refused, ask
+from restate_lab.client._stream import ARROW, InvalidStream, MessageChecker, send_query
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
 from restate_lab.progress import NoProgress
@@ -52,7 +52,7 @@ def transport_to(tmp_path: Path, response: httpx.Response, timeout: float = 10) 
 
 def rows_of(tmp_path: Path, body: bytes, encoding: str, max_bytes: int | None = None) -> pa.Table:
     response = bombs.answer(200, {"content-type": ARROW, "content-encoding": encoding}, body)
-    with ask(
+    with send_query(
         transport_to(tmp_path, response), "SELECT 1", timeout=10, max_bytes=max_bytes, progress=NoProgress()
     ) as rows:
         return read_table(rows.reader())
@@ -92,7 +92,7 @@ def test_the_time_limit_holds_while_a_body_is_read(tmp_path: Path, call: str, st
     kind = errors.OutcomeUnknown if call == "change" else errors.TimedOut
     with pytest.raises(kind):
         if call == "query":
-            with ask(transport, "SELECT 1", timeout=0.3, max_bytes=None, progress=NoProgress()) as rows:
+            with send_query(transport, "SELECT 1", timeout=0.3, max_bytes=None, progress=NoProgress()) as rows:
                 read_table(rows.reader())
         else:
             CALLS[call](transport)
@@ -141,11 +141,11 @@ def test_frames_are_followed_wherever_the_stream_is_cut() -> None:
     bad = bombs.stream_of(TABLE, compression="lz4")
     for size in (1, 3, 7, 8, 64, len(good)):
         for body, is_good in ((good, True), (bad, False)):
-            frames, pieces = Frames(), io.BytesIO(body)
+            frames, pieces = MessageChecker(), io.BytesIO(body)
             try:
                 while piece := pieces.read(size):
                     frames.check(piece)
-            except Refused as error:
+            except InvalidStream as error:
                 assert not is_good
                 assert "compressed" in str(error)  # noqa: PT017
             else:

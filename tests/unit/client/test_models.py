@@ -18,9 +18,9 @@ from restate_lab.client.models import (
     Deployment,
     Handler,
     KafkaCluster,
+    LimitRule,
     ModelList,
     RegisteredDeployment,
-    Rule,
     SafeMap,
     Service,
     Subscription,
@@ -103,7 +103,7 @@ def test_real_types() -> None:
     handler = Handler.model_validate({"name": "h", "inactivity_timeout": "1m", "retry_policy": {"max_attempts": None}})
     assert handler.inactivity_timeout == timedelta(minutes=1)
     assert handler.retry_policy is not None
-    rule = Rule.model_validate({"pattern": "a", "last_modified_millis_since_epoch": 1795569161512})
+    rule = LimitRule.model_validate({"pattern": "a", "last_modified_millis_since_epoch": 1795569161512})
     assert rule.last_modified == datetime(2026, 11, 25, 1, 12, 41, 512000, UTC)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from restate_lab.client.sql.suggestions import with_suggestions
+from restate_lab.client.sql.suggestions import add_suggestions
 from restate_lab.errors import QueryRefused, UnknownName
 
 
 def suggested(reason: str) -> QueryRefused:
     error = QueryRefused("refused", status=500, reason=reason)
-    return with_suggestions(
+    return add_suggestions(
         error, lambda: ["state", "sys_invocation", "sys_journal"], lambda: ["count", "cot", "sum"], version="1.7.12"
     )
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from restate_lab.audit import AuditLog
-from restate_lab.client._stream import ARROW, Answer, ask
+from restate_lab.client._stream import ARROW, ArrowResponse, send_query
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
 from restate_lab.errors import QueryInterrupted, QueryRefused, ResultTooLarge, ServerFailed, TimedOut
@@ -37,11 +37,11 @@ def asking(
     network: httpx.BaseTransport | None = None,
     timeout: float = 60,
     max_bytes: int | None = None,
-) -> Iterator[Answer]:
+) -> Iterator[ArrowResponse]:
     settings = Settings("test", address, None, None, "", "the argument")
     transport = Transport(settings, address, read_only=True, timeout=10, audit=AuditLog(tmp_path), transport=network)
     with closing(transport):
-        with ask(transport, "SELECT 1", timeout=timeout, max_bytes=max_bytes, progress=NoProgress()) as answer:
+        with send_query(transport, "SELECT 1", timeout=timeout, max_bytes=max_bytes, progress=NoProgress()) as answer:
             yield answer
 
 

@@ -11,7 +11,15 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from restate_lab.client.schema import FAMILIES, check_rows, checked, checked_types, selected, tables_of, translated
+from restate_lab.client.schema import (
+    FAMILIES,
+    check_columns,
+    check_rows,
+    check_types,
+    selected_columns,
+    tables_of,
+    translate_errors,
+)
 from restate_lab.errors import ArgumentError, ServerFailed
 from restate_lab.frames import to_frame
 
@@ -57,25 +65,25 @@ def sql_files(folder: Traversable) -> list[Traversable]:
 
 def test_the_select_list_is_read() -> None:
     """Names are those of the outermost SELECT; ids, counts and a CASE with ELSE are never null."""
-    assert [name for name, _ in selected(STATEMENT)] == GOOD.column_names
-    assert [name for name, is_never_null in selected(STATEMENT) if is_never_null] == ["id", "n", "status"]
+    assert [name for name, _ in selected_columns(STATEMENT)] == GOOD.column_names
+    assert [name for name, is_never_null in selected_columns(STATEMENT) if is_never_null] == ["id", "n", "status"]
 
 
 def test_the_kind_of_every_column_of_our_statements_is_known() -> None:
     """Each file of SQL names all its columns, and each of them has a kind."""
     found = sql_files(files("restate_lab"))
     assert len(found) > 80
-    columns = {(file.name, column.name) for file in found for column in selected(file.read_text("utf-8"))}
+    columns = {(file.name, column.name) for file in found for column in selected_columns(file.read_text("utf-8"))}
     assert {(file, name) for file, name in columns if name not in FAMILIES} == set()
 
 
 def test_the_shape_that_was_asked_for_passes() -> None:
     """Also with more columns, without rows, and with nulls where they may be."""
     for answer in (*both(GOOD), *both(GOOD.slice(0, 0)), *both(GOOD.append_column("more", [[1]]))):
-        assert checked(answer, STATEMENT, SOURCE) is answer
+        assert check_columns(answer, STATEMENT, SOURCE) is answer
     nulls = GOOD.set_column(2, "name", pa.nulls(1))
     for answer in both(nulls):
-        checked(answer, STATEMENT, SOURCE)
+        check_columns(answer, STATEMENT, SOURCE)
 
 
 @pytest.mark.parametrize("name", GOOD.column_names)
@@ -86,7 +94,7 @@ def test_a_column_that_is_missing_or_renamed_is_named(name: str) -> None:
         with pytest.raises(
             ServerFailed, match=f"column '{name}' is missing. prod runs restate 1.9.0. Look for a proxy"
         ):
-            checked(answer, STATEMENT, SOURCE)
+            check_columns(answer, STATEMENT, SOURCE)
 
 
 @pytest.mark.parametrize("name", OTHER)
@@ -95,10 +103,10 @@ def test_a_column_of_another_type_is_named(name: str) -> None:
     at = GOOD.column_names.index(name)
     for answer in both(GOOD.set_column(at, name, [[OTHER[name]]])):
         with pytest.raises(ServerFailed, match=f"column '{name}' holds .* instead of "):
-            checked(answer, STATEMENT, SOURCE)
+            check_columns(answer, STATEMENT, SOURCE)
     for answer in both(GOOD.set_column(0, "id", GOOD["id"].dictionary_encode())):
         with pytest.raises(ServerFailed, match=r"column 'id' holds (dictionary|categories)"):
-            checked(answer, STATEMENT, SOURCE)
+            check_columns(answer, STATEMENT, SOURCE)
 
 
 @pytest.mark.parametrize("name", ["id", "n", "status"])
@@ -107,7 +115,7 @@ def test_a_null_where_there_never_is_one_is_named(name: str) -> None:
     at = GOOD.column_names.index(name)
     for answer in both(GOOD.set_column(at, name, pa.nulls(1, GOOD.schema.field(name).type))):
         with pytest.raises(ServerFailed, match=f"column '{name}' has nulls"):
-            checked(answer, STATEMENT, SOURCE)
+            check_columns(answer, STATEMENT, SOURCE)
 
 
 def test_the_number_of_rows_can_be_checked() -> None:
@@ -120,10 +128,10 @@ def test_the_number_of_rows_can_be_checked() -> None:
 def test_a_table_has_the_types_that_the_server_names() -> None:
     """What is frozen is compared with the server's own list of columns."""
     statement, types = 'SELECT "id", "n" FROM "t"', {"id": "LargeUtf8", "n": "UInt64"}
-    assert checked_types(GOOD.schema, types, statement, SOURCE) == GOOD.schema
+    assert check_types(GOOD.schema, types, statement, SOURCE) == GOOD.schema
     for wrong in ({"id": "UInt64"}, {"n": 'Timestamp(Millisecond, Some("+00:00"))'}, {"gone": None}):
         with pytest.raises(ServerFailed, match=f"column '{next(iter(wrong))}'"):
-            checked_types(GOOD.schema, wrong, statement, SOURCE)
+            check_types(GOOD.schema, wrong, statement, SOURCE)
 
 
 def test_the_list_of_tables_is_checked() -> None:
@@ -135,7 +143,7 @@ def test_the_list_of_tables_is_checked() -> None:
             tables_of(Source(bad))  # type: ignore[arg-type]
 
 
-@translated
+@translate_errors
 def verb(source: Any, error: Exception | None = None) -> str:
     """Do what it says."""
     if error is not None:

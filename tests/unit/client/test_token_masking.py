@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from restate_lab.audit import AuditLog
-from restate_lab.client._stream import ask
+from restate_lab.client._stream import send_query
 from restate_lab.client.ingress import IngressClient, IngressTransport
 from restate_lab.client.responses import SUCCESS
 from restate_lab.client.settings import Settings
@@ -90,7 +90,7 @@ def calls(tmp: Path, address: str, token: str, network: httpx.BaseTransport | No
     transport, ingress = Transport(made, address, **how), IngressClient(IngressTransport(made, address, **how))
 
     def query() -> None:
-        with ask(transport, "SELECT 1", timeout=20, max_bytes=None, progress=NoProgress()) as answer:
+        with send_query(transport, "SELECT 1", timeout=20, max_bytes=None, progress=NoProgress()) as answer:
             read_table(answer.reader())
 
     return {

@@ -174,9 +174,9 @@ def test_a_server_that_was_just_away_is_asked_once_more(
     for module in (bodies, comeback, repeating, transport_module):
         monkeypatch.setattr(module, "time", clock)
     transport = make(away, httpx.Response(200, text="few"), httpx.Response(200, text="all"))
-    with transport.reading("POST", "/query", is_query=True) as answer:
+    with transport.stream("POST", "/query", is_query=True) as answer:
         assert answer.read() == b"all"
-    with transport.reading("POST", "/query", is_query=True) as answer:  # and from then on it is trusted
+    with transport.stream("POST", "/query", is_query=True) as answer:  # and from then on it is trusted
         assert answer.read() == b"all"
     transport = make(away, httpx.Response(200, text="the only one"), httpx.Response(500))
     assert transport.read("GET", "/version").text == "the only one"
@@ -202,9 +202,9 @@ def test_a_request_that_breaks_its_connection_is_not_repeated_for_long(
     handle, asked = closes_at("/query")
     transport = make(handle, handles_health=True)
     with pytest.raises(errors.ServerFailed, match="closed the connection twice while it worked on this statement"):
-        transport.reading("POST", "/query", is_query=True).__enter__()
+        transport.stream("POST", "/query", is_query=True).__enter__()
     assert asked == ["/query", "/health"] * 2
-    with transport.reading("POST", "/other", is_query=True):
+    with transport.stream("POST", "/other", is_query=True):
         assert asked[4:] == ["/other"]
     assert no_waiting == [0.1]
 
@@ -216,7 +216,7 @@ def test_a_server_that_is_away_is_not_taken_for_one_that_breaks(
     for away, times in ((6, 0), (5, 3)):
         handle, asked = closes_at("/query", times=times, away=away)
         transport = make(handle, handles_health=True)
-        with transport.reading("POST", "/query", is_query=True):
+        with transport.stream("POST", "/query", is_query=True):
             assert asked[-2:] == ["/query", "/query"]
         assert 2 < no_waiting[-1] <= 3
 
@@ -325,13 +325,13 @@ def test_a_change_is_never_sent_twice(
 def test_many_requests_are_one_record(make: Callable[..., Transport], tmp_path: Path) -> None:
     """A block with several requests has one intent and one result: what its user says, or of the last request."""
     transport = make(httpx.Response(200), json_error(409, "no"))
-    with transport.recording("kill", ["inv_1", "inv_2"], reason="INC-1", request="two") as record:
+    with transport.record("kill", ["inv_1", "inv_2"], reason="INC-1", request="two") as record:
         record.send("PATCH", "/1", success=KILLED)
         with pytest.raises(errors.Conflict):
             record.send("PATCH", "/2", success=KILLED)
-    with transport.recording("kill", ["inv_1"], reason=None, request="none") as record:
+    with transport.record("kill", ["inv_1"], reason=None, request="none") as record:
         record.result.update(outcome="mixed", outcomes={})
-    with pytest.raises(ZeroDivisionError), transport.recording("kill", [], reason=None, request="none"):
+    with pytest.raises(ZeroDivisionError), transport.record("kill", [], reason=None, request="none"):
         raise ZeroDivisionError
     assert [record.get("outcome") for record in records(tmp_path)] == [None, "refused", None, "mixed", None, "not sent"]
     assert [record["kind"] for record in records(tmp_path)] == ["intent", "result"] * 3
@@ -407,7 +407,7 @@ def test_proxies_come_from_the_environment_except_for_loopback(
     """HTTP_PROXY and NO_PROXY count, but never for loopback."""
     monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
     monkeypatch.setenv("no_proxy", ".internal")
-    found = network._proxy(httpx.URL(address))
+    found = network._proxy_url(httpx.URL(address))
     assert (found and found.reveal()) == proxy
 
 

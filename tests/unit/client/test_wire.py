@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from restate_lab.client import _http as wire
-from restate_lab.client._http import Wire
+from restate_lab.client._http import QuickAckTransport
 from support.bench import wait_for
 from support.raw_server import RawServer, chunked_response, raw_server, respond_with
 
@@ -23,7 +23,7 @@ def get(network: httpx.BaseTransport, server: RawServer, **extensions: object) -
 
 
 def client_of(server: RawServer) -> httpx.Client:
-    return httpx.Client(transport=Wire(), base_url=server.address)
+    return httpx.Client(transport=QuickAckTransport(), base_url=server.address)
 
 
 def test_a_connection_is_used_again_after_its_answer_was_read() -> None:
@@ -114,7 +114,7 @@ def test_connection_close_is_read_to_its_end() -> None:
 def test_an_incomplete_answer_is_a_protocol_error(answer: bytes) -> None:
     """Whatever ends early is an httpx.RemoteProtocolError, never a shorter body."""
     with raw_server(respond_with(answer, then_close=True)) as server, pytest.raises(httpx.RemoteProtocolError):
-        get(Wire(), server)
+        get(QuickAckTransport(), server)
 
 
 def test_the_deadline_ends_a_silent_and_a_trickling_answer() -> None:
@@ -129,7 +129,7 @@ def test_the_deadline_ends_a_silent_and_a_trickling_answer() -> None:
 
     for talk in (trickle, lambda connection, number: time.sleep(5) is None):
         with raw_server(talk) as server, pytest.raises(httpx.ReadTimeout):
-            get(Wire(), server, deadline=time.monotonic() + 0.4)
+            get(QuickAckTransport(), server, deadline=time.monotonic() + 0.4)
 
 
 def test_a_waiting_reader_is_ticked() -> None:
@@ -148,7 +148,7 @@ def test_a_waiting_reader_is_ticked() -> None:
             twice.set()
 
     with raw_server(slow) as server:
-        assert get(Wire(), server, tick=tick).text == "done"
+        assert get(QuickAckTransport(), server, tick=tick).text == "done"
     assert len(ticks) >= 2
 
 
@@ -169,7 +169,7 @@ def test_refused_and_unknown_hosts_are_connect_errors() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    with httpx.Client(transport=Wire()) as client, pytest.raises(httpx.ConnectError) as refused:
+    with httpx.Client(transport=QuickAckTransport()) as client, pytest.raises(httpx.ConnectError) as refused:
         client.get(f"http://127.0.0.1:{port}/")
     assert isinstance(refused.value.__cause__, ConnectionRefusedError)
 

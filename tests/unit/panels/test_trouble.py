@@ -20,7 +20,7 @@ from playwright._impl._driver import compute_driver_executable
 
 from restate_lab._text import format_duration
 from restate_lab.audit import AuditLog
-from restate_lab.client._recovery import Comeback
+from restate_lab.client._recovery import RecoveryTracker
 from restate_lab.client.lab import Lab
 from restate_lab.client.settings import Settings
 from restate_lab.errors import AccessDenied, QueryInterrupted, RateLimited, TimedOut, Unreachable
@@ -98,7 +98,7 @@ def status(code: int, **headers: str) -> Callable[[httpx.Request], httpx.Respons
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     """Give a server that answers; what it refuses is not sent again below the panel, and it needs no time to return."""
     reads_give_up_after(0.0, monkeypatch)
-    monkeypatch.setattr(Comeback, "left", 0.0)
+    monkeypatch.setattr(RecoveryTracker, "seconds_left", 0.0)
     monkeypatch.setattr(refresher, "_FIRST_RETRY", 0.02)
     return Server()
 

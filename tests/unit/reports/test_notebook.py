@@ -86,7 +86,7 @@ def test_a_notebook_becomes_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 PROGRESS = """
 from restate_lab import progress
 progress.DELAY = progress.EVERY = 0.0
-bar = progress.DoneLine("kill")
+bar = progress.InvocationsLine("kill")
 bar.update(1, 5)
 """
 
