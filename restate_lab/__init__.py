@@ -212,16 +212,16 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     if name == "errors":
-        return _loaded("restate_lab.errors")
+        return _load("restate_lab.errors")
     if name in _HOME:
-        return getattr(_loaded(_HOME[name]), name)
+        return getattr(_load(_HOME[name]), name)
     names = __all__ if name[:1].isupper() else __dir__()
     near = [] if name.startswith("_") else difflib.get_close_matches(name, names, n=3)
     hint = f": is {' or '.join(near)} meant?" if near else ""
     raise AttributeError(f"module 'restate_lab' has no attribute {name!r}{hint}")
 
 
-def _loaded(module: str) -> ModuleType:
+def _load(module: str) -> ModuleType:
     """Return a module that is loaded completely: Ctrl-C meanwhile would leave pandas or matplotlib unusable."""
     from restate_lab.interrupts import Shield
 

@@ -55,7 +55,7 @@ class OutputFormat:
     overwrite: bool = False
 
     @property
-    def is_for_people(self) -> bool:
+    def is_table(self) -> bool:
         """Return whether a person reads it."""
         return self.kind == "table"
 

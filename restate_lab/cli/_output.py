@@ -104,7 +104,7 @@ def _truncate(text: str, width: int) -> str:
 
 def write_frame(frame: pd.DataFrame, form: OutputFormat, *, about: str = "") -> None:
     """Write the frame; a person at a terminal also reads how many rows there are, and ``about`` where they are from."""
-    if form.is_for_people:
+    if form.is_table:
         _print_table(frame, about)
     elif form.kind == "json":
         _print_json_rows(json_rows(to_table(frame)))

@@ -37,7 +37,7 @@ def run_doctor(
     code = exit_code(diagnosis, strict=strict)
     if quiet and not code:
         return code
-    if form.is_for_people:
+    if form.is_table:
         print_text(diagnosis_text(diagnosis, SourceOptions(cluster, evidence)))
     elif form.kind == "json":
         print_json(_diagnosis_json(diagnosis))

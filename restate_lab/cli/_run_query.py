@@ -74,12 +74,12 @@ def run_ask(
 def run_questions(name: str, *, form: OutputFormat) -> None:
     """List the questions, or show one."""
     question = get_question(name) if name else None
-    if question is not None and form.is_for_people:
+    if question is not None and form.is_table:
         print_text(_describe(question))
         return
     frame = questions()
     frame = frame[frame["name"] == name] if name else frame
-    columns = ["name", "cost", "question", "parameters"] if form.is_for_people else list(frame.columns)
+    columns = ["name", "cost", "question", "parameters"] if form.is_table else list(frame.columns)
     write_frame(frame[columns].reset_index(drop=True), form)
 
 

@@ -62,7 +62,7 @@ def run_compare(
         first = stack.enter_context(open_source(None, before))
         second = stack.enter_context(open_source(cluster, after))
         comparison = compare(first, second, timeout=timeout)
-    if form.is_for_people:
+    if form.is_table:
         print_text(str(comparison))
     elif form.kind == "json":
         print_json(_comparison_json(comparison))

@@ -194,12 +194,12 @@ def _matches(source: Source, wanted: InvocationFilter) -> tuple[set[str], list[s
         matches.update(row["id"] for row in rows if not is_other_run(row.get("created_at"), wanted.created, row["id"]))
     if not matches:
         raise NotFound(
-            f"{source.name} has no invocation of which this is true: {_in_words(wanted)}. Nothing was frozen.",
+            f"{source.name} has no invocation of which this is true: {_describe(wanted)}. Nothing was frozen.",
             status=404,
         )
     if len(matches) > MAX_INVOCATIONS:
         raise ArgumentError(
-            f"there are more than {MAX_INVOCATIONS:,} invocations of which this is true: {_in_words(wanted)}. Narrow "
+            f"there are more than {MAX_INVOCATIONS:,} invocations of which this is true: {_describe(wanted)}. Narrow "
             f"it, or freeze the whole cluster. Nothing was frozen."
         )
     return matches, sorted(seen - matches)
@@ -268,6 +268,6 @@ def _as_json(wanted: InvocationFilter) -> dict[str, Any]:
     return {name: converters.get(name, datetime.isoformat)(value) for name, value in wanted.arguments.items()}
 
 
-def _in_words(wanted: InvocationFilter) -> str:
+def _describe(wanted: InvocationFilter) -> str:
     arguments = _as_json(wanted).items()
     return ", ".join(f"{name} {value if name != 'ids' else f'one of {value}'}" for name, value in arguments)

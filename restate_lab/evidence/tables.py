@@ -110,7 +110,7 @@ def read_schema(source: Source) -> SourceSchema:
     definitions = {row["table_name"]: row["definition"] for row in rows if row["table_name"] in columns}
     tables = [name for name in columns if name not in definitions]
     views = {
-        name: SourceView(name, definitions[name], tuple(columns[name]), _mentioned(definitions[name], tables))
+        name: SourceView(name, definitions[name], tuple(columns[name]), _tables_in(definitions[name], tables))
         for name in columns
         if name in definitions
     }
@@ -138,7 +138,7 @@ def quote_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _mentioned(definition: str, tables: Sequence[str]) -> tuple[str, ...]:
+def _tables_in(definition: str, tables: Sequence[str]) -> tuple[str, ...]:
     words = set(re.findall(r"\w+", definition))
     return tuple(name for name in tables if name in words)
 

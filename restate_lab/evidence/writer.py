@@ -146,11 +146,11 @@ class _TableWriter:
                 if schema is None:
                     types = {column.name: column.type for column in table.columns}
                     schema = check_types(reader.schema, types, table.sql, self.source)
-                    yield self._masked(table, pa.RecordBatch.from_pylist([], schema=schema))
+                    yield self._mask(table, pa.RecordBatch.from_pylist([], schema=schema))
                 for batch in reader:
-                    yield self._masked(table, batch if table.keep is None else table.keep.apply(batch))
+                    yield self._mask(table, batch if table.keep is None else table.keep.apply(batch))
 
-    def _masked(self, table: TablePlan, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def _mask(self, table: TablePlan, batch: pa.RecordBatch) -> pa.RecordBatch:
         self.rows += batch.num_rows
         self.size += arrow_bytes(batch)
         self.progress.update(self.rows, self.size)

@@ -154,17 +154,13 @@ def _build_forest(graph: nx.DiGraph, cycles: Sequence[tuple[Sequence[str], bool]
         return (not (component.is_cycle and component.certain), not component.is_cycle, -weights[key], key)
 
     # also one whose waiters all stand with another one that they wait for
-    roots = [
-        components[node].key
-        for node in small
-        if node not in parent and (small.degree(node) or components[node].is_cycle)
-    ]
+    ends = [node for node in small if node not in parent and (small.degree(node) or components[node].is_cycle)]
     return _Forest(
         by_key,
         {key: sorted(each, key=sort_key) for key, each in waiters.items()},
         weights,
         {components[node].key: column[node] for node in small},
-        sorted(roots, key=sort_key),
+        sorted((components[node].key for node in ends), key=sort_key),
     )
 
 

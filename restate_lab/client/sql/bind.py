@@ -159,7 +159,7 @@ class _ReadOnlyCheck:
         elif token.kind == "open" and self._expected != "table":
             self._expected = "query"
         elif token.kind == "word":
-            self._check_first_words(token)
+            self._check_keyword(token)
         elif token.kind == "name" and self._expected == "table":
             self._expected = "body"
         else:
@@ -171,7 +171,7 @@ class _ReadOnlyCheck:
         if not self.has_begun:
             raise StatementError("the statement is empty; write a SELECT.")
 
-    def _check_first_words(self, token: Token) -> None:
+    def _check_keyword(self, token: Token) -> None:
         word = token.text
         if self._previous.text == "FORMAT" or (self._expected == "explained" and word in _EXPLAIN_OPTIONS | {"FORMAT"}):
             return

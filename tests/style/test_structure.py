@@ -1,0 +1,155 @@
+"""The structure of the package: figures with thresholds, and the rules that hold the layout.
+
+Import cycles between siblings, private modules and layers are contracts of import-linter, in ``pyproject.toml``.
+``python tests/support/structure.py`` prints the figures.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from support.structure import PACKAGE, Structure
+
+STRUCTURE = Structure()
+THRESHOLDS = {
+    "modules": 280,
+    "lines of a module, most": 500,
+    "percent with one importer and under 60 lines": 5,
+    "most modules in a folder": 30,
+    "import cycles": 0,
+    "names of several classes": 0,
+    "lines of a function, median": 4,
+    "lines of a function, 90th percentile": 13,
+    "lines of a function, 99th percentile": 24,
+    "lines of a function, most": 37,
+}
+"""The most that each figure may be. A package of a new verb may add 12 modules."""
+LEAST_MEDIAN = 130
+SMALL_FOR_A_REASON = {
+    "restate_lab.demo.stories": "the table of the stories; each is a module of its own",
+    "restate_lab.magics": "IPython loads the extension by this name, before pandas is needed",
+}
+VERBS = {
+    "actions/plan": "reader",
+    "actions/state": "reader",
+    "analysis/doctor": "reader",
+    "analysis/journal": "reader",
+    "analysis/waits": "reader",
+    "analysis/why": "reader",
+}
+"""Packages whose ``__init__`` is a verb, and the module that turns SQL into rows."""
+READS_SQL = {
+    "client": "it binds, checks and completes statements",
+    "evidence": "it answers them",
+    "status": "the expression of a status in SQL",
+    "demo": "what the demo waits for",
+    "panels": "a panel's filters are a statement; readers come when the panels are redrawn",
+    "query": "examples in the help of `restate-lab sql`",
+}
+"""Modules and packages besides readers that contain SQL, with the reason."""
+SQL = re.compile(r"\bSELECT\b.*\bFROM\s+(?:sys_\w+|state)\b", re.DOTALL)
+BANNED = {
+    *("alive", "apart", "below", "born", "carried", "ending", "fate", "given", "gone", "headed", "look"),
+    *("looking", "made", "meant", "moment", "people", "person", "pursuit", "said", "sealed", "told", "trouble"),
+    *("troubles", "who", "words"),
+}
+"""Words that say nothing in a name, or not what they say in the field."""
+PARTICIPLE = re.compile(r"_*(?:[a-z]+ed|cut|drawn|found|heard|held|kept|known|left|lost|seen|sent|shown|taken|written)")
+NOUNS = {"embed", "feed", "need", "seed", "speed"}
+FIRST_STORY = "first_look"  # of the demo
+TO_BE_REDRAWN = "restate_lab.panels"  # names there come with the panels
+
+
+@pytest.mark.parametrize("figure", THRESHOLDS)
+def test_figures(figure: str) -> None:
+    """No figure is above its threshold."""
+    assert STRUCTURE.figures[figure] <= THRESHOLDS[figure], _report(figure)
+
+
+def test_modules_are_no_closets() -> None:
+    """Half of the modules have 130 lines or more, and a small one with a single importer says why it is one."""
+    assert STRUCTURE.figures["lines of a module, median"] >= LEAST_MEDIAN
+    assert set(STRUCTURE.small_with_one_importer) == set(SMALL_FOR_A_REASON)
+
+
+def _report(figure: str) -> str:
+    details = {
+        "import cycles": STRUCTURE.cycles,
+        "names of several classes": STRUCTURE.repeated_classes,
+        "percent with one importer and under 60 lines": STRUCTURE.small_with_one_importer,
+    }
+    return f"{figure}: {details.get(figure, '')}"
+
+
+def _statements(tree: ast.Module) -> Iterator[int]:
+    """Yield the lines of strings that are SQL statements; docstrings are not."""
+    parents = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {id(node.body[0].value) for node in ast.walk(tree) if isinstance(node, parents) and _documented(node)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            text = "".join(str(each.value) if isinstance(each, ast.Constant) else "sys_x" for each in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            text = node.value
+        else:
+            continue
+        if SQL.search(text):
+            yield node.lineno
+
+
+def _documented(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    first = node.body[0] if node.body else None
+    return isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+
+
+def test_sql_is_in_readers() -> None:
+    """Statements are in the .sql files of a package and in readers; ``READS_SQL`` has the other places."""
+    found = {
+        f"{name}:{line}"
+        for name, tree in STRUCTURE.trees.items()
+        if not READS_SQL.keys() & set(name.split(".")) and name.rpartition(".")[2] != "reader"
+        for line in _statements(tree)
+    }
+    assert found == set()
+
+
+@pytest.mark.parametrize("package", VERBS)
+def test_packages_of_verbs_have_one_interior(package: str) -> None:
+    """``__init__`` is the verb, and one module turns SQL into rows."""
+    assert (PACKAGE / package / "__init__.py").is_file()
+    assert (PACKAGE / package / f"{VERBS[package]}.py").is_file()
+
+
+def test_the_readme_names_what_is_there() -> None:
+    """Each folder of the package is in the README's tour, and each path in the tour exists."""
+    tour = (
+        (PACKAGE.parent / "README.md").read_text("utf-8").partition("## How it is built")[2].partition("\n- `tests/")[0]
+    )
+    paths = re.findall(r"`(?:restate_lab/)?([\w/.]+(?:/|\.py|\.j2))`", tour)
+    assert [path for path in paths if not list(PACKAGE.rglob(path.rstrip("/")))] == []
+    assert {each.parent.name for each in PACKAGE.glob("*/__init__.py")} <= {path.rstrip("/") for path in paths}
+
+
+def test_names() -> None:
+    """No module, class or function has a banned word in its name, and no function is a bare participle."""
+    names = [(module, module.rpartition(".")[2]) for module in STRUCTURE.files]
+    names += [(module, name) for module, name, _ in STRUCTURE.definitions]
+    banned = {f"{module}.{name}" for module, name in names if BANNED & _parts(name)}
+    participles = {
+        f"{module}.{name}"
+        for module, name, node in STRUCTURE.definitions
+        if isinstance(node, ast.FunctionDef) and _is_participle(name) and not node.decorator_list
+    }
+    found = {name for name in banned | participles if not name.startswith(TO_BE_REDRAWN)}
+    assert {name for name in found if name.rpartition(".")[2] != FIRST_STORY} == set()
+
+
+def _is_participle(name: str) -> bool:
+    return PARTICIPLE.fullmatch(name) is not None and name.strip("_") not in NOUNS
+
+
+def _parts(name: str) -> set[str]:
+    return set(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().split("_"))
