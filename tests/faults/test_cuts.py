@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import restate_lab as rl
-from restate_lab.client import _recovery as comeback
+from restate_lab.client import _recovery
 from support.fault_verbs import SQL, Call, FaultWorld, describe_response, outcome
 from support.faults import END_OF_ANSWER, PASSES, boundaries
 from support.tcp_relay import Fault, tcp_relay
@@ -41,7 +41,7 @@ ALLOWED = {
 @pytest.fixture(autouse=True)
 def _nobody_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have an answer trusted soon after a broken line: there are hundreds of them here, and one server all the time."""
-    monkeypatch.setattr(comeback, "_SETTLES_WITHIN", 0.1)
+    monkeypatch.setattr(_recovery, "_SETTLES_WITHIN", 0.1)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import pytest
 import restate_lab as rl
 from restate_lab.actions.execution import runner
 from restate_lab.audit import audit_log
-from restate_lab.client import _recovery as comeback
+from restate_lab.client import _recovery
 from restate_lab.client.responses import SUCCESS
 from restate_lab.demo.embedded import start_services
 from restate_lab.guide import faults
@@ -76,7 +76,7 @@ def outcomes(servers: dict[str, Gateways], request: pytest.FixtureRequest) -> It
     ]
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(AT_ONCE) as pool:
         patch.setattr(runner, "SEEN_WITHIN", 1.0)
-        patch.setattr(comeback, "_SETTLES_WITHIN", 0.5)  # the servers are never away, gateways say so
+        patch.setattr(_recovery, "_SETTLES_WITHIN", 0.5)  # the servers are never away, gateways say so
         tried = {
             (each["kind"], each["call"], each["gateway"], each["acted"]): pool.submit(
                 outcome, servers[each["kind"]], each["call"], each["gateway"], acted=each["acted"]

@@ -12,7 +12,7 @@ import pytest
 import restate_lab as rl
 from restate_lab.actions import reader
 from restate_lab.actions.execution import sender
-from restate_lab.client import _recovery as comeback
+from restate_lab.client import _recovery
 from restate_lab.client.admin import state as admin_state
 from restate_lab.guide import faults
 from restate_lab.guide.faults import EVIDENCE, FAULTS, GROUPS
@@ -43,7 +43,7 @@ def outcomes(ground: FaultWorld, request: pytest.FixtureRequest) -> Iterator[dic
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(AT_ONCE) as pool:
         reads_give_up_after(4.9, patch)
         patch.setattr(reader, "RETRY_WITHIN", 5.0)
-        patch.setattr(comeback, "_SETTLES_WITHIN", 0.5)  # nobody is away, lines are
+        patch.setattr(_recovery, "_SETTLES_WITHIN", 0.5)  # nobody is away, lines are
         patch.setattr(sender, "CALL_TIMEOUT", 2.0)
         patch.setattr(admin_state, "_SEEN_WITHIN", 1.0)
         tried = {}

@@ -9,7 +9,7 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
-from restate_lab.client import _server_info as client_server
+from restate_lab.client import _server_info
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
 from restate_lab.progress import NoProgress
@@ -114,7 +114,7 @@ def test_vqueues_are_switched_on_under_an_open_lab(
     server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that comes back as one of the other kind is asked in its own way; with the old one nobody would wait."""
-    monkeypatch.setattr(client_server, "INFO_LIFETIME", 0.0)
+    monkeypatch.setattr(_server_info, "INFO_LIFETIME", 0.0)
     services, uri = start_services(tmp_path, str(wait_services.__file__))
     with services, restartable(server, tmp_path / "data") as node:
         with rl.connect(node.admin_url, ingress_url=node.ingress_url, audit=tmp_path / "audit") as lab:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, strategies as st
 
-from restate_lab.analysis.journal import frame as journal_frame, journal, reader as journal_reading
+from restate_lab.analysis.journal import frame as journal_frame, journal, reader as journal_reader
 from restate_lab.analysis.journal.diff import _diff_rows, journal_diff, mismatch_of
 from restate_lab.analysis.journal.errors import JournalEvent
 from restate_lab.errors import ArgumentError, NotFound, Truncated
@@ -244,7 +244,7 @@ def test_without_a_mismatch_a_second_invocation_is_needed() -> None:
 
 def mismatch(message: str, **more: Any) -> Any:
     what = JournalEvent("TransientError", NOON, after_index=3, message=message, code="RT0016", **more)
-    found = mismatch_of(journal_reading.Invocation(id_of(1), {}, [], {}, [what], None))
+    found = mismatch_of(journal_reader.Invocation(id_of(1), {}, [], {}, [what], None))
     assert found is not None
     return found
 

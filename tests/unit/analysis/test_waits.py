@@ -15,7 +15,7 @@ import networkx as nx
 import pandas as pd
 import pytest
 
-from restate_lab.analysis.questions import catalog as question_files
+from restate_lab.analysis.questions import catalog
 from restate_lab.analysis.waits import Waits, graph as wait_graph, waits
 from restate_lab.analysis.waits.model import needs_all
 from restate_lab.analysis.waits.reader import WaitSnapshot
@@ -114,8 +114,8 @@ class World(RowSource):
         return self.made[name]
 
 
-def _variants(name: str) -> Iterable[question_files.Variant]:
-    question = question_files.read_question(name)
+def _variants(name: str) -> Iterable[catalog.Variant]:
+    question = catalog.read_question(name)
     assert question is not None
     return question.variants
 

@@ -19,7 +19,7 @@ import pytest
 
 from restate_lab import errors
 from restate_lab.audit import AuditLog
-from restate_lab.client.admin import AdminClient, effects as notes
+from restate_lab.client.admin import AdminClient, effects
 from restate_lab.client.models import DeleteRule, GoogleIdTokenAuth, UpsertRule
 from restate_lab.client.settings import Settings
 from restate_lab.client.transport import Transport
@@ -342,13 +342,13 @@ def test_an_outcome_says_what_was_seen(
 def test_notes_judge_what_was_not_read() -> None:
     """Without a look no judge says True or False."""
     judges = [
-        notes.cancel_finished,
-        notes.cancel_accepted,
-        notes.kill_effect,
-        notes.pause_finished,
-        notes.pause_accepted,
+        effects.cancel_finished,
+        effects.cancel_accepted,
+        effects.kill_effect,
+        effects.pause_finished,
+        effects.pause_accepted,
     ]
-    assert [judge(notes.NOT_READ)[0] for judge in [*judges, notes.purge_effect]] == [None] * 6
+    assert [judge(effects.NOT_READ)[0] for judge in [*judges, effects.purge_effect]] == [None] * 6
 
 
 def test_a_state_that_is_not_seen_is_an_unknown_outcome(

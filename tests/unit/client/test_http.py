@@ -10,7 +10,7 @@ import time
 import httpx
 import pytest
 
-from restate_lab.client import _http as wire
+from restate_lab.client import _http
 from restate_lab.client._http import QuickAckTransport
 from support.bench import wait_for
 from support.raw_server import RawServer, chunked_response, raw_server, respond_with
@@ -64,7 +64,7 @@ def test_a_connection_the_server_hung_up_on_is_not_used() -> None:
 
 def test_a_connection_idle_for_long_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Load balancers drop idle lines without a word, so an old line is not trusted."""
-    monkeypatch.setattr(wire, "IDLE_LIMIT", 0.05)
+    monkeypatch.setattr(_http, "IDLE_LIMIT", 0.05)
     with raw_server(respond_with(chunked_response(b"a"))) as server, client_of(server) as client:
         client.get("/")
         time.sleep(0.1)
