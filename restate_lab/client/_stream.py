@@ -2,6 +2,10 @@
 
 The server answers 200 before it has looked at all rows. When it fails later the body just ends, without Arrow's end
 marker, and pyarrow takes that for a shorter result. So the end marker decides here.
+
+pyarrow unpacks compressed record batches by itself, whatever their size: 49 kB can become 1.6 GB. A Restate server
+sends none, so they are refused as soon as their header has arrived. The layout is that of Arrow's IPC format: four
+bytes 0xFF, the length of the header (int32), the header (a flatbuffer), and a body whose length the header has.
 """
 
 from __future__ import annotations

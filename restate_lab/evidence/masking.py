@@ -3,6 +3,10 @@
 ``column_masks`` decides how each column is masked, and ``mask_batch`` masks. A value in which nothing is masked stays
 as it was, to the byte, and so does everything around a mask. A value that cannot be read as JSON and may hold what a
 path leads to is masked whole, and counted.
+
+Only entries that might hold something to mask are taken apart. A path leads nowhere where a name in it is not there,
+neither as text nor as the byte values of a payload, and a header is plain where no word of secrets is. In doubt an
+entry is taken apart.
 """
 
 from __future__ import annotations

@@ -17,6 +17,9 @@ JSON, such as the arguments of an LLM's tool calls, as if it were no string: ``$
 A value that cannot be read as JSON is masked whole where it could hold what the path means: binary data always, a text
 (damaged JSON, XML, a form) where all names of the path occur in it. Any other text is left as it is. How many values
 were masked whole stands in the manifest, and ``freeze`` warns of them.
+
+In a path ``.name`` is a field and ``..name`` one at any depth; ``[3]`` is an element, ``[*]`` and ``.*`` are all
+elements and fields; ``['odd name']`` is a field whose name has other signs than letters, digits, ``_`` and ``-``.
 """
 
 from __future__ import annotations

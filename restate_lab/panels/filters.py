@@ -2,6 +2,10 @@
 
 The statement joins constant fragments; values enter by ``:name`` alone. The predicate on the raw status stands first:
 it is the one that the server's scan takes in.
+
+The SQL is made of constant fragments, and is right with vqueues and without, on servers and on evidence. What is joined
+first is what the server holds in memory, so the small tables stand first. With vqueues a long back-off shows in
+sys_vqueue_entry_status alone, and its reason in the journal's events, as does that of a paused one.
 """
 
 from __future__ import annotations

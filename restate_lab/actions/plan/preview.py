@@ -1,4 +1,9 @@
-"""Read each target of a plan and tell what the action would do to it, or why it is excluded."""
+"""Read each target of a plan and tell what the action would do to it, or why it is excluded.
+
+A restart may keep a beginning of the journal in which every command has its completion. ``from_index`` names the last
+entry that is kept, by its index in sys_journal. The server refuses one that would keep a command without its
+completion, or that is behind the end.
+"""
 
 from __future__ import annotations
 

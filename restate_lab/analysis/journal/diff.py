@@ -1,4 +1,9 @@
-"""Compare two journals entry by entry, or one journal with what its code does now (RT0016), and describe it."""
+"""Compare two journals entry by entry, or one journal with what its code does now (RT0016), and describe it.
+
+A mismatch (RT0016) means that the code of a handler does something else than what the journal of a running invocation
+has, which is read from the journal. What the code did instead comes from the event's own fields, and where those are
+empty from the text of its message, which differs between SDKs and is taken as it is.
+"""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "10s"
       "resume", "start", "slot", "turn"; None for what has ended), ``what`` (key, promise, awakeable's id, step's name),
       ``blocker`` (the id of the next, None at the end), ``since`` (UTC). In a deadlock the last ``blocker`` is one of
       those before.
-    - ``list_options``: one row per thing to do, what helps most first: ``action, id, target, what`` (what comes of it),
+    - ``options``: one row per thing to do, what helps most first: ``action, id, target, what`` (what comes of it),
       ``code`` (a line to paste, which sends nothing before its ``execute(reason=…)``; "" where there is nothing to
       do). First about the root blocker, then about this invocation alone. ``suggested_calls`` has the code as data.
     - ``excluded``: what could not be looked up, and why; ``queries``: the statements that were sent.
