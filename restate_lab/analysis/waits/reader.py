@@ -99,7 +99,7 @@ def read_suspended_edges(source: Source, invocations: Sequence[SuspendedInvocati
     open_ = {each.id: each.completions for each in invocations if each.completions}
     is_truncated = False
     for chunk in chunks(list(open_), CHUNK):
-        rows = run_sql_file(source, "waits", "commands", ids=chunk, limit=ROWS + 1)
+        rows = run_sql_file(source, "analysis.waits", "commands", ids=chunk, limit=ROWS + 1)
         is_truncated = is_truncated or len(rows) > ROWS
         commands |= awaited_commands(rows, open_)
     several = [each.id for each in invocations if each.awaited_count > 1]
@@ -110,7 +110,7 @@ def read_suspended_edges(source: Source, invocations: Sequence[SuspendedInvocati
 
 def read_suspended(source: Source, ids: Sequence[str]) -> list[SuspendedInvocation]:
     """Return those of these invocations that are suspended."""
-    frames = [run_sql_file(source, "waits", "suspended_of", ids=chunk) for chunk in chunks(ids, CHUNK)]
+    frames = [run_sql_file(source, "analysis.waits", "suspended_of", ids=chunk) for chunk in chunks(ids, CHUNK)]
     return [each for frame in frames for each in suspended_invocations(frame)]
 
 
@@ -145,7 +145,7 @@ class _WaitsReader:
         """Read those suspended for longest; where these are not all, also any suspended ones ``around`` keys."""
         rows = self._known.suspended
         if rows is None:
-            rows = run_sql_file(self._source, "waits", "suspended", limit=self._limit + 1)
+            rows = run_sql_file(self._source, "analysis.waits", "suspended", limit=self._limit + 1)
         invocations = suspended_invocations(rows.iloc[: self._limit])
         if len(rows) > self._limit:
             self.excluded.append(
@@ -171,7 +171,7 @@ class _WaitsReader:
     def read_pending(self) -> tuple[list[Edge], dict[str, int]]:
         if not self._known.has_pending:
             return [], {}
-        rows = run_sql_file(self._source, "waits", "key_waiters", limit=self._limit + 1).to_dict("records")
+        rows = run_sql_file(self._source, "analysis.waits", "key_waiters", limit=self._limit + 1).to_dict("records")
         edges = [key_edge(row) for row in rows[: self._limit]]
         return edges, self._count_unread(edges) if len(rows) > self._limit else {}
 
@@ -207,7 +207,7 @@ class _WaitsReader:
 
 def _read_rows(source: Source, name: str, ids: Sequence[str]) -> Iterator[Row]:
     for chunk in chunks(ids, CHUNK):
-        yield from run_sql_file(source, "waits", name, ids=chunk).to_dict("records")
+        yield from run_sql_file(source, "analysis.waits", name, ids=chunk).to_dict("records")
 
 
 def _blocker_node(row: Row) -> InvocationNode:

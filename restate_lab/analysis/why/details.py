@@ -154,7 +154,7 @@ def _journal(explorer: Explorer, row: Row) -> tuple[pd.DataFrame | None, Invocat
 
 def _deployments(explorer: Explorer, row: Row) -> tuple[dict[str, str], str | None]:
     ids = [id_ for id_ in (row["pinned_deployment_id"], row["last_attempt_deployment_id"]) if id_] or [""]
-    frame = run_sql_file(explorer.source, "why", "deployments", ids=ids, service=row["target_service_name"])
+    frame = run_sql_file(explorer.source, "analysis.why", "deployments", ids=ids, service=row["target_service_name"])
     latest = frame.loc[frame["is_latest"].astype(bool), "id"]
     return dict(zip(frame["id"], frame["endpoint"], strict=True)), latest.iloc[0] if len(latest) else None
 
@@ -162,7 +162,7 @@ def _deployments(explorer: Explorer, row: Row) -> tuple[dict[str, str], str | No
 def _vqueue(explorer: Explorer, row: Row) -> Row | None:
     if row["status"] not in {"pending", "ready"} or not row["vqueue_id"]:
         return None
-    frame = run_sql_file(explorer.source, "why", "vqueue", vqueue=row["vqueue_id"])
+    frame = run_sql_file(explorer.source, "analysis.why", "vqueue", vqueue=row["vqueue_id"])
     return (
         {str(key): none_if_missing(value) for key, value in frame.to_dict("records")[0].items()} if len(frame) else None
     )
@@ -178,7 +178,7 @@ def _restarts(explorer: Explorer, row: Row) -> tuple[tuple[str, ...], tuple[str,
         here = earlier if earlier and earlier["created_at"] <= here["created_at"] else None
     if not has_ended(row):
         return tuple(before), ()
-    frame = run_sql_file(explorer.source, "why", "restarts", id=row["id"], partition=int(row["partition_key"]))
+    frame = run_sql_file(explorer.source, "analysis.why", "restarts", id=row["id"], partition=int(row["partition_key"]))
     mine = frame[frame["created_at"] >= row["created_at"]]  # older ones are of a run before with the same id
     return tuple(before), tuple(mine.sort_values("created_at")["id"])
 

@@ -78,7 +78,7 @@ class Explorer:
         """Return id → row for the invocations that exist; each is read once."""
         wanted = dict.fromkeys(ids)
         if unread := sorted(wanted.keys() - self._rows.keys()):
-            frame = run_sql_file(self.source, "why", "invocations", ids=unread)
+            frame = run_sql_file(self.source, "analysis.why", "invocations", ids=unread)
             for row in frame.to_dict("records"):
                 self._rows[row["id"]] = {str(key): none_if_missing(value) for key, value in row.items()}
         return {id_: self._rows[id_] for id_ in wanted if id_ in self._rows}
@@ -179,7 +179,7 @@ class Explorer:
     def _holders(self, rows: list[Row]) -> dict[tuple[str, str | None], str]:
         if not rows:
             return {}
-        frame = run_sql_file(self.source, "why", "holders", **_key_params(rows))
+        frame = run_sql_file(self.source, "analysis.why", "holders", **_key_params(rows))
         return {(row["key"], none_if_missing(row["scope"])): row["holder_id"] for row in frame.to_dict("records")}
 
     def _queues(self, rows: list[Row]) -> tuple[list[Edge], int]:
@@ -188,7 +188,9 @@ class Explorer:
         held = {lock: row for row in rows if holders.get(lock := _lock_of(row)) == row["id"]}
         if not held:
             return [], 0
-        frame = run_sql_file(self.source, "why", "queues", limit=MAX_INVOCATIONS, **_key_params(list(held.values())))
+        frame = run_sql_file(
+            self.source, "analysis.why", "queues", limit=MAX_INVOCATIONS, **_key_params(list(held.values()))
+        )
         calls = [(each, (each["key"], none_if_missing(each["scope"]))) for each in frame.to_dict("records")]
         calls = [(each, lock) for each, lock in calls if lock in held and each["id"] != held[lock]["id"]]
         lengths = {lock: int(each["waiting"]) for each, lock in calls}

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from importlib.resources import files
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from restate_lab.analysis.statements import read_sql_file
 from restate_lab.client.schema import check_columns
 from restate_lab.source import Source
 
@@ -71,7 +71,7 @@ def poll(source: Source, *, service: str | None, limit: int) -> PollResult:
 
     def read(name: str, **values: Any) -> list[dict[Any, Any]]:
         params = {"service": service, **values}
-        statement = _statement(source, name)
+        statement = read_sql_file(source, "evidence.watch", name)
         rows = source.sql(statement, params=params, progress=False)
         return check_columns(rows, statement, source).to_dict("records")
 
@@ -169,10 +169,3 @@ def _series_of_handler(attempt: Attempt) -> Series:
 
 def _order(series: Series) -> tuple[int, str, str, str]:
     return WHAT.index(series.what), series.service or "", series.name, series.scope or ""
-
-
-def _statement(source: Source, name: str) -> str:
-    folder = files("restate_lab.evidence.watch").joinpath("sql")
-    special = folder.joinpath(f"{name}@vqueues.sql")
-    file = special if source.features.get("vqueues", False) else folder.joinpath(f"{name}.sql")
-    return file.read_text("utf-8")

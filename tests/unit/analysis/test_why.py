@@ -352,5 +352,5 @@ def test_a_statement_takes_of_the_parameters_what_it_names() -> None:
     everything = {"services": ["S"], "keys": ["k"], "locks": ["S/k"], "partitions": [7]}
     for vqueues in (False, True):
         source: Any = Named(features={"vqueues": vqueues})
-        run_sql_file(source, "why", "holders", **everything)
+        run_sql_file(source, "analysis.why", "holders", **everything)
     assert seen == [{"services", "keys"}, {"locks", "partitions"}]
