@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from restate_lab.errors import TimedOut
 from restate_lab.evidence.folder import EvidenceFolder
 from restate_lab.evidence.manifest import TableFile
-from restate_lab.evidence.selection import InvocationSelection, chunks
+from restate_lab.evidence.selection import InvocationSelection, statement_chunks
 from restate_lab.source import Source
 
 __all__ = ["STATUS_TABLE", "without_new_runs"]
@@ -127,7 +127,7 @@ def _runs_since(
     """Return the runs that began since then, by id."""
     parts: Iterator[tuple[str, dict[str, Any]]] = iter([(statement, {})])
     if selection is not None:
-        parts = ((f"{statement} AND id IN :ids", {"ids": ids}) for ids in chunks(selection.ids))
+        parts = ((f"{statement} AND id IN :ids", {"ids": ids}) for ids in statement_chunks(selection.ids))
     runs: dict[str, Mapping[str, Any]] = {}
     for part, values in parts:
         with source.stream(part, params={"since": since, **values}) as reader:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from restate_lab.evidence.manifest import Exclusion, StoredView, ViewColumn
 from restate_lab.evidence.masking import ColumnMask, column_masks
 from restate_lab.evidence.redaction import PAYLOADS, Pattern
-from restate_lab.evidence.selection import InvocationSelection, chunks
+from restate_lab.evidence.selection import InvocationSelection, statement_chunks
 from restate_lab.evidence.tables import SourceColumn, SourceSchema, SourceTable, quote_name
 
 __all__ = ["FreezePlan", "RowFilter", "TablePlan", "plan_freeze"]
@@ -171,14 +171,14 @@ def _rows_of(table: str, selection: InvocationSelection | None) -> _TableRows | 
         return _TableRows(keep=RowFilter(("id",), frozenset((id_,) for id_ in selection.ids)))
     if table in _BY_KEY:
         services = sorted({service for service, _ in selection.keys})
-        keys = chunks(sorted({key for _, key in selection.keys}))
+        keys = statement_chunks(sorted({key for _, key in selection.keys}))
         # A service of one pair may have the key of another pair, and the two together are not in the selection.
         keep = RowFilter(("service_name", "service_key"), selection.keys)
         params = [{"services": services, "keys": chunk} for chunk in keys]
         return _rows_where("service_name IN :services AND service_key IN :keys", params, keep)
     for column_of, values in ((_BY_ID, selection.ids), (_BY_QUEUE, selection.queues), (_BY_LOCK, selection.locks)):
         if table in column_of:
-            params = [{"values": chunk} for chunk in chunks(values)]
+            params = [{"values": chunk} for chunk in statement_chunks(values)]
             return _rows_where(f"{quote_name(column_of[table])} IN :values", params)
     return None
 

@@ -19,7 +19,14 @@ from restate_lab.client.schema import check_columns
 from restate_lab.errors import ArgumentError, NotFound
 from restate_lab.source import Source
 
-__all__ = ["MAX_INVOCATIONS", "InvocationFilter", "InvocationSelection", "chunks", "parse_filter", "select_invocations"]
+__all__ = [
+    "MAX_INVOCATIONS",
+    "InvocationFilter",
+    "InvocationSelection",
+    "parse_filter",
+    "select_invocations",
+    "statement_chunks",
+]
 
 MAX_INVOCATIONS = 100_000
 """The most invocations of one selection; to freeze more, freeze the whole cluster."""
@@ -163,7 +170,7 @@ def select_invocations(
     )
 
 
-def chunks(values: Iterable[str]) -> Iterator[list[str]]:
+def statement_chunks(values: Iterable[str]) -> Iterator[list[str]]:
     """Yield the values in lists that fit into one statement."""
     chunk: list[str] = []
     size = 0
@@ -183,7 +190,7 @@ def _matches(source: Source, wanted: InvocationFilter) -> tuple[set[str], list[s
     seen: set[str] = set()
     filters = " AND ".join(_FILTERS[name] for name in wanted.arguments)
     statement = _MATCHES.format(run=", created_at" if wanted.created else "", filters=filters)
-    for ids in chunks(wanted.ids) if wanted.ids is not None else [None]:
+    for ids in statement_chunks(wanted.ids) if wanted.ids is not None else [None]:
         values = {
             **wanted.arguments,
             **({"ids": ids} if ids is not None else {}),
@@ -231,7 +238,7 @@ def _follow(source: Source, start: set[str], statements: Sequence[str], notes: l
 
 
 def _rows(source: Source, statement: str, ids: Iterable[str]) -> Iterator[dict[str, Any]]:
-    for chunk in chunks(ids):
+    for chunk in statement_chunks(ids):
         yield from check_columns(source.arrow(statement, params={"ids": chunk}), statement, source).to_pylist()
 
 

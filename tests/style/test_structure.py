@@ -33,15 +33,8 @@ SMALL_FOR_A_REASON = {
     "restate_lab.demo.stories": "the table of the stories; each is a module of its own",
     "restate_lab.magics": "IPython loads the extension by this name, before pandas is needed",
 }
-VERBS = {
-    "actions/plan": "reader",
-    "actions/state": "reader",
-    "analysis/doctor": "reader",
-    "analysis/journal": "reader",
-    "analysis/waits": "reader",
-    "analysis/why": "reader",
-}
-"""Packages whose ``__init__`` is a verb, and the module that turns SQL into rows."""
+VERBS = ("actions/plan", "actions/state", "analysis/doctor", "analysis/journal", "analysis/waits", "analysis/why")
+"""Packages whose ``__init__`` is a verb, and whose ``reader`` turns SQL into rows."""
 READS_SQL = {
     "client": "it binds, checks and completes statements",
     "evidence": "it answers them",
@@ -120,7 +113,7 @@ def test_sql_is_in_readers() -> None:
 def test_packages_of_verbs_have_one_interior(package: str) -> None:
     """``__init__`` is the verb, and one module turns SQL into rows."""
     assert (PACKAGE / package / "__init__.py").is_file()
-    assert (PACKAGE / package / f"{VERBS[package]}.py").is_file()
+    assert (PACKAGE / package / "reader.py").is_file()
 
 
 def test_the_readme_names_what_is_there() -> None:

@@ -29,7 +29,7 @@ from restate_lab.analysis.doctor.model import (
     RetryingInvocation,
     retrying_invocation,
 )
-from restate_lab.analysis.doctor.reader import DoctorReader, Row, to_datetime
+from restate_lab.analysis.doctor.reader import DoctorReader, Row, timestamp_of
 from restate_lab.analysis.doctor.thresholds import Thresholds
 from restate_lab.analysis.records import none_if_missing, records
 from restate_lab.analysis.waits import KnownInvocations, Waits, find_waits
@@ -141,7 +141,7 @@ class CheckContext(DoctorReader):
             row["id"]: DeploymentInfo(
                 row["id"],
                 none_if_missing(row["endpoint"]) or "",
-                to_datetime(row["created_at"]),
+                timestamp_of(row["created_at"]),
                 tuple(sorted(latest[row["id"]])),
             )
             for row in self.rows("deployments")
@@ -158,7 +158,7 @@ class CheckContext(DoctorReader):
             return ()
         rows = self.ask_first("retry_storm_ids", limit=MAX_ROWS)
         known = self.rows_by_id("invocations", [row["id"] for row in rows])
-        moved_at = {row["id"]: to_datetime(row["modified_at"]) for row in known}
+        moved_at = {row["id"]: timestamp_of(row["modified_at"]) for row in known}
         return tuple(retrying_invocation(row, moved_at.get(row["id"])) for row in rows)
 
     @functools.cached_property

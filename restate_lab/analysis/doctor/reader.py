@@ -18,7 +18,7 @@ from restate_lab.client.schema import check_columns, tables_of
 from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import NotOnThisServer
 
-__all__ = ["PINNED_INVOCATIONS", "DoctorReader", "Row", "to_datetime"]
+__all__ = ["PINNED_INVOCATIONS", "DoctorReader", "Row", "timestamp_of"]
 
 PINNED_INVOCATIONS = (
     "SELECT id, target, status FROM sys_invocation_status "
@@ -95,7 +95,7 @@ class DoctorReader:
         return {*tables["table"], *(tables["table"] + "." + tables["column"])}
 
 
-def to_datetime(value: Any) -> datetime | None:
+def timestamp_of(value: Any) -> datetime | None:
     """Return a timestamp as a plain datetime, to the microsecond; None where it is missing."""
     known = none_if_missing(value)
     if isinstance(known, pd.Timestamp):

@@ -14,7 +14,7 @@ from restate_lab.analysis.deadline import within
 from restate_lab.client.arguments import check_count
 from restate_lab.client.schema import check_columns, tables_of
 from restate_lab.durations import DurationInput
-from restate_lab.evidence.selection import chunks
+from restate_lab.evidence.selection import statement_chunks
 from restate_lab.source import Source
 
 __all__ = ["ComparedSource", "Limitation", "Sides", "merge", "sides_of"]
@@ -62,7 +62,7 @@ class ComparedSource:
 
     def rows_of(self, statement: str, ids: Iterable[str]) -> Iterator[pd.DataFrame]:
         """Yield the rows of a statement with ``:ids``, in as many reads as they need."""
-        for chunk in chunks(ids):
+        for chunk in statement_chunks(ids):
             yield self.rows(statement, ids=chunk)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from restate_lab._text import join, plural, verb_form
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.model import MAX_IDS, DeploymentInfo, Finding, Severity
-from restate_lab.analysis.doctor.reader import PINNED_INVOCATIONS, to_datetime
+from restate_lab.analysis.doctor.reader import PINNED_INVOCATIONS, timestamp_of
 from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 
@@ -95,7 +95,7 @@ def _outdated_finding(context: CheckContext, old: Mapping[str, str]) -> Finding:
         where=_addresses(known),
         count=count,
         ids=tuple(old)[:MAX_IDS],
-        since=min((at for each in known if (at := to_datetime(each.created_at))), default=None),
+        since=min((at for each in known if (at := timestamp_of(each.created_at))), default=None),
         evidence=ask_call("sdks"),
         suggested=(SuggestedCall("lab.admin.list_deployments", result="frame()"),),
     )

@@ -11,7 +11,7 @@ from restate_lab.analysis.doctor.census import MAX_ROWS, HandlerOutcomes
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import StepGroup, group_by, group_by_step
 from restate_lab.analysis.doctor.model import MAX_IDS, Blocked, Finding, Severity
-from restate_lab.analysis.doctor.reader import Row, to_datetime
+from restate_lab.analysis.doctor.reader import Row, timestamp_of
 from restate_lab.analysis.patterns import common_message, normalize, summarize_messages
 from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, plan_call, why_call
@@ -67,7 +67,7 @@ def expiring_evidence(context: CheckContext) -> list[Finding]:
     rows = [row for row in context.ask_first("expiring", until=within, limit=MAX_ROWS) if row["status"] == "failed"]
     counts = context.census.totals_by_handler("expiring", ending="failed")
     handlers = join(f"{service}/{handler}" for (service, handler), _ in counts)
-    times = [to_datetime(row["expires_first"]) for row in context.census.rows if row["ending"] == "failed"]
+    times = [timestamp_of(row["expires_first"]) for row in context.census.rows if row["ending"] == "failed"]
     first = min((at for at in times if at), default=None)
     return [
         Finding(
@@ -102,7 +102,7 @@ def restarts(context: CheckContext) -> list[Finding]:
             where=handlers,
             count=count,
             ids=tuple(ids[:MAX_IDS]),
-            since=min((at for row in rows if (at := to_datetime(row["created_at"]))), default=None),
+            since=min((at for row in rows if (at := timestamp_of(row["created_at"]))), default=None),
             evidence=ask_call("restarts"),
             suggested=(why_call(longest[0]),),
         )
@@ -126,7 +126,7 @@ def reused_keys(context: CheckContext) -> list[Finding]:
             where=handlers,
             count=count,
             ids=tuple(dict.fromkeys(row[side] for row in rows for side in ("one_id", "other_id")))[:MAX_IDS],
-            since=min((at for row in rows if (at := to_datetime(row["first_created_at"]))), default=None),
+            since=min((at for row in rows if (at := timestamp_of(row["first_created_at"]))), default=None),
             evidence=ask_call("repeated_idempotency_keys"),
             suggested=(why_call(rows[0]["one_id"]),),
         )
@@ -159,9 +159,9 @@ def _failures_finding(rows: Sequence[Row], ended: HandlerOutcomes, callers: Mapp
     service, handler = _handler_of(rows[0])
     blocked = _failed_callers((row["id"] for row in rows), callers)
     more = f"; {plural(blocked.count, 'caller')} failed with {verb_form(len(rows), 'it', 'them')}" if blocked else ""
-    count, times = len(rows), [at for row in rows if (at := to_datetime(row["completed_at"]))]
+    count, times = len(rows), [at for row in rows if (at := timestamp_of(row["completed_at"]))]
     message = one_line(_common_message(rows), 160)
-    last = max(rows, key=lambda row: to_datetime(row["completed_at"]) or datetime.min.replace(tzinfo=times[0].tzinfo))
+    last = max(rows, key=lambda row: timestamp_of(row["completed_at"]) or datetime.min.replace(tzinfo=times[0].tzinfo))
     return Finding(
         severity=Severity.WARNING,
         summary=f"{plural(count, 'invocation')} of {service}/{handler} failed for good: {message}; "
@@ -206,7 +206,7 @@ def _rare_failures_finding(rows: Sequence[Row]) -> Finding:
         where=handlers,
         count=count,
         ids=tuple(row["id"] for row in rows)[:MAX_IDS],
-        since=min((at for row in rows if (at := to_datetime(row["completed_at"]))), default=None),
+        since=min((at for row in rows if (at := timestamp_of(row["completed_at"]))), default=None),
         evidence=ask_call("terminal_failures"),
         suggested=(ask_call("terminal_failures"),),
     )
@@ -286,7 +286,7 @@ def _paused_finding(context: CheckContext, group: StepGroup[Row]) -> Finding:
         count=count,
         ids=tuple(ids[:MAX_IDS]),
         blocked=blocked,
-        since=min((at for row in rows if (at := to_datetime(row["paused_at"]))), default=None),
+        since=min((at for row in rows if (at := timestamp_of(row["paused_at"]))), default=None),
         evidence=evidence,
         suggested=(
             plan_call("resume", ids[:MAX_IDS], total=count, comment="once its cause is gone" if message else ""),

@@ -9,7 +9,7 @@ from restate_lab.analysis.doctor.census import HandlerOutcomes
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import group_by_step
 from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity
-from restate_lab.analysis.doctor.reader import Row, to_datetime
+from restate_lab.analysis.doctor.reader import Row, timestamp_of
 from restate_lab.analysis.records import none_if_missing, records
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 
@@ -105,7 +105,7 @@ def _own_step_findings(
             where=f"{service}/{name}",
             count=count,
             ids=ids,
-            since=to_datetime(frame["running_at"].min()),
+            since=timestamp_of(frame["running_at"].min()),
             evidence=ask_call("latency_parts", service=service),
             suggested=(SuggestedCall("journal", (ids[0],)),),
         )

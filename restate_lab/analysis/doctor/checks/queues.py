@@ -11,7 +11,7 @@ from restate_lab.analysis.doctor.census import MAX_ROWS
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import group_by
 from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity
-from restate_lab.analysis.doctor.reader import Row, to_datetime
+from restate_lab.analysis.doctor.reader import Row, timestamp_of
 from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
 
@@ -39,7 +39,7 @@ def backlog(context: CheckContext) -> list[Finding]:
     rows = context.rows("ready", limit=MAX_ROWS)
     if not rows:
         return []
-    since = min((at for row in rows if (at := to_datetime(row["modified_at"]))), default=None)
+    since = min((at for row in rows if (at := timestamp_of(row["modified_at"]))), default=None)
     count, handlers = len(rows) if len(rows) < MAX_ROWS else max(idle, MAX_ROWS), _handler_names(rows)
     return [
         Finding(
@@ -71,7 +71,7 @@ def late_starts(context: CheckContext) -> list[Finding]:
     if not count:
         return []
     handlers = join(f"{service}/{handler}" for (service, handler), _ in context.census.totals_by_handler("overdue"))
-    first = min((at for row in context.census.rows if (at := to_datetime(row["starts_first"]))), default=None)
+    first = min((at for row in context.census.rows if (at := timestamp_of(row["starts_first"]))), default=None)
     evidence = ask_call("wakes_next", until="0s")
     return [
         Finding(
@@ -96,7 +96,7 @@ def long_attempts(context: CheckContext) -> list[Finding]:
     if not rows:
         return []
     known = list(context.rows_by_id("invocations", [row["id"] for row in rows]))
-    since, count, handlers = to_datetime(rows[0]["last_start_at"]), len(rows), _handler_names(known)
+    since, count, handlers = timestamp_of(rows[0]["last_start_at"]), len(rows), _handler_names(known)
     return [
         Finding(
             severity=Severity.NOTE,
@@ -118,7 +118,7 @@ def _queue_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     total = sum(int(none_if_missing(row["num_inbox"]) or 1) for row in rows)
     # The counters have what backs off and what is scheduled, too.
     count = len(ids) if 0 < len(ids) < MAX_ROWS else total
-    since = min((at for row in rows if (at := to_datetime(row["waiting_since"]))), default=None)
+    since = min((at for row in rows if (at := timestamp_of(row["waiting_since"]))), default=None)
     handlers = (
         _handler_names([row for row in rows if none_if_missing(row["target_service_name"]) is not None])
         or "unknown handlers"

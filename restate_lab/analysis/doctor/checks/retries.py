@@ -18,7 +18,7 @@ from restate_lab.analysis.doctor.model import (
     Severity,
     failure_reason,
 )
-from restate_lab.analysis.doctor.reader import Row, to_datetime
+from restate_lab.analysis.doctor.reader import Row, timestamp_of
 from restate_lab.analysis.patterns import summarize_messages
 from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, move_call, why_call
@@ -207,7 +207,7 @@ def _removed_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
         count=count,
         ids=tuple(ids[:MAX_IDS]),
         blocked=blocked,
-        since=min((at for row in rows if (at := to_datetime(row["modified_at"]))), default=None),
+        since=min((at for row in rows if (at := timestamp_of(row["modified_at"]))), default=None),
         evidence=evidence,
         suggested=tuple(suggested),
     )

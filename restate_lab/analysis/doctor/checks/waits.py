@@ -10,7 +10,7 @@ from restate_lab._text import format_age, join, one_line, plural, verb_form
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import group_by
 from restate_lab.analysis.doctor.model import MAX_IDS, Blocked, Finding, Severity
-from restate_lab.analysis.doctor.reader import Row, to_datetime
+from restate_lab.analysis.doctor.reader import Row, timestamp_of
 from restate_lab.analysis.records import none_if_missing, records
 from restate_lab.analysis.suggestions import Placeholder, SuggestedCall, ask_call, plan_call, why_call
 
@@ -97,7 +97,7 @@ def _deadlock_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     ids = [id_ for row in rows for id_ in row["members"]]
     waiting = sum(int(none_if_missing(row["waiting"]) or 0) for row in rows)
     behind = context.blocked_by(ids)
-    since = min((at for row in rows if (at := to_datetime(row["since"]))), default=None)
+    since = min((at for row in rows if (at := timestamp_of(row["since"]))), default=None)
     is_young = context.age(since) < context.thresholds.waiting
     kind = "deadlock" if is_certain else "possible deadlock"
     more = f"; {waiting:,} more {verb_form(waiting, 'waits', 'wait')} behind" if waiting else ""
@@ -202,7 +202,7 @@ def _suspended_on_run_finding(context: CheckContext, rows: Sequence[Row]) -> Fin
 
 def _is_forgotten(context: CheckContext, row: Row) -> bool:
     """Return whether an awakeable is older than is normal for its handler, and nothing else can end the wait."""
-    limits, waited = context.thresholds, context.age(to_datetime(row["since"]))
+    limits, waited = context.thresholds, context.age(timestamp_of(row["since"]))
     if row["alternative"]:
         return False
     if waited >= limits.awakeable:
@@ -270,7 +270,7 @@ def _waiter_ids(rows: Sequence[Row]) -> list[str]:
 
 
 def _oldest(rows: Sequence[Row]) -> datetime | None:
-    return min((at for row in rows if (at := to_datetime(row["since"]))), default=None)
+    return min((at for row in rows if (at := timestamp_of(row["since"]))), default=None)
 
 
 def _services(targets: Sequence[str | None]) -> list[str]:
