@@ -101,7 +101,7 @@ def _panel(lab: rl.Lab, _: Path, *, small: bool) -> Any:
 
 
 def _freeze(lab: rl.Lab, path: Path, *, small: bool) -> Any:
-    return rl.freeze(lab, path, progress=False, **({"tables": ["sys_service"]} if small else {"service": "Patience"}))
+    return rl.freeze(lab, path, progress=False, **({"tables": ["sys_service"]} if small else {"service": "Trouble"}))
 
 
 VERBS: dict[str, Callable[..., Any]] = {

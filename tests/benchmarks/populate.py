@@ -1,9 +1,11 @@
 """Fill a server through its public ingress: ``populate.py --rows 100000 --admin-url … --ingress-url …``.
 
-Most rows are ``scheduled`` calls, appended 500 at a time by one invocation (6 to 9 thousand a second on two cores);
-a share is really executed and leaves journals, some with failures; some wait where ``--suspended`` says how many.
-Without addresses a temporary server is filled and kept until Enter is pressed. The other benchmarks call
-``populated()``.
+``--rows`` counts invocations without trouble: most are ``scheduled`` calls, appended 500 at a time by one invocation
+(6 to 9 thousand a second on two cores); a share is executed and leaves journals, some with failures. ``--trouble``
+adds a cluster in trouble: invocations that are suspended, back off, have failed, and queue for keys, old deployments,
+states, and one long journal; ``small`` (26,000 invocations) is ready within a minute, ``large`` (126,000) within eight.
+Only deployments are registered through the Admin API. Without addresses a temporary server is filled and kept until
+Enter is pressed. The other benchmarks call ``populated()``.
 """
 
 from __future__ import annotations
@@ -12,12 +14,13 @@ import argparse
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import httpx
 
@@ -29,8 +32,29 @@ __all__ = ["Population", "arguments", "populated"]
 
 BATCH = 500  # calls that one invocation appends
 AT_ONCE = 4  # invocations of the filler
-SETTLED_WITHIN = 300.0  # seconds
-AT_REST = {"completed", "scheduled", "suspended"}
+SETTLED_WITHIN = 600.0  # seconds
+TROUBLE = {
+    "none": {},
+    "small": {
+        "suspended": 20_000,
+        "retrying": 3_000,
+        "failed": 3_000,
+        "queued": 100,
+        "deployments": 50,
+        "states": 5_000,
+        "journal": 2_000,
+    },
+    "large": {
+        "suspended": 100_000,
+        "retrying": 5_000,
+        "failed": 20_000,
+        "queued": 1_000,
+        "deployments": 2_000,
+        "states": 100_000,
+        "journal": 100_000,
+    },
+}
+"""How many of each kind a population has; options of the same names add to it."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +81,8 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000, help="invocations to have at least (100000)")
     parser.add_argument("--executed", type=float, default=0.05, help="the share of new rows that really runs (0.05)")
-    parser.add_argument("--suspended", type=int, default=0, help="new rows that wait, a third for another one (0)")
+    parser.add_argument("--trouble", choices=TROUBLE, default="none", help="a cluster in trouble besides (none)")
+    parser.add_argument("--suspended", type=int, default=0, help="suspended invocations: asleep, calling, asking (0)")
     parser.add_argument("--rounds", type=int, default=7, help="rounds, five or more to mean anything (7)")
     parser.add_argument("--admin-url", help="a running server; without it a temporary one is started")
     parser.add_argument("--ingress-url", help="its ingress")
@@ -81,25 +106,36 @@ def _filled(admin_url: str, ingress_url: str | None, options: argparse.Namespace
     with httpx.Client(base_url=admin_url, timeout=60) as admin:
         version = admin.get("/version").json()
         ingress = ingress_url or version["ingress_endpoint"]
-        there = sum(_statuses(admin).values())
-        if there < options.rows:
-            _fill(admin, ingress, range(there, options.rows), options)
+        existing = sum(_statuses(admin).values())
+        trouble = {} if existing else dict(TROUBLE[options.trouble])
+        trouble["suspended"] = trouble.get("suspended", 0) + options.suspended
+        if existing < options.rows or any(trouble.values()):
+            _fill(admin, ingress, range(existing, options.rows), trouble, options.executed)
         return Population(admin_url, ingress, version["version"], _statuses(admin))
 
 
-def _fill(admin: httpx.Client, ingress_url: str, numbers: range, options: argparse.Namespace) -> None:
+def _fill(
+    admin: httpx.Client, ingress_url: str, numbers: range, trouble: Mapping[str, int], executed_share: float
+) -> None:
     started = time.monotonic()
-    executed = round(len(numbers) * options.executed)
+    executed = round(len(numbers) * executed_share)
     first_scheduled = numbers.start + executed
+    before = _statuses(admin)
     with _services() as address:
-        admin.post("/deployments", json={"uri": address, "force": True}).raise_for_status()
+        # The last one has the latest revision of every service.
+        for path in (*(f"/release-{number}" for number in range(trouble.get("deployments", 0))), ""):
+            admin.post("/deployments", json={"uri": address + path, "force": True}).raise_for_status()
         with httpx.Client(base_url=ingress_url, timeout=600) as ingress:
             _append(ingress, "execute", range(numbers.start, first_scheduled))
-            _append(ingress, "schedule", range(first_scheduled, numbers.stop - options.suspended))
-            _append(ingress, "suspend", range(numbers.stop - options.suspended, numbers.stop))
-        _settle(admin)
+            _append(ingress, "schedule", range(first_scheduled, numbers.stop))
+            for kind in ("suspended", "retrying", "failed", "queued"):
+                _append(ingress, kind, range(trouble.get(kind, 0)))
+            _append(ingress, "states", range(trouble.get("states", 0)))
+            if entries := trouble.get("journal", 0):
+                ingress.post("/Journals/long/write/send", json=entries).raise_for_status()
+        _settle(admin, before.get("invoked", 0) + trouble.get("retrying", 0))
     seconds = time.monotonic() - started
-    sys.stderr.write(f"{len(numbers):,} invocations in {seconds:.0f} s, {executed:,} of them executed\n")
+    sys.stderr.write(f"{sum(_statuses(admin).values()):,} invocations after {seconds:.0f} s\n")
 
 
 def _append(ingress: httpx.Client, handler: str, numbers: range) -> None:
@@ -112,19 +148,28 @@ def _append(ingress: httpx.Client, handler: str, numbers: range) -> None:
         list(pool.map(call, spans))
 
 
-def _settle(admin: httpx.Client) -> None:
-    """Wait until all that runs has ended: what a benchmark reads must not change under it."""
+def _settle(admin: httpx.Client, retrying: int) -> None:
+    """Wait until nothing runs but what backs off: what a benchmark reads must not change under it."""
     deadline = time.monotonic() + SETTLED_WITHIN
-    while busy := sum(rows for status, rows in _statuses(admin).items() if status not in AT_REST):
+    while busy := _statuses(admin).get("invoked", 0) - retrying or _running(admin):
         if time.monotonic() > deadline:
-            sys.exit(f"{busy:,} invocations were still at work after {SETTLED_WITHIN:g} s")
+            sys.exit(f"{busy:,} invocations were still running after {SETTLED_WITHIN:g} s")
         time.sleep(0.5)
 
 
 def _statuses(admin: httpx.Client) -> dict[str, int]:
-    query = "SELECT status, count(*) AS rows FROM sys_invocation_status GROUP BY status ORDER BY rows DESC"
+    query = "SELECT status, count(*) AS n FROM sys_invocation_status GROUP BY status ORDER BY n DESC"
+    return {row["status"]: int(row["n"]) for row in _rows(admin, query)}
+
+
+def _running(admin: httpx.Client) -> int:
+    return int(_rows(admin, "SELECT count(*) AS n FROM sys_invocation_state WHERE in_flight")[0]["n"])
+
+
+def _rows(admin: httpx.Client, query: str) -> list[dict[str, Any]]:
     answer = admin.post("/query", json={"query": query}, headers={"accept": "application/json"}).raise_for_status()
-    return {row["status"]: int(row["rows"]) for row in answer.json()["rows"]}
+    rows: list[dict[str, Any]] = answer.json()["rows"]
+    return rows
 
 
 @contextmanager

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 
 import restate
-from restate import Context, ObjectContext, Service, TerminalError, VirtualObject
+from restate import Context, InvocationRetryPolicy, ObjectContext, Service, TerminalError, VirtualObject
 
-from restate_lab.demo.services_host import serve_inherited
+from restate_lab.demo.services_host import application, serve_inherited
 
 __all__ = ["SERVICES"]
 
@@ -16,12 +16,28 @@ LATER = dt.timedelta(days=30)
 AT_ONCE = dt.timedelta(milliseconds=100)
 CUSTOMERS = 50_000
 REFUSED = 10  # one executed order of so many fails
+ACCOUNTS = 10
+VALUES_OF_ONE = 100
+LONG_NAME = 1_000  # characters
+WORDS = (
+    *("card", "address", "parcel", "voucher", "discount", "invoice", "seat", "refund", "coupon", "signature"),
+    *("insurance", "delivery", "warranty", "deposit", "permit", "passport", "ticket", "contract", "license", "receipt"),
+)
+FAMILIES = 300  # of messages, at most the square of the words
+HOURLY = InvocationRetryPolicy(
+    initial_interval=dt.timedelta(seconds=1), exponentiation_factor=3600, max_interval=dt.timedelta(hours=1)
+)
+"""Attempts after one second, and then after an hour: a benchmark reads what does not move."""
 
 # The filler's own journals hold hundreds of calls and would be most of the server's disk.
 filler = Service("Filler", journal_retention=dt.timedelta(0))
 orders = Service("Orders")
 baskets = VirtualObject("Baskets")
-patience = Service("Patience", inactivity_timeout=AT_ONCE)
+trouble = Service("Trouble", inactivity_timeout=AT_ONCE)
+accounts = VirtualObject("Accounts", inactivity_timeout=AT_ONCE)
+shelves = VirtualObject("Shelves")
+# A suspended invocation is sent its whole journal when it goes on, so this one waits only at its end.
+journals = VirtualObject("Journals", inactivity_timeout=dt.timedelta(seconds=5))
 
 
 @filler.handler()
@@ -47,21 +63,55 @@ async def execute(ctx: Context, span: tuple[int, int]) -> int:
 
 
 @filler.handler()
-async def suspend(ctx: Context, span: tuple[int, int]) -> int:
-    """Append calls that wait for a month, for nobody, and for one another."""
+async def suspended(ctx: Context, span: tuple[int, int]) -> int:
+    """Append so many calls that end suspended: of four, one sleeps, one asks, and one calls another that sleeps."""
     for number in range(*span):
-        ctx.service_send((rest, ask, follow)[number % 3], number)
+        if number % 4 < 3:
+            ctx.service_send((rest, ask, follow)[number % 4], number)
     return span[1] - span[0]
 
 
-@patience.handler()
+@filler.handler()
+async def retrying(ctx: Context, span: tuple[int, int]) -> int:
+    """Append calls that fail twice, and then wait for an hour."""
+    for number in range(*span):
+        ctx.service_send(charge, number)
+    return span[1] - span[0]
+
+
+@filler.handler()
+async def failed(ctx: Context, span: tuple[int, int]) -> int:
+    """Append calls that fail for good."""
+    for number in range(*span):
+        ctx.service_send(refuse, number)
+    return span[1] - span[0]
+
+
+@filler.handler()
+async def queued(ctx: Context, span: tuple[int, int]) -> int:
+    """Append calls that queue for a few keys, one of which has a very long name."""
+    for number in range(*span):
+        key = f"account-{number % ACCOUNTS}"
+        ctx.object_send(lock, key if number % ACCOUNTS else key.ljust(LONG_NAME, "x"), number)
+    return span[1] - span[0]
+
+
+@filler.handler()
+async def states(ctx: Context, span: tuple[int, int]) -> int:
+    """Append calls that write so many values, a hundred for each object."""
+    for number in range(span[0], span[1], VALUES_OF_ONE):
+        ctx.object_send(keep, f"shelf-{number // VALUES_OF_ONE}", min(VALUES_OF_ONE, span[1] - number))
+    return span[1] - span[0]
+
+
+@trouble.handler()
 async def rest(ctx: Context, number: int) -> int:
     """Sleep."""
     await ctx.sleep(LATER)
     return number
 
 
-@patience.handler()
+@trouble.handler()
 async def ask(ctx: Context, number: int) -> str:
     """Wait for an awakeable that nobody resolves."""
     await ctx.run_typed("write a letter", lambda: f"letter {number}")
@@ -69,10 +119,57 @@ async def ask(ctx: Context, number: int) -> str:
     return await answer
 
 
-@patience.handler()
+@trouble.handler()
 async def follow(ctx: Context, number: int) -> int:
-    """Wait for somebody who sleeps."""
+    """Wait for another invocation, which sleeps."""
     return await ctx.service_call(rest, number)
+
+
+@trouble.handler(invocation_retry_policy=HOURLY)
+async def charge(ctx: Context, number: int) -> int:
+    """Fail in one of a few steps, whose names contain data; one of a hundred has a very long name and message."""
+    width = 0 if number % 100 else LONG_NAME
+
+    def fail() -> int:
+        msg = f"no response from bank {number % 7} for order {number}"
+        raise RuntimeError(msg.ljust(width, "x"))
+
+    step = f"charge order {number}" if number % 2 else f"book {number % 13}"
+    return await ctx.run_typed(step.ljust(width, "x"), fail)
+
+
+@trouble.handler()
+async def refuse(ctx: Context, number: int) -> None:
+    """Fail for good, with one of `FAMILIES` kinds of message."""
+    await ctx.run_typed("reserve", lambda: f"shelf {number % 97}")
+    first, second = divmod(number % FAMILIES, len(WORDS))
+    msg = f"the {WORDS[first]} {WORDS[second]} of order {number} was refused"
+    raise TerminalError(msg, status_code=402)
+
+
+@accounts.handler()
+async def lock(ctx: ObjectContext, number: int) -> str:
+    """Hold the key until an awakeable is resolved that nobody resolves."""
+    _, answer = ctx.awakeable(type_hint=str)
+    return f"{number} {await answer}"
+
+
+@shelves.handler()
+async def keep(ctx: ObjectContext, count: int) -> None:
+    """Write so many values."""
+    for number in range(count):
+        ctx.set(f"item-{number}", number)
+
+
+@journals.handler()
+async def write(ctx: ObjectContext, entries: int) -> None:
+    """Write a journal of so many entries, a fifth of them runs with their results, and wait."""
+    for _ in range(0, entries, 100):
+        await restate.gather(*(ctx.run_typed(f"step {number}", lambda: 1) for number in range(10)))
+        for number in range(80):
+            ctx.set(f"item-{number}", number)
+    _, answer = ctx.awakeable(type_hint=str)
+    await answer
 
 
 @orders.handler()
@@ -94,7 +191,8 @@ async def check_out(ctx: ObjectContext, order: dict[str, int]) -> int:
     return count
 
 
-SERVICES = (filler, orders, baskets, patience)
+SERVICES = (filler, orders, baskets, trouble, accounts, shelves, journals)
+OLD_RELEASES = 2_000
 
 
 def _order(number: int) -> dict[str, int]:
@@ -102,4 +200,5 @@ def _order(number: int) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    serve_inherited(restate.app(services=SERVICES))
+    old = {(f"release-{number}", "1"): (orders,) for number in range(OLD_RELEASES)}
+    serve_inherited(application({("", "1"): SERVICES, **old}, {}))
