@@ -6,6 +6,7 @@ by all; and some shapes of statement end the server's process (see ``sqlshape``)
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ _REFUSED = {
     **dict.fromkeys(["TABLE", "FROM"], "the server does not take it; write SELECT * FROM …"),
 }
 _DATA_CHANGES = {"INSERT", "UPDATE", "DELETE", "MERGE"}
+_SHORT = 10_000  # characters; the checks of a statement of up to so many are remembered
 _GLUES = set("'\"$.")  # after a literal these would become a part of it
 
 
@@ -116,11 +118,16 @@ class _PlaceholderScanner:
 
 @dataclass(frozen=True, slots=True)
 class _ParsedStatement:
-    parameters: list[_Placeholder]
+    parameters: tuple[_Placeholder, ...]
     end: int
 
 
 def _parse(statement: str) -> _ParsedStatement:
+    """Return a checked statement and its parameters; panels and notebooks send the same ones again and again."""
+    return _split_short(statement) if len(statement) <= _SHORT else _split(statement)
+
+
+def _split(statement: str) -> _ParsedStatement:
     """Check a statement and find its parameters, in one pass."""
     reading, shape, scanner = _ReadOnlyCheck(statement), ShapeCheck(statement), _PlaceholderScanner()
     end: int | None = None
@@ -137,7 +144,10 @@ def _parse(statement: str) -> _ParsedStatement:
         shape.feed(token)
         scanner.feed(token)
     reading.close()
-    return _ParsedStatement(scanner.parameters, len(statement) if end is None else end)
+    return _ParsedStatement(tuple(scanner.parameters), len(statement) if end is None else end)
+
+
+_split_short = functools.lru_cache(maxsize=128)(_split)
 
 
 class _ReadOnlyCheck:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 
+from restate_lab.client.sql import bind as bind_module
 from restate_lab.client.sql.bind import BODY_LIMIT, bind, parameter_names
+from restate_lab.client.sql.tokenizer import Token, tokens
 from restate_lab.errors import ParameterError, StatementError
 
 ID = "inv_1aBcDeFgHiJ0000000000000000000000000"
@@ -103,6 +105,27 @@ def test_in_takes_no_single_value() -> None:
         bind("SELECT id IN :id", id="a")
     with pytest.raises(ParameterError, match="missing"):
         bind("SELECT id IN (:id)", id=None)
+
+
+def test_a_repeated_statement_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What panels and notebooks send again and again is not split again; long statements are not kept."""
+    read: list[str] = []
+
+    def note(statement: str) -> Iterator[Token]:
+        read.append(statement)
+        return tokens(statement)
+
+    monkeypatch.setattr(bind_module, "tokens", note)
+    for value in (1, 2):
+        assert bind("SELECT :a AS repeated", a=value) == f"SELECT {value} AS repeated"
+    assert parameter_names("SELECT :a AS repeated") == ("a",)
+    assert read == ["SELECT :a AS repeated"]
+    long = f"SELECT '{'x' * 20_000}'"
+    assert [bind(long), bind(long)] == [long, long]
+    assert read[1:] == [long, long]
+    for _ in range(2):
+        with pytest.raises(StatementError):
+            bind("SELECT 1 AS repeated; SELECT 2")
 
 
 def test_names() -> None:
