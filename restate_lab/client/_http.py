@@ -18,7 +18,7 @@ import importlib.util
 import io
 import os
 import platform
-import selectors
+import select
 import socket
 import ssl
 import threading
@@ -158,11 +158,9 @@ class _Connection:
         self._tick: Callable[[], None] | None = None
         self._reader: _SliceReader | None = None
         if origin.scheme == "https":
-            self._http: http.client.HTTPConnection = http.client.HTTPSConnection(
-                origin.host, origin.port, timeout=CONNECT_LIMIT, context=context
-            )
+            self._http: _OneWrite = _OneWriteTls(origin.host, origin.port, timeout=CONNECT_LIMIT, context=context)
         else:
-            self._http = http.client.HTTPConnection(origin.host, origin.port, timeout=CONNECT_LIMIT)
+            self._http = _OneWrite(origin.host, origin.port, timeout=CONNECT_LIMIT)
         self._http.set_debuglevel(0)  # http.client prints headers, our token too, where it is on for all connections
         self._http.response_class = cast("type[http.client.HTTPResponse]", self._create_response)
 
@@ -181,6 +179,7 @@ class _Connection:
         self._put_headers(request)
         try:
             self._http.endheaders(request.read() or None)
+            self._http.flush()
         except TimeoutError:
             raise
         except OSError as broken:
@@ -221,9 +220,7 @@ class _Connection:
         """Tell whether the server has hung up, or may have been cut off, while the connection lay idle."""
         if time.monotonic() - self.idle_since > IDLE_LIMIT:
             return True
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._http.sock, selectors.EVENT_READ)
-            return bool(selector.select(0))
+        return _is_readable(self._http.sock)
 
     def close(self) -> None:
         self._http.close()
@@ -233,6 +230,27 @@ class _Connection:
     def _create_response(self, sock: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
         self._reader = _SliceReader(sock, self._deadline, self._tick)
         return http.client.HTTPResponse(cast("socket.socket", _ReadableSocket(self._reader)), *args, **kwargs)
+
+
+class _OneWrite(http.client.HTTPConnection):
+    """Sends a request in one piece. http.client sends its body on its own, and the server would be woken twice."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._pieces: list[Any] = []
+
+    def send(self, data: Any) -> None:
+        self._pieces.append(data)
+
+    def flush(self) -> None:
+        """Send what was collected."""
+        request = b"".join(self._pieces)
+        self._pieces.clear()
+        super().send(request)
+
+
+class _OneWriteTls(_OneWrite, http.client.HTTPSConnection):
+    pass
 
 
 class _SliceReader(io.RawIOBase):
@@ -335,6 +353,14 @@ def _set_options(sock: socket.socket) -> None:
     for option, value in (("TCP_KEEPIDLE", 20), ("TCP_KEEPALIVE", 20), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, option):  # macOS calls the first one TCP_KEEPALIVE
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def _is_readable(sock: socket.socket) -> bool:
+    if not hasattr(select, "poll"):  # on Windows
+        return bool(select.select([sock], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 @contextlib.contextmanager

@@ -36,6 +36,23 @@ def test_a_connection_is_used_again_after_its_answer_was_read() -> None:
     assert [len(connection) for connection in server.connections] == [2]
 
 
+def test_a_request_is_sent_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is woken once, with the head and the body of the request."""
+    sent: list[bytes] = []
+    send = socket.socket.sendall
+
+    def note(connection: socket.socket, data: bytes) -> None:
+        sent.append(data)
+        send(connection, data)
+
+    monkeypatch.setattr(socket.socket, "sendall", note)
+    with raw_server(respond_with(chunked_response(b"one"))) as server, client_of(server) as client:
+        assert [client.post("/", content=b"body").text for _ in range(2)] == ["one", "one"]
+    requests = [data for data in sent if not data.startswith(b"HTTP/")]
+    assert len(requests) == 2
+    assert all(data.startswith(b"POST / ") and data.endswith(b"\r\n\r\nbody") for data in requests)
+
+
 def test_a_connection_left_half_way_is_closed() -> None:
     """An answer abandoned half-way takes its connection with it, so that the server stops the query."""
     heard = threading.Event()
