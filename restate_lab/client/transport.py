@@ -75,7 +75,7 @@ class Transport:
         self.refused_batches: set[str] = set()
         """The verbs whose batch endpoint this server refuses; kept so that each is tried once."""
         self._ca = ca
-        self._network = transport
+        self._replacement = transport
         self._pid = os.getpid()
         self._client = self._create_client()
 
@@ -187,15 +187,17 @@ class Transport:
     def _create_client(self) -> httpx.Client:
         route = route_to(self.address, self._ca)
         self._where = f"{self.address}{route.description}"
-        network = self._network or route.network
+        network = self._replacement or route.network
         self._reports_sending = isinstance(network, QuickAckTransport)
-        return httpx.Client(
+        self._network = BodyLimitTransport(network)
+        client = httpx.Client(
             base_url=route.base,
-            transport=BodyLimitTransport(network),
+            transport=self._network,
             headers=headers_for(self.settings, is_loopback=is_loopback(route.base)),
-            follow_redirects=False,
             trust_env=False,
         )
+        self._urls = {"/query": client.build_request("POST", "/query").url}  # parsed once; other paths are many
+        return client
 
     def _own_client(self) -> httpx.Client:
         """Return the client of this process: on a line that a fork shares, each would read the other's answers."""
@@ -378,7 +380,7 @@ class Transport:
         try:
             built = client.build_request(
                 method,
-                path,
+                self._urls.get(path, path),
                 timeout=httpx.Timeout(left, connect=min(left, CONNECT_LIMIT)),
                 extensions={"deadline": deadline, "tick": tick, "sending": sending, "body_limit": body_limit},
                 **request,
@@ -387,7 +389,11 @@ class Transport:
             raise ArgumentError(f"{method} {path[:60]}… was not sent: a name in it is no address ({error}).") from error
         if sending is not None and not self._reports_sending:  # httpx's own transports do not tell when
             sending()
-        return client.send(built, stream=True)
+        response = self._network.handle_request(built)  # client.send() would look for cookies in every response
+        response.request = built
+        if "set-cookie" in response.headers:
+            client.cookies.extract_cookies(response)
+        return response
 
     @contextmanager
     def _translate_errors(self, request_line: str) -> Iterator[None]:

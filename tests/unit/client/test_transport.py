@@ -391,6 +391,34 @@ def test_our_own_headers(make: Callable[..., Transport]) -> None:
     make(handle).read("GET", "/x")
 
 
+def test_a_cookie_is_sent_back(make: Callable[..., Transport]) -> None:
+    """A load balancer that names its server in a cookie is given it with the next request."""
+    asked: list[str | None] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        asked.append(request.headers.get("cookie"))
+        return httpx.Response(200, headers={"set-cookie": "server=two; path=/"})
+
+    transport = make(handle)
+    for path in ("/version", "/query", "/query"):
+        transport.read("POST", path)
+    assert asked == [None, "server=two", "server=two"]
+
+
+def test_the_address_of_queries_is_that_of_any_path(make: Callable[..., Transport]) -> None:
+    """The path of the Admin API's own address is kept before "/query", as before other paths."""
+    asked: list[str] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(200)
+
+    transport = make(handle)
+    for path in ("/query", "/queries"):
+        transport.read("POST", path)
+    assert asked == ["http://127.0.0.1:9070/base/query", "http://127.0.0.1:9070/base/queries"]
+
+
 @pytest.mark.parametrize(
     ("address", "proxy"),
     [
