@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
@@ -49,9 +49,9 @@ _WORTH_THREADS = 50_000  # rows; below, waking pyarrow's threads costs more than
 
 def number_duplicate_columns(schema: pa.Schema) -> pa.Schema:
     """Return the schema with every column name distinct: a second ``id`` becomes ``id_2``, with a warning."""
-    doubles = [name for name, times in Counter(schema.names).items() if times > 1]
-    if not doubles:
+    if len(set(schema.names)) == len(schema):
         return schema
+    doubles = [name for name, times in Counter(schema.names).items() if times > 1]
     names = _distinct_names(schema.names)
     warnings.warn(
         f"columns {', '.join(doubles)} came more than once and were numbered: {', '.join(names)}. Use AS to name them.",
@@ -96,8 +96,10 @@ def to_frame(table: pa.Table, dtype_backend: DtypeBackend | None = None) -> pd.D
 def _to_frame(table: pa.Table, dtype_backend: DtypeBackend | None) -> pd.DataFrame:
     table = _convert_times(table, dtype_backend)
     mapper = _MAPPERS[dtype_backend] or _nullable_types(table).get
-    apart = [at for at, column in enumerate(table.columns) if _is_converted_alone(column, dtype_backend, mapper)]
-    together = table.drop_columns([table.column_names[at] for at in apart])
+    apart = [
+        at for at, kind in enumerate(table.schema.types) if _is_converted_alone(table, at, kind, dtype_backend, mapper)
+    ]
+    together = table.drop_columns([table.column_names[at] for at in apart]) if apart else table
     # All at once: one column at a time takes twice as long and leaves arrays that cannot be written to.
     threads = table.num_rows > _WORTH_THREADS
     frame = _to_utc(together, dtype_backend).to_pandas(
@@ -113,19 +115,20 @@ def _to_frame(table: pa.Table, dtype_backend: DtypeBackend | None) -> pd.DataFra
 
 def _nullable_types(table: pa.Table) -> dict[pa.DataType, Any]:
     """Return pandas' nullable types for those of which every column has nulls: a mapper knows types, not columns."""
-    without = {column.type for column in table.columns if not column.null_count}
-    return {kind: _NULLABLE[kind] for kind in {*table.schema.types} - without if kind in _NULLABLE}
+    types = [(at, kind) for at, kind in enumerate(table.schema.types) if kind in _NULLABLE]
+    without = {kind for at, kind in types if not table.column(at).null_count}
+    return {kind: _NULLABLE[kind] for _, kind in types if kind not in without}
 
 
 def _is_converted_alone(
-    column: pa.ChunkedArray[Any], dtype_backend: DtypeBackend | None, mapper: Callable[..., Any]
+    table: pa.Table, at: int, kind: pa.DataType, dtype_backend: DtypeBackend | None, mapper: Callable[..., Any]
 ) -> bool:
-    """Tell whether the column cannot be read together with the others."""
-    if column.type == INTERVAL:
+    """Tell whether the column at a position, of this type, cannot be read together with the others."""
+    if kind == INTERVAL:
         return True
-    if pa.types.is_union(column.type) or _holds_times(column.type):
+    if pa.types.is_union(kind) or _holds_times(kind):
         return dtype_backend != "pyarrow"
-    return bool(column.null_count) and column.type in _NULLABLE and mapper(column.type) is None
+    return kind in _NULLABLE and mapper(kind) is None and bool(table.column(at).null_count)
 
 
 def _to_series(column: pa.ChunkedArray[Any]) -> pd.Series[Any]:
@@ -136,15 +139,14 @@ def _to_series(column: pa.ChunkedArray[Any]) -> pd.Series[Any]:
 
 def _holds_times(kind: pa.DataType) -> bool:
     """Tell whether a nested type holds times, dates or durations: to_pandas() makes integers of some of them."""
-    parts = list(_parts(kind))
-    return any(pa.types.is_temporal(part) or _holds_times(part) for part in parts)
+    parts = _parts(kind)
+    return bool(parts) and any(pa.types.is_temporal(part) or _holds_times(part) for part in parts)
 
 
-def _parts(kind: pa.DataType) -> Iterator[pa.DataType]:
-    if pa.types.is_dictionary(kind):
-        yield kind.value_type
-    for at in range(kind.num_fields):
-        yield kind.field(at).type
+def _parts(kind: pa.DataType) -> list[pa.DataType]:
+    """Return the types that a nested type is made of; most types have none."""
+    parts = [kind.field(at).type for at in range(kind.num_fields)]
+    return [kind.value_type, *parts] if pa.types.is_dictionary(kind) else parts
 
 
 def _convert_value(value: Any) -> Any:
@@ -165,14 +167,14 @@ def _convert_times(table: pa.Table, dtype_backend: DtypeBackend | None) -> pa.Ta
 
     A column in which one interval has months stays as it is. ``"pyarrow"`` keeps dictionaries.
     """
-    for at, field in enumerate(table.schema):
+    for at, kind in enumerate(table.schema.types):
         converted: Any = None
-        if field.type == INTERVAL:
+        if kind == INTERVAL:
             converted = to_durations(table.column(at))
-        elif pa.types.is_dictionary(field.type) and _holds_times(field.type) and dtype_backend != "pyarrow":
-            converted = table.column(at).cast(field.type.value_type)
+        elif pa.types.is_dictionary(kind) and _holds_times(kind) and dtype_backend != "pyarrow":
+            converted = table.column(at).cast(kind.value_type)
         if converted is not None:
-            table = table.set_column(at, field.with_type(converted.type), converted)
+            table = table.set_column(at, table.schema.field(at).with_type(converted.type), converted)
     return table
 
 
@@ -182,15 +184,18 @@ def repeated_field(kind: pa.DataType) -> str | None:
         twice = [name for name, times in Counter(field.name for field in kind).items() if times > 1]
         if twice:
             return twice[0]
-    return next((name for part in _parts(kind) if (name := repeated_field(part)) is not None), None)
+    for part in _parts(kind):
+        if (name := repeated_field(part)) is not None:
+            return name
+    return None
 
 
 def _check_fields(schema: pa.Schema) -> None:
-    for field in schema:
-        name = repeated_field(field.type)
+    for column, kind in zip(schema.names, schema.types, strict=True):
+        name = repeated_field(kind)
         if name is not None:
             raise QueryRefused(
-                f"column {field.name!r} holds a struct with two fields named {name!r}, and a frame can hold only one "
+                f"column {column!r} holds a struct with two fields named {name!r}, and a frame can hold only one "
                 f"of them. Give the fields different names in the statement, or take the rows with arrow().",
                 status=200,
                 reason=f"two fields named {name!r} in one struct",

@@ -132,9 +132,11 @@ class ArrowResponse:
         if not group:
             return []
         with self._translate_errors():
-            # Arrow's default pool keeps some 12 MiB in reserve, which is half of a result of 100,000 rows.
-            merged = pa.Table.from_batches(group).combine_chunks(memory_pool=pa.system_memory_pool())
-            return merged.rename_columns(self._names.names).to_batches()
+            if len(group) > 1:
+                # Arrow's default pool keeps some 12 MiB in reserve, which is half of a result of 100,000 rows.
+                merged = pa.Table.from_batches(group).combine_chunks(memory_pool=pa.system_memory_pool())
+                group = merged.to_batches()
+            return [batch.rename_columns(self._names.names) for batch in group]
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
