@@ -32,8 +32,9 @@ class Token(NamedTuple):
     end: int
 
 
-_LETTER = r"A-Za-z_\x80-\U0010ffff"  # the server takes every character beyond ASCII for a letter
-_WORD = f"[{_LETTER}][{_LETTER}0-9$]*+"
+# The server takes every character beyond ASCII for a letter. Such a class is compiled fast by what is not in it.
+_LETTER = r"[^\x00-@\[-^`{-\x7f]"
+_WORD = rf"{_LETTER}[^\x00-\#%-/:-@\[-^`{{-\x7f]*+"  # digits and $ too
 _PATTERN = re.compile(
     rf"""
       (?P<blank>   [ \t\n\r\f\v]++ )
@@ -53,7 +54,7 @@ _PATTERN = re.compile(
     | (?P<comma>   , )
     | (?P<semicolon> ; )
     | (?P<cast>    ::|:= )
-    | (?P<param>   (?<![{_LETTER}0-9$.'")\]:]) :(?=[^\W\d])\w++ )
+    | (?P<param>   (?<![0-9$.'")\]:]) (?<!{_LETTER}) :(?=[^\W\d])\w++ )
     | (?P<operator>(?: (?!--|/\*) [-+*/<>=~!@#%^&|?] )++ )
     | (?P<other>   . )
     """,
