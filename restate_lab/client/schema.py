@@ -74,10 +74,17 @@ _FAMILY_NAMES = {
     "list": """services latest_of signals completions""",
     "bytes": "value",
 }
-FAMILIES: dict[str, tuple[str, ...]] = {
-    name: tuple(family for family, names in _FAMILY_NAMES.items() if name in names.split())
-    for name in " ".join(_FAMILY_NAMES.values()).split()
-}
+
+
+def _families_by_name() -> dict[str, tuple[str, ...]]:
+    families: dict[str, tuple[str, ...]] = {}
+    for family, names in _FAMILY_NAMES.items():
+        for name in names.split():
+            families[name] = (*families.get(name, ()), family)
+    return families
+
+
+FAMILIES: dict[str, tuple[str, ...]] = _families_by_name()
 """What kind of values a column of our own statements has, by its name, which means the same in nearly all of them."""
 
 _SKIPPED = re.compile(r"--[^\n]*|'(?:[^']|'')*'")
