@@ -26,7 +26,6 @@ The heavy parts load when they are touched.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -216,7 +215,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(_load(_HOME[name]), name)
     names = __all__ if name[:1].isupper() else __dir__()
-    near = [] if name.startswith("_") else difflib.get_close_matches(name, names, n=3)
+    near = [] if name.startswith("_") else _load("difflib").get_close_matches(name, names, n=3)
     hint = f": is {' or '.join(near)} meant?" if near else ""
     raise AttributeError(f"module 'restate_lab' has no attribute {name!r}{hint}")
 

@@ -6,7 +6,7 @@ change is not sent. Bodies are not recorded: they may hold payloads and secrets.
 
 from __future__ import annotations
 
-import getpass
+import functools
 import itertools
 import json
 import os
@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import platformdirs
 
 from restate_lab._text import join
 from restate_lab.errors import ArgumentError, AuditFailed, AuditIncomplete, Truncated
@@ -82,18 +80,34 @@ def _spans(texts: Sequence[str | None]) -> dict[str, list[list[int]]]:
 
 def default_folder() -> Path:
     """Return the folder of the audit files: ``RESTATE_LAB_AUDIT``, or the user's state folder."""
+    return _configured_folder() or _state_folder()
+
+
+def _configured_folder() -> Path | None:
     configured = os.environ.get("RESTATE_LAB_AUDIT")
-    return Path(configured) if configured else platformdirs.user_state_path("restate_lab") / "audit"
+    return Path(configured) if configured else None
+
+
+def _state_folder() -> Path:
+    with Shield():
+        import platformdirs  # noqa: PLC0415 - a connection that changes nothing needs no folder
+
+    return platformdirs.user_state_path("restate_lab") / "audit"
 
 
 class AuditLog:
     """The audit file of one process in a folder; made on the first change, safe to use from several threads."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder or default_folder()
+        self._folder = folder or _configured_folder()
         self._locks: dict[int, threading.Lock] = {}
         self._pid = 0
         self._path: Path | None = None
+
+    @functools.cached_property
+    def folder(self) -> Path:
+        """Return the folder of the files."""
+        return self._folder or _state_folder()
 
     @property
     def path(self) -> Path | None:
@@ -154,6 +168,9 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def _process_info() -> dict[str, Any]:
+    with Shield():
+        import getpass  # noqa: PLC0415 - only changes are recorded
+
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name

@@ -10,12 +10,12 @@ import os
 import re
 import string
 import sys
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from restate_lab.errors import SettingsError
+from restate_lab.interrupts import Shield
 from restate_lab.redaction import Secret
 
 __all__ = [
@@ -180,6 +180,9 @@ def read_config(variables: Variables, cwd: Path) -> CliConfig:
 
 def _parse_config(path: Path) -> tuple[dict[str, ConfigSection], str]:
     """Return the sections, or what is wrong: an exception would carry the text, with tokens in it, to a traceback."""
+    with Shield():
+        import tomllib  # noqa: PLC0415 - many have no configuration file
+
     try:
         tables = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except tomllib.TOMLDecodeError as error:

@@ -21,11 +21,9 @@ from restate_lab.audit import AuditLog
 from restate_lab.client._server_info import COUNT_LIMIT, ServerInfoCache, StatusCard, counts_sql
 from restate_lab.client._stream import send_query
 from restate_lab.client.arguments import check_size, format_value
-from restate_lab.client.parquet import write_parquet
 from restate_lab.client.schema import check_columns, check_rows
 from restate_lab.client.settings import Settings, load_settings
 from restate_lab.client.sql.bind import bind
-from restate_lab.client.sql.suggestions import add_suggestions
 from restate_lab.client.transport import Transport
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, QueryRefused, UntriedServer
@@ -159,6 +157,9 @@ class Lab(BaseSource):
             with send_query(self.transport, query, timeout=timeout, max_bytes=most, progress=line) as answer:
                 yield answer.reader()
         except QueryRefused as error:
+            with Shield():
+                from restate_lab.client.sql.suggestions import add_suggestions  # noqa: PLC0415 - after an error only
+
             raise add_suggestions(
                 error, self._table_names, self._function_names, version=self.version
             ) from error.__cause__
@@ -181,6 +182,9 @@ class Lab(BaseSource):
         The file appears when it is whole, and then replaces one of that name; after a failure nothing is left.
         Intervals without months are written as durations. What Parquet has no exact type for raises QueryRefused.
         """
+        with Shield():
+            from restate_lab.client.parquet import write_parquet  # noqa: PLC0415 - it loads all of pyarrow's file systems
+
         with self.stream(statement, params=params, timeout=timeout, progress=progress, **named) as reader:
             return write_parquet(reader, reader.schema, path, filesystem)
 

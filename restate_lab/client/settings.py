@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import difflib
 import json
 import re
 import warnings
@@ -44,6 +43,7 @@ from restate_lab.client.address import (
 )
 from restate_lab.client.cli_config import CliConfig, ConfigSection, ConfigValue, Variables
 from restate_lab.errors import SettingsError, SettingsWarning
+from restate_lab.interrupts import Shield
 from restate_lab.redaction import Secret, as_secret
 
 if TYPE_CHECKING:
@@ -282,6 +282,9 @@ def _no_address_message(name: str, chosen_by: str, config: CliConfig) -> str:
     remedy = f"with `restate config edit`, or {other}."
     if section := config.sections.get(cli.fold_case(name)):
         return f"The environment {section.name!r} has no address: add admin_base_url to {section.where} {remedy}"
+    with Shield():
+        import difflib  # noqa: PLC0415 - only for a wrong name
+
     spelled = {cli.fold_case(known): known for known in config.names}
     near = difflib.get_close_matches(cli.fold_case(name.strip()), spelled, n=3)
     hint = f"Did you mean {' or '.join(repr(spelled[each]) for each in near)}? " if near else ""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,11 @@ from restate_lab.progress import InvocationsLine, RowsLine
 from restate_lab.redaction import MASK, Secret, is_secret_name, mask_header_values
 from restate_lab.source import OLDEST, is_older
 from restate_lab.status import STATUSES, status_of
+
+NOT_FOR_CONNECT = (
+    *("IPython", "ipywidgets", "jinja2", "matplotlib", "networkx", "typer", "tqdm", "pydantic", "datafusion"),
+    *("pyarrow.parquet", "pyarrow.fs", "platformdirs", "tomllib", "difflib", "getpass"),
+)
 
 
 @pytest.mark.parametrize(
@@ -127,3 +134,17 @@ def test_importing_loads_nothing_heavy() -> None:
     )
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_connecting_loads_what_a_query_needs(tmp_path: Path) -> None:
+    """``connect()`` loads pandas, pyarrow and httpx, and nothing that only some calls need."""
+    script = f"""
+import sys
+import restate_lab
+restate_lab.connect("http://127.0.0.1:9", check=False)
+needless = {NOT_FOR_CONNECT!r}
+print([name for name in needless if name in sys.modules], all(name in sys.modules for name in ("pandas", "httpx")))
+"""
+    variables = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=variables)
+    assert out.stdout.strip() == "[] True"
