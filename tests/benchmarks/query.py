@@ -78,7 +78,7 @@ def _repeat(floor: Floor, workers: Mapping[str, Worker]) -> list[Figure]:
     ]
     _say(f"{SMALL:,} rows of std, {REPEATED} times:")
     _say(table(("method", "median ms", "× curl", "above 35 ms"), rows))
-    return [Figure(f"{SMALL:,} rows repeated, × a new curl", ratio(times[ours], curl), at_most=1.5)]
+    return [Figure(f"{SMALL:,} rows repeated, × a new curl", ratio(times[ours], curl), at_most=1.2)]
 
 
 def _figures(times: Mapping[str, Times], rows: int) -> list[Figure]:
