@@ -15,10 +15,9 @@ import threading
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from restate_lab._text import join
 from restate_lab.errors import ArgumentError, AuditFailed, AuditIncomplete, Truncated
@@ -36,17 +35,24 @@ _COLUMNS = [
 _MOST_SHOWN = 20  # places of unreadable lines that the warning names
 
 
-@dataclass(frozen=True, slots=True)
-class TargetResult:
-    """What came of one target of a change that has many: outcome, why, and the ids of what came into being.
+class TargetResult(Protocol):
+    """What came of one target of a change that has many."""
 
-    ``other_new_ids`` are those beside ``new_id``, in one text with commas, if there are more than one.
-    """
+    @property
+    def outcome(self) -> str:
+        """Return the outcome in one of the plan's words."""
 
-    outcome: str
-    error: str | None = None
-    new_id: str | None = None
-    other_new_ids: str | None = None
+    @property
+    def error(self) -> str | None:
+        """Return why."""
+
+    @property
+    def new_id(self) -> str | None:
+        """Return the id of what came into being."""
+
+    @property
+    def other_new_ids(self) -> str | None:
+        """Return the ids beside ``new_id`` in one text with commas, if there are more than one."""
 
 
 def summarize(results: Sequence[TargetResult]) -> dict[str, Any]:

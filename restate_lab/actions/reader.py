@@ -8,9 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -254,8 +255,21 @@ def _read_rows(lab: Source, sql: str, ids: Iterable[str], **parameters: Any) -> 
 def _query(lab: Source, sql: str, **parameters: Any) -> list[dict[str, Any]]:
     left = lab.seconds_left if isinstance(lab, Deadline) else None
     table = with_retries(lambda: lab.arrow(sql, progress=False, **parameters), left=left)
-    rows: list[dict[str, Any]] = check_columns(table, sql, lab).to_pylist()
-    return rows
+    return _rows_of(check_columns(table, sql, lab))
+
+
+def _rows_of(table: pa.Table) -> list[dict[str, Any]]:
+    """Return what ``to_pylist`` does, which takes a multiple of the time because of the timestamps."""
+    names, columns = table.column_names, [_values_of(column) for column in table.columns]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _values_of(column: pa.ChunkedArray[Any]) -> list[Any]:
+    if not pa.types.is_timestamp(column.type):
+        values: list[Any] = column.to_pylist()
+        return values
+    times = column.cast(pa.timestamp("us")).to_numpy(zero_copy_only=False).tolist()
+    return [None if time is None else time.replace(tzinfo=UTC) for time in times]
 
 
 def _status_of(row: dict[str, Any]) -> str:
@@ -275,7 +289,16 @@ def _snapshot_of(row: dict[str, Any], status: str) -> InvocationSnapshot:
 
 
 def _to_frame(table: pa.Table) -> pd.DataFrame:
-    frame: pd.DataFrame = table.to_pandas(types_mapper=lambda kind: pd.Int64Dtype() if kind == pa.int64() else None)
-    texts = [name for name in frame.columns if name not in _OTHER_TYPES]
-    frame[texts] = frame[texts].astype("object").where(frame[texts].notna(), None)
-    return frame.drop_duplicates("id").set_index("id")
+    texts = [name for name in table.column_names if name not in _OTHER_TYPES]
+    others = table.drop_columns(texts)
+    frame: pd.DataFrame = others.to_pandas(types_mapper=lambda kind: pd.Int64Dtype() if kind == pa.int64() else None)
+    for name in texts:
+        frame[name] = pd.Series(_objects(table[name]), index=frame.index, dtype="object")
+    return frame[table.column_names].drop_duplicates("id").set_index("id")
+
+
+def _objects(texts: pa.ChunkedArray[Any]) -> Any:
+    """Return the texts as Python objects, one for each that differs: of statuses and services there are few."""
+    encoded: Any = texts.dictionary_encode().combine_chunks()
+    objects = np.array([*encoded.dictionary.to_pylist(), None], dtype="object")
+    return objects[encoded.indices.fill_null(-1).to_numpy()]

@@ -14,7 +14,7 @@ from restate_lab.actions.execution.outcomes import outcome_frame
 from restate_lab.actions.execution.request import ExecutionRequest
 from restate_lab.actions.execution.runner import Runner, SingleCallRunner
 from restate_lab.actions.rules import ACTIONS
-from restate_lab.audit import TargetResult, summarize
+from restate_lab.audit import summarize
 from restate_lab.client.lab import Lab
 from restate_lab.errors import Interrupted
 from restate_lab.interrupts import Shield
@@ -56,9 +56,8 @@ def execute(
             interrupt = _run(runner, line, stop, record.shield)
         finally:  # also after a defect: what is known of each id goes into the audit log
             outcomes = runner.outcomes()
-            results = [TargetResult(each.outcome, each.error, each.new_id, each.other_new_ids) for each in outcomes]
             record.result.clear()
-            record.result.update(summarize(results))
+            record.result.update(summarize(outcomes))
     table = outcome_frame(outcomes)
     table.attrs = {
         "action": action,

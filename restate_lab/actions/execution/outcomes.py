@@ -94,8 +94,8 @@ def determine_outcome(
 
 def outcome_frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     """Return one row per outcome, in order."""
-    rows = [tuple(getattr(each, name) for name in COLUMNS) for each in outcomes]
-    table = pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
+    columns = {name: [getattr(each, name) for each in outcomes] for name in COLUMNS}
+    table = pd.DataFrame(columns, columns=list(COLUMNS), dtype=object)
     table["milliseconds"] = table["milliseconds"].astype("float64")
     return table
 

@@ -23,7 +23,7 @@ from restate_lab.actions.reader import (
     read_snapshots,
     with_retries,
 )
-from restate_lab.actions.rules import ACTIONS
+from restate_lab.actions.rules import ACTIONS, Effect
 from restate_lab.analysis.ids import describe_new_run
 from restate_lab.client.lab import Lab
 from restate_lab.client.sql.bind import chunks
@@ -68,6 +68,7 @@ class Runner(ABC):
         self.halt: str | None = None
         self._lab = lab
         self._request = request
+        self._effects: dict[str, Effect] = {}
         self._skipped: dict[str, str] = {}
         self._before: dict[str, InvocationSnapshot] = {}
         self._after: dict[str, InvocationSnapshot] = {}
@@ -157,13 +158,18 @@ class Runner(ABC):
         if self._is_new_run(snapshot, reviewed):
             self._skip(id_, describe_new_run(snapshot.created_at, reviewed))
             return
-        effect = self._request.action.rule.effect(
-            snapshot.status,
-            has_vqueues=self._lab.features.get("vqueues", False),
-            deployment=self._request.deployment,
-        )
+        effect = self._effect(snapshot.status)
         if not effect.acts:
             self._skip(id_, f"it is {snapshot.status} now: {effect.description}")
+
+    def _effect(self, status: str) -> Effect:
+        """Return what the action does in a status; looked up once, because many ids have the same."""
+        if status not in self._effects:
+            has_vqueues = self._lab.features.get("vqueues", False)
+            self._effects[status] = self._request.action.rule.effect(
+                status, has_vqueues=has_vqueues, deployment=self._request.deployment
+            )
+        return self._effects[status]
 
     def _send(self, call: ActionCall, ids: Sequence[str], select: Callable[[Sequence[str]], list[str]]) -> None:
         """Send a call for each id that ``select`` leaves, and again for those that the server could not take.

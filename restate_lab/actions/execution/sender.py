@@ -125,9 +125,7 @@ class BatchSender:
             for id_ in ids:
                 del self.results[id_]
             return False
-        took = (time.monotonic() - started) * 1000
-        results = _batch_results(response, ids)
-        self.results.update({id_: replace(result, milliseconds=took) for id_, result in results.items()})
+        self.results.update(_batch_results(response, ids, (time.monotonic() - started) * 1000))
         return True
 
     def _send_singly(self, call: ActionCall, ids: Sequence[str]) -> None:
@@ -194,24 +192,30 @@ def _body_of(response: httpx.Response) -> Mapping[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _batch_results(response: httpx.Response, ids: Iterable[str]) -> dict[str, CallResult]:
-    """Return what a batch's answer says of each id; one that it does not name is lost."""
-    results = dict.fromkeys(ids, CallResult("lost", "the answer does not name it"))
+def _batch_results(response: httpx.Response, ids: Iterable[str], took: float) -> dict[str, CallResult]:
+    """Return what a batch's answer, that took so many milliseconds, says of each id; one that it does not name is lost.
+
+    Equal results are one object: of a thousand ids most have the same.
+    """
+    results = dict.fromkeys(ids, CallResult("lost", "the answer does not name it", milliseconds=took))
     with contextlib.suppress(TypeError, KeyError, AttributeError):  # of another shape: what it does not name is lost
-        results.update({id_: result for id_, result in _parse_results(_body_of(response)).items() if id_ in results})
+        named = _parse_results(_body_of(response), took)
+        results.update({id_: result for id_, result in named.items() if id_ in results})
     return results
 
 
-def _parse_results(body: Mapping[str, Any]) -> dict[str, CallResult]:
+def _parse_results(body: Mapping[str, Any], took: float) -> dict[str, CallResult]:
     """Return what a batch's answer says of each id that it names."""
     results: dict[str, CallResult] = {}
+    taken = CallResult("taken", milliseconds=took)
     for each in body.get("succeeded", ()):
         if isinstance(each, dict):
-            results[each["old_invocation_id"]] = CallResult("taken", new_id=each["new_invocation_id"])
+            results[each["old_invocation_id"]] = replace(taken, new_id=each["new_invocation_id"])
         else:
-            results[each] = CallResult("taken")
+            results[each] = taken
     for each in body.get("failed", ()):
         id_, error = each["invocation_id"], str(each.get("error"))
         # "Invocation 'inv_…' not found": the row has the id already.
-        results[id_] = CallResult(routing_outcome(error) or "refused", error.replace(f" '{id_}'", ""))
+        kind, message = routing_outcome(error) or "refused", error.replace(f" '{id_}'", "")
+        results[id_] = CallResult(kind, message, milliseconds=took)
     return results

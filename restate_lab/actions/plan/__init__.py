@@ -122,7 +122,7 @@ def make_plan(
     rows.attrs = _attrs(reads, chosen, made_at, duplicates)
     kept = rows[rows["excluded"].isna()]
     impact = find_impact(reads, chosen, kept)
-    created = {id_: time.to_pydatetime() for id_, time in zip(kept["id"], kept["created_at"], strict=True)}
+    created = dict(zip(kept["id"], kept["created_at"].array.to_pydatetime(), strict=True))
     again = list(kept["id"]) if chosen is ACTIONS.RESTART_AS_NEW else []
     restarted, read, unread = _read_restarted(reads, again, created)
     return Plan(

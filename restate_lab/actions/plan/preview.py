@@ -128,7 +128,8 @@ def describe_entry(entry: Entry) -> str:
 
 def _other_runs(states: pd.DataFrame, created: Mapping[str, frozenset[datetime]]) -> pd.DataFrame:
     """Return one row per id that has another run than the one that is meant: its ``created_at``, and ``why``."""
-    created_now = {str(id_): time for id_, time in states.loc[states["status"].notna(), "created_at"].items()}
+    exist = states[states["status"].notna() & states.index.isin(list(created))]
+    created_now = {str(id_): time for id_, time in exist["created_at"].items()}
     planned = {id_: max(created[id_]) for id_, time in created_now.items() if is_other_run(time, created, id_)}
     reasons = [describe_new_run(created_now[id_], time) for id_, time in planned.items()]
     times = pd.to_datetime(pd.Series(planned, dtype="object"), utc=True)

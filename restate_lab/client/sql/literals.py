@@ -78,6 +78,8 @@ class _NoLiteral(Exception):
 
 def _render(value: Any) -> tuple[str, str]:
     """Return the kind of a value, as it is called in messages, and its literal."""
+    if type(value) is str:  # as in the long lists of ids: nothing to unwrap
+        return "str", _string(value)
     value = _unwrap(value)
     if value is None:
         return "None", "NULL"

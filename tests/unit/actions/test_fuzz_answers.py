@@ -22,7 +22,7 @@ JSON = st.recursive(
 @given(JSON)
 def test_any_answer_accounts_for_every_id(body: Any) -> None:
     """An answer of another shape leaves them lost, to be resolved by reading; nobody unknown comes in by it."""
-    answers = _batch_results(httpx.Response(200, content=json.dumps(body).encode()), IDS)
+    answers = _batch_results(httpx.Response(200, content=json.dumps(body).encode()), IDS, 1.0)
     assert tuple(answers) == IDS
     named = json.dumps(body)
     assert all(answer.kind == "lost" for id_, answer in answers.items() if id_ not in named)

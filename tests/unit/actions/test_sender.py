@@ -209,3 +209,14 @@ def test_an_error_of_another_kind_is_not_taken_for_success(sender: Callable[...,
     one.send(ActionCall("kill"), IDS)
     assert set(kinds(one).values()) == {"refused"}
     assert "token" in str(one.results[A].error)
+
+
+def test_equal_results_of_a_batch_are_one_object(sender: Callable[..., BatchSender]) -> None:
+    """What is kept of a batch does not grow with its ids: those that were taken share a result, with its time."""
+    answer = {"succeeded": [A, B, C], "failed": [{"invocation_id": D, "error": "409 no"}]}
+    sending = sender(lambda _: httpx.Response(200, json=answer))
+    sending.send(ActionCall("kill"), IDS)
+    assert len({id(sending.results[id_]) for id_ in (A, B, C)}) == 1
+    times = {result.milliseconds for result in sending.results.values()}
+    assert len(times) == 1
+    assert None not in times
