@@ -60,6 +60,7 @@ _NODE_CHANGES = (
     "Internal error: No such scanner",
     "doesn't exist on this node, this is benign",
     "expecting a partition store",
+    "the peer dropped the reply port",
 )
 # What the node that was asked says when it has not passed a change on to the node that leads the partition.
 _NOT_PASSED_ON = (

@@ -141,6 +141,7 @@ def test_a_missing_token_is_named(make: Callable[..., Transport]) -> None:
         json_error(500, "Datafusion error: External error: handshake failed: tcp connect error"),
         json_error(500, "Datafusion error: External error: node lookup for partition 1 failed"),
         json_error(500, "Datafusion error: External error: expecting a partition store"),
+        json_error(500, "Datafusion error: External error: the peer dropped the reply port for this request"),
         json_error(500, "Datafusion error: External error: node N1:2 was shut down or removed"),
         json_error(500, "Datafusion error: External error: partition 2 doesn't exist on this node, this is benign if"),
         json_error(500, "Datafusion error: Internal error: No such scanner. It could have expired due to"),
