@@ -38,9 +38,9 @@ class SentStatement:
 class Deadline(SourceWrapper):
     """Another source until ``seconds`` have passed.
 
-    Its clock is read once, or stands at ``now``; the same statement is answered from memory, failures included. With
-    ``remembers=False`` both are read each time. What is asked when the time is over is not sent, and raises TimedOut
-    with ``timeout_message``.
+    Its clock is read once, or stands at ``now``; the same statement is answered from memory, failures included, except
+    where the caller gave it less time than there is. With ``remembers=False`` both are read each time. What is asked
+    when the time is over is not sent, and raises TimedOut with ``timeout_message``.
     """
 
     def __init__(
@@ -124,7 +124,8 @@ class Deadline(SourceWrapper):
                 return read_table(reader)
 
         values = {**(params or {}), **options, "progress": None}
-        yield self._read_once(f"{statement}\n{sorted(values.items())!r}", read).to_reader()
+        is_hurried = limit is not None and limit < self.seconds_left
+        yield self._read_once(f"{statement}\n{sorted(values.items())!r}", read, is_hurried=is_hurried).to_reader()
 
     def _remaining_timeout(self, timeout: float | None) -> float:
         left = self.seconds_left
@@ -132,12 +133,12 @@ class Deadline(SourceWrapper):
             raise TimedOut(f"{self.timeout_message}.")
         return left if timeout is None else min(left, timeout)
 
-    def _read_once(self, key: str, read: Callable[[], Rows]) -> Rows:
+    def _read_once(self, key: str, read: Callable[[], Rows], *, is_hurried: bool = False) -> Rows:
         known = self._results.get(key)
         if known is None:
             self._remaining_timeout(None)
             known = self._send(read)
-            if self._remembers:
+            if self._remembers and not (is_hurried and isinstance(known, TimedOut)):
                 self._results[key] = known
         if isinstance(known, RestateLabError):
             raise known
@@ -155,10 +156,19 @@ class Deadline(SourceWrapper):
         return rows
 
 
-def within(source: Source, timeout: DurationInput | None, *, verb: str) -> Source:
+def within(
+    source: Source,
+    timeout: DurationInput | None,
+    *,
+    verb: str,
+    spent: float = 0.0,
+    now: datetime | None = None,
+    remembers: bool = False,
+) -> Source:
     """Return a source that raises TimedOut once ``timeout`` is over, counted from now; None returns the source itself.
 
-    ``verb`` is the function that reads, for the message. What it reads is read each time that it asks for it.
+    ``verb`` is the function that reads, for the message. ``spent`` are seconds of ``timeout`` that are over already.
+    ``now`` and ``remembers`` are those of ``Deadline``; by default each statement is sent as often as it is asked.
 
     Raises:
         ArgumentError: ``timeout`` is not a duration.
@@ -167,4 +177,4 @@ def within(source: Source, timeout: DurationInput | None, *, verb: str) -> Sourc
         return source
     seconds = check_seconds("timeout", timeout)
     timeout_message = _TIMEOUT_MESSAGE.format(verb=verb, timeout=format_duration(to_timedelta(timeout), exact=True))
-    return Deadline(source, seconds, timeout_message=timeout_message, remembers=False)
+    return Deadline(source, seconds - spent, timeout_message=timeout_message, now=now, remembers=remembers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable
 from datetime import tzinfo
 from pathlib import Path
@@ -57,9 +58,18 @@ def incident_report(
     resolve_output(path, overwrite=overwrite)
     name = title or f"Incident on {source.name}"
     seconds = check_seconds("timeout", timeout)
-    reads = within(source, timeout, verb="incident_report")
+    started = time.monotonic()
     with time_limit(seconds):
         report = Report(name, source=source, summary=summary, tz=tz, since=since, audit=audit)
+    # The chapters share what they read: one state of the cluster, and no statement sent for each of them.
+    reads = within(
+        source,
+        timeout,
+        verb="incident_report",
+        spent=time.monotonic() - started,
+        now=report.about.now if report.about else None,
+        remembers=True,
+    )
     context = ReportContext(source, report, limited=reads, seconds=max(_LEAST, seconds / 10))
     # What heavy questions say for themselves is said above, of all of it.
     with contextlib.closing(InvocationsLine("report, chapters")) as line, redirect_messages(_ignore):

@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,33 @@ def test_evidence_is_reported_on_as_a_cluster_is(lab: rl.Lab, incident: Cluster,
         assert "frozen evidence: nothing can be changed through it" in page.text
         assert "Evidence has no audit log" in page.text
         assert f"{len(live.by_severity('critical'))} critical" in page.text
+
+
+class _CountingValues(_Counting):
+    """A source that counts each statement with its values."""
+
+    def stream(self, statement: str, /, **options: Any) -> AbstractContextManager[pa.RecordBatchReader]:
+        values = {name: value for name, value in options.items() if name not in {"timeout", "progress"}}
+        self.sent[f"{statement}\n{values}"] += 1
+        return SourceWrapper.stream(self, statement, **options)
+
+    @property
+    def now(self) -> datetime:
+        self.sent["now"] += 1
+        return super().now
+
+    def tables(self) -> pd.DataFrame:
+        self.sent["tables"] += 1
+        return super().tables()
+
+
+@pytest.mark.parametrize("incident", [NEWEST], indirect=True)
+def test_no_statement_is_sent_twice_for_a_report(lab: rl.Lab, tmp_path: Path) -> None:
+    """All chapters share what was read for one of them: the clock, the tables, and each statement with its values."""
+    source = _CountingValues(lab)
+    rl.incident_report(source, tmp_path / "once.html")
+    assert len(source.sent) > 40
+    assert {what: times for what, times in source.sent.items() if times > 1} == {}
 
 
 @pytest.mark.parametrize("incident", [NEWEST], indirect=True)

@@ -52,6 +52,14 @@ class Counting(RowSource):
         return pd.DataFrame({"asked": [self.asked], "timeout": [timeout]})
 
 
+class TooSlow(Counting):
+    """A source that answers no statement in time."""
+
+    def rows(self, statement: str, params: Mapping[str, Any], *, timeout: Any = None) -> pd.DataFrame:
+        super().rows(statement, params, timeout=timeout)
+        raise TimedOut("too slow")
+
+
 def test_what_takes_no_timeout_is_limited_all_the_same() -> None:
     """The clock, the version, the features and the list of tables may take what is left of the time, and no more."""
     source = Counting()
@@ -72,6 +80,16 @@ def test_without_a_memory_everything_is_read_each_time() -> None:
         first, second = (limited.sql("SELECT 1"), limited.now), (limited.sql("SELECT 1"), limited.now)
         assert source.asked - before == reads
         assert (first[1] == second[1]) == remembers
+
+
+def test_a_failure_for_lack_of_time_is_remembered_where_there_was_no_more() -> None:
+    """What one caller had no time for is sent again for the next; what took all the time that there is, is not."""
+    source = TooSlow()
+    limited = Deadline(source, 10, timeout_message="over")
+    for timeout, asked in ((1, 1), (1, 2), (None, 3), (None, 3), (1, 3)):
+        with pytest.raises(TimedOut, match="too slow"):
+            limited.sql("SELECT 1", timeout=timeout)
+        assert source.asked == asked
 
 
 def test_a_timeout_of_none_leaves_the_source_alone() -> None:
