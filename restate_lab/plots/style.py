@@ -225,7 +225,8 @@ class Canvas:
             [*of, *_source_notes(self.typeface, attrs, tz), *notes, *_truncation_notes(attrs)],
         )
         options = self.margin_options | {"fontsize": self.font_size / _SMALL * _LARGE}
-        title = self.ax.set_title(text, loc="left", pad=10 + 11 * len(lines), **options)
+        # Without a y matplotlib measures all labels of the Axes at each draw, to see whether they push the title up.
+        title = self.ax.set_title(text, loc="left", y=1.0, pad=10 + 11 * len(lines), **options)
         title.set_transform(title.get_transform() + ScaledTranslation(-left / 72, 0, self.ax.figure.dpi_scale_trans))
         for number, line in enumerate(reversed(lines)):
             place = (-left, 8 + 11 * number)

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from datetime import UTC
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,12 +17,16 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 import restate_lab as rl
 from restate_lab.audit import AuditLog
 from restate_lab.errors import ArgumentError
+from restate_lab.plots.style import canvas_on
 from restate_lab.redaction import MASK
+from restate_lab.reports.figures import picture, render_figure
 from restate_lab.reports.parts import Card, Picture, Table
 from restate_lab.reports.report import Report
 from support.sample_reports import Page, report_source
@@ -276,6 +281,52 @@ def test_pictures_are_lines_or_dots(tmp_path: Path) -> None:
     uris = [Report("r").add(each).sections[0].parts[0].uri for each in (few, many, hatched)]  # type: ignore[union-attr]
     assert [uri.partition(";")[0] for uri in uris] == ["data:image/svg+xml", "data:image/png", "data:image/png"]
     assert not plt.get_fignums()
+
+
+class CountedPatch(Rectangle):
+    """An area that counts how often it is drawn."""
+
+    drawn = 0
+
+    def draw(self, renderer: Any) -> None:
+        super().draw(renderer)
+        self.drawn += 1
+
+
+@pytest.mark.parametrize(("hatch", "kind"), [("", "svg+xml"), ("///", "png")], ids=["lines", "dots"])
+def test_a_picture_is_drawn_once(hatch: str, kind: str) -> None:
+    """A picture of ours is drawn once, and has all that is in it, as one that is drawn twice to find its size."""
+    areas = [CountedPatch((number, 0), 1, 1, hatch=hatch) for number in range(5)]
+
+    def plot(title: str, *, tz: Any) -> Axes:
+        canvas = canvas_on(None, width=4)
+        for area in areas:
+            canvas.ax.add_patch(area)
+        canvas.ax.set_ylabel("a name\nof two lines")
+        canvas.ax.set_xlim(0, 5)
+        canvas.ax.text(5.1, 0.5, "beside the Axes")
+        canvas.set_title(title, {}, tz)
+        return canvas.ax
+
+    ours = render_figure(plot, "A title", UTC, "alt")
+    assert ours.uri.startswith(f"data:image/{kind};")
+    assert [area.drawn for area in areas] == [1] * 5
+    assert not plt.get_fignums()
+    for area in areas:
+        area.remove()
+    with plt.style.context("default"), plt.ioff():
+        other = picture(plot("A title", tz=UTC), "alt")
+    assert size_of(ours) == pytest.approx(size_of(other), rel=0.01)
+
+
+def size_of(shown: Picture) -> tuple[float, float]:
+    """Return how wide and how high a picture is, in its own units."""
+    content = base64.b64decode(shown.uri.partition(",")[2])
+    if shown.uri.startswith("data:image/png"):
+        return (int.from_bytes(content[16:20]), int.from_bytes(content[20:24]))
+    box = re.search(rb'viewBox="0 0 ([\d.]+) ([\d.]+)"', content)
+    assert box is not None
+    return (float(box[1]), float(box[2]))
 
 
 def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
