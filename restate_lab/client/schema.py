@@ -120,7 +120,11 @@ def check_columns(answer: Result, statement: str, source: Source | None) -> Resu
     Raises:
         ServerFailed: a column is missing, has another kind of values, or is null where it never is.
     """
-    faults = [fault for column in selected_columns(statement) for fault in _faults(column, answer)]
+    checked = answer
+    if isinstance(checked, pd.DataFrame):
+        checked = checked.copy(deep=False)
+        checked.attrs = {}  # pandas copies them, with the statement and its values, for each column that is looked at
+    faults = [fault for column in selected_columns(statement) for fault in _faults(column, checked)]
     if faults:
         raise _shape_error(f"the response to `{_shorten(statement)}`", "; ".join(faults), source)
     return answer

@@ -58,7 +58,8 @@ class TableBuilder:
         suffix, None for no download; only what is cut, in rows or in columns, has one. ``drop_empty`` leaves columns
         out in which nothing stands.
         """
-        whole = _move_index_to_columns(frame)
+        whole = _move_index_to_columns(frame).copy(deep=False)
+        whole.attrs = {}  # pandas copies them, with the statement and its values, for each column that is taken
         shown = whole if columns is None else whole[[name for name in columns if name in whole.columns]]
         if drop_empty:
             shown = shown.dropna(axis="columns", how="all")
