@@ -49,6 +49,8 @@ _VARYING = re.compile(
     r"|(?<=\w[-_#/])\d+"
     r"|(?<![A-Za-z\d])(?!\d{3}(?!\d))\d+"
 )
+# The words that may contain something of the above: it is expensive to look for at each character of each word.
+_CANDIDATE = re.compile(r"""(?<!\S)[^\s\d"'`“‘«-]*+[\d"'`“‘«-]\S*""")
 ENOUGH = {1: 5, 2: 3}
 """Words that names share → distinct values from which on the position behind them holds data; 2 is "two or more".
 
@@ -79,23 +81,23 @@ def normalize(message: str) -> str:
     Numbers of three digits that stand alone stay, and digits that are part of a word, as most are codes (HTTP 503,
     AC04).
     """
-    return _VARYING.sub(lambda match: "“…”" if match["quoted"] else "#", _first_line(message))[
-        :_LONGEST_MESSAGE
-    ].strip()
+    return _CANDIDATE.sub(_mask_word, _first_line(message))[:_LONGEST_MESSAGE].strip()
 
 
 def common_message(messages: Sequence[str]) -> str:
     """Return one text for messages of one kind: as it is where all are the same, else normalised."""
-    lines = {_first_line(message) for message in messages}
-    return lines.pop()[:_LONGEST_MESSAGE].strip() if len(lines) == 1 else normalize(messages[0])
+    line = _first_line(messages[0])
+    is_same = all(message == messages[0] or _first_line(message) == line for message in messages)
+    return line[:_LONGEST_MESSAGE].strip() if is_same else normalize(messages[0])
 
 
 def summarize_messages(messages: Iterable[str]) -> str:
     """Return the kinds of messages on a line, most frequent first, with how many there are of each."""
+    counts = Counter(messages)
     by_kind: dict[str, list[str]] = defaultdict(list)
-    for message in messages:
+    for message in counts:
         by_kind[normalize(message)].append(message)
-    kinds = [(len(members), one_line(common_message(members))) for members in by_kind.values()]
+    kinds = [(sum(counts[each] for each in alike), one_line(common_message(alike))) for alike in by_kind.values()]
     kinds.sort(key=lambda pair: (-pair[0], pair[1]))
     if len(kinds) == 1:
         return kinds[0][1]
@@ -121,11 +123,13 @@ def step_patterns(names: Iterable[str]) -> dict[str, str]:
 def elide_data(message: str, step: str, pattern: str) -> str:
     """Return the message with "…" in place of the data in its step's name, where the message repeats that data."""
     front, has_data, back = pattern.partition(_DATA)
+    if not has_data:
+        return message
     name = " ".join(step.split())
     if not (name.startswith(front) and name.endswith(back)):
         name = _join(_shape(step))
     data = name[len(front) : len(name) - len(back)].strip()
-    if not has_data or len(data.encode(errors="replace")) < _SHORTEST_DATA:
+    if len(data.encode(errors="replace")) < _SHORTEST_DATA:
         return message
     first, *parts = message.split(data)
     text = first
@@ -157,6 +161,14 @@ def merge_by_pattern(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _first_line(message: str) -> str:
     return _CODE.sub("", message.partition("\n")[0])
+
+
+def _mask_word(word: re.Match[str]) -> str:
+    return _VARYING.sub(_mask, word[0])
+
+
+def _mask(match: re.Match[str]) -> str:
+    return "“…”" if match["quoted"] else _MASK
 
 
 def _shape(name: str) -> _Shape:

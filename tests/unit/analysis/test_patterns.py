@@ -8,11 +8,16 @@ from collections import defaultdict
 import pytest
 from hypothesis import given, strategies as st
 
-from restate_lab.analysis.patterns import elide_data, step_patterns
+from restate_lab.analysis.patterns import _VARYING, elide_data, normalize, step_patterns, summarize_messages
 
 CITIES = ("Denver", "Paris", "New York", "New Orleans", "Zürich", "東京")
 WORDS = st.sampled_from(["get", "weather", "card", "Denver", "Paris", "42", "x7", "prüfe", "東京", "“a b”", "a@b.de"])
 NAMES = st.lists(WORDS, min_size=0, max_size=4).map(" ".join)
+PIECES = (
+    *"\"'`“”‘’«»-_#/.:,[]()eé1٣ \t\u00a0",
+    *("order", "42", "503", "cafe", "deadbeef", "inv_1", "a1b2c3d4", "x" * 20, "“a b”"),
+    *("f47ac10b-58cc-4372-a567-0e02b2c3d479", "abcdefab-abcd-abcd-abcd-abcdefabcdef"),
+)
 
 
 def groups(names: list[str]) -> set[frozenset[str]]:
@@ -115,3 +120,18 @@ def test_messages_lose_the_data_of_their_step() -> None:
     assert elide_data("keine Station in 東京", "get weather 東京", "get weather …") == "keine Station in …"
     assert elide_data("not in in", "get weather in", "get weather …") == "not in in"
     assert elide_data("no card", "charge card", "charge card") == "no card"
+
+
+def test_words_that_are_skipped_contain_no_data() -> None:
+    """A message is normalized as if the expression for data were applied to all of it, not only to some words."""
+    chance = random.Random(7)  # noqa: S311 - messages, no secrets
+    for _ in range(8_000):
+        message = "- " + "".join(chance.choices(PIECES, k=chance.randrange(12)))
+        whole = _VARYING.sub(lambda match: "“…”" if match["quoted"] else "#", message)
+        assert normalize(message) == whole[:200].strip()
+
+
+def test_equal_messages_are_counted() -> None:
+    """A message counts as often as it comes, and is shown as it is where its kind has only this one."""
+    messages = ["no bed 4 free"] * 3 + ["no cot 1 free", "no cot 2 free"]
+    assert summarize_messages(messages) == "3 × no bed 4 free; 2 × no cot # free"

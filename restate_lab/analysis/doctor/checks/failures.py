@@ -89,7 +89,8 @@ def restarts(context: CheckContext) -> list[Finding]:
         return []
     rows = context.ask("restarts", limit=MAX_ROWS)
     before = {row["id"]: row["restarted_from"] for row in rows}
-    lines = {id_: _restart_chain(id_, before) for id_ in before if id_ not in set(before.values())}
+    restarted = set(before.values())
+    lines = {id_: _restart_chain(id_, before) for id_ in before if id_ not in restarted}
     longest = max(lines.values(), key=len)
     ids = list(dict.fromkeys(id_ for line in sorted(lines.values(), key=len, reverse=True) for id_ in line))
     handlers = join(f"{row['target_service_name']}/{row['target_handler_name']}" for row in rows)
@@ -102,7 +103,7 @@ def restarts(context: CheckContext) -> list[Finding]:
             where=handlers,
             count=count,
             ids=tuple(ids[:MAX_IDS]),
-            since=min((at for row in rows if (at := timestamp_of(row["created_at"]))), default=None),
+            since=_earliest(rows, "created_at"),
             evidence=ask_call("restarts"),
             suggested=(why_call(longest[0]),),
         )
@@ -126,7 +127,7 @@ def reused_keys(context: CheckContext) -> list[Finding]:
             where=handlers,
             count=count,
             ids=tuple(dict.fromkeys(row[side] for row in rows for side in ("one_id", "other_id")))[:MAX_IDS],
-            since=min((at for row in rows if (at := timestamp_of(row["first_created_at"]))), default=None),
+            since=_earliest(rows, "first_created_at"),
             evidence=ask_call("repeated_idempotency_keys"),
             suggested=(why_call(rows[0]["one_id"]),),
         )
@@ -141,7 +142,8 @@ def _separate_callers(rows: Sequence[Row]) -> tuple[list[Row], Mapping[str, str]
         caller = by_id.get(none_if_missing(row["invoked_by_id"]) or "")
         if caller is not None and caller["message"] == row["message"]:
             callers[row["id"]] = caller["id"]
-    return [row for row in rows if row["id"] not in set(callers.values())], callers
+    passed_on = set(callers.values())
+    return [row for row in rows if row["id"] not in passed_on], callers
 
 
 def _failed_callers(ids: Iterable[str], callers: Mapping[str, str]) -> Blocked:
@@ -159,9 +161,8 @@ def _failures_finding(rows: Sequence[Row], ended: HandlerOutcomes, callers: Mapp
     service, handler = _handler_of(rows[0])
     blocked = _failed_callers((row["id"] for row in rows), callers)
     more = f"; {plural(blocked.count, 'caller')} failed with {verb_form(len(rows), 'it', 'them')}" if blocked else ""
-    count, times = len(rows), [at for row in rows if (at := timestamp_of(row["completed_at"]))]
-    message = one_line(_common_message(rows), 160)
-    last = max(rows, key=lambda row: timestamp_of(row["completed_at"]) or datetime.min.replace(tzinfo=times[0].tzinfo))
+    count, message = len(rows), one_line(_common_message(rows), 160)
+    last = max(_with(rows, "completed_at") or rows[:1], key=lambda row: row["completed_at"])
     return Finding(
         severity=Severity.WARNING,
         summary=f"{plural(count, 'invocation')} of {service}/{handler} failed for good: {message}; "
@@ -170,7 +171,7 @@ def _failures_finding(rows: Sequence[Row], ended: HandlerOutcomes, callers: Mapp
         count=count,
         ids=tuple(row["id"] for row in rows)[:MAX_IDS],
         blocked=blocked,
-        since=min(times, default=None),
+        since=_earliest(rows, "completed_at"),
         evidence=ask_call("terminal_failures", service=service),
         suggested=(why_call(last["id"]),),
     )
@@ -196,7 +197,7 @@ def _census_findings(ended: Mapping[tuple[str, str], HandlerOutcomes]) -> list[F
 
 
 def _rare_failures_finding(rows: Sequence[Row]) -> Finding:
-    count, handlers = len(rows), join("/".join(_handler_of(row)) for row in rows)
+    count, handlers = len(rows), join(map("/".join, dict.fromkeys(map(_handler_of, rows))))
     messages = join(
         (one_line(_common_message(alike), 80) for alike in group_by(rows, lambda row: row["message"])), most=2
     )
@@ -206,7 +207,7 @@ def _rare_failures_finding(rows: Sequence[Row]) -> Finding:
         where=handlers,
         count=count,
         ids=tuple(row["id"] for row in rows)[:MAX_IDS],
-        since=min((at for row in rows if (at := timestamp_of(row["completed_at"]))), default=None),
+        since=_earliest(rows, "completed_at"),
         evidence=ask_call("terminal_failures"),
         suggested=(ask_call("terminal_failures"),),
     )
@@ -214,17 +215,28 @@ def _rare_failures_finding(rows: Sequence[Row]) -> Finding:
 
 def _message_kind(row: Row) -> str:
     """Return the kind of a failure, with its code."""
-    return _with_code(row, normalize(str(row["failure"] or "")))
+    failure = str(row["failure"] or "")
+    return _with_code(failure, normalize(failure))
 
 
 def _common_message(rows: Sequence[Row]) -> str:
     """Return the message of failures of one kind: as it is where all are the same."""
-    return _with_code(rows[0], common_message([str(row["failure"] or "") for row in rows]))
+    failures = [str(row["failure"] or "") for row in rows]
+    return _with_code(failures[0], common_message(failures))
 
 
-def _with_code(row: Row, message: str) -> str:
-    code, bracket, _ = str(row["failure"] or "").removeprefix("[").partition("]")
-    return f"[{code.split(' ')[0]}] {message}" if bracket and str(row["failure"]).startswith("[") else message
+def _with_code(failure: str, message: str) -> str:
+    code, bracket, _ = failure.partition("]")
+    return f"{code.partition(' ')[0]}] {message}" if bracket and code.startswith("[") else message
+
+
+def _with(rows: Iterable[Row], column: str) -> list[Row]:
+    return [row for row in rows if none_if_missing(row[column]) is not None]
+
+
+def _earliest(rows: Iterable[Row], column: str) -> datetime | None:
+    """Return the earliest timestamp of a column, None where all are missing."""
+    return timestamp_of(min((row[column] for row in _with(rows, column)), default=None))
 
 
 def _handler_of(row: Row) -> tuple[str, str]:
@@ -233,10 +245,11 @@ def _handler_of(row: Row) -> tuple[str, str]:
 
 def _restart_chain(id_: str, before: Mapping[str, str]) -> list[str]:
     """Return an invocation, the one that it was restarted from, and so on."""
-    line = [id_]
-    while (earlier := before.get(line[-1])) and earlier not in line:
-        line.append(earlier)
-    return line
+    line = {id_: None}
+    while (earlier := before.get(id_)) and earlier not in line:
+        line[earlier] = None
+        id_ = earlier
+    return list(line)
 
 
 def _group_by_message(group: StepGroup[Row]) -> list[StepGroup[Row]]:
@@ -286,7 +299,7 @@ def _paused_finding(context: CheckContext, group: StepGroup[Row]) -> Finding:
         count=count,
         ids=tuple(ids[:MAX_IDS]),
         blocked=blocked,
-        since=min((at for row in rows if (at := timestamp_of(row["paused_at"]))), default=None),
+        since=_earliest(rows, "paused_at"),
         evidence=evidence,
         suggested=(
             plan_call("resume", ids[:MAX_IDS], total=count, comment="once its cause is gone" if message else ""),

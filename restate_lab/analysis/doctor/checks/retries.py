@@ -246,7 +246,8 @@ def _attempts_text(context: CheckContext, members: Sequence[RetryingInvocation],
 
 def _longest_wait(context: CheckContext, members: Iterable[RetryingInvocation]) -> timedelta:
     """Return the longest time until a next attempt, also where ``now`` looks ahead; zero where all are running."""
-    return max((each.next_at - context.clock for each in members if each.next_at), default=timedelta(0))
+    latest = max((each.next_at for each in members if each.next_at), default=None)
+    return latest - context.clock if latest else timedelta(0)
 
 
 def _most_attempts(members: Iterable[RetryingInvocation]) -> int:
