@@ -13,13 +13,22 @@ from datetime import datetime
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from restate_lab.actions.plan.reader import read_journals
 from restate_lab.actions.reader import InvocationSnapshot, read_destinations, read_invocations
 from restate_lab.actions.rules import ACTIONS, ActionRule, Effect
 from restate_lab.actions.targets import is_invocation_id
 from restate_lab.analysis.ids import describe_new_run, is_other_run
-from restate_lab.analysis.journal.entries import ABANDONED, OPEN, Entry, pair_entries
+from restate_lab.analysis.journal.entries import (
+    ABANDONED,
+    ENTRY_TYPES,
+    OPEN,
+    ROW_TYPES,
+    Entry,
+    entries_of,
+    pair_entries,
+)
 from restate_lab.source import Source
 
 __all__ = ["COLUMNS", "prefix_frame", "preview_targets", "read_prefixes"]
@@ -97,18 +106,21 @@ def preview_targets(
 def read_prefixes(lab: Source, ids: Sequence[str]) -> dict[str, JournalPrefix]:
     """Return what may be kept of the journals of these ended invocations; without payloads, as point reads."""
     journals = read_journals(lab, ids)
-    return {id_: prefix_of(id_, journals.get(id_, ())) for id_ in ids}
+    rows = pa.Table.from_pylist([row for journal in journals.values() for row in journal], ROW_TYPES)
+    entries = pair_entries(rows, ended=ids)
+    return {
+        id_: prefix_of(entries_of(entries.get(id_, ENTRY_TYPES.empty_table())), len(journals.get(id_, ())))
+        for id_ in ids
+    }
 
 
-def prefix_of(id_: str, rows: Sequence[Mapping[str, Any]]) -> JournalPrefix:
-    """Return what may be kept of one journal, from its rows of sys_journal."""
-    commands = [
-        entry for entry in pair_entries(rows, id_, ended=True) if entry.index is not None and _is_command(entry)
-    ]
+def prefix_of(entries: Sequence[Entry], length: int) -> JournalPrefix:
+    """Return what may be kept of one journal of ``length`` rows, from its entries."""
+    commands = [entry for entry in entries if entry.index is not None and _is_command(entry)]
     stops = next((entry for entry in commands if entry.status in {OPEN, ABANDONED, None}), None)
-    ends = len(rows) if stops is None or stops.index is None else stops.index
+    ends = length if stops is None or stops.index is None else stops.index
     kept = tuple(entry for entry in commands if (entry.index or 0) < ends)
-    return JournalPrefix(ends, len(rows), kept, describe_entry(stops) if stops else "")
+    return JournalPrefix(ends, length, kept, describe_entry(stops) if stops else "")
 
 
 def prefix_frame(prefixes: Mapping[str, JournalPrefix]) -> pd.DataFrame:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from restate_lab.analysis.deadline import within
 from restate_lab.analysis.ids import check_invocation_id
@@ -116,7 +118,7 @@ def read_journal(
         "depth": depth,
         "queries": recorder.queries,
     }
-    if not root.entries:
+    if not root.entries.num_rows:
         frame.attrs["note"] = _reason_for_no_entries(root, now)
     if tree.excluded:
         frame.attrs["truncated"] = {"excluded": tree.excluded, "message": _truncation_message(tree)}
@@ -147,8 +149,10 @@ def _read_tree(reader: JournalReader, root: str, *, depth: int, limit: int) -> J
     return tree
 
 
-def _callees(invocation: Invocation) -> Iterator[str]:
-    return (entry.callee for entry in invocation.entries if entry.callee and entry.entry_type in CALLS)
+def _callees(invocation: Invocation) -> list[str]:
+    entries = invocation.entries
+    calls = entries.filter(pc.is_in(entries["entry_type"], pa.array(sorted(CALLS))))
+    return [callee for callee in calls["callee"].to_pylist() if callee]
 
 
 def _take_within_bounds(rows: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Mapping[str, Any]], int]:

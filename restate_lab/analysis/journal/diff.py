@@ -15,10 +15,12 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from restate_lab._text import format_duration, plural
 from restate_lab.analysis.deadline import within
 from restate_lab.analysis.journal import read_journal
+from restate_lab.analysis.journal.entries import entries_of
 from restate_lab.analysis.journal.errors import JournalEvent
 from restate_lab.analysis.journal.reader import Invocation
 from restate_lab.client.schema import translate_errors
@@ -138,8 +140,9 @@ def mismatch_of(invocation: Invocation) -> Mismatch | None:
 
 def explain_mismatch(invocation: Invocation, mismatch: Mismatch) -> str:
     """Return what a journal mismatch (RT0016) of an invocation means, and what there is to do."""
-    entry = next((each for each in invocation.entries if each.command_index == mismatch.command_index), None)
-    recorded = entry.entry_type if entry and mismatch.command_index is not None else mismatch.recorded
+    entries, number = invocation.entries, pa.scalar(mismatch.command_index, pa.int64())
+    entry = next(iter(entries_of(entries.filter(pc.equal(entries["command_index"], number)))), None)
+    recorded = entry.entry_type if entry else mismatch.recorded
     name = entry.name or entry.callee_target or entry.promise or entry.state_key if entry else None
     before, now = _describe_entry(recorded, name), _describe_entry(mismatch.entry_type, mismatch.name)
     place = f" at entry {entry.index} (command {mismatch.command_index})" if entry else ""

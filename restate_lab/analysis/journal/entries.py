@@ -3,23 +3,47 @@
 Nothing here depends on the list of types. A command names the ids of its completions in fields that end in
 ``completion_id``, a notification names the one it is; so entries of newer servers come through, and what cannot be
 read is left empty.
+
+A journal may have 100,000 entries, so all rows are converted together, column by column. Each text of
+``entry_lite_json`` is parsed once, however many rows have it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from restate_lab.analysis.ids import FIRST_AWAKEABLE, awakeable_id, invocation_of_awakeable
 from restate_lab.payload_json import read
 
-__all__ = ["ABANDONED", "DONE", "FAILED", "OPEN", "Entry", "open_signals", "pair_entries", "parse_object"]
+__all__ = [
+    "ABANDONED",
+    "DONE",
+    "ENTRY_TYPES",
+    "FAILED",
+    "OPEN",
+    "ROW_TYPES",
+    "Entry",
+    "entries_of",
+    "open_signals",
+    "pair_entries",
+    "parse_object",
+    "table_of",
+]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DONE, FAILED, OPEN, ABANDONED = "done", "failed", "open", "abandoned"
+_TIME = pa.timestamp("ms", "UTC")
 
 _RESULTS = {
     "Success": "success",
@@ -28,9 +52,49 @@ _RESULTS = {
     "StateKeys": "success",
     "InvocationId": "success",
 }
+_STATUSES = [DONE, FAILED, OPEN, ABANDONED, None]
 _CANCEL = 1
 # These have nothing in their JSON.
 _TYPES_WITHOUT_BODY = {"Input", "ClearAllState", "GetEagerStateKeys"}
+# Of what else a command holds, only its completions and its result are read.
+_DESCRIBING_FIELDS = frozenset(
+    ["key", "id", "signal_id", "target", "invocation_target", "invocation_id", "target_invocation_id"]
+) | {"wake_up_time", "invoke_time"}
+_ROW_TYPES: dict[str, pa.DataType] = {
+    "id": pa.large_string(),
+    "index": pa.int64(),
+    "entry_type": pa.large_string(),
+    "name": pa.large_string(),
+    "appended_at": _TIME,
+    "completed": pa.bool_(),
+    "entry_lite_json": pa.large_string(),
+    "size": pa.int64(),
+}
+ROW_TYPES = pa.schema(_ROW_TYPES)
+"""The columns of ``sys_journal`` that are read; ``size`` is the length of the raw entry."""
+_ENTRY_TYPES: dict[str, pa.DataType] = {
+    "entry_type": pa.string(),
+    "index": pa.int64(),
+    "completion_index": pa.int64(),
+    "command_index": pa.int64(),
+    "name": pa.string(),
+    "status": pa.string(),
+    "started": _TIME,
+    "completed": _TIME,
+    "result": pa.string(),
+    "callee": pa.string(),
+    "callee_target": pa.string(),
+    "wakes_at": _TIME,
+    "promise": pa.string(),
+    "awakeable_id": pa.string(),
+    "state_key": pa.string(),
+    "size": pa.int64(),
+}
+ENTRY_TYPES = pa.schema(_ENTRY_TYPES)
+"""The columns of a table of entries: the fields of ``Entry``."""
+
+_Numbers = npt.NDArray[np.int64]
+_Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,56 +119,99 @@ class Entry:
     size: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _JournalRow:
-    """One row of sys_journal; ``kind`` is "Command", "Notification", or "" for what says neither."""
+class _Content(NamedTuple):
+    """What the type and the JSON of a row say; ``kind`` is "Command", "Notification", or "" for what says neither.
 
-    index: int
-    kind: str
-    type: str
-    name: str | None
-    at: datetime | None
-    size: int | None
-    is_completed: bool | None
-    body: Mapping[str, Any]
-
-
-def pair_entries(rows: Iterable[Mapping[str, Any]], invocation_id: str, *, ended: bool) -> list[Entry]:
-    """Return the entries of one journal, in the order of their index.
-
-    ``rows`` have ``index, entry_type, name, appended_at, completed, entry_lite_json, size``. ``ended`` tells that the
-    invocation is completed: what has no completion then will never have one.
+    ``completions`` are the ids of the notifications that answer a command, ``completion`` is the one that ends it; of a
+    notification, ``completion`` is the id of what it answers. ``signal_index`` is that of a notification.
     """
-    journal_rows = sorted(map(_parse_row, rows), key=lambda row: row.index)
-    commands = [row for row in journal_rows if row.kind != "Notification"]
-    completion_ids = {id_ for row in commands for id_ in _completion_ids(row.body)}
-    answers: defaultdict[int, list[_JournalRow]] = defaultdict(list)
-    entries: list[Entry] = []
-    for row in journal_rows:
-        completion = _int_or_none(_object_or_empty(row.body.get("id")).get("CompletionId"))
-        if row.kind == "Notification" and completion in completion_ids and completion is not None:
-            answers[completion].append(row)
-        elif row.kind == "Notification":
-            entries.append(_notification_entry(row, invocation_id))
-    entries += [_command_entry(row, number, answers, ended=ended) for number, row in enumerate(commands)]
-    return sorted(entries, key=lambda entry: entry.index or 0)
+
+    kind: str
+    entry_type: str
+    is_empty: bool
+    has_failed: bool
+    result: str | None
+    completions: Sequence[int] = ()
+    completion: int | None = None
+    name: str | None = None
+    signal_index: int | None = None
+    callee: str | None = None
+    callee_target: str | None = None
+    wakes_at: datetime | None = None
+    promise: str | None = None
+    awakeable_id: str | None = None
+    state_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Rows by journal and index: for each row the positions of its journal in ``ids`` and of its content."""
+
+    ids: Sequence[str]
+    contents: Sequence[_Content]
+    table: pa.Table
+    journals: _Numbers
+    codes: _Numbers
+
+    def flags(self, values: Iterable[bool]) -> _Flags:
+        """Return for each row the value of its content, of one value per content."""
+        return np.fromiter(values, bool, len(self.contents))[self.codes]
+
+    def column(self, name: str, positions: _Numbers) -> pa.Array[Any]:
+        """Return a column of entries for the rows at these positions, from what their contents say."""
+        values = pa.array([getattr(content, name) for content in self.contents], _ENTRY_TYPES[name])
+        return values.take(self.codes[positions])
+
+    def take(self, name: str, positions: _Numbers, missing: _Flags | None = None) -> pa.ChunkedArray[Any]:
+        """Return the values of a column of the table at these positions, null where they are marked as missing."""
+        wanted: Any = pa.array(positions, mask=missing)
+        return self.table[name].take(wanted)
+
+
+def pair_entries(rows: pa.Table, *, ended: Collection[str]) -> dict[str, pa.Table]:
+    """Return id → the entries of its journal, in the order of their index, for rows with the columns ``ROW_TYPES``.
+
+    ``ended`` has the ids of completed invocations: what has no completion then will never have one.
+    """
+    if not rows.num_rows:
+        return {}
+    journal_rows = _decode_rows(rows)
+    owners, replies, last = _find_replies(journal_rows)
+    is_reply = np.zeros(rows.num_rows, bool)
+    is_reply[replies] = True
+    kept = np.flatnonzero(~is_reply)
+    table = _entry_table(journal_rows, kept, last[kept], ended).append_column(
+        ENTRY_TYPES.field("size"), _total_sizes(journal_rows, owners, replies).take(kept)
+    )
+    ids = journal_rows.ids
+    bounds = np.searchsorted(journal_rows.journals[kept], range(len(ids) + 1)).tolist()
+    return {id_: table.slice(start, end - start) for id_, (start, end) in zip(ids, pairwise(bounds), strict=True)}
+
+
+def entries_of(table: pa.Table) -> list[Entry]:
+    """Return the entries of a table one by one: for a few of them."""
+    return [Entry(**row) for row in table.to_pylist()]
+
+
+def table_of(entries: Iterable[Entry]) -> pa.Table:
+    """Return the table of some entries."""
+    return pa.Table.from_pylist([asdict(entry) for entry in entries], ENTRY_TYPES)
 
 
 def open_signals(
-    invocation_id: str, signals: Iterable[Any], future_json: object, entries: Iterable[Entry]
+    invocation_id: str, signals: Iterable[Any], future_json: object, awakeables_here: Collection[str | None]
 ) -> list[Entry]:
     """Return an open entry for each awakeable and named signal that a suspended invocation waits for.
 
     The journal knows of these only when they arrive. ``signals`` are the indexes that the invocation waits for,
-    ``future_json`` what it awaits in all, with the names (since 1.7).
+    ``future_json`` what it awaits in all, with the names (since 1.7), ``awakeables_here`` the ids that have come.
     """
     indexes = [id_ for id_ in signals if isinstance(id_, int)]
     indexes += [id_ for key, id_ in _leaves(parse_object(future_json)) if key == "SignalIndex" and isinstance(id_, int)]
     names = [id_ for key, id_ in _leaves(parse_object(future_json)) if key == "SignalName" and isinstance(id_, str)]
     # an awakeable comes once; a name may come, be taken, and be waited for again
-    here = {entry.awakeable_id for entry in entries}
     ids = dict.fromkeys(awakeable_id(invocation_id, index) for index in sorted(indexes))
-    awakeables = [Entry("Signal", status=OPEN, awakeable_id=id_) for id_ in ids if id_ and id_ not in here]
+    awakeables = [Entry("Signal", status=OPEN, awakeable_id=id_) for id_ in ids if id_ and id_ not in awakeables_here]
     return awakeables + [Entry("Signal", status=OPEN, name=_text_or_none(name)) for name in dict.fromkeys(names)]
 
 
@@ -119,102 +226,196 @@ def parse_object(text: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _parse_row(row: Mapping[str, Any]) -> _JournalRow:
-    content = parse_object(row.get("entry_lite_json"))
-    kind, _, type_ = str(row.get("entry_type") or "").partition(": ")
+def _decode_rows(rows: pa.Table) -> _Rows:
+    table = rows.select(ROW_TYPES.names).cast(ROW_TYPES, safe=False)
+    ids = table["id"].unique()
+    journals = np.asarray(pc.index_in(table["id"], ids), np.int64)
+    indexes: Any = pc.fill_null(table["index"], pa.scalar(0))
+    table = table.set_column(1, ROW_TYPES.field("index"), indexes)
+    order = np.lexsort((np.asarray(indexes), journals))
+    table = table.take(order)
+    types, texts = (
+        table[name].combine_chunks().dictionary_encode(null_encoding="encode")
+        for name in ("entry_type", "entry_lite_json")
+    )
+    count = len(types.dictionary)
+    pairs = np.asarray(texts.indices, np.int64) * count + np.asarray(types.indices, np.int64)
+    codes, distinct = pd.factorize(pairs)
+    known_types, known_texts = types.dictionary.to_pylist(), texts.dictionary.to_pylist()
+    contents = [_parse_content(known_types[pair % count], known_texts[pair // count]) for pair in distinct.tolist()]
+    return _Rows([str(id_) for id_ in ids.to_pylist()], contents, table, journals[order], codes)
+
+
+def _parse_content(entry_type: str | None, text: str | None) -> _Content:
+    content = parse_object(text)
+    kind, _, type_ = (entry_type or "").partition(": ")
     if not type_:
         # entries of the first journal version have no kind before their type, and no JSON
         kind, type_ = next((key for key in ("Command", "Notification") if key in content), ""), kind
     body = _object_or_empty(content.get(kind))
     if kind == "Command":
         type_, body = type_ or next(iter(body), ""), _object_or_empty(body.get(type_ or next(iter(body), "")))
-    return _JournalRow(
-        index=_int_or_none(row.get("index")) or 0,
-        kind=kind,
-        type=_text_or_none(type_) or "?",
-        name=_text_or_none(row.get("name")),
-        at=row.get("appended_at"),
-        size=_int_or_none(row.get("size")),
-        is_completed=row.get("completed"),
-        body=body,
-    )
+    result = _text_or_none(body.get("result"))
+    common = (kind, _text_or_none(type_) or "?", not body, result == "Failure", _RESULTS.get(result or "", result))
+    if kind == "Notification":
+        id_ = _object_or_empty(body.get("id"))
+        signal = _signal_name(id_, "SignalName", "SignalIndex")
+        return _Content(
+            *common, (), _int_or_none(id_.get("CompletionId")), signal, _int_or_none(id_.get("SignalIndex"))
+        )
+    completions = _completion_ids(body)
+    command = _Content(*common, completions, _result_completion_id(body, completions))
+    return command if _DESCRIBING_FIELDS.isdisjoint(body) else _describe_command(command, body)
 
 
-def _command_entry(row: _JournalRow, number: int, answers: Mapping[int, list[_JournalRow]], *, ended: bool) -> Entry:
-    body = row.body
-    completion_id = _result_completion_id(body)
-    replies = [reply for id_ in _completion_ids(body) for reply in answers.get(id_, ())]
-    answer = next(iter(answers.get(completion_id, ())), None) if completion_id is not None else None
-    result = _text_or_none((answer.body if answer else body).get("result"))
-    status = _status(row, answer, result, ended=ended)
-    key = _text_or_none(body.get("key"))
-    awakeable = _text_or_none(body.get("id"))
-    signal = _signal_name(_object_or_empty(body.get("signal_id")), "Name", "Index")
-    return Entry(
-        entry_type=_entry_type(row),
-        index=row.index,
-        completion_index=answer.index if answer else None,
-        command_index=number,
-        name=row.name or signal,
-        status=status,
-        started=row.at,
-        completed=answer.at if answer else row.at if completion_id is None and status in {DONE, FAILED} else None,
-        result=_RESULTS.get(result, result) if result else None,
+def _describe_command(command: _Content, body: Mapping[str, Any]) -> _Content:
+    """Return what a command says, with what it is about."""
+    type_, key, awakeable = command.entry_type, _text_or_none(body.get("key")), _text_or_none(body.get("id"))
+    # 1.6 writes a request for all keys down as one for the key ""; only its notification has the right name
+    is_for_all_keys = type_ == "GetLazyState" and body.get("key") == ""
+    return command._replace(
+        entry_type="GetLazyStateKeys" if is_for_all_keys else type_,
+        name=_signal_name(_object_or_empty(body.get("signal_id")), "Name", "Index"),
         callee=_callee(body) or (invocation_of_awakeable(awakeable) if awakeable else None),
         callee_target=_target(body),
         wakes_at=_time_or_none(body.get("wake_up_time")) or _time_or_none(body.get("invoke_time")),
-        promise=key if "Promise" in row.type else None,
+        promise=key if "Promise" in type_ else None,
         awakeable_id=awakeable or _target_awakeable_id(body),
-        state_key=key if "State" in row.type else None,
-        size=_total_size([row.size, *(reply.size for reply in replies)]),
+        state_key=key if "State" in type_ else None,
     )
 
 
-def _entry_type(row: _JournalRow) -> str:
-    # 1.6 writes a request for all keys down as one for the key ""; only its notification has the right name
-    return "GetLazyStateKeys" if row.type == "GetLazyState" and row.body.get("key") == "" else row.type
+def _find_replies(rows: _Rows) -> tuple[list[int], list[int], _Numbers]:
+    """Return the positions of commands and of what answers each, and for each row the one that ends it, or -1."""
+    contents = rows.contents
+    is_notification = rows.flags(content.kind == "Notification" for content in contents)
+    notifications: defaultdict[tuple[int, int | None], list[int]] = defaultdict(list)
+    for at, journal, code in _each(
+        rows, is_notification & rows.flags(each.completion is not None for each in contents)
+    ):
+        notifications[journal, contents[code].completion].append(at)
+    owners: list[int] = []
+    replies: list[int] = []
+    last = np.full(len(rows.codes), -1)
+    for at, journal, code in _each(rows, ~is_notification & rows.flags(bool(each.completions) for each in contents)):
+        content = contents[code]
+        for id_ in content.completions:
+            answers = notifications.get((journal, id_), ())
+            owners += [at] * len(answers)
+            replies += answers
+            if answers and id_ == content.completion:
+                last[at] = answers[0]
+    return owners, replies, last
 
 
-def _notification_entry(row: _JournalRow, invocation_id: str) -> Entry:
-    """Return the entry of a notification that answers no command: a signal, as a rule."""
-    id_ = _object_or_empty(row.body.get("id"))
-    index, result = _int_or_none(id_.get("SignalIndex")), _text_or_none(row.body.get("result"))
-    return Entry(
-        entry_type=row.type,
-        index=row.index,
-        completion_index=row.index,
-        name=row.name or _signal_name(id_, "SignalName", "SignalIndex"),
-        status=FAILED if result == "Failure" else DONE,
-        completed=row.at,
-        result=_RESULTS.get(result, result) if result else None,
-        awakeable_id=awakeable_id(invocation_id, index) if index is not None else None,
-        size=row.size,
+def _each(rows: _Rows, chosen: _Flags) -> Iterator[tuple[int, int, int]]:
+    """Return position, journal and code of the rows that are chosen."""
+    positions = np.flatnonzero(chosen)
+    columns = (positions, rows.journals[positions], rows.codes[positions])
+    return zip(*(column.tolist() for column in columns), strict=True)
+
+
+def _entry_table(rows: _Rows, kept: _Numbers, last: _Numbers, ended: Collection[str]) -> pa.Table:
+    """Return the entries of the rows ``kept``, each ended by the row ``last``, without their sizes."""
+    contents = rows.contents
+    is_command = rows.flags(content.kind != "Notification" for content in contents)
+    is_answered, is_signal = last >= 0, ~is_command[kept]
+    ends = np.where(is_answered, last, kept)
+    status = _statuses(rows, kept, ends, is_answered, ended)
+    has_no_completion = rows.flags(content.completion is None for content in contents)[kept]
+    is_done = _is_true(pc.is_in(status, pa.array([DONE, FAILED])))
+    names: Any = rows.take("name", kept).cast(pa.string())
+    columns = {
+        "entry_type": rows.column("entry_type", kept),
+        "index": rows.take("index", kept),
+        "completion_index": rows.take("index", ends, ~(is_answered | is_signal)),
+        "command_index": pa.array(_numbers(rows.journals, is_command)[kept], mask=is_signal),
+        "name": pc.coalesce(pc.if_else(pc.equal(names, pa.scalar("")), None, names), rows.column("name", kept)),
+        "status": status,
+        "started": rows.take("appended_at", kept, is_signal),
+        "completed": rows.take("appended_at", ends, ~(is_answered | is_signal | (has_no_completion & is_done))),
+        "result": rows.column("result", ends),
+        "callee": rows.column("callee", kept),
+        "callee_target": rows.column("callee_target", kept),
+        "wakes_at": rows.column("wakes_at", kept),
+        "promise": rows.column("promise", kept),
+        "awakeable_id": _awakeables(rows, kept),
+        "state_key": rows.column("state_key", kept),
+    }
+    return pa.table(columns)
+
+
+def _statuses(
+    rows: _Rows, kept: _Numbers, ends: _Numbers, is_answered: _Flags, ended: Collection[str]
+) -> pa.Array[Any]:
+    """Return the word for each entry; null where its rows do not say enough."""
+    contents, completed = rows.contents, rows.take("completed", kept)
+    is_notification = rows.flags(each.kind == "Notification" for each in contents)[kept]
+    is_output = rows.flags(each.entry_type == "Output" for each in contents)[kept]
+    is_unknown = rows.flags(_says_nothing(each) for each in contents)[kept] & ~_is_true(completed)
+    is_open = rows.flags(each.completion is not None for each in contents)[kept] | _is_true(pc.invert(completed))
+    has_ended = np.array([id_ in ended for id_ in rows.ids], bool)[rows.journals[kept]]
+    outcome = rows.flags(each.has_failed for each in contents)[ends].astype(np.int64)
+    numbers = np.select(
+        [is_answered | is_notification, is_open & has_ended, is_open, is_unknown],
+        [outcome, _STATUSES.index(ABANDONED), _STATUSES.index(OPEN), _STATUSES.index(None)],
+        default=np.where(
+            is_output, outcome, 0
+        ),  # what SendSignal and CompleteAwakeable name as result is what they send
     )
+    return pa.array(_STATUSES).take(numbers)
 
 
-def _status(row: _JournalRow, answer: _JournalRow | None, result: str | None, *, ended: bool) -> str | None:
-    """Return the word for a command; None where its row does not say enough."""
-    if answer is not None:
-        return FAILED if result == "Failure" else DONE
-    if _result_completion_id(row.body) is not None or row.is_completed is False:
-        return ABANDONED if ended else OPEN
-    if not row.body and row.kind == "Command" and row.type not in _TYPES_WITHOUT_BODY:
-        return DONE if row.is_completed else None
-    # What SendSignal and CompleteAwakeable name as result is what they send.
-    return FAILED if result == "Failure" and row.type == "Output" else DONE
+def _says_nothing(content: _Content) -> bool:
+    return content.is_empty and content.kind == "Command" and content.entry_type not in _TYPES_WITHOUT_BODY
+
+
+def _is_true(column: Any) -> _Flags:
+    return np.asarray(pc.fill_null(column, pa.scalar(value=False)))
+
+
+def _numbers(journals: _Numbers, is_command: _Flags) -> _Numbers:
+    """Return for each row how many commands of its journal are before it."""
+    before: _Numbers = np.cumsum(is_command) - is_command
+    starts = np.searchsorted(journals, journals)
+    numbers: _Numbers = before - before[starts]
+    return numbers
+
+
+def _awakeables(rows: _Rows, kept: _Numbers) -> pa.Array[Any]:
+    """Return the ids of awakeables: those that commands name, and those of signals, made of the invocation's."""
+    of_signals = np.full(len(rows.codes), None)
+    for at, journal, code in _each(rows, rows.flags(each.signal_index is not None for each in rows.contents)):
+        of_signals[at] = awakeable_id(rows.ids[journal], rows.contents[code].signal_index or 0)
+    awakeables: pa.Array[Any] = pc.coalesce(rows.column("awakeable_id", kept), pa.array(of_signals[kept], pa.string()))
+    return awakeables
+
+
+def _total_sizes(rows: _Rows, owners: Sequence[int], replies: Sequence[int]) -> pa.Array[Any]:
+    """Return the size of each row with what answers it; null where none of these is known."""
+    column: Any = rows.table["size"]
+    sizes, known = np.asarray(pc.fill_null(column, 0)), np.asarray(column.is_valid())
+    totals, is_known = sizes.copy(), known.copy()
+    np.add.at(totals, owners, sizes[replies])
+    np.logical_or.at(is_known, owners, known[replies])
+    total_sizes: pa.Array[Any] = pa.array(totals, mask=~is_known)
+    return total_sizes
 
 
 def _completion_ids(body: Mapping[str, Any]) -> list[int]:
-    ids = (_int_or_none(value) for field, value in body.items() if field.endswith("completion_id"))
-    return [id_ for id_ in ids if id_ is not None]
+    return [
+        id_
+        for field, value in body.items()
+        if field.endswith("completion_id") and (id_ := _int_or_none(value)) is not None
+    ]
 
 
-def _result_completion_id(body: Mapping[str, Any]) -> int | None:
+def _result_completion_id(body: Mapping[str, Any], completions: Sequence[int]) -> int | None:
     """Return the id of the completion that ends a command: of a call its result, not that it was taken."""
     for field in ("result_completion_id", "completion_id"):
         if (id_ := _int_or_none(body.get(field))) is not None:
             return id_
-    return next(iter(_completion_ids(body)), None)
+    return completions[0] if completions else None
 
 
 def _callee(body: Mapping[str, Any]) -> str | None:
@@ -246,11 +447,6 @@ def _signal_name(id_: Mapping[str, Any], name: str, index: str) -> str | None:
     return "cancel" if number == _CANCEL else f"signal {number}"
 
 
-def _total_size(sizes: Iterable[int | None]) -> int | None:
-    known = [size for size in sizes if size is not None]
-    return sum(known) if known else None
-
-
 def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield every key with a plain value, at any depth: how futures are combined does not matter here."""
     pending = [value]
@@ -270,7 +466,9 @@ def _object_or_empty(value: Any) -> Mapping[str, Any]:
 
 def _text_or_none(value: Any) -> str | None:
     """Return a text that is not empty, as Arrow can hold it."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) and value else None
+    if not isinstance(value, str) or not value:
+        return None
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def _int_or_none(value: Any) -> int | None:

@@ -14,7 +14,8 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from restate_lab.analysis.journal.entries import Entry
+import numpy as np
+import pyarrow as pa
 
 __all__ = [
     "NO_ERRORS",
@@ -81,7 +82,7 @@ NO_ERRORS = AttemptErrors(retries=0)
 
 
 def attempt_errors(
-    entries: Sequence[Entry], events: Iterable[JournalEvent], attempts: int | None
+    entries: pa.Table, events: Iterable[JournalEvent], attempts: int | None
 ) -> Mapping[int, AttemptErrors]:
     """Return position in ``entries`` → the errors there; entries without an error are left out.
 
@@ -122,17 +123,19 @@ def _summarize(events: Sequence[JournalEvent], counter: int | None) -> AttemptEr
     return AttemptErrors(max(seen, counter or 0), at_least=counter is None, message=last.message, code=last.code)
 
 
-def _group_by_position(entries: Sequence[Entry], events: Sequence[JournalEvent]) -> dict[int, list[JournalEvent]]:
-    commands = [(entry, position) for position, entry in enumerate(entries) if entry.command_index is not None]
-    indexes = [entry.index or 0 for entry, _ in commands]
+def _group_by_position(entries: pa.Table, events: Sequence[JournalEvent]) -> dict[int, list[JournalEvent]]:
+    if not events:
+        return {}
+    commands = np.flatnonzero(entries["command_index"].is_valid())
+    indexes = [index or 0 for index in entries["index"].take(commands).to_pylist()]
     groups: defaultdict[int, list[JournalEvent]] = defaultdict(list)
     # a missing time goes first; none has been observed
     for event in sorted(events, key=lambda event: (event.at is not None, event.at)):
-        if not commands:
+        if not len(commands):
             break
         number = event.command_index
         if number is None or not 0 <= number < len(commands):
             # raised between two entries: it belongs to the one before
             number = max(0, bisect_right(indexes, event.after_index or 0) - 1)
-        groups[commands[number][1]].append(event)
+        groups[int(commands[number])].append(event)
     return dict(groups)

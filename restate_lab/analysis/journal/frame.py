@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from restate_lab.analysis.journal.entries import FAILED, OPEN, Entry
-from restate_lab.analysis.journal.errors import NO_ERRORS, UNKNOWN, AttemptErrors, attempt_errors
+from restate_lab.analysis.journal.entries import ENTRY_TYPES, FAILED, OPEN
+from restate_lab.analysis.journal.errors import NO_ERRORS, UNKNOWN, attempt_errors
 from restate_lab.analysis.journal.payloads import Payloads
 from restate_lab.analysis.journal.reader import Invocation
 
@@ -51,8 +54,9 @@ _TYPES: dict[str, pa.DataType] = {
     "children": pa.int64(),
 }
 _NULLABLE: dict[pa.DataType, Any] = {pa.int64(): pd.Int64Dtype()}
-_FROM_ENTRY = [field.name for field in fields(Entry)]
 _PAYLOAD_COLUMNS = ("payload", "argument", "headers")
+_NOTHING = Payloads()
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,74 +71,131 @@ class JournalTree:
 
 def to_frame(tree: JournalTree, *, payloads: bool) -> pd.DataFrame:
     """Return one row per entry; ``payloads`` adds the columns of payloads."""
-    rows = list(_rows(tree))
-    table = pa.table({name: pa.array([row[name] for row in rows], type_) for name, type_ in _TYPES.items()})
+    parts = list(_arrange(tree))
+    journals = {part.journal.invocation.id: part.journal for part in parts}
+    tables = {id_: _table(journal) for id_, journal in journals.items()}
+    table = pa.concat_tables([part.slice_of(tables[part.journal.invocation.id]) for part in parts])
     frame = table.to_pandas(types_mapper=_NULLABLE.get).astype({"depth": "int64"})
-    for name in _PAYLOAD_COLUMNS if payloads else ():
-        frame[name] = pd.Series([row[name] for row in rows], dtype=object)
+    if payloads:
+        payload_rows = {id_: list(_payloads(journal.invocation)) for id_, journal in journals.items()}
+        rows = [row for part in parts for row in payload_rows[part.journal.invocation.id][part.start : part.end]]
+        for at, name in enumerate(_PAYLOAD_COLUMNS):
+            frame[name] = pd.Series([row[at] for row in rows], dtype=object)
     return frame
 
 
-def _rows(tree: JournalTree) -> Iterator[dict[str, Any]]:
-    """Yield the rows, those of a callee right below the call that made it; each invocation appears once."""
-    seen = {tree.root}
-    stack = [_EntryCursor.of(tree.invocations[tree.root], None)]
-    while stack:
-        cursor = stack[-1]
-        entry_errors = next(cursor.entries, None)
-        if entry_errors is None:
-            stack.pop()
-            continue
-        entry, errors = entry_errors
-        can_nest = entry.entry_type in CALLS and entry.callee is not None and len(stack) < tree.depth
-        callee = tree.invocations.get(entry.callee or "") if can_nest and entry.callee not in seen else None
-        children = (len(callee.entries) if callee else 0) if can_nest else None
-        payloads = cursor.invocation.payloads
-        answer, own = (
-            payloads.get(entry.completion_index or -1),
-            payloads.get(-1 if entry.index is None else entry.index),
-        )
-        yield _row(cursor, entry, errors, answer or Payloads(), own or Payloads()) | {
-            "depth": len(stack),
-            "children": children,
-        }
-        if callee:
-            seen.add(callee.id)
-            stack.append(_EntryCursor.of(callee, cursor.invocation.id))
+@dataclass(slots=True)
+class _Journal:
+    """A journal at its place in the tree, and the position up to which its rows are arranged.
+
+    ``calls`` are the positions and callees of the entries whose callees' journals belong below; ``children`` counts the
+    rows that are brought in there.
+    """
+
+    invocation: Invocation
+    depth: int
+    caller: str | None
+    calls: Iterator[tuple[int, str]]
+    start: int = 0
+    children: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class _EntryCursor:
-    """The position in the entries of an invocation, each with the errors of its attempts."""
+class _Part:
+    """The rows of a journal from one position to another, without it."""
 
-    invocation: Invocation
-    entries: Iterator[tuple[Entry, AttemptErrors]]
-    caller: str | None
+    journal: _Journal
+    start: int
+    end: int
 
-    @classmethod
-    def of(cls, invocation: Invocation, caller: str | None) -> _EntryCursor:
-        if invocation.events is None:
-            return cls(invocation, ((entry, UNKNOWN) for entry in invocation.entries), caller)
-        errors = attempt_errors(invocation.entries, invocation.events, invocation.attempts)
-        entries = ((entry, errors.get(position, NO_ERRORS)) for position, entry in enumerate(invocation.entries))
-        return cls(invocation, entries, caller)
+    def slice_of(self, table: pa.Table) -> pa.Table:
+        return table.slice(self.start, self.end - self.start)
 
 
-def _row(cursor: _EntryCursor, entry: Entry, errors: AttemptErrors, answer: Payloads, own: Payloads) -> dict[str, Any]:
-    has_failed = entry.status == FAILED
-    length = entry.completed - entry.started if entry.completed and entry.started else None
-    return {name: getattr(entry, name) for name in _FROM_ENTRY} | {
-        "invocation_id": cursor.invocation.id,
-        "open": entry.status == OPEN,
-        "duration": length,
-        "failure": (answer.failure or own.failure) if has_failed else None,
-        "failure_code": (answer.failure_code or own.failure_code) if has_failed else None,
-        "retries": errors.retries,
-        "retries_at_least": errors.at_least,
-        "last_error": errors.message,
-        "last_error_code": errors.code,
-        "caller": cursor.caller,
-        "payload": own.payload if answer.payload is None else answer.payload,
-        "argument": own.argument,
-        "headers": own.headers,
+def _arrange(tree: JournalTree) -> Iterator[_Part]:
+    """Yield the parts of the journals, a callee's right below the call that made it; each invocation appears once."""
+    root = tree.invocations[tree.root]
+    seen = {tree.root}
+    stack = [_Journal(root, 1, None, _calls(root) if tree.depth > 1 else iter(()))]
+    while stack:
+        journal = stack[-1]
+        call = next(journal.calls, None)
+        if call is None:
+            yield _Part(journal, journal.start, journal.invocation.entries.num_rows)
+            stack.pop()
+            continue
+        position, id_ = call
+        callee = tree.invocations.get(id_) if id_ not in seen else None
+        journal.children[position] = callee.entries.num_rows if callee else 0
+        if callee:
+            seen.add(id_)
+            yield _Part(journal, journal.start, position + 1)
+            journal.start, depth = position + 1, journal.depth + 1
+            calls = _calls(callee) if tree.depth > depth else iter(())
+            stack.append(_Journal(callee, depth, journal.invocation.id, calls))
+
+
+def _calls(invocation: Invocation) -> Iterator[tuple[int, str]]:
+    """Return the position and the callee of each call."""
+    entries = invocation.entries
+    is_call = pc.and_(pc.is_in(entries["entry_type"], pa.array(sorted(CALLS))), entries["callee"].is_valid())
+    positions = np.flatnonzero(is_call)
+    callees = entries["callee"].take(positions).to_pylist()
+    return iter([(at, str(callee)) for at, callee in zip(positions.tolist(), callees, strict=True)])
+
+
+def _table(journal: _Journal) -> pa.Table:
+    """Return the rows of one journal, without payloads."""
+    invocation, entries = journal.invocation, journal.invocation.entries
+    count, events = entries.num_rows, invocation.events
+    errors = {} if events is None else attempt_errors(entries, events, invocation.attempts)
+    error, number_of_error = _spread(errors, UNKNOWN if events is None else NO_ERRORS, count)
+    failure, number_of_failure = _spread(_failures(invocation), _NOTHING, count)
+    children, number_of_children = _spread(journal.children, None, count)
+
+    columns: dict[str, Any] = {name: entries[name] for name in ENTRY_TYPES.names} | {
+        "invocation_id": pa.repeat(invocation.id, count),
+        "depth": pa.repeat(journal.depth, count),
+        "open": pc.fill_null(pc.equal(entries["status"], pa.scalar(OPEN)), pa.scalar(value=False)),
+        "duration": pc.subtract(entries["completed"], entries["started"]),
+        "failure": pa.array([each.failure for each in failure], pa.string()).take(number_of_failure),
+        "failure_code": pa.array([each.failure_code for each in failure], pa.int64()).take(number_of_failure),
+        "retries": pa.array([each.retries for each in error], pa.int64()).take(number_of_error),
+        "retries_at_least": pa.array([each.at_least for each in error], pa.bool_()).take(number_of_error),
+        "last_error": pa.array([each.message for each in error], pa.string()).take(number_of_error),
+        "last_error_code": pa.array([each.code for each in error], pa.string()).take(number_of_error),
+        "caller": pa.repeat(pa.scalar(journal.caller, pa.string()), count),
+        "children": pa.array(children, pa.int64()).take(number_of_children),
     }
+    return pa.table({name: columns[name] for name in _TYPES}, pa.schema(_TYPES))
+
+
+def _spread(values: Mapping[int, T], default: T, count: int) -> tuple[list[T], npt.NDArray[np.int64]]:
+    """Return the default and the values, and for each of so many positions the number of its value among these."""
+    numbers = np.zeros(count, np.int64)
+    numbers[list(values)] = range(1, len(values) + 1)
+    return [default, *values.values()], numbers
+
+
+def _failures(invocation: Invocation) -> dict[int, Payloads]:
+    """Return the failure at the position of each entry that failed."""
+    entries = invocation.entries
+    has_failed: Any = pc.fill_null(pc.equal(entries["status"], pa.scalar(FAILED)), pa.scalar(value=False))
+    positions = np.flatnonzero(has_failed)
+    pairs = _payload_pairs(invocation, entries.take(positions))
+    return {
+        at: Payloads(failure=answer.failure or own.failure, failure_code=answer.failure_code or own.failure_code)
+        for at, (own, answer) in zip(positions.tolist(), pairs, strict=True)
+    }
+
+
+def _payloads(invocation: Invocation) -> Iterator[tuple[Any, Any, dict[str, str] | None]]:
+    """Yield the values of the payload columns for each entry."""
+    for own, answer in _payload_pairs(invocation, invocation.entries):
+        yield own.payload if answer.payload is None else answer.payload, own.argument, own.headers
+
+
+def _payload_pairs(invocation: Invocation, entries: pa.Table) -> Iterator[tuple[Payloads, Payloads]]:
+    """Yield what each entry carries, and what answered it."""
+    for index, completion in zip(*(entries[name].to_pylist() for name in ("index", "completion_index")), strict=True):
+        yield invocation.payloads.get(index, _NOTHING), invocation.payloads.get(completion or -1, _NOTHING)

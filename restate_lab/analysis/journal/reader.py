@@ -13,7 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from restate_lab.analysis.journal.entries import FAILED, Entry, open_signals, pair_entries
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from restate_lab.analysis.journal.entries import ENTRY_TYPES, FAILED, entries_of, open_signals, pair_entries, table_of
 from restate_lab.analysis.journal.errors import JournalEvent, parse_event
 from restate_lab.analysis.journal.payloads import Payloads, payloads_of
 from restate_lab.client.schema import check_columns, tables_of
@@ -52,11 +55,14 @@ _MOST_BYTES = 32 << 20
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One invocation: its row, its entries, their payloads by index, and its events in their order of time."""
+    """One invocation: its row, its entries, their payloads by index, and its events in their order of time.
+
+    ``entries`` is a table with the columns ``ENTRY_TYPES``, one row per entry.
+    """
 
     id: str
     row: Mapping[str, Any]
-    entries: Sequence[Entry]
+    entries: pa.Table
     payloads: Mapping[int, Payloads]
     events: Sequence[JournalEvent] | None
     """None where the source has no events."""
@@ -88,14 +94,17 @@ class JournalReader:
         """Return id → the invocation with its journal, for rows as ``rows`` gives them."""
         ids = list(rows)
         payload = ", entry_json" if self.payloads else ""
-        entries = self._read_by_id(_ENTRIES.format(size=self._first_available(_SIZES), payload=payload), ids)
+        table = self._read_table(_ENTRIES.format(size=self._first_available(_SIZES), payload=payload), ids)
+        entries = pair_entries(table, ended={id_ for id_ in ids if rows[id_]["ended"]})
+        payloads = _payloads_by_id(table) if self.payloads else None
         has_events = self._has_column("sys_journal_events.event_json")
         events = self._read_by_id(_EVENTS, ids) if has_events else {}
         queue_attempts = self._read_queue_attempts(ids)
         return {
             id_: self._invocation(
                 rows[id_],
-                entries.get(id_, ()),
+                entries.get(id_, ENTRY_TYPES.empty_table()),
+                payloads.get(id_, {}) if payloads is not None else None,
                 [parse_event(event) for event in events.get(id_, ())] if has_events else None,
                 queue_attempts.get(id_),
             )
@@ -105,35 +114,37 @@ class JournalReader:
     def _invocation(
         self,
         row: Mapping[str, Any],
-        entry_rows: Sequence[Mapping[str, Any]],
+        entries: pa.Table,
+        payloads: Mapping[int, Payloads] | None,
         events: Sequence[JournalEvent] | None,
         queue_attempts: int | None,
     ) -> Invocation:
         id_ = str(row["id"])
-        entries = pair_entries(entry_rows, id_, ended=bool(row["ended"]))
+        if payloads is None:
+            payloads = self._read_failures(row, entries)
         if row["status"] == "suspended":
-            entries += open_signals(id_, row["signals"] or (), row["future"], entries)
+            awakeables = set(entries["awakeable_id"].to_pylist())
+            entries = pa.concat_tables(
+                [entries, table_of(open_signals(id_, row["signals"] or (), row["future"], awakeables))]
+            )
         return Invocation(
             id=id_,
             row=row,
             entries=entries,
-            payloads=self._read_payloads(row, entry_rows, entries),
+            payloads=payloads,
             events=events,
             attempts=_failed_attempts(row, queue_attempts),
         )
 
-    def _read_payloads(
-        self, row: Mapping[str, Any], entry_rows: Sequence[Mapping[str, Any]], entries: Sequence[Entry]
-    ) -> dict[int, Payloads]:
-        if self.payloads:
-            return {each["index"]: payloads_of(each["entry_json"]) for each in entry_rows}
-        failed = {entry.completion_index or entry.index or 0: entry for entry in entries if entry.status == FAILED}
+    def _read_failures(self, row: Mapping[str, Any], entries: pa.Table) -> dict[int, Payloads]:
+        failures = entries_of(entries.filter(pc.equal(entries["status"], pa.scalar(FAILED))))
+        failed = {entry.completion_index or entry.index or 0: entry for entry in failures}
         outputs = {
             at: _final_failure(row["completion_failure"]) for at, each in failed.items() if each.entry_type == "Output"
         }
         indexes = [at for at in failed if at not in outputs]
         is_there = self._has_column("sys_journal.entry_json")  # not in evidence that was frozen without payloads
-        if not indexes or not is_there or sum(each["size"] or 0 for each in entry_rows) > _MOST_BYTES:
+        if not indexes or not is_there or (pc.sum(entries["size"]).as_py() or 0) > _MOST_BYTES:
             return outputs
         table = self.source.arrow(_PAYLOADS_OF_SOME, id=row["id"], indexes=indexes, progress=False)
         rows = check_columns(table, _PAYLOADS_OF_SOME, self.source).to_pylist()
@@ -152,10 +163,11 @@ class JournalReader:
         return groups
 
     def _read(self, statement: str, ids: Sequence[str]) -> list[dict[str, Any]]:
-        if not ids:
-            return []
+        return self._read_table(statement, ids).to_pylist() if ids else []
+
+    def _read_table(self, statement: str, ids: Sequence[str]) -> pa.Table:
         table = self.source.arrow(statement, ids=list(ids), progress=False)
-        return check_columns(table, statement, self.source).to_pylist()
+        return check_columns(table, statement, self.source)
 
     def _first_available(self, choices: Iterable[tuple[str, str]]) -> str:
         return next(expression for column, expression in choices if not column or self._has_column(column))
@@ -165,6 +177,14 @@ class JournalReader:
             tables = tables_of(self.source)
             self._columns.update(tables["table"] + "." + tables["column"])
         return column in self._columns
+
+
+def _payloads_by_id(table: pa.Table) -> dict[str, dict[int, Payloads]]:
+    payloads: defaultdict[str, dict[int, Payloads]] = defaultdict(dict)
+    columns = (table[name].to_pylist() for name in ("id", "index", "entry_json"))
+    for id_, index, entry_json in zip(*columns, strict=True):
+        payloads[id_][index] = payloads_of(entry_json)
+    return payloads
 
 
 def _final_failure(completion_failure: str | None) -> Payloads:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,14 @@ import pytest
 from hypothesis import given, strategies as st
 
 from restate_lab.analysis.ids import awakeable_id, check_invocation_id, invocation_of_awakeable
-from restate_lab.analysis.journal.entries import Entry, open_signals, pair_entries
+from restate_lab.analysis.journal.entries import (
+    ROW_TYPES,
+    Entry,
+    entries_of,
+    open_signals,
+    pair_entries,
+    table_of,
+)
 from restate_lab.analysis.journal.errors import JournalEvent, attempt_errors
 from restate_lab.errors import ArgumentError
 
@@ -49,6 +57,12 @@ def completion(index: int, type_: str, id_: int, result: str = "Success") -> dic
     return row(index, f"Notification: {type_}", body)
 
 
+def paired(rows: Iterable[dict[str, Any]], *, ended: bool) -> list[Entry]:
+    table = pa.Table.from_pylist([{"id": ID} | each for each in rows], ROW_TYPES)
+    tables = pair_entries(table, ended={ID} if ended else set())
+    return entries_of(tables[ID]) if tables else []
+
+
 def told(entries: list[Entry], *fields: str) -> list[tuple[object, ...]]:
     return [tuple(getattr(entry, field) for field in fields) for entry in entries]
 
@@ -57,7 +71,7 @@ def test_commands_find_their_notifications_in_any_order() -> None:
     """Steps that ran side by side are each paired by the id of their completion, not by their place."""
     rows = [command(0, "Input"), command(1, "Run", completion_id=1), command(2, "Run", completion_id=2)]
     rows += [completion(3, "Run", 2, "Failure"), completion(4, "Run", 1)]
-    entries = pair_entries(reversed(rows), ID, ended=False)
+    entries = paired(reversed(rows), ended=False)
     assert told(entries, "index", "completion_index", "status") == [(0, None, "done"), (1, 4, "done"), (2, 3, "failed")]
     assert entries[1].completed == NOON + timedelta(seconds=4)
 
@@ -68,15 +82,26 @@ def test_a_call_is_open_until_its_result_is_there() -> None:
     send = {"invocation_id": ID, "invocation_id_completion_id": 3, "invoke_time": 0}
     rows = [command(0, "Call", **call), completion(1, "CallInvocationId", 1, "InvocationId")]
     rows += [command(2, "OneWayCall", **send), completion(3, "CallInvocationId", 3, "InvocationId")]
-    assert told(pair_entries(rows, ID, ended=False), "status", "size") == [("open", 20), ("done", 20)]
-    assert told(pair_entries(rows, ID, ended=True), "status") == [("abandoned",), ("done",)]
+    assert told(paired(rows, ended=False), "status", "size") == [("open", 20), ("done", 20)]
+    assert told(paired(rows, ended=True), "status") == [("abandoned",), ("done",)]
+
+
+def test_journals_that_are_read_together_stay_apart() -> None:
+    """Completions, numbers of commands, and the end of an invocation count within its own journal only."""
+    other = "inv_11kyK9VJZLMt2xVIaCc5l5NRH7F85bEmL7"
+    run, reply = command(1, "Run", completion_id=1), completion(2, "Run", 1)
+    rows = [{"id": other} | run, {"id": ID} | command(0, "Input"), {"id": ID} | run, {"id": ID} | reply]
+    tables = pair_entries(pa.Table.from_pylist(rows, ROW_TYPES), ended={other})
+    of_id, of_other = (entries_of(tables[each]) for each in (ID, other))
+    assert told(of_id, "command_index", "status", "size") == [(0, "done", 10), (1, "done", 20)]
+    assert told(of_other, "command_index", "status", "size") == [(0, "abandoned", 10)]
 
 
 def test_what_is_sent_as_a_failure_has_not_failed() -> None:
     """Rejecting somebody's awakeable or signal is done when it is written down; an output that fails has failed."""
     rows = [command(0, "SendSignal", signal_id={"Name": "bell"}, target_invocation_id=ID, result="Failure")]
     rows += [command(1, "CompleteAwakeable", id=AWAKEABLE, result="Failure"), command(2, "Output", result="Failure")]
-    entries = pair_entries(rows, ID, ended=True)
+    entries = paired(rows, ended=True)
     assert told(entries, "status", "result") == [("done", "failure"), ("done", "failure"), ("failed", "failure")]
     assert entries[1].callee == ID
 
@@ -85,7 +110,7 @@ def test_types_of_newer_servers_come_through() -> None:
     """An unknown command is paired by its completion id and keeps its name; an unknown notification is a row."""
     rows = [command(0, "Teleport", completion_id=7, key="mars"), completion(1, "Teleport", 7)]
     rows += [row(2, "Notification: Dream", {"id": {"DreamId": 1}, "result": "Vague"}), row(3, "Comet: Halley", {})]
-    entries = pair_entries(rows, ID, ended=False)
+    entries = paired(rows, ended=False)
     assert told(entries, "entry_type", "status", "result") == [
         ("Teleport", "done", "success"),
         ("Dream", "done", "Vague"),
@@ -97,7 +122,7 @@ def test_what_cannot_be_read_has_no_status() -> None:
     """A step whose JSON is missing or broken claims nothing; entries of the first version have columns instead."""
     rows = [row(0, "Command: Run", None), row(1, "Command: Run", "{"), row(2, "Notification: Run", None)]
     rows += [row(3, "Input", None, appended_at=None), row(4, "Sleep", None, completed=False)]
-    assert told(pair_entries(rows, ID, ended=False), "entry_type", "status", "started") == [
+    assert told(paired(rows, ended=False), "entry_type", "status", "started") == [
         ("Run", None, NOON),
         ("Run", None, NOON + timedelta(seconds=1)),
         ("Run", "done", None),
@@ -109,7 +134,7 @@ def test_what_cannot_be_read_has_no_status() -> None:
 def test_values_that_arrow_cannot_hold_are_left_out() -> None:
     """Half a surrogate pair is replaced; a number or a time beyond what fits is not there."""
     rows = [command(0, "Sleep", wake_up_time=2**62, completion_id=2**70), command(1, "SetState", key="\ud800")]
-    assert told(pair_entries(rows, ID, ended=False), "wakes_at", "state_key", "status") == [
+    assert told(paired(rows, ended=False), "wakes_at", "state_key", "status") == [
         (None, None, "done"),
         (None, "?", "done"),
     ]
@@ -118,7 +143,7 @@ def test_values_that_arrow_cannot_hold_are_left_out() -> None:
 def test_a_request_for_all_keys_is_not_one_for_a_nameless_key() -> None:
     """1.6 writes GetLazyStateKeys down as GetLazyState of the key ""."""
     rows = [command(0, "GetLazyState", key="", completion_id=1), command(1, "GetLazyState", key="k", completion_id=2)]
-    assert told(pair_entries(rows, ID, ended=False), "entry_type") == [("GetLazyStateKeys",), ("GetLazyState",)]
+    assert told(paired(rows, ended=False), "entry_type") == [("GetLazyStateKeys",), ("GetLazyState",)]
 
 
 @given(st.lists(st.tuples(TYPES, JSON | st.text(), st.booleans()), max_size=8), st.booleans())
@@ -129,7 +154,7 @@ def test_no_json_breaks_the_decoder(written: list[tuple[str, Any, bool]], ended:
         kind, _, type_ = entry_type.partition(": ")
         whole = {kind: {type_: value} if kind == "Command" else value} if is_wrapped else value
         rows.append(row(index, entry_type, json.dumps(whole)))
-    entries = pair_entries(rows, ID, ended=ended)
+    entries = paired(rows, ended=ended)
     seen = {entry.index for entry in entries} | {entry.completion_index for entry in entries}
     assert {each["index"] for each in rows if not each["entry_type"].startswith("Notification")} <= seen
     for entry in entries:
@@ -147,8 +172,7 @@ def test_no_future_breaks_the_waits(future: Any, signals: list[Any]) -> None:
 def test_waits_are_awakeables_that_have_not_come_and_names() -> None:
     """Signals below 17 are Restate's own; a name that came may be waited for again; futures are looked through."""
     future = json.dumps({"All": [{"Single": {"SignalIndex": 18}}, {"First": [{"Single": {"SignalName": "bell"}}]}]})
-    here = [Entry("Signal", awakeable_id=AWAKEABLE), Entry("Signal", name="bell")]
-    assert told(open_signals(ID, [17, 1, 18], future, here), "awakeable_id", "name") == [
+    assert told(open_signals(ID, [17, 1, 18], future, {AWAKEABLE, None}), "awakeable_id", "name") == [
         (awakeable_id(ID, 18), None),
         (None, "bell"),
     ]
@@ -183,7 +207,7 @@ def test_no_text_breaks_the_reading_of_ids(text: str) -> None:
         check_invocation_id(text)
 
 
-def entries_of(*types: str) -> list[Entry]:
+def commands_of(*types: str) -> list[Entry]:
     return [Entry(type_, index=2 * number, command_index=number) for number, type_ in enumerate(types)]
 
 
@@ -193,28 +217,34 @@ def error(after: int, message: str = "boom", **more: Any) -> JournalEvent:
 
 def test_errors_stand_at_their_command_or_at_the_entry_before() -> None:
     """An event belongs to the command it names, and to the last one before where it names none that is there."""
-    entries = entries_of("Input", "Run", "Run")
-    found = attempt_errors(entries, [error(4, command_index=1), error(3), error(4, command_index=9)], None)
+    entries = commands_of("Input", "Run", "Run")
+    found = attempt_errors(table_of(entries), [error(4, command_index=1), error(3), error(4, command_index=9)], None)
     assert {position: trouble.retries for position, trouble in found.items()} == {1: 2, 2: 1}
 
 
 def test_the_servers_counter_counts_where_it_can_only_mean_one_entry() -> None:
     """With one failing entry the counter is exact; with two, or after a pause, the events are a least number."""
-    entries = entries_of("Input", "Run", "Run")
+    entries = commands_of("Input", "Run", "Run")
     one, two = [error(2, command_index=1)], [error(2, command_index=1), error(4, command_index=2)]
     paused = [*one, JournalEvent("Paused", NOON, after_index=2, message="boom", command_index=1)]
-    assert [(each.retries, each.at_least) for each in attempt_errors(entries, one, 12).values()] == [(12, False)]
-    assert [(each.retries, each.at_least) for each in attempt_errors(entries, one, None).values()] == [(1, True)]
-    assert [(each.retries, each.at_least) for each in attempt_errors(entries, two, 12).values()] == [
+    assert [(each.retries, each.at_least) for each in attempt_errors(table_of(entries), one, 12).values()] == [
+        (12, False)
+    ]
+    assert [(each.retries, each.at_least) for each in attempt_errors(table_of(entries), one, None).values()] == [
+        (1, True)
+    ]
+    assert [(each.retries, each.at_least) for each in attempt_errors(table_of(entries), two, 12).values()] == [
         (1, True),
         (1, True),
     ]
-    assert [(each.retries, each.at_least) for each in attempt_errors(entries, paused, 3).values()] == [(1, True)]
+    assert [(each.retries, each.at_least) for each in attempt_errors(table_of(entries), paused, 3).values()] == [
+        (1, True)
+    ]
 
 
 def test_the_last_error_is_the_latest() -> None:
     """Events are read by their time, whatever their order."""
     late = JournalEvent("TransientError", NOON + timedelta(seconds=1), after_index=0, message="late", code="RT0007")
-    (trouble,) = attempt_errors(entries_of("Input"), [late, error(0, "early")], None).values()
+    (trouble,) = attempt_errors(table_of(commands_of("Input")), [late, error(0, "early")], None).values()
     assert (trouble.message, trouble.code) == ("late", "RT0007")
-    assert attempt_errors([], [late], None) == {}
+    assert attempt_errors(table_of([]), [late], None) == {}
