@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from restate_lab.analysis.records import none_if_missing
+from restate_lab.analysis.records import none_if_missing, records
 from restate_lab.analysis.statements import run_sql_file
 from restate_lab.analysis.waits.model import Edge, InvocationNode, key_edge
 from restate_lab.analysis.waits.reader import read_open_calls, read_suspended, read_suspended_edges
@@ -79,7 +79,7 @@ class Explorer:
         wanted = dict.fromkeys(ids)
         if unread := sorted(wanted.keys() - self._rows.keys()):
             frame = run_sql_file(self.source, "analysis.why", "invocations", ids=unread)
-            for row in frame.to_dict("records"):
+            for row in records(frame):
                 self._rows[row["id"]] = {str(key): none_if_missing(value) for key, value in row.items()}
         return {id_: self._rows[id_] for id_ in wanted if id_ in self._rows}
 
@@ -180,7 +180,7 @@ class Explorer:
         if not rows:
             return {}
         frame = run_sql_file(self.source, "analysis.why", "holders", **_key_params(rows))
-        return {(row["key"], none_if_missing(row["scope"])): row["holder_id"] for row in frame.to_dict("records")}
+        return {(row["key"], none_if_missing(row["scope"])): row["holder_id"] for row in records(frame)}
 
     def _queues(self, rows: list[Row]) -> tuple[list[Edge], int]:
         """Return the calls that wait for the keys that these hold, and how many more there are."""
@@ -191,7 +191,7 @@ class Explorer:
         frame = run_sql_file(
             self.source, "analysis.why", "queues", limit=MAX_INVOCATIONS, **_key_params(list(held.values()))
         )
-        calls = [(each, (each["key"], none_if_missing(each["scope"]))) for each in frame.to_dict("records")]
+        calls = [(each, (each["key"], none_if_missing(each["scope"]))) for each in records(frame)]
         calls = [(each, lock) for each, lock in calls if lock in held and each["id"] != held[lock]["id"]]
         lengths = {lock: int(each["waiting"]) for each, lock in calls}
         edges = [_queue_edge(each["id"], each["key"], held[lock]["id"]) for each, lock in calls]
