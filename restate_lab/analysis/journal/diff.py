@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import takewhile
 from typing import Any, TypeAlias
 
 import pandas as pd
@@ -23,6 +24,7 @@ from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.journal.entries import entries_of
 from restate_lab.analysis.journal.errors import JournalEvent
 from restate_lab.analysis.journal.reader import Invocation
+from restate_lab.analysis.records import records
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
@@ -175,12 +177,9 @@ def _journal_attrs(frame: pd.DataFrame) -> dict[Any, Any]:
     return {name: value for name, value in frame.attrs.items() if name != "queries"}
 
 
-def _records(frame: pd.DataFrame) -> list[_Record]:
+def _records(frame: pd.DataFrame) -> Sequence[_Record]:
     objects = frame.astype(object)
-    return [
-        {str(key): value for key, value in row.items()}
-        for row in objects.where(objects.notna(), None).to_dict("records")
-    ]
+    return records(objects.where(objects.notna(), None))
 
 
 def _to_frame(rows: Sequence[_Record], *, payloads: bool) -> pd.DataFrame:
@@ -330,18 +329,14 @@ def _describe_divergence(frame: pd.DataFrame, at: int) -> str:
     row = frame.iloc[at]
     if not str(row["difference"]).startswith("only in"):
         return f"{_describe_row(row)} (entry {row['index_a']}) is {row['difference']}"
+    differences = frame["difference"].iloc[at:].fillna("").tolist()
+    gap = list(takewhile(lambda difference: difference.startswith("only in"), differences))
     sides = []
     for side in "ab":
-        only_here = [
-            number for number in range(at, len(frame)) if frame["difference"].iloc[number] == f"only in {side}"
-        ]
-        first = [number for number in only_here if _is_one_gap(frame, at, number)]
-        sides.append(f"{side} has {_describe_row(frame.iloc[first[0]])}" if first else f"{side} has nothing there")
+        first = gap.index(f"only in {side}") if f"only in {side}" in gap else None
+        what = "nothing there" if first is None else _describe_row(frame.iloc[at + first])
+        sides.append(f"{side} has {what}")
     return ", ".join(sides)
-
-
-def _is_one_gap(frame: pd.DataFrame, begin: int, end: int) -> bool:
-    return all(str(each).startswith("only in") for each in frame["difference"].iloc[begin:end])
 
 
 def _describe_row(row: Any) -> str:
