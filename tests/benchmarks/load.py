@@ -2,6 +2,9 @@
 
 Every verb runs in a fresh process, after the same verb on very little; what counts is the time beside curl's for the
 standard columns of all rows (the floor), and the growth of the process's peak of memory. Linux only.
+
+Below it the longest journal, where the population has one (``--trouble large``), and ``why`` of a suspended invocation,
+each beside what it cannot do without: a read of the journal's rows, and the time of ``/version``.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,12 +23,22 @@ from typing import Any
 from methods import QUERIES, Floor
 from peaks import growth_since, start_anew
 from populate import Population, arguments, populated
-from rounds import table, versions
+from rounds import Figure, in_turn, ratio, show, table, versions
 
 import restate_lab as rl
 
 MIB = 1 << 20
 STD = QUERIES["std"]
+LONGEST = (
+    "SELECT id, journal_size FROM sys_invocation_status WHERE journal_size > 1000 ORDER BY journal_size DESC LIMIT 1"
+)
+SUSPENDED = "SELECT id FROM sys_invocation_status WHERE status = 'suspended' LIMIT 1"
+ROWS = (
+    "SELECT id, index, entry_type, name, appended_at, completed, entry_lite_json, raw_length FROM sys_journal "
+    "WHERE id = :id"
+)
+JOURNAL_AT_MOST = 2.0  # × the read of its rows
+WHY_AT_MOST = 150.0  # ms more than /version takes
 
 
 def main() -> None:
@@ -38,6 +52,7 @@ def main() -> None:
     with populated(options) as population:
         sys.stdout.write(f"{population}, {options.rounds} rounds; {versions(population.version)}\n\n")
         _compare(population, options.rounds)
+        _examine(population, options.rounds)
 
 
 def _compare(population: Population, rounds: int) -> None:
@@ -56,6 +71,29 @@ def _compare(population: Population, rounds: int) -> None:
         growth = statistics.median(one["growth"] for one in each) / MIB
         rows.append((verb, f"{seconds:.2f}", f"{ratio:.2f}", f"{growth:,.0f}", f"{growth * MIB / floor.size:.2f}"))
     sys.stdout.write(f"{table(('verb', 's', '× curl', 'growth MiB', '× bytes of std'), rows)}\n")
+
+
+def _examine(population: Population, rounds: int) -> None:
+    """Show what one journal and one explanation cost, on a warm connection."""
+    figures = []
+    with rl.connect(population.admin_url, read_only=True) as lab:
+        for id_, size in lab.sql(LONGEST).itertuples(index=False):
+            rows, journal = partial(lab.arrow, ROWS, id=id_, progress=False), partial(rl.journal, lab, id_)
+            times = in_turn({"rows": partial(_timed, rows), "journal": partial(_timed, journal)}, rounds)
+            what = f"journal of {size:,} entries, × its rows"
+            figures.append(Figure(what, ratio(times["journal"], times["rows"]), at_most=JOURNAL_AT_MOST))
+        for id_ in lab.sql(SUSPENDED)["id"]:
+            why, version = partial(rl.why, lab, id_), lab.admin.version
+            times = in_turn({"why": partial(_timed, why), "version": partial(_timed, version)}, rounds)
+            more = statistics.median(why - version for why, version in zip(times["why"], times["version"], strict=True))
+            figures.append(Figure("why, ms more than /version", more * 1000, at_most=WHY_AT_MOST))
+    sys.stdout.write(f"\n{show(figures)}\n" if figures else "")
+
+
+def _timed(method: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    method()
+    return time.perf_counter() - started
 
 
 def _in_fresh_process(population: Population, verb: str) -> dict[str, float]:
