@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import contextvars
 import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from importlib.resources import files
+from threading import Event
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from restate_lab.client.schema import check_columns
-from restate_lab.source import Source
+from restate_lab.errors import RestateLabError
+from restate_lab.source import Source, SourceWrapper
 
-__all__ = ["read_sql_file", "run_sql_file"]
+__all__ = ["read_sql_file", "read_together", "run_sql_file", "table_of_sql_file", "without_views"]
 
 
 def run_sql_file(source: Source, package: str, name: str, **params: Any) -> pd.DataFrame:
     """Return the rows of a SQL file, in its variant for this kind of server; unused ``params`` are ignored."""
     statement = read_sql_file(source, package, name)
-    named = set(re.findall(r"(?<!:):([a-z]\w*)", re.sub(r"--.*", "", statement)))
-    rows = source.sql(statement, params={key: value for key, value in params.items() if key in named})
-    return check_columns(rows, statement, source)
+    return check_columns(source.sql(statement, params=_used_params(statement, params)), statement, source)
+
+
+def table_of_sql_file(source: Source, package: str, name: str, **params: Any) -> pa.Table:
+    """Return the same rows as an Arrow table: several times as fast where there are very many."""
+    statement = read_sql_file(source, package, name)
+    rows = source.arrow(statement, params=_used_params(statement, params))
+    return without_views(check_columns(rows, statement, source))
+
+
+def without_views(table: pa.Table) -> pa.Table:
+    """Return the same rows with plain texts: a server returns views for expressions, which Arrow cannot filter."""
+    plain = [each.with_type(pa.large_string()) if each.type == pa.string_view() else each for each in table.schema]
+    return table.cast(pa.schema(plain))
 
 
 def read_sql_file(source: Source, package: str, name: str) -> str:
@@ -28,3 +46,56 @@ def read_sql_file(source: Source, package: str, name: str) -> str:
     special = folder.joinpath(f"{name}@vqueues.sql")
     is_special = source.features.get("vqueues", False) and special.is_file()
     return (special if is_special else folder.joinpath(f"{name}.sql")).read_text("utf-8")
+
+
+def _used_params(statement: str, params: dict[str, Any]) -> dict[str, Any]:
+    names = set(re.findall(r"(?<!:):([a-z]\w*)", re.sub(r"--.*", "", statement)))
+    return {key: value for key, value in params.items() if key in names}
+
+
+def read_together(source: Source, reads: Sequence[Callable[[Source], Any]]) -> list[Any]:
+    """Return what these read, all at the same time: a server uses one core for a scan.
+
+    The first one runs in this thread, so that an interrupt reaches it; it then ends the others within a second. The
+    first error of the sequence is raised when all have ended.
+    """
+    stop = Event()
+    other = _StoppableSource(source, stop)
+    with ThreadPoolExecutor(max(len(reads) - 1, 1), thread_name_prefix="restate-lab") as pool:
+        futures = [pool.submit(contextvars.copy_context().run, read, other) for read in reads[1:]]
+        try:
+            first = reads[0](source)
+            return [first, *(future.result() for future in futures)]
+        except BaseException:
+            stop.set()
+            raise
+
+
+class _StoppableSource(SourceWrapper):
+    """The same source for another thread: it shows no progress, and its reads end when ``stop`` is set."""
+
+    def __init__(self, source: Source, stop: Event) -> None:
+        super().__init__(source)
+        self._progress = _UntilStopped(stop) if source.live else False
+
+    def stream(self, statement: str, /, **options: Any) -> AbstractContextManager[pa.RecordBatchReader]:
+        """Return a reader that holds one batch at a time."""
+        return super().stream(statement, **{**options, "progress": self._progress})
+
+
+class _Stopped(RestateLabError):
+    """End a read whose result nothing needs any more."""
+
+
+class _UntilStopped:
+    """Progress that shows nothing, and ends the read that reports to it."""
+
+    def __init__(self, stop: Event) -> None:
+        self._stop = stop
+
+    def update(self, rows: int, size: int) -> None:  # noqa: ARG002 - Progress's signature
+        if self._stop.is_set():
+            raise _Stopped("the read was ended.")
+
+    def close(self) -> None:
+        return

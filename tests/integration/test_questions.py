@@ -14,6 +14,7 @@ import pytest
 import restate_lab as rl
 from restate_lab.analysis.questions import ask
 from restate_lab.analysis.questions.catalog import names
+from restate_lab.analysis.statements import run_sql_file
 from restate_lab.client.lab import Lab
 from restate_lab.errors import NotOnThisServer, Truncated
 from support.clusters import OLDEST, VQUEUES, Cluster
@@ -231,6 +232,22 @@ def test_retry_storm_ids(lab: Lab, incident: Cluster) -> None:
     removed = ask(lab, "retry_storm_ids", error_code="RT0011")
     assert set(removed["id"]) == ids(incident, "pinned_to_removed")
     assert set(removed["deployment_id"]) == {incident.roles["loyalty_deployment"]}
+
+
+def test_the_doctor_reads_the_same_attempts(lab: Lab, incident: Cluster) -> None:
+    """What the doctor reads of invocations that are tried again is what the question tells of them."""
+    columns = ["id", "error_code", "step", "message", "deployment_id"]
+
+    def compare() -> pd.DataFrame:
+        read = run_sql_file(lab, "analysis.doctor", "attempts", limit=1_000)
+        # The attempts of a paused one are kept, and the doctor leaves it out.
+        read = read[read["id"].isin(lab.sql("SELECT id, status FROM sys_invocation WHERE status <> 'paused'")["id"])]
+        asked = ask(lab, "retry_storm_ids")
+        assert read["retry_count"].is_monotonic_decreasing
+        both = read[columns].fillna("").merge(asked[columns].fillna(""), how="outer", indicator="side")
+        return both[both["side"] != "both"]
+
+    assert settled(compare, lambda frame: frame.empty).to_dict("records") == []
 
 
 def test_failing_deployments(lab: Lab, incident: Cluster) -> None:

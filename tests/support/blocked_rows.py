@@ -1,4 +1,4 @@
-"""Things that made-up invocations await, as the rows in which a server tells them: statuses and journal entries."""
+"""Things that made-up invocations await, as the rows in which a server tells them, and as the graph of who waits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["command_rows", "suspended_rows"]
+from restate_lab.analysis.waits.graph import WaitGraph
+from restate_lab.analysis.waits.model import Edge, InvocationNode, Nodes, table_of_edges
+
+__all__ = ["command_rows", "suspended_rows", "wait_graph"]
 
 WaitRow = Mapping[str, Any]
 _OF_SIGNALS = {"Awakeable", "Signal"}
@@ -50,6 +53,20 @@ def command_rows(waits: Iterable[WaitRow]) -> list[dict[str, Any]]:
         for number, wait in enumerate(waits, start=1)
         if wait["waits_for"] not in {*_OF_SIGNALS, "Unknown"}
     ]
+
+
+def wait_graph(links: Iterable[tuple[str, str]], targets: Mapping[str, str] | None = None) -> WaitGraph:
+    """Return the graph of suspended invocations that wait for the results of calls, by id; ``targets`` by id."""
+    targets = targets or {}
+    nothing: dict[str, Any] = dict.fromkeys(("what", "wakes_at", "since", "created_at", "caller"))
+    edges = [
+        Edge(waiter, targets.get(waiter, ""), "call", blocker, signal=0, alternative=False, **nothing)
+        for waiter, blocker in links
+    ]
+    table = table_of_edges(edges)
+    blockers = {edge.blocker or "" for edge in edges} - {edge.waiter for edge in edges}
+    nodes = {id_: InvocationNode(id_, targets.get(id_), "suspended") for id_ in sorted(blockers)}
+    return WaitGraph(table, Nodes(table, nodes))
 
 
 def _body(wait: WaitRow, number: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from matplotlib.text import Text
 
 from restate_lab import plots
 from restate_lab.analysis.waits import Waits
+from support.blocked_rows import wait_graph
 
 NOW = pd.Timestamp("2026-11-25T03:40:00Z")
 HOSTILE = (
@@ -146,10 +147,9 @@ def waits(
     edges: Sequence[tuple[str, str]], targets: Sequence[str] = ("Cart/do",), *, deadlocks: Sequence[Any] = ()
 ) -> Waits:
     """Return the waits of a graph; who waits for nobody is a root blocker. ``deadlocks`` are (members, certain)."""
-    graph = nx.DiGraph()
-    for number, id_ in enumerate(sorted({id_ for edge in edges for id_ in edge})):
-        graph.add_node(id_, target=targets[number % len(targets)], status="suspended")
-    graph.add_edges_from(edges, kind="call", what=None, since=None, alternative=False)
+    ids = sorted({id_ for edge in edges for id_ in edge})
+    links = wait_graph(edges, {id_: targets[number % len(targets)] for number, id_ in enumerate(ids)})
+    graph = links.to_networkx()
     roots = [id_ for id_ in graph if not graph.out_degree(id_)]
     blockers = pd.DataFrame(
         {
@@ -163,7 +163,7 @@ def waits(
         {"members": [m for m, _ in deadlocks], "certain": pd.Series([c for _, c in deadlocks], dtype=bool)}
     )
     columns = {name: pd.Series([], dtype=object) for name in ("kind", "since", "waiter", "wakes_at")}
-    return Waits(pd.DataFrame(columns), blockers, found, "prod $1$", "1.7.12", NOW.to_pydatetime(), (), graph)
+    return Waits(pd.DataFrame(columns), blockers, found, "prod $1$", "1.7.12", NOW.to_pydatetime(), (), links)
 
 
 def watch_frame(names: Sequence[str], what: str = "status") -> pd.DataFrame:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from restate_lab.analysis.doctor.thresholds import Thresholds
 from restate_lab.analysis.records import none_if_missing, records
@@ -20,8 +22,16 @@ _SLOWEST = 5  # handlers that are examined
 Row = Mapping[Any, Any]
 Handler = tuple[str, str]
 MAX_ROWS = 10_000  # of one kind
+MAX_FAILED = 50_000
 MAX_PAUSED = 1_000  # more are asked for by their own question
 NO_HANDLER = "/"  # IN () is not SQL
+DETAILS = [
+    *("id", "target", "target_service_name", "target_handler_name"),
+    *("status", "pinned_deployment_id", "created_at", "modified_at"),
+]
+"""The columns of ``doctor/sql/invocations.sql``."""
+SUSPENDED = ["id", "target", "modified_at", "created_at", "invoked_by_id", "completions", "signals"]
+FAILURE = ["id", "target_service_name", "target_handler_name", "completed_at", "invoked_by_id", "failure"]
 _SURPLUS = 1_000  # rows that may have come since the census
 
 
@@ -116,21 +126,20 @@ class Census:
 class SampleRequest:
     """The kinds of invocations that a scan should read: those that exist, and are not too many."""
 
-    suspended: bool
-    paused: bool
+    statuses: tuple[str, ...]
     failed: bool
     slow: tuple[str, ...]
     limit: int
 
     def __bool__(self) -> bool:
-        return self.suspended or self.paused or self.failed or bool(self.slow)
+        return bool(self.statuses) or self.failed or bool(self.slow)
 
     def params(self) -> dict[str, Any]:
         """Return the parameters of ``samples.sql`` for these kinds."""
         return {
-            "suspended": self.suspended,
-            "paused": self.paused,
+            "statuses": list(self.statuses) or [NO_HANDLER],
             "failed": self.failed,
+            "slow": bool(self.slow),
             "slow_handlers": list(self.slow) or [NO_HANDLER],
             "limit": self.limit,
         }
@@ -140,64 +149,60 @@ class SampleRequest:
 class Samples:
     """The invocations that a scan has read."""
 
-    rows: pd.DataFrame
+    table: pa.Table
     request: SampleRequest
 
     @property
-    def suspended(self) -> pd.DataFrame | None:
-        """Return the suspended ones, longest first, with the columns of ``sql/waits/suspended.sql``; None if unread."""
-        if not self.request.suspended:
+    def suspended(self) -> pa.Table | None:
+        """Return the suspended ones, longest first, with the columns of ``waits/sql/suspended.sql``; None if unread."""
+        if "suspended" not in self.request.statuses:
             return None
-        return self._of(self.rows["status"] == "suspended", "modified_at")
+        rows = self.table.select(SUSPENDED).filter(self._is("status", "suspended"))
+        return rows.take(pc.sort_indices(rows["modified_at"]))
 
     @property
     def paused(self) -> list[str] | None:
         """Return the ids of the paused ones; None if unread."""
-        return list(self.rows.loc[self.rows["status"] == "paused", "id"]) if self.request.paused else None
+        if "paused" not in self.request.statuses:
+            return None
+        return [str(id_) for id_ in self.table["id"].filter(self._is("status", "paused")).to_pylist()]
 
     @property
     def failed(self) -> list[dict[Any, Any]] | None:
         """Return the failed ones; None if unread."""
-        if not self.request.failed:
-            return None
-        return records(self._of(self.rows["completion_result"] == "failure", "completed_at"))
+        return records(self._with_result("failure", FAILURE)) if self.request.failed else None
 
     def slow_invocations(self, handler: Handler) -> pd.DataFrame | None:
         """Return those of a handler that took long, the most recent first; None if unread."""
         service, name = handler
         if f"{service}/{name}" not in self.request.slow:
             return None
-        is_of = (self.rows["target_service_name"] == service) & (self.rows["target_handler_name"] == name)
-        return self._of(is_of & (self.rows["completion_result"] == "success"), "completed_at").iloc[::-1]
+        rows = self._with_result("success", [*FAILURE, "running_at"])
+        return rows[(rows["target_service_name"] == service) & (rows["target_handler_name"] == name)].iloc[::-1]
 
-    def handlers_of(self, ids: Sequence[str]) -> Mapping[str, Handler]:
-        """Return the handlers of these invocations, as far as they were read."""
-        if self.rows.empty:
-            return {}
-        known = self.rows[self.rows["id"].isin(ids)]
-        names = ("id", "target_service_name", "target_handler_name")
-        return {id_: (service, name) for id_, service, name in zip(*(known[each] for each in names), strict=True)}
+    def details_of(self, ids: Sequence[str]) -> pd.DataFrame:
+        """Return id, handler, status, deployment and last progress of these invocations, as far as they were read."""
+        rows = self.table.filter(pc.is_in(self.table["id"].cast(pa.large_string()), pa.array(ids, pa.large_string())))
+        return rows.select(DETAILS).to_pandas()
 
-    def _of(self, chosen: Any, order: str) -> pd.DataFrame:
-        rows: pd.DataFrame = self.rows[chosen].sort_values([order, "id"])
-        return rows
+    def _with_result(self, result: str, columns: list[str]) -> pd.DataFrame:
+        rows = self.table.select(columns).filter(self._is("completion_result", result))
+        return rows.sort_by([("completed_at", "ascending"), ("id", "ascending")]).to_pandas()
+
+    def _is(self, column: str, value: str) -> Any:
+        return pc.equal(self.table[column].cast(pa.large_string()), pa.scalar(value, pa.large_string()))
 
 
 def sample_request(census: Census, slow: Sequence[Handler], *, failed: bool, suspended: int) -> SampleRequest:
     """Return what one scan reads: ``slow`` handlers, failures where they matter, at most ``suspended`` suspended."""
-    counts = {
-        "suspended": census.count_open("suspended"),
-        "paused": census.count_open("paused"),
-        "failed": census.count_completed("failed"),
-    }
+    most = {"suspended": suspended, "invoked": MAX_ROWS, "paused": MAX_PAUSED}
+    counts = {status: census.count_open(status) for status in most}
+    statuses = tuple(status for status, count in counts.items() if 0 < count <= most[status])
     few = [each for each in slow if 0 < census.count_slow(each) <= MAX_ROWS]
-    kinds = {
-        "suspended": 0 < counts["suspended"] <= suspended,
-        "paused": 0 < counts["paused"] <= MAX_PAUSED,
-        "failed": failed and 0 < counts["failed"] <= MAX_ROWS,
-    }
-    rows = sum(counts[kind] for kind, is_wanted in kinds.items() if is_wanted) + sum(map(census.count_slow, few))
-    return SampleRequest(**kinds, slow=tuple(map("/".join, few)), limit=rows + _SURPLUS)
+    failures = census.count_completed("failed")
+    with_failures = failed and 0 < failures <= MAX_FAILED
+    rows = sum(counts[status] for status in statuses) + failures * with_failures + sum(map(census.count_slow, few))
+    return SampleRequest(statuses, with_failures, tuple(map("/".join, few)), rows + _SURPLUS)
 
 
 def _is_slow(limits: Thresholds, outcomes: HandlerOutcomes, usual: float) -> bool:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.doctor.census import (
+    DETAILS,
+    MAX_FAILED,
     MAX_ROWS,
     Census,
     Handler,
@@ -32,14 +37,17 @@ from restate_lab.analysis.doctor.model import (
 from restate_lab.analysis.doctor.reader import DoctorReader, Row, timestamp_of
 from restate_lab.analysis.doctor.thresholds import Thresholds
 from restate_lab.analysis.records import none_if_missing, records
-from restate_lab.analysis.waits import KnownInvocations, Waits, find_waits
+from restate_lab.analysis.waits import KnownInvocations, WaitAnalysis, analyze_waits
+from restate_lab.analysis.waits.model import table_of_edges
 from restate_lab.errors import RestateLabError
 
 __all__ = ["Check", "CheckContext"]
 
 _DAY = timedelta(days=1)
+T = TypeVar("T")
 _NO_SAMPLES = Samples(
-    pd.DataFrame({"id": []}), SampleRequest(suspended=False, paused=False, failed=False, slow=(), limit=0)
+    pa.table({name: pa.nulls(0, pa.large_string()) for name in DETAILS}),
+    SampleRequest(statuses=(), failed=False, slow=(), limit=0),
 )
 
 
@@ -66,6 +74,8 @@ class CheckContext(DoctorReader):
         self.thresholds = thresholds
         self.clock = clock
         """The source's own time, also where ``now`` looks ahead."""
+        self._edges: dict[str, pd.DataFrame] = {}
+        self._computed: dict[Any, Any] = {}
 
     def age(self, since: datetime | None) -> timedelta:
         """Return how long ago that was; zero where it is not known."""
@@ -93,7 +103,7 @@ class CheckContext(DoctorReader):
         )
         if not request:
             return _NO_SAMPLES
-        rows = self.frame("samples", since=self.now - _DAY, slow_ms=limits.slow_ms, **request.params())
+        rows = self.table("samples", since=self.now - _DAY, slow_ms=limits.slow_ms, **request.params())
         # There are far more than the census counted: then each kind is read on its own.
         return Samples(rows, request) if len(rows) < request.limit else _NO_SAMPLES
 
@@ -101,10 +111,10 @@ class CheckContext(DoctorReader):
         """Return the invocations that failed for good within a day; a limit that cut off rows is noted."""
         rows = self.samples.failed
         if rows is None:
-            rows = self.rows("failed", since=self.now - _DAY, limit=MAX_ROWS + 1)
-        if len(rows) > MAX_ROWS:
-            self.excluded.append(f"of the terminal failures of a day, only {MAX_ROWS:,} were read")
-        return rows[:MAX_ROWS]
+            rows = self.rows("failed", since=self.now - _DAY, limit=MAX_FAILED + 1)
+        if len(rows) > MAX_FAILED:
+            self.excluded.append(f"of the terminal failures of a day, only {MAX_FAILED:,} were read")
+        return rows[:MAX_FAILED]
 
     def paused_invocations(self) -> list[Row]:
         """Return the rows of the question ``paused``."""
@@ -119,12 +129,17 @@ class CheckContext(DoctorReader):
         service, name = handler
         return self.frame("slow_invocations", service=service, handler=name, ms=self.thresholds.slow_ms, limit=MAX_IDS)
 
-    def handlers_of(self, ids: Iterable[str]) -> Mapping[str, Handler]:
-        """Return the handlers of these invocations, as far as these exist."""
+    def details_of(self, ids: Iterable[str]) -> Mapping[str, Row]:
+        """Return the rows of ``invocations.sql`` by id, as far as these invocations exist."""
         wanted = sorted(set(ids))
-        known = dict(self.samples.handlers_of(wanted))
-        rows = self.rows_by_id("invocations", [id_ for id_ in wanted if id_ not in known])
-        return known | {row["id"]: (row["target_service_name"], row["target_handler_name"]) for row in rows}
+        try:
+            known = {row["id"]: row for row in records(self.samples.details_of(wanted))}
+        except RestateLabError:
+            # The checks that need the census report this error.
+            known = {}
+        return known | {
+            row["id"]: row for row in self.rows_by_id("invocations", [id_ for id_ in wanted if id_ not in known])
+        }
 
     @functools.cached_property
     def outcomes(self) -> Mapping[Handler, HandlerOutcomes]:
@@ -154,30 +169,66 @@ class CheckContext(DoctorReader):
     @functools.cached_property
     def retrying_invocations(self) -> tuple[RetryingInvocation, ...]:
         """Return the invocations whose attempts fail, most attempts first."""
-        if self.has_vqueues and self._has_no_attempts():
+        if self._has_no_attempts():
             return ()
-        rows = self.ask_first("retry_storm_ids", limit=MAX_ROWS)
-        known = self.rows_by_id("invocations", [row["id"] for row in rows])
-        moved_at = {row["id"]: timestamp_of(row["modified_at"]) for row in known}
-        return tuple(retrying_invocation(row, moved_at.get(row["id"])) for row in rows)
+        rows = self.rows("attempts", limit=MAX_ROWS)
+        if rows:
+            # What waits for them is needed in any case, and is read together with the samples.
+            _ = self._waits
+        details = self.details_of(row["id"] for row in rows)
+        known = ((row, details.get(row["id"])) for row in rows)
+        return tuple(retrying_invocation(row, each) for row, each in known if each and each["status"] == "invoked")
 
     @functools.cached_property
     def storm_rows(self) -> list[Row]:
         """Return the rows of ``retry_storm``: how many invocations fail, by handler, code and step."""
         return self.ask("retry_storm", limit=None)
 
-    @functools.cached_property
-    def waits(self) -> Waits | None:
-        """Return which invocations wait for which; None where none is suspended or pending."""
-        if not self.census.count_open("suspended", "inboxed"):
-            return None
-        known = KnownInvocations(self.samples.suspended, has_pending=self.census.count_open("inboxed") > 0)
-        return find_waits(self.source, limit=self.thresholds.waits, known=known)
+    @property
+    def waits(self) -> WaitAnalysis | None:
+        """Return which invocations wait for which; None where none is suspended or pending.
+
+        Raises:
+            RestateLabError: they cannot be read; the first attempt counts.
+        """
+        if isinstance(self._waits, RestateLabError):
+            raise self._waits
+        return self._waits
 
     @functools.cached_property
-    def edges(self) -> list[Row]:
-        """Return the rows of ``waits.edges``, none where no invocation waits."""
-        return records(self.waits.edges) if self.waits is not None else []
+    def _waits(self) -> WaitAnalysis | RestateLabError | None:
+        try:
+            census = self.census
+            known = KnownInvocations(
+                census.count_open("suspended"),
+                census.count_open("inboxed"),
+                census.total("journal_entries"),
+                read_suspended=lambda: self.samples.suspended,
+            )
+            if not known.suspended and not known.pending:
+                return None
+            return analyze_waits(self.source, limit=self.thresholds.waits, known=known)
+        except RestateLabError as error:
+            return error
+
+    def edges(self, kind: str) -> pd.DataFrame:
+        """Return the edges of a kind, oldest first; what was not read is noted."""
+        if self.waits is not None:
+            self.excluded += self.waits.snapshot.excluded
+        if kind not in self._edges:
+            edges = self.waits.snapshot.edges if self.waits is not None else table_of_edges([])
+            rows = edges.filter(pc.equal(edges["kind"], pa.scalar(kind, pa.large_string()))).to_pandas()
+            for name in ("waiter_target", "what"):
+                rows[name] = rows[name].astype("object").where(rows[name].notna(), None)
+            self._edges[kind] = rows.sort_values(["since", "waiter"], kind="stable")
+        return self._edges[kind]
+
+    def once(self, compute: Callable[[CheckContext], T]) -> T:
+        """Return what a function of several checks computes, which is computed by the first one."""
+        if compute not in self._computed:
+            self._computed[compute] = compute(self)
+        result: T = self._computed[compute]
+        return result
 
     def _has_no_attempts(self) -> bool:
         """Return whether the census has no running invocation; with vqueues, reading the failing ones is a scan."""
@@ -196,28 +247,7 @@ class CheckContext(DoctorReader):
         if waits is None:
             return NONE_BLOCKED
         start = set(ids)
-        waiting = self._waiting(start)
-        unread = sum(self._unread.get(id_, 0) for id_ in start)
+        waiting = waits.graph.waiters_of(start)
+        # A deadlock or a blocker may have calls in its queues that were counted and not read.
+        unread = sum(waits.snapshot.unread.get(id_, 0) for id_ in (*start, *waiting))
         return Blocked(tuple(sorted(waiting))[:MAX_IDS], len(waiting) + unread)
-
-    def _waiting(self, start: set[str]) -> set[str]:
-        seen, queue = set(start), deque(start)
-        while queue:
-            for waiter in self._waiters.get(queue.popleft(), ()):
-                if waiter not in seen:
-                    seen.add(waiter)
-                    queue.append(waiter)
-        return seen - start
-
-    @functools.cached_property
-    def _waiters(self) -> Mapping[str, Sequence[str]]:
-        return self.waits.waiters() if self.waits is not None else {}
-
-    @functools.cached_property
-    def _unread(self) -> Mapping[str, int]:
-        """Return, for root blockers, how many wait behind them beyond those that were read."""
-        if self.waits is None or not self.waits.excluded:
-            return {}
-        blockers = self.waits.blockers
-        totals = {id_: n for id_, n in zip(blockers["id"], blockers["total_waiting"], strict=True) if pd.notna(n)}
-        return {id_: max(0, int(n) - len(self._waiting({id_}))) for id_, n in totals.items()}

@@ -145,21 +145,26 @@ class RetryingInvocation:
         return f"{self.service}/{self.handler}"
 
 
-def retrying_invocation(row: Mapping[Any, Any], moved_at: datetime | None) -> RetryingInvocation:
-    """Return the invocation of a row of ``retry_storm_ids``; ``moved_at`` is when it last made progress."""
-    created, next_at = none_if_missing(row["created_at"]), none_if_missing(row["next_retry_at"])
+def retrying_invocation(row: Mapping[Any, Any], details: Mapping[Any, Any]) -> RetryingInvocation:
+    """Return the invocation of a row of ``attempts.sql``, with its row of ``invocations.sql``."""
+    next_at = none_if_missing(row["next_retry_at"])
     return RetryingInvocation(
         id=row["id"],
-        service=row["target_service_name"],
-        handler=row["target_handler_name"],
+        service=details["target_service_name"],
+        handler=details["target_handler_name"],
         attempts=int(none_if_missing(row["retry_count"]) or 0),
         code=none_if_missing(row["error_code"]),
         step=none_if_missing(row["step"]) or None,
         message=none_if_missing(row["message"]) or "",
-        deployment=none_if_missing(row["deployment_id"]),
-        since=moved_at or (pd.Timestamp(created).to_pydatetime() if created is not None else None),
-        next_at=pd.Timestamp(next_at).to_pydatetime(warn=False) if next_at is not None else None,
+        deployment=none_if_missing(row["deployment_id"]) or none_if_missing(details["pinned_deployment_id"]),
+        since=_datetime(details["modified_at"]) or _datetime(details["created_at"]),
+        next_at=_datetime(next_at),
     )
+
+
+def _datetime(value: Any) -> datetime | None:
+    known = none_if_missing(value)
+    return pd.Timestamp(known).to_pydatetime(warn=False) if known is not None else None
 
 
 def failure_reason(code: str | None, *, is_deployed: bool) -> FailureReason:

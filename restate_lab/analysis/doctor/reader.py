@@ -9,11 +9,13 @@ from importlib.resources import files
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.questions.catalog import Variant, parse_variant
 from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.statements import without_views
 from restate_lab.client.schema import check_columns, tables_of
 from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import NotOnThisServer
@@ -66,6 +68,11 @@ class DoctorReader:
         """Return the rows of a statement of ``doctor/sql`` as a frame."""
         statement = self._variant(name).sql
         return check_columns(self.source.sql(statement, params=params), statement, self.source)
+
+    def table(self, name: str, **params: Any) -> pa.Table:
+        """Return the rows of a statement of ``doctor/sql`` as an Arrow table."""
+        statement = self._variant(name).sql
+        return without_views(check_columns(self.source.arrow(statement, params=params), statement, self.source))
 
     def rows_by_id(self, name: str, ids: Sequence[str]) -> Iterator[Row]:
         """Yield the rows of a statement of ``doctor/sql`` for these ids."""

@@ -59,7 +59,7 @@ class Thresholds:
     # What SDKs since 2025 speak at least.
     protocol: int = 5
     # Suspended and pending invocations whose waits are read, each; what is left out is said.
-    waits: int = 10_000
+    waits: int = 150_000
 
     @property
     def slow_ms(self) -> int:

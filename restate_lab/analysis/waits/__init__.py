@@ -7,12 +7,11 @@ describes them, and ``result`` is what the verb returns.
 from __future__ import annotations
 
 import warnings
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import networkx as nx
 import pandas as pd
 
 from restate_lab.analysis.deadline import within
@@ -20,12 +19,12 @@ from restate_lab.analysis.waits.graph import (
     STEPS,
     Cycle,
     RootBlocker,
-    build_graph,
+    WaitGraph,
     count_waiters,
     cycles,
     root_blockers,
 )
-from restate_lab.analysis.waits.model import Edge, InvocationNode, edge_frame
+from restate_lab.analysis.waits.model import edge_frame, edges_by_waiter
 from restate_lab.analysis.waits.reader import KnownInvocations, WaitSnapshot, read_errors, read_waits
 from restate_lab.analysis.waits.result import Waits
 from restate_lab.analysis.waits.text import describe_blocker, describe_deadlock
@@ -35,17 +34,25 @@ from restate_lab.errors import ArgumentError, Truncated
 from restate_lab.recorder import QueryRecorder
 from restate_lab.source import Source, check_supported
 
-__all__ = ["KnownInvocations", "Waits", "find_waits", "waits"]
+__all__ = [
+    "KnownInvocations",
+    "WaitAnalysis",
+    "Waits",
+    "analyze_waits",
+    "blocker_frame",
+    "deadlock_frame",
+    "find_waits",
+    "waits",
+]
 
 _ERRORS = 1_000  # root blockers whose last error is read
 _MAY_HAVE_FAILED = {"backing-off", "paused", "ready", "running"}
 _BLOCKER_TYPES = {"direct_waiting": "int64", "total_waiting": "Int64"}
 _DEADLOCK_TYPES = {"certain": "bool", "length": "int64", "waiting": "Int64"}
-EdgesByWaiter = Mapping[str, list[Edge]]
 
 
 @translate_errors
-def waits(source: Source, /, *, limit: int = 20_000, timeout: DurationInput | None = None) -> Waits:
+def waits(source: Source, /, *, limit: int = 150_000, timeout: DurationInput | None = None) -> Waits:
     """Find out who waits for whom, who everybody waits for, and who waits in a circle.
 
     ``limit`` bounds how many suspended and how many pending invocations are read, those that wait for longest first;
@@ -85,10 +92,37 @@ def waits(source: Source, /, *, limit: int = 20_000, timeout: DurationInput | No
     return found
 
 
-def find_waits(source: Source, *, limit: int = 20_000, known: KnownInvocations | None = None) -> Waits:
+def find_waits(source: Source, *, limit: int = 150_000) -> Waits:
     """Return what ``waits`` returns, without its warning: ``excluded`` lists what was not read.
 
-    ``known`` has what need not be read again.
+    Raises:
+        As ``waits``.
+    """
+    recorder = QueryRecorder(source)
+    return _describe(recorder, analyze_waits(recorder, limit=limit))
+
+
+@dataclass(frozen=True, slots=True)
+class WaitAnalysis:
+    """What was read of a source at one time, and the cycles in its graph; nothing is described yet."""
+
+    snapshot: WaitSnapshot
+    graph: WaitGraph
+    cycles: tuple[Cycle, ...]
+    at: datetime
+
+    def root_blockers(self, ends: Collection[str] | None = None) -> list[RootBlocker]:
+        """Return the root blockers, all of them or those among ``ends``, most waiters first."""
+        in_cycles = {id_ for cycle in self.cycles for id_ in cycle.members}
+        unread = self.snapshot.unread
+        holders = [id_ for id_ in self.snapshot.nodes.select(unread) if id_ not in self.graph.successors]
+        known = dict.fromkeys((*self.graph.ends(), *holders))
+        chosen = [id_ for id_ in known if id_ not in in_cycles and (ends is None or id_ in ends)]
+        return root_blockers(self.graph, chosen, unread, steps=STEPS)
+
+
+def analyze_waits(source: Source, *, limit: int, known: KnownInvocations | None = None) -> WaitAnalysis:
+    """Read who waits for whom, and find the cycles; ``known`` has what need not be read again.
 
     Raises:
         As ``waits``.
@@ -97,46 +131,41 @@ def find_waits(source: Source, *, limit: int = 20_000, known: KnownInvocations |
         raise ArgumentError(f"limit is {limit!r}: give a whole number, one or more.")
     check_supported(source, "waits()")
     at = source.now
-    recorder = QueryRecorder(source)
-    return _build_waits(recorder, read_waits(recorder, limit=limit, now=at, known=known or KnownInvocations()), at)
+    snapshot = read_waits(source, limit=limit, now=at, known=known)
+    graph = WaitGraph(snapshot.edges, snapshot.nodes)
+    return WaitAnalysis(snapshot, graph, tuple(cycles(graph)), at)
 
 
-def _build_waits(source: QueryRecorder, snapshot: WaitSnapshot, at: datetime) -> Waits:
-    graph = build_graph(snapshot.edges, snapshot.nodes)
-    all_cycles = cycles(graph, snapshot.edges, snapshot.nodes)
-    blockers = root_blockers(
-        graph, {id_ for cycle in all_cycles for id_ in cycle.members}, snapshot.unread, steps=STEPS
-    )
+def _describe(source: QueryRecorder, analysis: WaitAnalysis) -> Waits:
+    snapshot = analysis.snapshot
     excluded = list(snapshot.excluded)
-    awaited: EdgesByWaiter = defaultdict(list)
-    for edge in snapshot.edges:
-        awaited[edge.waiter].append(edge)
     frames = {
         "edges": edge_frame(snapshot.edges, snapshot.nodes),
-        "blockers": _blocker_frame(source, blockers, snapshot, awaited),
-        "deadlocks": _deadlock_frame(all_cycles, graph, snapshot, awaited),
+        "blockers": blocker_frame(source, analysis, analysis.root_blockers()),
+        "deadlocks": deadlock_frame(analysis),
     }
     if uncounted := int(frames["blockers"]["total_waiting"].isna().sum() + frames["deadlocks"]["waiting"].isna().sum()):
         excluded.append(f"for {uncounted:,} root blockers or deadlocks not everybody behind them was counted")
     for frame in frames.values():
-        frame.attrs = {"source": source.name, "version": source.version, "now": at.isoformat(), "excluded": excluded}
+        attrs = {"source": source.name, "version": source.version, "now": analysis.at.isoformat()}
+        frame.attrs = attrs | {"excluded": excluded}
     return Waits(
         **frames,
         source=source.name,
         version=source.version,
-        at=at,
+        at=analysis.at,
         excluded=tuple(excluded),
-        _graph=graph,
+        _graph=analysis.graph,
         queries=tuple(source.queries),
     )
 
 
-def _blocker_frame(
-    source: Source, blockers: list[RootBlocker], snapshot: WaitSnapshot, awaited: EdgesByWaiter
-) -> pd.DataFrame:
-    nodes = {blocker.id: snapshot.nodes[blocker.id] for blocker in blockers}
+def blocker_frame(source: Source, analysis: WaitAnalysis, blockers: list[RootBlocker]) -> pd.DataFrame:
+    """Return root blockers as a frame, described with their last errors, which are read."""
+    nodes = analysis.snapshot.nodes.select(blocker.id for blocker in blockers)
     failed = [id_ for id_, node in nodes.items() if node.status in _MAY_HAVE_FAILED]
     errors = read_errors(source, failed[:_ERRORS])
+    awaited = edges_by_waiter(analysis.snapshot.edges, nodes)
     rows = [
         {
             "id": blocker.id,
@@ -154,12 +183,14 @@ def _blocker_frame(
     return _to_frame(rows, columns, _BLOCKER_TYPES)
 
 
-def _deadlock_frame(
-    all_cycles: list[Cycle], graph: nx.DiGraph, snapshot: WaitSnapshot, awaited: EdgesByWaiter
-) -> pd.DataFrame:
-    nodes: Mapping[str, InvocationNode] = snapshot.nodes
-    rows, steps = [], STEPS
-    for cycle in all_cycles:
+def deadlock_frame(analysis: WaitAnalysis) -> pd.DataFrame:
+    """Return the cycles as a frame, described."""
+    snapshot, graph = analysis.snapshot, analysis.graph
+    members = {id_ for cycle in analysis.cycles for id_ in cycle.path}
+    nodes, steps = snapshot.nodes.select(members), STEPS
+    awaited = edges_by_waiter(snapshot.edges, members)
+    rows = []
+    for cycle in analysis.cycles:
         waiting, steps = count_waiters(graph, cycle.members, snapshot.unread, steps)
         deadlock = describe_deadlock(cycle, graph, nodes, awaited)
         rows.append(

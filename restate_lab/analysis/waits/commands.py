@@ -1,27 +1,33 @@
-"""What suspended invocations wait for: the numbers in their status, paired with the commands in their journals."""
+"""What suspended invocations wait for: the numbers in their status, matched with the commands in their journals.
+
+Everything is done with whole columns: a cluster in trouble has 100,000 suspended invocations, and many more commands.
+"""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute
 
-from restate_lab._text import format_timestamp
-from restate_lab.analysis.ids import FIRST_AWAKEABLE, awakeable_id
-from restate_lab.analysis.records import none_if_missing
-from restate_lab.analysis.waits.model import Edge
+from restate_lab.analysis.ids import FIRST_AWAKEABLE
+from restate_lab.analysis.waits.model import edge_table
 
-__all__ = ["AwaitedCommand", "SuspendedInvocation", "awaited_commands", "edges_of", "suspended_invocations"]
+__all__ = ["AwaitedNumbers", "awaited_numbers", "edges_of_suspended", "match_commands", "texts"]
 
+# The stubs do not know that functions of Arrow take plain values, and return chunked columns.
+pc: Any = pyarrow.compute
 CANCEL = 1  # the signal that all await
+_NAMED_SIGNAL = "a signal with a name"
 _COMMAND = "Command: "
-# Only a key of the outermost kind is followed by a plain quotation mark: within texts JSON writes a backslash first.
-_NUMBER = re.compile(r'"(?:result_)?completion_id":\s*(\d+)')
+# Only a key of JSON is followed by a plain quotation mark: within texts JSON writes a backslash first.
+_NUMBER = r'"(?:result_)?completion_id":\s*(?P<value>\d+)'
+_CALLEE = r'"(?:invocation_id|InvocationId)":\s*"(?P<value>[^"\\]+)"'
+_WAKES_AT = r'"wake_up_time":\s*(?P<value>\d+)'
 _KINDS = {
     "Call": "call",
     "AttachInvocation": "attach",
@@ -34,126 +40,183 @@ _KINDS = {
     "GetLazyState": "state",
     "GetLazyStateKeys": "state",
 }
+_WITH_CALLEE = pa.array(["call", "attach"], pa.large_string())
+_AFTER_ALL = np.iinfo("int64").max
+_COLUMNS: Mapping[str, Any] = {
+    **dict.fromkeys(("key", "entry_index"), pa.int64()),
+    **dict.fromkeys(("kind", "name", "body"), pa.large_string()),
+}
+_MATCHED = pa.schema([pa.field(name, kind) for name, kind in _COLUMNS.items()])
+_WAITER = {
+    "id": "waiter",
+    "target": "waiter_target",
+    "modified_at": "since",
+    "created_at": "created_at",
+    "invoked_by_id": "caller",
+}
+"""The columns of ``suspended.sql`` that edges have, with their names there."""
 
 
 @dataclass(frozen=True, slots=True)
-class SuspendedInvocation:
-    """One suspended invocation, with the numbers of the completions and of the signals that it waits for."""
+class AwaitedNumbers:
+    """The numbers that suspended invocations wait for: ``row`` of the invocation and ``number``, one pair for each."""
 
-    id: str
-    target: str
-    since: pd.Timestamp | None
-    created_at: pd.Timestamp | None
-    caller: str | None
-    completions: tuple[int, ...]
-    signals: tuple[int, ...]
+    count: int
+    """How many invocations there are."""
+    ids: pa.Array[Any]
+    completion_rows: np.ndarray
+    completions: np.ndarray
+    signal_rows: np.ndarray
+    signals: np.ndarray
 
     @property
-    def awaited_count(self) -> int:
-        """Return how many completions and signals it waits for; one where only a named signal can wake it."""
-        return len(self.completions) + len(self.signals) or 1
+    def completion_keys(self) -> np.ndarray:
+        """Return one number for each pair of invocation and completion."""
+        return _key(self.completion_rows, self.completions)
+
+    @property
+    def awaited_counts(self) -> np.ndarray:
+        """Return how many completions and signals each waits for."""
+        rows = np.concatenate([self.completion_rows, self.signal_rows])
+        return np.bincount(rows, minlength=self.count)
+
+    def ids_without(self, matched: Sequence[pa.Table]) -> list[str]:
+        """Return the ids of those that wait for a completion whose command is not among these."""
+        known = np.concatenate([np.zeros(0, "int64"), *(each["key"].to_numpy() for each in matched)])
+        rows = self.completion_rows[~np.isin(self.completion_keys, known)]
+        return texts(self.ids.take(pa.array(np.unique(rows))))
 
 
-@dataclass(frozen=True, slots=True)
-class AwaitedCommand:
-    """One command that an invocation waits for."""
-
-    index: int
-    kind: str
-    what: str | None = None
-    callee: str | None = None
-    wakes_at: pd.Timestamp | None = None
-
-
-def suspended_invocations(frame: pd.DataFrame) -> list[SuspendedInvocation]:
-    """Return the invocations of a frame with the columns of ``sql/waits/suspended.sql``."""
-    names = ("id", "target", "modified_at", "created_at", "invoked_by_id", "completions", "signals")
-    return [
-        SuspendedInvocation(
-            id=id_,
-            target=target,
-            since=none_if_missing(since),
-            created_at=none_if_missing(created_at),
-            caller=none_if_missing(caller),
-            completions=_to_numbers(completions),
-            signals=tuple(number for number in _to_numbers(signals) if number != CANCEL),
-        )
-        for id_, target, since, created_at, caller, completions, signals in zip(
-            *(frame[name].tolist() for name in names), strict=True
-        )
-    ]
-
-
-def awaited_commands(rows: pd.DataFrame, wanted: Mapping[str, Sequence[int]]) -> dict[tuple[str, int], AwaitedCommand]:
-    """Return, of the rows of ``sql/waits/commands.sql``, those with numbers that are wanted of their id."""
-    columns = ("id", "entry_index", "entry_type", "name", "body")
-    commands = {}
-    for id_, index, entry_type, name, body in zip(*(rows[column].tolist() for column in columns), strict=True):
-        open_ = wanted[id_]
-        if not any(int(number) in open_ for number in _NUMBER.findall(body or "")):
-            continue
-        kind = entry_type.removeprefix(_COMMAND)
-        details = json.loads(body)["Command"][kind]
-        number = details.get("result_completion_id", details.get("completion_id"))
-        if number in open_:
-            commands[id_, number] = _parse_command(int(index), kind, none_if_missing(name), details)
-    return commands
-
-
-def edges_of(
-    invocation: SuspendedInvocation, commands: Mapping[tuple[str, int], AwaitedCommand], *, alternative: bool
-) -> list[Edge]:
-    """Return an edge for each command that an invocation waits for, in the order of the journal."""
-    unknown = AwaitedCommand(-1, "unknown")
-    of_completions = sorted(
-        (commands.get((invocation.id, number), unknown) for number in invocation.completions),
-        key=lambda each: each.index,
-    )
-    awaited = [*of_completions, *(_signal_command(invocation.id, number) for number in sorted(invocation.signals))]
-    return [
-        _edge(invocation, command, alternative)
-        for command in awaited or [AwaitedCommand(-1, "signal", "a signal with a name")]
-    ]
-
-
-def _edge(invocation: SuspendedInvocation, command: AwaitedCommand, alternative: bool) -> Edge:
-    return Edge(
-        waiter=invocation.id,
-        waiter_target=invocation.target,
-        kind=command.kind,
-        blocker=command.callee,
-        what=command.what,
-        wakes_at=command.wakes_at,
-        alternative=alternative,
-        since=invocation.since,
-        created_at=invocation.created_at,
-        caller=invocation.caller,
+def awaited_numbers(suspended: pa.Table) -> AwaitedNumbers:
+    """Return the numbers in rows of ``suspended.sql``."""
+    completion_rows, completions = _flatten(suspended["completions"])
+    signal_rows, signals = _flatten(suspended["signals"])
+    other = signals != CANCEL
+    return AwaitedNumbers(
+        len(suspended),
+        suspended["id"].cast(pa.large_string()).combine_chunks(),
+        completion_rows,
+        completions,
+        signal_rows[other],
+        signals[other],
     )
 
 
-def _signal_command(id_: str, number: int) -> AwaitedCommand:
-    if number < FIRST_AWAKEABLE:
-        return AwaitedCommand(-1, "signal", f"signal {number}")
-    return AwaitedCommand(-1, "awakeable", awakeable_id(id_, number) or f"signal {number}")
+def match_commands(commands: pa.Table, numbers: AwaitedNumbers) -> pa.Table:
+    """Return those of the rows of ``commands.sql`` that are awaited: ``key, entry_index, kind, name, body``."""
+    rows = _numbers_of(pc.index_in(commands["id"].cast(pa.large_string()), numbers.ids), -1)
+    bodies = commands["body"].cast(pa.large_string())
+    keys = _key(rows, _numbers_of(_extract(bodies, _NUMBER).cast(pa.int64()), -1))
+    is_awaited = np.isin(keys, numbers.completion_keys)
+    awaited = commands.filter(pa.array(is_awaited)).combine_chunks()
+    types = awaited["entry_type"].cast(pa.large_string()).combine_chunks().dictionary_encode()
+    kinds = pa.array([_KINDS.get(each.removeprefix(_COMMAND)) for each in texts(types.dictionary)], pa.large_string())
+    columns = {
+        "key": pa.array(keys[is_awaited]),
+        "entry_index": awaited["entry_index"].cast(pa.int64()),
+        "kind": kinds.take(types.indices),
+        "name": awaited["name"].cast(pa.large_string()),
+        "body": awaited["body"].cast(pa.large_string()),
+    }
+    return pa.table(columns, schema=_MATCHED)
 
 
-def _parse_command(index: int, kind: str, name: str | None, details: Mapping[str, Any]) -> AwaitedCommand:
-    callee = details.get("invocation_id") or _attached_invocation(details)
-    what, wakes_at = name or None, None
-    if _KINDS[kind] == "promise":
-        what = str(details.get("key"))
-    elif kind == "Sleep" and details.get("wake_up_time") is not None:
-        wakes_at = pd.Timestamp(details["wake_up_time"], unit="ms", tz="UTC")
-        what = f"until {format_timestamp(wakes_at)}"
-    return AwaitedCommand(index, _KINDS[kind], what, callee, wakes_at)
+def edges_of_suspended(
+    suspended: pa.Table, numbers: AwaitedNumbers, matched: Sequence[pa.Table], needing_one: np.ndarray
+) -> pa.Table:
+    """Return a table with an edge for each thing that suspended invocations wait for.
+
+    It is in the order of the invocations, and for each in the order of its journal, signals last. ``needing_one`` tells
+    for each invocation whether one of the things may be enough.
+    """
+    commands = _by_number(numbers, matched)
+    named = np.flatnonzero(numbers.awaited_counts == 0)
+    rows = np.concatenate([numbers.completion_rows, numbers.signal_rows, named])
+    signals = np.concatenate([np.zeros(len(commands), "int64"), numbers.signals, np.zeros(len(named), "int64")])
+    others = _edges_of_signals(signals[len(commands) :])
+    indices = np.concatenate([commands["entry_index"].to_numpy(), np.full(len(others), _AFTER_ALL)])
+    order: Any = pa.array(np.lexsort((signals, indices, rows)))
+    awaited = pa.concat_tables([commands.drop(["entry_index"]), others]).take(order)
+    of = suspended.select(list(_WAITER)).take(pc.take(pa.array(rows), order)).rename_columns(list(_WAITER.values()))
+    columns = {name: of[name] for name in of.column_names} | {name: awaited[name] for name in awaited.column_names}
+    return edge_table(columns | {"alternative": pa.array(needing_one[rows]).take(order)})
 
 
-def _attached_invocation(details: Mapping[str, Any]) -> str | None:
-    """Return the invocation that is attached to; None where it is named by its key."""
-    target = details.get("target")
-    return target.get("InvocationId") if isinstance(target, Mapping) else None
+def _edges_of_signals(signals: np.ndarray) -> pa.Table:
+    """Return what is awaited for signals; 0 is one that only has a name."""
+    is_awakeable = signals >= FIRST_AWAKEABLE
+    what = [None if awakeable else _signal_text(n) for n, awakeable in zip(signals.tolist(), is_awakeable, strict=True)]
+    columns: dict[str, Any] = {
+        "kind": pa.array(["awakeable" if each else "signal" for each in is_awakeable.tolist()], pa.large_string()),
+        "what": pa.array(what, pa.large_string()),
+        "blocker": pa.nulls(len(signals), pa.large_string()),
+        "wakes_at": pa.nulls(len(signals), pa.timestamp("ms", "UTC")),
+        "signal": pa.array(np.where(is_awakeable, signals, 0), pa.int64()),
+    }
+    return pa.table(columns)
 
 
-def _to_numbers(value: Sequence[int] | float | None) -> tuple[int, ...]:
-    """Return a list column's value; pandas has None or NaN where it is null."""
-    return () if value is None or isinstance(value, float) else tuple(np.asarray(value).tolist())
+def _by_number(numbers: AwaitedNumbers, matched: Sequence[pa.Table]) -> pa.Table:
+    """Return one row for each awaited completion: ``entry_index`` (-1 if unknown), and columns of the edges."""
+    commands = pa.concat_tables([_MATCHED.empty_table(), *matched])
+    keys = commands["key"].to_numpy()
+    order = np.argsort(keys, kind="stable")
+    # Of several runs of one id the last one counts.
+    at = np.searchsorted(keys[order], numbers.completion_keys, side="right") - 1
+    is_known = (at >= 0) & (keys[order][at] == numbers.completion_keys) if len(keys) else np.zeros(len(at), bool)
+    found: Any = pa.array(order[at] if len(keys) else at, mask=~is_known)
+    rows = commands.take(found).combine_chunks()
+    kind, body = pc.fill_null(rows["kind"], "unknown"), rows["body"]
+    what = pc.if_else(pc.equal(rows["name"], ""), None, rows["name"])
+    is_promise = pc.equal(kind, "promise")
+    keys_of_promises = pa.array([_promise_key(each) for each in texts(body.filter(is_promise))], pa.large_string())
+    return pa.table(
+        {
+            "entry_index": pc.fill_null(rows["entry_index"], -1),
+            "kind": kind,
+            "what": pc.replace_with_mask(what.combine_chunks(), is_promise.combine_chunks(), keys_of_promises),
+            "blocker": _extract(pc.if_else(pc.is_in(kind, _WITH_CALLEE), body, None), _CALLEE),
+            "wakes_at": _extract(pc.if_else(pc.equal(kind, "sleep"), body, None), _WAKES_AT)
+            .cast(pa.int64())
+            .cast(pa.timestamp("ms", "UTC")),
+            "signal": pa.array(np.zeros(len(rows), "int64")),
+        }
+    )
+
+
+def _promise_key(body: str) -> str:
+    (details,) = json.loads(body)["Command"].values()
+    return str(details.get("key"))
+
+
+def _signal_text(signal: int) -> str:
+    return f"signal {signal}" if signal else _NAMED_SIGNAL
+
+
+def texts(column: pa.Array[Any] | pa.ChunkedArray[Any]) -> list[str]:
+    """Return the values of a column of texts without nulls."""
+    return [str(value) for value in column.to_pylist()]
+
+
+def _key(rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    keys: np.ndarray = (rows.astype("int64") << 32) | numbers.astype("int64")
+    return keys
+
+
+def _extract(column: Any, pattern: str) -> Any:
+    """Return the text of the pattern's group in each value, null where the pattern does not match."""
+    return pc.struct_field(pc.extract_regex(column, pattern), "value")
+
+
+def _numbers_of(column: Any, value: int) -> np.ndarray:
+    numbers: np.ndarray = pc.fill_null(column, value).to_numpy()
+    return numbers
+
+
+def _flatten(column: pa.ChunkedArray[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values of a column of lists, each with the number of its row."""
+    lists = column.combine_chunks()
+    if pa.types.is_null(lists.type) or not len(lists):
+        return np.zeros(0, "int64"), np.zeros(0, "int64")
+    rows = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False).astype("int64")
+    return rows, pc.list_flatten(lists).to_numpy(zero_copy_only=False).astype("int64")

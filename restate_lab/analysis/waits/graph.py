@@ -9,15 +9,19 @@ of all walks together are bounded, and a root beyond that has no count.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 # No type information is published in the package.
 import networkx as nx
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from restate_lab.analysis.waits.model import Edge, InvocationNode
+from restate_lab.analysis.waits.model import Edge, Nodes, single_edges
 
-__all__ = ["Cycle", "RootBlocker", "build_graph", "count_waiters", "cycles", "root_blockers"]
+__all__ = ["Cycle", "RootBlocker", "WaitGraph", "count_waiters", "cycles", "root_blockers"]
 
 STEPS = 5_000_000  # of all walks that count waiters; a few seconds
 
@@ -44,43 +48,90 @@ class RootBlocker:
     examples: tuple[str, ...]
 
 
-def build_graph(edges: Iterable[Edge], nodes: Mapping[str, InvocationNode]) -> nx.DiGraph:
-    """Return the graph: nodes are invocations, an edge leads from the waiting invocation to its blocker.
+class WaitGraph:
+    """Who waits for whom, by id: only invocations that wait for another one, and those that they wait for.
 
-    Nodes have ``target, status``; edges ``kind, what, since, alternative``. Completed invocations block no other.
+    Completed invocations block no other. Of several edges between the same two, the first counts that the waiter
+    cannot go on without.
     """
-    graph = nx.DiGraph()
-    for edge in edges:
-        for id_ in (edge.waiter, edge.blocker):
-            if id_ is not None and id_ not in graph:
-                known = nodes.get(id_, InvocationNode(id_))
-                graph.add_node(id_, target=known.target, status=known.status)
-        if edge.blocker is None or _has_ended(nodes, edge.blocker):
-            continue
-        sooner = graph.get_edge_data(edge.waiter, edge.blocker, {"alternative": True})
-        if sooner["alternative"]:
-            graph.add_edge(
-                edge.waiter,
-                edge.blocker,
-                kind=edge.kind,
-                what=edge.what,
-                since=edge.since,
-                alternative=edge.alternative,
-            )
-    return graph
+
+    def __init__(self, edges: pa.Table, nodes: Nodes) -> None:
+        self.edges = edges
+        self.nodes = nodes
+        self.successors: dict[str, dict[str, int]] = {}
+        """For each waiter its blockers, with the position of the edge in the table."""
+        self.predecessors: dict[str, list[str]] = {}
+        """For each blocker its waiters."""
+        linked = np.flatnonzero(pc.is_valid(edges["blocker"]))
+        rows: Any = edges.select(["waiter", "blocker"]).take(linked)
+        alternatives = edges["alternative"].to_numpy()
+        for at, waiter, blocker in zip(linked.tolist(), *(column.to_pylist() for column in rows.columns), strict=True):
+            if nodes.has_ended(blocker):
+                continue
+            blockers = self.successors.setdefault(waiter, {})
+            if blocker not in blockers:
+                self.predecessors.setdefault(blocker, []).append(waiter)
+            elif not alternatives[blockers[blocker]]:
+                continue
+            blockers[blocker] = at
+
+    def edge(self, waiter: str, blocker: str) -> Edge:
+        """Return the edge between two invocations."""
+        at = self.successors[waiter][blocker]
+        return single_edges(self.edges.slice(at, 1))[0]
+
+    def ends(self) -> list[str]:
+        """Return the invocations that others wait for, and that wait for none."""
+        return [id_ for id_ in self.predecessors if id_ not in self.successors]
+
+    def waiters_of(self, targets: Iterable[str]) -> set[str]:
+        """Return the invocations that wait for these, directly or through others."""
+        start = set(targets)
+        seen, queue = set(start), deque(start)
+        while queue:
+            for waiter in self.predecessors.get(queue.popleft(), ()):
+                if waiter not in seen:
+                    seen.add(waiter)
+                    queue.append(waiter)
+        return seen - start
+
+    def ends_of(self, starts: Iterable[str]) -> set[str]:
+        """Return the ends that these wait for, directly or through others."""
+        seen = set(starts)
+        queue = deque(seen)
+        while queue:
+            for blocker in self.successors.get(queue.popleft(), ()):
+                if blocker not in seen:
+                    seen.add(blocker)
+                    queue.append(blocker)
+        return {id_ for id_ in seen if id_ not in self.successors}
+
+    def to_networkx(self) -> nx.DiGraph:
+        """Return the graph for networkx, with all that wait as nodes."""
+        graph = nx.DiGraph()
+        for id_, node in self.nodes.select(self.nodes).items():
+            graph.add_node(id_, target=node.target, status=node.status)
+        links = [(waiter, there, at) for waiter, blockers in self.successors.items() for there, at in blockers.items()]
+        edges = single_edges(self.edges.take(pa.array([at for _, _, at in links], pa.int64())))
+        for (waiter, blocker, _), edge in zip(links, edges, strict=True):
+            more = {"kind": edge.kind, "what": edge.what, "since": edge.since, "alternative": edge.alternative}
+            graph.add_edge(waiter, blocker, **more)
+        return graph
 
 
-def cycles(graph: nx.DiGraph, edges: Iterable[Edge], nodes: Mapping[str, InvocationNode]) -> list[Cycle]:
+def cycles(graph: WaitGraph) -> list[Cycle]:
     """Return the deadlocks, and after them the cycles that a member may still leave."""
-    stuck = _blocked_ids(graph, edges, nodes)
-    certain = [_shortest_cycle(graph, members, certain=True) for members in _components(graph.subgraph(stuck))]
+    endless = _remaining(graph, any_one=frozenset(), going=frozenset())
+    if not endless:
+        return []
+    certain = [_shortest_cycle(graph, members, certain=True) for members in _components(graph, _blocked_ids(graph))]
     locked = {id_ for cycle in certain for id_ in cycle.members}
-    rest = [members for members in _components(graph) if not locked & members]
+    rest = [members for members in _components(graph, endless) if not locked & members]
     return certain + [_shortest_cycle(graph, members, certain=False) for members in rest]
 
 
 def count_waiters(
-    graph: nx.DiGraph, targets: Iterable[str], unread: Mapping[str, int], steps: int
+    graph: WaitGraph, targets: Iterable[str], unread: Mapping[str, int], steps: int
 ) -> tuple[int | None, int]:
     """Return how many others wait for these, directly or not, and the steps that are left; None when there are none."""
     start = set(targets)
@@ -88,7 +139,7 @@ def count_waiters(
     while queue:
         id_ = queue.popleft()
         total += unread.get(id_, 0)
-        for waiter in graph.predecessors(id_):
+        for waiter in graph.predecessors.get(id_, ()):
             steps -= 1
             if waiter not in seen:
                 seen.add(waiter)
@@ -99,63 +150,71 @@ def count_waiters(
 
 
 def root_blockers(
-    graph: nx.DiGraph, in_cycles: set[str], unread: Mapping[str, int], *, steps: int = STEPS, examples: int = 3
+    graph: WaitGraph, ends: Iterable[str], unread: Mapping[str, int], *, steps: int = STEPS, examples: int = 3
 ) -> list[RootBlocker]:
-    """Return the invocations that block others and wait for none, most waiters first; ``in_cycles`` are excluded."""
+    """Return these ends of the graph as root blockers, most waiters first."""
     blockers = []
-    ends = [id_ for id_, degree in graph.out_degree() if not degree and id_ not in in_cycles]
-    direct = {id_: graph.in_degree(id_) + unread.get(id_, 0) for id_ in ends}
-    for id_ in sorted((id_ for id_ in ends if direct[id_]), key=lambda id_: (-direct[id_], id_)):
+    direct = {id_: len(graph.predecessors.get(id_, ())) + unread.get(id_, 0) for id_ in ends}
+    for id_ in sorted((id_ for id_ in direct if direct[id_]), key=lambda id_: (-direct[id_], id_)):
         total_waiting, steps = count_waiters(graph, [id_], unread, steps)
-        waiters = tuple(sorted(graph.predecessors(id_)))[:examples]
+        waiters = tuple(sorted(graph.predecessors.get(id_, ()))[:examples])
         blockers.append(RootBlocker(id_, direct[id_], total_waiting, waiters))
     return sorted(blockers, key=lambda root: (-(root.total_waiting or 0), -root.direct_waiting, root.id))
 
 
-def _has_ended(nodes: Mapping[str, InvocationNode], id_: str) -> bool:
-    return id_ in nodes and nodes[id_].status == "completed"
-
-
-def _blocked_ids(graph: nx.DiGraph, edges: Iterable[Edge], nodes: Mapping[str, InvocationNode]) -> set[str]:
+def _blocked_ids(graph: WaitGraph) -> set[str]:
     """Return the invocations that can never go on by themselves: those that remain once all others have gone on.
 
     An invocation that needs all that it awaits goes on when all of these can; one that may need only one of them, when
     one can. What is not an invocation (an awakeable, a sleep) may always come.
     """
-    open_, any_one, goes = dict.fromkeys(graph, 0), set(), set()
-    for id_ in graph:
-        open_[id_] = graph.out_degree(id_)
-    for edge in edges:
-        if edge.alternative:
-            any_one.add(edge.waiter)
-            if edge.blocker is None or edge.kind == "open call" or _has_ended(nodes, edge.blocker):
-                goes.add(edge.waiter)
-    goes |= {id_ for id_, degree in open_.items() if not degree}
-    queue = deque(goes)
+    loose: Any = graph.edges.filter(graph.edges["alternative"]).select(["waiter", "blocker", "kind"])
+    waiters, blockers, kinds = (column.to_pylist() for column in loose.columns)
+    goes = {
+        waiter
+        for waiter, blocker, kind in zip(waiters, blockers, kinds, strict=True)
+        if blocker is None or kind == "open call" or graph.nodes.has_ended(blocker)
+    }
+    return _remaining(graph, any_one=frozenset(waiters), going=goes)
+
+
+def _remaining(graph: WaitGraph, *, any_one: Collection[str], going: Collection[str]) -> set[str]:
+    """Return the waiters that remain when those go on, step by step, all of whose blockers have gone on.
+
+    Those in ``any_one`` go on after one of their blockers; the ends, and those in ``going``, go on first.
+    """
+    open_ = {id_: len(blockers) for id_, blockers in graph.successors.items()}
+    queue = deque([*graph.ends(), *(id_ for id_ in going if id_ in open_)])
+    gone = set(queue)
     while queue:
-        for waiter in graph.predecessors(queue.popleft()):
+        for waiter in graph.predecessors.get(queue.popleft(), ()):
             open_[waiter] -= 1
-            if waiter not in goes and (not open_[waiter] or waiter in any_one):
-                goes.add(waiter)
+            if waiter not in gone and (not open_[waiter] or waiter in any_one):
+                gone.add(waiter)
                 queue.append(waiter)
-    return set(graph) - goes
+    return graph.successors.keys() - gone
 
 
-def _components(graph: nx.DiGraph) -> list[set[str]]:
-    components = nx.strongly_connected_components(graph)
-    return sorted((set(each) for each in components if len(each) > 1 or graph.has_edge(*(list(each) * 2))), key=min)
+def _components(graph: WaitGraph, members: Collection[str]) -> list[set[str]]:
+    """Return the strongly connected components among these that have a cycle."""
+    inner = nx.DiGraph(
+        (waiter, blocker) for waiter in members for blocker in graph.successors[waiter] if blocker in members
+    )
+    components = nx.strongly_connected_components(inner)
+    return sorted((set(each) for each in components if len(each) > 1 or inner.has_edge(*(list(each) * 2))), key=min)
 
 
-def _shortest_cycle(graph: nx.DiGraph, members: set[str], *, certain: bool) -> Cycle:
+def _shortest_cycle(graph: WaitGraph, members: set[str], *, certain: bool) -> Cycle:
     """Return a shortest cycle through the smallest id that holds a key, or the smallest of all."""
-    inner = graph.subgraph(members)
-    holders = [there for _, there, kind in inner.edges(data="kind") if kind == "key"]
+    kinds = graph.edges["kind"]
+    inner = {id_: {there: at for there, at in graph.successors[id_].items() if there in members} for id_ in members}
+    holders = [there for blockers in inner.values() for there, at in blockers.items() if kinds[at].as_py() == "key"]
     start = min(holders or members)
     before: dict[str, str] = {}
     queue = deque([start])
     while start not in before:
         here = queue.popleft()
-        for there in sorted(inner.successors(here)):
+        for there in sorted(inner[here]):
             if there not in before:
                 before[there] = here
                 queue.append(there)

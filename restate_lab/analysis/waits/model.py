@@ -1,29 +1,54 @@
-"""Edges and nodes of the wait-for graph, built from rows."""
+"""The edges and the nodes of the wait-for graph: an Arrow table of edges, and single edges for descriptions."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from restate_lab.analysis.ids import awakeable_id
 from restate_lab.analysis.records import none_if_missing
 
 __all__ = [
     "Edge",
     "InvocationNode",
+    "Nodes",
     "describe_error",
     "edge_frame",
-    "key_edge",
+    "edge_table",
+    "edges_by_waiter",
+    "edges_of_calls",
+    "edges_of_keys",
     "needs_all",
-    "open_call_edge",
-    "waiter_node",
+    "single_edges",
+    "table_of_edges",
 ]
 
 _CANCEL = {"Single": {"SignalIndex": 1}}
-_COLUMNS = ("waiter", "waiter_target", "kind", "blocker", "blocker_target", "what", "wakes_at", "alternative", "since")
+_TEXT, _TIME = pa.large_string(), pa.timestamp("ms", "UTC")
+_TYPES: Mapping[str, Any] = {
+    **dict.fromkeys(("waiter", "waiter_target", "kind", "blocker", "what"), _TEXT),
+    "signal": pa.int64(),
+    "wakes_at": _TIME,
+    "alternative": pa.bool_(),
+    **dict.fromkeys(("since", "created_at"), _TIME),
+    "caller": _TEXT,
+}
+_EDGES = pa.schema([pa.field(name, kind) for name, kind in _TYPES.items()])
+"""The columns of a table of edges: those of `Edge`, where ``what`` is not yet set for sleeps and for awakeables.
+
+``signal`` is the number of an awakeable, 0 elsewhere.
+"""
+_FRAME = ("waiter", "waiter_target", "kind", "blocker", "blocker_target", "what", "wakes_at", "alternative", "since")
+_STATUSES = {"key": "pending", "open call": "running"}
+"""The statuses of waiters by the kind of their edge; all others are suspended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +64,7 @@ class Edge:
     kind: str
     blocker: str | None
     what: str | None
+    signal: int
     wakes_at: pd.Timestamp | None
     alternative: bool
     since: pd.Timestamp | None
@@ -59,48 +85,136 @@ class InvocationNode:
     next_at: pd.Timestamp | None = None
 
 
-def key_edge(row: Mapping[Any, Any]) -> Edge:
-    """Return the edge of a call that waits for a key."""
-    return _edge(row, "key", row["holder_id"], row["key"], alternative=False)
+class Nodes(Mapping[str, InvocationNode]):
+    """The nodes by id: those that wait, from the table of edges, and those that only block others."""
+
+    def __init__(self, edges: pa.Table, blockers: Mapping[str, InvocationNode]) -> None:
+        self._edges = edges
+        self._blockers = blockers
+
+    def __getitem__(self, id_: str) -> InvocationNode:
+        return self.select([id_])[id_]
+
+    def select(self, ids: Iterable[str]) -> dict[str, InvocationNode]:
+        """Return the nodes of those of these ids that are in the graph."""
+        wanted = list(ids)
+        rows = self._edges.filter(pc.is_in(self._edges["waiter"], pa.array(wanted, _TEXT)))
+        columns = [_values(rows, name) for name in ("waiter", "waiter_target", "kind", "since", "created_at")]
+        waiting = {
+            id_: InvocationNode(id_, target, _STATUSES.get(kind, "suspended"), since, created_at)
+            for id_, target, kind, since, created_at in zip(*columns, strict=True)
+        }
+        return waiting | {id_: self._blockers[id_] for id_ in wanted if id_ in self._blockers and id_ not in waiting}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*_values(self._edges, "waiter"), *self._blockers)))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def has_ended(self, id_: str) -> bool:
+        """Return whether an invocation has ended: then it blocks no other."""
+        return id_ in self._blockers and self._blockers[id_].status == "completed"
+
+    def targets(self) -> dict[str, str | None]:
+        """Return the targets by id."""
+        waiting = zip(_values(self._edges, "waiter"), _values(self._edges, "waiter_target"), strict=True)
+        return {id_: node.target for id_, node in self._blockers.items()} | dict(waiting)
 
 
-def open_call_edge(row: Mapping[Any, Any]) -> Edge:
-    """Return the edge of a running invocation to one that it has called."""
-    return _edge(row, "open call", row["callee_id"], None, alternative=True)
+def edges_of_keys(rows: pa.Table) -> pa.Table:
+    """Return the edges of calls that wait for a key, of rows of ``key_waiters.sql``."""
+    return _edges_of(rows, "key", blocker=rows["holder_id"], what=rows["key"], alternative=False)
 
 
-def _edge(row: Mapping[Any, Any], kind: str, blocker: Any, what: str | None, *, alternative: bool) -> Edge:
-    return Edge(
-        waiter=row["id"],
-        waiter_target=row["target"],
-        kind=kind,
-        blocker=none_if_missing(blocker),
-        what=what,
-        wakes_at=None,
-        alternative=alternative,
-        since=none_if_missing(row["since"]),
-        created_at=none_if_missing(row["created_at"]),
-        caller=none_if_missing(row["invoked_by_id"]),
+def edges_of_calls(rows: pa.Table) -> pa.Table:
+    """Return the edges of running invocations to those that they have called, of rows of ``open_calls.sql``."""
+    return _edges_of(rows, "open call", blocker=rows["callee_id"], what=pa.nulls(len(rows)), alternative=True)
+
+
+def _edges_of(rows: pa.Table, kind: str, *, blocker: Any, what: Any, alternative: bool) -> pa.Table:
+    return edge_table(
+        {
+            "waiter": rows["id"],
+            "waiter_target": rows["target"],
+            "kind": pa.array([kind] * len(rows), _TEXT),
+            "blocker": blocker,
+            "what": what,
+            "signal": pa.array([0] * len(rows), pa.int64()),
+            "wakes_at": pa.nulls(len(rows)),
+            "alternative": pa.array([alternative] * len(rows), pa.bool_()),
+            "since": rows["since"],
+            "created_at": rows["created_at"],
+            "caller": rows["invoked_by_id"],
+        }
     )
 
 
-def waiter_node(edge: Edge) -> InvocationNode:
-    """Return the node of the waiting invocation."""
-    status = {"key": "pending", "open call": "running"}.get(edge.kind, "suspended")
-    return InvocationNode(edge.waiter, edge.waiter_target, status, edge.since, edge.created_at)
+def edge_table(columns: Mapping[str, Any]) -> pa.Table:
+    """Return a table of edges of these columns."""
+    return pa.table({name: columns[name] for name in _EDGES.names}).cast(_EDGES).combine_chunks()
 
 
-def edge_frame(edges: Iterable[Edge], nodes: Mapping[str, InvocationNode]) -> pd.DataFrame:
-    """Return the edges as a frame, with the targets of both sides."""
-    targets = {id_: each.target for id_, each in nodes.items()}
-    edges = tuple(edges)
-    columns = {name: [getattr(edge, name) for edge in edges] for name in _COLUMNS if name != "blocker_target"}
-    columns["blocker_target"] = [targets.get(edge.blocker or "") for edge in edges]
-    frame = pd.DataFrame({name: pd.Series(columns[name], dtype="object") for name in _COLUMNS})
-    for name in ("wakes_at", "since"):
-        frame[name] = pd.to_datetime(frame[name], utc=True).dt.as_unit("ms")
-    frame["alternative"] = frame["alternative"].astype(bool)
-    return frame
+def table_of_edges(edges: Sequence[Edge]) -> pa.Table:
+    """Return single edges as a table."""
+    return pa.Table.from_pylist([asdict(edge) for edge in edges], _EDGES)
+
+
+def single_edges(edges: pa.Table) -> list[Edge]:
+    """Return the edges of a table one by one, described."""
+    columns = {name: _values(edges, name) for name in _EDGES.names} | {"what": _describe(edges)}
+    return [Edge(*values) for values in zip(*columns.values(), strict=True)]
+
+
+def edges_by_waiter(edges: pa.Table, waiters: Collection[str]) -> dict[str, list[Edge]]:
+    """Return the edges of these waiters, by waiter."""
+    by_waiter: dict[str, list[Edge]] = defaultdict(list)
+    for edge in single_edges(edges.filter(pc.is_in(edges["waiter"], pa.array(list(waiters), _TEXT)))):
+        by_waiter[edge.waiter].append(edge)
+    return by_waiter
+
+
+def edge_frame(edges: pa.Table, nodes: Nodes) -> pd.DataFrame:
+    """Return the edges as ``waits`` returns them, described, with the targets of both sides."""
+    targets = nodes.targets()
+    texts = {name: _values(edges, name) for name in ("waiter", "waiter_target", "kind", "blocker")}
+    columns = {
+        **{name: pd.Series(values, dtype="object") for name, values in texts.items()},
+        "blocker_target": pd.Series([targets.get(id_) for id_ in texts["blocker"]], dtype="object"),
+        "what": pd.Series(_describe(edges), dtype="object"),
+        "wakes_at": edges["wakes_at"].to_pandas(),
+        "alternative": edges["alternative"].to_pandas().astype(bool),
+        "since": edges["since"].to_pandas(),
+    }
+    return pd.DataFrame({name: columns[name] for name in _FRAME})
+
+
+def _describe(edges: pa.Table) -> list[str | None]:
+    """Return what is awaited: "until …" for sleeps, the id of awakeables, and the table's own texts for the others."""
+    what: list[str | None] = edges["what"].to_pylist()
+    sleeps = np.flatnonzero(pc.is_valid(edges["wakes_at"]))
+    for at, text in zip(sleeps.tolist(), _wake_up_texts(edges["wakes_at"].drop_null()), strict=True):
+        what[at] = text
+    awakeables = np.flatnonzero(edges["signal"])
+    rows = edges.select(["waiter", "signal"]).take(awakeables).to_pylist()
+    for at, row in zip(awakeables.tolist(), rows, strict=True):
+        what[at] = awakeable_id(row["waiter"], row["signal"]) or f"signal {row['signal']}"
+    return what
+
+
+def _wake_up_texts(times: Any) -> list[str]:
+    """Return "until …" for timestamps, as `format_timestamp` writes them; that takes 20 times as long for very many."""
+    seconds: Any = pc.floor_temporal(times, unit="second")
+    column = pc.strftime(seconds.cast(pa.timestamp("s", "UTC")), format="until %Y-%m-%d %H:%M:%S UTC")
+    return [str(text) for text in column.to_pylist()]
+
+
+def _values(rows: pa.Table, name: str) -> list[Any]:
+    """Return the values of a column, None where there is none; times as pandas has them."""
+    column = rows[name]
+    if not pa.types.is_timestamp(column.type):
+        return list(column.to_pylist())
+    return [None if value is pd.NaT else value for value in column.to_pandas()]
 
 
 def needs_all(future_json: str) -> bool:

@@ -1,88 +1,99 @@
 """Read who waits for what: suspended invocations, calls that queue for a key, and open calls of running ones.
 
-Ids come first, each kind bounded; details then by id, in chunks, so that no journal is scanned as a whole.
+Ids come first, each kind bounded; details then by id, in chunks, so that no journal is scanned as a whole unless that
+costs the server less.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import pandas as pd
+import numpy as np
+import pyarrow as pa
 
 from restate_lab.analysis.questions import run_question
-from restate_lab.analysis.records import none_if_missing
-from restate_lab.analysis.statements import run_sql_file
+from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.analysis.statements import read_together, run_sql_file, table_of_sql_file
 from restate_lab.analysis.waits.commands import (
-    AwaitedCommand,
-    SuspendedInvocation,
-    awaited_commands,
-    edges_of,
-    suspended_invocations,
+    AwaitedNumbers,
+    awaited_numbers,
+    edges_of_suspended,
+    match_commands,
+    texts,
 )
 from restate_lab.analysis.waits.model import (
     Edge,
     InvocationNode,
+    Nodes,
     describe_error,
-    key_edge,
+    edges_of_calls,
+    edges_of_keys,
     needs_all,
-    open_call_edge,
-    waiter_node,
+    single_edges,
 )
 from restate_lab.client.schema import tables_of
 from restate_lab.client.sql.bind import chunks
 from restate_lab.source import Source
 
-__all__ = [
-    "KnownInvocations",
-    "WaitSnapshot",
-    "read_errors",
-    "read_open_calls",
-    "read_suspended",
-    "read_suspended_edges",
-    "read_waits",
-]
+__all__ = ["KnownInvocations", "WaitSnapshot", "read_edges_of", "read_errors", "read_open_calls", "read_waits"]
 
-CHUNK = 300  # ids in a statement: what a server takes to plan grows faster than the list
-ROWS = 100_000  # commands of the journals of one chunk
+CHUNK = 1_000  # ids in a statement: what a server takes to plan grows faster than a longer list
+ROWS = 500_000  # commands of one statement
 AROUND = 3  # times the limit: so many suspended ones are read where keys are blocked
 KEYS = 1_000  # keys whose unread queues are counted
+ENTRIES_FOR_AN_ID = 25  # a server scans so many journal entries while it looks up one journal by its id (1.7.12)
+_PENDING = ("id", "target", "key", "since", "created_at", "invoked_by_id", "holder_id")
 
 Row = dict[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class WaitSnapshot:
-    """What was read: the edges, the nodes in them by id, and messages on what was excluded.
+    """What was read: the table of edges, and the nodes in it.
 
-    ``unread`` has, by holder, how many calls queue for its key beyond those in the edges.
+    ``unread`` has, by holder, how many calls queue for its key beyond those in the edges; ``excluded`` has messages on
+    what was not read.
     """
 
-    edges: tuple[Edge, ...]
-    nodes: Mapping[str, InvocationNode]
+    edges: pa.Table
+    nodes: Nodes
     unread: Mapping[str, int] = field(default_factory=dict)
     excluded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class KnownInvocations:
-    """What has been read before: the suspended invocations (of ``suspended.sql``), and whether any are pending."""
+    """How many invocations are suspended and pending, and how long all journals are together.
 
-    suspended: pd.DataFrame | None = None
-    has_pending: bool = True
+    ``read_suspended`` returns the suspended invocations (rows of ``suspended.sql``) where they need not be read.
+    """
+
+    suspended: int
+    pending: int
+    journal_entries: int
+    read_suspended: Callable[[], pa.Table | None] = lambda: None
+
+    @property
+    def is_scan_cheaper(self) -> bool:
+        """Return whether reading the journals of all suspended invocations costs less than looking each of them up."""
+        return self.suspended > CHUNK and self.suspended * ENTRIES_FOR_AN_ID > self.journal_entries
 
 
-def read_waits(source: Source, *, limit: int, now: datetime, known: KnownInvocations) -> WaitSnapshot:
+def read_waits(source: Source, *, limit: int, now: datetime, known: KnownInvocations | None) -> WaitSnapshot:
     """Read up to ``limit`` suspended and up to ``limit`` pending invocations, and what they wait for."""
-    reader = _WaitsReader(source, limit, now, known)
-    pending, unread = reader.read_pending()
-    suspended = reader.read_suspended(around={id_ for edge in pending for id_ in (edge.caller, edge.blocker) if id_})
-    callers = {edge.caller for edge in (*suspended, *pending) if edge.caller} - {edge.waiter for edge in suspended}
-    edges = (*suspended, *pending, *reader.read_running(sorted(callers)))
-    return WaitSnapshot(edges, reader.read_nodes(edges), unread, tuple(reader.excluded))
+    reader = _WaitsReader(source, limit, now, known or _count(source))
+    suspended, pending, commands = reader.read_tables()
+    queued = reader.edges_of_pending(pending)
+    around = {id_ for name in ("caller", "blocker") for id_ in _known_ids(queued[name])}
+    waiting = reader.edges_of_suspended(suspended, commands, around)
+    callers = {*_known_ids(waiting["caller"]), *_known_ids(queued["caller"])}
+    running = _read_calls(source, sorted(callers.difference(_known_ids(waiting["waiter"]))))
+    edges = pa.concat_tables([waiting, queued, running]).combine_chunks()
+    return WaitSnapshot(edges, reader.read_nodes(edges), reader.unread, tuple(reader.excluded))
 
 
 def read_errors(source: Source, ids: Sequence[str]) -> dict[str, str]:
@@ -90,45 +101,76 @@ def read_errors(source: Source, ids: Sequence[str]) -> dict[str, str]:
     return {row["id"]: describe_error(row) for row in _read_rows(source, "last_errors", ids)}
 
 
-def read_suspended_edges(source: Source, invocations: Sequence[SuspendedInvocation]) -> tuple[list[Edge], bool]:
-    """Return what these wait for, and whether it is truncated: for each ``CHUNK`` of them, ``ROWS`` commands are read.
-
-    An invocation that awaits several things may go on with one, unless its SDK reports that it needs all.
-    """
-    commands: dict[tuple[str, int], AwaitedCommand] = {}
-    open_ = {each.id: each.completions for each in invocations if each.completions}
-    is_truncated = False
-    for chunk in chunks(list(open_), CHUNK):
-        rows = run_sql_file(source, "analysis.waits", "commands", ids=chunk, limit=ROWS + 1)
-        is_truncated = is_truncated or len(rows) > ROWS
-        commands |= awaited_commands(rows, open_)
-    several = [each.id for each in invocations if each.awaited_count > 1]
-    needing_one = set(several) - _ids_needing_all(source, several)
-    edges = (edges_of(each, commands, alternative=each.id in needing_one) for each in invocations)
-    return [edge for each in edges for edge in each], is_truncated
-
-
-def read_suspended(source: Source, ids: Sequence[str]) -> list[SuspendedInvocation]:
-    """Return those of these invocations that are suspended."""
-    frames = [run_sql_file(source, "analysis.waits", "suspended_of", ids=chunk) for chunk in chunks(ids, CHUNK)]
-    return [each for frame in frames for each in suspended_invocations(frame)]
+def read_edges_of(source: Source, ids: Sequence[str]) -> list[Edge]:
+    """Return what those of these invocations wait for that are suspended."""
+    edges, _ = _edges_of(source, _suspended_of(source, ids), None)
+    return single_edges(edges)
 
 
 def read_open_calls(source: Source, ids: Sequence[str]) -> list[Edge]:
     """Return the edges of those of these invocations that run, to what they have called and have no answer of."""
-    return [open_call_edge(row) for row in _read_rows(source, "open_calls", ids)]
+    return single_edges(_read_calls(source, ids))
+
+
+def _count(source: Source) -> KnownInvocations:
+    (counts,) = records(run_sql_file(source, "analysis.waits", "counts"))
+    return KnownInvocations(counts["suspended"], counts["pending"], int(none_if_missing(counts["entries"]) or 0))
+
+
+def _suspended_of(source: Source, ids: Sequence[str]) -> pa.Table:
+    tables = [table_of_sql_file(source, "analysis.waits", "suspended_of", ids=chunk) for chunk in chunks(ids, CHUNK)]
+    return pa.concat_tables(tables, promote_options="permissive")
+
+
+def _edges_of(source: Source, suspended: pa.Table, commands: pa.Table | None) -> tuple[pa.Table, bool]:
+    """Return what these wait for, and whether not all of their commands were read.
+
+    ``commands`` are those of all suspended invocations; what is not among them is read. An invocation that awaits
+    several things may go on with one, unless its SDK reports that it needs all.
+    """
+    numbers = awaited_numbers(suspended)
+    matched, is_truncated = [match_commands(commands, numbers)] if commands is not None else [], False
+    # Between the scan and the reading of the statuses some were suspended, and a scan has a limit.
+    for table in _commands_of(source, numbers.ids_without(matched)):
+        is_truncated = is_truncated or len(table) > ROWS
+        matched.append(match_commands(table, numbers))
+    return edges_of_suspended(suspended, numbers, matched, _needing_one(source, numbers)), is_truncated
+
+
+def _commands_of(source: Source, ids: Sequence[str]) -> Iterator[pa.Table]:
+    for chunk in chunks(ids, CHUNK):
+        yield table_of_sql_file(source, "analysis.waits", "commands", ids=chunk, limit=ROWS + 1)
+
+
+def _needing_one(source: Source, numbers: AwaitedNumbers) -> np.ndarray:
+    """Return for each invocation whether it awaits several things of which one may be enough."""
+    several = numbers.awaited_counts > 1
+    ids = texts(numbers.ids.filter(pa.array(several)))
+    if ids:
+        all_ids = _ids_needing_all(source, ids)
+        several[several] = [id_ not in all_ids for id_ in ids]
+    return several
 
 
 def _ids_needing_all(source: Source, several: list[str]) -> set[str]:
     """Return the invocations whose SDK reports that they need all that they wait for."""
-    if not several:
-        return set()
     tables = tables_of(source)
     known = tables.loc[tables["table"] == "sys_invocation_status", "column"]
     if "suspended_waiting_future_json" not in set(known):
         return set()
     rows = _read_rows(source, "combinations", several)
     return {row["id"] for row in rows if needs_all(row["future_json"])}
+
+
+def _read_calls(source: Source, ids: Sequence[str]) -> pa.Table:
+    columns = ("id", "target", "callee_id", "since", "created_at", "invoked_by_id")
+    tables = [table_of_sql_file(source, "analysis.waits", "open_calls", ids=chunk) for chunk in chunks(ids, CHUNK)]
+    empty = pa.table({name: pa.nulls(0) for name in columns})
+    return edges_of_calls(pa.concat_tables([empty, *tables], promote_options="permissive"))
+
+
+def _known_ids(column: pa.ChunkedArray[Any]) -> set[str]:
+    return set(texts(column.drop_null()))
 
 
 class _WaitsReader:
@@ -139,60 +181,79 @@ class _WaitsReader:
         self._limit = limit
         self._now = now
         self._known = known
+        self.unread: dict[str, int] = {}
         self.excluded: list[str] = []
 
-    def read_suspended(self, around: set[str]) -> list[Edge]:
-        """Read those suspended for longest; where these are not all, also any suspended ones ``around`` keys."""
-        rows = self._known.suspended
-        if rows is None:
-            rows = run_sql_file(self._source, "analysis.waits", "suspended", limit=self._limit + 1)
-        invocations = suspended_invocations(rows.iloc[: self._limit])
+    def read_tables(self) -> tuple[pa.Table, pa.Table, pa.Table | None]:
+        """Return suspended invocations, those that wait for a key, and the commands of all, None where unread."""
+        suspended, pending, commands = read_together(
+            self._source, [self._read_suspended, self._read_pending, self._read_commands]
+        )
+        return suspended, pending, commands
+
+    def edges_of_suspended(self, rows: pa.Table, commands: pa.Table | None, around: set[str]) -> pa.Table:
+        """Return the edges of those suspended for longest; where these are not all, also of any ``around`` keys."""
+        suspended = rows.slice(0, self._limit)
         if len(rows) > self._limit:
             self.excluded.append(
                 f"only the {self._limit:,} invocations that are suspended for longest were read, and those who hold a "
                 "key or call somebody that queues for one"
             )
-            around = around | {each.caller for each in invocations if each.id in around and each.caller}
-            invocations += self._read_around(around, {each.id for each in invocations})
-        edges, is_truncated = read_suspended_edges(self._source, invocations)
+            ids = texts(suspended["id"])
+            callers = dict(zip(ids, suspended["invoked_by_id"].to_pylist(), strict=True))
+            around = around | {caller for id_ in around if (caller := callers.get(id_))}
+            more = self._read_around(around, set(ids))
+            suspended = pa.concat_tables([suspended, *more], promote_options="permissive")
+        edges, is_truncated = _edges_of(self._source, suspended, commands)
         if is_truncated:
-            self.excluded.append(f"of the journals of {CHUNK:,} invocations at a time, only {ROWS:,} entries were read")
+            self.excluded.append(f"of the journals of suspended invocations, only {ROWS:,} commands were read")
         return edges
 
-    def _read_around(self, around: set[str], read: set[str]) -> list[SuspendedInvocation]:
-        invocations: list[SuspendedInvocation] = []
+    def edges_of_pending(self, rows: pa.Table) -> pa.Table:
+        """Return the edges of the calls that queue for keys; those that were not read are counted in ``unread``."""
+        edges = edges_of_keys(rows.slice(0, self._limit))
+        if len(rows) > self._limit:
+            self.unread = self._count_unread(edges)
+        return edges
+
+    def _read_suspended(self, source: Source) -> pa.Table:
+        known = self._known.read_suspended()
+        if known is not None:
+            return known
+        return table_of_sql_file(source, "analysis.waits", "suspended", limit=self._limit + 1)
+
+    def _read_pending(self, source: Source) -> pa.Table:
+        if not self._known.pending:
+            return pa.table({name: pa.nulls(0) for name in _PENDING})
+        return table_of_sql_file(source, "analysis.waits", "key_waiters", limit=self._limit + 1)
+
+    def _read_commands(self, source: Source) -> pa.Table | None:
+        if not self._known.is_scan_cheaper:
+            return None
+        return table_of_sql_file(source, "analysis.waits", "commands_of_suspended", limit=ROWS + 1)
+
+    def _read_around(self, around: set[str], read: set[str]) -> list[pa.Table]:
+        tables: list[pa.Table] = []
         more = around - read
         while more and len(read) <= AROUND * self._limit:
-            next_ones = read_suspended(self._source, sorted(more))
-            invocations, read = invocations + next_ones, read | more
-            more = {each.caller for each in next_ones if each.caller} - read
-        return invocations
+            next_ones = _suspended_of(self._source, sorted(more))
+            tables, read = [*tables, next_ones], read | more
+            more = {caller for caller in next_ones["invoked_by_id"].to_pylist() if caller} - read
+        return tables
 
-    def read_pending(self) -> tuple[list[Edge], dict[str, int]]:
-        if not self._known.has_pending:
-            return [], {}
-        rows = run_sql_file(self._source, "analysis.waits", "key_waiters", limit=self._limit + 1).to_dict("records")
-        edges = [key_edge(row) for row in rows[: self._limit]]
-        return edges, self._count_unread(edges) if len(rows) > self._limit else {}
-
-    def read_running(self, callers: Sequence[str]) -> list[Edge]:
-        return read_open_calls(self._source, callers)
-
-    def read_nodes(self, edges: Iterable[Edge]) -> dict[str, InvocationNode]:
+    def read_nodes(self, edges: pa.Table) -> Nodes:
         """Return all nodes; the states of those that only block others are read."""
-        known = {edge.waiter: waiter_node(edge) for edge in edges}
-        others = sorted({edge.blocker for edge in edges if edge.blocker} - set(known))
-        states = {row["id"]: _blocker_node(row) for row in _read_rows(self._source, "states", others)}
-        return known | {id_: states.get(id_, InvocationNode(id_)) for id_ in others}
+        blockers = _known_ids(edges["blocker"]).difference(_known_ids(edges["waiter"]))
+        nodes = {row["id"]: _blocker_node(row) for row in _read_rows(self._source, "states", sorted(blockers))}
+        return Nodes(edges, {id_: nodes.get(id_) or InvocationNode(id_) for id_ in sorted(blockers)})
 
-    def _count_unread(self, edges: list[Edge]) -> dict[str, int]:
+    def _count_unread(self, edges: pa.Table) -> dict[str, int]:
         """Count on the server the queues of which not every call was read."""
-        keys = self._run_question("blocked_keys", limit=KEYS)
-        read = Counter(edge.blocker for edge in edges)
-        waiting = {
-            row["holder_id"]: row["waiting"] for row in keys.to_dict("records") if none_if_missing(row["holder_id"])
-        }
-        unread = {id_: int(count) - read[id_] for id_, count in waiting.items() if count > read[id_]}
+        # What is truncated is reported once, for the whole.
+        keys = run_question(self._source, "blocked_keys", now=self._now, limit=KEYS)
+        read = Counter(edges["blocker"].to_pylist())
+        waiting = {row["holder_id"]: row["waiting"] for row in records(keys) if none_if_missing(row["holder_id"])}
+        unread = {id_: n for id_, count in waiting.items() if (n := int(count) - read[id_]) > 0}
         scope = f" of the {KEYS:,} longest queues" if "truncated" in keys.attrs else ""
         self.excluded.append(
             f"only {self._limit:,} calls that queue for a key were read, first those that somebody waits for; "
@@ -200,14 +261,10 @@ class _WaitsReader:
         )
         return unread
 
-    def _run_question(self, name: str, **params: Any) -> pd.DataFrame:
-        # What is truncated is reported once, for the whole.
-        return run_question(self._source, name, now=self._now, **params)
-
 
 def _read_rows(source: Source, name: str, ids: Sequence[str]) -> Iterator[Row]:
     for chunk in chunks(ids, CHUNK):
-        yield from run_sql_file(source, "analysis.waits", name, ids=chunk).to_dict("records")
+        yield from records(run_sql_file(source, "analysis.waits", name, ids=chunk))
 
 
 def _blocker_node(row: Row) -> InvocationNode:

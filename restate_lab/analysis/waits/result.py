@@ -13,6 +13,7 @@ import pandas as pd
 from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import format_age, format_timestamp, plural
+from restate_lab.analysis.waits.graph import WaitGraph
 from restate_lab.status import STATUSES
 
 __all__ = ["Waits"]
@@ -33,7 +34,7 @@ class Waits:
     version: str
     at: datetime
     excluded: tuple[str, ...]
-    _graph: nx.DiGraph
+    _graph: WaitGraph
     queries: tuple[Mapping[str, Any], ...] = ()
     """Each statement that was sent: ``sql``, ``params`` as JSON has them, ``times``."""
 
@@ -73,15 +74,11 @@ class Waits:
         return f"{self.source}, restate {self.version}, {format_timestamp(self.at)}"
 
     def graph(self) -> nx.DiGraph:
-        """Return a copy of the graph: an edge leads from who waits to who is waited for, both by invocation id.
+        """Return the graph for networkx: an edge leads from who waits to who is waited for, both by invocation id.
 
         Nodes have ``target, status``; edges ``kind, what, since, alternative`` as in ``edges``.
         """
-        return self._graph.copy()
-
-    def waiters(self) -> dict[str, list[str]]:
-        """Return who waits for whom directly: ids by the id of who is waited for."""
-        return {id_: list(self._graph.predecessors(id_)) for id_, degree in self._graph.in_degree() if degree}
+        return self._graph.to_networkx()
 
     def __repr__(self) -> str:
         return f"<Waits of {self.where}: {self.verdict}>"

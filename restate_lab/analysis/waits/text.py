@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import networkx as nx
 import pandas as pd
 
 from restate_lab._text import format_timestamp
-from restate_lab.analysis.waits.graph import Cycle
+from restate_lab.analysis.waits.graph import Cycle, WaitGraph
 from restate_lab.analysis.waits.model import Edge, InvocationNode
 
 __all__ = ["Deadlock", "describe_blocker", "describe_deadlock"]
@@ -41,17 +40,17 @@ class Deadlock:
 
 
 def describe_deadlock(
-    cycle: Cycle, graph: nx.DiGraph, nodes: Mapping[str, InvocationNode], awaited: Mapping[str, Sequence[Edge]]
+    cycle: Cycle, graph: WaitGraph, nodes: Mapping[str, InvocationNode], awaited: Mapping[str, Sequence[Edge]]
 ) -> Deadlock:
     """Describe who holds what and waits for what, and which one to end: the newest has the least work to lose.
 
     ``awaited`` has the edges of all, by waiter.
     """
-    steps = [(here, there, graph.edges[here, there]) for here, there in _successive_pairs(cycle.path)]
-    held = {there: data["what"] for _, there, data in steps if data["kind"] == "key"}
+    steps = [(here, there, graph.edge(here, there)) for here, there in _successive_pairs(cycle.path)]
+    held = {there: edge.what or "" for _, there, edge in steps if edge.kind == "key"}
     holders = tuple(id_ for id_ in cycle.path if id_ in held)
     cancel = max(holders or cycle.path, key=lambda id_: (_creation_seconds(nodes[id_]), id_))
-    times = [data["since"] for _, _, data in steps if data["since"] is not None]
+    times = [edge.since for _, _, edge in steps if edge.since is not None]
     why = _reason_to_cancel(nodes[cancel], holders) if cycle.certain else _describe_alternatives(cycle, nodes, awaited)
     return Deadlock(
         holders=holders,

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import networkx as nx
 import pandas as pd
 
-from restate_lab.analysis.waits.graph import Cycle, build_graph, cycles
-from restate_lab.analysis.waits.model import Edge
+from restate_lab.analysis.waits.graph import Cycle, WaitGraph, cycles
+from restate_lab.analysis.waits.model import Edge, Nodes, table_of_edges
 from restate_lab.analysis.waits.text import Deadlock, describe_deadlock
 from restate_lab.analysis.why.details import InvocationDetails
 from restate_lab.analysis.why.reader import Blockers, Row, has_ended
@@ -55,27 +54,27 @@ class Chain:
 
 def find_chain(blockers: Blockers, start: str) -> Chain:
     """Return the path to the worst end: a deadlock, then the one that needs help most, the nearest of equals."""
-    nodes = blockers.nodes()
-    graph = build_graph(blockers.edges, nodes)
-    if start not in graph:
+    table = table_of_edges(blockers.edges)
+    graph = WaitGraph(table, Nodes(table, blockers.nodes()))
+    if start not in graph.successors:
         return Chain((start,))
     before = _predecessors(graph, start)
-    for cycle in cycles(graph, blockers.edges, nodes):
+    for cycle in cycles(graph):
         if entries := [id_ for id_ in before if id_ in cycle.path]:
             return _deadlock_chain(blockers, graph, cycle, _path_to(before, entries[0]))
-    ends = [id_ for id_ in before if not graph.out_degree(id_)]
+    ends = [id_ for id_ in before if id_ not in graph.successors]
     ranked = sorted(ends, key=lambda id_: _rank(blockers, id_))
     path = _path_to(before, ranked[0])
     return Chain(path, _path_edges(blockers.edges, path), other_ends=len(ends) - 1)
 
 
-def _predecessors(graph: nx.DiGraph, start: str) -> dict[str, str | None]:
+def _predecessors(graph: WaitGraph, start: str) -> dict[str, str | None]:
     """Return the ids that can be reached, nearest first, each with the one before it on its path."""
     before: dict[str, str | None] = {start: None}
     queue = deque([start])
     while queue:
         here = queue.popleft()
-        for there in sorted(graph.successors(here)):
+        for there in sorted(graph.successors.get(here, ())):
             if there not in before:
                 before[there] = here
                 queue.append(there)
@@ -91,7 +90,7 @@ def _path_to(before: Mapping[str, str | None], end: str) -> tuple[str, ...]:
     return tuple(reversed(path))
 
 
-def _deadlock_chain(blockers: Blockers, graph: nx.DiGraph, cycle: Cycle, entry: tuple[str, ...]) -> Chain:
+def _deadlock_chain(blockers: Blockers, graph: WaitGraph, cycle: Cycle, entry: tuple[str, ...]) -> Chain:
     """Return the chain that enters a cycle on the path ``entry`` and goes around it."""
     edges_by_waiter = defaultdict(list)
     for edge in blockers.edges:

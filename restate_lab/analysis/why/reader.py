@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+import pandas as pd
+
 from restate_lab.analysis.records import none_if_missing, records
 from restate_lab.analysis.statements import run_sql_file
-from restate_lab.analysis.waits.model import Edge, InvocationNode, key_edge
-from restate_lab.analysis.waits.reader import read_open_calls, read_suspended, read_suspended_edges
+from restate_lab.analysis.waits.model import Edge, InvocationNode
+from restate_lab.analysis.waits.reader import read_edges_of, read_open_calls
 from restate_lab.errors import NotFound, NotOnThisServer, QueryRefused, ResultTooLarge, TimedOut
 from restate_lab.source import Source
 from restate_lab.status import STATUSES
 
-__all__ = ["HOLDING", "Blockers", "Explorer", "Row", "Waiters", "has_ended", "key_of", "node_of"]
+__all__ = ["Blockers", "Explorer", "Row", "Waiters", "has_ended"]
 
 MAX_HOPS = 50
 MAX_INVOCATIONS = 500  # invocations in one direction
@@ -156,7 +158,7 @@ class Explorer:
             by_status.get(row["status"], []).append(row)
         edges: list[Edge] = []
         if suspended := [row["id"] for row in by_status["suspended"]]:
-            edges += read_suspended_edges(self.source, read_suspended(self.source, suspended))[0]
+            edges += read_edges_of(self.source, suspended)
         if running := [row["id"] for row in by_status["running"]]:
             edges += read_open_calls(self.source, running)
         pending = [row for row in by_status["pending"] if key_of(row)]
@@ -194,7 +196,7 @@ class Explorer:
         calls = [(each, (each["key"], none_if_missing(each["scope"]))) for each in records(frame)]
         calls = [(each, lock) for each, lock in calls if lock in held and each["id"] != held[lock]["id"]]
         lengths = {lock: int(each["waiting"]) for each, lock in calls}
-        edges = [_queue_edge(each["id"], each["key"], held[lock]["id"]) for each, lock in calls]
+        edges = [_key_edge(each["id"], each["key"], held[lock]["id"]) for each, lock in calls]
         return edges, max(sum(lengths.values()) - len(edges), 0)
 
 
@@ -245,9 +247,37 @@ def _key_params(rows: list[Row]) -> dict[str, list[Any]]:
 
 
 def _pending_edge(row: Row, holder: str | None) -> Edge:
-    return key_edge({**row, "holder_id": holder, "key": key_of(row), "since": row["inboxed_at"] or row["created_at"]})
+    return _key_edge(
+        row["id"],
+        key_of(row) or "",
+        holder,
+        target=row["target"],
+        since=row["inboxed_at"] or row["created_at"],
+        created_at=row["created_at"],
+        caller=row["invoked_by_id"],
+    )
 
 
-def _queue_edge(id_: str, key: str, holder: str) -> Edge:
-    nothing = dict.fromkeys(("target", "since", "created_at", "invoked_by_id"))
-    return key_edge({**nothing, "id": id_, "key": key, "holder_id": holder})
+def _key_edge(
+    id_: str,
+    key: str,
+    holder: str | None,
+    *,
+    target: str = "",
+    since: pd.Timestamp | None = None,
+    created_at: pd.Timestamp | None = None,
+    caller: str | None = None,
+) -> Edge:
+    return Edge(
+        waiter=id_,
+        waiter_target=target,
+        kind="key",
+        blocker=holder,
+        what=key,
+        signal=0,
+        wakes_at=None,
+        alternative=False,
+        since=since,
+        created_at=created_at,
+        caller=caller,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from restate_lab.analysis.doctor import census as census_module, doctor
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
+from restate_lab.analysis.doctor.thresholds import Thresholds
 from restate_lab.errors import ArgumentError, QueryRefused, TimedOut
 from support.sample_rows import BEFORE, NOW, SampleRows, command, invocation, sample_id, waiting_columns
 
@@ -49,6 +51,20 @@ def ended(id_: str, seconds: float, *, handler: str = "run", failure: str | None
         journal_retention=timedelta(days=1),
         journal_size=3,
     )
+
+
+def test_a_step_without_a_name_is_reported() -> None:
+    """A step needs no name, and a key may be empty: both are reported as they are."""
+    source = SampleRows(
+        sys_invocation_status=[invocation(A, **waiting_columns(1)), invocation(B, **waiting_columns(1))],
+        sys_journal=[
+            {**command(A, 1, "Run", completion_id=1), "name": ""},
+            {**command(B, 1, "GetPromise", completion_id=1, key=""), "name": None},
+        ],
+    )
+    diagnosis = diagnose(source)
+    assert "its own step “” (Run)" in found(diagnosis, "suspended_on_run")[0]["summary"]
+    assert "its promise “”" in found(diagnosis, "promises")[0]["summary"]
 
 
 def test_suspended_on_its_own_run_on_rows_made_for_it() -> None:
@@ -377,6 +393,30 @@ def test_an_awakeable_is_forgotten_by_age_or_by_proportion() -> None:
     assert severity(timedelta(minutes=2), *moments) == "warning"
     assert severity(timedelta(minutes=2), *moments[:19]) == "note"
     assert severity(timedelta(minutes=61), **waiting_columns(1, signals=(17,))) == "note"
+
+
+def test_each_handler_s_awakeables_have_their_own_limit() -> None:
+    """One finding for those of a handler that are forgotten, one for the others, each judged by its own handler."""
+    limits, took = Thresholds(), {"quick": (20, 0.5), "slow": (20, 4.0), "rare": (19, 0.5)}
+    ends = [
+        ended(sample_id(100 * at + number), seconds, handler=handler)
+        for at, (handler, (count, seconds)) in enumerate(took.items(), start=1)
+        for number in range(count)
+    ]
+    ages = [timedelta(seconds=seconds) for seconds in (5, 59, 60, 399, 400, 3599, 3600, 90_000)]
+    cases = [(handler, age, sleeps) for handler in took for age in ages for sleeps in (False, True)]
+    status, journal, expected = [], [], defaultdict(set)
+    for number, (handler, age, sleeps) in enumerate(cases, start=1000):
+        id_, columns = sample_id(number), waiting_columns(*[1] * sleeps, signals=(17,))
+        status.append({**invocation(id_, handler=handler, **columns), "modified_at": NOW - age})
+        journal.append(command(id_, 1, "Sleep", completion_id=1, wake_up_time=2_000_000_000_000))
+        count, seconds = took[handler]
+        proportional = max(limits.waiting, timedelta(seconds=seconds) * limits.proportion)
+        is_old = age >= limits.awakeable or (count >= limits.answered and age >= proportional)
+        expected[f"Svc/{handler}", "warning" if is_old and not sleeps else "note"].add(id_)
+    rows = found(diagnose(SampleRows(sys_invocation_status=[*status, *ends], sys_journal=journal)), "awakeables")
+    assert len(rows) == len(expected) == 6
+    assert {(row["where"], row["severity"]): set(row["ids"]) for row in rows} == expected
 
 
 def test_paused_by_hand_is_somebody_s_decision() -> None:

@@ -11,16 +11,16 @@ from html.parser import HTMLParser
 from importlib.resources import files
 from typing import Any
 
-import networkx as nx
 import pandas as pd
 import pytest
 
 from restate_lab.analysis.questions import catalog
-from restate_lab.analysis.waits import Waits, graph as wait_graph, waits
-from restate_lab.analysis.waits.model import needs_all
+from restate_lab.analysis.waits import Waits, waits
+from restate_lab.analysis.waits.graph import cycles, root_blockers
+from restate_lab.analysis.waits.model import Nodes, needs_all, table_of_edges
 from restate_lab.analysis.waits.reader import WaitSnapshot
 from restate_lab.errors import ArgumentError, Truncated
-from support.blocked_rows import command_rows, suspended_rows
+from support.blocked_rows import command_rows, suspended_rows, wait_graph
 from support.row_source import RowSource
 from support.shaped import reshape
 
@@ -30,7 +30,9 @@ QUESTIONS = ("blocked_keys",)
 QUESTION_COLUMNS = {
     "suspended": "id status target modified_at created_at invoked_by_id completions signals",
     "suspended_of": "id status target modified_at created_at invoked_by_id completions signals",
+    "counts": "suspended pending entries",
     "commands": "id entry_index entry_type name body",
+    "commands_of_suspended": "id entry_index entry_type name body",
     "blocked_keys": "holder_id waiting",
     "key_waiters": "id target key since created_at invoked_by_id holder_id",
     "open_calls": "id target callee_id since created_at invoked_by_id",
@@ -50,6 +52,8 @@ class World(RowSource):
     """A source with rows made by hand; names stand for invocations."""
 
     made: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {name: [] for name in QUESTION_COLUMNS})
+    entries: int = 1_000_000_000
+    """How long all journals are together: so long that those of suspended invocations are looked up by id."""
     things: list[dict[str, Any]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     name: str = "prod"
@@ -103,11 +107,15 @@ class World(RowSource):
         if "ids" in given:
             wanted = set(given["ids"])
             rows = [row for row in rows if row["id"] in wanted]
-        frame = pd.DataFrame(rows[: given.get("limit")], columns=QUESTION_COLUMNS[name].split())
-        return reshape(frame, statement)
+        nothing = dict.fromkeys(QUESTION_COLUMNS[name].split())
+        rows = [nothing | row for row in rows[: given.get("limit")]]
+        return reshape(pd.DataFrame(rows, columns=list(nothing), dtype="object"), statement)
 
     def _made(self, name: str) -> list[dict[str, Any]]:
-        if name == "commands":
+        if name == "counts":
+            suspended = len(suspended_rows(self.things))
+            return [{"suspended": suspended, "pending": len(self.made["key_waiters"]), "entries": self.entries}]
+        if name.startswith("commands"):
             return command_rows(self.things)
         if name.startswith("suspended"):
             return sorted(suspended_rows(self.things), key=lambda row: row["modified_at"])
@@ -466,8 +474,8 @@ def test_ids_go_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_counting_is_bounded() -> None:
     """Past the bound on steps a root has its direct count alone; the others are exact."""
-    graph = nx.DiGraph([(f"w{number}", "big") for number in range(9)] + [("w0", "small")])
-    big, small = wait_graph.root_blockers(graph, set(), {}, steps=9)
+    graph = wait_graph([*((f"w{number}", "big") for number in range(9)), ("w0", "small")])
+    big, small = root_blockers(graph, graph.ends(), {}, steps=9)
     assert (big.id, big.direct_waiting, big.total_waiting) == ("big", 9, 9)
     assert (small.id, small.direct_waiting, small.total_waiting) == ("small", 1, None)
 
@@ -503,9 +511,8 @@ def test_large_graphs_give_exact_counts() -> None:
 
 def test_a_deadlock_in_a_thicket_has_a_short_way_around() -> None:
     """In a component of many circles the shortest one through a holder is told, not the whole."""
-    edges = [(here, there) for here in range(6) for there in range(6) if here != there]
-    graph = nx.DiGraph([(f"n{here}", f"n{there}") for here, there in edges])
-    (cycle,) = wait_graph.cycles(graph, [], {})
+    graph = wait_graph((f"n{here}", f"n{there}") for here in range(6) for there in range(6) if here != there)
+    (cycle,) = cycles(graph)
     assert len(cycle.members) == 6
     assert len(cycle.path) == 2
 
@@ -531,4 +538,5 @@ def test_a_limit_is_a_positive_number() -> None:
 
 def test_an_empty_reading_is_whole() -> None:
     """A reading has nothing left out unless it says so."""
-    assert WaitSnapshot((), {}).excluded == ()
+    edges = table_of_edges([])
+    assert WaitSnapshot(edges, Nodes(edges, {})).excluded == ()

@@ -28,7 +28,7 @@ def long_journals(context: CheckContext) -> list[Finding]:
     handlers = [f"{service}/{name}" for (service, name), n in context.census.longest_journals() if n >= limit]
     if not handlers:
         return []
-    rows = [row for row in context.ask_first("largest_journals", limit=_MAX_JOURNALS) if row["journal_size"] >= limit]
+    rows = context.rows("long_journals", entries=limit, limit=_MAX_JOURNALS)
     if not rows:
         return []
     count, first = len(rows), rows[0]

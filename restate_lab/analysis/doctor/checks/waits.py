@@ -2,73 +2,141 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+
+import pandas as pd
 
 from restate_lab._text import format_age, join, one_line, plural, verb_form
+from restate_lab.analysis.doctor.census import Handler
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import group_by
 from restate_lab.analysis.doctor.model import MAX_IDS, Blocked, Finding, Severity
 from restate_lab.analysis.doctor.reader import Row, timestamp_of
 from restate_lab.analysis.records import none_if_missing, records
 from restate_lab.analysis.suggestions import Placeholder, SuggestedCall, ask_call, plan_call, why_call
+from restate_lab.analysis.waits import blocker_frame, deadlock_frame
+from restate_lab.analysis.waits.model import Edge, edges_by_waiter
 
 __all__ = ["awakeables", "blocked_keys", "deadlocks", "promises", "suspended_on_run"]
 
 _MAX_CANCELLED = 20  # deadlocks of one kind in a suggested call
 # Other checks report these, with the invocations that wait for them.
 _STATUSES_OF_OTHER_CHECKS = {"backing-off", "paused"}
+_UNKNOWN: Handler = ("unknown", "unknown")
 
 
 def deadlocks(context: CheckContext) -> list[Finding]:
     """Find invocations that wait for each other, or for themselves."""
-    rows = _waits_rows(context, "deadlocks")
+    if context.waits is None:
+        return []
+    context.excluded += context.waits.snapshot.excluded
     grouped = group_by(
-        rows, lambda row: (row["certain"], row["length"] == 1, tuple(sorted(set(_services(row["targets"])))))
+        records(deadlock_frame(context.waits)),
+        lambda row: (row["certain"], row["length"] == 1, tuple(sorted(set(_services(row["targets"]))))),
     )
     return [_deadlock_finding(context, members) for members in grouped]
 
 
 def blocked_keys(context: CheckContext) -> list[Finding]:
     """Find invocations that keep a queue waiting for a key, and that no other check reports."""
-    return [_blocked_key_finding(context, row) for row in _queue_blockers(context)]
+    # Reads nothing, and notes what was not read, also where another check has found the blockers.
+    context.edges("key")
+    return [_blocked_key_finding(context, blocker) for blocker in context.once(_queue_blockers)]
 
 
 def suspended_on_run(context: CheckContext) -> list[Finding]:
     """Find invocations suspended on their own step: nothing that the server waits for can arrive."""
-    rows = _edges_of_kind(context, "run")
-    return [
-        _suspended_on_run_finding(context, members)
-        for members in group_by(rows, lambda row: (row["handler"], row["alternative"]))
-    ]
+    return [_suspended_on_run_finding(context, group) for group in _groups(context.edges("run"), "alternative")]
 
 
 def awakeables(context: CheckContext) -> list[Finding]:
     """Find awakeables that nobody resolves, and count those that are still young."""
-    rows = _edges_without_queue(context, "awakeable")
-    grouped = group_by(rows, lambda row: (row["handler"], _is_forgotten(context, row)))
-    return [_awakeable_finding(context, members) for members in grouped]
+    edges = _edges_without_queue(context, "awakeable")
+    groups = _groups(edges.assign(forgotten=_are_forgotten(context, edges)), "forgotten")
+    return [_awakeable_finding(context, group) for group in groups]
 
 
 def promises(context: CheckContext) -> list[Finding]:
     """Count the promises that workflows wait for."""
-    rows = _edges_without_queue(context, "promise")
-    return [
-        _promise_finding(context, members) for members in group_by(rows, lambda row: (row["handler"][0], row["what"]))
-    ]
+    rows = records(_edges_without_queue(context, "promise"))
+    grouped = group_by(rows, lambda row: (_handler_of(row["waiter_target"])[0], row["what"]))
+    return [_promise_finding(context, members) for members in grouped]
 
 
-def _edges_without_queue(context: CheckContext, kind: str) -> list[dict[Any, Any]]:
+@dataclass(frozen=True, slots=True)
+class _EdgeGroup:
+    """Edges of one kind and handler, oldest first; ``flag`` is what the column has by which they are grouped."""
+
+    handler: Handler
+    flag: bool
+    edges: pd.DataFrame
+
+    @property
+    def ids(self) -> list[str]:
+        """Return the ids of those that wait."""
+        return list(dict.fromkeys(self.edges["waiter"].tolist()))
+
+    @property
+    def since(self) -> datetime | None:
+        """Return since when the first one has waited."""
+        return timestamp_of(self.edges["since"].min())
+
+
+def _groups(edges: pd.DataFrame, flag: str) -> list[_EdgeGroup]:
+    """Return the edges of a kind by handler, and by a column of flags."""
+    handlers = {target: _handler_of(target) for target in edges["waiter_target"].unique()}
+    groups: dict[tuple[Handler, bool], list[int]] = defaultdict(list)
+    for at, (target, value) in enumerate(zip(edges["waiter_target"].tolist(), edges[flag].tolist(), strict=True)):
+        groups[handlers[target], value].append(at)
+    return [_EdgeGroup(handler, value, edges.iloc[at]) for (handler, value), at in groups.items()]
+
+
+def _handler_of(target: str | None) -> Handler:
+    """Return the service and the handler of a target: their names have no slash, while a key may have several."""
+    if not target:
+        return _UNKNOWN
+    return target.partition("/")[0], target.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class _QueueBlocker:
+    """A root blocker with a queue for a key behind it; ``row`` is that of ``waits``, ``awaited`` are its own edges.
+
+    ``queue`` has the edges of the queue, oldest first, and ``unread`` counts the calls in it that were not read.
+    """
+
+    row: Row
+    blocked: Blocked
+    awaited: Sequence[Edge]
+    queue: pd.DataFrame
+    unread: int
+
+    @property
+    def length(self) -> int:
+        """Return how many calls are in the queue."""
+        return len(self.queue) + self.unread
+
+    @property
+    def since(self) -> datetime | None:
+        """Return since when the first call has waited."""
+        return timestamp_of(self.queue["since"].min())
+
+
+def _edges_without_queue(context: CheckContext, kind: str) -> pd.DataFrame:
     """Return the edges of a kind, without waiters whose queue for a key is reported as more than a note."""
-    rows = [row for row in _queue_blockers(context) if _key_severity(context, row) is not Severity.NOTE]
-    reported = {id_ for row in rows for id_ in _same_promise(context, row["id"])}
-    return [row for row in _edges_of_kind(context, kind) if row["waiter"] not in reported]
+    edges = context.edges(kind)
+    blockers = context.once(_queue_blockers) if len(edges) else []
+    reported = [each.row["id"] for each in blockers if _key_severity(context, each) is not Severity.NOTE]
+    same = {id_ for reported_id in reported for id_ in _same_promise(context, reported_id)}
+    return edges[~edges["waiter"].isin(same)]
 
 
 def _same_promise(context: CheckContext, id_: str) -> list[str]:
     """Return an invocation, followed by others of its workflow that wait for the same promise."""
-    edges = [row for row in _waits_rows(context, "edges") if row["kind"] == "promise"]
+    edges = records(context.edges("promise"))
     mine = {_promise_of(row) for row in edges if row["waiter"] == id_}
     return list(dict.fromkeys([id_, *(row["waiter"] for row in edges if _promise_of(row) in mine)]))
 
@@ -78,18 +146,27 @@ def _promise_of(row: Row) -> tuple[str, str]:
     return (row["waiter_target"] or "").rpartition("/")[0], row["what"]
 
 
-def _waits_rows(context: CheckContext, name: str) -> list[Row]:
-    if context.waits is None:
+def _queue_blockers(context: CheckContext) -> list[_QueueBlocker]:
+    """Return the root blockers with a queue for a key behind them, without those of other checks."""
+    edges = context.edges("key")
+    if context.waits is None or edges.empty:
         return []
-    context.excluded += context.waits.excluded
-    return context.edges if name == "edges" else records(getattr(context.waits, name))
-
-
-def _edges_of_kind(context: CheckContext, kind: str) -> list[dict[Any, Any]]:
-    """Return the edges of a kind, with the service and the handler of the waiter."""
-    edges = [row for row in _waits_rows(context, "edges") if row["kind"] == kind]
-    known = context.handlers_of(row["waiter"] for row in edges)
-    return [{**row, "handler": known.get(row["waiter"], ("unknown", "unknown"))} for row in edges]
+    graph = context.waits.graph
+    excluded = _ids_of_other_checks(context)
+    ends = graph.ends_of(edges["blocker"].dropna()) - excluded
+    nodes = context.waits.snapshot.nodes.select(ends)
+    chosen = {id_ for id_, node in nodes.items() if node.status not in _STATUSES_OF_OTHER_CHECKS}
+    rows = records(blocker_frame(context.source, context.waits, context.waits.root_blockers(chosen)))
+    awaited = edges_by_waiter(context.waits.snapshot.edges, chosen)
+    positions = {id_: at for at, id_ in enumerate(edges["waiter"])}
+    blockers = []
+    for row in rows:
+        waiting, blocked = graph.waiters_of([row["id"]]), context.blocked_by([row["id"]])
+        queue = edges.iloc[sorted(positions[id_] for id_ in waiting if id_ in positions)]
+        unread = blocked.count - len(waiting)
+        if len(queue):
+            blockers.append(_QueueBlocker(row, blocked, awaited.get(row["id"], ()), queue, unread))
+    return blockers
 
 
 def _deadlock_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
@@ -115,35 +192,18 @@ def _deadlock_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     )
 
 
-def _queue_blockers(context: CheckContext) -> list[dict[Any, Any]]:
-    """Return the root blockers with a queue for a key behind them, without those of other checks."""
-    queue = {row["waiter"]: row for row in _waits_rows(context, "edges") if row["kind"] == "key"}
-    if not queue:
-        return []
-    excluded = _ids_of_other_checks(context)
-    blockers = []
-    for row in _waits_rows(context, "blockers"):
-        if row["status"] in _STATUSES_OF_OTHER_CHECKS or row["id"] in excluded:
-            continue
-        blocked = context.blocked_by([row["id"]])
-        key_edge = [queue[id_] for id_ in blocked.ids if id_ in queue]
-        if key_edge:
-            blockers.append({**row, "blocked": blocked, "queued": key_edge, "unread": blocked.count - len(blocked.ids)})
-    return blockers
-
-
 def _ids_of_other_checks(context: CheckContext) -> set[str]:
     ids = {each.id for each in context.retrying_invocations}
-    ids |= {row["waiter"] for row in _waits_rows(context, "edges") if row["kind"] == "run"}
+    ids |= set(context.edges("run")["waiter"])
     removed = {row["deployment_id"] for row in context.census.pinned_rows()} - set(context.deployments)
     return ids | {row["id"] for row in (context.ask("pinned_to_missing", limit=MAX_IDS) if removed else [])}
 
 
-def _key_severity(context: CheckContext, row: Mapping[Any, Any]) -> Severity:
+def _key_severity(context: CheckContext, blocker: _QueueBlocker) -> Severity:
     limits = context.thresholds
-    queue, waited = len(row["queued"]) + row["unread"], context.age(_oldest(row["queued"]))
+    queue, waited = blocker.length, context.age(blocker.since)
     # A running holder will free the key; one that is suspended or waits for a slot does not.
-    moves = row["status"] == "running"
+    moves = blocker.row["status"] == "running"
     is_long, is_old = queue >= limits.long_queue, waited >= limits.waiting_long
     if (is_long and is_old) or (not moves and (is_long or is_old)):
         return Severity.CRITICAL
@@ -152,41 +212,36 @@ def _key_severity(context: CheckContext, row: Mapping[Any, Any]) -> Severity:
     return Severity.NOTE
 
 
-def _blocked_key_finding(context: CheckContext, row: Mapping[Any, Any]) -> Finding:
-    key_edge: Sequence[Row] = row["queued"]
-    queue = len(key_edge) + row["unread"]
-    keys = join(each["what"] for each in key_edge)
-    held_by_root = any(each["blocker"] == row["id"] for each in key_edge)
+def _blocked_key_finding(context: CheckContext, blocker: _QueueBlocker) -> Finding:
+    row, queue = blocker.row, blocker.length
+    keys = join(blocker.queue["what"])
+    held_by_root = (blocker.queue["blocker"] == row["id"]).any()
     behind = f"held by {row['target']}" if held_by_root else f"whose holder waits for {row['target']}"
-    since = _oldest(key_edge)
-    awaited = [
-        each for each in _waits_rows(context, "edges") if each["waiter"] == row["id"] and each["kind"] == "awakeable"
-    ]
-    step = _resolve_call(awaited[0]["what"]) if awaited else why_call(row["id"])
-    others, ids = row["blocked"].count - queue, _same_promise(context, row["id"])
+    awakeable = next((edge.what for edge in blocker.awaited if edge.kind == "awakeable" and edge.what), None)
+    others, ids = blocker.blocked.count - queue, _same_promise(context, row["id"])
     more = f"; {others:,} more {verb_form(others, 'waits', 'wait')} behind" if others else ""
     return Finding(
-        severity=_key_severity(context, row),
+        severity=_key_severity(context, blocker),
         summary=f"{plural(queue, 'call')} {verb_form(queue, 'queues', 'queue')} for {keys}, {behind} "
         f"({row['status']}), which waits for {one_line(row['waits_for'], 160)}{more}",
         where=keys,
         count=len(ids),
         ids=tuple(ids[:MAX_IDS]),
-        blocked=row["blocked"],
-        since=since,
+        blocked=blocker.blocked,
+        since=blocker.since,
         evidence=ask_call("blocked_keys"),
-        suggested=(step,),
+        suggested=(_resolve_call(awakeable) if awakeable else why_call(row["id"]),),
     )
 
 
-def _suspended_on_run_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
-    ids = _waiter_ids(rows)
+def _suspended_on_run_finding(context: CheckContext, group: _EdgeGroup) -> Finding:
+    ids = group.ids
     count, blocked = len(ids), context.blocked_by(ids)
-    service, handler = rows[0]["handler"]
-    steps = join(f"“{one_line(row['what'] or '', 40)}”" for row in rows)
-    rest = "" if not rows[0]["alternative"] else "; something else that they wait for may still wake them"
+    service, handler = group.handler
+    steps = join(f"“{one_line(what or '', 40)}”" for what in group.edges["what"])
+    rest = "" if not group.flag else "; something else that they wait for may still wake them"
     return Finding(
-        severity=Severity.WARNING if rows[0]["alternative"] else Severity.CRITICAL,
+        severity=Severity.WARNING if group.flag else Severity.CRITICAL,
         summary=f"{plural(count, 'invocation')} of {service}/{handler} {verb_form(count, 'is', 'are')} suspended on "
         f"{verb_form(count, 'its', 'their')} own step {steps} (Run), for which nothing wakes "
         f"{verb_form(count, 'it', 'them')} (server issue 5196){rest}",
@@ -194,30 +249,34 @@ def _suspended_on_run_finding(context: CheckContext, rows: Sequence[Row]) -> Fin
         count=count,
         ids=tuple(ids[:MAX_IDS]),
         blocked=blocked,
-        since=_oldest(rows),
+        since=group.since,
         evidence=ask_call("suspended_on_run", service=service),
         suggested=(plan_call("resume", ids[:MAX_IDS], total=count),),
     )
 
 
-def _is_forgotten(context: CheckContext, row: Row) -> bool:
-    """Return whether an awakeable is older than is normal for its handler, and nothing else can end the wait."""
-    limits, waited = context.thresholds, context.age(timestamp_of(row["since"]))
-    if row["alternative"]:
-        return False
-    if waited >= limits.awakeable:
-        return True
-    ended = context.outcomes.get(row["handler"])
+def _are_forgotten(context: CheckContext, edges: pd.DataFrame) -> pd.Series[bool]:
+    """Return which awakeables are older than is normal for their handler, and nothing else can end the wait."""
+    by_target = {target: _awakeable_limit(context, _handler_of(target)) for target in edges["waiter_target"].unique()}
+    limits = pd.Series(edges["waiter_target"].map(by_target), dtype="timedelta64[us]")
+    is_old: pd.Series[bool] = context.now - edges["since"] >= limits
+    return is_old & ~edges["alternative"].astype(bool)
+
+
+def _awakeable_limit(context: CheckContext, handler: Handler) -> timedelta:
+    """Return the age from which an awakeable of a handler is older than is normal."""
+    limits = context.thresholds
+    ended = context.outcomes.get(handler)
     if ended is None or ended.succeeded < limits.answered or ended.median_ms is None:
-        return False
-    return waited >= max(limits.waiting, timedelta(milliseconds=ended.median_ms) * limits.proportion)
+        return limits.awakeable
+    proportional = max(limits.waiting, timedelta(milliseconds=ended.median_ms) * limits.proportion)
+    return min(limits.awakeable, proportional)
 
 
-def _awakeable_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
-    ids = _waiter_ids(rows)
-    service, handler = rows[0]["handler"]
-    count, since, blocked = len(ids), _oldest(rows), context.blocked_by(ids)
-    is_forgotten = _is_forgotten(context, rows[0])
+def _awakeable_finding(context: CheckContext, group: _EdgeGroup) -> Finding:
+    ids, since, is_forgotten = group.ids, group.since, group.flag
+    service, handler = group.handler
+    count, blocked = len(ids), context.blocked_by(ids)
     more = f"; {blocked.count:,} {verb_form(blocked.count, 'waits', 'wait')} behind" if blocked else ""
     return Finding(
         severity=Severity.WARNING if is_forgotten else Severity.NOTE,
@@ -230,12 +289,12 @@ def _awakeable_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
         blocked=blocked,
         since=since,
         evidence=ask_call("open_awakeables", service=service),
-        suggested=(_resolve_call(rows[0]["what"]) if is_forgotten else why_call(ids[0]),),
+        suggested=(_resolve_call(_awakeable_of(context, ids[0])) if is_forgotten else why_call(ids[0]),),
     )
 
 
 def _promise_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
-    ids, service = _waiter_ids(rows), rows[0]["handler"][0]
+    ids, service = list(dict.fromkeys(row["waiter"] for row in rows)), _handler_of(rows[0]["waiter_target"])[0]
     count, since, blocked = len(ids), _oldest(rows), context.blocked_by(ids)
     flows = list(dict.fromkeys(_promise_of(row)[0] for row in rows))
     return Finding(
@@ -253,6 +312,12 @@ def _promise_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     )
 
 
+def _awakeable_of(context: CheckContext, id_: str) -> str:
+    """Return the first awakeable that an invocation waits for."""
+    edges = edges_by_waiter(context.waits.snapshot.edges, [id_])[id_] if context.waits is not None else []
+    return next(edge.what or "" for edge in edges if edge.kind == "awakeable")
+
+
 def _resolve_call(awakeable: str) -> SuggestedCall:
     arguments = (awakeable, Placeholder("answer"))
     return SuggestedCall("lab.ingress.resolve_awakeable", arguments, comment="with the answer that it waits for")
@@ -263,10 +328,6 @@ def _wait_duration(context: CheckContext, since: datetime | None, count: int) ->
         return ""
     ago = format_age(since, context.now)
     return f" for {ago}" if count == 1 else f", the oldest for {ago}"
-
-
-def _waiter_ids(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(row["waiter"] for row in rows))
 
 
 def _oldest(rows: Sequence[Row]) -> datetime | None:

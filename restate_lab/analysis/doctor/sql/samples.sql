@@ -1,12 +1,12 @@
 -- What is known about each invocation that the doctor examines one by one?
--- row: one invocation that is suspended or paused, has failed, or took long, in no order
+-- row: one invocation that is open, has failed, or took long, in no order
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status
--- :suspended = required (flag) with those that are suspended
--- :paused = required (flag) with those that are paused
+-- :statuses = required (ids) with those that have one of these statuses
 -- :failed = required (flag) with those that have failed for good; cancelled and killed ones did not fail
 -- :since = required (time) completed since then, of those that have failed
--- :slow_handlers = required (ids) with those of these handlers ("service/handler") that took long
+-- :slow = required (flag) with those that took long
+-- :slow_handlers = required (ids) of these handlers ("service/handler")
 -- :slow_ms = required (number) milliseconds from which on a success took long
 -- :limit = required (number) this many rows at most
 --
@@ -19,6 +19,7 @@ SELECT
   target_service_name,
   target_handler_name,
   invoked_by_id,
+  pinned_deployment_id,
   created_at,
   modified_at,
   running_at,
@@ -28,10 +29,9 @@ SELECT
   suspended_waiting_for_completions AS completions,
   suspended_waiting_for_signals AS signals
 FROM sys_invocation_status
-WHERE (:suspended AND status = 'suspended')
-  OR (:paused AND status = 'paused')
+WHERE status IN :statuses
   OR (:failed AND completion_result = 'failure' AND completed_at >= :since
     AND NOT completion_failure ~ '^\[409( Aborted)?\] ([Kk]illed|[Cc]ancell?ed)$')
-  OR (completion_result = 'success' AND target_service_name || '/' || target_handler_name IN :slow_handlers
+  OR (:slow AND completion_result = 'success' AND target_service_name || '/' || target_handler_name IN :slow_handlers
     AND arrow_cast(completed_at, 'Int64') - arrow_cast(running_at, 'Int64') >= :slow_ms)
 LIMIT :limit

@@ -5,8 +5,7 @@
 -- :ids = required (ids) the invocations
 -- :limit = required (number) this many rows at most
 --
--- The body is read by whoever asks: of a long journal only a few commands are still open, and taking all apart here
--- costs more than the reading.
+-- The client parses the body: taking it apart here costs the server more than reading it.
 SELECT id, index AS entry_index, entry_type, name, entry_lite_json AS body
 FROM sys_journal
 WHERE id IN :ids AND entry_type IN ('Command: Call', 'Command: AttachInvocation', 'Command: GetInvocationOutput',

@@ -1,0 +1,19 @@
+-- Which invocations are tried again, and why?
+-- row: one invocation, most attempts first
+-- cost: scan (what the invokers hold)
+-- needs: sys_invocation_state
+-- :limit = required (number) this many rows at most
+--
+-- message is the first line.
+SELECT
+  id,
+  retry_count,
+  next_retry_at,
+  last_failure_error_code AS error_code,
+  last_failure_related_command_name AS step,
+  substr(regexp_replace(split_part(last_failure, chr(10), 1), '^\[[0-9]+[^\]]*\] ', ''), 1, 200) AS message,
+  last_attempt_deployment_id AS deployment_id
+FROM sys_invocation_state
+WHERE retry_count > 1 OR next_retry_at IS NOT NULL
+ORDER BY retry_count DESC, id
+LIMIT :limit
