@@ -80,6 +80,10 @@ class Waits:
         """
         return self._graph.to_networkx()
 
+    def waiters(self) -> dict[str, list[str]]:
+        """Return who waits for whom directly: ids by the id of who is waited for."""
+        return {id_: list(waiters) for id_, waiters in self._graph.predecessors.items()}
+
     def __repr__(self) -> str:
         return f"<Waits of {self.where}: {self.verdict}>"
 
