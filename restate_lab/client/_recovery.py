@@ -45,6 +45,12 @@ class RecoveryTracker:
             for sign in signs:
                 self._signs.pop(sign, None)
 
+    def has_others(self, signs: Iterable[object]) -> bool:
+        """Return whether there are signs beside these that it was away a moment ago."""
+        now, known = time.monotonic(), set(signs)
+        with self._lock:
+            return any(until > now and sign not in known for sign, until in self._signs.items())
+
     @property
     def seconds_left(self) -> float:
         """Return for how many seconds what it answers to a query may be less than there is."""

@@ -325,7 +325,8 @@ class Transport:
         """Raise where a broken connection does not pass by repeating the request.
 
         ``breaks`` collects the signs of absence for connections that broke in succession, each while the server
-        answered another request at once. The second one has its cause in the request: the server is not away.
+        answered another request at once. The second one has its cause in the request: the server is not away. While a
+        node of a cluster dies, other requests show that, and the breaks have their cause there.
         """
         sign = self._note_absence(error)
         if not may_pass:
@@ -334,7 +335,7 @@ class Transport:
             breaks.clear()
             return
         breaks.append(sign)
-        if len(breaks) > 1:
+        if len(breaks) > 1 and not self._recovery.has_others(breaks):
             self._recovery.withdraw(breaks)
             raise repeated_close_error(
                 error, request_line=request_line, settings=self.settings, address=self._where

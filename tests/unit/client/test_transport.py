@@ -222,6 +222,17 @@ def test_a_server_that_is_away_is_not_taken_for_one_that_breaks(
         assert 2 < no_waiting[-1] <= 3
 
 
+def test_breaks_while_a_node_dies_are_not_the_statements_fault(
+    make: Callable[..., Transport], no_waiting: list[float]
+) -> None:
+    """Where other requests have just shown that the server was away, a statement is repeated that breaks twice."""
+    handle, asked = closes_at("/query", times=3)
+    transport = make(handle, handles_health=True)
+    transport.note_return()
+    with transport.stream("POST", "/query", is_query=True):
+        assert asked.count("/query") >= 4
+
+
 @pytest.mark.parametrize(
     "trouble",
     [
