@@ -42,29 +42,38 @@ columns of all rows, 0.9 s there; `tests/benchmarks/load.py` measures it on your
 | `lab.to_parquet`, the same | 1.4 | 78 MiB, whatever the rows |
 | the card, `rl.OverviewPanel`, `rl.ask(lab, "overview")` | 0.6 | 4 MiB |
 | `rl.InvocationsPanel(lab)`; of one service | 1.4; 0.7 | 9 MiB |
-| `rl.doctor(lab)` | 2.5 | 37 MiB |
-| `rl.waits(lab)`, 4,000 waiting | 1.5 | |
+| `rl.doctor(lab)` | 2.8 | 37 MiB |
+| `rl.waits(lab)`, 4,000 waiting | 1.3 | |
 | `rl.freeze(lab, path, service=…)`, 4,000 invocations with journals | 2.2 | 21 MiB |
 | questions that scan | 0.2 to 1.2 | |
 | `largest_payloads`, `oldest_unmoved`, `open_awakeables` | 1.7 to 2.2 | |
 | `rl.why(lab, id)`, `rl.journal(lab, id)` | below 0.1 | |
 
-**Thirty million.** All of this grows in a straight line with the rows, but `why` and `journal`, which read by id.
-Reckoned from the table, for a server of that size and speed:
+**Thirty million.** Seconds on one server of that size and speed, with 4,000 suspended invocations and few completed
+ones; the last column is extrapolated, as all of it grows in a straight line but what reads by id.
 
-| what | at 30 million | what keeps it usable |
-|---|---|---|
-| one unit | 28 s | more nodes, and `batch_size` 8192: two thirds of it |
-| `lab.sql`, everything | 34 s, 7.5 GiB | stopped at `max_bytes`, after 9 million: filter or group there, or stream |
-| `lab.to_parquet`, everything | 40 s, 80 MiB | service by service, or day by day (`created_at`) |
-| the card | 16 s | says after 2 s that it could not count; `rl.ask(lab, "overview")` counts |
-| `rl.InvocationsPanel(lab)` | 39 s, then every 7 min | `service=`, `status=`; `refresh=None` and its button |
-| `rl.doctor(lab)` | 70 s | `timeout="5m"`: within its 60 s the last checks are not made, and it says so |
-| the slowest questions | 60 s | `timeout` is 120 s for each; `service=` does not make them scan less, only send less |
-| `rl.freeze(lab, path)` | minutes | `service=`, `since=`, `tables=` |
+| what | 100,000 | 300,000 | 1 million | 3 million | 30 million |
+|---|--:|--:|--:|--:|--:|
+| the server's own `count(*)` | 0.07 | 0.10 | 0.42 | 1.1 | 11 |
+| `rl.ask(lab, "overview")` | 0.16 | 0.24 | 0.86 | 1.9 | 19 |
+| fifteen columns of the suspended ones | 0.14 | 0.34 | 0.90 | 2.5 | 25 |
+| fifteen columns of all rows | 0.29 | 0.68 | 1.4 | | 41 |
+| `rl.waits(lab)` | 0.6 | 1.2 | 1.8 | 4.2 | 40 |
+| `rl.doctor(lab)` | 0.9 | 1.9 | 3.9 | 11 | 105 |
+| `rl.why(lab, id)`; one row by id | 0.15; 0.01 | 0.18; 0.01 | 0.09; 0.01 | 0.08; 0.01 | the same |
+| memory of the server, GiB | 0.6 | 0.7 | 1.3 | 2.9 | 26 |
 
-What a server is slow at, it is slow at for everybody: scans share its cores with its work. On a big cluster let one
-person look at the whole, and others by id or by service. Panels and the doctor's samples stay at 10,000 to 20,000
-invocations and say what they left out. Shorten retention for handlers that nobody looks at: completed rows are most
-of a big table.
+At 30 million give `rl.doctor(lab, timeout="5m")`: within its 60 s the last checks do not run, and it reports that.
+Give panels a `service=` or `status=` and `refresh=None`, freeze with `service=`, `since=` and `tables=`, and read
+everything with `lab.to_parquet` service by service, as `lab.sql` stops at `max_bytes` after about 9 million rows.
+`service=` does not make a question scan less, it only returns less. A larger `batch_size`, more nodes and a shorter
+retention of completed invocations help most.
+
+**A cluster in trouble.** 127,000 invocations of which 100,000 are suspended, 5,000 back off and 20,000 have failed:
+the doctor takes 2.7 s and is complete, `rl.waits` 2.7 s, `rl.why` of one of them 0.12 s, where the count takes 0.05
+s. Most of it is the server's scan of the journals, which tell what each invocation waits for. Beyond 150,000
+suspended invocations the doctor reads those that have waited for longest, and reports that.
+
+A scan that is slow takes the server's cores from everyone. On a large cluster let one person look at the whole, and the
+others by id or by service. Panels show 10,000 invocations at most and report how many there are.
 """
