@@ -54,7 +54,7 @@ def _used_params(statement: str, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_together(source: Source, reads: Sequence[Callable[[Source], Any]]) -> list[Any]:
-    """Return what these read, all at the same time: a server uses one core for a scan.
+    """Return what these read, all at the same time: a server uses few of its cores for one scan.
 
     The first one runs in this thread, so that an interrupt reaches it; it then ends the others within a second. The
     first error of the sequence is raised when all have ended.

@@ -149,7 +149,7 @@ async def refuse(ctx: Context, number: int) -> None:
 
 @accounts.handler()
 async def lock(ctx: ObjectContext, number: int) -> str:
-    """Hold the key until an awakeable is resolved that nobody resolves."""
+    """Hold the key and wait for an awakeable, which is never resolved."""
     _, answer = ctx.awakeable(type_hint=str)
     return f"{number} {await answer}"
 

@@ -8,8 +8,7 @@ from datetime import datetime
 from enum import Enum, StrEnum
 from typing import Any
 
-import pandas as pd
-
+from restate_lab.analysis.doctor.reader import timestamp_of
 from restate_lab.analysis.records import none_if_missing
 from restate_lab.analysis.suggestions import SuggestedCall
 
@@ -147,7 +146,6 @@ class RetryingInvocation:
 
 def retrying_invocation(row: Mapping[Any, Any], details: Mapping[Any, Any]) -> RetryingInvocation:
     """Return the invocation of a row of ``attempts.sql``, with its row of ``invocations.sql``."""
-    next_at = none_if_missing(row["next_retry_at"])
     return RetryingInvocation(
         id=row["id"],
         service=details["target_service_name"],
@@ -157,14 +155,9 @@ def retrying_invocation(row: Mapping[Any, Any], details: Mapping[Any, Any]) -> R
         step=none_if_missing(row["step"]) or None,
         message=none_if_missing(row["message"]) or "",
         deployment=none_if_missing(row["deployment_id"]) or none_if_missing(details["pinned_deployment_id"]),
-        since=_datetime(details["modified_at"]) or _datetime(details["created_at"]),
-        next_at=_datetime(next_at),
+        since=timestamp_of(details["modified_at"]) or timestamp_of(details["created_at"]),
+        next_at=timestamp_of(row["next_retry_at"]),
     )
-
-
-def _datetime(value: Any) -> datetime | None:
-    known = none_if_missing(value)
-    return pd.Timestamp(known).to_pydatetime(warn=False) if known is not None else None
 
 
 def failure_reason(code: str | None, *, is_deployed: bool) -> FailureReason:

@@ -122,7 +122,7 @@ class WaitAnalysis:
 
 
 def analyze_waits(source: Source, *, limit: int, known: KnownInvocations | None = None) -> WaitAnalysis:
-    """Read who waits for whom, and find the cycles; ``known`` has what need not be read again.
+    """Read which invocations wait for which, and find the cycles; ``known`` has what is known already.
 
     Raises:
         As ``waits``.

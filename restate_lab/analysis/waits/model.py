@@ -210,7 +210,7 @@ def _wake_up_texts(times: Any) -> list[str]:
 
 
 def _values(rows: pa.Table, name: str) -> list[Any]:
-    """Return the values of a column, None where there is none; times as pandas has them."""
+    """Return the values of a column, None for missing ones, and timestamps as pandas has them."""
     column = rows[name]
     if not pa.types.is_timestamp(column.type):
         return list(column.to_pylist())

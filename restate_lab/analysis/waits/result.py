@@ -74,7 +74,7 @@ class Waits:
         return f"{self.source}, restate {self.version}, {format_timestamp(self.at)}"
 
     def graph(self) -> nx.DiGraph:
-        """Return the graph for networkx: an edge leads from who waits to who is waited for, both by invocation id.
+        """Return the graph for networkx: an edge leads from the waiting invocation to its blocker, both by id.
 
         Nodes have ``target, status``; edges ``kind, what, since, alternative`` as in ``edges``.
         """
