@@ -1,4 +1,4 @@
-"""Things that made-up invocations await, as the rows in which a server tells them, and as the graph of who waits."""
+"""What made-up invocations await: as the rows in which a server reports it, and as the wait-for graph."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_a_number_in_a_text_is_no_completion() -> None:
 
 
 def test_the_number_of_a_called_id_is_not_that_of_a_result() -> None:
-    """A call has two numbers; who waits for its result waits for the callee, who waits for its id does not."""
+    """A call has two numbers: waiting for its result is waiting for the callee, waiting for its id is not."""
     row = command(A, 1, "Call", invocation_id=B, invocation_id_completion_id=1, result_completion_id=2)
     assert summary(edges_of(suspended((A, [2], [])), commands(row))) == [(A, "call", B, "a step")]
     assert summary(edges_of(suspended((A, [1], [])), commands(row))) == [(A, "unknown", None, None)]
