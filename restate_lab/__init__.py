@@ -11,15 +11,15 @@
     rl.why(lab, id)                     # why it does not go on, and what one can do
     rl.plan(lab, "resume", ids)         # nothing is sent before .execute(reason="INC-42: …")
 
-- look: ``connect, Lab, Source, doctor, questions, ask, why, waits, journal, journal_diff, state``
-- with the mouse: ``OverviewPanel, InvocationsPanel, InvocationPanel, StatePanel, DeploymentsPanel``
+- look: ``connect, Lab, Source, doctor, questions, ask, why, waits, journal, journal_diff, state``; ``show`` any frame
+- with the mouse: ``Panel``
 - draw what those gave: ``plot_status, plot_throughput, plot_latency, plot_latency_distribution, plot_retries,
   plot_backlog, plot_state_sizes, plot_journal, plot_waits, plot_watch``
 - change: ``ACTIONS, plan, move_to, set_state, audit_log``, and the methods of ``lab.admin`` and ``lab.ingress``
 - keep and hand over: ``freeze, open_evidence, compare, watch, save, Report, incident_report``
 - for annotations, and not in the menu: ``Plan, Diagnosis, Explanation, Waits, Comparison, State, Evidence, Thresholds,
   AdminClient, IngressClient``; for a source of your own: ``BaseSource, Coverage``
-- also: ``errors``, and ``load_ipython_extension`` for ``%load_ext restate_lab``
+- also: ``errors``, ``tracebacks("full")`` for developers, and ``load_ipython_extension`` for ``%load_ext restate_lab``
 
 The heavy parts load when they are touched.
 """
@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from restate_lab import errors
+    from restate_lab._html.table import show
     from restate_lab.actions.plan import move_to, plan
     from restate_lab.actions.plan.model import Plan
     from restate_lab.actions.rules import ACTIONS
@@ -51,17 +52,14 @@ if TYPE_CHECKING:
     from restate_lab.client.admin import AdminClient
     from restate_lab.client.ingress import IngressClient
     from restate_lab.client.lab import Lab, connect
+    from restate_lab.errors import tracebacks
     from restate_lab.evidence.compare import Comparison, compare
     from restate_lab.evidence.freeze import freeze
     from restate_lab.evidence.store import Evidence, open_evidence
     from restate_lab.evidence.watch import watch
     from restate_lab.export import save
     from restate_lab.magics import load_ipython_extension
-    from restate_lab.panels.deployments import DeploymentsPanel
-    from restate_lab.panels.invocation import InvocationPanel
-    from restate_lab.panels.invocations import InvocationsPanel
-    from restate_lab.panels.overview import OverviewPanel
-    from restate_lab.panels.state import StatePanel
+    from restate_lab.panels.panel import Panel
     from restate_lab.plots import (
         plot_backlog,
         plot_journal,
@@ -86,20 +84,16 @@ __all__ = [
     "BaseSource",
     "Comparison",
     "Coverage",
-    "DeploymentsPanel",
     "Diagnosis",
     "Evidence",
     "Explanation",
     "IngressClient",
-    "InvocationPanel",
-    "InvocationsPanel",
     "Lab",
-    "OverviewPanel",
+    "Panel",
     "Plan",
     "Report",
     "Source",
     "State",
-    "StatePanel",
     "Thresholds",
     "Waits",
     "ask",
@@ -129,7 +123,9 @@ __all__ = [
     "questions",
     "save",
     "set_state",
+    "show",
     "state",
+    "tracebacks",
     "waits",
     "watch",
     "why",
@@ -159,20 +155,16 @@ _HOME = {
     "BaseSource": "restate_lab.source",
     "Comparison": "restate_lab.evidence.compare",
     "Coverage": "restate_lab.source",
-    "DeploymentsPanel": "restate_lab.panels.deployments",
     "Diagnosis": "restate_lab.analysis.doctor.diagnosis",
     "Evidence": "restate_lab.evidence.store",
     "Explanation": "restate_lab.analysis.why",
     "IngressClient": "restate_lab.client.ingress",
-    "InvocationPanel": "restate_lab.panels.invocation",
-    "InvocationsPanel": "restate_lab.panels.invocations",
     "Lab": "restate_lab.client.lab",
-    "OverviewPanel": "restate_lab.panels.overview",
+    "Panel": "restate_lab.panels.panel",
     "Plan": "restate_lab.actions.plan.model",
     "Report": "restate_lab.reports.report",
     "Source": "restate_lab.source",
     "State": "restate_lab.actions.state.model",
-    "StatePanel": "restate_lab.panels.state",
     "Thresholds": "restate_lab.analysis.doctor.thresholds",
     "Waits": "restate_lab.analysis.waits.result",
     "ask": "restate_lab.analysis.questions",
@@ -201,7 +193,9 @@ _HOME = {
     "questions": "restate_lab.analysis.questions",
     "save": "restate_lab.export",
     "set_state": "restate_lab.actions.state",
+    "show": "restate_lab._html.table",
     "state": "restate_lab.actions.state",
+    "tracebacks": "restate_lab.errors",
     "unload_ipython_extension": "restate_lab.magics",  # for IPython only, so not in the menu
     "waits": "restate_lab.analysis.waits",
     "watch": "restate_lab.evidence.watch",
@@ -215,9 +209,9 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(_load(_HOME[name]), name)
     names = __all__ if name[:1].isupper() else __dir__()
-    near = [] if name.startswith("_") else _load("difflib").get_close_matches(name, names, n=3)
-    hint = f": is {' or '.join(near)} meant?" if near else ""
-    raise AttributeError(f"module 'restate_lab' has no attribute {name!r}{hint}")
+    public = _load("restate_lab._public")
+    hint = "" if name.startswith("_") else public.did_you_mean(public.nearest_names(name, names))
+    raise AttributeError(f"module 'restate_lab' has no attribute {name!r}. {hint}".removesuffix(". "))
 
 
 def _load(module: str) -> ModuleType:

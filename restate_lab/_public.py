@@ -1,20 +1,106 @@
-"""Mark a class as public: it reports ``restate_lab`` as its module, which is where users import it from."""
+"""What public classes and functions share: the module that they report, and the answer to a misspelled name."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["public"]
+from restate_lab.errors import ArgumentError
+from restate_lab.interrupts import Shield
 
+__all__ = ["check_keywords", "check_methods", "did_you_mean", "keyword_check", "nearest_names", "public"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 Class = TypeVar("Class", bound=type)
+
+_BY_KEYWORD = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_CHECKED = "_checks_keywords"  # of a function: it need not be wrapped again for a subclass
+_SHORTEST_PART = 3  # characters of a name that another one contains by more than chance
 
 
 def public(kind: Class) -> Class:
-    """Return the class, which reports ``restate_lab`` as its module.
+    """Return the class, which reports ``restate_lab`` as its module and checks the keywords of its public methods.
 
     ``inspect.getsource`` finds no source of it: with its line number, Python 3.13 would show lines of another module.
     """
+    check_methods(kind)
     kind.__module__ = "restate_lab"
     if "__firstlineno__" in vars(kind):
         del kind.__firstlineno__  # type: ignore[attr-defined]
     return kind
+
+
+def check_methods(kind: type) -> None:
+    """Let ``__init__`` and the public methods of a class that are defined in this package check their keywords."""
+    for name, method in inspect.getmembers_static(kind, inspect.isfunction):
+        is_ours = method.__module__.startswith("restate_lab") and not hasattr(method, _CHECKED)
+        is_ours = is_ours and not hasattr(method, "__deprecated__")  # its warning names the line of its caller
+        if is_ours and (name == "__init__" or not name.startswith("_")) and _options(method):
+            setattr(kind, name, check_keywords(method))
+
+
+def check_keywords(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function refuse a keyword that it does not take with ArgumentError, which names the nearest one.
+
+    Python itself raises TypeError, which names no other keyword and which a notebook shows with a whole traceback.
+    """
+    error_for = keyword_check(function)
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        error = error_for(kwargs)
+        calls = [functools.partial(function, *args, **kwargs)] if error is None else []
+        del args, kwargs  # a verbose traceback shows the variables of each frame, and a token could be among these
+        if error is not None:
+            raise error
+        return calls.pop()()
+
+    setattr(wrapper, _CHECKED, True)
+    return wrapper
+
+
+def keyword_check(function: Callable[..., Any]) -> Callable[[Iterable[str]], ArgumentError | None]:
+    """Return a function that gives the error for keywords that ``function`` does not take, or None."""
+    parameters = inspect.signature(function).parameters.values()
+    known = frozenset(each.name for each in parameters if each.kind in _BY_KEYWORD)
+    options = _options(function)
+    takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
+    name = function.__qualname__.removesuffix(".__init__")
+
+    def error_for(keywords: Iterable[str]) -> ArgumentError | None:
+        unknown = [] if takes_any else [each for each in keywords if each not in known]
+        if not unknown:
+            return None
+        hint = did_you_mean(nearest_names(unknown[0], options)) or f"It takes {', '.join(options) or 'none'}."
+        return ArgumentError(f"{name}() has no argument {unknown[0]!r}. {hint}")
+
+    return error_for
+
+
+def _options(function: Callable[..., Any]) -> list[str]:
+    parameters = inspect.signature(function).parameters.values()
+    return [each.name for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY]
+
+
+def nearest_names(name: str, known: Iterable[str], most: int = 3) -> tuple[str, ...]:
+    """Return the known names that are most like a name, best first; upper and lower case count as equal.
+
+    Names that contain the whole of it come after those of similar spelling.
+    """
+    with Shield():
+        import difflib  # noqa: PLC0415 - only for a wrong name
+
+    spelled = {each.casefold(): each for each in sorted(known, reverse=True)}
+    wanted = name.strip().casefold()
+    close = difflib.get_close_matches(wanted, spelled, n=most)
+    longer = [each for each in spelled if len(wanted) >= _SHORTEST_PART and wanted in each and each not in close]
+    return tuple(spelled[each] for each in (close + sorted(longer, key=len))[:most])
+
+
+def did_you_mean(names: Iterable[str]) -> str:
+    """Return "Did you mean 'a' or 'b'?" for the names that are nearest to a wrong one; "" for none."""
+    quoted = [repr(name) for name in names]
+    return f"Did you mean {' or '.join(quoted)}?" if quoted else ""

@@ -5,6 +5,7 @@
   of three digits: "1.82s", "250ms". ``exact=True`` writes all units, as the server does.
 - A timestamp has its date, the time to the second, and its zone: "2026-11-25 03:00:00 UTC".
 - A list ends with the number of items that are not shown: "a, b, c and 4 more".
+- An id is long; where it can be copied as a whole, its beginning and its end are shown: "inv_1jZ…8Ep".
 - A character that cannot be seen, or that changes how other text is shown, is written as its code: ``‹U+202E›``.
 
 This module imports nothing of restate_lab, so that every module can use it.
@@ -15,7 +16,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "join",
     "one_line",
     "plural",
+    "shorten_id",
+    "split_ids",
     "truncate",
     "verb_form",
 ]
@@ -49,6 +52,8 @@ _IGNORABLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0d\uffa0\U000e0100-\U000e01ef]"
 )
 _JOINERS = "\u200c\u200d"
+_ID = re.compile(r"(?<![0-9A-Za-z_])(?:dp|inv|prom|sign|sub|vq)_1[0-9A-Za-z_-]{13,}")
+_ID_END = 3  # characters of an id that are shown at its end, and after its prefix
 _LINE_ENDS = str.maketrans({"\n": "↵", "\r": "", "\t": " ", "\u2028": "↵", "\u2029": "↵"})
 
 
@@ -159,6 +164,22 @@ def escape_invisible(text: str, *, lines: bool = True, escape: Callable[[str], s
         each if each in "\n\t" or not is_invisible(each) or _is_joiner_in_place(text, at) else escape(each)
         for at, each in enumerate(text)
     )
+
+
+def split_ids(text: str) -> Iterator[tuple[str, tuple[str, str, str] | None]]:
+    """Yield the text between ids, each with the beginning, the middle and the end of the id that follows, or None."""
+    at = 0
+    for match in _ID.finditer(text):
+        id_ = match[0]
+        head = id_.index("_") + 1 + _ID_END
+        yield text[at : match.start()], (id_[:head], id_[head:-_ID_END], id_[-_ID_END:])
+        at = match.end()
+    yield text[at:], None
+
+
+def shorten_id(text: str) -> str:
+    """Return a text with its ids shortened: "inv_1jZ…8Ep"."""
+    return "".join(plain + (f"{parts[0]}…{parts[2]}" if parts else "") for plain, parts in split_ids(text))
 
 
 def is_invisible(character: str) -> bool:

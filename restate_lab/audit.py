@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from restate_lab._public import check_keywords
 from restate_lab._text import join
 from restate_lab.errors import ArgumentError, AuditFailed, AuditIncomplete, Truncated
 from restate_lab.interrupts import Shield
@@ -184,6 +185,7 @@ def _process_info() -> dict[str, Any]:
     return {"user": user, "host": socket.gethostname(), "pid": os.getpid()}
 
 
+@check_keywords
 def audit_log(folder: str | os.PathLike[str] | None = None, /, *, change: str | None = None) -> pd.DataFrame:
     """Return one row per change that this user's processes meant to make, oldest first.
 
@@ -212,7 +214,7 @@ def audit_log(folder: str | os.PathLike[str] | None = None, /, *, change: str | 
         raise ArgumentError(f"change {change!r} is not in the audit log; the column change of audit_log() has the ids.")
     if records.unreadable:
         frame.attrs["truncated"] = _unreadable_text(records.unreadable)
-        warnings.warn(f"the audit log is incomplete: {frame.attrs['truncated']}", Truncated, stacklevel=2)
+        warnings.warn(f"the audit log is incomplete: {frame.attrs['truncated']}", Truncated, stacklevel=3)
     return frame
 
 

@@ -4,49 +4,52 @@ The tree::
 
     RestateLabError
     ├── ArgumentError           an argument of a call is malformed; nothing was sent
-    ├── SettingsError           which cluster is meant cannot be told, or its configuration is broken
+    ├── SettingsError           the environment does not exist, is contradicted, or its configuration is broken
     ├── StatementError          this SQL is never sent: it changes something, or it would hurt the server
     │   └── ParameterError      a :name parameter is missing, unused, or has a value SQL cannot hold
-    ├── Unreachable             no answer: refused, reset, wrong address, a gateway that gives up
-    ├── TimedOut                the limit given for the call passed first
+    ├── Unreachable             no response: refused, reset, wrong address, a gateway that gives up
+    ├── TimedOut                the time limit of the call was over first
     ├── AccessDenied            401 or 403: the token is missing, wrong or expired
     ├── RateLimited             429 for longer than a read is repeated
-    ├── RequestRefused          the server understood and said no
-    │   ├── NotFound            what was named does not exist
+    ├── RequestRefused          the server understood the request and refused it
+    │   ├── NotFound            there is nothing of this id or name
     │   ├── Conflict            it exists, in a state that does not allow this
     │   │   └── StateConflict   the state of an object is not the one that was read
     │   └── QueryRefused        the SQL does not parse, plan or run
     │       └── UnknownName     a table, column or function that this server does not have
     ├── ServerFailed            the server broke (5xx), or what answered is not a Restate server
-    ├── QueryInterrupted        the answer broke off half-way; nothing short is ever returned
-    ├── ResultTooLarge          the answer passed ``max_bytes``
-    ├── NotOnThisServer         this server's version or kind lacks what was asked
-    ├── InvocationFailed        the invocation ended in failure, which is its answer
+    ├── QueryInterrupted        the response broke off; a part of the rows is never returned as all
+    ├── ResultTooLarge          the result is larger than ``max_bytes``
+    ├── NotOnThisServer         this server's version or kind does not have it
+    ├── InvocationFailed        the invocation ended in failure, which is its result
     ├── NotReady                the invocation has not ended, so it has no output yet
     ├── PlanExpired             a plan was executed already, or is too old: make it again
-    ├── EvidenceBroken          what was frozen is incomplete or was changed, or this is no evidence
+    ├── EvidenceBroken          the evidence is incomplete or was changed, or the folder is not evidence
     ├── MissingExtra            an optional part of restate_lab is not installed
-    ├── MissingProgram          a program that this takes, such as Chromium, is not installed
+    ├── MissingProgram          a program that is needed, such as Chromium, is not installed
     ├── ReadOnly                a change on a connection that may only read
     ├── AuditFailed             the audit record cannot be written, so nothing was sent
-    └── OutcomeUnknown          a change was sent and its answer was lost: read before repeating it
+    └── OutcomeUnknown          a change was sent and its response was lost: read before repeating it
 
-Beside the tree stands ``Interrupted``, a KeyboardInterrupt: an execution was interrupted, and its outcome is complete.
+``Interrupted`` is a KeyboardInterrupt outside of the tree: an execution was interrupted, and its outcome is complete.
 
-Warnings: ``Truncated`` (a result was cut, and says so), ``SettingsWarning`` (a file that the CLI would
-obey is not obeyed), ``DuplicateColumns`` (two result columns had one name), ``AuditIncomplete`` (a change was sent, and
-its result could not be written down), ``EvidenceWarning`` (evidence is less, or less sure, than was meant),
+Warnings: ``Truncated`` (rows of a result were cut off), ``SettingsWarning`` (a .env file that the CLI would
+read is not read), ``DuplicateColumns`` (two result columns had one name), ``AuditIncomplete`` (a change was sent, and
+its result could not be written down), ``EvidenceWarning`` (evidence is incomplete, or was not verified),
 ``UntriedServer`` (a server older than any on which restate_lab was tried).
 
-Messages hold what was asked, what came back, the Restate code where there is one, and what to do next.
+A message holds the request, the response, the Restate code where there is one, and what to do next.
+
+A notebook shows an error of this tree as one short block in place of its traceback; ``tracebacks()`` changes that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from restate_lab._text import escape_invisible
+from restate_lab._traceback import render_block
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,13 +91,49 @@ __all__ = [
     "UnknownName",
     "Unreachable",
     "UntriedServer",
+    "tracebacks",
 ]
 
-
+TracebackMode = Literal["short", "full"]
 _LONGEST = 8_000  # characters of a message
 
 
-class RestateLabError(Exception):
+class _ShortTraceback:
+    """Let IPython show an error as one short block: the message, its notes, and the user's own line."""
+
+    # The one setting of this package that is not an argument: IPython renders an error long after the call that raised
+    # it, and passes nothing. It is not a ContextVar, because each cell of a kernel may run in a context of its own.
+    mode: ClassVar[TracebackMode] = "short"
+
+    @property
+    def _render_traceback_(self: Any) -> Callable[[], list[str]]:
+        """Return what IPython calls in place of rendering a traceback; with full tracebacks there is no such method."""
+        if _ShortTraceback.mode == "full":
+            raise AttributeError("full tracebacks are on")
+        return lambda: render_block(self)
+
+
+def tracebacks(mode: TracebackMode | None = None, /) -> TracebackMode:
+    """Set how notebooks show an error of restate_lab, and return the mode in effect; None changes nothing.
+
+        rl.tracebacks("full")      # all frames, as of any other error: for developers of restate_lab
+        rl.tracebacks("short")     # the default: the message, the place in the statement, and your own line
+
+    The mode is that of the whole process. In both modes an error has the same class, message and ``__traceback__``, and
+    programs outside of IPython print the usual traceback.
+
+    Raises:
+        ArgumentError: it is another mode.
+    """
+    if mode is None:
+        return _ShortTraceback.mode
+    if mode not in get_args(TracebackMode):
+        raise ArgumentError(f"there is no traceback mode {mode!r}; choose 'short' or 'full'.")
+    _ShortTraceback.mode = mode
+    return mode
+
+
+class RestateLabError(_ShortTraceback, Exception):
     """Catch whatever restate_lab raises on purpose."""
 
     def __str__(self) -> str:
@@ -295,7 +334,7 @@ class OutcomeUnknown(RestateLabError):
         self.never_forwarded = never_forwarded
 
 
-class Interrupted(KeyboardInterrupt):
+class Interrupted(_ShortTraceback, KeyboardInterrupt):
     """Read ``outcome``: you interrupted an execution, and what was done by then stays done.
 
     It ends like any interrupt, so that cells that wait to run do not run on; ``outcome`` is the frame, complete.

@@ -1,4 +1,4 @@
-"""Arrow to pandas without losing a digit: exact integers, UTC times, and all columns of empty results."""
+"""Arrow to pandas without losing a digit: exact integers, UTC times, all columns of empty results; and cards."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import pandas as pd
 import pyarrow as pa
@@ -14,9 +14,10 @@ import pyarrow as pa
 from restate_lab.errors import DuplicateColumns, QueryRefused
 from restate_lab.intervals import INTERVAL, offset_or_timedelta, to_durations
 
-__all__ = ["DtypeBackend", "number_duplicate_columns", "repeated_field", "to_frame"]
+__all__ = ["CardFrame", "DtypeBackend", "number_duplicate_columns", "repeated_field", "to_frame", "with_card"]
 
 DtypeBackend: TypeAlias = Literal["numpy_nullable", "pyarrow"]
+Card: TypeAlias = Callable[[pd.DataFrame], str]
 
 # pandas would make floats of integers with nulls (2**53 + 1 loses its last digit) and objects of booleans.
 _NULLABLE: dict[pa.DataType, Any] = {
@@ -45,6 +46,37 @@ _MAPPERS: dict[DtypeBackend | None, Any] = {
     "pyarrow": pd.ArrowDtype,
 }
 _WORTH_THREADS = 50_000  # rows; below, waking pyarrow's threads costs more than they save
+
+
+class CardFrame(pd.DataFrame):
+    """A DataFrame that a notebook shows as a card. Whatever is made from it (``head()``, a filter) is a plain frame."""
+
+    _metadata: ClassVar[list[str]] = ["_card", "_card_columns"]  # pandas pickles these with the frame
+
+    def __init__(self, frame: pd.DataFrame, card: Card) -> None:
+        super().__init__(frame)  # type: ignore[call-arg]  # pandas-stubs have __new__ only
+        self.attrs = dict(frame.attrs)
+        self._card = card
+        self._card_columns = list(frame.columns)
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame
+
+    def _repr_html_(self) -> str | None:
+        """Return the card; the table of pandas where columns were added, renamed or removed since."""
+        is_wanted = pd.get_option("display.notebook_repr_html") and list(self.columns) == self._card_columns
+        # pandas-stubs do not know the method.
+        return self._card(self) if is_wanted else super()._repr_html_()  # type: ignore[misc]
+
+
+def with_card(frame: pd.DataFrame, card: Card) -> pd.DataFrame:
+    """Return the frame, which a notebook shows as ``card(frame)``, a text of HTML.
+
+    ``card`` is a function of a module, or a ``functools.partial`` of one, so that the frame can be pickled. It reads
+    nothing but the frame.
+    """
+    return CardFrame(frame, card)
 
 
 def number_duplicate_columns(schema: pa.Schema) -> pa.Schema:

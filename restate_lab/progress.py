@@ -12,7 +12,7 @@ from __future__ import annotations
 import builtins
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from html import escape
@@ -20,7 +20,16 @@ from typing import Any, Protocol
 
 from restate_lab.interrupts import Shield
 
-__all__ = ["InvocationsLine", "NoProgress", "Progress", "RowsLine", "notify", "progress_of", "redirect_messages"]
+__all__ = [
+    "InvocationsLine",
+    "NoProgress",
+    "Progress",
+    "RowsLine",
+    "StepsLine",
+    "notify",
+    "progress_of",
+    "redirect_messages",
+]
 
 DELAY = 1.0  # seconds before anything is shown
 EVERY = 0.2  # seconds between two lines
@@ -99,6 +108,19 @@ class InvocationsLine(_ProgressLine):
 
     def _set_values(self, bar: _ProgressBar, rows: int, size: int) -> None:
         bar.n, bar.total = rows, size
+
+
+class StepsLine(_ProgressLine):
+    """Which of several named steps is being done: "chapter 3 of 8, waits"; it is shown from the first step on."""
+
+    def __init__(self, what: str, names: Sequence[str]) -> None:
+        super().__init__(what, "{desc} {n:,} of {total:,}{postfix}, {elapsed}")
+        self._names = names
+        self._next = self._started
+
+    def _set_values(self, bar: _ProgressBar, rows: int, size: int) -> None:
+        bar.n, bar.total = rows, size
+        bar.set_postfix_str(self._names[rows - 1], refresh=False)
 
 
 def progress_of(wanted: bool | Progress | None, line: Callable[[], Progress]) -> Progress:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["STATUSES", "STATUS_SQL", "Status", "status_of", "statuses_sql"]
+__all__ = ["OUTCOMES", "STATUSES", "STATUS_SQL", "OutcomeStyle", "Status", "status_of", "statuses_sql"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,25 @@ STATUSES: dict[str, Status] = {
         Status("killed", "#53575e", ended=True),
     )
 }
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeStyle:
+    """How a journal entry stands: its label, its color (3:1 or more on white and on #111), and its sign."""
+
+    label: str
+    colour: str
+    sign: str
+
+
+OUTCOMES: dict[str, OutcomeStyle] = {
+    "done": OutcomeStyle("done", STATUSES["succeeded"].colour, "✓"),
+    "pending": OutcomeStyle("no result", _GREY, "·"),
+    "waiting": OutcomeStyle("waiting", "#6b84a3", "…"),
+    "retrying": OutcomeStyle("failing", STATUSES["backing-off"].colour, "↻"),
+    "failed": OutcomeStyle("failed", STATUSES["failed"].colour, "✖"),
+}
+"""How journal entries stand, in the order of urgency, the most urgent last."""
 
 # "[409] killed", older servers "[409] Killed" and "[409 Aborted] killed"; "canceled" is older, too.
 _KILLED = r"^\[409( Aborted)?\] [Kk]illed$"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from restate_lab._text import escape_invisible
+from restate_lab._text import escape_invisible, split_ids
 from restate_lab.interrupts import Shield
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["thousands"] = "{:,}".format
+    environment.filters["split_ids"] = split_ids
     return environment
 
 

@@ -1,21 +1,42 @@
-"""A call that is suggested to a person, as data, and the same call as Python to paste.
+"""What is suggested to a person, as data: a call to make next, and a name for a misspelled one.
 
-The doctor and ``why`` suggest calls; each front end renders them in the language of its reader. The command line has
-the other renderer.
+The doctor and ``why`` suggest calls; each front end renders them in the language of its reader: Python is here, and the
+command line has the other renderer. ``unknown_names`` explains an empty answer by a name that does not exist.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
 
-from restate_lab._text import escape_invisible, is_invisible
+from restate_lab._public import did_you_mean, nearest_names
+from restate_lab._text import escape_invisible, is_invisible, join
+from restate_lab.analysis.statements import run_sql_file
+from restate_lab.client.arguments import time_limit
+from restate_lab.client.lab import is_lab
+from restate_lab.errors import ArgumentError, NotOnThisServer, RestateLabError
+from restate_lab.source import Source
+from restate_lab.status import STATUSES
 
-__all__ = ["Placeholder", "SuggestedCall", "Value", "ask_call", "move_call", "plan_call", "python_code", "why_call"]
+__all__ = [
+    "NameSuggestion",
+    "Placeholder",
+    "SuggestedCall",
+    "Value",
+    "ask_call",
+    "move_call",
+    "plan_call",
+    "python_code",
+    "refuse_unknown_names",
+    "unknown_names",
+    "why_call",
+]
 
 _FEW = 3  # ids that still read well in a line
+_MOST_NAMES = 8  # known names that a message lists
+_MOST_SECONDS = 5.0  # that looking for names may take
 _EXECUTE = '.execute(reason="…"), and then'
 
 
@@ -122,3 +143,108 @@ def _escape(character: str) -> str:
     if not is_invisible(character):
         return character
     return character.encode("unicode_escape").decode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class NameSuggestion:
+    """A name in a filter that does not exist, and the existing names that are most like it.
+
+    ``argument`` is the filter's ("service"), ``value`` the name in it, and ``source`` the name of the cluster.
+    ``nearest`` has up to three names, best first; ``known`` has all, sorted.
+    """
+
+    argument: str
+    value: str
+    nearest: tuple[str, ...]
+    known: tuple[str, ...]
+    source: str
+
+    @property
+    def best(self) -> str:
+        """Return the name to offer in place of ``value``; "" where none is near."""
+        return self.nearest[0] if self.nearest else ""
+
+    @property
+    def message(self) -> str:
+        """Return the sentence for people: "No service 'Paymets' on demo. Did you mean 'Payments'?"."""
+        there = f"There is {join(self.known, _MOST_NAMES)}." if self.known else "There is none."
+        return f"No {self.argument} {self.value!r} on {self.source}. {did_you_mean(self.nearest) or there}"
+
+
+def unknown_names(
+    source: Source,
+    *,
+    service: str | Iterable[str] | None = None,
+    handler: str | Iterable[str] | None = None,
+    status: str | Iterable[str] | None = None,
+    deployment: str | Iterable[str] | None = None,
+) -> tuple[NameSuggestion, ...]:
+    """Return what explains an empty answer: the names in its filters that do not exist; () where all exist.
+
+    A service or handler exists if it is registered, or if there is an invocation of it. Give the connection itself
+    where there is one: only it knows the handlers that were never called. Nothing is raised: () is also the result
+    where the names cannot be read within five seconds.
+    """
+    suggestions: list[NameSuggestion] = list(_suggestions("status", _as_list(status), STATUSES, source))
+    try:
+        with time_limit(_MOST_SECONDS):
+            if service is not None or handler is not None:
+                suggestions += _unknown_targets(source, _as_list(service), _as_list(handler))
+            if deployment is not None:
+                ids = run_sql_file(source, "analysis", "deployment_ids")["id"]
+                suggestions += _suggestions("deployment", _as_list(deployment), ids, source)
+    except RestateLabError:
+        pass
+    return tuple(suggestions)
+
+
+def refuse_unknown_names(source: Source, *, service: str | None = None, handler: str | None = None) -> None:
+    """Raise ArgumentError where a filter has a service or handler that does not exist; it names the nearest ones.
+
+    An error, and not a warning: an empty answer about a misspelled service reads as "nothing is wrong with it".
+    """
+    unknown = unknown_names(source, service=service, handler=handler)
+    if unknown:
+        raise ArgumentError(" ".join(each.message for each in unknown))
+
+
+def _as_list(names: str | Iterable[str] | None) -> list[str]:
+    return [] if names is None else [names] if isinstance(names, str) else list(names)
+
+
+def _suggestions(argument: str, names: Iterable[str], known: Iterable[str], source: Source) -> Iterator[NameSuggestion]:
+    existing = tuple(sorted(set(known)))
+    for name in names:
+        if name not in existing:
+            yield NameSuggestion(argument, name, nearest_names(name, existing), existing, source.name)
+
+
+def _unknown_targets(source: Source, services: list[str], handlers: list[str]) -> list[NameSuggestion]:
+    """Return the unknown services, or else the unknown handlers; invocations are scanned only where that decides."""
+    known = _registered_handlers(source)
+    if not (known.keys() >= set(services) and _handlers_of(known, services) >= set(handlers)):
+        for service, handler in _invoked_handlers(source):
+            known.setdefault(service, set()).add(handler)
+    unknown = list(_suggestions("service", services, known, source))
+    return unknown or list(_suggestions("handler", handlers, _handlers_of(known, services), source))
+
+
+def _handlers_of(known: Mapping[str, set[str]], services: list[str]) -> set[str]:
+    """Return the handlers of these services, of all where none is named."""
+    return set().union(*(known.get(service, set()) for service in services or known))
+
+
+def _registered_handlers(source: Source) -> dict[str, set[str]]:
+    """Return the registered services with their handlers; without the Admin API, which lists them, with none."""
+    if is_lab(source):
+        services = source.admin.list_services()
+        return {service.name: {handler.name for handler in service.handlers or ()} for service in services}
+    try:
+        return {name: set() for name in run_sql_file(source, "analysis", "services")["name"]}
+    except NotOnThisServer:  # evidence without this table
+        return {}
+
+
+def _invoked_handlers(source: Source) -> Iterator[tuple[str, str]]:
+    rows = run_sql_file(source, "analysis", "handlers")
+    return zip(rows["target_service_name"], rows["target_handler_name"], strict=True)

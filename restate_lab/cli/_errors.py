@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import typer
 
+from restate_lab._text import escape_invisible
 from restate_lab.errors import ArgumentError, RestateLabError, StatementError
 
 __all__ = ["ERROR", "USAGE", "exit_on_error", "warn"]
@@ -18,10 +19,10 @@ ERROR, USAGE, INTERRUPTED = 1, 2, 130
 
 
 @contextmanager
-def exit_on_error(statement: str = "", values: Mapping[str, Any] | None = None) -> Iterator[None]:
+def exit_on_error() -> Iterator[None]:
     """Print an error of this block on stderr, and end with its exit code; a bug keeps its traceback.
 
-    In an error about ``statement`` the place is marked; ``values`` are those of its parameters.
+    Below an error about a place in a statement is that place.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
@@ -30,9 +31,7 @@ def exit_on_error(statement: str = "", values: Mapping[str, Any] | None = None) 
             yield
             sys.stdout.flush()  # while a broken pipe is still ours to pass over
         except RestateLabError as error:
-            from restate_lab.magics.error_marker import mark_error  # noqa: PLC0415 - takes a second, which --help need not
-
-            _print_message(mark_error(error, statement, values))
+            _print_message("\n".join([_one_line(error), *getattr(error, "__notes__", ())]))
             raise typer.Exit(USAGE if isinstance(error, ArgumentError | StatementError) else ERROR) from error
         except BrokenPipeError:  # whoever read has enough
             raise
@@ -45,14 +44,23 @@ def exit_on_error(statement: str = "", values: Mapping[str, Any] | None = None) 
 
 def warn(text: str) -> None:
     """Print a text on stderr, in one line."""
-    from restate_lab.magics.error_marker import one_line  # noqa: PLC0415 - as above
-
-    _print_message(one_line(Warning(text)))
+    _print_message(_one_line(Warning(text)), style="bold yellow")
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     warn(f"{category.__name__}: {message}")
 
 
-def _print_message(text: str) -> None:
-    typer.echo(f"restate-lab: {text}", err=True)
+def _one_line(error: BaseException) -> str:
+    """Return a message on one line, of any length; what a terminal would obey is made visible."""
+    return escape_invisible(" ".join(str(error).split()), lines=False) or type(error).__name__
+
+
+def _print_message(text: str, *, style: str = "bold red") -> None:
+    """Print the first line as a paragraph, and the others as they are: they have a mark under a place."""
+    from restate_lab.cli._page import TextPage  # noqa: PLC0415 - as above
+
+    page = TextPage(sys.stderr)
+    message, *rest = text.split("\n")
+    page.paragraph(message, first="restate-lab: ", style=style)
+    page.verbatim(rest)

@@ -7,27 +7,44 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.text import Text
 
 from restate_lab._cells import cell, full_text, kind_of
-from restate_lab._text import escape_invisible
+from restate_lab._text import escape_invisible, plural
 from restate_lab.cli._options import ENDINGS, OutputFormat
+from restate_lab.cli._page import TextPage
 from restate_lab.export import save
 from restate_lab.export.columns import to_table
 from restate_lab.export.files import json_rows
 
-__all__ = ["print_json", "print_text", "rows_of", "table_lines", "write_frame"]
+__all__ = ["print_json", "rows_of", "table_lines", "write_frame"]
 
 GAP = "  "
 NARROWEST = 12  # characters that a column keeps at least, unless it has fewer
 _KEPT = {"number", "time", "duration", "status"}
+HEADS: Mapping[str, str] = MappingProxyType(
+    {
+        "completion_failure": "failure",
+        "last_failure": "last error",
+        "n": "invocations",
+        "next_retry_at": "next try",
+        "retry_count": "attempts",
+        "target_handler_name": "handler",
+        "target_service_key": "key",
+        "target_service_name": "service",
+    }
+)
+"""Column of a question → its head at a terminal; the others are written with spaces."""
 _ID = re.compile(r"(?:inv|dp|sub|vq|prom|sign)_1\w+")
 
 
@@ -39,6 +56,11 @@ class _TextColumn:
     is_right: bool
     may_shrink: bool
 
+    def rename(self, name: str) -> None:
+        """Write another name at the head."""
+        self.name = name
+        self.width = max([cell_len(name), *map(cell_len, self.cells)])
+
     def fit(self, text: str) -> str:
         """Return a text in this column: cut or filled to its width."""
         text = _truncate(text, self.width)
@@ -46,13 +68,16 @@ class _TextColumn:
         return fill + text if self.is_right else text + fill
 
 
-def table_lines(frame: pd.DataFrame, width: int | None) -> Iterator[str]:
+def table_lines(frame: pd.DataFrame, width: int | None, heads: Mapping[str, str] | None = None) -> Iterator[str]:
     """Yield the lines: a header, a rule, and one line a row; numbers are right-aligned, nulls empty.
 
     ``width`` is that of the terminal in characters: long texts are cut (…), and ids, numbers and times are not; where
-    that does not fit, each row becomes a block with a line a column. None means no limit, and nothing is cut.
+    that does not fit, each row becomes a block with a line a column. None means no limit, and nothing is cut. ``heads``
+    are texts for names of columns, all others are written with spaces; None keeps the names.
     """
     columns = [_text_column(str(name), frame.iloc[:, at], whole=width is None) for at, name in enumerate(frame.columns)]
+    for column in columns if heads is not None else ():
+        column.rename((heads or {}).get(column.name, column.name.replace("_", " ")))
     if width is not None and not _shrink_to(columns, width):
         yield from _blocks(columns, width, len(frame))
         return
@@ -90,33 +115,41 @@ def _shrink_to(columns: Sequence[_TextColumn], width: int) -> bool:
 
 
 def _blocks(columns: Sequence[_TextColumn], width: int, rows: int) -> Iterator[str]:
-    margin = max(cell_len(column.name) for column in columns)
+    margin = max(cell_len(column.name) for column in columns) + len(GAP)
+    room = max(width - margin, NARROWEST)
+    console = Console(width=room)
     for at in range(rows):
         yield f"── {at + 1:,} ".ljust(min(width, margin + 20), "─")
         for column in columns:
             name = column.name + " " * (margin - cell_len(column.name))
-            yield f"{name}{GAP}{_truncate(column.cells[at], max(width - margin - len(GAP), NARROWEST))}".rstrip()
+            first, *others = _wrap(column.cells[at], room, console)
+            yield f"{name}{first}".rstrip()
+            yield from (f"{' ' * margin}{line}" for line in others)
+
+
+def _wrap(text: str, width: int, console: Console) -> list[str]:
+    if cell_len(text) <= width:
+        return [text]
+    return [line.plain.rstrip() for line in Text(text).wrap(console, width)]
 
 
 def _truncate(text: str, width: int) -> str:
     return text if cell_len(text) <= width else f"{set_cell_size(text, width - 1)}…"
 
 
-def write_frame(frame: pd.DataFrame, form: OutputFormat, *, about: str = "") -> None:
-    """Write the frame; a person at a terminal also reads how many rows there are, and ``about`` where they are from."""
+def write_frame(frame: pd.DataFrame, form: OutputFormat, *, about: str = "", has_names: bool = False) -> None:
+    """Write the frame; a person at a terminal also reads how many rows there are, and ``about`` where they are from.
+
+    At a terminal the columns have readable heads; with ``has_names`` they keep the names that a statement gave them.
+    """
     if form.is_table:
-        _print_table(frame, about)
+        _print_table(frame, about, has_names=has_names)
     elif form.kind == "json":
         _print_json_rows(json_rows(to_table(frame)))
     elif form.file is not None:
         save(frame, form.file, overwrite=form.overwrite)
     else:
         _write_to_stdout(frame, ENDINGS[form.kind][0])
-
-
-def print_text(text: str) -> None:
-    """Print text that may come from a cluster: what a terminal would obey is made visible."""
-    print(escape_invisible(text))  # noqa: T201 - what the command is for
 
 
 def rows_of(frame: pd.DataFrame) -> list[Any]:
@@ -143,13 +176,15 @@ def _escape_json(text: str) -> str:
     return escape_invisible(text, escape=lambda character: json.dumps(character)[1:-1])
 
 
-def _print_table(frame: pd.DataFrame, about: str) -> None:
-    is_seen = sys.stdout.isatty()
-    for line in table_lines(frame, shutil.get_terminal_size().columns if is_seen else None):
-        print(line)  # noqa: T201 - what the command is for
-    if is_seen:
-        rows = "no rows" if frame.empty else "1 row" if len(frame) == 1 else f"{len(frame):,} rows"
-        print(escape_invisible(f"{rows} · {about}" if about else rows, lines=False), file=sys.stderr)  # noqa: T201
+def _print_table(frame: pd.DataFrame, about: str, *, has_names: bool) -> None:
+    """Print the rows; a terminal also shows their number, and only that where there are none."""
+    page = TextPage()
+    if page.width is None or len(frame):
+        heads = None if page.width is None or has_names else HEADS
+        page.verbatim(table_lines(frame, page.width, heads))
+    if page.width is not None:
+        rows = plural(len(frame), "row") if len(frame) else "No rows"
+        TextPage(sys.stderr).paragraph((f"{rows} · {about}" if about else rows, "dim"))
 
 
 def _write_to_stdout(frame: pd.DataFrame, ending: str) -> None:

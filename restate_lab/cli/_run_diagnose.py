@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from restate_lab._text import format_age
 from restate_lab.analysis.doctor import Diagnosis, doctor
-from restate_lab.analysis.doctor.diagnosis import text_of
+from restate_lab.analysis.doctor.diagnosis import footer_of, gap_reasons, title_of
+from restate_lab.analysis.suggestions import SuggestedCall
 from restate_lab.analysis.why import why
 from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.cli._errors import ERROR, warn
 from restate_lab.cli._options import OutputFormat
-from restate_lab.cli._output import print_json, print_text, rows_of, write_frame
+from restate_lab.cli._output import print_json, rows_of, write_frame
+from restate_lab.cli._page import STATUS_STYLES, Part, TextPage
 from restate_lab.cli._sources import open_source
 from restate_lab.cli.shell_code import SourceOptions, code_for
 
 __all__ = ["run_doctor", "run_why"]
 
 CRITICAL, INCOMPLETE = 3, 4
+SEVERITY_STYLES: Mapping[str, str] = MappingProxyType(
+    {"critical": "red", "warning": "yellow", "note": "dim", "incomplete": "yellow", "healthy": "green"}
+)
 
 
 def run_doctor(
@@ -38,7 +45,7 @@ def run_doctor(
     if quiet and not code:
         return code
     if form.is_table:
-        print_text(diagnosis_text(diagnosis, SourceOptions(cluster, evidence)))
+        print_diagnosis(diagnosis, SourceOptions(cluster, evidence), TextPage())
     elif form.kind == "json":
         print_json(_diagnosis_json(diagnosis))
     else:
@@ -63,30 +70,93 @@ def run_why(invocation: str, *, timeout: float, cluster: str | None, evidence: P
     elif explanation.status is None:
         warn(str(explanation))
     else:
-        print_text(explanation_text(explanation, SourceOptions(cluster, evidence)))
+        print_explanation(explanation, SourceOptions(cluster, evidence), TextPage())
     return 0 if explanation.status is not None else ERROR
 
 
-def diagnosis_text(diagnosis: Diagnosis, target: SourceOptions) -> str:
-    """Return the text of a diagnosis, with commands where there are some and else Python."""
-    findings = diagnosis.findings
-    suggested = zip(diagnosis.suggested_calls, findings["suggested_code"], strict=True)
-    evidence = zip(diagnosis.evidence_calls, findings["evidence_code"], strict=True)
-    codes = zip(
-        (code_for(calls, python, target) for calls, python in suggested),
-        (code_for([call], python, target) for call, python in evidence),
-        strict=True,
-    )
-    return text_of(diagnosis, list(codes))
+def print_diagnosis(diagnosis: Diagnosis, target: SourceOptions, page: TextPage) -> None:
+    """Print a diagnosis, worst first, with its totals before and after the findings."""
+    page.paragraph(_totals(diagnosis))
+    page.paragraph((f"{diagnosis.where}; {footer_of(diagnosis, ['-'])}", "dim"))
+    for at, row in enumerate(diagnosis.findings.to_dict("records")):
+        _print_finding(row, at, diagnosis, target, page)
+    if reasons := gap_reasons(diagnosis):
+        page.blank()
+        page.paragraph(("NOT CHECKED", SEVERITY_STYLES["incomplete"]))
+        for reason in reasons:
+            page.paragraph(reason, first="  ")
+    if diagnosis.verdict == "healthy":
+        page.blank()
+        page.paragraph(("CHECKED", SEVERITY_STYLES["healthy"]))
+        for row in diagnosis.checked.to_dict("records"):
+            page.paragraph(row["description"], first="  ")
+    page.blank()
+    page.paragraph(_totals(diagnosis))
 
 
-def explanation_text(explanation: Explanation, target: SourceOptions) -> str:
-    """Return the text of an explanation, with commands where there are some and else Python."""
-    options = zip(explanation.suggested_calls, explanation.options["code"], strict=True)
-    return explanation.text_with(
-        [code_for(calls, python, target) if calls else "" for calls, python in options],
-        "What you can do (restate asks first; in Python, a plan sends nothing before its .execute(reason=…)):",
+def _totals(diagnosis: Diagnosis) -> Part:
+    """Return the line with the totals, in the style of the worst finding."""
+    return title_of(diagnosis), f"bold {SEVERITY_STYLES[diagnosis.worst or diagnosis.verdict]}"
+
+
+def _print_finding(
+    row: Mapping[Any, Any], at: int, diagnosis: Diagnosis, target: SourceOptions, page: TextPage
+) -> None:
+    severity, age = row["severity"], format_age(row["since"], diagnosis.at)
+    page.blank()
+    page.paragraph(
+        (severity.upper(), SEVERITY_STYLES[severity]), (f" {row['check']}{f', for {age}' if age else ''}", "bold")
     )
+    page.paragraph(row["summary"], first="  ")
+    suggested, evidence = diagnosis.suggested_calls[at], diagnosis.evidence_calls[at]
+    page.commands(code_for(suggested, row["suggested_code"], target), first="  next: ")
+    page.commands(code_for([evidence], row["evidence_code"], target), first="  rows: ")
+
+
+def print_explanation(explanation: Explanation, target: SourceOptions, page: TextPage) -> None:
+    """Print an explanation: what it waits for, the chain to the root blocker, and what one can do."""
+    status = str(explanation.status)
+    page.paragraph((str(explanation.target), "bold"), " is ", (status, f"bold {STATUS_STYLES.get(status, '')}"))
+    page.paragraph((explanation.where, "dim"))
+    page.blank()
+    page.lines(explanation.summary)
+    chain = explanation.chain
+    if len(chain) > 1:
+        page.blank()
+        page.paragraph(("From this one to the root blocker:", "bold"))
+        for row in chain.to_dict("records"):
+            _print_link(row, page)
+    if explanation.suggested_calls:
+        page.blank()
+        page.paragraph(("What you can do (the restate CLI asks before it changes something):", "bold"))
+        for row, calls in zip(explanation.options.to_dict("records"), explanation.suggested_calls, strict=True):
+            _print_option(row, calls, explanation, target, page)
+    for each in explanation.excluded:
+        page.paragraph((f"Not read: {each}.", "yellow"))
+
+
+def _print_link(row: Mapping[Any, Any], page: TextPage) -> None:
+    waits = " ".join(str(each) for each in (row["waits_for"], row["what"]) if each)
+    status = str(row["status"])
+    page.paragraph(
+        f"{row['id']} {row['target']} is ",
+        (status, STATUS_STYLES.get(status, "")),
+        f": {waits}" if waits else "",
+        first=f"{row['step']:>3}. ",
+    )
+
+
+def _print_option(
+    row: Mapping[Any, Any],
+    calls: Sequence[SuggestedCall],
+    explanation: Explanation,
+    target: SourceOptions,
+    page: TextPage,
+) -> None:
+    about = "" if row["id"] == explanation.id else f" {row['target']}"
+    page.paragraph((f"{row['action']}{about}", "bold"), f": {row['what']}", first="  ")
+    if calls:
+        page.commands(code_for(calls, row["code"], target), first="    ")
 
 
 def _diagnosis_json(diagnosis: Diagnosis) -> dict[str, Any]:

@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from restate_lab._text import format_duration
+import pandas as pd
+
+from restate_lab._text import format_duration, plural
 from restate_lab.analysis.questions import get_question, questions, run_question
 from restate_lab.analysis.questions.catalog import Question
 from restate_lab.analysis.questions.parameters import parse_texts
 from restate_lab.cli._errors import exit_on_error, warn
 from restate_lab.cli._options import OutputFormat
-from restate_lab.cli._output import print_text, write_frame
+from restate_lab.cli._output import write_frame
+from restate_lab.cli._page import TextPage
 from restate_lab.cli._sources import open_source
 from restate_lab.client.parquet import write_parquet
 from restate_lab.errors import ArgumentError
@@ -39,14 +42,14 @@ def run_sql(
     values = {name: parse_value(text) for name, text in parse_parameters(texts).items()}
     if statement == STDIN:
         statement = sys.stdin.read()
-    with exit_on_error(statement, values), open_source(cluster, evidence) as source:
+    with exit_on_error(), open_source(cluster, evidence) as source:
         started = time.monotonic()
         if form.kind == "parquet" and form.file is not None:
             with source.stream(statement, params=values, timeout=timeout) as reader:
                 write_parquet(reader, reader.schema, form.file.expanduser(), None)
             return
         frame = source.sql(statement, params=values, timeout=timeout)
-        write_frame(frame, form, about=_source_line(source, time.monotonic() - started))
+        write_frame(frame, form, about=_source_line(source, time.monotonic() - started), has_names=True)
 
 
 def run_ask(
@@ -74,10 +77,14 @@ def run_ask(
 def run_questions(name: str, *, form: OutputFormat) -> None:
     """List the questions, or show one."""
     question = get_question(name) if name else None
+    page = TextPage()
     if question is not None and form.is_table:
-        print_text(_describe(question))
+        _print_question(question, page)
         return
-    frame = questions()
+    frame = questions(full=True)
+    if form.is_table and page.width is not None:
+        _print_list(frame, page)
+        return
     frame = frame[frame["name"] == name] if name else frame
     columns = ["name", "cost", "question", "parameters"] if form.is_table else list(frame.columns)
     write_frame(frame[columns].reset_index(drop=True), form)
@@ -109,15 +116,32 @@ def parse_value(text: str) -> Any:
 
 
 def _source_line(source: Source, seconds: float) -> str:
-    where = f"{source.name} at {source.address}" if source.live else source.name
+    is_named = source.live and source.name not in source.address
+    where = f"{source.name} at {source.address}" if is_named else source.name
     return f"{where}, restate {source.version}, {format_duration(seconds)}"
 
 
-def _describe(question: Question) -> str:
+def _print_list(frame: pd.DataFrame, page: TextPage) -> None:
+    """Print each question in full, under its name; a table would cut it."""
+    for row in frame.to_dict("records"):
+        page.paragraph((row["name"], "bold"), (f"  {row['cost']}", "dim"))
+        page.paragraph(row["question"], first="  ")
+        if row["parameters"]:
+            page.paragraph((f"parameters: {row['parameters']}", "dim"), first="  ")
+    page.blank()
+    page.paragraph((f"{plural(len(frame), 'question')}. Ask one: restate-lab ask NAME -p name=value", "dim"))
+
+
+def _print_question(question: Question, page: TextPage) -> None:
     first = question.variants[0]
-    lines = [f"{question.name}: {first.text}", f"One row is {first.row}.", ""]
-    lines += [f"-p {each}  ({each.kind}) {each.description}" for each in first.parameters]
+    page.paragraph((question.name, "bold"), f": {first.text}")
+    page.paragraph(f"One row is {first.row}.")
+    page.blank()
+    for each in first.parameters:
+        page.paragraph((f"-p {each}", "cyan"), f"  ({each.kind}) {each.description}", first="")
     for variant in question.variants:
-        lines += ["", f"-- {variant.file}: {variant.cost}, reads {variant.reads}; needs {', '.join(variant.needs)}"]
-        lines.append(variant.sql)
-    return "\n".join(lines)
+        page.blank()
+        page.paragraph(
+            (f"-- {variant.file}: {variant.cost}, reads {variant.reads}; needs {', '.join(variant.needs)}", "dim")
+        )
+        page.verbatim(variant.sql.splitlines())

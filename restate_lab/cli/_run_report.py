@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from restate_lab.cli._errors import ERROR, warn
 from restate_lab.cli._options import OutputFormat
-from restate_lab.cli._output import print_json, print_text, rows_of, write_frame
+from restate_lab.cli._output import print_json, rows_of, write_frame
+from restate_lab.cli._page import TextPage
 from restate_lab.cli._run_query import parse_parameters, parse_value
 from restate_lab.cli._sources import open_source
 from restate_lab.errors import ArgumentError
@@ -45,7 +46,7 @@ def run_report(
         paper=paper,
         pass_env=pass_env,
     )
-    print_text(str(report.path))
+    TextPage().verbatim([str(report.path)])
     if report.failure is None:
         return 0
     warn(f"cell {report.failure.number} failed: {report.failure.error}. The report begins with it.")
@@ -63,7 +64,7 @@ def run_compare(
         second = stack.enter_context(open_source(cluster, after))
         comparison = compare(first, second, timeout=timeout)
     if form.is_table:
-        print_text(str(comparison))
+        TextPage().lines(str(comparison))
     elif form.kind == "json":
         print_json(_comparison_json(comparison))
     else:

@@ -20,7 +20,7 @@ Once = Annotated[
     bool,
     typer.Option(
         "--once",
-        help="Execute the first notebook read-only and without JupyterLab, print what it found, and end; "
+        help="Execute the notebook of the story read-only and without JupyterLab, print its results, and exit; "
         "the exit code is 1 if it failed.",
     ),
 ]
@@ -29,7 +29,7 @@ Keep = Annotated[
     typer.Option(
         metavar="DIR",
         file_okay=False,
-        help="Keep everything in this folder and take it up again the next time. Without it nothing is kept.",
+        help="Keep everything in this folder and continue with it the next time. Without it nothing is kept.",
     ),
 ]
 Vqueues = Annotated[bool, typer.Option("--vqueues", help="Start the server with vqueues.")]
@@ -38,24 +38,24 @@ ServerPath = Annotated[
     typer.Option(
         metavar="PATH",
         dir_okay=False,
-        help="Start this restate-server. Without it: the one of RESTATE_LAB_SERVER, the one on PATH, or one that "
+        help="Start this restate-server. Without it: the one in RESTATE_LAB_SERVER, the one on PATH, or one that "
         "is installed from npm into your cache.",
     ),
 ]
 
 
 class StoryName(StrEnum):
-    """The stories of the demo; written down here because looking them up takes a second, which --help need not."""
+    """The stories of the demo; listed here because importing them takes a second, which --help must not take."""
 
-    FIRST_LOOK = "first-look"
     INCIDENT = "incident"
+    FIRST_LOOK = "first-look"
 
 
 Story = Annotated[
     StoryName,
     typer.Option(
-        help="What has happened on the cluster when you come to it. first-look: a little of everything; incident: an "
-        "order system in trouble, opened with the notebook that looks into it."
+        help="The state of the cluster. incident: an order system with 17 faults, opened with the notebook “What is "
+        "wrong here?”; first-look: a few invocations in every status, opened with “Ask in SQL”."
     ),
 ]
 
@@ -67,13 +67,13 @@ def demo(
     keep: Keep = None,
     vqueues: Vqueues = False,
     server: ServerPath = None,
-    story: Story = StoryName.FIRST_LOOK,
+    story: Story = StoryName.INCIDENT,
 ) -> None:
-    """Start a Restate cluster with sample services on this machine and open JupyterLab on it.
+    """Start a Restate cluster with an incident on this machine, and open JupyterLab on it.
 
-    Ctrl-C ends everything that was started.
+    Ctrl-C stops everything that was started.
     """
-    from restate_lab.demo.run import run_demo  # noqa: PLC0415 - takes a second, which --help need not
+    from restate_lab.demo.run import run_demo  # noqa: PLC0415 - takes a second, which --help must not take
 
     with exit_on_error():
         code = run_demo(server=server, keep=keep, vqueues=vqueues, browser=not no_browser, once=once, story=story.value)
@@ -82,4 +82,4 @@ def demo(
 
 def add_demo_command(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog=examples("restate-lab demo", "restate-lab demo --story incident --vqueues"))(demo)
+    app.command(epilog=examples("restate-lab demo", "restate-lab demo --story first-look"))(demo)

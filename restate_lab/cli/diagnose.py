@@ -1,7 +1,8 @@
-"""``restate-lab doctor`` and ``why``."""
+"""``restate-lab doctor``, ``why``, ``waits`` and ``journal``."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from restate_lab.cli._options import (
     Json,
     Overwrite,
     Parquet,
+    Timeout,
     doctor_check_names,
     examples,
     output_format,
@@ -47,6 +49,47 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing where 
 Invocation = Annotated[str, typer.Argument(metavar="ID", help="The id of an invocation (inv_…).")]
 
 
+class FrameName(StrEnum):
+    """The frames of ``waits``."""
+
+    DEADLOCKS = "deadlocks"
+    BLOCKERS = "blockers"
+    EDGES = "edges"
+
+
+Top = Annotated[int, typer.Option("--top", metavar="N", min=1, help="Show the first N of each list.")]
+Part = Annotated[FrameName, typer.Option("--part", help="Which frame --csv and --parquet write.")]
+Depth = Annotated[
+    int,
+    typer.Option("--depth", metavar="N", min=1, help="2 also shows the journals of callees, 3 those of their callees."),
+]
+
+
+class ScaleChoice(StrEnum):
+    """The scales of the time axis."""
+
+    LINEAR = "linear"
+    LOG = "log"
+    FIT = "fit"
+
+
+Scale = Annotated[
+    ScaleChoice,
+    typer.Option(
+        "--scale", help="linear is true to time; log gives the first seconds more room; fit gives each entry some."
+    ),
+]
+MostEntries = Annotated[
+    int,
+    typer.Option(
+        "--top", metavar="N", min=1, help="Show N entries: the first ones, those that did not succeed, and the latest."
+    ),
+]
+Payloads = Annotated[
+    bool, typer.Option("--payloads", help="Also read the payloads of entries; secret headers are masked.")
+]
+
+
 _EXIT_CODES = """\b
 Exit codes, for cron and CI:
   0  everything was checked, and nothing critical was found; there may be
@@ -55,6 +98,16 @@ Exit codes, for cron and CI:
   2  a mistake in what was typed
   3  something critical was found
   4  nothing critical was found, but not everything could be checked
+
+"""
+
+_WAITS_EXIT_CODES = """\b
+Exit codes:
+  0  there is no deadlock, and everything was read
+  1  an error: the cluster was not reached, or did not answer
+  2  a mistake in what was typed
+  3  there is a deadlock: none of its invocations can continue
+  4  no deadlock was found, but not everything was read
 
 """
 
@@ -110,6 +163,71 @@ def why(
     raise typer.Exit(code)
 
 
+def waits(
+    *,
+    top: Top = 10,
+    part: Part = FrameName.BLOCKERS,
+    timeout: Timeout = None,
+    cluster: Cluster = None,
+    evidence: EvidencePath = None,
+    as_json: Json = False,
+    csv: Csv = None,
+    parquet: Parquet = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Show which invocations block others: deadlocks, root blockers, and awakeables and promises without an answer.
+
+    --json has all of it; --csv and --parquet write one --part.
+    """
+    with exit_on_error():
+        from restate_lab.cli._run_waits import run_waits  # noqa: PLC0415 - as above
+
+        code = run_waits(
+            top=top,
+            part=part.value,
+            timeout=timeout,
+            cluster=cluster,
+            evidence=evidence,
+            form=output_format(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite),
+        )
+    raise typer.Exit(code)
+
+
+def journal(
+    invocation: Invocation,
+    *,
+    depth: Depth = 1,
+    payloads: Payloads = False,
+    scale: Scale = ScaleChoice.LINEAR,
+    top: MostEntries = 200,
+    timeout: Timeout = None,
+    cluster: Cluster = None,
+    evidence: EvidencePath = None,
+    as_json: Json = False,
+    csv: Csv = None,
+    parquet: Parquet = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Show the journal of one invocation: its entries in order, with their times as bars and the error of each step.
+
+    The exit code is 1 if there is no such invocation.
+    """
+    with exit_on_error():
+        from restate_lab.cli._run_journal import run_journal  # noqa: PLC0415 - as above
+
+        run_journal(
+            invocation,
+            depth=depth,
+            payloads=payloads,
+            scale=scale.value,
+            top=top,
+            timeout=timeout,
+            cluster=cluster,
+            evidence=evidence,
+            form=output_format(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite),
+        )
+
+
 def add_diagnose_commands(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(
@@ -121,3 +239,10 @@ def add_diagnose_commands(app: typer.Typer) -> None:
         )
     )(doctor)
     app.command(epilog=examples("restate-lab why inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9"))(why)
+    app.command(epilog=_WAITS_EXIT_CODES + examples("restate-lab waits -e prod", "restate-lab waits --json"))(waits)
+    app.command(
+        epilog=examples(
+            "restate-lab journal inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9",
+            "restate-lab journal inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9 --depth 2",
+        )
+    )(journal)

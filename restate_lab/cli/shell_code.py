@@ -1,8 +1,8 @@
 """Suggested calls as commands for a shell: ours for what reads, those of the ``restate`` CLI for what changes.
 
-A call has no command where neither program can make it (a move, which takes a look at each journal first), where its
-source is evidence and it needs a cluster, and where a terminal would not show one of its texts as it is. Such a call is
-shown in Python.
+The CLI has no command for awakeables, and none that gives a deployment another address: these are requests with curl. A
+call has no command only where a terminal would not show one of its values as it is, or where ``-p`` cannot express it.
+Such a call is shown in Python. A change that is suggested by evidence is a command for the cluster that it came from.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from restate_lab.errors import ArgumentError
 __all__ = ["COMMANDS", "SourceOptions", "code_for", "commands"]
 
 _MOST = 20  # ids in one line
+_READS = frozenset({"ask", "journal", "journal_diff", "lab.sql", "waits", "why"})
+_ON_THE_CLUSTER = "# on the cluster that the evidence is from"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,12 @@ class SourceOptions:
         if self.evidence is not None:
             return ["--evidence", str(self.evidence)]
         return [] if self.cluster is None else ["-e", self.cluster]
+
+    @property
+    def admin_url(self) -> str:
+        """Return the admin address as a shell reads it: a variable where it was not typed."""
+        address = self.cluster if self.cluster is not None and is_address(self.cluster) else None
+        return shlex.quote(address.rstrip("/")) if address else '"${RESTATE_ADMIN_URL:?}"'
 
     def restate_command(self, *arguments: str) -> str:
         """Return a command of the ``restate`` CLI, which takes the address of a cluster from a variable."""
@@ -66,13 +74,15 @@ def commands(calls: Iterable[SuggestedCall], source: SourceOptions) -> list[str]
     A comment has a line of its own before its command, as some shells take none behind one.
     """
     lines: list[str] = []
+    is_change = False
     for call in calls:
         command = COMMANDS[call.verb](call, source) if call.verb in COMMANDS and _is_printable(call) else None
         if command is None:
             return None
+        is_change = is_change or call.verb not in _READS
         note = _note(call)
-        lines += [f"# {note}", command] if note else [command]
-    return lines
+        lines += [f"# {note}", *command.splitlines()] if note else command.splitlines()
+    return [_ON_THE_CLUSTER, *lines] if is_change and source.evidence is not None else lines
 
 
 def _ask(call: SuggestedCall, source: SourceOptions) -> str | None:
@@ -96,27 +106,74 @@ def _why(call: SuggestedCall, source: SourceOptions) -> str | None:
 
 
 def _freeze(call: SuggestedCall, source: SourceOptions) -> str | None:
-    if source.evidence is not None:
-        return None
-    return shlex.join(["restate-lab", "freeze", str(call.arguments[0]), *source.options])
+    return shlex.join(["restate-lab", "freeze", str(call.arguments[0]), *_cluster_options(source)])
+
+
+def _journal(call: SuggestedCall, source: SourceOptions) -> str | None:
+    return shlex.join(["restate-lab", "journal", str(call.arguments[0]), *source.options])
+
+
+def _waits(call: SuggestedCall, source: SourceOptions) -> str | None:  # noqa: ARG001 - it has no arguments
+    return shlex.join(["restate-lab", "waits", *source.options])
 
 
 def _plan(call: SuggestedCall, source: SourceOptions) -> str | None:
-    """Return one command for one id, and a loop for several: the CLI takes one id, and asks before it acts."""
-    if source.evidence is not None or call.options or not call.ids:
-        return None
     action = str(call.arguments[0]).replace("_", "-")
-    ids = call.ids[:_MOST]
+    return None if call.options else _for_each(call.ids, source, action)
+
+
+def _move(call: SuggestedCall, source: SourceOptions) -> str | None:
+    """Return the commands of a move: the server only moves an invocation that is paused or suspended."""
+    deployment = call.options.get("deployment")
+    if set(call.options) != {"deployment"} or not call.ids:
+        return None
+    lines = (
+        "# check that the code there fits the journal",
+        shlex.join(["restate-lab", "journal", call.ids[0], *source.options]),
+        _for_each(call.ids, source, "pause"),
+        "# when each is paused or suspended",
+        _for_each(call.ids, source, "resume", "--deployment", str(deployment)),
+    )
+    return "\n".join(map(str, lines))
+
+
+def _for_each(ids: tuple[str, ...], source: SourceOptions, *action: str) -> str | None:
+    """Return one command for one id, and a loop for several: the CLI takes one id, and asks before it acts."""
+    if not ids:
+        return None
     if len(ids) == 1:
-        return source.restate_command("invocations", action, ids[0])
-    return f'for id in {shlex.join(ids)}; do {source.restate_command("invocations", action)} "$id"; done'
+        return source.restate_command("invocations", *action, ids[0])
+    return f'for id in {shlex.join(ids[:_MOST])}; do {source.restate_command("invocations", *action)} "$id"; done'
+
+
+def _answer_awakeable(end: str, kind: str, value: str) -> Command:
+    """Return the command that resolves or rejects an awakeable at the ingress.
+
+    The first answer counts, so nothing is sent before the reader has set the variable with the ``value``.
+    """
+
+    def command(call: SuggestedCall, source: SourceOptions) -> str | None:  # noqa: ARG001 - the ingress is not typed
+        path = shlex.quote(f"/restate/awakeables/{call.arguments[0]}/{end}")
+        return f'curl -H "content-type: {kind}" -d "${{{value}}}" "${{RESTATE_INGRESS_URL:?}}"{path}'
+
+    return command
+
+
+def _update_deployment(call: SuggestedCall, source: SourceOptions) -> str | None:
+    if set(call.options) - {"uri", "reason"} or "uri" not in call.options:
+        return None
+    body = shlex.quote(json.dumps({"uri": call.options["uri"]}, ensure_ascii=False))
+    return (
+        f'curl -X PATCH -H "content-type: application/json" -d {body} '
+        f"{source.admin_url}{shlex.quote(f'/deployments/{call.arguments[0]}')}"
+    )
 
 
 def _restate_command(*arguments: str, flags: Mapping[str, str] = MappingProxyType({})) -> Command:
     """Return the command whose arguments are the texts of a call; ``flags`` are its options that are on or off."""
 
     def command(call: SuggestedCall, source: SourceOptions) -> str | None:
-        if source.evidence is not None or set(call.options) - {"uri", "reason", *flags}:
+        if set(call.options) - {"uri", "reason", *flags}:
             return None
         texts = [str(value) for value in call.arguments]
         texts += [str(call.options[name]) for name in ("uri",) if name in call.options]
@@ -130,24 +187,36 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         "ask": _ask,
         "freeze": _freeze,
-        "journal": _restate_command("invocations", "describe"),
+        "journal": _journal,
+        "journal_diff": _journal,  # whose failing row has the mismatch
         "lab.admin.create_deployment": _restate_command("deployments", "register"),
         "lab.admin.delete_deployment": _restate_command("deployments", "remove", flags={"force": "--force"}),
         "lab.admin.get_deployment": _restate_command("deployments", "describe"),
         "lab.admin.list_deployments": _restate_command("deployments", "list"),
         "lab.admin.list_service_handlers": _restate_command("services", "describe"),
         "lab.admin.resume_vqueue": _restate_command("vqueues", "resume"),
+        "lab.admin.update_deployment": _update_deployment,
+        "lab.ingress.reject_awakeable": _answer_awakeable(
+            "reject", "text/plain", "MESSAGE:?the message of the failure"
+        ),
+        "lab.ingress.resolve_awakeable": _answer_awakeable("resolve", "application/json", "ANSWER:?the answer as JSON"),
         "lab.sql": _sql,
+        "move_to": _move,
         "plan": _plan,
+        "waits": _waits,
         "why": _why,
     }
 )
 """Verb → its command, None where this call of it has none."""
 
 
+def _cluster_options(source: SourceOptions) -> list[str]:
+    return [] if source.evidence is not None else source.options
+
+
 def _note(call: SuggestedCall) -> str:
     count = max(len(call.ids), call.total)
-    if call.verb == "plan" and count > _MOST:
+    if call.verb in {"plan", "move_to"} and count > _MOST:
         return f"the first {_MOST} of {count:,}: look again afterwards"
     return call.note
 

@@ -22,6 +22,7 @@ __all__ = ["COUNT_LIMIT", "INFO_LIFETIME", "ServerInfo", "ServerInfoCache", "Sta
 
 INFO_LIFETIME = 30.0  # seconds; then the server is asked again what it is: notebooks outlive upgrades
 COUNT_LIMIT = 2.0  # seconds that counting for a card may take
+_ACCENT = "#8a8f98"
 _FRESH = 60.0  # seconds for which the same counts are shown again
 
 
@@ -101,26 +102,39 @@ class StatusCard:
         self._counts: dict[str, int] = {}
         self._note = ""
 
-    def html(self, title: str, address: str, mode: str, *, accent: str) -> str:
-        """Return the card as HTML: title and address large, counts as a bar, mode and time below."""
+    def html(self, title: str, address: str, badge: tuple[str, str, str], origin: str) -> str:
+        """Return the card as HTML: title, a badge (text, tooltip, colour), address, counts as a bar, and their time.
+
+        ``origin`` says how this cluster was chosen; it is the tooltip of the address.
+        """
         if time.monotonic() - self._counted_at >= _FRESH:
             self._counted_at = time.monotonic()
             self._refresh(format_time(datetime.now(UTC)))
         known = [status for status in STATUSES if status in self._counts]
         parts = [(status, self._counts[status], STATUSES[status].colour) for status in known]
         parts += [(name, n, STATUSES["ready"].colour) for name, n in self._counts.items() if name not in STATUSES]
-        lines = [self._note, mode]
-        return render("_html/card.html.j2", title=title, place=address, lines=lines, accent=accent, parts=parts)
+        return render(
+            "_html/card.html.j2",
+            title=title,
+            place=address,
+            place_tip=origin,
+            badges=[badge],
+            facts=[],
+            lines=[self._note],
+            accent=_ACCENT,
+            parts=parts,
+        )
 
     def _refresh(self, time_text: str) -> None:
         try:
             rows = self._count().to_pylist()
         except RestateLabError as error:
             self._counts = {}
-            self._note = f"not counted at {time_text}: {error}"
+            self._note = f"The invocations were not counted at {time_text}: {error}"
             return
         self._counts = {row["word"]: row["n"] for row in rows}
-        self._note = f"{sum(self._counts.values()):,} invocations, retained completed ones included, at {time_text}"
+        total = sum(self._counts.values())
+        self._note = f"{total:,} invocations with the retained completed ones, counted at {time_text}"
 
 
 def counts_sql(*, has_vqueues: bool) -> str:

@@ -17,6 +17,7 @@ import httpx
 import pandas as pd
 import pyarrow as pa
 
+from restate_lab._public import check_keywords
 from restate_lab.audit import AuditLog
 from restate_lab.client._server_info import COUNT_LIMIT, ServerInfoCache, StatusCard, counts_sql
 from restate_lab.client._stream import send_query
@@ -24,6 +25,7 @@ from restate_lab.client.arguments import check_size, format_value
 from restate_lab.client.schema import check_columns, check_rows
 from restate_lab.client.settings import Settings, load_settings
 from restate_lab.client.sql.bind import bind
+from restate_lab.client.sql.error_marker import mark_errors
 from restate_lab.client.transport import Transport
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, QueryRefused, UntriedServer
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Lab", "connect", "is_lab", "require_lab"]
 
 DEFAULT_TIMEOUT = 120.0
+_GREY, _ORANGE = "#8a8f98", "#e8710a"
 _UNTRIED = (
     f"{{name}} has restate {{version}}, and restate_lab was tried on {OLDEST} and newer. lab.sql(), lab.tables(), "
     f"lab.admin and lab.ingress work as far as this server has what they ask for; doctor() is incomplete, and all else "
@@ -150,19 +153,21 @@ class Lab(BaseSource):
         query on the server. An answer that breaks off raises QueryInterrupted after the rows that came. The other
         options are those of ``sql``, but without more said there is no limit of bytes and no line of progress.
         """
-        query = bind(statement, params, **named)
-        most = self.max_bytes if max_bytes is None else check_size("max_bytes", max_bytes)
-        line = progress_of(progress, lambda: RowsLine("query"))
-        try:
-            with send_query(self.transport, query, timeout=timeout, max_bytes=most, progress=line) as answer:
-                yield answer.reader()
-        except QueryRefused as error:
-            with Shield():
-                from restate_lab.client.sql.suggestions import add_suggestions  # noqa: PLC0415 - after an error only
+        with mark_errors(statement, {**(params or {}), **named}):
+            query = bind(statement, params, **named)
+            most = self.max_bytes if max_bytes is None else check_size("max_bytes", max_bytes)
+            line = progress_of(progress, lambda: RowsLine("query"))
+            try:
+                with send_query(self.transport, query, timeout=timeout, max_bytes=most, progress=line) as answer:
+                    yield answer.reader()
+            except QueryRefused as error:
+                raise self._with_suggestions(error) from error.__cause__
 
-            raise add_suggestions(
-                error, self._table_names, self._function_names, version=self.version
-            ) from error.__cause__
+    def _with_suggestions(self, error: QueryRefused) -> QueryRefused:
+        with Shield():
+            from restate_lab.client.sql.suggestions import add_suggestions  # noqa: PLC0415 - after an error only
+
+        return add_suggestions(error, self._table_names, self._function_names, version=self.version)
 
     def to_parquet(
         self,
@@ -244,13 +249,10 @@ class Lab(BaseSource):
         return f"<Lab {self.name} at {self.settings.admin_url}{self._server_text()}{mode}>"
 
     def _repr_html_(self) -> str:
-        mode = "read-only" if self.read_only else "changes are allowed, and written to the audit log"
-        return self._card.html(
-            self.name,
-            f"{self.settings.admin_url}{self._server_text()}",
-            f"{mode} · cluster chosen by {self.settings.chosen_by}",
-            accent="#8a8f98" if self.read_only else "#e8710a",
-        )
+        mode = "This connection refuses every change." if self.read_only else "Changes are written to the audit log."
+        badge = ("read-only", mode, _GREY) if self.read_only else ("writable", mode, _ORANGE)
+        origin = f"The cluster was chosen by {self.settings.chosen_by}."
+        return self._card.html(self.name, f"{self.settings.admin_url}{self._server_text()}", badge, origin)
 
     def _server_text(self) -> str:
         info = self._server.last
@@ -272,6 +274,7 @@ class Lab(BaseSource):
         return list(check_columns(self.sql(_FUNCTIONS, progress=False), _FUNCTIONS, self)["name"])
 
 
+@check_keywords
 def connect(
     cluster: str | None = None,
     /,
@@ -322,7 +325,7 @@ def connect(
     try:
         lab.check()
         if is_older(lab.version):
-            warnings.warn(_UNTRIED.format(name=lab.name, version=lab.version), UntriedServer, stacklevel=2)
+            warnings.warn(_UNTRIED.format(name=lab.name, version=lab.version), UntriedServer, stacklevel=3)
     except BaseException:
         lab.close()
         raise

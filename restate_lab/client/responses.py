@@ -239,9 +239,11 @@ def _token_advice(settings: Settings) -> str:
     return f"The token sent came from {settings.token_source}: it may be expired, or not meant for this environment."
 
 
-def _connecting_advice(error: str, settings: Settings) -> str:
+def _connecting_advice(error: str, settings: Settings, *, is_ingress: bool) -> str:
     if "WRONG_VERSION_NUMBER" in error:
         return "What is there does not speak TLS: does its address begin with http://?"
+    if is_ingress:
+        return "Check that the server runs and that this is its ingress address; connect(ingress_url=…) sets another."
     advice = "Check that the server runs and that this is its admin address."
     if settings.chosen_by == "the default":
         advice += (
@@ -268,13 +270,15 @@ def error_from_transport(
     error: httpx.RequestError, *, request_line: str, settings: Settings, address: str
 ) -> RestateLabError:
     """Return the exception for a call that ended without an answer, or with one that cannot be read."""
-    where = f"{request_line} on {settings.environment} ({address}, chosen by {settings.chosen_by})"
+    is_ingress = re.split(r"[ ,]", address)[0] != settings.admin_url  # how it is reached may follow
+    about = "ingress of this cluster" if is_ingress else f"chosen by {settings.chosen_by}"
+    where = f"{request_line} on {settings.environment} ({address}, {about})"
     if isinstance(error, httpx.ConnectTimeout):
         return Unreachable(f"{where}: {error}. Check the address, the network and its firewalls.")
     if isinstance(error, httpx.TimeoutException):
         return TimedOut(f"{where}: no answer within the time allowed. Allow more with timeout=…, or ask for less.")
     if isinstance(error, httpx.ConnectError):
-        return Unreachable(f"{where}: {error}. {_connecting_advice(str(error), settings)}")
+        return Unreachable(f"{where}: {error}. {_connecting_advice(str(error), settings, is_ingress=is_ingress)}")
     if isinstance(error, httpx.DecodingError):
         return ServerFailed(
             f"{where}: {error}. A Restate server does not send this: check the address, and what stands before it.",

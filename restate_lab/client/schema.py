@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from restate_lab._public import keyword_check
 from restate_lab._text import one_line
 from restate_lab.errors import RestateLabError, ServerFailed
 from restate_lab.source import Source
@@ -49,7 +50,7 @@ _FAMILY_NAMES = {
         blocked_on_json promise holder_handler_name holder_invoked_by_id holder_invoked_by_target first_target
         last_target idempotency_key largest_value_name before_completion_result before_completion_failure
         before_restarted_from command_type command_name holder sha256 last_failure last_failure_error_code
-        last_attempt_server failed_step""",
+        last_attempt_server failed_step value_start""",
     "number": """n steps attempted waiting num_inbox depth pinned pinned_running pinned_backing_off pinned_suspended
         pinned_paused would_land recent overdue expiring slow keyed restarted journal_entries longest_journal
         busy bytes entries median_ms ms new_invocations attempts retry_count failed_attempts worst http_code
@@ -175,18 +176,23 @@ def tables_of(source: Source) -> pd.DataFrame:
 def translate_errors(function: Callable[P, R]) -> Callable[P, R]:
     """Let a public function, whose first argument is a source, report an unreadable response as ServerFailed.
 
-    The original error is its ``__cause__``: it may be a bug of restate_lab, and the message says so.
+    The original error is its ``__cause__``: it may be a bug of restate_lab, and the message says so. An unknown keyword
+    is refused as by ``check_keywords``.
     """
+    error_for = keyword_check(function)
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        keyword_error = error_for(kwargs)
+        if keyword_error is not None:
+            raise keyword_error
         try:
             return function(*args, **kwargs)
         except RestateLabError:
             raise
         except _UNREADABLE as error:
             if error.__traceback__ is None or error.__traceback__.tb_next is None:
-                raise  # the call itself is wrong: a missing or unknown argument
+                raise  # the call itself is wrong: an argument is missing, or there is one too many
             source: Any = args[0] if args else None
             raise _unreadable_response_error(function.__name__, error, source) from error
 

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from restate_lab._public import did_you_mean, nearest_names
 from restate_lab._text import format_timestamp
 from restate_lab.client import cli_config as cli
 from restate_lab.client.address import (
@@ -43,7 +44,6 @@ from restate_lab.client.address import (
 )
 from restate_lab.client.cli_config import CliConfig, ConfigSection, ConfigValue, Variables
 from restate_lab.errors import SettingsError, SettingsWarning
-from restate_lab.interrupts import Shield
 from restate_lab.redaction import Secret, as_secret
 
 if TYPE_CHECKING:
@@ -282,19 +282,14 @@ def _no_address_message(name: str, chosen_by: str, config: CliConfig) -> str:
     remedy = f"with `restate config edit`, or {other}."
     if section := config.sections.get(cli.fold_case(name)):
         return f"The environment {section.name!r} has no address: add admin_base_url to {section.where} {remedy}"
-    with Shield():
-        import difflib  # noqa: PLC0415 - only for a wrong name
-
-    spelled = {cli.fold_case(known): known for known in config.names}
-    near = difflib.get_close_matches(cli.fold_case(name.strip()), spelled, n=3)
-    hint = f"Did you mean {' or '.join(repr(spelled[each]) for each in near)}? " if near else ""
+    hint = f"{did_you_mean(nearest_names(name, config.names))} ".lstrip()
     if re.fullmatch(r"[\w.-]+:\d+(/.*)?", name):
         hint = "An address begins with http:// or https://. "
     asked_by = "asked for" if is_asked else f"chosen by {chosen_by}"
     seen = f"{config.file} has" if config.exists else f"{config.file} does not exist, so that there is only"
     return (
         f"There is no environment {name!r} ({asked_by}): {seen} {', '.join(config.names)}. {hint}"
-        f"Name one of these, add it {remedy}"
+        f"Choose one of these, add it {remedy}"
     )
 
 
@@ -393,7 +388,7 @@ def _warn_about_dotenv(settings: Settings, arguments: _Arguments, variables: Var
             f"Taken: environment {settings.environment!r} at {settings.admin_url}. To follow the file, set its "
             "variables in the environment of the kernel, or give the address and token as arguments.",
             SettingsWarning,
-            stacklevel=4,  # the line that called connect()
+            stacklevel=5,  # the line that called connect()
         )
 
 

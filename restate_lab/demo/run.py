@@ -12,7 +12,7 @@ import time
 import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 
 from restate_lab.demo.embedded import Embedded
 from restate_lab.demo.faults import FOLDER_VARIABLE
@@ -23,11 +23,10 @@ from restate_lab.environment import kernel_environment
 from restate_lab.errors import RestateLabError
 from restate_lab.reports.notebook.runner import run_notebook
 
-__all__ = ["FIRST_NOTEBOOK", "NOTEBOOK_OF", "copy_notebooks", "notebook_environment", "run_demo", "working_folder"]
+__all__ = ["NOTEBOOKS", "copy_notebooks", "notebook_environment", "run_demo", "working_folder"]
 
-FIRST_NOTEBOOK = "01_first_look.ipynb"
-NOTEBOOK_OF = {"incident": "03_incident.ipynb"}
-"""Story → the notebook that tells it and is opened with it; with any other it is the first."""
+NOTEBOOKS = MappingProxyType({"incident": "01_what_is_wrong.ipynb", "first-look": "02_ask_in_sql.ipynb"})
+"""Story → the notebook that is opened with it."""
 POLL_INTERVAL = 0.5  # seconds between two checks that everything still runs
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
@@ -39,13 +38,13 @@ def run_demo(
     vqueues: bool = False,
     browser: bool = True,
     once: bool = False,
-    story: str = "first-look",
+    story: str = "incident",
 ) -> int:
-    """Start the demo and stay until it is ended; return the exit code.
+    """Start the demo, run it until it is stopped, and return the exit code.
 
-    ``server`` is the path of a restate-server; None finds or installs one. ``keep`` is a folder that stays, and is
-    taken up again the next time; None takes a temporary one. ``once`` executes the first notebook without a browser
-    and ends. ``story`` is one of ``STORIES``; a folder that was kept goes on with its own.
+    ``server`` is the path of a restate-server; None finds or installs one. ``keep`` is a folder that is kept and used
+    again the next time; None uses a temporary one. ``once`` executes the notebook of the story without a browser and
+    exits. ``story`` is one of ``STORIES``; a folder that was kept continues with its own.
 
     Raises:
         RestateLabError: something did not start; the message has its last words.
@@ -60,8 +59,8 @@ def run_demo(
         with Embedded(binary, folder, vqueues=vqueues, story=STORIES[story]) as demo:
             version, admin, ingress = demo.server.version, demo.server.admin_url, demo.server.ingress_url
             _print(f"restate-server {version} runs at {admin}, its ingress at {ingress}.")
-            notebook = NOTEBOOK_OF.get(story, FIRST_NOTEBOOK)
-            return _execute(demo, kept=keep is not None) if once else _open(demo, notebook, browser=browser)
+            notebook = NOTEBOOKS[story]
+            return _execute(demo, notebook, kept=keep is not None) if once else _open(demo, notebook, browser=browser)
 
 
 def copy_notebooks(folder: Path) -> None:
@@ -96,8 +95,8 @@ def notebook_environment(folder: Path, admin_url: str, ingress_url: str) -> dict
     }
 
 
-def _execute(demo: Embedded, *, kept: bool) -> int:
-    notebook = demo.folder / "notebooks" / FIRST_NOTEBOOK
+def _execute(demo: Embedded, name: str, *, kept: bool) -> int:
+    notebook = demo.folder / "notebooks" / name
     _print(f"Executing {notebook.name}, read-only …\n")
     run = run_notebook(notebook, demo.folder / "executed" / notebook.name, env=_environment(demo))
     _print(run.text + "\n")

@@ -42,31 +42,43 @@ def evidence_card(manifest: Manifest, path: str, digest: str, *, verified: bool,
         "_html/card.html.j2",
         title=evidence_name(manifest),
         place=f"{path}, {server_label(manifest)}",
-        lines=list(_lines(manifest, digest, verified=verified)),
+        place_tip="",
+        badges=[_badge(digest, verified=verified)],
+        facts=list(_facts(manifest)),
+        lines=[],
         accent=_ACCENT,
         parts=parts,
     )
 
 
-def _lines(manifest: Manifest, digest: str, *, verified: bool) -> Iterator[str]:
+def _badge(digest: str, *, verified: bool) -> tuple[str, str, str]:
+    """Return whether the files match the manifest: (text, tooltip, colour)."""
+    if verified:
+        return "verified", f"The files match the manifest, sha256 {digest}.", STATUSES["succeeded"].colour
+    return "NOT VERIFIED", f"The files were not compared with the manifest, sha256 {digest}.", STATUSES["paused"].colour
+
+
+def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Yield the facts of the card as (label, value)."""
     took = format_duration(manifest.ended_at - manifest.started_at)
-    yield (
-        f"frozen from {format_timestamp(manifest.started_at)} on, within {took}, one table after "
-        f"another, by restate_lab {manifest.restate_lab}; ages count from {format_timestamp(manifest.now)}"
-    )
+    yield "frozen", f"{format_timestamp(manifest.started_at)}, within {took}, by restate_lab {manifest.restate_lab}"
+    yield "ages count from", format_timestamp(manifest.now)
     full = sorted((each for each in manifest.files if each.rows), key=lambda each: -each.rows)
-    yield f"{len(manifest.files)} tables: {join((f'{each.table} {each.rows:,}' for each in full), _FEW)}"
+    yield "tables", f"{len(manifest.files)}: {join((f'{each.table} {each.rows:,}' for each in full), _FEW)}"
     if manifest.scope is not None:
-        yield f"only a part of the cluster: {_describe_scope(manifest)}"
+        yield "part of the cluster", _describe_scope(manifest)
     if manifest.excluded:
-        yield f"left out: {_describe_exclusions(manifest)}"
+        yield "excluded", _describe_exclusions(manifest)
     if manifest.redaction.patterns:
-        yield f"masked: {', '.join(f'{text} ({n:,})' for text, n in manifest.redaction.masked.items())}"
+        yield "masked", ", ".join(f"{text} ({n:,})" for text, n in manifest.redaction.masked.items())
     if manifest.redaction.unread:
-        yield f"could not be read and were masked whole: {dict(manifest.redaction.unread)}"
+        yield "masked as a whole", f"could not be read: {_describe_counts(manifest.redaction.unread)}"
     if manifest.redaction.not_json:
-        yield f"not looked into, being no JSON: {dict(manifest.redaction.not_json)}"
-    yield f"{'checked against' if verified else 'NOT CHECKED against'} the manifest, sha256 {digest[:16]}…"
+        yield "not masked", f"not JSON: {_describe_counts(manifest.redaction.not_json)}"
+
+
+def _describe_counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({n:,})" for name, n in counts.items())
 
 
 def _describe_scope(manifest: Manifest) -> str:

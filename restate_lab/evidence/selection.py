@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.analysis.ids import NEW_RUN, check_invocation_id, creation_times_by_id, is_other_run
+from restate_lab.analysis.suggestions import unknown_names
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.schema import check_columns
 from restate_lab.errors import ArgumentError, NotFound
@@ -200,8 +201,10 @@ def _matches(source: Source, wanted: InvocationFilter) -> tuple[set[str], list[s
         seen.update(row["id"] for row in rows)
         matches.update(row["id"] for row in rows if not is_other_run(row.get("created_at"), wanted.created, row["id"]))
     if not matches:
+        unknown = unknown_names(source, service=wanted.service, handler=wanted.handler)
         raise NotFound(
-            f"{source.name} has no invocation of which this is true: {_describe(wanted)}. Nothing was frozen.",
+            " ".join([*(each.message for each in unknown), "No invocation matches:"])
+            + f" {_describe(wanted)}, on {source.name}. Nothing was frozen.",
             status=404,
         )
     if len(matches) > MAX_INVOCATIONS:

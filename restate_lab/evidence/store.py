@@ -19,10 +19,11 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import fs
 
-from restate_lab._public import public
+from restate_lab._public import check_keywords, public
 from restate_lab.client.arguments import check_seconds, check_size
 from restate_lab.client.parquet import arrow_bytes
 from restate_lab.client.sql.bind import bind
+from restate_lab.client.sql.error_marker import mark_errors
 from restate_lab.client.sql.suggestions import add_suggestions
 from restate_lab.durations import DurationInput
 from restate_lab.errors import (
@@ -186,16 +187,17 @@ class Evidence(BaseSource):
         if self._context is None:
             raise StatementError(f"{self!r} is closed; open it again with open_evidence().")
         most = DEFAULT_MAX_BYTES if max_bytes is None else check_size("max_bytes", max_bytes)
-        query = bind(statement, params, **named)
-        if self._folder.is_local:  # on an object store the engine's own listing, of when it was opened, is good
-            check_sizes(self._folder, self.manifest)
-        deadline = None if timeout is None else time.monotonic() + check_seconds("timeout", timeout)
-        try:
-            schema, batches = read(self._context, query)
-            names = number_duplicate_columns(schema)
-            yield pa.RecordBatchReader.from_batches(names, _with_limits(batches, names, deadline, most))
-        except QueryRefused as error:
-            raise self._explain(error) from error.__cause__
+        with mark_errors(statement, {**(params or {}), **named}):
+            query = bind(statement, params, **named)
+            if self._folder.is_local:  # on an object store the engine's own listing, of when it was opened, is good
+                check_sizes(self._folder, self.manifest)
+            deadline = None if timeout is None else time.monotonic() + check_seconds("timeout", timeout)
+            try:
+                schema, batches = read(self._context, query)
+                names = number_duplicate_columns(schema)
+                yield pa.RecordBatchReader.from_batches(names, _with_limits(batches, names, deadline, most))
+            except QueryRefused as error:
+                raise self._explain(error) from error.__cause__
 
     def close(self) -> None:
         """Let the files go."""
@@ -257,6 +259,7 @@ def _with_limits(
         yield batch.rename_columns(names.names)
 
 
+@check_keywords
 def open_evidence(
     path: str | os.PathLike[str], /, *, verify: bool = True, filesystem: fs.FileSystem | None = None
 ) -> Evidence:
@@ -280,6 +283,6 @@ def open_evidence(
             f"{folder.display_path} was opened without comparing its files with their sha256: it may have been "
             f"changed.",
             EvidenceWarning,
-            stacklevel=2,
+            stacklevel=3,  # of the caller of the decorated function
         )
     return Evidence(folder, manifest, digest=digest, verified=verify, batch_rows=batch_rows)

@@ -37,7 +37,7 @@ _MAX_VALUE_BYTES = 1 << 30  # of one row's value in one column
 _NUMBER_BYTES = 8  # bytes of a number, of which a list can have many
 _MAX_COLUMNS = 1_000
 _ENCODINGS = frozenset({"PLAIN", "RLE", "BIT_PACKED", "RLE_DICTIONARY", "PLAIN_DICTIONARY"})
-_TABLE = re.compile(r"[A-Za-z_]\w*")
+_TABLE_NAME = re.compile(r"[A-Za-z_]\w*")
 
 
 def text_paths(file: pq.ParquetFile) -> list[str]:
@@ -115,7 +115,7 @@ def read_manifest(folder: EvidenceFolder) -> tuple[Manifest, str]:
     content = folder.read(NAME, MOST_BYTES)
     manifest = Manifest.from_json(content, where=str(folder.display_path))
     names = [each.table for each in manifest.files] + [view.name for view in manifest.views]
-    odd = [name for name, n in Counter(names).items() if n > 1 or not _TABLE.fullmatch(name)]
+    odd = [name for name, n in Counter(names).items() if n > 1 or not _TABLE_NAME.fullmatch(name)]
     if odd:
         raise EvidenceBroken(f"{folder.display_path}: {NAME} has {odd[0]!r} twice, or as a name that no table has.")
     files = [each.file for each in manifest.files]

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv
 
+from restate_lab._public import check_keywords
 from restate_lab.errors import ArgumentError, Truncated
 from restate_lab.export.columns import (
     ArrowColumn,
@@ -38,6 +39,7 @@ _FORMULA = "^[=+\\-@\t\r\n＝＋－＠]"
 _ROWS = 10_000  # at a time
 
 
+@check_keywords
 def save(frame: pd.DataFrame | pa.Table, path: str | os.PathLike[str], /, *, overwrite: bool = False) -> Path:
     """Write a frame to a file and return its path; the file appears when it is whole.
 
@@ -159,7 +161,7 @@ def _warn_if_truncated(frame: pd.DataFrame | pa.Table, target: Path) -> None:
     attrs = frame.attrs if isinstance(frame, pd.DataFrame) else {}
     if attrs.get("truncated") and _WRITERS[".parquet"] is not _writer_for(target):
         warnings.warn(
-            f"{target.name} has what the frame has, and that was cut: {attrs['truncated']}", Truncated, stacklevel=3
+            f"{target.name} has what the frame has, and that was cut: {attrs['truncated']}", Truncated, stacklevel=4
         )
 
 

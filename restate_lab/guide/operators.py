@@ -40,8 +40,8 @@ columns of all rows, 0.9 s there; `tests/benchmarks/load.py` measures it on your
 |---|---|---|
 | `lab.sql`, fifteen columns of all rows | 1.2 | 256 MiB, 1.2 times the bytes |
 | `lab.to_parquet`, the same | 1.4 | 78 MiB, whatever the rows |
-| the card, `rl.OverviewPanel`, `rl.ask(lab, "overview")` | 0.6 | 4 MiB |
-| `rl.InvocationsPanel(lab)`; of one service | 1.4; 0.7 | 9 MiB |
+| the card, `rl.Panel(lab, view="overview")`, `rl.ask(lab, "overview")` | 0.6 | 4 MiB |
+| the rows of `rl.Panel(lab)`; of one service | 1.4; 0.7 | 9 MiB |
 | `rl.doctor(lab)` | 2.8 | 37 MiB |
 | `rl.waits(lab)`, 4,000 waiting | 1.3 | |
 | `rl.freeze(lab, path, service=…)`, 4,000 invocations with journals | 2.2 | 21 MiB |

@@ -1,4 +1,4 @@
-"""A tour in pictures, which the tests took of a real JupyterLab on real servers."""
+"""A tour in pictures, which the tests take of a real JupyterLab on real servers."""
 
 from __future__ import annotations
 
@@ -8,30 +8,28 @@ __all__: list[str] = []
 
 SECTIONS: dict[str, dict[str, str]] = {
     "The first notebook": {
-        "first-look-card-light": "`lab` in a cell: which cluster this is, what is in which status, what may change.",
-        "first-look-picture-dark": "Plain SQL, a DataFrame, and pandas' own picture of it, in the dark theme.",
+        "what-is-wrong-doctor-light": "The second cell of the first notebook: what is wrong, worst first.",
+        "what-is-wrong-waits-dark": "The third cell: which invocation waits for which, in the dark theme.",
         "magics-completion": "`%%restate`: Tab completes tables, columns and keywords.",
     },
-    "InvocationsPanel": {
-        "invocations-first": "What has not ended, newest first. The server applies the filters, and the SQL is there.",
-        "invocations-wide-light": "A click opens an invocation beside the table: failure, cause, facts, journal.",
+    "The panel: invocations": {
+        "invocations-first": "What is in flight, worst first, below the doctor's findings.",
+        "invocations-wide-light": "An open invocation: its failure, the actions, and its journal with live bars.",
         "invocations-wide-dark": "The same in the dark theme.",
-        "invocations-timeline": "Its journal as a timeline; what is open is hatched.",
         "invocations-narrow-light": "In a narrow window.",
-        "invocations-lost": "While no answer comes, the panel says so and keeps its rows.",
+        "invocations-lost": "While the server does not answer, the panel reports it and keeps its rows.",
     },
     "An action, from the plan to the outcome": {
-        "resume-3-why": "Why it does not go on, and what can be done.",
-        "resume-4-plan": "The plan: nothing is sent before there is a reason.",
-        "resume-5-done": "The outcome, and the status as it was read afterwards.",
-        "kill-plan": "Of many: a destructive action wants their exact number.",
-        "kill-outcome": "Who has changed since the plan is skipped, and that is said.",
+        "panels": "The plan of an action: nothing is sent before a reason is entered.",
+        "resume-done": "The outcome, and the statuses some seconds later.",
+        "kill-plan": "A destructive action on many invocations requires their exact number.",
+        "kill-outcome": "Invocations that changed after the plan are skipped, and the outcome lists them.",
     },
-    "The other panels": {
-        "overview-wide-light": "OverviewPanel: what has not ended, what the doctor finds, and a row's invocations.",
+    "The panel: overview, deployments and state": {
+        "overview-wide-light": "How many invocations of each handler are in each status, and on which keys calls wait.",
         "overview-wide-dark": "The same in the dark theme.",
-        "deployments-wide-light": "DeploymentsPanel: what is pinned to each, and whether it could go.",
-        "state-conflict-wide-light": "StatePanel: somebody else was faster. All three values are in view.",
+        "deployments-wide-light": "What is pinned to each deployment, and whether it can be removed.",
+        "state-conflict-wide-light": "The state changed during an edit: all three values are shown.",
         "state-conflict-wide-dark": "The same in the dark theme.",
     },
     "Plots": {
@@ -43,14 +41,14 @@ SECTIONS: dict[str, dict[str, str]] = {
         "plots-what_the_questions_answer_is_drawn-2": '`rl.plot_latency(rl.ask(lab, "latency"))`',
     },
     "Reports": {
-        "report-light-1280": '`rl.incident_report(lab, "inc-42.html")`: one file that opens anywhere.',
-        "report-dark-1280": "It follows its reader's colours,",
-        "report-light-390": "and is read on a telephone, too.",
+        "report-first-page-light-1280": '`rl.incident_report(lab, "inc-42.html")`: one file that opens anywhere.',
+        "report-first-page-dark-1280": "It follows the color scheme of its reader.",
+        "report-first-page-light-390": "It fits a telephone too.",
     },
 }
 """Per section: a picture's name, and what it shows."""
 
-_HEAD = "A tour in pictures, which the tests took of a real JupyterLab on real servers.\n\n"
+_HEAD = "A tour in pictures, which the tests take of a real JupyterLab on real servers.\n\n"
 _HOW = """There are none here yet. The tests make them, and the second line puts them here:
 
     RESTATE_LAB_SCREENSHOTS=build/screenshots .venv/bin/pytest tests/browser tests/integration/test_plots.py

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_local_scope, no_var_expand
+from IPython.display import display
 
+from restate_lab._public import did_you_mean, nearest_names
 from restate_lab._text import plural
 from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.questions.parameters import parse_texts
 from restate_lab.client.lab import connect
 from restate_lab.client.sql.bind import parameter_names
-from restate_lab.errors import ArgumentError, RestateLabError, Truncated
+from restate_lab.client.sql.error_marker import mark_errors
+from restate_lab.errors import ArgumentError, Truncated
 from restate_lab.magics.completion import MagicCompleter, TableCatalog
-from restate_lab.magics.error_marker import mark_error
 from restate_lab.magics.parser import MagicRequest, parse
 from restate_lab.progress import notify
 from restate_lab.source import Source, missing_members
@@ -24,6 +25,7 @@ from restate_lab.source import Source, missing_members
 __all__ = ["RestateMagics", "register", "unregister"]
 
 _NAME = "restate"
+_FIRST_ROWS = 5  # of a frame that goes into a variable
 
 
 @magics_class
@@ -53,19 +55,20 @@ class RestateMagics(Magics):
             %restate --ask callers ids=:stuck    with a variable of yours as a parameter
 
             %%restate -o frame --timeout 300
-            SELECT …                             the frame goes into a variable; without -o it is the cell's value
+            SELECT …                             the frame goes into a variable, and the first 5 rows are shown
 
         ``:name`` in SQL is the variable of that name. Nothing else is put in: ``{x}`` and ``$x`` stay as they are.
         """
         names = {**self._ip.user_ns, **(local_ns or {})}
-        with _shorten_errors():
-            request = parse(line, cell)
-            result = _VERBS[request.verb](self, request, names)
+        request = parse(line, cell)
+        result = _VERBS[request.verb](self, request, names)
         if not request.out:
             return result
         self._ip.user_ns[request.out] = result
         shape = f"{plural(len(result), 'row')} × {plural(len(result.columns), 'column')}"
-        print(f"{request.out}: {shape}")  # noqa: T201 - a person reads it
+        first = f", the first {_FIRST_ROWS}" if len(result) > _FIRST_ROWS else ""
+        print(f"{request.out}: {shape}{first}")  # noqa: T201 - a person reads it
+        display(result.head(_FIRST_ROWS))  # type: ignore[no-untyped-call]
         return None
 
     def use_source(self, source: Source) -> Source:
@@ -109,7 +112,7 @@ def _connect(magics: RestateMagics, request: MagicRequest, _: Mapping[str, Any])
 def _use(magics: RestateMagics, request: MagicRequest, names: Mapping[str, Any]) -> Source:
     source = _get_variable(request.text, names)
     if missing_members(source):
-        raise ArgumentError(f"{request.text} holds a {type(source).__name__}: give a Lab or Evidence.")
+        raise ArgumentError(f"{request.text} is of type {type(source).__name__}; use takes a Lab or Evidence.")
     return magics.use_source(source)
 
 
@@ -127,7 +130,7 @@ def _ask(magics: RestateMagics, request: MagicRequest, names: Mapping[str, Any])
 
 def _sql(magics: RestateMagics, request: MagicRequest, names: Mapping[str, Any]) -> Any:
     values: dict[str, Any] = {}
-    with _shorten_errors(request.text, values):
+    with mark_errors(request.text, values):
         values.update({name: names[name] for name in parameter_names(request.text) if name in names})
         return magics.current_source().sql(request.text, params=values, timeout=request.timeout)
 
@@ -141,18 +144,6 @@ def _is_variable(text: str) -> bool:
 
 def _get_variable(name: str, names: Mapping[str, Any]) -> Any:
     if name not in names:
-        raise ArgumentError(f"there is no variable {name} in this notebook.")
+        hint = did_you_mean(nearest_names(name, names))
+        raise ArgumentError(f"there is no variable {name} in this notebook. {hint}".rstrip())
     return names[name]
-
-
-@contextmanager
-def _shorten_errors(statement: str = "", values: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """Let errors of ours be shown without a traceback, with a mark in the statement; they stay what they are."""
-    try:
-        yield
-    except RestateLabError as error:
-        if not hasattr(error, "_render_traceback_"):
-            lines = f"{type(error).__name__}: {mark_error(error, statement, values)}".splitlines()
-            # What IPython looks for on an exception that it is to show.
-            error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
-        raise

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from restate_lab._public import did_you_mean, nearest_names
 from restate_lab.durations import seconds_of
 from restate_lab.errors import ArgumentError
 
@@ -15,7 +16,7 @@ __all__ = ["OPTIONS", "MagicRequest", "parse"]
 
 OPTIONS = {"-o": "out", "--out": "out", "--ask": "ask", "--timeout": "timeout"}
 _OPTION = re.compile(r"\s*(?P<name>-{1,2}[A-Za-z][\w-]*)(?:(?:=|\s+)(?P<value>[^\s-]\S*))?(?=\s|$)")
-_HELP = "`%restate?` says what it takes"
+_HELP = "`%restate?` lists what it takes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ def _parse_options(line: str) -> tuple[dict[str, str], str]:
         _set_option(options, match["name"], match["value"])
         at = match.end()
     if match:
-        raise ArgumentError(f"there is no option {match['name']}; {_HELP}.")
+        hint = did_you_mean(nearest_names(match["name"], OPTIONS)) or f"{_HELP[0].upper()}{_HELP[1:]}."
+        raise ArgumentError(f"there is no option {match['name']}. {hint}")
     return options, line[at:].strip()
 
 
@@ -85,7 +87,7 @@ def _parse_question(options: dict[str, str], text: str) -> MagicRequest:
             continue
         name, equals, value = word.partition("=")
         if not equals or not name.isidentifier():
-            raise ArgumentError(f"{word!r} is no parameter: write name=value, or name=:variable.")
+            raise ArgumentError(f"{word!r} is not a parameter; write name=value, or name=:variable.")
         if name in parameters:
             raise ArgumentError(f"{name} is given twice: keep one.")
         parameters[name] = value
@@ -131,7 +133,7 @@ def _check_no_more(verb: str, options: Mapping[str, str], words: list[str]) -> N
 def _output_variable(options: Mapping[str, str]) -> str:
     name = options.get("out", "")
     if name and (not name.isidentifier() or keyword.iskeyword(name)):
-        raise ArgumentError(f"-o takes the name of a variable, and {name!r} is none.")
+        raise ArgumentError(f"-o takes the name of a variable; {name!r} is not one.")
     return name
 
 

@@ -1,248 +1,167 @@
-"""``DeploymentsPanel``: which revisions there are, what pins each deployment, and which could go."""
+"""The deployments: their revisions, the invocations that are pinned to each, and which ones can be removed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets as widgets
 import pandas as pd
 
-from restate_lab._text import format_duration, plural
+from restate_lab._text import format_duration, plural, verb_form
+from restate_lab.actions.plan.reader import ServedServices, read_pinned_ids, read_served_services
+from restate_lab.actions.rules import ACTIONS
+from restate_lab.analysis.invocations.filters import MOST
 from restate_lab.analysis.questions import run_question
-from restate_lab.client.lab import is_lab
-from restate_lab.client.schema import check_columns, translate_errors
-from restate_lab.durations import DurationInput
-from restate_lab.errors import ArgumentError
-from restate_lab.panels._base.blocks import Block, Blocks
-from restate_lab.panels._base.panel import Panel, why_read_only
-from restate_lab.panels._base.source import params_of, sql_of
+from restate_lab.errors import NotOnThisServer
+from restate_lab.panels._base.blocks import Block, Blocks, Tone
+from restate_lab.panels._base.panel import LivePanel, why_read_only
+from restate_lab.panels._base.source import params_of, query_of
+from restate_lab.panels._base.view import View
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.grid.controller import cut_off
-from restate_lab.panels.invocations import DrillDown
 from restate_lab.redaction import mask_user_info
-from restate_lab.source import Source
 
-if TYPE_CHECKING:
-    from restate_lab.panels.invocations import InvocationsPanel
+__all__ = ["DeploymentsView"]
 
-__all__ = ["DeploymentsPanel", "read_pins", "read_served"]
-
-_SERVED = """
-SELECT id, min_service_protocol_version AS oldest, max_service_protocol_version AS newest, services
-FROM sys_deployment"""
-_LATEST = "SELECT name, revision, deployment_id FROM sys_service"
 _PINNED = {
     "pinned_running": "running",
     "pinned_backing_off": "backing-off",
     "pinned_suspended": "suspended",
     "pinned_paused": "paused",
 }
-_FOUND_BY = """lab.sql(
-    "SELECT id, target, status FROM sys_invocation_status"
-    " WHERE pinned_deployment_id = :deployment AND status <> 'completed'",
-    deployment={id!r},
-)"""
-_REMOVE = """pins = rl.ask(lab, "deployment_pins", limit=None).set_index("deployment_id")  # once more, just before
+_COLUMNS = ("verdict", "services", "pinned", "oldest", "created", "id")
+"""The columns that are shown at first: those that fit beside each other in 900 pixels."""
+_HEADS = {
+    "oldest": "oldest pinned",
+    "would_land": "will start here",
+    "id": "deployment",
+}
+_REMOVE = """pins = rl.ask(lab, "deployment_pins", limit=None).set_index("deployment_id")  # read again, just before
 assert pins.loc[{id!r}, "can_be_removed"], pins.loc[{id!r}]
 lab.admin.delete_deployment({id!r}, force=True, reason="…")"""
-_MOVE = """pinned = {found_by}
-plan = rl.move_to(lab, pinned, deployment="latest")
-plan  # look at it; then plan.execute(reason="…")"""
-
-CAN_GO = "can go"
 
 
-@dataclass(frozen=True, slots=True)
-class ServedServices:
-    """What one deployment serves: services with their revisions where they are known, the protocol, and the SDK."""
+def deployment_table(
+    pins: pd.DataFrame, served: Mapping[str, ServedServices], removed: Mapping[str, Sequence[str]]
+) -> pd.DataFrame:
+    """Return one row per deployment, worst first.
 
-    services: str
-    protocol: str
-    sdk: str | None = None
-
-
-def read_pins(source: Source) -> pd.DataFrame:
-    """Return the answer to ``deployment_pins``."""
-    return run_question(source, "deployment_pins")
-
-
-@translate_errors
-def read_served(reads: Source, source: Source) -> dict[str, ServedServices]:
-    """Return what each deployment serves, by id: from the Admin API of a live cluster, else from the tables.
-
-    The tables have the revision that is a service's latest, and no other.
+    ``served`` has the registered deployments, ``removed`` the services of invocations that are pinned to one that was
+    removed.
     """
-    if is_lab(source):
-        return {each.id: _of_model(each) for each in source.admin.list_deployments()}
-    latest = {(row["deployment_id"], row["name"]): row["revision"] for row in _rows(reads, _LATEST)}
-    return {row["id"]: _of_row(row, latest) for row in _rows(reads, _SERVED)}
-
-
-def deployment_table(pins: pd.DataFrame, served: Mapping[str, ServedServices]) -> pd.DataFrame:
-    """Return one row per deployment, in the order of the answer: those that could go come first."""
-    of = [served.get(id_, ServedServices("", "")) for id_ in pins["deployment_id"]]
-    rows = pins.to_dict("records")
-    return pd.DataFrame(
+    rows = sorted(pins.to_dict("records"), key=lambda row: (_rank(row), -row["pinned"]))
+    ids = [row["deployment_id"] for row in rows]
+    of = [served.get(each, ServedServices(_removed_services(removed.get(each, ())), "")) for each in ids]
+    frame = pd.DataFrame(
         {
             "verdict": [_verdict(row) for row in rows],
-            "pinned": pins["pinned"],
             "services": [each.services or None for each in of],
-            "endpoint": [None if pd.isna(each) else _address(each) for each in pins["endpoint"]],
-            **{word: pins[name] for name, word in _PINNED.items()},
-            "oldest pinned": pins["oldest_age"],
-            "would land": pins["would_land"],
-            "created": pins["created_at"],
+            "pinned": [row["pinned"] for row in rows],
+            **{word: [row[name] for row in rows] for name, word in _PINNED.items()},
+            "oldest": _times(rows, pins["oldest_created_at"]),
+            "would_land": [row["would_land"] for row in rows],
+            "endpoint": [None if pd.isna(row["endpoint"]) else _address(row["endpoint"]) for row in rows],
+            "created": _times(rows, pins["created_at"]),
             "sdk": [each.sdk for each in of],
             "protocol": [each.protocol or None for each in of],
-            "id": pins["deployment_id"],
+            "id": ids,
         }
-    ).astype(dict.fromkeys(("verdict", "services", "endpoint", "sdk", "protocol"), "object"))
+    )
+    texts = dict.fromkeys(("verdict", "services", "endpoint", "sdk", "protocol", "id"), "str")
+    return frame.astype(texts)
 
 
 def summary(pins: pd.DataFrame) -> str:
-    """Return in a sentence how many there are, could go, and are gone and still needed."""
-    gone = int((~pins["is_known"]).sum())
-    known, can_go = len(pins) - gone, int(pins["can_be_removed"].sum())
-    said = f"{plural(known, 'deployment')}; {can_go:,} could go."
-    if gone:
-        said += f" {gone:,} more {'was' if gone == 1 else 'were'} removed while work was still pinned to it."
-    return said
+    """Return in one line how many deployments there are, can be removed, and were removed too early."""
+    removed = pins[~pins["is_known"]]
+    can_be_removed = int(pins["can_be_removed"].sum())
+    text = f"{plural(len(pins) - len(removed), 'registered deployment')} · {can_be_removed:,} can be removed"
+    if len(removed):
+        text += f" · {len(removed):,} removed, but still needed by {plural(removed['pinned'].sum(), 'invocation')}"
+    return text
 
 
-def deployment_blocks(row: Mapping[Any, Any], served: ServedServices | None, *, is_live: bool) -> Iterator[Block]:
-    """Give what is to say of one row of the answer, and the code to do what could be done, where that is possible."""
-    id_ = row["deployment_id"]
-    yield Block(
-        f"{id_} · {_verdict(row)}", "\n".join(_facts(row, served)), "good" if row["can_be_removed"] else "plain"
-    )
+def deployment_blocks(
+    row: Mapping[Any, Any], served: ServedServices | None, removed: Sequence[str] | None, *, is_live: bool
+) -> Iterator[Block]:
+    """Yield the facts about one deployment, and the code that removes it where that is possible."""
+    tone: Tone = "good" if row["can_be_removed"] else "plain" if row["is_known"] else "bad"
+    text = "\n".join(_facts(row, served, removed))
+    yield Block(f"{row['deployment_id']} · {_verdict(row)}", text, tone)
     if not is_live:
-        yield Block("", "This is how it was. Look at the live cluster before anything is removed or moved.", "warning")
-        return
-    if row["can_be_removed"]:
-        yield Block("Remove it (this cannot be undone)", _REMOVE.format(id=id_), is_code=True)
-    if row["pinned"]:
-        found_by = _FOUND_BY.format(id=id_)
-        yield Block("What is pinned to it", found_by, is_code=True)
-    if row["pinned"] and not _latest_of(row):
-        yield Block("Move what is pinned to it", _MOVE.format(found_by=found_by), is_code=True)
-
-
-def _of_model(deployment: Any) -> ServedServices:
-    services = ", ".join(_named(each.name, each.revision) for each in deployment.services or ())
-    protocol = f"{deployment.min_protocol_version} to {deployment.max_protocol_version}"
-    return ServedServices(services, protocol, deployment.sdk_version)
-
-
-def _of_row(row: Mapping[Any, Any], latest: Mapping[tuple[str, str], int]) -> ServedServices:
-    names = [] if row["services"] is None else sorted(row["services"])
-    services = ", ".join(_named(name, latest.get((row["id"], name))) for name in names)
-    return ServedServices(services, f"{row['oldest']} to {row['newest']}")
-
-
-def _rows(source: Source, statement: str) -> list[dict[Any, Any]]:
-    return check_columns(source.sql(statement, progress=False), statement, source).to_dict("records")
-
-
-def _address(endpoint: object) -> str:
-    """Return the address without a user's name and password, which some put into it."""
-    return mask_user_info(str(endpoint))
-
-
-def _named(service: str, revision: int | None) -> str:
-    return service if revision is None else f"{service} r{revision}"
-
-
-def _latest_of(row: Mapping[Any, Any]) -> list[str]:
-    latest = row["latest_of"]
-    return [] if latest is None or isinstance(latest, float) else [str(name) for name in latest]
-
-
-def _verdict(row: Mapping[Any, Any]) -> str:
-    if row["can_be_removed"]:
-        return CAN_GO
-    if not row["is_known"]:
-        return "gone, still needed"
-    latest = len(_latest_of(row))
-    if latest:
-        return f"latest of {plural(latest, 'service')}"
-    return f"still needed by {row['pinned']:,}"
-
-
-def _facts(row: Mapping[Any, Any], served: ServedServices | None) -> Iterator[str]:
-    yield _address(row["endpoint"]) if row["is_known"] else "Its address is not known any more: it was removed."
-    if served is not None and served.services:
-        sdk = f", {served.sdk}" if served.sdk else ""
-        yield f"Serves {served.services}; service protocol {served.protocol}{sdk}."
-    latest = _latest_of(row)
-    if latest:
-        yield f"It is the latest revision of {', '.join(latest)}: new invocations go to it."
-    if row["would_land"]:
-        yield f"Waiting without a pin, and going to it as things are: {row['would_land']:,}."
-    yield _pins(row)
-    if row["can_be_removed"]:
-        yield "It is no service's latest revision either, so no new work goes to it."
-    elif row["pinned"] and not latest:
-        yield (
-            "It could go once they have ended, or on another deployment have gone on: that works where the newer code "
-            "does the same steps in the same order."
-            if row["is_known"]
-            else "They fail until they are moved to a deployment that serves them; where none does, register one first."
-        )
-
-
-def _pins(row: Mapping[Any, Any]) -> str:
-    if not row["pinned"]:
-        return "Nothing that has not ended is pinned to it."
-    words = ", ".join(f"{row[name]:,} {word}" for name, word in _PINNED.items() if row[name])
-    age = row["oldest_age"]
-    oldest = "" if pd.isna(age) else f", the oldest for {format_duration(pd.Timedelta(age))}"
-    return f"{row['pinned']:,} not ended {'is' if row['pinned'] == 1 else 'are'} pinned to it: {words}{oldest}."
+        yield Block("", "This is recorded data. Check the live cluster before you remove or move anything.", "warning")
+    elif row["can_be_removed"]:
+        yield Block("Remove it, as code (cannot be undone)", _REMOVE.format(id=row["deployment_id"]), is_code=True)
 
 
 @dataclass(frozen=True)
 class _DeploymentsData:
+    """What was read. ``pinned`` are the ids pinned to the deployment ``opened``, where they can be moved."""
+
     pins: pd.DataFrame = field(default_factory=pd.DataFrame)
     served: Mapping[str, ServedServices] = field(default_factory=dict)
+    removed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    opened: str | None = None
+    pinned: Sequence[str] = ()
 
 
-class DeploymentsPanel(Panel):
-    """Show each deployment with its services' revisions and what is pinned to it; a click says whether it could go.
+class DeploymentsView(View):
+    """Each deployment with its services' revisions and what is pinned to it, worst first; a click shows one of them.
 
-    What could be done stands there as code to copy: the panel itself changes nothing. ``refresh`` is as for every
-    panel, ``tz`` the zone of the times. ``frame`` is the answer to ``deployment_pins``, ``selected`` the ids that are
-    selected, ``opened`` the id that is open, ``invocations`` the InvocationsPanel of what is pinned to it, once asked
-    for; both are None before.
+    The host's functions: ``opened`` is called with the id of a row that a person opens, ``show`` with ``deployment=``
+    to list what is pinned to it, ``plan`` with an action and the ids that it is for. The attribute ``opened`` is the id
+    of the open deployment, or None; it may be set from any thread, and the next read makes a plan possible. ``frame``
+    is the answer to ``deployment_pins``, ``selected`` has the ids of the selected rows.
     """
 
-    def __init__(self, source: Source, /, *, refresh: DurationInput | None = "30s", tz: str = "UTC") -> None:
-        self._found = _DeploymentsData()
-        self._below = DrillDown(source, tz=tz)
-        self.opened: str | None = None
-        self._summary = Blocks()
-        self._grid = Grid(noun="deployments", height=340, tz=tz, is_read=False)
-        self._detail = Blocks()
-        self._button = widgets.Button(description="Show what is pinned", layout={"display": "none"})
-        super().__init__(source, title="deployments", refresh=refresh)
-        self._grid.on_open(self.handled(self.look_at))
-        self._button.on_click(self.handled(lambda _: self._below.show(deployment=self.opened)))
-        buttons = widgets.Box([self._button])
-        buttons.add_class("rl-fields")
-        self.body = (self._summary, self._grid, self._detail, buttons, self._below.box)
-        for part in (self._below, self._button):
-            self.ends_with(part)
-        self.refresh()
+    title = "Deployments"
+
+    def __init__(
+        self,
+        host: LivePanel,
+        *,
+        tz: str,
+        opened: Callable[[str | None], object],
+        show: Callable[..., object],
+        plan: Callable[[ACTIONS, Sequence[str]], object],
+    ) -> None:
+        super().__init__(host)
+        self._opened: str | None = None
+        self._show_pinned, self._plan = show, plan
+        self._content = _DeploymentsData()
+        self._can_change = why_read_only(self.source) is None
+        self._summary, self._detail = Blocks(), Blocks()
+        self._grid = Grid(
+            noun="deployments", height=340, tz=tz, is_read=False,
+            heads=_HEADS, ages=["oldest", "created"], ids=["id"], flex="services", widths={"verdict": 180},
+            empty="No deployments.",
+        )  # fmt: skip
+        self.show_button = widgets.Button()
+        self.plan_button = widgets.Button(button_style="primary")
+        self._grid.on_open(self.handled(opened))
+        self.show_button.on_click(self.handled(lambda _: self._show_pinned(deployment=self.opened)))
+        self.plan_button.on_click(self.handled(lambda _: self._plan_move()))
+        self._buttons = widgets.Box([self.show_button, self.plan_button], layout={"display": "none"})
+        self._buttons.add_class("rl-fields")
+        self.children = (self._summary, self._grid, self._detail, self._buttons)
 
     @property
-    def code(self) -> str:
-        """Return the line that gives ``frame``."""
-        return 'rl.ask(lab, "deployment_pins")'
+    def opened(self) -> str | None:
+        """Return the id of the open deployment; None if none is open."""
+        return self._opened
+
+    @opened.setter
+    def opened(self, deployment: str | None) -> None:
+        if deployment != self._opened:
+            self._opened = deployment
+            self._show_opened()
 
     @property
     def sql(self) -> str:
-        """Return the statement of ``frame``, which runs as it stands with ``params``."""
-        return sql_of(self.frame)
+        """Return the statement of ``frame``."""
+        return query_of(self.frame)
 
     @property
     def params(self) -> Mapping[str, Any]:
@@ -252,50 +171,183 @@ class DeploymentsPanel(Panel):
     @property
     def frame(self) -> pd.DataFrame:
         """Return one row per deployment, as ``rl.ask(lab, "deployment_pins")`` does."""
-        return self._found.pins
+        return self._content.pins
 
     @property
     def selected(self) -> list[str]:
-        """Return the ids of the deployments that are selected."""
+        """Return the ids of the selected deployments."""
         return self._grid.selected
 
+    @selected.setter
+    def selected(self, ids: Iterable[str]) -> None:
+        self._grid.selected = ids
+
     @property
-    def invocations(self) -> InvocationsPanel | None:
-        """Return the invocations that the button shows below; None before."""
-        return self._below.panel
+    def table(self) -> pd.DataFrame:
+        """Return the rows as the table shows them, worst first."""
+        return self._grid.frame
 
-    def look_at(self, deployment: str, /) -> str:
-        """Show what is to say of one deployment, and return it as text.
-
-        Raises:
-            ArgumentError: the panel has no such deployment.
-        """
-        if deployment not in set(self.frame.get("deployment_id", ())):
-            raise ArgumentError(f"there is no deployment {deployment!r} in this panel; Refresh reads again.")
-        self.opened = deployment
-        self._show_opened()
+    @property
+    def text(self) -> str:
+        """Return the facts about the open deployment; "" if none is open."""
         return self._detail.text
 
-    def _read(self) -> _DeploymentsData:
-        return _DeploymentsData(read_pins(self.reads), read_served(self.reads, self.source))
+    def read(self) -> _DeploymentsData:
+        """Read the deployments, and the ids of what is pinned to the open one if they can be moved."""
+        opened = self.opened
+        pins = run_question(self.reads, "deployment_pins")
+        served = read_served_services(self.reads, self.source)
+        removed = {} if pins["is_known"].all() else self._read_removed()
+        row = _row_of(pins, opened)
+        pinned: Sequence[str] = ()
+        if opened is not None and row is not None and self._can_change and _can_be_moved(row):
+            pinned = read_pinned_ids(self.reads, opened, limit=MOST)
+        return _DeploymentsData(pins, served, removed, opened, pinned)
 
-    def _show(self, found: _DeploymentsData) -> None:
-        self._found = found
+    def show(self, content: _DeploymentsData) -> None:
+        """Show the table and the open deployment."""
         why_not = why_read_only(self.source)
-        self._summary.show(Block("", summary(found.pins)), *([Block("", why_not, "warning")] if why_not else []))
-        self._grid.refresh(deployment_table(found.pins, found.served), note=cut_off(found.pins))
+        self._summary.show(Block("", summary(content.pins)), *([Block("", why_not, "warning")] if why_not else []))
+        table = deployment_table(content.pins, content.served, content.removed)
+        is_first = self._content.pins.empty
+        self._content = content
+        self._grid.refresh(table, note=cut_off(content.pins))
+        if is_first:
+            self._grid.columns = _COLUMNS
         self._show_opened()
 
-    def _show_opened(self) -> None:
-        row = next((row for row in self.frame.to_dict("records") if row["deployment_id"] == self.opened), None)
-        self._button.layout.display = "" if row is not None and row["pinned"] else "none"
-        if row is not None:
-            served = self._found.served.get(str(self.opened))
-            self._detail.show(*deployment_blocks(row, served, is_live=self.source.live))
-        elif self.opened is not None:
-            self._detail.show(Block(self.opened, "It is not there any more: neither registered nor pinned.", "warning"))
-
-    def _static(self) -> Iterable[str]:
+    def static(self) -> Iterable[str]:
+        """Yield the summary, the table and the facts about the open deployment."""
         yield self._summary.static_html()
         yield self._grid.static_html()
         yield self._detail.static_html()
+
+    def close_parts(self) -> None:
+        """Close the widgets."""
+        for part in (self._summary, self._grid, self._detail, self.show_button, self.plan_button, self._buttons):
+            part.close()
+
+    def _read_removed(self) -> Mapping[str, Sequence[str]]:
+        """Return the services of invocations whose deployment was removed, by the id of the deployment."""
+        try:
+            rows = run_question(self.reads, "pinned_to_missing")
+        except NotOnThisServer:  # the rest can be shown without the names
+            return {}
+        services = rows.groupby("pinned_deployment_id")["target_service_name"].unique()
+        return {str(id_): sorted(names) for id_, names in services.items()}
+
+    def _show_opened(self) -> None:
+        content, opened = self._content, self._opened
+        row = _row_of(content.pins, opened)
+        self._show_buttons(row)
+        if opened is None or content.pins.empty:
+            self._detail.show()
+        elif row is None:
+            text = "There is no such deployment: it is not registered, and no invocation is pinned to it."
+            self._detail.show(Block(opened, text, "warning"))
+        else:
+            served, removed = content.served.get(opened), content.removed.get(opened)
+            self._detail.show(*deployment_blocks(row, served, removed, is_live=self.source.live))
+
+    def _show_buttons(self, row: Mapping[Any, Any] | None) -> None:
+        pinned = 0 if row is None else int(row["pinned"])
+        self._buttons.layout.display = "" if pinned else "none"
+        self.show_button.description = f"Show {pinned:,} pinned"
+        is_movable = row is not None and self._can_change and _can_be_moved(row)
+        ids = self._pinned
+        first = f"first {MOST:,} of " if pinned > MOST else ""
+        self.plan_button.description = f"Plan move of {first}{pinned:,}…"
+        self.plan_button.disabled = not ids  # the next read has them
+        self.plan_button.layout.display = "" if is_movable else "none"
+
+    @property
+    def _pinned(self) -> Sequence[str]:
+        return self._content.pinned if self._content.opened == self._opened else ()
+
+    def _plan_move(self) -> None:
+        self._plan(ACTIONS.MOVE_TO, list(self._pinned))
+
+
+def _row_of(pins: pd.DataFrame, deployment: str | None) -> Mapping[Any, Any] | None:
+    if deployment is None:
+        return None
+    return next((row for row in pins.to_dict("records") if row["deployment_id"] == deployment), None)
+
+
+def _times(rows: Sequence[Mapping[Any, Any]], column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return the column in the order of the rows, with its own type also where all values are missing."""
+    return pd.Series([row[column.name] for row in rows], dtype=column.dtype)
+
+
+def _removed_services(names: Sequence[str]) -> str:
+    return ", ".join(f"{name} (removed)" for name in names)
+
+
+def _address(endpoint: object) -> str:
+    """Return the address without a user's name and password, which some put into it."""
+    return mask_user_info(str(endpoint))
+
+
+def _latest_of(row: Mapping[Any, Any]) -> list[str]:
+    latest = row["latest_of"]
+    return [] if latest is None or isinstance(latest, float) else [str(name) for name in latest]
+
+
+def _can_be_moved(row: Mapping[Any, Any]) -> bool:
+    return bool(row["pinned"]) and not _latest_of(row)
+
+
+def _rank(row: Mapping[Any, Any]) -> int:
+    """Return the place of a row in the table: removed too early, old, latest, and last what can be removed."""
+    if not row["is_known"]:
+        return 0
+    if row["can_be_removed"]:
+        return 3
+    return 2 if _latest_of(row) else 1
+
+
+def _verdict(row: Mapping[Any, Any]) -> str:
+    if not row["is_known"]:
+        return "✖ removed, still needed"
+    if row["can_be_removed"]:
+        return "can be removed"
+    latest = _latest_of(row)
+    return f"latest of {plural(len(latest), 'service')}" if latest else f"▲ old, needed by {row['pinned']:,}"
+
+
+def _facts(row: Mapping[Any, Any], served: ServedServices | None, removed: Sequence[str] | None) -> Iterator[str]:
+    if row["is_known"]:
+        yield _address(row["endpoint"])
+    else:
+        yield f"It was removed, so its address is not known. It served {', '.join(removed or ['unknown services'])}."
+    if served is not None and served.services:
+        sdk = f", {served.sdk}" if served.sdk else ""
+        yield f"Serves {served.services}; service protocol {served.protocol}{sdk}."
+    latest = _latest_of(row)
+    if latest:
+        yield f"It has the latest revision of {', '.join(latest)}: new invocations go to it."
+    if row["would_land"]:
+        yield f"{plural(row['would_land'], 'invocation')} without a pinned deployment will start on it."
+    yield _pins(row)
+    yield from _advice(row)
+
+
+def _advice(row: Mapping[Any, Any]) -> Iterator[str]:
+    if row["can_be_removed"]:
+        yield "It does not have the latest revision of any service, so no new invocation goes to it."
+    elif not row["is_known"]:
+        yield "They fail until they are moved to a deployment that serves them. If none does, register one first."
+    elif _can_be_moved(row):
+        yield (
+            "It can be removed when they have ended, or after they were moved. A move works where the newer code does "
+            "the same steps in the same order."
+        )
+
+
+def _pins(row: Mapping[Any, Any]) -> str:
+    if not row["pinned"]:
+        return "No invocation in flight is pinned to it."
+    words = ", ".join(f"{row[name]:,} {word}" for name, word in _PINNED.items() if row[name])
+    oldest = "" if pd.isna(row["oldest_age"]) else f"; oldest: {format_duration(pd.Timedelta(row['oldest_age']))}"
+    verb = verb_form(row["pinned"], "is", "are")
+    return f"{plural(row['pinned'], 'invocation')} in flight {verb} pinned to it: {words}{oldest}."

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from matplotlib.patheffects import withStroke
+
 from restate_lab.plots.style import REST, Canvas, FillStyle, ink_on, mix_colours
 
 __all__ = ["MOST", "Bar", "draw_bars", "height_for", "name_rows"]
@@ -102,10 +104,13 @@ def _value_width(canvas: Canvas, text: str) -> float:
 
 
 def _write_value(canvas: Canvas, x: float, y: float, text: str, background: str) -> None:
+    ink = ink_on(background)
+    halo = [withStroke(linewidth=2.4, foreground=ink_on(ink))]  # over the hatch
     canvas.ax.text(
         *(x, y, text),
         ha="center",
         va="center",
-        bbox={"facecolor": background, "edgecolor": "none", "pad": 1.2},  # over the hatch
-        **{**canvas.text_options, "color": ink_on(background)},
+        bbox={"facecolor": background, "edgecolor": "none", "pad": 1.2},
+        path_effects=halo,
+        **{**canvas.text_options, "color": ink},
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from datetime import datetime, tzinfo
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 
+from restate_lab._public import check_keywords
 from restate_lab._text import format_duration, format_timestamp, plural
 from restate_lab.analysis.patterns import merge_by_pattern
 from restate_lab.plots.bars import MOST, Bar, draw_bars, height_for
@@ -40,9 +43,11 @@ _STATE_SIZE_FRAME = RequiredColumns(
     'rl.ask(lab, "state_sizes")',
     ("service_name", "service_key", "scope", "bytes", "entries", "largest_value_bytes", "largest_value_name"),
 )
+_NEAR = 0.2  # between colours, of 1.73 between black and white
 _STYLES = {"its largest value": FillStyle(NEUTRAL.colour, "///"), "all others": NEUTRAL}
 
 
+@check_keywords
 def plot_status(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw how many invocations stand in which status, one bar per service, the longest first.
 
@@ -62,7 +67,7 @@ def plot_status(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzi
     if counts.empty:
         canvas.set_title("Invocations", rows.attrs, where)
         return canvas.show_empty("No invocation is in any status that this frame counts.")
-    styles = {status: status_style(status) for status in counts.columns}
+    styles = _distinct_styles(counts.columns)
     left = draw_bars(canvas, _status_bars(canvas, counts), styles, inside=_format_number)
     canvas.set_title(f"Invocations by {of}", rows.attrs, where, left=left)
     format_number_axis(canvas.ax.xaxis)
@@ -76,6 +81,7 @@ def plot_status(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzi
     return canvas.ax
 
 
+@check_keywords
 def plot_retries(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw how many invocations are being tried again, one bar per step and kind of failure, most first.
 
@@ -113,6 +119,7 @@ def plot_retries(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
     return canvas.ax
 
 
+@check_keywords
 def plot_backlog(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw how many calls wait for each key, most waiting first, and for how long the first of them has waited.
 
@@ -146,6 +153,7 @@ def plot_backlog(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
     return canvas.ax
 
 
+@check_keywords
 def plot_state_sizes(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw how many bytes of state each key of a virtual object or workflow has, most first.
 
@@ -174,6 +182,20 @@ def plot_state_sizes(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str 
     canvas.ax.set_xlabel("bytes of names and values")
     canvas.add_legend([canvas.proxy(each, name) for name, each in _STYLES.items()], below=16, left=left)
     return canvas.ax
+
+
+def _distinct_styles(statuses: Iterable[str]) -> dict[str, FillStyle]:
+    """Return the style of each status: hatched only if the colour is near that of one before it."""
+    styles: dict[str, FillStyle] = {}
+    for status in statuses:
+        style = status_style(status)
+        repeats = any(_are_near(style.colour, each.colour) for each in styles.values())
+        styles[status] = style if repeats else FillStyle(style.colour)
+    return styles
+
+
+def _are_near(colour: str, other: str) -> bool:
+    return math.dist(to_rgb(colour), to_rgb(other)) < _NEAR
 
 
 def _count_by_status(frame: pd.DataFrame, face: Typeface) -> tuple[pd.DataFrame, str]:
@@ -232,7 +254,7 @@ def _key_name(canvas: Canvas, row: dict[Any, Any]) -> str:
 
 
 def _wait_note(waiting: float, oldest: float) -> str:
-    return f"{waiting:,.0f}" + (f", the first for {format_duration(oldest / 1_000)}" if math.isfinite(oldest) else "")
+    return f"{waiting:,.0f}" + (f"; oldest wait {format_duration(oldest / 1_000)}" if math.isfinite(oldest) else "")
 
 
 def _size_bar(canvas: Canvas, row: dict[Any, Any]) -> Bar:

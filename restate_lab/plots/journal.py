@@ -15,24 +15,34 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.lines import Line2D
 
-from restate_lab._text import format_duration, format_timestamp, plural
+from restate_lab._public import check_keywords
+from restate_lab._text import format_duration, format_timestamp, one_line, plural
+from restate_lab.analysis.journal.bars import HANDLER, JournalRow, journal_bars
+from restate_lab.analysis.journal.entries import OPEN
 from restate_lab.plots.inputs import RequiredColumns, numbers, zone
-from restate_lab.plots.style import Canvas, FillStyle, canvas_on, mix_colours, status_style
+from restate_lab.plots.style import Canvas, FillStyle, canvas_on, ink_on, mix_colours, status_style
 from restate_lab.plots.units import format_time_axis, parse_timestamp, to_axis_days
+from restate_lab.status import OUTCOMES
 
 __all__ = ["plot_journal"]
 
 STYLES = {
-    "done": status_style("succeeded"),
+    "done": FillStyle(OUTCOMES["done"].colour),
     "abandoned": status_style("cancelled"),
     "not known": FillStyle(status_style("scheduled").colour),
-    "open": FillStyle(status_style("running").colour, "////"),
-    "failed": status_style("failed"),
+    "waiting": FillStyle(OUTCOMES["waiting"].colour, "////"),
+    "failing": FillStyle(OUTCOMES["retrying"].colour),
+    "failed": FillStyle(OUTCOMES["failed"].colour, status_style("failed").hatch),
 }
-"""How an entry's status is drawn, what matters most last and so on top."""
+"""How an entry is drawn, by how it stands; the most urgent last and so on top."""
+_OPEN = {"waiting", "failing"}
 _DAY = 86_400_000.0
 _LEAST = 20 / _DAY  # of an axis, in days: below that matplotlib has no marks for it
 _VISIBLE = 0.004  # of the axis: the least width of a bar
+_ATTEMPT: dict[str, Any] = {"marker": "|", "linestyle": "none", "markersize": 5, "markeredgewidth": 1.5}
+_NEXT: dict[str, Any] = {"marker": "o", "linestyle": "none", "markersize": 6, "markerfacecolor": "none"}
+_BELOW = 0.26  # rows that ticks are below the middle, where the error stands
+_ROOM_FOR_NEXT = 0.03  # of the axis, right of now
 _RETRIED: dict[str, Any] = {"marker": "x", "linestyle": "none", "markersize": 5, "markeredgewidth": 1.5}
 _UNKNOWN_START: dict[str, Any] = {"marker": "<", "linestyle": "none", "markersize": 6}
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -48,15 +58,19 @@ _FRAME = RequiredColumns(
 _NAMES = ("name", "callee_target", "promise", "awakeable_id", "state_key")
 _ALL = 60  # rows that are all named; of more, these are named
 _NAMED = 45
+_LEAST_LETTERS, _MOST_LETTERS = 14, 90  # of an error
 
 
+@check_keywords
 def plot_journal(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw a journal as a timeline, one bar per entry from top to bottom, in the frame's order.
 
-    A bar reaches from where an entry was started to where it was completed, at least so wide that it can be seen.
-    What is open is hatched and reaches to the moment of reading; where nobody knows since when, only a mark stands
-    there. What was abandoned reaches to its invocation's last entry. A cross marks what was tried again. Callees are
-    indented and thinner. Beyond 60 entries only some are named: those that failed, are open or were tried again first.
+    A bar reaches from the start of an entry to its completion, and is always wide enough to be seen. An open entry
+    reaches to the time of reading: gray-blue and hatched while it waits, orange with its error while its attempts fail.
+    If its start is not known, it has only a mark. An abandoned entry reaches to the last entry of its invocation. Ticks
+    are failed attempts, a circle right of now is the next one; a cross marks an entry whose attempts have no times.
+    Callees are indented and thinner. Beyond 60 entries only some are named: first those that failed, are open or were
+    tried again. An invocation whose code fails between two entries has one row more, "Handler".
 
     ``frame`` is what ``rl.journal(lab, id)`` gives, with ``depth=2`` also the callees. Reads ``invocation_id, depth,
     index, entry_type, name, status, open, started, completed, callee_target, wakes_at, promise, awakeable_id,
@@ -65,7 +79,7 @@ def plot_journal(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
     Raises:
         ArgumentError: the frame lacks a column, ``ax`` is no Axes, or ``tz`` no zone.
     """
-    rows, where = _FRAME.check(frame), zone(tz)
+    rows, where = _with_outcomes(_FRAME.check(frame)), zone(tz)
     attrs = rows.attrs
     canvas = canvas_on(ax, width=10, height=_height(len(rows)))
     text, status = canvas.text, attrs.get("status")
@@ -90,8 +104,38 @@ def plot_journal(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
     left = _name_rows(canvas, rows, positions, where)
     title(left=left)
     _annotate_rows(canvas, rows, positions, times, tries)
+    _write_errors(canvas, rows, positions, times)
     canvas.add_legend(_proxies(canvas, rows, times, tries), below=14, left=left)
     return canvas.ax
+
+
+def _with_outcomes(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with ``outcome``, a key of STYLES, ``error``, ``attempts`` and ``next_attempt``.
+
+    Handlers that fail between two entries are rows, too.
+    """
+    bars = journal_bars(rows)
+    numbers_of_rows = iter(range(len(rows)))
+    takes = [-1 if row.entry_type == HANDLER else next(numbers_of_rows) for row in bars.rows]
+    frame = rows.reindex(takes).reset_index(drop=True) if -1 in takes else rows.copy(deep=False)
+    for at in (at for at, take in enumerate(takes) if take == -1):
+        row = bars.rows[at]
+        for name in ("invocation_id", "depth", "entry_type"):
+            frame.loc[at, name] = getattr(row, name)
+        frame.loc[at, ["name", "status", "open", "retries"]] = [row.label, OPEN, True, row.failed_attempts]
+        frame.loc[at, "started"] = row.start
+    frame["outcome"] = [_style_name(row) for row in bars.rows]
+    frame["error"] = [row.error for row in bars.rows]
+    frame["attempts"] = pd.Series([row.attempts for row in bars.rows], dtype=object)
+    frame["next_attempt"] = [row.next_attempt is not None for row in bars.rows]
+    frame.attrs = rows.attrs
+    return frame
+
+
+def _style_name(row: JournalRow) -> str:
+    if row.outcome == "pending":
+        return "abandoned" if row.value else "not known"
+    return "failing" if row.outcome == "retrying" else row.outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +153,7 @@ class EntryTimes:
     def from_frame(cls, frame: pd.DataFrame, read_at: datetime | None) -> EntryTimes:
         """Read the times of a journal's frame."""
         start, end = to_axis_days(frame["started"]), to_axis_days(frame["completed"])
-        is_open = frame["open"].fillna(value=False).astype(bool).to_numpy()
+        is_open = frame["outcome"].isin(_OPEN).to_numpy(dtype=bool)
         both = np.concatenate([start, end])
         latest = float(np.nanmax(both)) if np.isfinite(both).any() else None
         now = float(to_axis_days(pd.Series([pd.Timestamp(read_at)]))[0]) if read_at else latest
@@ -117,7 +161,7 @@ class EntryTimes:
         now = max(now, latest) if now is not None and latest is not None else now
         has_length = np.isfinite(start) & (np.isfinite(end) | is_open)
         last = pd.Series(np.fmax(start, end)).groupby(frame["invocation_id"].to_numpy()).transform("max").to_numpy()
-        abandoned = frame["status"].eq("abandoned").fillna(value=False).to_numpy(dtype=bool)
+        abandoned = frame["outcome"].eq("abandoned").to_numpy(dtype=bool)
         if now is not None:
             end = np.where(is_open, now, end)
         end = np.where(np.isnan(end), np.where(abandoned, last, start), end)
@@ -155,8 +199,8 @@ def _rows_to_name(rows: pd.DataFrame, tries: Any) -> list[int]:
     count = len(rows)
     if count <= _ALL:
         return list(range(count))
-    is_open, status = rows["open"].fillna(value=False).astype(bool).to_numpy(), rows["status"]
-    first = [*np.flatnonzero(is_open), *np.flatnonzero(status.eq("failed")), *np.flatnonzero(tries > 0)]
+    outcome = rows["outcome"]
+    first = [*np.flatnonzero(outcome.isin(_OPEN)), *np.flatnonzero(outcome.eq("failed")), *np.flatnonzero(tries > 0)]
     distance = -(-count // _NAMED)
     free, chosen = np.ones(count, dtype=bool), []
     for position in (*first, *range(0, count, distance)):
@@ -170,12 +214,13 @@ def _draw_entries(canvas: Canvas, frame: pd.DataFrame, times: EntryTimes, tries:
     """Draw the bars, a collection per status, and the marks of what was tried again."""
     ax = canvas.ax
     first, last = times.span
-    ax.set_xlim(first, last)
+    has_next = frame["next_attempt"].to_numpy(dtype=bool)
+    ax.set_xlim(first, last + (2 * _ROOM_FOR_NEXT * (last - first) if has_next.any() else 0))
     half = 0.36 - 0.07 * np.minimum(frame["depth"].to_numpy(dtype="float64") - 1, 2)
     for status, rows in _rows_by_status(frame, times):
         of = STYLES[status]
         corners = _corners(times, rows, half, (last - first) * _VISIBLE * (2 if is_long else 1))
-        face = canvas.tint(of.colour, 0.45) if status == "open" else of.colour
+        face = canvas.tint(of.colour, 0.45) if status == "waiting" else of.colour
         # Of very many rows a bar is thinner than a pixel: an edge keeps what matters visible.
         edge = of.colour if is_long else canvas.edge_colour(of.colour)
         width = 0.0 if is_long and status == "done" else 0.6 if not is_long else 1.0
@@ -183,10 +228,10 @@ def _draw_entries(canvas: Canvas, frame: pd.DataFrame, times: EntryTimes, tries:
             PolyCollection(corners, facecolor=face, edgecolor=edge, hatch=of.hatch, linewidth=width, label=status),
             autolim=False,
         )
-    for rows, options in ((np.flatnonzero(tries > 0), _RETRIED), (_unknown_starts(times), _UNKNOWN_START)):
-        if len(rows):
-            small = {"markersize": 3, "markeredgewidth": 0.7} if is_long else {}
-            ax.plot(times.end[rows], rows, color=canvas.ink, clip_on=False, zorder=4, **options | small)
+    small = {"markersize": 3, "markeredgewidth": 0.7} if is_long else {}
+    for x, rows, options in _marks(frame, times, tries):
+        colour = STYLES["failing"].colour if options is _NEXT else canvas.ink
+        ax.plot(x, rows, color=colour, clip_on=False, zorder=4, **options | small)
     if times.now is not None and times.is_open.any():
         ax.axvline(
             times.now, color=mix_colours(canvas.background, canvas.ink, 0.6), linewidth=0.9, linestyle=":", zorder=0
@@ -195,11 +240,28 @@ def _draw_entries(canvas: Canvas, frame: pd.DataFrame, times: EntryTimes, tries:
 
 
 def _rows_by_status(frame: pd.DataFrame, times: EntryTimes) -> Iterator[tuple[str, Any]]:
-    statuses = frame["status"].astype("object").where(frame["status"].isin(STYLES), "not known").to_numpy()
+    statuses = frame["outcome"].to_numpy()
     for status in STYLES:
         rows = np.flatnonzero((statuses == status) & times.has_place)
         if len(rows):
             yield status, rows
+
+
+def _marks(frame: pd.DataFrame, times: EntryTimes, tries: Floats) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
+    """Yield the places and the options of the marks: failed attempts, the next ones, and what has no times."""
+    counts = frame["attempts"].map(len).to_numpy()
+    if counts.any():
+        attempts = pd.Series([time for each in frame["attempts"] for time in each])
+        yield to_axis_days(attempts), np.repeat(np.arange(len(frame)), counts) + _BELOW, _ATTEMPT
+    if len(upcoming := np.flatnonzero(frame["next_attempt"].to_numpy(dtype=bool))):
+        first, last = times.span
+        yield times.end[upcoming] + _ROOM_FOR_NEXT * (last - first), upcoming, _NEXT
+    for rows, options in (
+        (np.flatnonzero((tries > 0) & (counts == 0)), _RETRIED),
+        (_unknown_starts(times), _UNKNOWN_START),
+    ):
+        if len(rows):
+            yield times.end[rows], rows, options
 
 
 def _unknown_starts(times: EntryTimes) -> Any:
@@ -250,9 +312,8 @@ def _annotate_rows(canvas: Canvas, rows: pd.DataFrame, positions: Sequence[int],
     """Write at the right how long the named ones took, how they ended, and how often they were tried again."""
     for position in positions:
         row = rows.iloc[position]
-        status = row["status"] if pd.notna(row["status"]) else "not known"
         notes = [format_duration(times.milliseconds[position] / 1_000)] if times.has_length[position] else []
-        notes += [str(status)] if status != "done" else []
+        notes += [row["outcome"]] if row["outcome"] != "done" else []
         if tries[position]:
             may_be_more = pd.notna(row["retries_at_least"]) and bool(row["retries_at_least"])
             least = "at least " if may_be_more else ""
@@ -260,15 +321,40 @@ def _annotate_rows(canvas: Canvas, rows: pd.DataFrame, positions: Sequence[int],
         canvas.write_beside(", ".join(notes), position)
 
 
+def _write_errors(canvas: Canvas, rows: pd.DataFrame, positions: Sequence[int], times: EntryTimes) -> None:
+    """Write the errors of the named rows on their bars, or beside those that are too short for that."""
+    left, right = canvas.ax.get_xlim()
+    letters = canvas.width * 72 * 1.6 / canvas.font_size / (right - left)  # that fit into one day of the axis
+    for position in (each for each in positions if rows["error"].iloc[each] and times.has_place[each]):
+        start, end = times.start[position], times.end[position]
+        on_bar, before, after = ((end - start) * letters, (start - left) * letters, (right - end) * letters)
+        room = int(on_bar if on_bar >= _LEAST_LETTERS else max(before, after)) - 2
+        if room < _LEAST_LETTERS:
+            continue
+        at_end = on_bar < _LEAST_LETTERS and after >= before
+        is_before = on_bar < _LEAST_LETTERS and not at_end
+        ink = ink_on(STYLES[rows["outcome"].iloc[position]].colour) if on_bar >= _LEAST_LETTERS else canvas.ink
+        canvas.ax.annotate(
+            canvas.typeface.text(one_line(rows["error"].iloc[position], 400), min(room, _MOST_LETTERS)),
+            (end if at_end else start, position),
+            (-5 if is_before else 5, 0),
+            textcoords="offset points",
+            ha="right" if is_before else "left",
+            va="center",
+            zorder=5,
+            **canvas.text_options | {"color": ink},
+        )
+
+
 def _proxies(canvas: Canvas, frame: pd.DataFrame, times: EntryTimes, tries: Floats) -> list[Artist]:
     """Return what explains the bars and marks that are there."""
     handles: list[Artist] = [
         canvas.proxy(STYLES[status], f"{status}  {len(rows):,}") for status, rows in _rows_by_status(frame, times)
     ]
-    if (tries > 0).any():
-        handles.append(Line2D([], [], color=canvas.margin_ink, label="tried again", **_RETRIED))
-    if len(_unknown_starts(times)):
-        handles.append(Line2D([], [], color=canvas.margin_ink, label="open, not known since when", **_UNKNOWN_START))
+    labels = {"|": "failed attempt", "o": "next attempt", "x": "tried again", "<": "open, start not known"}
+    for _, _, options in _marks(frame, times, tries):
+        colour = STYLES["failing"].colour if options is _NEXT else canvas.margin_ink
+        handles.append(Line2D([], [], color=colour, label=labels[options["marker"]], **options))
     if times.is_open.any():
-        handles.append(Line2D([], [], color=canvas.margin_ink, linestyle=":", linewidth=0.9, label="read then"))
+        handles.append(Line2D([], [], color=canvas.margin_ink, linestyle=":", linewidth=0.9, label="time of reading"))
     return handles

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
+from restate_lab._public import check_keywords
 from restate_lab._text import format_duration
 from restate_lab.errors import ArgumentError
 from restate_lab.plots.bars import MOST, height_for, name_rows
@@ -58,6 +59,7 @@ _PARTS = (
 )
 
 
+@check_keywords
 def plot_latency(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw p50, p90 and p99 of how long invocations took, one row per handler, the slowest first.
 
@@ -93,6 +95,7 @@ def plot_latency(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
     return canvas.ax
 
 
+@check_keywords
 def plot_latency_distribution(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw which share of invocations took at most how long, one line per handler, those with most invocations first.
 

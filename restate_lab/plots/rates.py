@@ -13,6 +13,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from restate_lab._public import check_keywords
 from restate_lab._text import format_duration
 from restate_lab.durations import parse_duration
 from restate_lab.errors import ArgumentError
@@ -42,6 +43,7 @@ _MARKED = 60  # looks that have a marker each
 _WHOLE = 5  # from here on an axis of rates is marked with whole numbers
 
 
+@check_keywords
 def plot_throughput(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw how many invocations ended per span of time: what succeeded upwards, what did not downwards.
 
@@ -82,6 +84,7 @@ def plot_throughput(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str |
     return canvas.ax
 
 
+@check_keywords
 def plot_watch(
     frame: pd.DataFrame, /, *, what: WatchKind | None = None, ax: Axes | None = None, tz: str | tzinfo = "UTC"
 ) -> Axes:

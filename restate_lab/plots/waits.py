@@ -17,11 +17,14 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
+from restate_lab._public import check_keywords
+from restate_lab._text import shorten_id
 from restate_lab.analysis.waits import Waits
+from restate_lab.analysis.waits.layout import Box, CycleBox, Layout
+from restate_lab.analysis.waits.picture import grouped_graph, layout_of
 from restate_lab.errors import ArgumentError
 from restate_lab.plots.inputs import zone
 from restate_lab.plots.style import Canvas, canvas_on, mix_colours, status_style
-from restate_lab.plots.wait_layout import Box, CycleBox, Layout, arrange
 
 __all__ = ["plot_waits"]
 
@@ -35,6 +38,7 @@ _STYLES: dict[str, Any] = {"call": "-", "key": (0, (4, 2)), "attach": (0, (1, 1.
 _OTHER = "other"
 
 
+@check_keywords
 def plot_waits(waits: Waits, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw who waits for whom: an arrow leads from who waits to the right, to who is waited for.
 
@@ -50,9 +54,8 @@ def plot_waits(waits: Waits, /, *, ax: Axes | None = None, tz: str | tzinfo = "U
     if not isinstance(waits, Waits):
         raise ArgumentError(f"plot_waits takes what rl.waits(lab) gives; this is {type(waits).__name__!r}.")
     where = zone(tz)
-    graph = waits.graph()
-    deadlocks = waits.deadlocks.to_dict("records")
-    layout = arrange(graph, [(row["members"], row["certain"]) for row in deadlocks], most=_max_boxes(ax))
+    graph = grouped_graph(waits.graph(), waits.blockers)
+    layout = layout_of(graph, waits.deadlocks, most=_max_boxes(ax))
     canvas = canvas_on(
         ax, width=0.5 + _COLUMN * (max(layout.columns, 3) + _TEXT_COLUMNS), height=1.3 + _ROW * max(layout.rows, 1)
     )
@@ -212,12 +215,13 @@ class _Drawing:
             Rectangle((left, top), _WIDE, _HIGH, facecolor=background, edgecolor=edge, linewidth=0.8, zorder=2)
         )
         ax.add_patch(Rectangle((left, top), 0.045, _HIGH, zorder=3, **self.canvas.patch_options(of)))
-        lines = [self._fit(node.get("target") or "unknown"), self._id_and_status(box.key, status)]
+        times = f"{box.times:,} × " if box.times > 1 else ""
+        lines = [self._fit(f"{times}{node.get('target') or 'unknown'}"), self._id_and_status(box.key, status)]
         if row is not None:
             total, direct = row["total_waiting"], row["direct_waiting"]
             lines += [f"at least {direct:,} wait" if pd.isna(total) else f"{total:,} wait"]
             reason = (
-                "\n".join(wrap(face.text(f"waits for {row['waits_for']}", 140), 44))
+                "\n".join(wrap(face.text(f"waits for {shorten_id(row['waits_for'])}", 110), 36))
                 if _text_columns(self.canvas)
                 else ""
             )

@@ -10,12 +10,11 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from restate_lab._text import escape_invisible
+from restate_lab._text import escape_invisible, plural
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.why import why
 from restate_lab.errors import RestateLabError
 from restate_lab.plots import (
-    plot_journal,
     plot_latency,
     plot_retries,
     plot_status,
@@ -23,35 +22,68 @@ from restate_lab.plots import (
     plot_waits,
 )
 from restate_lab.reports.figures import render_figure
-from restate_lab.reports.parts import Card, Heading, Notice, Part, Prose, Section
+from restate_lab.reports.first_page import (
+    draw_timeline,
+    first_error,
+    first_numbers,
+    lead_of,
+    status_counts,
+    time_window,
+)
+from restate_lab.reports.parts import Card, FirstPage, Heading, Notice, Part, Prose, Section
 from restate_lab.reports.reader import ReportContext
-from restate_lab.reports.sections import section_of
+from restate_lab.reports.sections import journal_parts, section_of
 from restate_lab.reports.timeline import (
+    TimelineEvent,
     action_events,
     deployment_events,
     error_events,
     failure_events,
     finding_events,
+    grouped_frame,
     pause_events,
     read_changes,
     restart_events,
     timeline_frame,
 )
 
-__all__ = ["CHAPTERS"]
+__all__ = ["CHAPTERS", "first_page"]
 
 _WORST = 3
 _EVENTS = 120
-_JOURNAL = ("index", "entry_type", "name", "status", "started", "duration", "callee_target", "retries", "last_error")
+_EVERY_EVENT = 400
+_GAPS = 100  # routine events that are closer than this part of the time are one row
+_LEAST_GAP = pd.Timedelta("2s")
 
 
 def diagnosis_chapter(context: ReportContext) -> Section:
-    """Return the findings of the doctor."""
-    return section_of(context.diagnosis, context.builder, title="What is wrong", rows=1)
+    """Return the findings of the doctor, with the verdict for the first page."""
+    section = section_of(context.diagnosis, context.builder, title="What is wrong", rows=1)
+    error = first_error(context.diagnosis, context.try_to_ask("retry_storm"))
+    targets = context.blocked_targets()
+    lead = lead_of(context.diagnosis, context.builder.masker, context.builder.zone, targets=targets, error=error)
+    return replace(section, lead=lead)
 
 
 def timeline_chapter(context: ReportContext) -> Section:
-    """Return the timeline."""
+    """Return the timeline: routine events in groups, and all events folded below."""
+    events, frames = timeline_events(context)
+    every = timeline_frame(events)
+    span = every["time"].max() - every["time"].min() if len(every) else pd.Timedelta(0)
+    groups = grouped_frame(every, gap=max(span / _GAPS, _LEAST_GAP))
+    parts = [context.builder.table(groups, rows=_EVENTS, file="timeline", drop_empty=True)]
+    if len(groups) < len(every):
+        table = context.builder.table(every, rows=_EVERY_EVENT, file="timeline_events", drop_empty=True)
+        parts.append(replace(table, folded=f"All {len(every):,} events, one by one"))
+    caption = (
+        "Deployments, new errors, failures, pauses, restarts, the beginning of each critical finding, and the actions "
+        "taken from here. Routine events that follow each other closely are one row. Earlier events may have expired."
+    )
+    return context.section("Timeline", *parts, *_gap_notices(context), of=frames, caption=caption)
+
+
+def timeline_events(context: ReportContext) -> tuple[list[TimelineEvent], list[pd.DataFrame]]:
+    """Return the events since the report's start, and the frames that they were read from."""
     since = context.report.since
     events = list(finding_events(context.diagnosis))
     events_of = {
@@ -72,12 +104,31 @@ def timeline_chapter(context: ReportContext) -> Section:
         events += deployment_events(registered)
     if context.report.about and not context.report.about.is_evidence:
         events += action_events(read_changes(context.source, since=since, folder=context.report.audit)[0])
-    table = context.builder.table(timeline_frame(events, since=since), rows=_EVENTS, file="timeline")
-    caption = (
-        "Everything that left a dated trace: deployments, errors met for the first time, failures, pauses, restarts, "
-        "the beginning of what the doctor found, and what was done from here. Earlier events may have expired."
+    return [each for each in events if each.at >= since], frames
+
+
+def first_page(context: ReportContext) -> FirstPage:
+    """Return the numbers, the drawn timeline and the statuses of the first page; a part that was not read is absent."""
+    since, diagnosis = context.report.since, context.diagnosis
+    events, _ = timeline_events(context)
+    began = diagnosis.by_severity("critical")["since"].min()
+    window = time_window(events, None if pd.isna(began) else began, since=since, now=diagnosis.at)
+    drawing = draw_timeline(
+        window,
+        diagnosis,
+        events,
+        context.try_to_count_created(window.start, window.bin),
+        context.try_to_ask("throughput", since=window.start, bin=window.bin),
+        zone=context.builder.zone,
+        masker=context.builder.masker,
     )
-    return context.section("Timeline", table, *_gap_notices(context), of=tuple(frames), caption=caption)
+    failures = context.try_to_ask("terminal_failures", since=since)
+    overview = context.try_to_ask("overview")
+    statuses = () if overview is None else status_counts(overview)
+    total = plural(sum(count for _, count, _ in statuses), "invocation")
+    return FirstPage(
+        first_numbers(diagnosis, failures, context.builder.zone, since), drawing, statuses, f"{total} in flight"
+    )
 
 
 def worst_chapter(context: ReportContext) -> Section:
@@ -283,8 +334,7 @@ def _explanation_parts(context: ReportContext, id_: str, results: list[Any]) -> 
     if frame.empty:
         yield Prose((f"There is no journal: {frame.attrs.get('note', 'it has no entries')}.",))
         return
-    yield render_figure(plot_journal, frame, builder.zone, f"Journal of {id_}")
-    yield builder.table(frame, columns=_JOURNAL, rows=30, file=f"journal_{id_}", drop_empty=True)
+    yield from journal_parts(frame, builder, file=f"journal_{id_}")
 
 
 def _add_handler_column(frame: pd.DataFrame) -> pd.DataFrame:

@@ -8,6 +8,8 @@ from typing import ClassVar, Literal, TypeAlias
 from markupsafe import Markup
 
 __all__ = [
+    "AxisLabel",
+    "BigNumber",
     "Card",
     "Code",
     "Column",
@@ -15,7 +17,11 @@ __all__ = [
     "Fact",
     "FindingPart",
     "Findings",
+    "FirstPage",
     "Heading",
+    "Lane",
+    "LaneBar",
+    "Mark",
     "Notice",
     "Part",
     "Picture",
@@ -24,6 +30,7 @@ __all__ = [
     "Statement",
     "Table",
     "TableCell",
+    "Timeline",
 ]
 
 ColumnKind: TypeAlias = Literal["text", "id", "number", "time", "status", "words"]
@@ -57,7 +64,10 @@ class Download:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A frame to read: its first rows, and in words what is not shown; ``download`` has all of it, if there is one."""
+    """A frame to read: its first rows, and a note about what is not shown; ``download`` is the file with all rows.
+
+    ``folded`` is the line that opens the table, "" shows it at once.
+    """
 
     part: ClassVar[str] = "table"
     columns: tuple[Column, ...]
@@ -65,6 +75,7 @@ class Table:
     title: str = ""
     note: str = ""
     download: Download | None = None
+    folded: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +148,18 @@ class FindingPart:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The findings of the doctor, worst first, and what was not checked; ``without`` stands where nothing was found."""
+    """The findings of the doctor, worst first, and what was not checked; ``without`` is shown if nothing was found.
+
+    The findings after the first ``shown`` are folded below the line ``more``.
+    """
 
     part: ClassVar[str] = "findings"
     findings: tuple[FindingPart, ...]
     not_checked: tuple[str, ...]
     checked: str
     without: str
+    shown: int
+    more: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +188,85 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """An event in a lane, or several that are close to each other: ``at`` is its place in percent of the width."""
+
+    at: float
+    count: int
+    text: str
+    colour: str
+
+
+@dataclass(frozen=True, slots=True)
+class LaneBar:
+    """A bar in a lane, in percent of its width and height; ``label`` is written on it."""
+
+    left: float
+    width: float
+    bottom: float
+    height: float
+    text: str
+    colour: str
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One row of a timeline; ``note`` is a number beside its name, ``earlier`` counts the events before its start."""
+
+    name: str
+    note: str = ""
+    bars: tuple[LaneBar, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    earlier: int = 0
+
+    @property
+    def is_used(self) -> bool:
+        """Return whether there is anything in it."""
+        return bool(self.bars or self.marks or self.earlier)
+
+
+@dataclass(frozen=True, slots=True)
+class AxisLabel:
+    """A time on the axis of a timeline, in percent of the width."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """A drawn timeline; ``alt`` says in a sentence what it shows."""
+
+    lanes: tuple[Lane, ...]
+    ticks: tuple[AxisLabel, ...]
+    start: str
+    end: str
+    alt: str
+
+
+@dataclass(frozen=True, slots=True)
+class BigNumber:
+    """One of the four numbers of the first page."""
+
+    value: str
+    name: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstPage:
+    """What the first page shows below the verdict; ``statuses`` are (name, count, colour) of what is in flight."""
+
+    numbers: tuple[BigNumber, ...]
+    timeline: Timeline | None
+    statuses: tuple[tuple[str, int, str], ...]
+    statuses_title: str
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
-    """A heading with what stands below it. ``lead`` are lines for the summary, ``accent`` the colour of the worst."""
+    """A heading with its parts. ``lead`` are lines for the first page, ``accent`` is the colour of the verdict."""
 
     title: str
     parts: tuple[Part, ...]

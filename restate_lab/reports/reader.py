@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -23,6 +24,13 @@ from restate_lab.source import Source
 
 __all__ = ["ReportContext"]
 
+_CREATED = """
+SELECT date_bin(:bin, created_at) AS span_start, count(*) AS n
+FROM sys_invocation_status
+WHERE created_at >= :start
+GROUP BY 1
+ORDER BY 1
+"""
 _DEPLOYMENTS = "SELECT id, endpoint, created_at FROM sys_deployment"
 
 
@@ -102,3 +110,19 @@ class ReportContext:
         except RestateLabError as error:
             self.excluded.append(f"deployments: {self.builder.masker.text(str(error))}")
             return None
+
+    def try_to_count_created(self, start: datetime, length: timedelta) -> pd.DataFrame | None:
+        """Return how many invocations were created since ``start``: ``span_start, n`` per ``length``, or None."""
+        try:
+            return self.limit_source("created").sql(_CREATED, start=start, bin=length)
+        except RestateLabError as error:
+            self.excluded.append(f"created invocations: {self.builder.masker.text(str(error))}")
+            return None
+
+    def blocked_targets(self) -> dict[str, str]:
+        """Return the targets of the invocations that wait, by id; {} where they could not be read."""
+        try:
+            edges = self.waits.edges
+        except RestateLabError:  # the chapter of the waits says why
+            return {}
+        return dict(zip(edges["waiter"], edges["waiter_target"], strict=True))

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from markupsafe import Markup
 
 from restate_lab._html import render
+from restate_lab._public import check_keywords
 from restate_lab._text import format_timestamp, truncate
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.arguments import check_count, check_name
@@ -24,14 +25,14 @@ from restate_lab.export.files import publish
 from restate_lab.plots.inputs import zone
 from restate_lab.reports.masking import Masker, masker_for
 from restate_lab.reports.metadata import SourceMetadata, source_metadata
-from restate_lab.reports.parts import Fact, Section
+from restate_lab.reports.parts import Fact, FirstPage, Section
 from restate_lab.reports.pdf import write_pdf
 from restate_lab.reports.sections import paragraphs, section_of
 from restate_lab.reports.tables import MOST_BYTES, ROWS, TableBuilder, heading
 from restate_lab.reports.timeline import source_changes_section
 from restate_lab.source import Source
 
-__all__ = ["FrontMatter", "Paper", "Report", "render_page", "resolve_output", "write_atomically"]
+__all__ = ["FrontMatter", "Paper", "Report", "render_page", "resolve_output", "with_values", "write_atomically"]
 
 FORMATS = (".html", ".pdf")
 Paper = Literal["A4", "Letter"]
@@ -62,9 +63,11 @@ class Report:
     since: datetime
     audit: Path | None
     made_at: datetime
+    first_page: FirstPage | None
     _source: Source | None
     _masker: Masker
 
+    @check_keywords
     def __init__(
         self,
         title: str,
@@ -89,6 +92,7 @@ class Report:
             "since": to_datetime(since, now=now, name="since"),
             "audit": Path(audit) if audit is not None else None,
             "made_at": datetime.now(UTC),
+            "first_page": None,
             "_source": source,
             "_masker": masker,
         }
@@ -150,15 +154,20 @@ class Report:
         return f"<Report {self.title!r}{of}, {len(self.sections)} sections; .write('x.html') makes the file>"
 
     def _with_sections(self, sections: tuple[Section, ...]) -> Report:
-        report: Report = object.__new__(Report)
-        for name, value in {**vars(self), "sections": sections}.items():
-            object.__setattr__(report, name, value)
-        return report
+        return with_values(self, sections=sections)
 
     def _change_sections(self) -> tuple[Section, ...]:
         if self._source is None or self.about is None:
             return ()
         return (source_changes_section(self._source, self.about, self.maker, since=self.since, folder=self.audit),)
+
+
+def with_values(report: Report, **values: Any) -> Report:
+    """Return a report with other values of these attributes."""
+    changed: Report = object.__new__(Report)
+    for name, value in {**vars(report), **values}.items():
+        object.__setattr__(changed, name, value)
+    return changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +178,7 @@ class FrontMatter:
     facts: tuple[Fact, ...]
     footer: tuple[Fact, ...]
     summary: tuple[str, ...] = ()
+    first_page: FirstPage | None = None
 
 
 def render_page(front: FrontMatter, sections: Sequence[Section], *, paper: Literal["A4", "Letter"] | None) -> str:
@@ -180,6 +190,7 @@ def render_page(front: FrontMatter, sections: Sequence[Section], *, paper: Liter
         sections=sections,
         summary=front.summary,
         lead=lead,
+        first_page=front.first_page,
         accent=next((each.accent for each in sections if each.accent), "#5b8db8"),
         facts=front.facts,
         footer=front.footer,
@@ -222,7 +233,7 @@ def write_atomically(target: Path, *, overwrite: bool) -> Iterator[Path]:
 
 def front_matter_of(report: Report) -> FrontMatter:
     """Return the frame around the sections of a report."""
-    return FrontMatter(report.title, tuple(_facts(report)), tuple(_footer(report)), report.summary)
+    return FrontMatter(report.title, tuple(_facts(report)), tuple(_footer(report)), report.summary, report.first_page)
 
 
 def _facts(report: Report) -> list[Fact]:

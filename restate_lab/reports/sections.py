@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import tzinfo
 from typing import Any
 
@@ -13,22 +14,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from restate_lab._text import escape_invisible, format_age, format_timestamp
-from restate_lab.analysis.doctor.diagnosis import Diagnosis, footer_of, gap_reasons, title_of
+from restate_lab.analysis.doctor.diagnosis import Diagnosis, footer_of, gap_reasons
+from restate_lab.analysis.journal.card import journal_html
 from restate_lab.analysis.questions.catalog import read_question
 from restate_lab.analysis.waits import Waits
 from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.compare import Comparison
 from restate_lab.frames import to_frame
-from restate_lab.plots import plot_journal, plot_waits
+from restate_lab.plots import plot_waits
 from restate_lab.reports.figures import picture, render_figure
+from restate_lab.reports.first_page import count_findings, lead_of
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.metadata import statement_of, statements_of
 from restate_lab.reports.parts import Card, FindingPart, Findings, Notice, Part, Prose, Section, Statement, Table
-from restate_lab.reports.tables import TableBuilder, heading
+from restate_lab.reports.tables import ROWS, TableBuilder, heading
 from restate_lab.status import STATUSES
 
-__all__ = ["paragraphs", "section_of"]
+__all__ = ["journal_parts", "paragraphs", "section_of"]
 
 _COLUMNS = {
     "invocations": ("target", "change", "status_before", "status_after", "more_retries", "more_entries", "id"),
@@ -40,7 +43,7 @@ _COLUMNS = {
     ),
 }
 _IDS = 5
-_LEAD = 3
+_SHOWN = 5  # findings that are not folded
 COLOURS = {
     "critical": STATUSES["failed"].colour,
     "warning": STATUSES["paused"].colour,
@@ -75,7 +78,7 @@ def section_of(
     parts: tuple[Part, ...]
     if isinstance(content, Diagnosis):
         default_title, parts = "What is wrong", (findings_of(content, builder.zone, builder.masker),)
-        lead, accent = lead_of(content, builder.masker)
+        lead, accent = lead_of(content, builder.masker, builder.zone), accent_of(content)
     elif isinstance(content, pd.DataFrame):
         default_title, parts = _frame_parts(content, builder, rows)
     elif isinstance(content, Comparison):
@@ -112,18 +115,14 @@ def findings_of(diagnosis: Diagnosis, zone: tzinfo, masker: Masker) -> Findings:
         tuple(masker.text(escape_invisible(each)) for each in gap_reasons(diagnosis)),
         footer_of(diagnosis),
         "Nothing was found." if len(diagnosis.checked) else "Nothing was checked.",
+        _SHOWN,
+        _more_findings(diagnosis),
     )
 
 
-def lead_of(diagnosis: Diagnosis, masker: Masker) -> tuple[tuple[str, ...], str]:
-    """Return the verdict and the worst findings for the summary, and the colour of the verdict."""
-    worst = [row for row in diagnosis.findings.to_dict("records") if row["severity"] == "critical"]
-    lines = [masker.text(escape_invisible(row["summary"])) for row in worst[:_LEAD]]
-    more = len(worst) - len(lines)
-    lines += [f"and {more:,} more critical ones"] if more > 0 else []
-    missing = [f"Not checked: {masker.text(escape_invisible(each))}" for each in gap_reasons(diagnosis)]
-    colour = COLOURS["critical" if diagnosis.worst == "critical" else diagnosis.verdict]
-    return (title_of(diagnosis), *lines, *missing), colour
+def accent_of(diagnosis: Diagnosis) -> str:
+    """Return the colour of the verdict: that of the worst finding, also where something was not checked."""
+    return COLOURS["critical" if diagnosis.worst == "critical" else diagnosis.verdict]
 
 
 def paragraphs(text: str) -> tuple[str, ...]:
@@ -131,20 +130,32 @@ def paragraphs(text: str) -> tuple[str, ...]:
     return tuple(each.strip("\n") for each in text.replace("\r\n", "\n").split("\n\n") if each.strip())
 
 
+def _more_findings(diagnosis: Diagnosis) -> str:
+    """Return the line above the folded findings: "17 more: 3 critical, 6 warnings, 8 notes"; "" for none."""
+    severities = diagnosis.findings["severity"].tolist()[_SHOWN:]
+    return f"{len(severities):,} more: {count_findings(severities)}" if severities else ""
+
+
 def _frame_parts(frame: pd.DataFrame, builder: TableBuilder, rows: int) -> tuple[str, tuple[Part, ...]]:
     if "entry_type" in frame.columns and "read_at" in frame.attrs:
-        return _journal_parts(frame, builder, rows)
+        return _journal_section(frame, builder, rows)
     question = read_question(str(frame.attrs.get("question", "")))
     default_title = question.variants[0].text if question else _frame_title(frame.attrs)
     return default_title, (builder.table(frame, rows=rows, file=str(frame.attrs.get("question", "table"))),)
 
 
-def _journal_parts(frame: pd.DataFrame, builder: TableBuilder, rows: int) -> tuple[str, tuple[Part, ...]]:
-    default_title = f"Journal of {frame.attrs.get('target', '')} {frame.attrs.get('id', '')}"
+def journal_parts(frame: pd.DataFrame, builder: TableBuilder, *, file: str, rows: int = ROWS) -> tuple[Part, ...]:
+    """Return a journal with a bar for the time of each entry, and folded below it the entries as a table."""
+    card = Markup(builder.masker.text(journal_html(frame, zone=builder.zone)))  # noqa: S704 - escaped where it was made
+    table = builder.table(frame, columns=_JOURNAL, rows=rows, file=file, drop_empty=True)
+    return Card(card), replace(table, folded="The entries as a table")
+
+
+def _journal_section(frame: pd.DataFrame, builder: TableBuilder, rows: int) -> tuple[str, tuple[Part, ...]]:
+    title = f"Journal of {frame.attrs.get('target', '')} {frame.attrs.get('id', '')}"
     if frame.empty:
-        return default_title, (Prose((f"There is no journal: {frame.attrs.get('note', 'it has no entries')}.",)),)
-    table = builder.table(frame, columns=_JOURNAL, rows=rows, file="journal", drop_empty=True)
-    return default_title, (render_figure(plot_journal, frame, builder.zone, default_title), table)
+        return title, (Prose((f"There is no journal: {frame.attrs.get('note', 'it has no entries')}.",)),)
+    return title, journal_parts(frame, builder, file="journal", rows=rows)
 
 
 def _frame_title(attrs: Mapping[Any, Any]) -> str:

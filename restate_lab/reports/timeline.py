@@ -1,9 +1,9 @@
-"""The timeline of an incident as a frame, oldest first, and the section of the actions taken, from the audit log."""
+"""The timeline of an incident: its events, as a frame and as a picture, and the actions taken, from the audit log."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab._text import format_time, format_timestamp, join
+from restate_lab._text import format_time, format_timestamp, join, one_line
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.audit import audit_log
 from restate_lab.client.lab import is_lab
@@ -28,6 +28,7 @@ __all__ = [
     "error_events",
     "failure_events",
     "finding_events",
+    "grouped_frame",
     "pause_events",
     "process_changes_section",
     "read_changes",
@@ -38,6 +39,8 @@ __all__ = [
 
 TITLE = "Actions taken"
 _COLUMNS = ("time", "action", "what", "outcome", "reason", "user", "error")
+_ALONE = ("finding begins", "action taken")
+_LONG = 220  # characters of a row
 _ELSEWHERE = "What others changed, or was changed with the web UI, the CLI or by programs, is not in this log."
 _FROZEN = "Evidence has no audit log: what was done to the cluster is not known here."
 _NO_ADDRESS = "This source has no address, so no record of the audit log can be told to be about it."
@@ -53,19 +56,40 @@ class TimelineEvent:
     id: str | None = None
 
 
-def timeline_frame(events: list[TimelineEvent], *, since: datetime) -> pd.DataFrame:
-    """Return the events since a moment, oldest first: ``time, after`` (since the first), ``event, what, id``."""
-    kept = sorted((each for each in events if each.at >= since), key=lambda each: (each.at, each.event, each.what))
-    times = pd.to_datetime(pd.Series([each.at for each in kept], dtype="object"), utc=True)
+def timeline_frame(events: Iterable[TimelineEvent]) -> pd.DataFrame:
+    """Return the events, oldest first, each with its time, kind, text and id."""
+    kept = sorted(events, key=lambda each: (each.at, each.event, each.what))
     return pd.DataFrame(
         {
-            "time": times,
-            "after": times - times.iloc[0] if kept else pd.Series(dtype="timedelta64[ms]"),
+            "time": pd.to_datetime(pd.Series([each.at for each in kept], dtype="object"), utc=True),
             "event": [each.event for each in kept],
             "what": [each.what for each in kept],
             "id": [each.id for each in kept],
         }
     )
+
+
+def grouped_frame(frame: pd.DataFrame, *, gap: pd.Timedelta) -> pd.DataFrame:
+    """Return the events of ``timeline_frame`` with routine ones in groups, in short: ``time, n, event, what``.
+
+    Events of one kind are a group while each follows the one before within ``gap``. The beginning of a finding and an
+    action are never in a group: a reader looks for them.
+    """
+    columns = ["time", "n", "event", "what"]
+    if frame.empty:
+        return pd.DataFrame(columns=columns)
+    runs = frame.groupby("event", sort=False)["time"].transform(lambda times: (times.diff() > gap).cumsum())
+    alone = frame["event"].isin(_ALONE)
+    keys = frame["event"] + " " + runs.astype("int64").astype(str) + frame.index.astype(str).where(alone, "")
+    rows = [_group_row(each) for _, each in frame.groupby(keys.to_numpy(), sort=False)]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _group_row(group: pd.DataFrame) -> dict[str, Any]:
+    first, n = group.iloc[0], len(group)
+    width = _LONG if n == 1 else _LONG // 2
+    what = join((one_line(each, width) for each in group["what"]), 2, separator="; ")
+    return {"time": first["time"], "n": n, "event": first["event"], "what": one_line(what, _LONG)}
 
 
 def deployment_events(frame: pd.DataFrame) -> Iterator[TimelineEvent]:

@@ -131,7 +131,7 @@ def _doctor(lab: rl.Lab, _: Path, *, small: bool) -> Any:
 
 
 def _panel(lab: rl.Lab, _: Path, *, small: bool) -> Any:
-    panel = rl.InvocationsPanel(lab, refresh=None, id="inv_1" + "0" * 33 if small else None)
+    panel = rl.Panel(lab, refresh=None, id="inv_1" + "0" * 33 if small else None)
     if panel.error:
         raise RuntimeError(panel.error)
     panel.close()
@@ -147,7 +147,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "lab.to_parquet, std": _to_parquet,
     'ask, "overview"': _overview,
     "doctor": _doctor,
-    "InvocationsPanel": _panel,
+    "Panel": _panel,
     "freeze of one service": _freeze,
 }
 

@@ -24,7 +24,7 @@ from restate_lab.demo.jupyter import JupyterLab
 from restate_lab.demo.process import clean_environment
 from support.jupyter import LabPage, chromium, find_chromium, write_notebook
 
-FEW, MANY = "InvocationsPanel, 1k on the server", "InvocationsPanel, many on the server"
+FEW, MANY = "Panel, 1k on the server", "Panel, many on the server"
 FEW_ROWS, MANY_ROWS = "table of 1k rows", "table of all rows"
 SMALL = 1_000
 AT_MOST = 3.0
@@ -43,8 +43,8 @@ def show(made):
     return made
 """
 CELLS = {
-    FEW: "show(rl.InvocationsPanel(few, refresh=None))",
-    MANY: "show(rl.InvocationsPanel(many, refresh=None))",
+    FEW: "show(rl.Panel(few, refresh=None))",
+    MANY: "show(rl.Panel(many, refresh=None))",
     FEW_ROWS: "show(Grid(few_rows))",
     MANY_ROWS: "show(Grid(many_rows))",
 }

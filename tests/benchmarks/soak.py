@@ -1,6 +1,6 @@
 """What stays behind after very many calls: ``soak.py --rows 2000 --times 10000``.
 
-So many queries, and then as many refreshes of an open InvocationsPanel, in one process; after each tenth the memory,
+So many queries, and then as many refreshes of an open panel, in one process; after each tenth the memory,
 threads, sockets, open files, live widgets and comms are counted. The first tenth warms up; what is there at the end
 should be what was there then. Linux only.
 """
@@ -36,7 +36,7 @@ def main() -> None:
     with populated(options) as population, rl.connect(population.admin_url, read_only=True) as lab:
         sys.stdout.write(f"{population}; {versions(population.version)}\n\n")
         grown += _soaked("queries", lambda: lab.sql(ROWS, progress=False), options.times)
-        panel = rl.InvocationsPanel(lab, refresh=None)
+        panel = rl.Panel(lab, refresh=None)
         grown += _soaked("refreshes of a panel", panel.refresh, options.times)
         if panel.error:
             grown.append(panel.error)

@@ -1,48 +1,74 @@
-"""What a newcomer sees first."""
+"""What a newcomer sees first: the notebook that the demo opens."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from support.clusters import Cluster
+import nbformat
+from playwright.sync_api import Browser, Page
+
+from restate_lab._html import render
+from support.clusters import NEWEST, Cluster, Clusters
 from support.jupyter import LabPage
 
 
-def test_first_look_in_jupyterlab(page: LabPage, newest: Cluster, screenshots: Path) -> None:
-    """The first notebook runs in JupyterLab from top to bottom, on real invocations, readable in light and dark."""
-    page.open("01_first_look.ipynb")
+def test_what_is_wrong_in_jupyterlab(
+    page: LabPage, newest: Cluster, clusters: Clusters, notebooks: Path, screenshots: Path
+) -> None:
+    """The first notebook runs from top to bottom; its second cell shows the findings, readable in light and dark.
+
+    JupyterLab keeps its own cluster; the notebook connects to the one with the incident.
+    """
+    incident = clusters.get(NEWEST, "incident")
+    content = nbformat.read(notebooks / "01_what_is_wrong.ipynb", as_version=4)
+    connect = next(cell for cell in content.cells if cell.id == "connect")
+    connect.source = connect.source.replace("rl.connect()", f"rl.connect({incident.admin_url!r})")
+    nbformat.write(content, notebooks / "incident.ipynb")
+    page.open("incident.ipynb")
     page.run_all()
 
     assert page.value("lab.version") == newest.version
-    assert page.value("stuck") == newest.roles["agent_denver"]
-    assert page.value("journal.name.iloc[-1]") == "get weather"
-    assert page.value("int(now.invocations.sum())") >= len(newest.roles)
-
-    card = page.page.locator(".jp-OutputArea-output", has_text=newest.admin_url.removeprefix("http://")).first
-    picture = page.page.locator(".jp-RenderedImage img")
+    assert set(incident.ids("storm_503")) <= set(page.value("list(plan.targets) + plan.excluded.id.tolist()"))
+    findings = page.page.locator(".jp-OutputArea-output", has_text="critical").first
+    waits = page.page.locator(".jp-RenderedImage img").first
     for theme in ("Light", "Dark"):
         page.theme(f"JupyterLab {theme}")
-        for name, part in (("card", card), ("picture", picture)):
+        for name, part in (("doctor", findings), ("waits", waits)):
             part.scroll_into_view_if_needed()
             assert part.is_visible()
-            page.page.screenshot(path=screenshots / f"first-look-{name}-{theme.lower()}.png")
-
+            page.page.screenshot(path=screenshots / f"what-is-wrong-{name}-{theme.lower()}.png")
+    assert findings.get_by_text("charge card").first.is_visible()
+    assert (notebooks / "incident.html").is_file()
     assert page.console_errors == []
-    take_what_the_readme_shows(page, screenshots / "first-look.png")
 
 
-def take_what_the_readme_shows(page: LabPage, path: Path) -> None:
-    """Take a picture of the notebook's first question, from its heading to its picture, with nothing beside it."""
-    page.theme("JupyterLab Light")
-    page.command("application:toggle-left-area")
-    page.page.set_viewport_size({"width": 1100, "height": 3000})
-    first = page.page.locator(".jp-Notebook .jp-Cell", has_text="What is going on right now?").first
-    first.evaluate("e => { e.closest('.jp-WindowedPanel-outer').scrollTop = 0; }")
-    last = page.page.locator(".jp-RenderedImage img").first
-    last.wait_for()
-    page.page.wait_for_timeout(600)  # at rest
-    top, bottom = first.bounding_box(), last.bounding_box()
-    assert top
-    assert bottom
-    height = bottom["y"] + bottom["height"] + 8 - top["y"]
-    page.page.screenshot(path=path, clip={"x": top["x"], "y": top["y"], "width": top["width"], "height": height})
+def test_an_id_is_copied_whole(browser: Browser) -> None:
+    """A click selects a shortened id, which is copied in full; so is an id in a selected text."""
+    id_ = "inv_10VxIBLqnLEz12xdlk263JMVdBOdv5dZJ2"
+    card = render(
+        "_html/card.html.j2",
+        **dict.fromkeys(("place", "place_tip"), ""),
+        **dict.fromkeys(("badges", "facts", "parts", "lines"), ()),
+        title=f"of {id_}",
+        accent="red",
+    )
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.set_content(f"<div id='card'>{card}</div><textarea></textarea>")
+    short = page.locator(f"[title='{id_}']")
+    box = short.bounding_box()
+    assert box is not None
+    assert box["width"] < 120
+    short.click()
+    assert copy(page) == id_
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('#card'))")
+    assert copy(page).strip() == f"of {id_}"
+    context.close()
+
+
+def copy(page: Page) -> str:
+    """Return what the clipboard has after a person copied what is selected."""
+    page.keyboard.press("Control+c")
+    page.locator("textarea").fill("")
+    page.locator("textarea").press("Control+v")
+    return page.locator("textarea").input_value()

@@ -31,6 +31,31 @@ opened = []
 grid.on_open(opened.append)
 grid
 """
+GROUPS = """
+import numpy as np, pandas as pd
+from restate_lab.panels.grid import Grid
+def failures(n=30, attempts=200):
+    now, numbers = pd.Timestamp.now(tz="UTC"), np.arange(n)
+    return pd.DataFrame({
+        "id": [f"inv_1brn{number:06}k8E{number % 10}" for number in numbers],
+        "status": np.where(numbers < 15, "backing-off", "suspended"),
+        "retry_count": attempts - numbers,
+        "failure": np.where(numbers < 15, "HTTP 503 Service Unavailable, " * 9, None),
+        "created_at": now - pd.to_timedelta(numbers + 36, unit="min"),
+        "next_retry_at": now + pd.to_timedelta(numbers * 60 + 90, unit="s"),
+        "group": np.where(numbers < 15, "charge", None),
+        "why": "same step, same error",
+    })
+looks = dict(noun="invocations", ids=["id"], ages=["created_at"], countdowns=["next_retry_at"], flex="failure",
+             heads={"retry_count": "attempts", "created_at": "age", "next_retry_at": "next try", "failure": "error"})
+grouped = Grid(is_read=False, group="group", group_label="why", placeholder="error, key or id", **looks)
+closed, searched = [], []
+grouped.on_close(closed.append)
+grouped.on_search(searched.append)
+short = Grid(failures(3).drop(columns=["group", "why"]), compact=True, **looks)
+import ipywidgets
+ipywidgets.VBox([grouped, short])
+"""
 HOSTILE = """
 import pandas as pd
 from restate_lab.panels.grid import Grid
@@ -51,7 +76,7 @@ second
 
 def test_a_million_rows(page: LabPage, notebooks: Path, screenshots: Path) -> None:
     """A million rows are scrolled to the end, sorted, filtered and selected; the kernel knows what was meant."""
-    write_notebook(notebooks / "grid.ipynb", MILLION)
+    write_notebook(notebooks / "grid.ipynb", MILLION, GROUPS)
     page.open("grid.ipynb")
     page.run_all()
     grid = GridOnPage(page.page)
@@ -65,7 +90,14 @@ def test_a_million_rows(page: LabPage, notebooks: Path, screenshots: Path) -> No
     _keeps_the_selection(page, grid)
     _chooses_columns(page, grid)
     _widens_a_column(page, grid)
-    _pictures(page, grid, screenshots)
+    _pictures(page, grid, "grid", screenshots)
+    grouped, short = GridOnPage(page.page, 1), GridOnPage(page.page, 2)
+    _expects_rows(page, grouped)
+    _works_with_groups(page, grouped)
+    _closes_one_thing_at_a_time(page, grouped)
+    _searches(page, grouped)
+    _stays_small(page, short)
+    _pictures(page, grouped, "grid-groups", screenshots)
     assert page.console_errors == []
 
 
@@ -115,7 +147,7 @@ def _scrolls(grid: GridOnPage) -> None:
     expect(grid.line(500_000)).to_be_in_viewport(timeout=30_000)
     first = int(grid.root.locator(".rl-body .rl-row").first.get_attribute("aria-rowindex") or 0) - 2
     grid.scroller.hover()
-    grid.page.mouse.wheel(0, 280)  # ten rows, though the scroll bar is scaled
+    grid.page.mouse.wheel(0, 260)  # ten rows, though the scroll bar is scaled
     expect(grid.root.locator(".rl-body .rl-row").first).to_have_attribute("aria-rowindex", str(first + 12))
     assert grid.text(first + 10, "id") == f"inv_{first + 10:07}"
     grid.scroll_to(0)
@@ -144,7 +176,7 @@ def _selects_only_what_was_seen(page: LabPage, grid: GridOnPage) -> None:
     """Choose a range among rows that are about to go: what lies between them in the new order is not selected."""
     grid.search.press_sequentially("weather")
     expect(grid.cell(1, "id")).to_have_text("inv_0001007")
-    talk = "grid._talk"
+    talk = "grid._controller"
     slow = f"lambda said: {talk}.held.append(said) if said['type'] == 'page' else {talk}.told(said)"
     page.value(f"[setattr({talk}, 'held', []), setattr({talk}, 'told', {talk}.send), setattr({talk}, 'send', {slow})]")
     grid.search.fill("")
@@ -152,7 +184,7 @@ def _selects_only_what_was_seen(page: LabPage, grid: GridOnPage) -> None:
     grid.box(1).click()
     grid.expect_text("chosen", "1 selected")
     grid.box(4).click(modifiers=["Shift"])
-    grid.expect_text("error", re.compile("changed"))
+    grid.expect_text("error", re.compile("^Rows were added, removed or moved"))
     assert page.value("grid.selected") == ["inv_0001007"]
     page.value(f"[setattr({talk}, 'send', {talk}.told), [{talk}.told(said) for said in {talk}.held]]")
     grid.root.get_by_role("button", name="Clear").click()
@@ -191,7 +223,7 @@ def _selects_with_the_keyboard(page: LabPage, grid: GridOnPage) -> None:
     keys.press("Control+End")
     expect(grid.cell(999_999, "last_failure")).to_be_focused()
     keys.press("Shift+PageUp")  # a range of one screen, up to a row that was not there before
-    grid.expect_text("chosen", re.compile(r"1\d selected"))
+    grid.expect_text("chosen", re.compile(r"^2\d selected$"))
     keys.press("Control+Home")
     keys.press("ArrowRight")
     expect(grid.cell(0, "id")).to_be_focused()
@@ -201,6 +233,15 @@ def _selects_with_the_keyboard(page: LabPage, grid: GridOnPage) -> None:
     page.wait_for_value("opened[-1]", "inv_0000001")
     assert page.page.locator(".jp-CodeCell").count() == cells
     keys.press("Escape")
+    grid.expect_text("chosen", "")
+    grid.expect_text("cleared", re.compile(r"\d+ deselected Undo"))
+    before = page.value("len(grid._controller.model._cleared)")
+    keys.press("Control+z")
+    grid.expect_text("chosen", f"{before} selected")
+    keys.press("Escape")
+    grid.root.get_by_role("button", name="Undo").click()
+    grid.expect_text("chosen", f"{before} selected")
+    grid.root.get_by_role("button", name="Clear").click()
     grid.expect_text("chosen", "")
 
 
@@ -212,6 +253,7 @@ def _keeps_the_selection(page: LabPage, grid: GridOnPage) -> None:
     keys.press("Control+a")
     grid.expect_text("chosen", "1,000 selected")
     assert page.value("grid.selected == list(frame.id[frame.last_failure.notna()])")
+    page.page.mouse.move(0, 0)
     grid.search.fill("inv_000000")
     grid.wait("10 of 1,000,000 invocations match")
     grid.expect_text("chosen", "1,000 selected, 999 hidden by the filter")
@@ -220,22 +262,111 @@ def _keeps_the_selection(page: LabPage, grid: GridOnPage) -> None:
     grid.expect_text("chosen", "999 selected, 999 hidden by the filter, 1 gone from the table and left out")
     grid.expect_text("note", "999,992 of 3,000,000 invocations on the server were read.")
     assert page.value("sorted(grid.selected) == list(frame.id[frame.last_failure.notna()][1:])")
+    grid.line(1).hover()
+    expect(grid.cell(0, "id")).to_have_text("inv_0000009")
     assert page.value("grid.refresh(frame)") is None
     grid.expect_text("chosen", "1,000 selected, 999 hidden by the filter")
+    expect(grid.cell(0, "id")).to_have_text("inv_0000009")  # what is under the pointer does not move
+    grid.root.get_by_role("button", name="Sort again").click()
     expect(grid.line(7)).to_have_attribute("aria-selected", "true")
     grid.search.fill("")
     grid.wait("1,000,000 invocations")
 
 
-def _pictures(page: LabPage, grid: GridOnPage, screenshots: Path) -> None:
+def _expects_rows(page: LabPage, grid: GridOnPage) -> None:
+    """Expect gray bars before the first read, then rows with ages, countdowns and short ids."""
+    grid.root.scroll_into_view_if_needed()
+    expect(grid.root.locator(".rl-bone").first).to_be_visible()
+    assert page.value("grouped.refresh(failures())") is None
+    grid.wait("30 invocations")
+    expect(grid.root.locator(".rl-bone").first).to_be_hidden()
+    expect(grid.cell(0, "age")).to_have_text(re.compile("^3[67]m$"))
+    expect(grid.cell(0, "next try")).to_have_text(re.compile(r"^in (1m|\d+s)$"))
+    expect(grid.cell(0, "id")).to_have_text("inv_…k8E0")
+    assert page.page.evaluate("() => [...document.querySelectorAll('.rl-scroll')].at(-2).scrollWidth") <= 1400
+
+
+def _works_with_groups(page: LabPage, grid: GridOnPage) -> None:
+    """Expand, collapse and select a group by keyboard."""
+    keys = page.page.keyboard
+    expect(grid.line(1)).to_contain_text("14 more like it (same step, same error)")
+    grid.cell(0, "status").focus()
+    for key in ("j", "ArrowRight"):
+        keys.press(key)
+    expect(grid.line(1)).to_have_attribute("aria-expanded", "true")
+    expect(grid.cell(2, "attempts")).to_have_text("199")
+    keys.press("ArrowLeft")
+    expect(grid.line(1)).to_have_attribute("aria-expanded", "false")
+    keys.press("Space")
+    grid.expect_text("chosen", "15 selected")
+    assert page.value("grouped.selected == list(failures().id[:15])")
+    keys.press("k")
+    expect(grid.cell(0, "status")).to_be_focused()
+    keys.press("Enter")
+    page.wait_for_value("grouped.opened", "inv_1brn000000k8E0")
+
+
+def _closes_one_thing_at_a_time(page: LabPage, grid: GridOnPage) -> None:
+    """Press Escape: it closes the list of keys, then what is opened, and then deselects, which can be undone."""
+    keys = page.page.keyboard
+    keys.press("?")
+    expect(grid.root.get_by_role("dialog", name="Keys")).to_be_focused()
+    keys.press("Escape")
+    expect(grid.root.get_by_role("dialog", name="Keys")).to_be_hidden()
+    expect(grid.cell(0, "status")).to_be_focused()
+    keys.press("Escape")
+    page.wait_for_value("closed", ["inv_1brn000000k8E0"])
+    grid.expect_text("chosen", "15 selected")
+    expect(grid.line(0)).not_to_have_attribute("aria-current", "true")
+    keys.press("Escape")
+    grid.expect_text("cleared", "15 deselected Undo")
+    keys.press("Control+z")
+    grid.expect_text("chosen", "15 selected")
+    keys.press("Escape")
+    grid.expect_text("chosen", "")
+
+
+def _searches(page: LabPage, grid: GridOnPage) -> None:
+    """Read all of a cell that is cut off below the table, kept current; search the server from the filter."""
+    keys = page.page.keyboard
+    for _ in range(2):
+        keys.press("ArrowRight")
+    grid.expect_text("full", re.compile("^HTTP 503 Service"))
+    assert page.value("grouped.refresh(failures().replace({'failure': {'503': '504'}}, regex=True))") is None
+    grid.expect_text("full", re.compile("^HTTP 504 Service"))
+    keys.press("/")
+    expect(grid.search).to_be_focused()
+    page.page.keyboard.type("504")
+    grid.wait("15 of 30 invocations match")
+    grid.expect_text("searchhint", "30 read; also search the server ⏎")
+    keys.press("Enter")
+    page.wait_for_value("searched", ["504"])
+    keys.press("Escape")
+    grid.wait("30 invocations")
+
+
+def _stays_small(page: LabPage, grid: GridOnPage) -> None:
+    """Expect no bar and no boxes in a compact table, and gray rows in a stale one."""
+    grid.root.scroll_into_view_if_needed()
+    expect(grid.search).to_be_hidden()
+    expect(grid.box(0)).to_be_hidden()
+    grid.cell(0, "status").click()
+    page.wait_for_value("short.opened", "inv_1brn000000k8E0")
+    page.page.keyboard.press("Space")
+    assert page.value("[setattr(short, 'stale', True), short.selected][1]") == []
+    expect(grid.root.get_by_role("grid")).to_have_attribute("aria-busy", "true")
+    expect(grid.root.locator(".rl-body")).to_have_css("opacity", "0.6")
+
+
+def _pictures(page: LabPage, grid: GridOnPage, title: str, screenshots: Path) -> None:
     grid.root.locator("summary").click()
-    for name, width in (("wide", 1400), ("narrow", 700)):
+    for name, width in (("wide", 1280), ("narrow", 900)):
         page.page.set_viewport_size({"width": width, "height": 1000})
         for theme in ("Light", "Dark"):
             page.theme(f"JupyterLab {theme}")
             grid.root.scroll_into_view_if_needed()
             grid.wait()
-            page.page.screenshot(path=screenshots / f"grid-{name}-{theme.lower()}.png")
+            page.page.screenshot(path=screenshots / f"{title}-{name}-{theme.lower()}.png")
 
 
 def test_hostile_text_and_two_grids(page: LabPage, notebooks: Path, screenshots: Path) -> None:

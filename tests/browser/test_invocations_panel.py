@@ -1,4 +1,4 @@
-"""The InvocationsPanel in JupyterLab: found, sorted, selected, opened, exported, and lost and found again."""
+"""The panel in JupyterLab: found, sorted, selected, opened, exported, and lost and found again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from playwright.sync_api import Browser, expect
 import restate_lab as rl
 from restate_lab.demo.embedded import Embedded, start_services
 from restate_lab.demo.stories import STORIES
-from restate_lab.panels.invocations import InvocationsPanel
 from support import echo_services
 from support.accessibility import faint_texts, overflowing_parts, unnamed_roles
 from support.bench import wait_for
@@ -52,24 +51,28 @@ def test_find_read_and_come_back(page: LabPage, own: Embedded, notebooks: Path, 
     _keeps_the_selection(page, panel)
     _opens(page, panel, own, screenshots)
     _looks(page, panel, screenshots)
+    _walks_the_journal(page, panel, own, screenshots)
     assert page.console_errors == []
 
 
 def _filters(page: LabPage, panel: PanelOnPage) -> None:
-    panel.filter("service", "Payments")
-    panel.chip("backing-off").click()
-    panel.expect_text(re.compile(r"s\.target_service_name = :service"), within=panel.root.locator(".rl-brief"))
+    panel.chip("Payments").click()
     page.wait_for_value("set(panel.frame.target_service_name) == {'Payments'}", expected=True)
+    panel.chip("retrying").click()
     page.wait_for_value("'backing-off' in panel.params.get('status', ())", expected=True)
-    panel.filter("failure has", "TIMED out")  # a capital minds the case
+    panel.button("SQL").click()
+    panel.expect_text(re.compile(r"s\.target_service_name IN :service"), within=panel.root.locator(".rl-sql"))
+    panel.button("SQL").click()
+    panel.filter("error contains", "TIMED out")  # a capital minds the case
     page.wait_for_value("len(panel.frame)", 0)
-    panel.filter("failure has", "timed out")
+    panel.filter("error contains", "timed out")
     page.wait_for_value("bool(len(panel.frame) and panel.frame.failure.str.contains('timed out').all())", expected=True)
     panel.filter("older than", "soon")
-    panel.expect_text(re.compile("age is 'soon'"))
-    panel.button("Clear filters").click()
-    page.wait_for_value("panel.code", "rl.InvocationsPanel(lab)")
+    panel.expect_text(re.compile("older than is 'soon'"))
+    panel.clear_filters()
+    page.wait_for_value("panel.code", "rl.Panel(lab)")
     expect(panel.root.locator(".rl-panelhead .rl-error").first).to_be_empty()
+    panel.button("More filters").click()
 
 
 def _keeps_the_selection(page: LabPage, panel: PanelOnPage) -> None:
@@ -79,42 +82,45 @@ def _keeps_the_selection(page: LabPage, panel: PanelOnPage) -> None:
     panel.grid.box(3).click()
     panel.grid.expect_text("chosen", "2 selected")
     chosen = page.value("panel.selected")
-    before = page.value("panel._head.cost")
+    before = page.value("panel._head.read_at")
     panel.button("Refresh").first.click()
-    page.wait_for_value(f"panel._head.cost != {before!r}", expected=True)
+    page.wait_for_value(f"panel._head.read_at != {before!r}", expected=True)
     assert page.value("panel.selected") == chosen
-    panel.expect_text("2 selected:")
+    panel.expect_text("2 selected")
     panel.grid.root.get_by_role("button", name="Clear").click()
     panel.grid.header("target").click()
     panel.grid.header("target").click()
 
 
 def _opens(page: LabPage, panel: PanelOnPage, own: Embedded, screenshots: Path) -> None:
-    panel.filter("service", "agent")
+    panel.button(re.compile("more services$")).click()
+    panel.chip("agent").click()
     page.wait_for_value("len(panel.frame)", 1)
     panel.open(0, "agent/run")
-    assert page.value("panel.opened.id") == own.roles["agent_denver"]
+    assert page.value("panel.state['open']") == own.roles["agent_denver"]
     panel.expect_text(
-        re.compile("no answer from the weather service for Denver"), within=panel.opened.locator(".rl-first")
+        re.compile("no answer from the weather service for Denver"), within=panel.detail.locator(".rl-first")
     )
-    panel.expect_text(re.compile("Every attempt fails"), within=panel.opened)
-    link = panel.opened.get_by_role("link", name="in the web UI")
+    panel.detail.get_by_role("button", name="Why, in words").click()
+    panel.expect_text(re.compile("Every attempt fails"), within=panel.detail)
+    link = panel.detail.get_by_role("link", name="in the web UI")
     assert link.get_attribute("href") == f"{own.server.admin_url}/ui/invocations/{own.roles['agent_denver']}"
-    panel.opened.get_by_role("tab", name="Timeline").click()
-    expect(panel.opened.get_by_alt_text("Timeline")).to_be_visible(timeout=60_000)
-    panel.picture(screenshots / "invocations-timeline.png")
-    panel.opened.get_by_role("tab", name="Payloads").click()
-    panel.button("Read payloads", within=panel.opened).click()
-    panel.expect_text(re.compile("What is the weather in Denver"), within=panel.opened)
+    row = panel.detail.locator('.rl-jrow[data-outcome="retrying"]')
+    expect(row).to_contain_text("get weather")
+    expect(row).to_contain_text("no answer from the weather service for Denver")
+    expect(row.locator(".rl-jbar-of-time")).to_have_css("background-color", "rgb(232, 113, 10)")
+    panel.picture(screenshots / "invocations-journal.png")
+    panel.read_payloads()
+    panel.expect_text(re.compile("What is the weather in Denver"), within=panel.detail)
     panel.button("Copy as code").first.click()
-    panel.expect_text(re.compile(r"rl\.InvocationsPanel\(lab, service='agent'\)"))
+    expect(panel.button("Copied")).to_be_visible()
+    assert page.value("panel.code").startswith("rl.Panel(lab, service='agent', open='inv_")
 
 
 def _looks(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
-    panel.opened.get_by_role("tab", name="Journal").click()
-    panel.button("Pause…", within=panel.opened).click()
-    panel.expect_text("pause 1 of 1 invocations", within=panel.opened)
-    expect(panel.button("Pause 1 invocation", within=panel.opened)).to_be_visible(timeout=30_000)
+    panel.button("Pause 1", within=panel.detail).click()
+    panel.expect_text(re.compile("^Pause 1 of 1 · "), within=panel.detail)
+    expect(panel.button("Pause 1 invocation", within=panel.detail)).to_be_visible(timeout=30_000)
     assert unnamed_roles(panel.root) == []
     page.command("application:toggle-left-area")
     for name, width in (("wide", 1500), ("narrow", 800), ("phone", 390)):
@@ -125,6 +131,31 @@ def _looks(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
             panel.picture(screenshots / f"invocations-{name}-{theme.lower()}.png")
             assert faint_texts(panel.root) == []
         assert overflowing_parts(panel.root) == []
+
+
+def _walks_the_journal(page: LabPage, panel: PanelOnPage, own: Embedded, screenshots: Path) -> None:
+    """Expand a call to the journal of its callee, where the failing step is orange; keys move, collapse and open."""
+    page.page.set_viewport_size({"width": 1400, "height": 1000})
+    page.value(f"panel.open_invocation({own.roles['storm_caller_1']!r}) and None")
+    expect(panel.detail.locator(".rl-target")).to_have_text("Orders/place", timeout=30_000)
+    grid = panel.detail.get_by_role("treegrid")
+    call = grid.get_by_role("row").filter(has_text="Call")
+    expect(call).to_have_attribute("aria-expanded", "false")
+    call.focus()
+    page.page.keyboard.press("ArrowRight")
+    failing = grid.locator('[data-outcome="retrying"]')
+    expect(failing).to_contain_text("charge card", timeout=30_000)
+    expect(failing).to_have_attribute("aria-level", "2")
+    panel.detail.get_by_role("button", name="Fit").click()
+    bars = grid.locator(".rl-jbar-of-time").all()
+    assert all(bar.bounding_box()["width"] > 3 for bar in bars[3:]), "every entry that took time can be read"
+    panel.picture(screenshots / "invocations-callee.png")
+    call.focus()
+    page.page.keyboard.press("ArrowLeft")
+    expect(failing).to_be_hidden()
+    page.page.keyboard.press("Enter")
+    expect(panel.detail.locator(".rl-target")).to_have_text("Payments/charge", timeout=30_000)
+    expect(panel.detail.locator(".rl-jchip").first).to_contain_text("Orders/place")
 
 
 @pytest.fixture
@@ -164,22 +195,24 @@ def test_hostile_text_and_two_panels(page: LabPage, own: Embedded, notebooks: Pa
         first.filter("key", attack)
         page.wait_for_value("list(first.frame.target_service_key)", [attack])
         first.open(0, f"Echo/{shown}/fail")
-        expect(first.opened.locator(".rl-first")).to_contain_text(shown)
+        expect(first.detail.locator(".rl-first")).to_contain_text(shown)
         first.read_payloads()
-        expect(first.opened.locator(".rl-payloads")).to_contain_text(shown)
+        expect(first.detail.locator(".rl-payloads")).to_contain_text(shown)
+        first.back()
     first.picture(screenshots / "invocations-hostile.png")
     first.filter("key", "long")
     page.wait_for_value("list(first.frame.target_service_key)", ["long"])
     first.open(0, "Echo/long/wait")
     first.read_payloads()
-    expect(first.opened.locator(".rl-payloads")).to_contain_text(SHOWN[0] * 100)
+    expect(first.detail.locator(".rl-payloads")).to_contain_text(SHOWN[0] * 100)
+    first.back()
     _holds_a_long_word(page, first, screenshots)
     assert page.page.evaluate("window.attacked") is None
-    assert page.page.locator(".rl-panel script, .rl-panel img:not(.rl-picture)").count() == 0
+    assert page.page.locator(".rl-panel script, .rl-panel img").count() == 0
     second.grid.box(0).click()
     second.grid.expect_text("chosen", "1 selected")
     assert page.value("[len(first.selected), len(second.selected)]") == [0, 1]
-    assert page.value("second.filters.given") == {}
+    assert page.value("second.state") == {}
     _ends(page)
     assert page.console_errors == []
 
@@ -190,17 +223,18 @@ def _holds_a_long_word(page: LabPage, panel: PanelOnPage, screenshots: Path) -> 
     page.wait_for_value("[first.error, list(first.frame.target_service_key)]", ["", [WORD]])
     expect(panel.grid.cell(0, "target")).to_contain_text(WORD[:100])
     panel.grid.cell(0, "target").click()
-    expect(panel.opened.locator(".rl-first")).to_contain_text(WORD[:100])
+    expect(panel.detail.locator(".rl-first")).to_contain_text(WORD[:100])
     panel.read_payloads()
-    panel.button("Cancel…", within=panel.opened).click()
-    panel.expect_text("cancel 1 of 1 invocations", within=panel.opened)
+    panel.button("Cancel 1", within=panel.detail).click()
+    panel.expect_text(re.compile("^Cancel 1 of 1 · "), within=panel.detail)
     page.command("application:toggle-left-area")
     for width in (1400, 500):
         page.page.set_viewport_size({"width": width, "height": 1400})
         panel.picture(screenshots / f"invocations-word-{width}.png")
         assert overflowing_parts(panel.root) == []
     page.page.set_viewport_size({"width": 1400, "height": 1000})
-    panel.button("Clear filters").click()
+    panel.back()
+    panel.clear_filters()
 
 
 def _ends(page: LabPage) -> None:
@@ -213,8 +247,7 @@ def _ends(page: LabPage) -> None:
 def test_exported_without_a_kernel(browser: Browser, own: Embedded, tmp_path: Path, screenshots: Path) -> None:
     """A page exported from a notebook shows what the panels held, with no kernel and nothing from outside."""
     with rl.connect(own.server.admin_url) as lab:
-        panel = InvocationsPanel(lab, service="agent", refresh=None)
-        panel.open_invocation(own.roles["agent_denver"]).wait()
+        panel = rl.Panel(lab, open=own.roles["agent_denver"], refresh=None)
         data = panel._repr_mimebundle_()
         panel.close()
     cell = nbformat.v4.new_code_cell("panel")
@@ -229,7 +262,6 @@ def test_exported_without_a_kernel(browser: Browser, own: Embedded, tmp_path: Pa
     page.on("request", lambda request: asked.append(request.url))
     page.goto((tmp_path / "export.html").as_uri())
     expect(page.get_by_text("WeatherDown('no answer from the weather service for Denver").first).to_be_visible()
-    expect(page.locator("table").first.locator("tbody tr")).to_have_count(1)
     expect(page.get_by_text(own.server.admin_url).first).to_be_visible()
     page.screenshot(path=screenshots / "invocations-exported.png", full_page=True)
     page.close()

@@ -1,9 +1,8 @@
-"""Overview, deployments and state in JupyterLab: used with mouse and keyboard, read in the kernel and on the server."""
+"""Deployments and state in JupyterLab: used with mouse and keyboard, read in the kernel and on the server."""
 
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,55 +22,31 @@ from support.jupyter import LabPage, write_notebook
 
 ATTACK = "<img src=x onerror='window.attacked = 1'></script><script>window.attacked = 1</script>\u202e"
 WORD = "w" * 10_000
-OVERVIEW = """
-import restate_lab as rl
-from restate_lab.panels.overview import OverviewPanel
-from restate_lab.panels.deployments import DeploymentsPanel
-lab = rl.connect()
-overview = OverviewPanel(lab)
-overview
-"""
 DEPLOYMENTS = """
-deployments = DeploymentsPanel(lab)
-deployments
+import restate_lab as rl
+lab = rl.connect()
+panel = rl.Panel(lab, view="deployments")
+panel
 """
 STATE = """
 import restate_lab as rl
-from restate_lab.panels.state import StatePanel
 lab = rl.connect({url!r}, audit={audit!r})
-panel = StatePanel(lab)
+panel = rl.Panel(lab, view="state")
 panel
 """
 
 
-def test_overview_and_deployments(page: LabPage, newest: Cluster, notebooks: Path, screenshots: Path) -> None:
-    """A click leads from the sums to the invocations; the doctor looks on request; the code is there to copy."""
-    write_notebook(notebooks / "overview.ipynb", OVERVIEW, DEPLOYMENTS)
-    page.open("overview.ipynb")
+def test_deployments(page: LabPage, newest: Cluster, notebooks: Path, screenshots: Path) -> None:
+    """A click shows what pins a deployment and what can be done, and the panel's state follows."""
+    write_notebook(notebooks / "deployments.ipynb", DEPLOYMENTS)
+    page.open("deployments.ipynb")
     page.run_all()
-    first = page.page.locator(".rl-panel").nth(0)
-    handlers = GridOnPage(page.page, 0)
-    handlers.wait()
-    assert page.value("overview.diagnosis") is None
-    page.page.get_by_role("button", name="Look for what is wrong").click()
-    expect(first.get_by_text("checks in")).to_be_visible(timeout=60_000)
-    assert page.value("len(overview.diagnosis.checked) > 10")
-
-    handlers.search.fill("backing")
-    handlers.expect_text("count", re.compile("match$"))
-    handlers.cell(0, "handler").click()
-    expect(page.page.locator(".rl-panel .rl-panel")).to_have_count(1, timeout=30_000)
-    below = GridOnPage(page.page, 2)
-    below.wait()
-    page.wait_for_value("list(overview.invocations.frame.id)", [newest.roles["agent_denver"]])
-    _pictures(page, screenshots, "overview", handlers)
-
-    deployments = GridOnPage(page.page, page.page.locator(".rl-grid").count() - 1)
+    deployments = GridOnPage(page.page, 0)
     deployments.wait()
-    deployments.header("verdict").scroll_into_view_if_needed()
     deployments.cell(0, "verdict").click()
-    detail = page.page.locator(".rl-panel").last.locator(".rl-block")
+    detail = page.page.locator(".rl-panel .rl-block")
     expect(detail.filter(has_text="latest revision of").first).to_be_visible()
+    assert page.value("panel.state['open'] == panel.view.opened == panel.view.table.id[0]")
     _pictures(page, screenshots, "deployments", deployments)
     assert page.console_errors == []
 
@@ -107,7 +82,9 @@ def test_state_is_changed_with_care(page: LabPage, drawers: rl.Lab, notebooks: P
     page.run_all()
     objects, keys = GridOnPage(page.page, 0), GridOnPage(page.page, 1)
     objects.wait("1 object with state")
-    objects.cell(0, "service").click()
+    expect(objects.cell(0, "state")).to_contain_text('items: {"mug": 1}')
+    expect(objects.cell(0, "state")).not_to_contain_text("hush")
+    objects.cell(0, "state").click()
     keys.wait("5 keys")
     _shows_values(page, keys)
     _holds_a_long_word(page, keys, screenshots)
@@ -121,7 +98,7 @@ def test_state_is_changed_with_care(page: LabPage, drawers: rl.Lab, notebooks: P
 def _shows_values(page: LabPage, keys: GridOnPage) -> None:
     panel = page.page.locator(".rl-panel")
     keys.cell(1, "value").click()  # by the keys' order: the attack, api_token, items, long
-    expect(panel.get_by_text("Not to be edited here")).to_be_visible()
+    expect(panel.get_by_text("It cannot be edited here")).to_be_visible()
     expect(panel.get_by_text("hush")).to_have_count(0)
     keys.cell(0, "key").click()
     field = page.page.get_by_label("New value")
@@ -159,12 +136,12 @@ def _loses_a_race(page: LabPage, drawers: rl.Lab, keys: GridOnPage, screenshots:
     button = page.page.get_by_role("button", name="Set it on")
     expect(button).to_be_visible()
     button.click()
-    expect(page.page.locator(".rl-error").first).to_contain_text("say why")
+    expect(page.page.locator(".rl-error").first).to_contain_text("Reason is empty")
     assert state(drawers, "Drawer", ATTACK)["items"] == {"mug": 1}
     page.page.get_by_label("Reason").fill("INC-7")
     set_state(drawers, "Drawer", ATTACK, {"items": {"mug": 9}}, reason="somebody else")
     button.click()
-    expect(page.page.get_by_text("Somebody else changed this state")).to_be_visible(timeout=30_000)
+    expect(page.page.get_by_text("The state changed meanwhile")).to_be_visible(timeout=30_000)
     blocks = page.page.locator(".rl-block[data-value=true] pre")
     expect(blocks).to_have_text(['{\n  "mug": 1\n}', '{\n  "mug": 2\n}', '{\n  "mug": 9\n}'])
     assert state(drawers, "Drawer", ATTACK)["items"] == {"mug": 9}
@@ -175,7 +152,7 @@ def _sets_from_there(page: LabPage, drawers: rl.Lab) -> None:
     """Go on from the other's value, with the keyboard alone."""
     cells = page.page.locator(".jp-CodeCell").count()
     keys = page.page.keyboard
-    page.page.get_by_role("button", name="Edit from what is there now").focus()
+    page.page.get_by_role("button", name="Continue on the present state").focus()
     keys.press("Enter")
     expect(page.page.get_by_label("New value")).to_be_visible()
     expect(page.page.get_by_label("New value")).to_have_value('{"mug": 2}')

@@ -74,6 +74,7 @@ def test_light_and_dark_wide_and_narrow(browser: Browser, report: Path, width: i
             assert page.evaluate(FITS)
             assert page.evaluate(SEEN)
             page.screenshot(path=screenshots / f"report-{scheme}-{width}.png", full_page=True)
+            page.screenshot(path=screenshots / f"report-first-page-{scheme}-{width}.png")
     assert grounds == {"light": "rgb(255, 255, 255)", "dark": "rgb(21, 24, 28)"}
 
 
@@ -91,6 +92,25 @@ def test_words_of_ten_thousand_letters_fit(browser: Browser, tmp_path: Path, wid
         assert page.evaluate(FITS)
         heights = page.evaluate("[...document.querySelectorAll('h1,h2,th')].map(each => each.offsetHeight)")
         assert max(heights) < 600
+
+
+def test_contents_are_a_rail_that_stays_in_sight(browser: Browser, report: Path) -> None:
+    """In a wide window the contents are beside the page and stay; in a narrow one and in print they are above it."""
+    with opened(browser, report) as page:
+        contents, main = page.get_by_role("navigation", name="Contents"), page.locator("main")
+        assert contents.bounding_box()["x"] + contents.bounding_box()["width"] <= main.bounding_box()["x"]  # type: ignore[index]
+        contents.get_by_role("link", name="Deployments").focus()
+        page.keyboard.press("Enter")
+        heading = page.get_by_role("heading", name="9 Deployments")
+        heading.wait_for()
+        page.wait_for_function("h => Math.abs(h.getBoundingClientRect().top) < 200", arg=heading.element_handle())
+        assert contents.bounding_box()["y"] >= 0  # type: ignore[index]
+        page.emulate_media(media="print")
+        assert contents.bounding_box()["y"] < main.bounding_box()["y"]  # type: ignore[index]
+        folded = page.locator("details.findings .finding").last
+        assert folded.bounding_box()["height"] > 0  # type: ignore[index]
+        page.emulate_media(media="screen")
+        assert not folded.is_visible()
 
 
 def test_wide_tables_scroll_by_themselves(browser: Browser, report: Path) -> None:

@@ -129,11 +129,12 @@ def test_a_node_dies_during_a_freeze(ground: Ground, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_node_dies_under_an_open_panel(ground: Ground) -> None:
+def test_a_node_dies_under_an_open_panel(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     """At every moment the panel shows all of its rows, or says that something is wrong; then it is right by itself."""
     ids = sorted(ground.later[:200])
+    monkeypatch.setattr(rl.Panel, "run_doctor", lambda _: None)  # so that only the list reads
     with ground.losing(1, b"/query", number=3, passes=10) as (lab, fault):
-        panel = rl.InvocationsPanel(lab, id=ids, refresh=0.2)
+        panel = rl.Panel(lab, id=ids, refresh=0.2)
         with closing(panel):
             seen: list[tuple[str, list[str]]] = []
 

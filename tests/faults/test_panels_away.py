@@ -17,7 +17,10 @@ from restate_lab.actions import reader
 from restate_lab.actions.execution import runner
 from restate_lab.client.lab import Lab
 from restate_lab.panels._base import refresher
-from restate_lab.panels._base.panel import Panel
+from restate_lab.panels.actions.bar import ActionBar
+from restate_lab.panels.invocations import InvocationsView
+from restate_lab.panels.panel import Panel
+from restate_lab.panels.state import StateView
 from support import state_services
 from support.bench import wait_for
 from support.fault_panels import closing, mark_visible, panel_threads
@@ -30,6 +33,7 @@ pytestmark = pytest.mark.server
 
 STATUS = "SELECT id, status FROM sys_invocation WHERE id IN :ids ORDER BY id"
 REASON = "a test"
+RUN_DOCTOR = Panel.run_doctor
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +54,8 @@ def _has_state(lab: Lab) -> bool:
 
 @pytest.fixture(autouse=True)
 def _sooner(ground: Killable, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have reads and plans give up, and panels ask again, after seconds; the server runs when the test is over."""
+    """Have reads and plans give up, and panels read again, after seconds, without the doctor; restart the server."""
+    monkeypatch.setattr(Panel, "run_doctor", lambda _: None)
     reads_give_up_after(3.0, monkeypatch)
     monkeypatch.setattr(runner, "PATIENCE", 0.5)
     monkeypatch.setattr(reader, "RETRY_WITHIN", 0.5)
@@ -64,17 +69,23 @@ def _sooner(ground: Killable, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     ground.wait_until_whole()
 
 
-def five(ground: Killable) -> tuple[Panel, ...]:
-    """Return one panel of each kind."""
-    made = (
-        rl.OverviewPanel(ground.lab, refresh=0.3),
-        rl.InvocationsPanel(ground.lab, refresh=0.3),
-        rl.InvocationPanel(ground.lab, ground.later[0], refresh=0.3),
-        rl.StatePanel(ground.lab, "Drawer", "first", refresh=0.3),
-        rl.DeploymentsPanel(ground.lab, refresh=0.3),
+def make_panels(ground: Killable) -> tuple[Panel, ...]:
+    """Return a panel for each view, and one with an open invocation."""
+    panels = (
+        Panel(ground.lab, view="overview", refresh=0.3),
+        Panel(ground.lab, refresh=0.3),
+        Panel(ground.lab, open=ground.later[0], refresh=0.3),
+        Panel(ground.lab, view="state", service="Drawer", key="first", refresh=0.3),
+        Panel(ground.lab, view="deployments", refresh=0.3),
     )
-    assert [panel.error for panel in made] == [""] * 5
-    return made
+    assert [panel.error for panel in panels] == [""] * 5
+    return panels
+
+
+def actions_of(panel: Panel) -> ActionBar:
+    """Return the buttons below the list of invocations."""
+    assert isinstance(panel.view, InvocationsView)
+    return panel.view.actions
 
 
 def ids(frame: pd.DataFrame) -> list[object]:
@@ -82,9 +93,9 @@ def ids(frame: pd.DataFrame) -> list[object]:
     return sorted(frame.iloc[:, 0].astype(str))
 
 
-def test_five_panels_outlive_a_restart(ground: Killable) -> None:
+def test_every_view_outlives_a_restart(ground: Killable) -> None:
     """While the server is away each says so, keeps its rows and says how old they are; then all is right by itself."""
-    panels = five(ground)
+    panels = make_panels(ground)
     with closing(*panels):
         before = [panel.frame for panel in panels]
         assert all(len(frame) for frame in before)
@@ -107,27 +118,33 @@ def test_five_panels_outlive_a_restart(ground: Killable) -> None:
         assert len(panel_threads()) <= len(panels)
 
 
-def test_panels_made_while_nobody_is_there(ground: Killable) -> None:
-    """A table that was never read does not look empty; one refresh makes it right."""
+def test_panels_made_while_nobody_is_there(ground: Killable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table that was never read does not look empty; one refresh makes it right, and then the doctor runs."""
+    monkeypatch.setattr(Panel, "run_doctor", RUN_DOCTOR)
     ground.server.kill()
-    panel = rl.InvocationsPanel(ground.lab, refresh=None)
-    deployments = rl.DeploymentsPanel(ground.lab, refresh=None)
+    panel = Panel(ground.lab, refresh=None)
+    deployments = Panel(ground.lab, view="deployments", refresh=None)
     with closing(panel, deployments):
         for each in (panel, deployments):
             assert "Unreachable" in each.error
             html = each._repr_mimebundle_()["text/html"]
             assert "not read yet" in html
             assert not re.search(r"\b(0|No) (invocations|deployments)", html)
+            assert each.wait(doctor=True)
+            assert each.diagnosis is None
         ground.server.start()
         ground.wait_until_whole()
         panel.refresh()
+        assert panel.wait(doctor=True)
         assert (panel.error, len(panel.frame)) == ("", len(ground.later))
+        assert panel.diagnosis is not None
+        assert panel.diagnosis.verdict == "healthy"
 
 
 def test_closing_does_not_wait_for_the_server(ground: Killable, monkeypatch: pytest.MonkeyPatch) -> None:
     """A panel that asks again and again ends at once when it is closed."""
     reads_give_up_after(25.0, monkeypatch)
-    panel = rl.InvocationsPanel(ground.lab, refresh=None)
+    panel = Panel(ground.lab, refresh=None)
     with closing(panel):
         ground.server.kill()
         panel.ask()
@@ -149,7 +166,7 @@ def test_a_hiccup_is_over_when_the_server_answers(ground: Killable, kind: str, m
     fault, message = LOST[kind]
     fault.times, fault.armed = math.inf, False
     with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, timeout=1.0) as lab:
-        panel = rl.InvocationsPanel(lab, refresh=0.3)
+        panel = Panel(lab, refresh=0.3)
         with closing(panel):
             assert panel.error == ""
             fault.armed = True
@@ -166,7 +183,7 @@ def test_closing_does_not_wait_for_the_cheap_request(ground: Killable) -> None:
     """A panel that asks whether a silent server is back ends when it is closed, before that request's limit."""
     fault = Fault(response=b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n", times=math.inf, armed=False)
     with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url) as lab:
-        panel = rl.InvocationsPanel(lab, refresh=None)
+        panel = Panel(lab, refresh=None)
         with closing(panel):
             fault.armed = True
             panel.refresh()
@@ -178,11 +195,11 @@ def test_closing_does_not_wait_for_the_cheap_request(ground: Killable) -> None:
 
 def test_nothing_is_done_by_a_click_while_nobody_is_there(ground: Killable) -> None:
     """Neither a plan nor its execution says "done", nothing was sent, and the kernel's own thread does not wait."""
-    panel = rl.InvocationsPanel(ground.lab, refresh=None)
-    overview = rl.OverviewPanel(ground.lab, refresh=None)
+    panel = Panel(ground.lab, refresh=None)
+    overview = Panel(ground.lab, view="overview", refresh=None)
     with closing(panel, overview):
         panel.selected = ground.later[:3]
-        bar = panel._actions
+        bar = actions_of(panel)
         bar.buttons[rl.ACTIONS.CANCEL].click()
         assert bar.wait()
         plan = panel.plan
@@ -196,33 +213,39 @@ def test_nothing_is_done_by_a_click_while_nobody_is_there(ground: Killable) -> N
         bar.form.why.value = REASON
         bar.form.confirm.click()
         assert bar.wait()
-        assert panel._head.said.startswith("cancel: 3 not sent. It ended early: ")
+        assert panel._head.said.startswith("cancel ended early (")
+        assert panel._head.said.endswith(": 3 not sent.")
         assert bar.outcome.grid.frame["outcome"].tolist() == ["not sent"] * 3
-        assert overview.examine() is None
-        assert "Unreachable" in overview.error
-        below = overview.look_at(service="Bulk")
-        assert below._read_at is None  # it did not wait for that
-        assert "not read yet" in repr(below.grid)
+        RUN_DOCTOR(overview)
+        assert overview.wait(doctor=True)
+        assert overview.diagnosis is None
+        assert "Check that the server runs" in overview._findings.content["reason"]
+        overview.show_invocations(service="Bulk")
+        view = overview.view
+        assert isinstance(view, InvocationsView)
+        assert "not read yet" in repr(view.grid)  # it did not wait for that
         ground.server.start()
         ground.wait_until_whole()
-        assert below.wait()
-        below.refresh()
-        assert len(below.frame) == len(ground.later)
+        assert overview.wait()
+        overview.refresh()
+        assert len(overview.frame) == len(ground.later)
     assert set(ground.lab.sql(STATUS, ids=ground.later)["status"]) == {"scheduled"}
 
 
 def test_a_state_is_set_once_the_server_is_back(ground: Killable) -> None:
     """What could not be sent stays in the editor, with its reason, and can be sent again."""
-    panel = rl.StatePanel(ground.lab, "Drawer", "first", refresh=None)
+    panel = Panel(ground.lab, view="state", service="Drawer", key="first", refresh=None)
     with closing(panel):
-        editor = panel._editor
-        panel.edit("n")
+        view = panel.view
+        assert isinstance(view, StateView)
+        editor = view._editor
+        view.edit("n")
         editor.text.value = "42"
         editor.review()
         editor.reason.value = REASON
         ground.server.kill()
         editor.set_button.click()
-        assert panel._sender.wait(60)
+        assert view._sender.wait(60)
         assert (editor.stage, editor.text.value) == ("reviewing", "42")
         assert "Unreachable" in panel.error
         assert "set" not in panel._head.said
@@ -230,7 +253,7 @@ def test_a_state_is_set_once_the_server_is_back(ground: Killable) -> None:
         ground.wait_until_whole()
         assert dict(rl.state(ground.lab, "Drawer", "first")) == {"n": 0}
         editor.set_button.click()
-        assert panel._sender.wait(60)
+        assert view._sender.wait(60)
         assert (editor.stage, panel.error) == ("closed", "")
         assert dict(rl.state(ground.lab, "Drawer", "first")) == {"n": 42}
 
@@ -241,10 +264,10 @@ def test_killed_while_a_panel_executes(ground: Killable, tmp_path: Path, *, come
     chosen = list(ground.ended[:20] if comes_back else ground.ended[20:])
     fault = Fault(where=CHANGES, passes=0, meanwhile=ground.restart if comes_back else ground.server.kill)
     with tcp_relay(ground.server.admin_url, fault=fault) as line, rl.connect(line.url, audit=tmp_path) as lab:
-        panel = rl.InvocationsPanel(lab, id=chosen, status="all", refresh=None)
+        panel = Panel(lab, id=chosen, status="all", refresh=None)
         with closing(panel):
             panel.selected = chosen
-            bar = panel._actions
+            bar = actions_of(panel)
             bar.buttons[rl.ACTIONS.RESTART_AS_NEW].click()
             assert bar.wait()
             bar.form.why.value = REASON

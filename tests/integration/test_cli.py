@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -15,17 +17,25 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from rich.cells import cell_len
 from typer.testing import CliRunner
 
 import restate_lab as rl
 from restate_lab.cli import app
-from support.clusters import OLDEST, Cluster
+from restate_lab.cli._page import TextPage
+from restate_lab.cli._run_diagnose import print_diagnosis, print_explanation
+from restate_lab.cli._run_journal import JournalPage
+from restate_lab.cli._run_waits import WaitsPage
+from restate_lab.cli.shell_code import SourceOptions
+from support.clusters import NEWEST, OLDEST, Cluster, Clusters
 
 ROWS = (
     "SELECT id, target, created_at, journal_size, completion_failure FROM sys_invocation WHERE target_service_name = :s"
 )
 RESTATE_LAB = [sys.executable, "-c", "from restate_lab.cli import main; main()"]
 NOBODY = "inv_1" + "0" * 33
+PYTHON = re.compile(r"\brl\.|\blab\.|in Python")
+SECTIONS = ["DEADLOCKS", "ROOT", "AWAKEABLES", "PROMISES", "SLEEPS"]
 PARTS = ("invocations", "state", "deployments", "backlog")
 
 
@@ -88,17 +98,20 @@ def test_a_question_says_what_its_limit_cut(cluster: Cluster, tmp_path: Path) ->
     assert cut.exit_code == 0
     call(cluster, *asked, "--parquet", str(tmp_path / "cut.parquet"))
     assert pd.read_parquet(tmp_path / "cut.parquet").attrs["truncated"]["limit"] == 1
-    assert "has no parameter limt" in call(cluster, "ask", "overview", "-p", "limt=1").stderr
+    assert "has no parameter 'limt'" in call(cluster, "ask", "overview", "-p", "limt=1").stderr
     assert "not cut" not in call(cluster, "ask", "overview", "-p", "limit=none").stderr
 
 
 def test_the_doctor_on_an_incident(incident: Cluster) -> None:
     """A cluster in trouble is code 3, as text and as JSON, with all that was not checked."""
-    told = call(incident, "doctor", "--check", "deadlocks", "--check", "paused")
+    told = call(incident, "doctor")
     assert told.exit_code == 3
-    assert "deadlock" in told.stdout
     assert f"RESTATE_ADMIN_URL={incident.admin_url} restate invocations cancel " in told.stdout
-    assert "rl.plan(" not in told.stdout
+    assert "next: restate-lab why inv_1" in told.stdout
+    assert not PYTHON.search(told.stdout)
+    lines = told.stdout.splitlines()
+    assert re.match(r"\d+ critical\b", lines[0])
+    assert lines[0] == lines[-1]
     found = json.loads(call(incident, "doctor", "--check", "deadlocks", "--json").stdout)
     assert found["worst"] == "critical"
     assert found["findings"][0]["suggested_code"].startswith('rl.plan(lab, "cancel", ')
@@ -123,11 +136,73 @@ def test_why(incident: Cluster) -> None:
     assert told.exit_code == 0
     assert id_ in told.stdout
     assert f"RESTATE_ADMIN_URL={incident.admin_url} restate invocations cancel {id_}" in told.stdout
+    assert not PYTHON.search(told.stdout)
     assert json.loads(call(incident, "why", id_, "--json").stdout)["id"] == id_
     nobody = call(incident, "why", NOBODY)
     assert nobody.exit_code == 1
     assert nobody.stdout == ""
     assert call(incident, "why", "inv_nonsense").exit_code == 2
+
+
+def test_waits(incident: Cluster) -> None:
+    """Deadlocks, root blockers and awakeables are listed with their next steps; a deadlock is code 3."""
+    told = call(incident, "waits", "--top", "1")
+    assert told.exit_code == 3
+    lines = told.stdout.splitlines()
+    assert lines[0] == lines[-1]
+    assert [line.split()[0] for line in lines if line.isupper()] == SECTIONS
+    assert f"next: RESTATE_ADMIN_URL={incident.admin_url} restate invocations cancel inv_1" in told.stdout
+    assert re.search(r"- blocks \d+: Account/acme-retail/audit inv_1\w+ is suspended", told.stdout)
+    assert re.search(r"\d+ more; --top \d+ shows all", told.stdout)
+    found = json.loads(call(incident, "waits", "--json").stdout)
+    assert {row["certain"] for row in found["deadlocks"]} == {True}
+    edges = call(incident, "waits", "--part", "edges", "--csv", "-")
+    assert edges.stdout.count("\n") == len(found["edges"]) + 1
+
+
+def test_journal(incident: Cluster) -> None:
+    """The entries of an invocation and of its callees are a tree with bars; a failing step has its error below it."""
+    caller = incident.ids("storm_caller")[0]
+    told = call(incident, "journal", caller, "--depth", "2")
+    assert told.exit_code == 0, told.stderr
+    lines = told.stdout.splitlines()
+    at = next(at for at, line in enumerate(lines) if "Run charge card" in line)
+    assert re.match(r"3    Run charge card +↻ failing .*▓", lines[at])
+    assert re.search(r"\d+ failed attempts.*ProviderDown\(", lines[at + 1])
+    assert lines[-2].startswith("5 entries: 1 failing, 1 waiting, 3 done")
+    assert lines[-1] == f"next: restate-lab why {caller} -e {incident.admin_url}"
+    found = json.loads(call(incident, "journal", caller, "--json").stdout)
+    assert [row["entry_type"] for row in found["entries"]] == ["Input", "Call"]
+    assert call(incident, "journal", NOBODY).exit_code == 1
+
+
+@pytest.mark.server
+def test_no_line_is_wider_than_the_terminal(clusters: Clusters, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 80, 120 and 200 columns paragraphs and bars fit; only a word of a command may be wider, to stay whole."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    played = clusters.get(NEWEST, "incident")
+    target = SourceOptions(played.admin_url)
+    with rl.connect(played.admin_url, read_only=True) as lab:
+        diagnosis, waits = rl.doctor(lab), rl.waits(lab)
+        explanations = [rl.why(lab, played.ids(role)[0]) for role in ("hot_key_holder", "storm_caller")]
+        journal = rl.journal(lab, played.ids("storm_caller")[0], depth=2)
+    for width in (80, 120, 200):
+        monkeypatch.setenv("COLUMNS", str(width))
+        terminal = Terminal()
+        print_diagnosis(diagnosis, target, TextPage(terminal))
+        WaitsPage(waits, target, TextPage(terminal), top=10).print()
+        for explanation in explanations:
+            print_explanation(explanation, target, TextPage(terminal))
+        JournalPage(journal, TextPage(terminal), "linear", 200).print(target)
+        wide = [line for line in terminal.getvalue().splitlines() if cell_len(line) > width]
+        assert [line for line in wide if " " in line.strip(" \\") and "'SELECT" not in line] == []
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def test_what_was_frozen_answers_the_same(newest: Cluster, tmp_path: Path) -> None:
@@ -175,6 +250,8 @@ def test_no_traceback_for_what_is_not_there_or_not_allowed(newest: Cluster, tmp_
         (["sql", "SELECT 1", "-e", "http://127.0.0.1:9"], 1),
         (["doctor", "-e", "http://127.0.0.1:9"], 1),
         (["doctor", "-e", "no-such-environment"], 1),
+        (["waits", "-e", "http://127.0.0.1:9"], 1),
+        (["journal", "inv_nope", "-e", newest.admin_url], 2),
         (["doctor", "--check", "nope", "-e", newest.admin_url], 2),
         (["doctor", "--evidence", str(tmp_path)], 1),
         (["ask", "overview", "-e", newest.admin_url, "--csv", "/dev/full/x.csv"], 2),
@@ -194,14 +271,14 @@ def test_no_traceback_for_what_is_not_there_or_not_allowed(newest: Cluster, tmp_
 
 @pytest.mark.server
 def test_a_terminal_gets_a_table_that_fits(newest: Cluster) -> None:
-    """At a terminal of 90 columns no line is wider, ids are whole, and what it would obey is made visible."""
+    """At a terminal of 90 columns no line is wider, ids are whole, and the only control codes are our own colors."""
     statement = "SELECT id, target, 'x' || chr(27) || '[31m' || repeat('long ', 30) AS text FROM sys_invocation LIMIT 2"
     shown = at_a_terminal(90, "sql", statement, "-e", newest.admin_url)
     lines = shown.splitlines()
     assert max(map(len, lines[:4])) == 90
-    assert "\x1b" not in shown
+    assert "\x1b" not in "".join(lines[:4])
     assert all(each.startswith("inv_1") and len(each.split()[0]) == 38 for each in lines[2:4])
-    assert lines[4].startswith(f"2 rows · {newest.admin_url.removeprefix('http://')} at {newest.admin_url}")
+    assert lines[4].startswith(f"\x1b[2m2 rows · {newest.admin_url.removeprefix('http://')}, restate ")
 
 
 @pytest.mark.server
@@ -223,7 +300,8 @@ def at_a_terminal(width: int, *arguments: str) -> str:
     """Return what a terminal of that width shows of a command; stderr is that terminal, too."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
-    env = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
+    env = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES", "NO_COLOR"}}
+    env["TERM"] = "xterm-256color"
     with subprocess.Popen([*RESTATE_LAB, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=env) as running:
         os.close(theirs)
         shown = b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -72,9 +73,8 @@ def test_every_label_names_the_cluster(
         with lab.transport.record("a test", [], reason="a test", request="nothing"):
             pass
         assert list(rl.audit_log()["environment"]) == [label]
-        panel = rl.InvocationsPanel(lab, refresh=None)
-        assert panel._head.heading == f"{label} · invocations"
-        panel.close()
+        with contextlib.closing(rl.Panel(lab, refresh=None)) as panel:
+            assert panel._head.heading == label
     with shell(capsys) as ip:
         ip.run("%load_ext restate_lab")
         shown = ip.run(f"lab = %restate connect {name}\nprint(lab)\nlab.close()").shown

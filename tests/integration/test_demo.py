@@ -14,7 +14,7 @@ import pytest
 import restate_lab as rl
 from restate_lab.demo import fix, server as server_module
 from restate_lab.demo.embedded import Embedded
-from restate_lab.demo.run import FIRST_NOTEBOOK, run_demo, working_folder
+from restate_lab.demo.run import NOTEBOOKS, run_demo, working_folder
 from restate_lab.demo.server import RestateServer, free_ports
 from restate_lab.demo.stories.first_look import FIRST_LOOK
 from restate_lab.demo.stories.player import read_roles
@@ -54,15 +54,17 @@ def test_every_role_has_its_status(cluster: Cluster) -> None:
 
 
 def test_once_prints_what_it_found_and_leaves_nothing(server: Path, tmp_path: Path) -> None:
-    """`--once` executes the notebook on real data, prints it, exits with 0 and leaves no process and no file."""
+    """`--once` executes “What is wrong here?” on the incident, prints it, exits with 0 and leaves nothing behind."""
     with RunningDemo(tmp_path / "tmp", server, "--once") as demo:
-        assert demo.process.wait(90) == 0, demo.output.read_text()
+        assert demo.process.wait(150) == 0, demo.output.read_text()
         found = demo.output.read_text()
         assert "<Lab demo at http://127.0.0.1:" in found
         assert "read-only" in found
-        assert "WeatherDown" in found
-        assert "Command: Run  get weather" in found
+        assert "Payments/charge" in found
+        assert "deadlock" in found
         assert "[a picture]" in found
+        assert "nothing sent yet" in found
+        assert "incident.html" in found
         assert not demo.processes()
         assert not list(demo.tmp.iterdir())
 
@@ -72,15 +74,16 @@ def test_once_fails_with_the_failing_cell(server: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     broken = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("print('before')\nlab = undefined")])
     (kept / "notebooks").mkdir(parents=True)
-    nbformat.write(broken, kept / "notebooks" / FIRST_NOTEBOOK)
+    notebook = NOTEBOOKS["first-look"]
+    nbformat.write(broken, kept / "notebooks" / notebook)
 
-    with RunningDemo(tmp_path / "tmp", server, "--once", "--keep", str(kept)) as demo:
-        assert demo.process.wait(90) == 1
+    with RunningDemo(tmp_path / "tmp", server, "--once", "--keep", str(kept), "--story", "first-look") as demo:
+        assert demo.process.wait(150) == 1
         assert "lab = undefined" in demo.output.read_text()
         assert "NameError: name 'undefined' is not defined" in demo.output.read_text()
         assert not demo.processes()
 
-    executed = nbformat.read(kept / "executed" / FIRST_NOTEBOOK, as_version=4)
+    executed = nbformat.read(kept / "executed" / notebook, as_version=4)
     assert executed.cells[0].outputs[0].text == "before\n"
 
 

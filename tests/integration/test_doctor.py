@@ -362,12 +362,12 @@ def test_every_command_runs(clusters: Clusters, restate_cli: Path, story: str) -
     assert len(ours) > 10
     for line in ours:
         done = CliRunner().invoke(app, shlex.split(line)[1:])
-        assert done.exit_code == 0, (line, done.stderr)
-    theirs = lines.difference(ours)
+        assert done.exit_code == (3 if line.startswith("restate-lab waits") else 0), (line, done.stderr)
+    theirs = {line for line in lines.difference(ours) if "…" not in line and not line.startswith("curl ")}
     assert len(theirs) > 3
     for line in theirs:
         done = in_a_shell(line, restate_cli)
-        is_change = re.search(r"restate (invocations (cancel|resume)|deployments remove) ", line)
+        is_change = re.search(r"restate (invocations (cancel|pause|resume)|deployments remove) ", line)
         assert (done.returncode, "User aborted" in done.stderr) == ((1, True) if is_change else (0, False)), done
 
 

@@ -21,15 +21,16 @@ from restate_lab.demo.stories.incident import FAULTS, INCIDENT, VICTIMS
 from restate_lab.demo.stories.steps import ids
 from restate_lab.reports.notebook import notebook_report
 from restate_lab.reports.notebook.runner import NotebookRun, run_notebook
+from support.bench import wait_for
 from support.clusters import KINDS, NEWEST, VQUEUES, Cluster, server_binary
 from support.sample_reports import Page
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-FIRST = NOTEBOOKS / "01_first_look.ipynb"
-SECOND = NOTEBOOKS / "02_weather_agent.ipynb"
-THIRD = NOTEBOOKS / "03_incident.ipynb"
-FOURTH = NOTEBOOKS / "04_panels.ipynb"
-FIFTH = NOTEBOOKS / "05_evidence_and_report.ipynb"
+SQL = NOTEBOOKS / "02_ask_in_sql.ipynb"
+PANELS = NOTEBOOKS / "03_panels.ipynb"
+INCIDENT_IN_DEPTH = NOTEBOOKS / "04_incident_in_depth.ipynb"
+EVIDENCE = NOTEBOOKS / "05_evidence_and_report.ipynb"
+AGENT = NOTEBOOKS / "06_weather_agent.ipynb"
 
 
 def run(notebook: Path, cluster: Cluster, folder: Path) -> NotebookRun:
@@ -37,26 +38,33 @@ def run(notebook: Path, cluster: Cluster, folder: Path) -> NotebookRun:
     return run_notebook(notebook, folder / notebook.name, env=env)
 
 
-@pytest.mark.server
-def test_first_look_answers_its_questions(cluster: Cluster, tmp_path: Path) -> None:
-    """On every kind of server the first notebook has card, statuses, failure, stuck step and picture."""
-    done = run(FIRST, cluster, tmp_path)
+def outputs_of(done: NotebookRun) -> dict[str, list[NotebookNode]]:
+    """Return the outputs of each code cell by its id."""
     assert done.ok, done.failure
+    cells = nbformat.read(done.executed, as_version=4).cells
+    return {cell.id: cell.outputs for cell in cells if cell.cell_type == "code"}
 
-    output = {
-        cell.id: cell.outputs for cell in nbformat.read(done.executed, as_version=4).cells if cell.cell_type == "code"
-    }
+
+def assert_no_stream(output: dict[str, list[NotebookNode]]) -> None:
+    """No cell prints anything: it would be a warning."""
+    assert not [each for each in chain(*output.values()) if each.output_type == "stream"], "warnings"
+
+
+@pytest.mark.server
+def test_ask_in_sql_answers_its_questions(cluster: Cluster, tmp_path: Path) -> None:
+    """On every kind of server the SQL notebook has card, statuses, picture, failure, failing step and magic."""
+    output = outputs_of(run(SQL, cluster, tmp_path))
     assert cluster.admin_url.removeprefix("http://") in output["connect"][-1].data["text/html"]
     now = output["now"][-1].data["text/html"]
-    for status in ("suspended", "scheduled", "failed", "succeeded"):
+    for status in ("suspended", "scheduled", "completed"):
         assert status in now
     assert "backing-off" in now or "running" in now  # an attempt may be under way just then
     assert cluster.roles["agent_denver"] in output["failing"][-1].data["text/html"]
     assert "WeatherDown" in output["failing"][-1].data["text/html"]
-    assert "only 2 of lamp on hand" in output["failing"][-1].data["text/html"]
     assert "Command: Run  get weather" in output["journal"][-1].data["text/plain"].splitlines()[-1]
+    assert "Command: Run" in output["magics"][-1].data["text/html"]
     assert "image/png" in output["picture"][-1].data
-    assert not [each for each in chain(*output.values()) if each.output_type == "stream"], "warnings"
+    assert_no_stream(output)
 
 
 @pytest.mark.server
@@ -69,37 +77,35 @@ def test_the_weather_agent_is_repaired_without_asking_the_model_again(kind: str,
     with Embedded(server_binary(kind), tmp_path / "demo", vqueues=kind.endswith("-vqueues"), story=()) as demo:
         env = notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url)
         for attempt in (1, 2):
-            done = run_notebook(SECOND, tmp_path / f"{attempt}.ipynb", env=env, read_only=False)
-            assert done.ok, done.failure
-            output = {
-                cell.id: cell.outputs for cell in nbformat.read(done.executed, as_version=4).cells if "outputs" in cell
-            }
+            done = run_notebook(AGENT, tmp_path / f"{attempt}.ipynb", env=env, read_only=False)
+            output = outputs_of(done)
             plain = {id_: outputs[-1].data["text/plain"] for id_, outputs in output.items() if outputs}
             assert "Detroit" in plain["detroit"]
             assert "get weather" in plain["stuck"]
             assert "WeatherDown" in plain["stuck"]
             assert "get weather" in plain["journal"].splitlines()[-1]
             assert "Denver" in plain["answer"]
+            assert plain["same"] == "True"
             assert plain["verify"].count("before the repair") == 4
             # it may have gone on by itself, or have been at it just then
             assert "resume" in plain["audit"] or "skipped" in plain["execute"] or "resume 0 of 1" in plain["plan"]
-            assert not [each for each in chain(*output.values()) if each.output_type == "stream"], "warnings"
+            assert_no_stream(output)
 
 
 @pytest.mark.server
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_incident_is_told_with_all_its_causes_and_nobody_else_is_blamed(kind: str, tmp_path: Path) -> None:
-    """On every kind of server the third notebook names each planted fault with all its ids, and breaks a deadlock.
+    """On every kind of server the notebook names each planted fault with all its ids, and breaks a deadlock.
 
     Nothing stands in a critical finding or a warning but what was planted, and who suffers from it.
     """
     vqueues = kind.endswith("-vqueues")
     with Embedded(server_binary(kind), tmp_path / "demo", vqueues=vqueues, story=INCIDENT) as demo:
         env = notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url)
-        notebook = tmp_path / THIRD.name
-        shutil.copy(THIRD, notebook)  # it writes its findings beside itself
-        done = run_notebook(notebook, tmp_path / "executed.ipynb", env=env, read_only=False)
-        assert done.ok, done.failure
+        wait_for_the_storm(demo)
+        notebook = tmp_path / INCIDENT_IN_DEPTH.name
+        shutil.copy(INCIDENT_IN_DEPTH, notebook)  # it writes its findings beside itself
+        output = outputs_of(run_notebook(notebook, tmp_path / "executed.ipynb", env=env, read_only=False))
 
     findings = pd.read_parquet(tmp_path / "findings.parquet")
     blamed = findings[findings["severity"].isin(["critical", "warning"])]
@@ -109,43 +115,42 @@ def test_the_incident_is_told_with_all_its_causes_and_nobody_else_is_blamed(kind
     suffering = {id_ for role in VICTIMS for id_ in ids(demo.roles, role)}
     assert named <= suffering.union(*planted.values())
 
-    output = {
-        cell.id: cell.outputs for cell in nbformat.read(done.executed, as_version=4).cells if cell.cell_type == "code"
-    }
     for picture in ("overview", "storm", "journal-storm", "waits", "backlog", "latency", "throughput"):
         assert "image/png" in output[picture][-1].data, picture
     for card, words in {"doctor": "critical", "why-storm": "charge card", "why-key": "Account/acme-retail"}.items():
         assert words in output[card][-1].data["text/html"]
     assert "<td>done</td>" in output["execute"][-1].data["text/html"]
     assert "break the deadlock" in output["audit"][-1].data["text/html"]
-    assert not [each for each in chain(*output.values()) if each.output_type == "stream"], "warnings"
+    assert_no_stream(output)
+
+
+def wait_for_the_storm(demo: Embedded) -> None:
+    """Wait until all invocations that are retried have failed five times: the story was played a moment ago."""
+    with rl.connect(demo.server.admin_url) as lab:
+
+        def fewest_attempts() -> int:
+            return int(rl.ask(lab, "retry_storm_ids").retry_count.min())
+
+        wait_for(fewest_attempts, lambda fewest: fewest >= 5)
 
 
 @pytest.mark.server
 def test_the_panels_show_what_they_hold_without_a_widget_too(cluster: Cluster, tmp_path: Path) -> None:
-    """On every kind of server each panel of the fourth notebook stands there, as a widget and as what it held."""
-    done = run(FOURTH, cluster, tmp_path)
-    assert done.ok, done.failure
-
-    output = {
-        cell.id: cell.outputs for cell in nbformat.read(done.executed, as_version=4).cells if cell.cell_type == "code"
-    }
+    """On every kind of server each panel of the notebook is there, as a widget and as what it held."""
+    output = outputs_of(run(PANELS, cluster, tmp_path))
     shown = {
-        "overview": ("agent", "scheduled"),
-        "invocations": (cluster.roles["agent_denver"], "WeatherDown"),
-        "invocation": ("WeatherDown", "get weather", cluster.roles["agent_denver"]),
-        "state": ("Inventory", "objects with state"),
-        "deployments": ("latest of 3 services",),
+        "panel": (cluster.roles["agent_denver"], "WeatherDown"),
+        "open": ("WeatherDown", "get weather", cluster.roles["agent_denver"]),
+        "state": ("Inventory",),
+        "deployments": ("Inventory",),
     }
     for name, texts in shown.items():
         data = output[name][-1].data
         assert "application/vnd.jupyter.widget-view+json" in data, name
         for text in texts:
             assert text in data["text/html"], name
-    overview = output["overview"][-1].data["text/html"]
-    assert "backing-off" in overview or "running" in overview  # an attempt may be under way just then
-    assert "agent/run" in output["magics"][-1].data["text/html"]
-    assert not [each for each in chain(*output.values()) if each.output_type == "stream"], "warnings"
+    assert "agent" in output["code"][-1].data["text/html"]
+    assert_no_stream(output)
 
 
 @pytest.mark.server
@@ -153,7 +158,7 @@ def test_the_panels_show_what_they_hold_without_a_widget_too(cluster: Cluster, t
 def test_evidence_knows_what_the_cluster_has_forgotten(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The fifth notebook freezes, purges, asks the frozen copy, compares, and reports.
+    """The notebook of the evidence freezes, purges, asks the frozen copy, compares, and reports.
 
     It runs as `restate-lab report --allow-changes` does; both reports that it writes, and its own, are whole pages.
     """
@@ -161,8 +166,8 @@ def test_evidence_knows_what_the_cluster_has_forgotten(
     with Embedded(server_binary(kind), tmp_path / "demo", vqueues=vqueues, story=INCIDENT) as demo:
         for name, value in notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url).items():
             monkeypatch.setenv(name, value)
-        notebook = tmp_path / FIFTH.name
-        shutil.copy(FIFTH, notebook)  # it writes beside itself
+        notebook = tmp_path / EVIDENCE.name
+        shutil.copy(EVIDENCE, notebook)  # it writes beside itself
         parameters = {"incident": "INC-7"}
         done = notebook_report(notebook, tmp_path / "nb.html", parameters=parameters, allow_changes=True)
         assert done.failure is None, done.failure
@@ -190,17 +195,20 @@ def test_evidence_knows_what_the_cluster_has_forgotten(
 @pytest.mark.long
 def test_where_nothing_has_happened_yet_the_notebooks_say_so(server: Path, tmp_path: Path) -> None:
     """On a cluster without an invocation the notebooks run to their end, and say that nothing is wrong."""
+    messages = {
+        "01_what_is_wrong.ipynb": "healthy",
+        SQL.name: "Empty DataFrame",
+        PANELS.name: "",
+        INCIDENT_IN_DEPTH.name: "No invocation is retrying.",
+        EVIDENCE.name: "Nothing has failed here.",
+    }
     with Embedded(server, tmp_path / "demo", story=()) as demo:
         env = notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url)
-        for notebook, said in ((THIRD, "Nothing is being tried again."), (FIFTH, "Nothing has failed here.")):
-            copy = tmp_path / notebook.name
-            shutil.copy(notebook, copy)  # they write beside themselves
-            done = run_notebook(copy, tmp_path / "executed" / notebook.name, env=env, read_only=False)
+        for name, message in messages.items():
+            shutil.copy(NOTEBOOKS / name, tmp_path / name)  # they write beside themselves
+            done = run_notebook(tmp_path / name, tmp_path / "executed" / name, env=env, read_only=False)
             assert done.ok, done.failure
-            assert said in done.text
-        done = run_notebook(FOURTH, tmp_path / "executed" / FOURTH.name, env=env)
-        assert done.ok, done.failure
-        assert "Everything has ended." in done.text
+            assert message in done.text
 
 
 def ids_in(outputs: list[NotebookNode]) -> list[str]:
@@ -210,10 +218,31 @@ def ids_in(outputs: list[NotebookNode]) -> list[str]:
 def test_a_read_only_run_of_the_weather_agent_stops_before_it_acts(newest: Cluster, tmp_path: Path) -> None:
     """The runner's kernels are read-only by default: the first change stops the notebook, and nothing was sent."""
     before = rl.connect(newest.admin_url).sql("SELECT count(*) AS n FROM sys_invocation_status")["n"][0]
-    done = run(SECOND, newest, tmp_path)
+    done = run(AGENT, newest, tmp_path)
     assert done.failure is not None
     assert "ReadOnly" in done.failure.error
     assert rl.connect(newest.admin_url).sql("SELECT count(*) AS n FROM sys_invocation_status")["n"][0] == before
+
+
+@pytest.mark.parametrize("notebook", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.name)
+def test_notebooks_say_first_what_one_learns_and_how_long_it_takes(notebook: Path) -> None:
+    """Each begins with a title, the lesson and the time, and has no cell that only sets how things look."""
+    content = nbformat.read(notebook, as_version=4)
+    assert content.cells[0].cell_type == "markdown"
+    for text in ("# ", "**You learn**", "**It takes**"):
+        assert text in content.cells[0].source
+    code = "\n".join(cell.source for cell in content.cells if cell.cell_type == "code")
+    for styling in ("pd.options", "figsize", "next(iter("):
+        assert styling not in code
+
+
+def test_the_first_notebook_shows_the_findings_in_its_second_cell() -> None:
+    """Six cells of code: connect, doctor, waits, panel, plan, report."""
+    content = nbformat.read(NOTEBOOKS / "01_what_is_wrong.ipynb", as_version=4)
+    code = [cell.source for cell in content.cells if cell.cell_type == "code"]
+    calls = ("rl.connect(", "rl.doctor(", "rl.plot_waits(", "rl.Panel(", "rl.plan(", "rl.incident_report(")
+    assert len(code) == len(calls)
+    assert all(call in cell for call, cell in zip(calls, code, strict=True))
 
 
 @pytest.mark.parametrize("notebook", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.name)

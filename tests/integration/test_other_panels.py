@@ -16,11 +16,11 @@ from restate_lab.demo.embedded import start_services
 from restate_lab.demo.server import RestateServer
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence
-from restate_lab.panels.deployments import DeploymentsPanel
-from restate_lab.panels.invocation import InvocationPanel
-from restate_lab.panels.invocations import InvocationsPanel
-from restate_lab.panels.overview import OverviewPanel
-from restate_lab.panels.state import StatePanel
+from restate_lab.panels.deployments import DeploymentsView
+from restate_lab.panels.invocations import InvocationsView
+from restate_lab.panels.overview import OverviewView
+from restate_lab.panels.panel import Panel
+from restate_lab.panels.state import StateView
 from restate_lab.source import Source
 from support import state_services
 from support.bench import wait_for
@@ -40,12 +40,16 @@ def sources(incident: Cluster, tmp_path: Path) -> Iterator[dict[str, Source]]:
 
 @pytest.mark.also_on(VQUEUES, reason="with vqueues it has SQL of its own")
 def test_the_incident_in_panels(incident: Cluster, sources: dict[str, Source]) -> None:
-    """Live and frozen show the same: who stands where, the hot key, what could go, and the state of an object."""
+    """Live and frozen show the same: counts, the hot key, which deployments are needed, and the state of an object."""
     for name, source in sources.items():
-        with contextlib.ExitStack() as closing:
-            _overview(incident, OverviewPanel(source), closing)
-            _deployments(incident, DeploymentsPanel(source), closing, is_live=name == "live")
-            _state(StatePanel(source, "Account"), closing)
+        with contextlib.closing(Panel(source, view="overview", refresh=None)) as panel:
+            _overview(incident, panel)
+            panel.state = {"view": "deployments", "open": incident.roles["pinning_deployment"]}
+            assert panel.wait()
+            _deployments(incident, panel, is_live=name == "live")
+            panel.state = {"view": "state", "service": "Account"}
+            assert panel.wait()
+            _state(panel)
 
 
 @pytest.mark.also_on(OLDEST, VQUEUES, reason="each kind has SQL of its own")
@@ -66,81 +70,88 @@ def test_the_filters_of_the_panel_and_one_invocation(incident: Cluster, sources:
         ({"until": "9h", "status": "all"}, set()),
     ]
     for name, source in sources.items():
-        with contextlib.closing(InvocationsPanel(source)) as panel:
+        with contextlib.closing(Panel(source, refresh=None)) as panel:
             assert panel.error == ""
-            assert panel.grid.total == len(panel.frame) > len(both)
-            assert panel.frame["created_at"].is_monotonic_decreasing
+            assert isinstance(panel.view, InvocationsView)
+            assert panel.view.grid.total == len(panel.frame) > len(both)
             for filters, ids in parts:
-                panel.look_for(**filters)
+                panel.show_invocations(**filters)
                 assert panel.wait()
                 assert (name, filters, panel.error, set(panel.frame["id"])) == (name, filters, "", ids)
                 assert set(source.sql(panel.sql, params=panel.params)["id"]) == ids
-            _one(incident, panel.open_invocation(incident.roles["agent_denver"]))
+            _one(incident, panel)
 
 
-def _one(incident: Cluster, panel: InvocationPanel) -> None:
+def _one(incident: Cluster, panel: Panel) -> None:
+    panel.open_invocation(incident.roles["agent_denver"])
     assert panel.wait()
     assert panel.error == ""
-    assert "no answer from the weather service for Denver" in panel._failure.value
+    detail = panel.view.detail
+    assert "no answer from the weather service for Denver" in detail._failure.value
     assert panel.frame["name"].iloc[-1] == "get weather"
-    assert incident.roles["agent_denver"] in panel._title.value
-    assert "Denver" not in panel._payloads.value
-    panel._read_payloads.click()
+    assert incident.roles["agent_denver"] in detail.title.value
+    (*_, row) = detail.journal.content["rows"]
+    assert (row["label"], row["outcome"]) == ("get weather", "retrying")
+    assert "no answer from the weather service for Denver" in row["value"]
+    assert "Denver" not in detail._payloads.value
+    detail.read_payloads()
     assert panel.wait()
-    assert "What is the weather in Denver" in panel._payloads.value
-    panel._tab.selected_index = 1
-    assert panel.wait()
-    assert panel._picture.value.startswith('<img class="rl-picture"')
-    panel.show_invocation(incident.ids("hot_key_caller")[0])
+    assert "What is the weather in Denver" in detail._payloads.value
+    panel.open_invocation(incident.ids("hot_key_caller")[0])
     assert panel.wait()
     assert panel.error == ""
-    assert any(each.id in incident.ids("hot_key_queue") for each in panel.related)
+    assert any(each.id in incident.ids("hot_key_queue") for each in panel.view.related)
 
 
-def _overview(incident: Cluster, panel: OverviewPanel, closing: contextlib.ExitStack) -> None:
-    closing.callback(panel.close)
+def _overview(incident: Cluster, panel: Panel) -> None:
+    view = panel.view
+    assert isinstance(view, OverviewView)
     counts = panel.frame.set_index(["target_service_name", "target_handler_name", "status"])["n"]
     assert panel.error == ""
     storm = counts["Payments", "charge"].reindex(["backing-off", "ready", "running"]).sum()  # each attempt runs shortly
     assert storm == len(incident.ids("storm_503") + incident.ids("storm_timeout"))
-    assert panel.backlog.iloc[0][["target_service_key", "waiting"]].tolist() == ["acme-retail", 12]
-    diagnosis = panel.examine()
-    assert diagnosis is not None
-    assert diagnosis.verdict == "critical"
-    panel._open(panel._backlog.frame["row"][0])
+    assert view.backlog.iloc[0][["target_service_key", "waiting"]].tolist() == ["acme-retail", 12]
+    view._open(view.key_grid.frame["row"][0])
+    assert panel.wait()
     assert panel.error == ""
-    assert panel.invocations is not None
-    panel.invocations.wait()
-    assert set(panel.invocations.frame["id"]) == set(incident.ids("hot_key_queue"))
-    panel._open(next(row for row in panel._handlers.frame["row"] if '"payout"' in row))
-    panel.invocations.wait()
-    assert set(panel.invocations.frame["id"]) == set(incident.ids("paused"))
+    assert set(panel.frame["id"]) == set(incident.ids("hot_key_queue"))
+    view._open(next(row for row in view.handler_grid.frame["row"] if '"payout"' in row))
+    assert panel.wait()
+    assert set(panel.frame["id"]) == set(incident.ids("paused"))
 
 
-def _deployments(incident: Cluster, panel: DeploymentsPanel, closing: contextlib.ExitStack, *, is_live: bool) -> None:
-    closing.callback(panel.close)
-    shown = panel._grid.frame.set_index("id")
+def _deployments(incident: Cluster, panel: Panel, *, is_live: bool) -> None:
+    view = panel.view
+    assert isinstance(view, DeploymentsView)
     assert panel.error == ""
-    assert shown["verdict"][incident.roles["drained_deployment"]] == "can go"
-    assert shown["verdict"][incident.roles["pinning_deployment"]] == "still needed by 1"
-    assert shown["verdict"][incident.roles["loyalty_deployment"]] == "gone, still needed"
-    assert shown["services"][incident.roles["promotions_deployment"]] == "Promotions r3"
-    assert shown["services"][incident.roles["pinning_deployment"]] == ("Promotions r2" if is_live else "Promotions")
-    panel.look_at(incident.roles["pinning_deployment"])
-    panel._button.click()
-    assert panel.invocations is not None
-    panel.invocations.wait()
-    assert list(panel.invocations.frame["id"]) == incident.ids("on_old_deployment")
+    table = view.table.set_index("id")
+    roles = incident.roles
+    assert table.index[0] == roles["loyalty_deployment"]
+    assert table.loc[roles["loyalty_deployment"], ["verdict", "services"]].tolist() == [
+        "✖ removed, still needed",
+        "Loyalty (removed)",
+    ]
+    assert table["verdict"][roles["drained_deployment"]] == "can be removed"
+    assert table["verdict"][roles["pinning_deployment"]] == "▲ old, needed by 1"
+    assert table["services"][roles["promotions_deployment"]] == "Promotions r3"
+    assert table["services"][roles["pinning_deployment"]] == ("Promotions r2" if is_live else "Promotions")
+    assert view.plan_button.layout.display == "none", "the source is read-only"
+    view.show_button.click()
+    assert panel.wait()
+    assert list(panel.frame["id"]) == incident.ids("on_old_deployment")
 
 
-def _state(panel: StatePanel, closing: contextlib.ExitStack) -> None:
-    closing.callback(panel.close)
-    assert "initech" in set(panel.frame["service_key"])
-    read = panel.look_at("Account", "initech")
+def _state(panel: Panel) -> None:
+    view = panel.view
+    assert isinstance(view, StateView)
+    listing = panel.frame.set_index("service_key")
+    assert "history: [" in listing.loc["initech", "preview"]
+    view._open_row("Account", "initech", None)
+    assert panel.wait()
     assert panel.error == ""
-    assert read is not None
-    assert len(read["history"]) > 100
-    assert panel._why_not
+    assert view.state is not None
+    assert len(view.state["history"]) > 100
+    assert "read-only" in view._why.text
 
 
 @pytest.fixture(scope="module", params=KINDS[1:])
@@ -166,30 +177,36 @@ def _put(lab: rl.Lab, key: str, **values: object) -> bool:
     return False
 
 
-def _reviewed(panel: StatePanel, name: str, text: str) -> None:
-    panel._look_at_key(name)
-    panel._editor.text.value = text
-    panel._editor.review()
-    panel._editor.reason.value = "INC-7"
+def _open(lab: rl.Lab, key: str) -> tuple[Panel, StateView]:
+    panel = Panel(lab, view="state", service="Drawer", key=key, refresh=None)
+    assert isinstance(panel.view, StateView)
+    return panel, panel.view
+
+
+def _review(view: StateView, name: str, text: str) -> None:
+    view._open_key(name)
+    view._editor.text.value = text
+    view._editor.review()
+    view._editor.reason.value = "INC-7"
 
 
 def test_a_key_is_set_and_a_race_is_lost_in_view(drawers: rl.Lab) -> None:
     """What the panel sets is in the cluster, other keys stay; what somebody else set in between stays, and is shown."""
     _put(drawers, "k", items={"mug": 1}, total=5)
-    panel = StatePanel(drawers, "Drawer", "k", refresh=None)
-    _reviewed(panel, "items", '{"mug": 2}')
-    panel._editor.set()
-    assert panel._sender.wait(30)
-    assert (panel.error, panel._editor.stage) == ("", "closed")
+    panel, view = _open(drawers, "k")
+    _review(view, "items", '{"mug": 2}')
+    view._editor.set()
+    assert view._sender.wait(30)
+    assert (panel.error, view._editor.stage) == ("", "closed")
     assert dict(state(drawers, "Drawer", "k")) == {"items": {"mug": 2}, "total": 5}
 
     panel.refresh()
-    _reviewed(panel, "items", '{"mug": 3}')
+    _review(view, "items", '{"mug": 3}')
     set_state(drawers, "Drawer", "k", {"items": {"mug": 9}}, reason="somebody else")
-    panel._editor.set()
-    assert panel._sender.wait(30)
-    assert panel._editor.stage == "conflict"
-    assert '"mug": 9' in panel._editor.compare.text
+    view._editor.set()
+    assert view._sender.wait(30)
+    assert view._editor.stage == "conflict"
+    assert '"mug": 9' in view._editor.compare.text
     assert dict(state(drawers, "Drawer", "k"))["items"] == {"mug": 9}
     panel.close()
 
@@ -201,14 +218,14 @@ def test_a_held_object_takes_the_change_later(drawers: rl.Lab, monkeypatch: pyte
     holder = drawers.ingress.send("Drawer", "hold", key="held").invocation_id
     held = "SELECT id FROM sys_invocation WHERE id = :id AND status = 'suspended'"
     wait_for(lambda: drawers.arrow(held, id=holder).num_rows == 1)
-    panel = StatePanel(drawers, "Drawer", "held", refresh=None)
-    _reviewed(panel, "n", "2")
-    panel._editor.set()
-    assert panel._sender.wait(30)
-    assert panel._editor.stage == "unknown"
-    assert f"{holder} holds the object" in panel._editor.compare.text
+    panel, view = _open(drawers, "held")
+    _review(view, "n", "2")
+    view._editor.set()
+    assert view._sender.wait(30)
+    assert view._editor.stage == "unknown"
+    assert f"{holder} holds the object" in view._editor.compare.text
     drawers.ingress.resolve_awakeable(str(awakeable_id(holder, FIRST_AWAKEABLE)), "go on")
     wait_for(lambda: dict(state(drawers, "Drawer", "held")) == {"n": 2})
     panel.refresh()
-    assert "It is applied" in panel._editor.compare.text
+    assert "It is applied" in view._editor.compare.text
     panel.close()

@@ -16,7 +16,7 @@ from restate_lab.analysis.questions import ask
 from restate_lab.analysis.questions.catalog import names
 from restate_lab.analysis.statements import run_sql_file
 from restate_lab.client.lab import Lab
-from restate_lab.errors import NotOnThisServer, Truncated
+from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from support.clusters import OLDEST, VQUEUES, Cluster
 
 pytestmark = pytest.mark.also_on(OLDEST, VQUEUES, reason="each kind has SQL of its own")
@@ -70,10 +70,12 @@ def test_every_question_runs(lab: Lab, incident: Cluster, name: str) -> None:
     tag = frame.attrs["variant"].removesuffix(".sql").partition("@")[2]
     assert tag in ({"vqueues", ""} if incident.vqueues else {"", "1.6"} if incident.version == "1.6.1" else {""})
     assert (frame.attrs["source"], frame.attrs["version"]) == (lab.name, incident.version)
-    # A made-up service has no rows, and the columns stay.
+    # An empty answer has the same columns; a service that does not exist is an error.
     if name in {"overview", "oldest_unmoved", "waiting_on", "paused", "wakes_next"}:
-        nothing = ask(lab, name, service="Nope")
-        assert (len(nothing), list(nothing.columns)) == (0, list(frame.columns))
+        nothing = ask(lab, name, service="Inventory" if name != "overview" else "agent")
+        assert list(nothing.columns) == list(frame.columns)
+        with pytest.raises(ArgumentError, match="No service 'Nope'"):
+            ask(lab, name, service="Nope")
 
 
 def test_overview(lab: Lab, incident: Cluster) -> None:

@@ -97,7 +97,7 @@ class Names(dict[str, Any]):
             "good": lambda: demo.roles["agent_detroit"],
             "bad": lambda: demo.roles["agent_denver"],
             "old": lambda: rl.open_evidence(EVIDENCE),
-            "panel": lambda: rl.InvocationsPanel(lab, service="agent"),
+            "panel": lambda: rl.Panel(lab, service="agent"),
         }
 
     def __missing__(self, name: str) -> Any:
@@ -134,8 +134,6 @@ def test_a_row_runs(wish: str, own: Embedded, here: Path, capsys: pytest.Capture
 
 def run_line(code: str, names: Names) -> None:
     """Run a line as a cell would, and look at what it gives; a panel is closed."""
-    if re.fullmatch(r"rl\.\w+Panel", code):
-        code += "(lab, id)" if code == "rl.InvocationPanel" else "(lab)"
     try:
         made = eval(code, {}, names)  # noqa: S307 - our own text
     except SyntaxError:

@@ -54,17 +54,31 @@ def lab(incident: Cluster, tmp_path: Path) -> Iterator[rl.Lab]:
 
 def test_the_ready_report_tells_the_incident(lab: rl.Lab, incident: Cluster, tmp_path: Path) -> None:
     """Every chapter is there and could be read, with the causes, their ids, pictures, and the SQL behind them."""
-    path = rl.incident_report(lab, tmp_path / "inc.html", summary="Payments fail.", title="INC-42")
+    path = rl.incident_report(lab, tmp_path / "inc.html", summary="The provider is down.")
     page = Page(path.read_text("utf-8"))
     numbered = re.findall(r"(\d+)</span> ([^<]+)</h2>", page.html)
     assert numbered == [(str(n), title) for n, title in enumerate(CHAPTERS, 1)]
     assert "could not be read" not in page.text
-    assert page.text.index("Payments fail.") < page.text.index("Contents") < page.text.index("1 What is wrong")
+    verdict = re.search(r'<p class="verdict">([^<]+)</p>', page.html)
+    assert verdict is not None
+    assert re.fullmatch(
+        r"15 Payments/charge fail at “charge card” since \d\d:\d\d UTC \(HTTP 503\); they block 3 Orders/place\.",
+        verdict[1],
+    )
+    order = ("Payments/charge is failing on", verdict[1], "The provider is down.", "affected", "in flight", "Contents")
+    places = [page.text.index(each) for each in (*order, "1 What is wrong")]
+    assert places == sorted(places)
+    assert page.text.count("15 invocations of Payments/charge") <= 5  # not on the first page: its words are its own
+    lanes = re.findall(r'<div class="lane-name" title="([^"]+)">', page.html)
+    assert {"Payments/charge", "created", "ended", "new errors", "paused", "deployments", "restarts"} <= set(lanes)
+    classes = [each.get("class") for tag, each in page.tags if tag == "details"]
+    assert classes.count("findings") == 1
+    assert page.text.count("deployment registered") > 2  # a row for many of them, and each of them folded below
     for text in ("charge card", "acme-retail", "deadlock", "RT0016", incident.version, lab.name, "rl.ask(source,"):
         assert text in page.text
     for role in ("hot_key_holder", "paused_by_hand", "deadlock_self"):
         assert incident.roles[role] in page.html
-    assert sum(tag == "img" for tag, _ in page.tags) >= 6
+    assert sum(tag == "img" for tag, _ in page.tags) >= 4
     assert not list(page.loaded_addresses())
     assert not list(page.active_parts())
     folded = [each for tag, each in page.tags if tag == "details" and each.get("class") == "sql"]
@@ -77,22 +91,19 @@ ASKED = {"frame", "doctor", "why", "waits", "journal", "panel", "overview"}
 
 def test_each_thing_can_be_added(lab: rl.Lab, incident: Cluster, tmp_path: Path) -> None:
     """What the toolkit gives is shown as what it is; a plan that was executed comes with what came of it."""
-    from restate_lab.panels.invocations import InvocationsPanel
-    from restate_lab.panels.overview import OverviewPanel
-
     storm, overview = rl.ask(lab, "retry_storm_ids"), rl.ask(lab, "overview")
     plan = rl.plan(lab, "resume", storm.head(5))
     holder = incident.ids("hot_key_holder")[0]
     frozen = rl.open_evidence(rl.freeze(lab, tmp_path / "before"))
     outcome = plan.execute(reason="INC-42: the gateway is back")
-    panels = [InvocationsPanel(lab), OverviewPanel(lab)]
+    panels = [rl.Panel(lab), rl.Panel(lab, view="overview")]
     things = {
         "frame": (overview, "table"),
         "axes": (rl.plot_status(overview), "picture"),
         "doctor": (rl.doctor(lab), "findings"),
         "why": (rl.why(lab, holder), "card"),
         "waits": (rl.waits(lab), "picture card"),
-        "journal": (rl.journal(lab, holder), "picture table"),
+        "journal": (rl.journal(lab, holder), "card table"),
         "plan": (plan, "card table"),
         "outcome": (outcome, "table"),
         "state": (rl.state(lab, "Account", "acme-retail"), "card"),
@@ -210,6 +221,7 @@ def test_a_table_that_is_not_there_leaves_a_gap_that_is_seen(lab: rl.Lab, tmp_pa
     tables = ["sys_invocation_status", "sys_invocation_state", "sys_deployment", "sys_service"]
     with rl.open_evidence(rl.freeze(lab, tmp_path / "part", tables=tables)) as part:
         page = Page(rl.incident_report(part, tmp_path / "part.html").read_text("utf-8"))
+    assert "The diagnosis is incomplete." in page.text
     assert "Not checked" in page.text
     assert "could not be read" in page.text
     assert [title for _, title in re.findall(r"(\d+)</span> ([^<]+)</h2>", page.html)] == list(CHAPTERS)
@@ -231,7 +243,7 @@ def test_the_report_as_pdf(newest: Cluster, program: str, tmp_path: Path) -> Non
     """A PDF is whole, on the paper that was asked for, with numbered pages, and its text can be searched."""
     with rl.connect(newest.admin_url, read_only=True) as lab:
         for paper, size in SIZES.items():
-            path = rl.incident_report(lab, tmp_path / f"{paper}.pdf", title="INC-42", paper=paper)  # type: ignore[arg-type]
+            path = rl.incident_report(lab, tmp_path / f"{paper}.pdf", title="INC-42", paper=paper, progress=False)  # type: ignore[arg-type]
             content = path.read_bytes()
             assert content.startswith(b"%PDF-")
             assert content.rstrip().endswith(b"%%EOF")
@@ -285,7 +297,7 @@ NOTEBOOK = (
     ("", "import restate_lab as rl\nsource = rl.open_evidence(evidence) if evidence else rl.connect()\nsource"),
     "## Invocations",
     ("", "rl.ask(source, 'overview', service=service)"),
-    ("", "from restate_lab.panels.invocations import InvocationsPanel\nInvocationsPanel(source, service=service)"),
+    ("", "rl.Panel(source, service=service)"),
 )
 ACTS = (
     "",

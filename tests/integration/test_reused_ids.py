@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import ipywidgets as widgets
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,7 +28,8 @@ from restate_lab.evidence.compare import compare
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.manifest import NAME, Manifest
 from restate_lab.evidence.store import open_evidence
-from restate_lab.panels.invocations import InvocationsPanel
+from restate_lab.panels.invocations import InvocationsView
+from restate_lab.panels.panel import Panel
 from support.bench import wait_for
 from support.clusters import KINDS, VQUEUES, server_binary
 from support.every_status import status_server
@@ -177,37 +180,50 @@ def test_a_comparison_tells_runs_apart(lab: Lab, tmp_path: Path) -> None:
     assert sorted(found.loc[found["id"] == id_, "change"]) == ["created", "removed"]
 
 
+def html_of(widget: Any) -> str:
+    """Return the text of all HTML widgets inside a widget."""
+    value = widget.value if isinstance(widget, widgets.HTML) else ""
+    return value + "".join(html_of(child) for child in getattr(widget, "children", ()))
+
+
+def open_detail(panel: Panel, id_: str) -> str:
+    """Open an invocation in a panel, and return its HTML."""
+    panel.open_invocation(id_)
+    assert panel.wait(timeout=30)
+    assert panel.error == ""
+    return html_of(panel.view)
+
+
 def test_a_panel_tells_runs_apart(lab: Lab) -> None:
     """A selected run that came again is deselected, the opened detail says so, and a plan made before is skipped."""
     options = {"idempotency_key": "in a panel"}
     id_ = begin(lab, "Every/waits", "suspended", **options)
     first = run_of(lab, id_)["created_at"]
-    panel = InvocationsPanel(lab, status="all", refresh=None)
-    panel.selected = [id_]
-    detail = panel.open_invocation(id_)
-    assert detail.wait(timeout=30)
-    assert detail._run.value == ""
-    panel._actions.buttons[ACTIONS.KILL].click()
-    assert panel._actions.wait(timeout=30)
-    made = panel.plan
-    assert made is not None
-    assert made.targets == (id_,)
-    run_again(lab, id_, "Every/waits", "suspended", **options)
-    panel.refresh()
-    detail.refresh()
-    assert panel.selected == []
-    assert "1 deselected: a new run with the same id" in panel.grid.static_html()
-    assert f"{first:%H:%M:%S}.{first.microsecond // 1000:03} UTC. That one is gone." in detail._run.value
-    panel._actions._plan_again()
-    assert panel._actions.wait(timeout=30)
-    assert panel.plan is not None
-    assert panel.plan.targets == (), "other options are for the same runs"
-    assert list(made.execute(reason=WHY)["outcome"]) == ["skipped"]
-    panel.selected = [id_]
-    assert panel.open_invocation(id_) is detail
-    assert detail.wait(timeout=30)
-    assert detail._run.value == "", "opened from the row of the new run"
-    panel.close()
+    with contextlib.closing(Panel(lab, status="all", refresh=None)) as panel:
+        invocations = panel.view
+        assert isinstance(invocations, InvocationsView)
+        panel.selected = [id_]
+        invocations.actions.buttons[ACTIONS.KILL].click()
+        assert invocations.actions.wait(timeout=30)
+        made = panel.plan
+        assert made is not None
+        assert made.targets == (id_,)
+        assert NEW_RUN not in open_detail(panel, id_)
+        run_again(lab, id_, "Every/waits", "suspended", **options)
+        panel.refresh()
+        assert NEW_RUN in html_of(panel.view)
+        assert f"{first:%H:%M:%S}.{first.microsecond // 1000:03} UTC" in html_of(panel.view)
+        panel.back()
+        assert panel.wait(timeout=30)
+        assert panel.view is invocations
+        assert panel.selected == []
+        assert f"1 deselected: {NEW_RUN}" in invocations.grid.static_html()
+        invocations.actions._plan_again()
+        assert invocations.actions.wait(timeout=30)
+        assert panel.plan is not None
+        assert panel.plan.targets == (), "other options are for the same runs"
+        assert list(made.execute(reason=WHY)["outcome"]) == ["skipped"]
+        assert NEW_RUN not in open_detail(panel, id_), "opened from the row of the new run"
 
 
 def test_a_freeze_does_not_mix_two_runs(lab: Lab, tmp_path: Path) -> None:
@@ -265,6 +281,5 @@ def test_a_source_that_holds_both_runs(lab: Lab, tmp_path: Path) -> None:
         for each in (source, turned):
             assert why(each, id_).status == "suspended"
             assert not journal(each, id_).empty
-        panel = InvocationsPanel(source, status="all", refresh=None)
-        assert (panel.error, list(panel.frame["status"])) == ("", ["suspended"])
-        panel.close()
+        with contextlib.closing(Panel(source, status="all", refresh=None)) as panel:
+            assert (panel.error, list(panel.frame["status"])) == ("", ["suspended"])

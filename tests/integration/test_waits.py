@@ -148,10 +148,10 @@ def test_a_circle_may_lead_through_a_service(world: Planted) -> None:
 def test_who_may_go_on_is_not_stuck_for_certain(world: Planted) -> None:
     """A time-out beside the call, and callers that run, make it a question: this SDK does not say what it needs."""
     assert not world.deadlock("any")["certain"]
-    assert "Depot/any/visit_or_give_up also waits for a sleep until" in world.deadlock("any")["resolution_code"]
+    assert "Depot/any/visit_or_give_up also waits for a sleep until" in world.deadlock("any")["reason"]
     assert not world.deadlock("both")["certain"]
     assert not world.deadlock("e1")["certain"]
-    assert "Eager/e1/visit runs" in world.deadlock("e1")["resolution_code"]
+    assert "Eager/e1/visit runs" in world.deadlock("e1")["reason"]
     assert len(world.found.deadlocks) == 7
 
 
@@ -202,10 +202,10 @@ def test_what_nobody_resolves_is_listed(world: Planted) -> None:
 
 def test_the_card_and_the_line_say_it(world: Planted) -> None:
     """The repr counts, the card names: the key with quotes is escaped, and nothing was left out."""
-    assert "4 deadlocks, 3 possible deadlocks, 2 root blockers, 2 open awakeables, 1 open promise" in repr(world.found)
+    assert "4 deadlocks · 3 possible deadlocks · 2 root blockers · 2 awakeables · 1 promise" in repr(world.found)
     html = world.found._repr_html_()
     assert "a/&#34;b&#39;é✓" in html
-    assert html.index("Deadlock for") < html.index("Who everybody waits for")
+    assert html.index("Deadlock for") < html.index("Root blockers")
     assert world.found.excluded == ()
 
 

@@ -16,7 +16,7 @@ from support.structure import PACKAGE, Structure
 
 STRUCTURE = Structure()
 THRESHOLDS = {
-    "modules": 280,
+    "modules": 300,
     "lines of a module, most": 500,
     "percent with one importer and under 60 lines": 5,
     "most modules in a folder": 30,
@@ -24,13 +24,14 @@ THRESHOLDS = {
     "names of several classes": 0,
     "lines of a function, median": 4,
     "lines of a function, 90th percentile": 13,
-    "lines of a function, 99th percentile": 24,
+    "lines of a function, 99th percentile": 25,
     "lines of a function, most": 37,
 }
 """The most that each figure may be. A package of a new verb may add 12 modules."""
 LEAST_MEDIAN = 130
 SMALL_FOR_A_REASON = {
     "restate_lab.demo.stories": "the table of the stories; each is a module of its own",
+    "restate_lab.panels.grid.static": "reads a grid's model; what it draws with has more users",
     "restate_lab.magics": "IPython loads the extension by this name, before pandas is needed",
 }
 VERBS = ("actions/plan", "actions/state", "analysis/doctor", "analysis/journal", "analysis/waits", "analysis/why")
@@ -40,7 +41,6 @@ READS_SQL = {
     "evidence": "it answers them",
     "status": "the expression of a status in SQL",
     "demo": "what the demo waits for",
-    "panels": "a panel's filters are a statement; readers come when the panels are redrawn",
     "query": "examples in the help of `restate-lab sql`",
 }
 """Modules and packages besides readers that contain SQL, with the reason."""

@@ -1,4 +1,4 @@
-"""Panels without a browser that somebody looks at, and what they say."""
+"""Panels without a browser: mark them as visible, close them, and list their threads."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from restate_lab.panels._base.panel import Panel
+from restate_lab.panels.panel import Panel
 
 __all__ = ["closing", "mark_visible", "panel_threads"]
 
 
 def mark_visible(*panels: Panel) -> None:
-    """Say what the views of these panels say every ten seconds: that a reader can see them."""
+    """Send what a visible view sends every ten seconds."""
     for panel in panels:
         panel._head._handle_custom_msg({"type": "alive", "view": "reader", "in_sight": True}, [])
 
 
 @contextlib.contextmanager
 def closing(*panels: Panel) -> Iterator[None]:
-    """Have panels looked at, and close them; they leave no thread."""
+    """Mark panels as visible, close them at the end, and check that no thread of theirs is left."""
     mark_visible(*panels)
     try:
         yield

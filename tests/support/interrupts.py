@@ -254,7 +254,7 @@ def audit_log(s: Session) -> Any:
 
 
 def panel(s: Session) -> Any:
-    made = s.rl.InvocationsPanel(s.lab, refresh=None)
+    made = s.rl.Panel(s.lab, refresh=None)
     try:
         return len(made.frame) > 0
     finally:

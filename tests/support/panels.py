@@ -1,4 +1,4 @@
-"""An InvocationsPanel in a page, used and read as a person would."""
+"""A panel in a page, used and read as a person would."""
 
 from __future__ import annotations
 
@@ -13,69 +13,85 @@ __all__ = ["PanelOnPage", "panel_cell"]
 
 
 def panel_cell(address: str, name: str = "panel", options: str = "") -> str:
-    """Return a cell that shows an InvocationsPanel of the server at this address."""
+    """Return a cell that shows a panel of the server at this address."""
     return f"""
 import restate_lab as rl
-from restate_lab.panels.invocations import InvocationsPanel
 lab = rl.connect({address!r})
-{name} = InvocationsPanel(lab{options})
+{name} = rl.Panel(lab{options})
 {name}
 """
 
 
 class PanelOnPage:
-    """The ``nth`` InvocationsPanel of a page, and the InvocationPanel opened beside its table."""
+    """The ``nth`` panel of a page; ``clicks`` counts the clicks of ``click``."""
 
     def __init__(self, page: Page, nth: int = 0) -> None:
         self.page = page
-        self.root = page.locator(".rl-panel:not(.rl-invocation)").nth(nth)
-        self.opened = self.root.locator(".rl-invocation")
+        self.root = page.locator(".rl-panel").nth(nth)
+        self.findings = self.root.locator(".rl-findings")
+        self.strip = self.root.locator(".rl-strip")
+        self.detail = self.root.locator(".rl-invocation")
         self.grid = GridOnPage(page)
         self.grid.root = self.root.locator(".rl-grid").first
         self.grid.search = self.grid.root.get_by_label("Filter", exact=True)
         self.grid.scroller = self.grid.root.locator(".rl-scroll")
+        self.clicks = 0
 
     def wait(self, count: str | None = None) -> None:
         """Wait until rows are there, and until the line above them says this."""
         self.grid.wait(count)
 
-    def field(self, label: str) -> Locator:
-        """Return a filter's field."""
-        return self.root.get_by_role("combobox", name=label, exact=True)
+    def click(self, target: Locator) -> None:
+        """Click, and count it."""
+        self.clicks += 1
+        target.click()
 
     def filter(self, label: str, text: str) -> None:
-        """Write into a filter's field, and press Enter."""
-        self.field(label).fill(text)
-        self.field(label).press("Enter")
+        """Write into one of the further filters, and press Enter."""
+        field = self.strip.get_by_label(label, exact=True)
+        if not field.is_visible():
+            self.button("More filters").click()
+        field.fill(text)
+        field.press("Enter")
 
-    def chip(self, word: str) -> Locator:
-        """Return a status's chip."""
-        return self.root.locator(".rl-chip").filter(has_text=re.compile(f"^{word}$"))
+    def clear_filters(self) -> None:
+        """Remove all filters."""
+        self.button("Clear all").click()
+
+    def chip(self, name: str) -> Locator:
+        """Return the button of a preset, a status or a service."""
+        return self.strip.locator(".rl-chip").filter(has_text=re.compile(rf"^{re.escape(name)}( [\d,]+)?$"))
+
+    def finding(self, text: str) -> Locator:
+        """Return the finding with this text."""
+        return self.findings.locator(".rl-finding").filter(has_text=text)
 
     def select_all(self) -> None:
-        """Tick all rows, and repeat it where the panel asks for that because rows came just then."""
-        box = self.grid.root.locator(".rl-head .rl-box")
-        selected, refused = self.root.get_by_text(re.compile(r"^\d+ selected:")), self.root.get_by_text("and repeat.")
-        box.click()
-        expect(selected.or_(refused).first).to_be_visible(timeout=30_000)
-        if refused.is_visible():
-            box.click()
-        expect(selected).to_be_visible(timeout=30_000)
+        """Tick all rows."""
+        self.grid.root.locator(".rl-head .rl-box").click()
+        expect(self.root.get_by_text(re.compile(r"^\d+ selected$")).first).to_be_visible(timeout=30_000)
 
     def open(self, line: int, target: str) -> None:
-        """Open a row once it has this target, and wait until the target's panel is there."""
+        """Open a row once it has this target, and wait until its journal is there."""
         expect(self.grid.cell(line, "target")).to_have_text(target)
         self.grid.cell(line, "target").click()
-        expect(self.opened.locator(".rl-target")).to_have_text(target, timeout=30_000)
+        self.expect_text(target, within=self.detail)
+
+    def back(self) -> None:
+        """Close what is open."""
+        self.root.locator(".rl-crumbs button").first.click()
+        expect(self.detail).to_be_hidden()
 
     def read_payloads(self) -> None:
-        """Have the payloads of the opened invocation read."""
-        self.opened.get_by_role("tab", name="Payloads").click()
-        self.opened.get_by_role("button", name=re.compile("^Read payloads")).click()
+        """Open the section of the payloads, which reads them."""
+        fold = self.detail.get_by_role("button", name="Payloads")
+        if fold.get_attribute("aria-expanded") == "false":
+            fold.click()
+        expect(self.detail.locator(".rl-payloads pre").first).to_be_visible(timeout=60_000)
 
-    def button(self, name: str, *, within: Locator | None = None) -> Locator:
+    def button(self, name: str | re.Pattern[str], *, within: Locator | None = None) -> Locator:
         """Return a button, of the panel or of the part given."""
-        return (within or self.root).get_by_role("button", name=name, exact=True)
+        return (within or self.root).get_by_role("button", name=name, exact=isinstance(name, str))
 
     def expect_text(self, text: str | re.Pattern[str], *, within: Locator | None = None) -> None:
         """Wait until a text is there to be seen."""

@@ -14,18 +14,18 @@ import pandas as pd
 import pyarrow as pa
 
 import restate_lab as rl
+from restate_lab.actions.plan.reader import read_pinned_ids, read_served_services
 from restate_lab.actions.reader import read_invocations
 from restate_lab.actions.rules import ACTIONS
+from restate_lab.actions.state.reader import find_objects, stateful_services
+from restate_lab.analysis.invocations.filters import ALL, Filters
+from restate_lab.analysis.invocations.reader import read_rows
 from restate_lab.audit import AuditLog
 from restate_lab.client._http import QuickAckTransport
 from restate_lab.client._stream import ARROW
 from restate_lab.client.lab import Lab
 from restate_lab.client.settings import load_settings
-from restate_lab.panels.deployments import read_pins, read_served
-from restate_lab.panels.filters import ALL, Filters
 from restate_lab.panels.invocation.reader import read_invocation
-from restate_lab.panels.rows import read_rows
-from restate_lab.panels.state.search import Search, find_objects, stateful_services
 
 __all__ = ["KINDS", "VERBS", "Case", "ReshapingProxy", "Way", "problem"]
 
@@ -181,6 +181,11 @@ def _waits(lab: Lab, _: dict[str, Any], __: Path) -> Any:
     return str(result), result.edges
 
 
+def _read_deployments(lab: Lab, _: dict[str, Any], __: Path) -> Any:
+    served = read_served_services(lab, lab)
+    return served, [read_pinned_ids(lab, each, limit=5) for each in sorted(served)]
+
+
 VERBS: dict[str, Verb] = {
     "doctor": _diagnose,
     "why": lambda lab, ids, _: [str(rl.why(lab, each)) for each in ids["open"]],
@@ -198,8 +203,11 @@ VERBS: dict[str, Verb] = {
     "card": lambda lab, _, __: re.sub(r"\d\d:\d\d:\d\d", "", lab._repr_html_()),
     "panel: invocations": lambda lab, _, __: read_rows(lab, Filters(status=(ALL,), limit=5)).frame,
     "panel: invocation": lambda lab, ids, _: [str(read_invocation(lab, each).facts) for each in ids["open"][:2]],
-    "panel: objects": lambda lab, _, __: (find_objects(lab, Search()).frame, stateful_services(lab)),
-    "panel: deployments": lambda lab, _, __: (read_pins(lab), read_served(lab, lab)),
+    "panel: objects": lambda lab, _, __: (
+        [find_objects(lab, most_entries=most).frame for most in (1, 4_000)],
+        stateful_services(lab),
+    ),
+    "panel: deployments": _read_deployments,
 } | {f"ask: {name}": _ask_question(name) for name in rl.questions()["name"]}
 
 

@@ -18,18 +18,25 @@ COLUMNS = {
     "target_service_key": "str", "target_service_ty": "str", "status": "str", "created_at": "datetime64[ms, UTC]",
     "modified_at": "datetime64[ms, UTC]", "scheduled_start_at": "datetime64[ms, UTC]",
     "completed_at": "datetime64[ms, UTC]", "retry_count": "Int64", "next_retry_at": "datetime64[ms, UTC]",
-    "error_code": "str", "failure": "str", "deployment_id": "str", "invoked_by_id": "str", "journal_size": "Int64",
+    "error_code": "str", "failure": "str", "step": "str", "deployment_id": "str", "invoked_by_id": "str",
+    "journal_size": "Int64",
 }  # fmt: skip
 EMPTY = {
     "FROM sys_service": pd.DataFrame({"name": pd.Series(["agent", "Payments"], dtype="str")}),
-    "FROM last_errors": pd.DataFrame({"id": [], "error_code": [], "failure": []}, dtype="str"),
+    "FROM last_errors": pd.DataFrame({"id": [], "error_code": [], "failure": [], "step": []}, dtype="str"),
 }
 
 
 def invocations(*rows: Mapping[str, Any]) -> pd.DataFrame:
     """Return rows as a selection gives them; ``id`` may be a number, and what is not given is null."""
     full = [
-        {"target": "agent/run", "status": "running", "created_at": datetime(2026, 11, 25, tzinfo=UTC)} | dict(row)
+        {
+            "target": "agent/run",
+            "target_service_name": "agent",
+            "status": "running",
+            "created_at": datetime(2026, 11, 25, tzinfo=UTC),
+        }
+        | dict(row)
         for row in rows
     ]
     for row in full:
@@ -73,6 +80,11 @@ class SampleSource(RowSource):
         for text, frame in EMPTY.items():
             if text in statement and "sys_invocation_status s" not in statement:
                 return frame.copy()
+        if "is_retried" in statement:
+            counts = self.frame.groupby(["target_service_name", "status"], dropna=False).size().rename("n")
+            return counts.reset_index().assign(is_retried=False)
+        if "date_bin" in statement:
+            return pd.DataFrame({"kind": [], "start": [], "result": [], "n": []})
         if "count(*)" in statement:
             return pd.DataFrame({"n": [len(self.frame)]})
         return self.frame.head(params["limit"]).copy()

@@ -21,8 +21,9 @@ _TEXT, _TIME, _NUMBER = pa.large_string(), pa.timestamp("ms", "+00:00"), pa.uint
 _SCHEMAS = {
     "sys_invocation_status": {
         **dict.fromkeys(("id", "status", "target_service_name", "target_handler_name", "target_service_key"), _TEXT),
-        "pinned_deployment_id": _TEXT,
+        **dict.fromkeys(("target", "pinned_deployment_id", "invoked_by_id"), _TEXT),
         "created_at": _TIME,
+        "modified_at": _TIME,
         "inboxed_at": _TIME,
     },
     "sys_invocation_state": {"id": _TEXT, "in_flight": pa.bool_(), "retry_count": _NUMBER},
@@ -36,7 +37,7 @@ _SCHEMAS = {
     },
     "sys_service": {"name": _TEXT, "ty": _TEXT, "revision": _NUMBER, "deployment_id": _TEXT},
     "state": {
-        **dict.fromkeys(("scope", "service_name", "service_key", "key"), _TEXT),
+        **dict.fromkeys(("scope", "service_name", "service_key", "key", "value_utf8"), _TEXT),
         "value": pa.large_binary(),
     },
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,13 +56,15 @@ def shell(capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
     config.InteractiveShell.colors = "nocolor"
     config.Completer.use_jedi = False
     before = {name: getattr(builtins, name, None) for name in ("display", "__IPYTHON__")}
-    hook = sys.excepthook
+    hook, no_color = sys.excepthook, os.environ.get("NO_COLOR", "")
+    os.environ["NO_COLOR"] = "1"
     ip = InteractiveShell(config=config)
     try:
         yield Shell(ip, capsys)
     finally:
         ip.restore_sys_module_state()
         sys.excepthook = hook
+        os.environ["NO_COLOR"] = no_color  # "" counts as not set
         for name, value in before.items():
             if value is None:
                 delattr(builtins, name)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.frames import DtypeBackend, to_frame
-from restate_lab.panels._base.source import QuietSource
+from restate_lab.panels._base.source import PanelSource
 from restate_lab.recorder import QueryRecorder
 from restate_lab.source import Source, SourceWrapper
 
@@ -20,9 +20,9 @@ WRAPPERS: dict[str, Callable[[Any], SourceWrapper]] = {
     "SourceWrapper": SourceWrapper,
     "QueryRecorder": QueryRecorder,
     "Deadline": lambda source: Deadline(source, 60, timeout_message="the time is over", remembers=False),
-    "QuietSource": lambda source: QuietSource(source, threading.Event()),
+    "PanelSource": lambda source: PanelSource(source, threading.Event()),
     "all of them": lambda source: Deadline(
-        QueryRecorder(QuietSource(source, threading.Event())), 60, timeout_message="the time is over", remembers=False
+        QueryRecorder(PanelSource(source, threading.Event())), 60, timeout_message="the time is over", remembers=False
     ),
 }
 

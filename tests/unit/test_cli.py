@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import shlex
 import subprocess
 import sys
 import warnings
@@ -12,15 +14,18 @@ from typing import Any
 import pandas as pd
 import pytest
 import typer
+from rich.cells import cell_len
 from typer.testing import CliRunner
 
 import restate_lab
 from restate_lab.cli import app
 from restate_lab.cli._errors import exit_on_error
 from restate_lab.cli._options import output_format, parse_seconds
-from restate_lab.cli._output import table_lines
+from restate_lab.cli._output import HEADS, table_lines
+from restate_lab.cli._page import Part, TextPage
 from restate_lab.cli._run_diagnose import exit_code
 from restate_lab.cli._run_query import parse_value
+from restate_lab.cli._run_waits import exit_code as waits_exit_code
 from restate_lab.errors import ArgumentError, RestateLabError, Truncated
 
 
@@ -90,7 +95,10 @@ def test_what_the_machine_refuses_is_one_line(error: OSError, said: str, capsys:
     assert capsys.readouterr().err == f"restate-lab: {said}\n"
 
 
-COMMANDS = ("demo", "sql", "ask", "questions", "doctor", "why", "freeze", "compare", "report")
+COMMANDS = (
+    *("demo", "sql", "ask", "questions", "doctor", "why", "waits", "journal"),
+    *("freeze", "compare", "report"),
+)
 
 
 def test_there_are_these_commands() -> None:
@@ -151,12 +159,13 @@ def test_numbers_are_right_aligned_and_texts_left() -> None:
 
 
 def test_what_does_not_fit_is_shown_in_blocks() -> None:
-    """Too many columns for the width become one line a column; each line still fits."""
+    """Too many columns for the width become one line a column; what is longer is wrapped."""
     lines = list(table_lines(FRAME, 60))
     assert lines[0].startswith("── 1 ──")
     assert lines[1] == "id     inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9"
     assert max(map(len, lines)) <= 60
-    assert len(lines) == 2 * (1 + len(FRAME.columns))
+    text = " ".join(line.removeprefix("text ").strip() for line in lines)
+    assert "a failure " * 19 in text
 
 
 @pytest.mark.parametrize(
@@ -182,9 +191,94 @@ def test_for_a_program_nothing_is_cut() -> None:
     assert len(lines) == 4
 
 
+def test_heads_of_a_question_are_readable() -> None:
+    """At a terminal a column has a head in words; a statement's own names stay."""
+    frame = pd.DataFrame({"target_service_name": ["A"], "oldest_created_at": [1]})
+    assert next(iter(table_lines(frame, 80, HEADS))) == "service  oldest created at"
+    assert next(iter(table_lines(frame, 80))) == "target_service_name  oldest_created_at"
+
+
 def test_an_empty_table_has_its_header() -> None:
     """No rows is not nothing."""
     assert list(table_lines(FRAME.iloc[:0][["n", "text"]], 80)) == ["n  text", "─  ────"]
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def printed(stream: io.StringIO, *parts: Part, first: str = "") -> str:
+    TextPage(stream).paragraph(*parts, first=first)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("env", "at_a_terminal", "in_a_pipe"),
+    [
+        ({}, True, False),
+        ({"NO_COLOR": "1"}, False, False),
+        ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, False, False),
+        ({"TERM": "dumb"}, False, False),
+        ({"FORCE_COLOR": "1"}, True, True),
+    ],
+    ids=str,
+)
+def test_where_there_are_colours(
+    env: dict[str, str], at_a_terminal: bool, in_a_pipe: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Colours follow NO_COLOR, FORCE_COLOR and TERM; a pipe has none."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "COLORTERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ({"TERM": "xterm-256color"} | env).items():
+        monkeypatch.setenv(name, value)
+    assert ("\x1b" in printed(Terminal(), ("CRITICAL", "bold red"))) == at_a_terminal
+    assert ("\x1b" in printed(io.StringIO(), ("CRITICAL", "bold red"))) == in_a_pipe
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+def test_paragraphs_are_wrapped_with_a_hanging_indent(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line is wider than the terminal, the others begin below the first, and in a pipe there is one line."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("NO_COLOR", "1")
+    text = "15 invocations of Payments/charge retry the step “charge card” 漢字漢字 " * 5
+    lines = printed(Terminal(), text, first="  next: ").splitlines()
+    assert max(map(cell_len, lines)) <= width
+    assert {line[:8] for line in lines[1:]} <= {" " * 8}
+    assert " ".join(line[8:] for line in lines).split() == text.split()
+    assert printed(io.StringIO(), text, first="  next: ") == f"  next: {text.rstrip()}\n"
+
+
+def test_text_of_a_cluster_is_neither_markup_nor_a_control(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Markup, emoji codes, links, escapes and turned text are shown as they are or as codes."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "200")
+    hostile = "[bold red]x[/] :boom: http://a \x1b[31mred\x1b]0;title\x07 \u202egnp \nnext"
+    shown = "[bold red]x[/] :boom: http://a ‹U+001B›[31mred‹U+001B›]0;title‹U+0007› ‹U+202E›gnp ↵next"
+    assert printed(Terminal(), hostile) == f"{shown}\n"
+    stream = io.StringIO()
+    TextPage(stream).commands(f"echo {shlex.quote(hostile.replace(chr(10), ' '))}", first="next: ")
+    assert not [each for each in stream.getvalue()[:-1] if not each.isprintable()]
+
+
+COMMAND = """for id in inv_1 inv_2 inv_3; do RESTATE_ADMIN_URL=http://127.0.0.1:9070 restate why -p 'a b' "$id"; done"""
+
+
+@pytest.mark.parametrize("width", [30, 60, 200])
+def test_a_long_command_can_be_copied(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a terminal a command goes on after a backslash between two words, and a shell reads the same words."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = Terminal()
+    TextPage(stream).commands(f"# why\n{COMMAND}", first="next: ")
+    note, *lines = stream.getvalue().splitlines()
+    assert note == "next: # why"
+    assert all(len(line) <= width or len(line.split()) <= 2 for line in lines)
+    assert [line.endswith(" \\") for line in lines] == [*[True] * (len(lines) - 1), False]
+    assert shlex.split("\n".join(lines).replace("\\\n", "")) == shlex.split(COMMAND)
+    assert not any(line.strip(" \\").endswith("-p") for line in lines)  # an option stays with its value
 
 
 @pytest.mark.parametrize(
@@ -227,6 +321,15 @@ def test_the_doctors_exit_codes(severities: list[str], missing: list[bool], plai
 
 
 @pytest.mark.parametrize(
+    ("certain", "excluded", "code"), [([], (), 0), ([False], (), 0), ([], ("x",), 4), ([False, True], ("x",), 3)]
+)
+def test_the_exit_codes_of_waits(certain: list[bool], excluded: tuple[str, ...], code: int) -> None:
+    """3 is a deadlock, 4 is not everything read, and 0 neither."""
+    waits: Any = SimpleNamespace(deadlocks=pd.DataFrame({"certain": pd.Series(certain, dtype=bool)}), excluded=excluded)
+    assert waits_exit_code(waits) == code
+
+
+@pytest.mark.parametrize(
     ("text", "value"),
     [("5", 5), ("-1.5", -1.5), ("true", True), ("null", None), ('["a", 1]', ["a", 1]), ('"42"', "42"), ("007", "007"),
      ("agent", "agent"), ("", ""), ("2h", "2h"), ("it's", "it's"), ("9007199254740993", 9007199254740993)],
@@ -265,10 +368,17 @@ def test_a_timeout_is_a_duration_everywhere() -> None:
         for parameter in command.params
         if "--timeout" in parameter.opts
     }
-    assert {"ask", "compare", "doctor", "freeze", "report", "sql", "why"} <= options.keys()
+    assert set(COMMANDS) - {"demo", "questions"} == options.keys()
     assert {option.metavar for option in options.values()} == {"DURATION"}
     assert [parse_seconds(text) for text in ("90", "1.5", "90s", "2m", "500ms")] == [90, 1.5, 90, 120, 0.5]
-    for arguments in (["sql", "SELECT 1"], ["doctor"], ["why", "inv_1"], ["freeze", "x"]):
+    for arguments in (
+        ["sql", "SELECT 1"],
+        ["doctor"],
+        ["why", "inv_1"],
+        ["waits"],
+        ["journal", "inv_1"],
+        ["freeze", "x"],
+    ):
         for wrong in ("soon", "-1s", "nan"):
             answer = call(*arguments, "--timeout", wrong)
             assert (answer.exit_code, "give a duration" in answer.output) == (2, True), (arguments, wrong)

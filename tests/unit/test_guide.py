@@ -40,7 +40,7 @@ def test_it_builds_without_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", "restate_lab.guide", docs, "--pictures", pictures]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert "not there: first-look-card-light" in done.stdout
+    assert "not there: what-is-wrong-doctor-light" in done.stdout
     assert "kill-plan" not in done.stdout
     pages = {page.relative_to(docs).as_posix(): page.read_text(encoding="utf-8") for page in docs.rglob("*.html")}
     assert {f"{page.replace('.', '/')}.html" for page in PAGES} <= set(pages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -9,34 +10,98 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 import pytest
 from markupsafe import Markup
 
 import restate_lab
 from restate_lab._html import render
+from restate_lab._html.table import show
+from restate_lab._text import shorten_id
+from restate_lab.analysis.waits.picture import WaitPicture
+from restate_lab.errors import ArgumentError
+from support.sample_rows import sample_id
 
 PACKAGE = Path(restate_lab.__file__).parent
 MARKUP = "<script>alert(1)</script><b onload='x'> \"' style=\"x\" & &lt; {{ 7 * 7 }} {% raw %}"
 HOSTILE = f"{MARKUP} \u202etxt.exe\u200b\x1b[31m"
 SEEN = f"{MARKUP} ‹U+202E›txt.exe‹U+200B›‹U+001B›[31m"
 CARD: dict[str, Any] = {"title": HOSTILE, "place": HOSTILE, "lines": [HOSTILE], "accent": "red"}
+BADGES: dict[str, Any] = {"badges": [(HOSTILE, HOSTILE, "red")], "facts": [(HOSTILE, HOSTILE)], "place_tip": HOSTILE}
 PARTS: dict[str, Any] = {"parts": [(HOSTILE, 1_200, "red"), (HOSTILE, 0, "blue")]}
-FINDING = dict.fromkeys(("severity", "summary", "context", "suggested_code", "evidence_code"), HOSTILE) | {
-    "colour": "red"
+FINDING: dict[str, Any] = dict.fromkeys(
+    ("severity", "mark", "summary", "blocks", "age", "since", "suggested_code", "evidence_code", "more"), HOSTILE
+) | {"colour": "red", "ids": [HOSTILE], "more_ids": 1_200}
+BOX: dict[str, Any] = {"x": 1, "y": 2, "width": 3, "height": 4, "times": 1_200, "folded": "", "colour": "red"}
+PICTURE = WaitPicture(
+    width=9,
+    height=9,
+    boxes=(
+        BOX
+        | dict.fromkeys(("target", "label", "id", "status"), HOSTILE)
+        | {"lines": [HOSTILE], "text_x": 5, "anchor": "a"},
+        BOX | {"folded": HOSTILE, "lines": []},
+    ),
+    arrows=({"path": "M 0 0", "tip": "0,0", "kind": HOSTILE, "dashes": "1 2", "red": True},),
+    cycles=({"x": 1, "y": 2, "width": 3, "height": 4, "certain": False, "label": HOSTILE},),
+    notes=(HOSTILE,),
+    kinds=((HOSTILE, "1 2"),),
+)
+DEADLOCK = dict.fromkeys(("heading", "description", "reason", "resolution_code"), HOSTILE) | {
+    "colour": "red",
+    "anchor": "a",
 }
+CELL = {"text": HOSTILE, "title": HOSTILE, "side": "right", "colour": "red", "is_missing": True}
 TABLE: dict[str, Any] = {"title": HOSTILE, "name": HOSTILE, "summary": HOSTILE, "heads": [HOSTILE], "rows": [[HOSTILE]]}
+OUTCOME = {"colour": "red", "label": HOSTILE, "sign": HOSTILE}
+NODE: dict[str, Any] = dict.fromkeys(("more", "value", "attempts", "about", "duration"), HOSTILE) | {
+    "row": {"index": 1, "depth": 1, "outcome": "failed", "entry_type": HOSTILE, "label": HOSTILE},
+    "outcome": OUTCOME,
+    "left": 1.0,
+    "width": 2.0,
+    "marks": [1.0],
+    "later": 3.0,
+    "is_open": True,
+    "children": [],
+}
+JOURNAL: dict[str, Any] = {
+    "tree": [NODE | {"children": [NODE]}],
+    "now": 50.0,
+    "ticks": [{"width": 9.0, "label": HOSTILE}],
+    "legend": [OUTCOME],
+    "has_attempts": True,
+    "has_next": True,
+    "hidden": HOSTILE,
+    "note": HOSTILE,
+}
 CARDS: dict[str, dict[str, Any]] = {
+    "analysis/journal/card.html.j2": CARD | BADGES | JOURNAL,
+    "analysis/journal/rows.html.j2": JOURNAL,
     "_html/bar.html.j2": PARTS,
-    "_html/card.html.j2": CARD | PARTS,
+    "_html/card.html.j2": CARD | PARTS | BADGES,
+    "_html/table.html.j2": {"lines": [HOSTILE], "heads": [(HOSTILE, "left")], "rows": [[CELL]], "marks": [HOSTILE]},
+    "analysis/doctor/findings.html.j2": {"findings": [FINDING]},
+    "analysis/doctor/findings_card.html.j2": {"findings": [FINDING], "more": 1_200, "columns": HOSTILE},
+    "analysis/questions/card.html.j2": {
+        "questions": [dict.fromkeys(("name", "question", "parameters", "cost"), HOSTILE)],
+        "note": HOSTILE,
+    },
+    "analysis/waits/picture.html.j2": {"picture": PICTURE},
     "analysis/doctor/card.html.j2": CARD
     | {"causes": [FINDING], "notes": [FINDING], "more_causes": 1_200, "note_count": 1_200, "not_checked": [HOSTILE]}
     | {"incomplete": "red", "checks": [(HOSTILE, HOSTILE), ("x", "")], "is_healthy": True},
     "analysis/why/card.html.j2": CARD
+    | BADGES
     | {"summary": HOSTILE, "options": [dict.fromkeys(("action", "description", "code"), HOSTILE)]}
-    | {"chain": [dict.fromkeys(("step", "target", "id", "status", "waits", "since"), HOSTILE)]},
+    | {"chain": [dict.fromkeys(("step", "target", "id", "status", "waits", "since"), HOSTILE) | {"colour": "red"}]},
     "analysis/waits/card.html.j2": CARD
-    | {"deadlocks": [dict.fromkeys(("heading", "description", "resolution_code"), HOSTILE) | {"colour": "red"}]}
-    | {"more_deadlocks": HOSTILE, "tables": [TABLE | {"more": HOSTILE}, TABLE | {"rows": [], "more": ""}]},
+    | {"deadlocks": [DEADLOCK], "more_deadlocks": HOSTILE, "picture": PICTURE}
+    | {
+        "tables": [
+            TABLE | {"more": HOSTILE, "rows": [{"anchor": "a", "cells": [HOSTILE]}]},
+            TABLE | {"rows": [], "more": ""},
+        ]
+    },
     "actions/plan/card.html.j2": CARD
     | PARTS
     | {"heading": HOSTILE, "warnings": [HOSTILE], "warning": "red"}
@@ -47,7 +112,13 @@ CARDS: dict[str, dict[str, Any]] = {
     "evidence/compare/card.html.j2": CARD | {"parts": [TABLE | {"more": 1_200}, TABLE | {"rows": [], "more": -1}]},
 }
 """Each template of a card with all that it can show, and all of it hostile."""
-TAGS = {"div", "span", "b", "br", "code", "details", "summary", "table", "tr", "th", "td"}
+TAGS = {"div", "span", "b", "br", "code", "details", "summary", "table", "thead", "tbody", "tr", "th", "td"}
+DRAWN = {"svg", "rect", "path", "polygon", "text", "foreignobject", "a"}
+SHAPES = {
+    *("x", "y", "width", "height", "rx", "d", "points", "fill", "fill-opacity", "stroke", "stroke-opacity"),
+    *("stroke-width", "stroke-dasharray", "font-weight", "font-size"),
+}
+ATTRIBUTES = {"style", "title", "open", "role", "aria-label", "tabindex", "scope", "id", "href"}
 
 
 class Page(HTMLParser):
@@ -74,9 +145,10 @@ class Page(HTMLParser):
 
 
 def test_every_template_is_tried() -> None:
-    """A new template of a card gets hostile values here; those of a report are tried with the report."""
+    """A new template of a card gets hostile values here; those of a report and of the panel are tried with these."""
     there = {str(each.relative_to(PACKAGE)) for each in PACKAGE.rglob("*.j2")}
-    others = {"_html/macros.html.j2", "reports/templates/report.html.j2", "reports/templates/parts.html.j2"}
+    reports = {f"reports/templates/{name}.html.j2" for name in ("report", "parts", "first_page")}
+    others = {"_html/macros.html.j2", "panels/invocation/head.html.j2", *reports}
     assert there == {*CARDS, *others}
 
 
@@ -85,8 +157,9 @@ def test_what_is_given_is_text(template: str) -> None:
     """Markup, quotes and code of a template are shown as they are, and invisible characters as codes."""
     page = Page(render(template, **CARDS[template]))
     assert page.open == []
-    assert {tag for tag, _ in page.tags} <= TAGS
-    assert {name for _, attributes in page.tags for name in attributes} <= {"style", "title", "open"}
+    assert {tag for tag, _ in page.tags} <= TAGS | DRAWN
+    assert {name for _, attributes in page.tags for name in attributes} <= ATTRIBUTES | SHAPES
+    assert {attributes["href"] for _, attributes in page.tags if "href" in attributes} <= {"#a"}
     titles = [attributes["title"] or "" for _, attributes in page.tags if "title" in attributes]
     hostile = [each for each in [*page.texts, *titles] if "alert" in each]
     assert hostile
@@ -97,7 +170,9 @@ def test_what_is_given_is_text(template: str) -> None:
 def test_a_missing_value_is_an_error() -> None:
     """A template does not leave out in silence what it was not given."""
     with pytest.raises(jinja2.UndefinedError, match="'title' is undefined"):
-        render("_html/card.html.j2", **{name: value for name, value in (CARD | PARTS).items() if name != "title"})
+        render(
+            "_html/card.html.j2", **{name: value for name, value in (CARD | PARTS | BADGES).items() if name != "title"}
+        )
 
 
 def test_a_bar_without_counts_is_nothing() -> None:
@@ -110,9 +185,46 @@ def test_a_bar_without_counts_is_nothing() -> None:
 
 def test_only_markup_is_html() -> None:
     """HTML that was made and escaped here passes as it is."""
-    made = render("_html/card.html.j2", **CARD | PARTS | {"lines": [Markup("<i>a</i>"), "<i>b</i>"]})
+    made = render("_html/card.html.j2", **CARD | PARTS | BADGES | {"lines": [Markup("<i>a</i>"), "<i>b</i>"]})
     assert "<i>a</i>" in made
     assert "&lt;i&gt;b&lt;/i&gt;" in made
+
+
+def test_ids_are_short_and_whole() -> None:
+    """Of an id the beginning and the end are drawn, and all of it is in the text, in one piece for a click."""
+    id_ = "inv_10VxIBLqnLEz12xdlk263JMVdBOdv5dZJ2"
+    html = render("_html/card.html.j2", **CARD | PARTS | BADGES | {"lines": [f"waits for {id_}, which failed"]})
+    assert re.search(rf'user-select:all" title="{id_}">', html)
+    assert f"waits for {id_}, which failed" in re.sub("<[^>]*>", "", html)
+    assert shorten_id(f"of {id_}.") == "of inv_10V…ZJ2."
+    assert shorten_id("Orders/inv_1/place dp_12") == "Orders/inv_1/place dp_12"
+
+
+def test_any_frame_is_a_readable_table() -> None:
+    """Ids are short, times are ages with UTC in the tooltip, statuses have dots, numbers are right."""
+    read_at = pd.Timestamp("2026-11-25T03:00:00Z")
+    frame = pd.DataFrame(
+        {
+            "id": [sample_id(number) for number in range(120)],
+            "status": "paused",
+            "at": [read_at - pd.Timedelta("3h 5m"), read_at + pd.Timedelta("4s"), *[pd.NaT] * 118],
+            "n": range(120),
+        }
+    ).set_index("id")
+    frame.attrs["now"] = read_at.isoformat()
+    html = show(frame)._repr_html_()
+    assert html.count("<tr>") == 101
+    assert "The first 100 of 120 rows." in html
+    for text in (f'title="{sample_id(7)}"', ">3h 5m ago<", ">in 4s<", 'title="2026-11-24 23:55:00.000 UTC"', "#c98500"):
+        assert text in html
+    assert re.search(r"text-align:right[^>]*>99</td>", html)
+    frame.attrs.clear()
+    assert ">at (UTC)<" in show(frame)._repr_html_()
+    assert repr(show(frame)) == repr(frame)
+    with pytest.raises(ArgumentError, match="takes a DataFrame; this is 'list'"):
+        show([1])  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="rows is 0"):
+        show(frame, rows=0)
 
 
 def test_jinja_loads_with_the_first_card() -> None:

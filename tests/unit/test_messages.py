@@ -22,7 +22,7 @@ from restate_lab.errors import ArgumentError, QueryRefused, ReadOnly
 LAB: Any = object()
 ROWS = pa.table({"n": [1]})
 MISTAKES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
-    "a name with a typo": (lambda: cast("Any", rl).conect, AttributeError, "is connect meant"),
+    "a name with a typo": (lambda: cast("Any", rl).conect, AttributeError, "Did you mean 'connect'"),
     "the source second": (
         lambda: rl.ask(cast("Any", "retry_storm"), LAB),
         ArgumentError,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from restate_lab.progress import InvocationsLine, NoProgress, RowsLine, progress_of
+from restate_lab.progress import InvocationsLine, NoProgress, RowsLine, StepsLine, progress_of
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -93,3 +93,18 @@ def test_progress_means_the_same_in_every_call() -> None:
         NoProgress,
     ]
     assert progress_of(own, lambda: InvocationsLine("kill")) is own
+
+
+def test_a_step_has_its_name_from_the_first_one_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line of steps does not wait a second: each step may take long."""
+    shown = in_a_shell(monkeypatch, kernel=object())
+    line = StepsLine("report: chapter", ("Timeline", HOSTILE))
+    line.update(1, 2)
+    assert shown.text[-1] == "report: chapter 1 of 2, Timeline, 00:00"
+    monkeypatch.setattr("restate_lab.progress.EVERY", 0.0)
+    line._next = 0.0
+    line.update(2, 2)
+    assert "chapter 2 of 2, <script>" in shown.text[-1]
+    assert "<script>" not in shown.html[-1]
+    line.close()
+    assert shown.text[-1] == ""

@@ -79,12 +79,12 @@ def test_all_is_sorted_and_complete() -> None:
 def test_the_menu_has_no_types_of_results() -> None:
     """``dir()`` is the menu: every public name but the types of results and clients, which one rarely types."""
     assert set(dir(rl)) == {*rl.__all__, "__version__"} - {each.__name__ for each in TYPES}
-    assert {"Lab", "Report", "StatePanel", "plan", "state", "waits"} <= set(dir(rl))
-    with pytest.raises(AttributeError, match=r"'conect': is connect meant\?"):
+    assert {"Lab", "Panel", "Report", "plan", "state", "waits"} <= set(dir(rl))
+    with pytest.raises(AttributeError, match=r"'conect'\. Did you mean 'connect'\?"):
         rl.conect  # noqa: B018
-    with pytest.raises(AttributeError, match=r"'wait': is waits or watch meant\?"):
+    with pytest.raises(AttributeError, match=r"'wait'\. Did you mean 'waits' or 'watch'"):
         rl.wait  # noqa: B018
-    with pytest.raises(AttributeError, match=r"'Wait': is Waits"):
+    with pytest.raises(AttributeError, match=r"'Wait'\. Did you mean 'Waits'"):
         rl.Wait  # noqa: B018
 
 

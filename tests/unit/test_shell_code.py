@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
 import pytest
 
+import restate_lab
 from restate_lab.analysis.suggestions import Placeholder, SuggestedCall, ask_call, move_call, plan_call, why_call
 from restate_lab.cli._run_query import parse_parameters, parse_value
-from restate_lab.cli.shell_code import SourceOptions, code_for, commands
+from restate_lab.cli.shell_code import COMMANDS, SourceOptions, code_for, commands
 
 HERE = SourceOptions()
 IDS = [f"inv_{n}" for n in range(25)]
@@ -49,7 +51,9 @@ def one(call: SuggestedCall, target: SourceOptions = HERE) -> list[str]:
         ),
         (SuggestedCall("freeze", ("x.evidence",)), ["restate-lab", "freeze", "x.evidence"]),
         (plan_call("restart_as_new", ["inv_1"]), ["restate", "invocations", "restart-as-new", "inv_1"]),
-        (SuggestedCall("journal", ("inv_1",)), ["restate", "invocations", "describe", "inv_1"]),
+        (SuggestedCall("journal", ("inv_1",)), ["restate-lab", "journal", "inv_1"]),
+        (SuggestedCall("journal_diff", ("inv_1",)), ["restate-lab", "journal", "inv_1"]),
+        (SuggestedCall("waits", result="deadlocks"), ["restate-lab", "waits"]),
         (
             SuggestedCall("lab.admin.delete_deployment", ("dp_1",), {"force": True}),
             ["restate", "deployments", "remove", "dp_1", "--force"],
@@ -98,9 +102,7 @@ def test_values_of_a_question_are_read_back() -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        move_call(["inv_1"]),
-        SuggestedCall("waits", result="deadlocks"),
-        SuggestedCall("lab.ingress.resolve_awakeable", ("sign_1", Placeholder("answer"))),
+        move_call([]),
         SuggestedCall("plan", ("restart_as_new", ("inv_1",)), {"from_index": 3}),
         SuggestedCall("lab.admin.create_deployment", (), {"uri": "http://a", "use_http_11": True}),
         plan_call("resume", []),
@@ -115,6 +117,40 @@ def test_what_has_no_command_is_python(call: SuggestedCall) -> None:
     assert commands([why_call("inv_1"), call], HERE) is None
     assert code_for([call], "rl.x(lab)", HERE) == "in Python: rl.x(lab)"
     assert code_for([call], "a\nb", HERE) == "in Python:\na\nb"
+
+
+def test_every_verb_has_a_command() -> None:
+    """Nothing that the doctor or why suggest is Python in a shell."""
+    package = Path(restate_lab.__file__).parent / "analysis"
+    texts = [path.read_text("utf-8") for path in package.rglob("*.py")]
+    verbs = {verb for text in texts for verb in re.findall(r'SuggestedCall\(\s*"([\w.]+)"', text)}
+    assert len(verbs) > 12
+    assert verbs <= COMMANDS.keys()
+
+
+def test_a_move_pauses_and_resumes() -> None:
+    """The server moves only what is paused or suspended, and the code there must fit the journal."""
+    assert commands([move_call(["inv_1"])], SourceOptions("prod")) == [
+        "# check that the code there fits the journal",
+        "restate-lab journal inv_1 -e prod",
+        "restate invocations pause inv_1 -e prod",
+        "# when each is paused or suspended",
+        "restate invocations resume --deployment latest inv_1 -e prod",
+    ]
+
+
+@pytest.mark.parametrize("value", ["sign_1", "sign_1$(id)", "`id`", "'; id; '"])
+def test_requests_quote_what_comes_from_a_cluster(value: str) -> None:
+    """What has no command of the CLI is a request with curl; a hostile id stays a text."""
+    resolve = one(SuggestedCall("lab.ingress.resolve_awakeable", (value, Placeholder("answer")), {"reason": "…"}))
+    assert resolve[-1] == f"${{RESTATE_INGRESS_URL:?}}/restate/awakeables/{value}/resolve"
+    assert resolve[-3:-1] == ["-d", "${ANSWER:?the answer as JSON}"]  # without an answer nothing is sent
+    reject = one(SuggestedCall("lab.ingress.reject_awakeable", (value, "…"), {"reason": "…"}))
+    assert reject[-1].endswith(f"/restate/awakeables/{value}/reject")
+    update = SuggestedCall("lab.admin.update_deployment", (value,), {"uri": "http://…", "reason": "…"})
+    words = one(update, SourceOptions("http://127.0.0.1:9070/"))
+    assert words[:3] == ["curl", "-X", "PATCH"]
+    assert words[-2:] == ['{"uri": "http://…"}', f"http://127.0.0.1:9070/deployments/{value}"]
 
 
 def test_several_ids_are_a_loop() -> None:
@@ -133,7 +169,7 @@ def test_comments_have_their_own_line() -> None:
 
 
 def test_a_command_goes_to_the_source_that_was_read() -> None:
-    """The environment or address that was typed stands in each command; of evidence only what reads it is a command."""
+    """The environment or address that was typed is in each command; a change never goes to evidence."""
     url, path = "http://127.0.0.1:9070", Path("my evidence")
     assert one(why_call("inv_1"), SourceOptions("prod"))[-2:] == ["-e", "prod"]
     assert one(why_call("inv_1"), SourceOptions(url))[-2:] == ["-e", url]
@@ -141,5 +177,5 @@ def test_a_command_goes_to_the_source_that_was_read() -> None:
     resume = plan_call("resume", ["inv_1"])
     assert one(resume, SourceOptions("prod"))[-3:] == ["inv_1", "-e", "prod"]
     assert one(resume, SourceOptions(url)) == [f"RESTATE_ADMIN_URL={url}", "restate", "invocations", "resume", "inv_1"]
-    for call in (resume, SuggestedCall("journal", ("inv_1",)), SuggestedCall("freeze", ("x",))):
-        assert commands([call], SourceOptions(evidence=path)) is None
+    note, command = commands([resume], SourceOptions(evidence=path)) or []
+    assert (note, command) == ("# on the cluster that the evidence is from", "restate invocations resume inv_1")

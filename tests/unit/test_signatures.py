@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 import restate_lab as rl
+from restate_lab import errors
 
 PROGRESS = (
     "``progress``: None or True shows a line once the call takes longer than a second, False shows nothing, and a "
@@ -33,8 +34,7 @@ _READINGS = "the reading methods of a source: the docstring of sql says it for a
 _STREAM = "a stream shows no line unless it is asked to: the caller works on the rows meanwhile"
 _KINDS = ("BaseSource", "Evidence", "Lab")
 EXCEPTIONS: Mapping[tuple[str, str], str] = {
-    ("InvocationPanel", "names"): "wait= is a flag: whether the panel is filled before the call returns",
-    ("InvocationsPanel", "names"): "wait= is a flag: whether the panel is filled before the call returns",
+    ("Panel", "names"): "wait= is a flag: whether the panel is filled before the call returns",
     ("audit_log", "has a timeout"): "it reads files of this computer, and no request is sent",
     (
         "open_evidence",
@@ -45,10 +45,7 @@ EXCEPTIONS: Mapping[tuple[str, str], str] = {
         "says how it ends",
     ): "timeout= is that of later calls; its own request is /version, ten seconds at most",
     ("Lab", "says how it ends"): "timeout= is that of later calls",
-    **{
-        (f"{kind}.wait", "says how it ends"): "it returns whether the panel is filled, and reads nothing"
-        for kind in ("DeploymentsPanel", "InvocationPanel", "InvocationsPanel", "OverviewPanel", "StatePanel")
-    },
+    ("Panel.wait", "says how it ends"): "it returns whether the panel has read, and reads nothing",
     **{
         (f"{kind}.{name}", rule): _READINGS
         for kind in (*_KINDS, "Source")
@@ -92,8 +89,9 @@ def methods(kind: type) -> Iterator[tuple[str, Callable[..., Any]]]:
 
 def returned(thing: Callable[..., Any]) -> Iterator[type]:
     """Give the classes of this package that a callable returns, and that the properties of a class return."""
-    properties = inspect.getmembers_static(thing, lambda each: isinstance(each, property | cached_property))
-    for function in (thing, *(each.fget if isinstance(each, property) else each.func for _, each in properties)):
+    members = inspect.getmembers_static(thing, lambda each: isinstance(each, property | cached_property))
+    properties = [each for name, each in members if not name.startswith("_")]
+    for function in (thing, *(each.fget if isinstance(each, property) else each.func for each in properties)):
         plain: Any = inspect.unwrap(function) if inspect.isfunction(function) else None
         for name in re.findall(r"\w+", str(plain.__annotations__.get("return", ""))) if plain else ():
             kind = plain.__globals__.get(name) or imported(plain.__module__).get(name)
@@ -195,7 +193,7 @@ def test_the_rules_see_the_result_types() -> None:
     """What verbs return is held to the rules, too; and a verb is known by its first parameter."""
     methods_of_results = {"Plan.execute", "Diagnosis.by_severity", "State.frame", "Waits.graph", "Evidence.sql"}
     methods_of_a_lab = {"Lab.sql", "AdminClient.modify_service", "IngressClient.call"}
-    assert methods_of_results | methods_of_a_lab | {"Report.add", "StatePanel.find"} <= PUBLIC.keys()
+    assert methods_of_results | methods_of_a_lab | {"Report.add", "Panel.open_invocation"} <= PUBLIC.keys()
     timed = {name for name, thing in VERBS.items() if "timeout" in {each.name for each in parameters(thing)}}
     assert {"ask", "doctor", "journal", "move_to", "plan", "set_state", "state", "waits", "watch", "why"} <= timed
 
@@ -212,6 +210,27 @@ def _reading(source: rl.Source, wait: float, *, every: float = 3, progress: bool
 
 def _waiting(source: rl.Source, /, *, timeout: str = "10s") -> None:
     """Wait for a while."""
+
+
+def test_a_misspelled_keyword_is_named_with_the_nearest_one() -> None:
+    """Every verb and panel, and every method of a result, refuses it before it does anything, with a suggestion."""
+    passing = []
+    for name, thing in PUBLIC.items():
+        options = [each.name for each in parameters(thing) if each.kind is inspect.Parameter.KEYWORD_ONLY]
+        takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters(thing))
+        owner = getattr(rl, name.partition(".")[0], None)
+        is_checked = inspect.isfunction(owner) or name == "Report" or _has_checked_methods(owner)
+        if not options or takes_any or not is_checked or hasattr(thing, "__deprecated__"):
+            continue
+        with pytest.raises(errors.ArgumentError, match=rf"{options[0]}'"):
+            thing(**{f"{options[0]}z": None})
+        passing.append(name)
+    assert {"doctor", "connect", "plot_waits", "Panel", "Report", "Plan.execute"} <= set(passing)
+    assert len(passing) > 40
+
+
+def _has_checked_methods(owner: object) -> bool:
+    return inspect.isclass(owner) and (owner.__module__ == "restate_lab" or owner.__name__.endswith("Panel"))
 
 
 def test_no_module_has_the_name_of_a_function() -> None:

@@ -23,7 +23,7 @@ from restate_lab.client.lab import Lab, is_lab, require_lab
 from restate_lab.client.settings import Settings
 from restate_lab.errors import ArgumentError, QueryInterrupted
 from restate_lab.panels._base.panel import why_read_only
-from restate_lab.panels._base.source import QuietSource
+from restate_lab.panels._base.source import PanelSource
 from restate_lab.recorder import QueryRecorder
 from restate_lab.source import TABLES, BaseSource, Coverage, Source, SourceWrapper, missing_members
 from support.freezable import Freezable, invocation
@@ -212,7 +212,7 @@ def test_a_quiet_source_shows_no_progress_and_ends_when_it_is_closed() -> None:
     own.live = True
     closed = threading.Event()
     for read in READS.values():
-        read(QuietSource(own, closed), progress=True)
+        read(PanelSource(own, closed), progress=True)
     assert [each["timeout"] for each in own.seen] == [30, 30, 30]
     closed.set()
     for each in own.seen:
@@ -227,7 +227,7 @@ def test_an_object_that_is_not_a_source_is_named_with_what_it_lacks() -> None:
         name, version, features, now, tables, sql, arrow, stream = "old", "1.7.12", {}, NOW, None, None, None, None
 
     old: Any = Old()
-    for take in (rl.waits, rl.OverviewPanel, rl.doctor, SourceWrapper):
+    for take in (rl.waits, rl.Panel, rl.doctor, SourceWrapper):
         with pytest.raises(ArgumentError, match=r"^Old is not a Source: it has no address, live, coverage.*BaseSource"):
             take(old)
 
@@ -255,7 +255,7 @@ def test_changes_go_through_the_connection_itself(lab: Lab) -> None:
                 change(source)
     assert why_read_only(lab) is None
     assert "give the panel the Lab" in str(why_read_only(wrapper))
-    assert "is no live cluster" in str(why_read_only(own))
+    assert "not a live cluster" in str(why_read_only(own))
 
 
 def test_coverage_is_a_value() -> None:

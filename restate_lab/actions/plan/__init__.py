@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._public import did_you_mean, nearest_names
 from restate_lab._text import format_duration
 from restate_lab.actions.plan.impact import find_callees, find_impact
 from restate_lab.actions.plan.model import Plan, SharedExecution
@@ -17,6 +18,7 @@ from restate_lab.actions.reader import SCAN_TIMEOUT, read_any_restarts
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN
 from restate_lab.actions.targets import parse_created, parse_ids
 from restate_lab.analysis.deadline import within
+from restate_lab.analysis.suggestions import unknown_names
 from restate_lab.client.arguments import check_count, check_deployment_choice
 from restate_lab.client.lab import Lab, require_lab
 from restate_lab.client.schema import translate_errors
@@ -162,7 +164,8 @@ def _check_action(
     """Return the action, if it is one and takes these options on this source."""
     require_lab(lab, "a plan")
     if action not in set(ACTIONS):
-        raise ArgumentError(f"there is no action {action!r}; there are {', '.join(ACTIONS)}.")
+        hint = did_you_mean(nearest_names(str(action), ACTIONS)) or f"Choose from {', '.join(ACTIONS)}."
+        raise ArgumentError(f"no action {action!r}. {hint}")
     chosen = ACTIONS(action)
     for name, value in (("deployment", deployment), ("from_index", from_index)):
         if value is not None and name not in chosen.rule.options:
@@ -185,7 +188,9 @@ def _check_deployment(lab: Source, action: ACTIONS, deployment: str | None) -> N
     if deployment is None or check_deployment_choice("deployment", deployment) in {"latest", "keep"}:
         return
     if not has_deployment(lab, deployment):
-        raise ArgumentError(f"there is no deployment {deployment!r} on {lab.name}: list_deployments() has them.")
+        known = unknown_names(lab, deployment=deployment)
+        hint = did_you_mean(known[0].nearest) if known else ""
+        raise ArgumentError(f"no deployment {deployment!r} on {lab.name}. {hint or 'list_deployments() lists them.'}")
 
 
 def _add_callees(lab: Source, action: ACTIONS, rows: pd.DataFrame, deployment: str | None) -> pd.DataFrame:

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from restate_lab.actions.reader import IDS_PER_QUERY
-from restate_lab.client.schema import check_columns
+from restate_lab.client.lab import is_lab
+from restate_lab.client.schema import check_columns, translate_errors
 from restate_lab.client.sql.bind import chunks
 from restate_lab.source import Source
 
-__all__ = ["has_deployment", "read_calls", "read_journals", "read_keys", "read_waiters"]
+__all__ = [
+    "ServedServices",
+    "has_deployment",
+    "read_calls",
+    "read_journals",
+    "read_keys",
+    "read_pinned_ids",
+    "read_served_services",
+    "read_waiters",
+]
 
 _JOURNALS_PER_QUERY = 500
 _ENTRIES = """
@@ -41,6 +52,24 @@ JOIN sys_vqueue_meta m ON m.lock_name = l.lock_name AND m.scope IS NOT DISTINCT 
 JOIN sys_vqueues q ON q.id = m.id
 WHERE l.acquired_by IN :ids AND q.stage = 'inbox' AND q.status <> 'scheduled' AND NOT q.has_lock"""
 _DEPLOYMENT = "SELECT id FROM sys_deployment WHERE id = :id"
+_SERVED = """
+SELECT id, min_service_protocol_version AS oldest, max_service_protocol_version AS newest, services
+FROM sys_deployment"""
+_REVISIONS = "SELECT name, revision, deployment_id FROM sys_service"
+_PINNED = """
+SELECT id FROM sys_invocation_status
+WHERE pinned_deployment_id = :deployment AND status <> 'completed'
+ORDER BY created_at, id
+LIMIT :limit"""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedServices:
+    """The services of one deployment, with their revisions where these are known, its protocol, and its SDK."""
+
+    services: str
+    protocol: str
+    sdk: str | None = None
 
 
 def read_journals(lab: Source, ids: Sequence[str]) -> Mapping[str, Sequence[Mapping[str, Any]]]:
@@ -74,6 +103,47 @@ def read_waiters(lab: Source, holders: Sequence[str]) -> list[dict[str, Any]]:
 def has_deployment(lab: Source, id_: str) -> bool:
     """Return whether there is a deployment with this id."""
     return bool(check_columns(lab.arrow(_DEPLOYMENT, id=id_, progress=False), _DEPLOYMENT, lab).num_rows)
+
+
+@translate_errors
+def read_pinned_ids(source: Source, deployment: str, *, limit: int) -> list[str]:
+    """Return the ids of the invocations that are pinned to a deployment and have not ended, oldest first. A scan."""
+    table = source.arrow(_PINNED, deployment=deployment, limit=limit, progress=False)
+    return list(map(str, check_columns(table, _PINNED, source)["id"].to_pylist()))
+
+
+@translate_errors
+def read_served_services(reads: Source, source: Source) -> dict[str, ServedServices]:
+    """Return what each deployment serves, by its id: from the Admin API of a live cluster, else from the tables.
+
+    ``reads`` is the source to query, and ``source`` the one whose Admin API is used. The tables have the revision of a
+    service only for the deployment that has its latest one, and no SDK.
+    """
+    if is_lab(source):
+        return {each.id: _served_of_model(each) for each in source.admin.list_deployments()}
+    revisions = {(row["deployment_id"], row["name"]): row["revision"] for row in _read_table(reads, _REVISIONS)}
+    return {row["id"]: _served_of_row(row, revisions) for row in _read_table(reads, _SERVED)}
+
+
+def _served_of_model(deployment: Any) -> ServedServices:
+    services = ", ".join(_with_revision(each.name, each.revision) for each in deployment.services or ())
+    protocol = f"{deployment.min_protocol_version} to {deployment.max_protocol_version}"
+    return ServedServices(services, protocol, deployment.sdk_version)
+
+
+def _served_of_row(row: Mapping[str, Any], revisions: Mapping[tuple[str, str], int]) -> ServedServices:
+    names = sorted(row["services"] or ())
+    services = ", ".join(_with_revision(name, revisions.get((row["id"], name))) for name in names)
+    return ServedServices(services, f"{row['oldest']} to {row['newest']}")
+
+
+def _with_revision(service: str, revision: int | None) -> str:
+    return service if revision is None else f"{service} r{revision}"
+
+
+def _read_table(source: Source, statement: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = check_columns(source.arrow(statement, progress=False), statement, source).to_pylist()
+    return rows
 
 
 def _has_vqueues(lab: Source) -> bool:

@@ -6,15 +6,16 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from restate_lab._text import truncate
+from restate_lab._text import one_line, truncate
 from restate_lab.analysis.journal.payloads import decode, is_json
 from restate_lab.errors import ArgumentError
-from restate_lab.payload_json import mask_secrets, write_for_display
+from restate_lab.payload_json import begins_like_json, mask_secrets, write_for_display
 from restate_lab.redaction import MASK, is_secret_name
 
-__all__ = ["Encoding", "encode", "encoding_of", "format_value", "mask_value"]
+__all__ = ["Encoding", "encode", "encoding_of", "format_preview", "format_value", "mask_value"]
 
 Encoding = Literal["json", "text", "bytes", "empty"]
+_LONGEST_PREVIEW, _LONGEST_NAME, _LONGEST_VALUE = 200, 40, 80  # characters
 _BYTES_TYPES = (bytes, bytearray, memoryview)
 _DESCRIPTIONS = {"json": "JSON", "text": "text that is no JSON", "bytes": "bytes that are no text", "empty": "nothing"}
 
@@ -77,6 +78,31 @@ def format_value(key: str, value: bytes | None, longest: int) -> str:
     else:
         text = write_for_display(shown)
     return truncate(text, longest)
+
+
+def format_preview(starts: Mapping[str, str | None], *, is_partial: bool = False) -> str:
+    """Return the start of a state in one line, cut and masked: ``{balance: 9900, owner: "Ada"}``.
+
+    ``starts`` has the first characters of the value of each key, None for bytes that are no text. With ``is_partial``
+    the state may have more keys.
+    """
+    parts, length = [], 0
+    for name, start in sorted(starts.items()):
+        parts.append(f"{truncate(name, _LONGEST_NAME) or '(empty)'}: {_format_start(name, start)}")
+        length += len(parts[-1])
+        if length > _LONGEST_PREVIEW:
+            break
+    is_cut = is_partial or len(parts) < len(starts)
+    return truncate(f"{{{', '.join([*parts, *(['…'] if is_cut else [])])}}}", _LONGEST_PREVIEW)
+
+
+def _format_start(key: str, start: str | None) -> str:
+    if start is None:
+        return "bytes"
+    value = start.encode()
+    if is_secret_name(key) or is_json(value) or not begins_like_json(start):
+        return format_value(key, value, _LONGEST_VALUE)
+    return one_line(mask_secrets(value).decode(), _LONGEST_VALUE)  # JSON that is cut
 
 
 def _is_compatible(old: Encoding, new: bytes, *, given_as_bytes: bool) -> bool:

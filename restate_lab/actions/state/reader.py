@@ -1,21 +1,36 @@
-"""Read the state of one virtual object or workflow, and the queue of its changes, from any source."""
+"""Read which objects have state, the state of one of them, and the queue of its changes, from any source."""
 
 from __future__ import annotations
 
 import difflib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+import pandas as pd
+
+from restate_lab.actions.state.codec import format_preview
 from restate_lab.actions.state.model import State
 from restate_lab.client.arguments import check_name, format_value
-from restate_lab.client.schema import check_columns, tables_of
+from restate_lab.client.schema import check_columns, tables_of, translate_errors
 from restate_lab.errors import ArgumentError, NotFound, NotOnThisServer
 from restate_lab.source import Source, check_supported
 
-__all__ = ["StateReader", "read_queue"]
+__all__ = ["StateReader", "StatefulObjects", "find_objects", "read_queue", "stateful_services"]
 
 _STATE = "SELECT key, value FROM state WHERE service_name = :service AND service_key = :key"
 _SCOPED, _UNSCOPED = " AND scope = :scope", " AND scope IS NULL"
 _SERVICES = "SELECT name, ty FROM sys_service"
+_STATEFUL_SERVICES = "SELECT name FROM sys_service WHERE ty <> 'service'"
+# A text that is cut on the server: values can have megabytes. It is null where the bytes are no UTF-8.
+_ENTRIES = "SELECT service_name, service_key, {scope}, key, substr(value_utf8, 1, 200) AS value_start\nFROM state"
+_OBJECTS = "SELECT DISTINCT service_name, service_key, {scope}\nFROM state"
+_BY_SERVICE = "service_name = :service"
+_BY_KEY = "strpos(service_key, :key) > 0"  # not LIKE: a key may contain its wildcards
+_OBJECT = ["service_name", "service_key", "scope"]
+_MOST_ENTRIES = 4_000
+_MOST_OBJECTS = 1_000
 # Who holds the object, and who waits for it. Without vqueues a change of state is not among them, so everyone who was
 # there with it has to be gone; with vqueues it is.
 # In brackets: what follows IS NOT DISTINCT FROM would be taken together with the AND behind it.
@@ -44,8 +59,7 @@ class StateReader:
             "scope": None if scope is None else check_name("scope", scope),
         }
         check_supported(source, "state()")
-        tables = tables_of(source)
-        has_scope = bool((tables["table"].eq("state") & tables["column"].eq("scope")).any())
+        has_scope = _has_scope(source)
         if scope is not None and not has_scope:
             raise NotOnThisServer(
                 f"state(scope={format_value(scope)}) is not on {source.name}: Restate {source.version} has no scopes ("
@@ -64,20 +78,103 @@ class StateReader:
     def read_raw(self) -> dict[str, bytes]:
         """Return the bytes of each key, in the keys' order."""
         params = {name: value for name, value in self._object.items() if value is not None}
-        table = self._source.arrow(self._statement, params=params, progress=False)
-        rows = check_columns(table, self._statement, self._source).to_pylist()
+        rows = _read_rows(self._source, self._statement, params)
         return {row["key"]: row["value"] for row in sorted(rows, key=lambda row: str(row["key"]))}
+
+
+@dataclass(frozen=True)
+class StatefulObjects:
+    """The objects that were found, sorted, and the statement that found them.
+
+    ``frame`` has one row per object: ``service_name, service_key, scope, preview`` (the start of its state in one line,
+    secrets masked; null where it was not read). ``is_cut`` is set if there are more objects.
+    """
+
+    frame: pd.DataFrame = field(default_factory=lambda: _object_frame({}))
+    sql: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    is_cut: bool = False
+
+
+@translate_errors
+def stateful_services(source: Source) -> list[str]:
+    """Return the names of the registered virtual objects and workflows, sorted."""
+    table = source.arrow(_STATEFUL_SERVICES, progress=False)
+    return sorted(map(str, check_columns(table, _STATEFUL_SERVICES, source)["name"].to_pylist()))
+
+
+@translate_errors
+def find_objects(
+    source: Source,
+    *,
+    service: str | None = None,
+    key: str = "",
+    most_entries: int = _MOST_ENTRIES,
+    most_objects: int = _MOST_OBJECTS,
+) -> StatefulObjects:
+    """Find the objects of a service (None: of all) that have state, and this text in their key ("": any).
+
+    Above ``most_entries`` keys of state the objects are read without values, ``most_objects`` of them at most, and only
+    some of them have a preview. Each of the two scans ends as soon as it has enough rows.
+    """
+    where, params = _condition(service, key)
+    scope = "scope" if _has_scope(source) else "CAST(NULL AS VARCHAR) AS scope"
+    sql = f"{_ENTRIES.format(scope=scope)}{where}\nLIMIT :limit"
+    params["limit"] = most_entries + 1  # one more row shows that the result is cut
+    entries = _read_rows(source, sql, params)
+    if len(entries) <= most_entries:
+        return StatefulObjects(_object_frame(_previews(entries)), sql, params)
+    sql = f"{_OBJECTS.format(scope=scope)}{where}\nLIMIT :limit"
+    params = {**params, "limit": most_objects + 1}
+    rows = _read_rows(source, sql, params)
+    previews = _previews(entries, is_partial=True)
+    objects = {each: previews.get(each) for each in map(_object_of, rows[:most_objects])}
+    return StatefulObjects(_object_frame(objects), sql, params, is_cut=len(rows) > most_objects)
+
+
+def _condition(service: str | None, key: str) -> tuple[str, dict[str, Any]]:
+    params: dict[str, Any] = {}
+    conditions = []
+    if service is not None:
+        conditions.append(_BY_SERVICE)
+        params["service"] = service
+    if key:
+        conditions.append(_BY_KEY)
+        params["key"] = key
+    return f"\nWHERE {' AND '.join(conditions)}" if conditions else "", params
+
+
+def _previews(entries: Iterable[Mapping[str, Any]], *, is_partial: bool = False) -> dict[tuple[Any, ...], str | None]:
+    values: defaultdict[tuple[Any, ...], dict[str, str | None]] = defaultdict(dict)
+    for entry in entries:
+        values[_object_of(entry)][str(entry["key"])] = entry["value_start"]
+    return {each: format_preview(texts, is_partial=is_partial) for each, texts in values.items()}
+
+
+def _object_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in _OBJECT)
+
+
+def _object_frame(objects: Mapping[tuple[Any, ...], str | None]) -> pd.DataFrame:
+    frame = pd.DataFrame([(*each, preview) for each, preview in objects.items()], columns=[*_OBJECT, "preview"])
+    return frame.astype("str").sort_values(_OBJECT, ignore_index=True)
 
 
 def read_queue(source: Source, service: str, key: str, scope: str | None) -> list[dict[str, Any]]:
     """Return the invocations that hold an object (``holds``) or wait for it, with vqueues also changes of its state."""
     if source.features.get("vqueues", False):
-        params, statement = {"lock": f"{service}/{key}", "scope": scope}, _QUEUE_VQUEUES
-    else:
-        params, statement = {"service": service, "key": key}, _QUEUE
-    rows: list[dict[str, Any]] = check_columns(
-        source.arrow(statement, params=params, progress=False), statement, source
-    ).to_pylist()
+        return _read_rows(source, _QUEUE_VQUEUES, {"lock": f"{service}/{key}", "scope": scope})
+    return _read_rows(source, _QUEUE, {"service": service, "key": key})
+
+
+def _has_scope(source: Source) -> bool:
+    tables = tables_of(source)
+    return bool((tables["table"].eq("state") & tables["column"].eq("scope")).any())
+
+
+def _read_rows(source: Source, statement: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+    table = source.arrow(statement, params=params, progress=False)
+    rows: list[dict[str, Any]] = check_columns(table, statement, source).to_pylist()
     return rows
 
 

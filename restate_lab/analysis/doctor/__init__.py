@@ -55,8 +55,8 @@ def doctor(
 
     - ``.findings``: ``severity, check, summary, since`` (UTC; None where there is no trace), ``count, affected`` (those
       that are stuck, and those that they block), ``where, ids`` (lists of 1,000 at most; deployments for what is about
-      them), ``blocked`` (the ids of those that wait behind), ``suggested_code, evidence_code`` (lines of Python for
-      ``lab``: the next step, and the rows behind the finding).
+      them), ``blocks`` (how many invocations of which handlers it blocks, "3 Orders/place"), ``blocked`` (their ids),
+      ``suggested_code, evidence_code`` (lines of Python for ``lab``: the next step, and the rows behind the finding).
     - ``.not_checked``: ``check, description, reason, applies``; False where a check makes no sense on such a server.
     - ``.checked``: ``check, description, findings, queries, seconds, rows``; what several read counts for the first.
     - ``.verdict``: "incomplete" where something that applies was not checked, or not all of it was read, whatever was

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from restate_lab.analysis.doctor.thresholds import Thresholds
 from restate_lab.analysis.records import none_if_missing, records
 
-__all__ = ["Census", "Handler", "HandlerOutcomes", "SampleRequest", "Samples", "sample_request"]
+__all__ = ["Census", "Handler", "HandlerOutcomes", "SampleRequest", "Samples", "handler_of_target", "sample_request"]
 
 _SLOWEST = 5  # handlers that are examined
 
@@ -25,6 +25,7 @@ MAX_ROWS = 10_000  # of one kind
 MAX_FAILED = 50_000
 MAX_PAUSED = 1_000  # more are asked for by their own question
 NO_HANDLER = "/"  # IN () is not SQL
+_UNKNOWN: Handler = ("unknown", "unknown")
 DETAILS = [
     *("id", "target", "target_service_name", "target_handler_name"),
     *("status", "pinned_deployment_id", "created_at", "modified_at"),
@@ -191,6 +192,13 @@ class Samples:
 
     def _is(self, column: str, value: str) -> Any:
         return pc.equal(self.table[column].cast(pa.large_string()), pa.scalar(value, pa.large_string()))
+
+
+def handler_of_target(target: str | None) -> Handler:
+    """Return the service and the handler of a target: their names have no slash, while a key may have several."""
+    if not target:
+        return _UNKNOWN
+    return target.partition("/")[0], target.rpartition("/")[2]
 
 
 def sample_request(census: Census, slow: Sequence[Handler], *, failed: bool, suspended: int) -> SampleRequest:

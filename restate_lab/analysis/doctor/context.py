@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from restate_lab._text import plural
 from restate_lab.analysis.deadline import Deadline
 from restate_lab.analysis.doctor.census import (
     DETAILS,
@@ -23,6 +24,7 @@ from restate_lab.analysis.doctor.census import (
     HandlerOutcomes,
     SampleRequest,
     Samples,
+    handler_of_target,
     sample_request,
 )
 from restate_lab.analysis.doctor.model import (
@@ -44,6 +46,7 @@ from restate_lab.errors import RestateLabError
 __all__ = ["Check", "CheckContext"]
 
 _DAY = timedelta(days=1)
+_HANDLERS = 3  # handlers of blocked invocations that are named
 T = TypeVar("T")
 _NO_SAMPLES = Samples(
     pa.table({name: pa.nulls(0, pa.large_string()) for name in DETAILS}),
@@ -237,8 +240,11 @@ class CheckContext(DoctorReader):
         except RestateLabError:
             return False
 
-    def blocked_by(self, ids: Iterable[str]) -> Blocked:
-        """Return the invocations that wait for these, directly or through others, as far as they were read."""
+    def blocked_by(self, ids: Iterable[str], *, at_least: int = 0) -> Blocked:
+        """Return the invocations that wait for these, directly or through others, as far as they were read.
+
+        ``at_least`` is how many they are known to be.
+        """
         try:
             waits = self.waits
         except RestateLabError:
@@ -250,4 +256,25 @@ class CheckContext(DoctorReader):
         waiting = waits.graph.waiters_of(start)
         # A deadlock or a blocker may have calls in its queues that were counted and not read.
         unread = sum(waits.snapshot.unread.get(id_, 0) for id_ in (*start, *waiting))
-        return Blocked(tuple(sorted(waiting))[:MAX_IDS], len(waiting) + unread)
+        blocked, count = tuple(sorted(waiting))[:MAX_IDS], max(len(waiting) + unread, at_least)
+        return Blocked(blocked, count, self._label_of(blocked, count) if count else "")
+
+    def most_blocking(self, ids: Sequence[str]) -> str:
+        """Return the one of these invocations for which most others wait, the first of equals: a good example."""
+        try:
+            waits = self.waits
+        except RestateLabError:
+            return ids[0]
+        return ids[0] if waits is None else max(ids, key=lambda id_: len(waits.graph.predecessors.get(id_, ())))
+
+    def _label_of(self, ids: Sequence[str], count: int) -> str:
+        """Return "3 Orders/place", or "17: 12 Account/debit, 4 Orders/place and 1 more"."""
+        nodes = self.waits.snapshot.nodes.select(ids) if self.waits is not None else {}
+        handlers = Counter("/".join(handler_of_target(node.target)) for node in nodes.values())
+        if not handlers:
+            return plural(count, "invocation")
+        if handlers.total() == count and len(handlers) == 1:
+            return f"{count:,} {next(iter(handlers))}"
+        first = handlers.most_common(_HANDLERS)
+        rest = count - sum(n for _, n in first)
+        return f"{count:,}: {', '.join(f'{n:,} {name}' for name, n in first)}{f' and {rest:,} more' if rest else ''}"

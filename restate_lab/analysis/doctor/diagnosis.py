@@ -15,6 +15,7 @@ from restate_lab._public import public
 from restate_lab._text import escape_invisible, format_age, format_duration, format_timestamp, plural
 from restate_lab.analysis.doctor.model import Finding, Severity
 from restate_lab.analysis.suggestions import SuggestedCall, python_code
+from restate_lab.frames import with_card
 from restate_lab.status import STATUSES
 
 __all__ = [
@@ -31,7 +32,9 @@ __all__ = [
 
 _MAX_CAUSES = 25  # on the card; the frame has all
 _MAX_NOTES = 25
+_MAX_SHOWN_IDS = 12
 _NOTICEABLE = 0.01  # seconds
+_MARKS = {"critical": "✖", "warning": "▲", "note": "●"}
 _COLOURS = {
     "critical": STATUSES["failed"].colour,
     "warning": STATUSES["paused"].colour,
@@ -58,7 +61,7 @@ class Diagnosis:
     at: datetime
     seconds: float
     skipped: int
-    """Checks that were not asked for."""
+    """Checks that were not selected."""
     queries: tuple[Mapping[str, Any], ...] = ()
     """Each statement that was sent: ``sql``, ``params`` as JSON has them, ``times``."""
     suggested_calls: tuple[tuple[SuggestedCall, ...], ...] = ()
@@ -155,12 +158,13 @@ def _finding_frame(findings: Sequence[Finding]) -> pd.DataFrame:
     columns: dict[str, list[Any]] = {
         "severity": [each.severity.value for each in findings],
         "check": [each.check for each in findings],
-        "summary": [each.summary for each in findings],
+        "summary": [each.text for each in findings],
         "since": [each.since for each in findings],
         "count": [each.count for each in findings],
         "affected": [each.affected for each in findings],
         "where": [each.where for each in findings],
         "ids": [list(each.ids) for each in findings],
+        "blocks": [each.blocked.label for each in findings],
         "blocked": [list(each.blocked.ids) for each in findings],
         "suggested_code": [
             python_code(each.suggested, {each.ids: f"diagnosis.findings.ids[{at}]"}) for at, each in enumerate(findings)
@@ -170,7 +174,7 @@ def _finding_frame(findings: Sequence[Finding]) -> pd.DataFrame:
     types = {"count": "int64", "affected": "int64"}
     frame = pd.DataFrame({name: pd.Series(each, dtype=types.get(name, "object")) for name, each in columns.items()})
     frame["since"] = pd.to_datetime(frame["since"], utc=True).dt.as_unit("ms")
-    return frame
+    return with_card(frame, findings_card)
 
 
 def _frame(rows: Sequence[Any], kind: type[Any]) -> pd.DataFrame:
@@ -178,22 +182,23 @@ def _frame(rows: Sequence[Any], kind: type[Any]) -> pd.DataFrame:
 
 
 def title_of(diagnosis: Diagnosis) -> str:
-    """Return the verdict with the numbers: "incomplete · 12 critical, 8 notes, 1 not checked"."""
+    """Return the numbers, worst first: "12 critical · 8 notes"; before them "incomplete" or "healthy" if it is so."""
     counts = diagnosis.findings["severity"].value_counts()
     parts = [
+        diagnosis.verdict if diagnosis.verdict in {"healthy", "incomplete"} else "",
         f"{counts['critical']:,} critical" if "critical" in counts else "",
         plural(int(counts["warning"]), "warning") if "warning" in counts else "",
         plural(int(counts["note"]), "note") if "note" in counts else "",
         f"{len(_gaps(diagnosis)):,} not checked" if len(_gaps(diagnosis)) else "",
     ]
-    return f"{diagnosis.verdict} · {', '.join(part for part in parts if part) or 'nothing found'}"
+    return " · ".join(part for part in parts if part)
 
 
 def footer_of(diagnosis: Diagnosis, suggested: Iterable[str] | None = None) -> str:
     """Return what was checked, and how long it took; ``suggested`` is the code that is shown, None for Python."""
-    skipped = f", {plural(diagnosis.skipped, 'other')} not asked for" if diagnosis.skipped else ""
+    skipped = f", {plural(diagnosis.skipped, 'other')} not selected" if diagnosis.skipped else ""
     needs_name = any("diagnosis." in code for code in suggested or diagnosis.findings["suggested_code"])
-    note = "; diagnosis stands for this answer below" if needs_name else ""
+    note = "; in the code, diagnosis is this result" if needs_name else ""
     return f"{plural(len(diagnosis.checked), 'check')} in {format_duration(diagnosis.seconds)}{skipped}{note}"
 
 
@@ -256,11 +261,11 @@ def card_of(diagnosis: Diagnosis) -> str:
         place=diagnosis.where,
         lines=[footer_of(diagnosis)],
         accent=_accent(diagnosis),
-        causes=[_finding_context(row, diagnosis) for row in causes[:_MAX_CAUSES]],
+        causes=[_finding_context(row, diagnosis.at) for row in causes[:_MAX_CAUSES]],
         more_causes=len(causes) - _MAX_CAUSES,
         not_checked=gap_reasons(diagnosis),
         incomplete=_COLOURS["incomplete"],
-        notes=[_finding_context(row, diagnosis) for row in notes[:_MAX_NOTES]],
+        notes=[_finding_context(row, diagnosis.at) for row in notes[:_MAX_NOTES]],
         note_count=len(notes),
         checks=[(row["description"], _seconds(row["seconds"])) for row in diagnosis.checked.to_dict("records")],
         is_healthy=diagnosis.verdict == "healthy",
@@ -272,15 +277,33 @@ def _accent(diagnosis: Diagnosis) -> str:
     return _COLOURS["critical" if diagnosis.worst == "critical" else diagnosis.verdict]
 
 
-def _finding_context(row: dict[Any, Any], diagnosis: Diagnosis) -> dict[str, str]:
-    affected = f"{row['affected']:,} affected" if row["affected"] > row["count"] else ""
+def findings_card(findings: pd.DataFrame) -> str:
+    """Return the card of a frame of findings as HTML."""
+    rows = findings.head(_MAX_CAUSES).to_dict("records")
+    now = datetime.fromisoformat(findings.attrs["now"])
+    return render(
+        "analysis/doctor/findings_card.html.j2",
+        findings=[_finding_context(row, now) for row in rows],
+        more=len(findings) - len(rows),
+        columns=", ".join(findings.columns),
+    )
+
+
+def _finding_context(row: dict[Any, Any], now: datetime) -> dict[str, Any]:
+    blocks = str(row["blocks"])
     return {
         "severity": row["severity"],
         "colour": _COLOURS[row["severity"]],
-        "summary": row["summary"],
-        "context": " · ".join(part for part in (_duration(row, diagnosis), affected) if part),
+        "mark": _MARKS[row["severity"]],
+        "summary": row["summary"].removesuffix(f"; blocks {blocks}"),
+        "blocks": blocks,
+        "age": format_age(row["since"], now),
+        "since": format_timestamp(row["since"]) and f"since {format_timestamp(row['since'])}",
         "suggested_code": row["suggested_code"],
         "evidence_code": row["evidence_code"],
+        "more": f"{plural(row['count'], 'id')} and the rows" if len(row["ids"]) else "the rows",
+        "ids": row["ids"][:_MAX_SHOWN_IDS],
+        "more_ids": len(row["ids"]) and row["count"] - _MAX_SHOWN_IDS,
     }
 
 

@@ -42,10 +42,14 @@ _SEVERITIES = tuple(Severity)
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """The invocations that a cause blocks, directly or through others; ``count`` may exceed the ids that were read."""
+    """The invocations that a cause blocks, directly or through others; ``count`` may exceed the ids that were read.
+
+    ``label`` is their number with their handlers, "3 Orders/place"; "" where a check describes them in its summary.
+    """
 
     ids: tuple[str, ...] = ()
     count: int = 0
+    label: str = ""
 
     def __bool__(self) -> bool:
         return self.count > 0
@@ -74,6 +78,11 @@ class Finding:
     check: str = ""
 
     @property
+    def text(self) -> str:
+        """Return the summary, followed by what it blocks."""
+        return f"{self.summary}; blocks {self.blocked.label}" if self.blocked.label else self.summary
+
+    @property
     def affected(self) -> int:
         """Return how many invocations are affected: those that are stuck, and those that they block."""
         return self.count + self.blocked.count
@@ -89,7 +98,7 @@ def rank_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
                 -each.affected,
                 each.since.timestamp() if each.since else float("inf"),
                 each.check,
-                each.summary,
+                each.text,
             ),
         )
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,11 +13,13 @@ import pyarrow.compute as pc
 
 from restate_lab.analysis.deadline import within
 from restate_lab.analysis.ids import check_invocation_id
+from restate_lab.analysis.journal.card import journal_html
 from restate_lab.analysis.journal.frame import CALLS, JournalTree, to_frame
 from restate_lab.analysis.journal.reader import Invocation, JournalReader
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotFound, Truncated
+from restate_lab.frames import with_card
 from restate_lab.recorder import QueryRecorder
 from restate_lab.source import Source, check_supported
 
@@ -43,6 +45,8 @@ def journal(
     its callees in, below the calls that made them, ``depth=3`` those of theirs; ``limit`` invocations per level at
     most. ``payloads=True`` also reads what the entries carry, which is heavy where that is large. ``timeout`` is for
     the whole call; None leaves each statement to the connection's own limit.
+
+    A notebook shows the journal as a card, with a bar of time in each row; ``head()`` and filters give plain tables.
 
     Columns, None where an entry has no such thing:
 
@@ -70,10 +74,11 @@ def journal(
       JSON (as Python's ``json.loads`` does), else as text, else bytes, None where empty; ``headers`` (a dict). Secret
       headers are masked, also those of a response that a payload repeats; other parts of payloads are not.
 
-    ``frame.attrs`` has ``id, target, status, source, version, read_at, depth``, ``failed_attempts`` (in vain since the
-    invocation last went on; None where the server does not say), ``queries`` (the statements that were sent, with
-    ``sql, params, times``), ``note`` where there is no journal, and ``truncated`` where callees were left out, which is
-    also warned of (Truncated).
+    ``frame.attrs`` has ``id, target, status, source, version, read_at, depth``, ``failed_attempts`` (since the
+    invocation last made progress; None where the server does not say), ``invocations`` (id → the attempts of each
+    invocation that is in flight or had errors), ``queries`` (the statements that were sent, with ``sql, params,
+    times``), ``note`` where there is no journal, and ``truncated`` where callees were left out, which is also warned
+    of (Truncated).
 
     An awakeable that is awaited shows once the invocation is suspended, a named signal also only since 1.7: before
     that, nothing on the server tells of it.
@@ -94,20 +99,35 @@ def journal(
         warnings.warn(
             frame.attrs["truncated"]["message"], Truncated, stacklevel=3
         )  # of the caller of the decorated function
-    return frame
+    return with_card(frame, journal_html)
 
 
 def read_journal(
-    source: Source, invocation_id: str, *, depth: int = 1, payloads: bool = False, limit: int = 1, name: str = "id"
+    source: Source,
+    invocation_id: str,
+    *,
+    depth: int = 1,
+    payloads: bool = False,
+    limit: int = 1,
+    name: str = "id",
+    expand: Collection[str] | None = None,
 ) -> tuple[pd.DataFrame, Invocation]:
-    """Return the frame that ``journal`` gives, without its warning, and what it was made of."""
+    """Return the frame that ``journal`` gives, without its warning, and what it was made of.
+
+    With ``expand`` the journals of these callees are brought in, at any depth, and no others.
+    """
     check_invocation_id(invocation_id, name=name)
     check_supported(source, "journal()")
     recorder = QueryRecorder(source)
-    tree = _read_tree(JournalReader(recorder, payloads=payloads), invocation_id, depth=depth, limit=limit)
+    reader = JournalReader(recorder, payloads=payloads)
+    if expand is None:
+        tree = _read_tree(reader, invocation_id, depth=depth, limit=limit)
+    else:
+        depth, limit = len(expand) + 1, max(len(expand), 1)
+        tree = _read_tree(reader, invocation_id, depth=depth, limit=limit, only=expand)
     frame = to_frame(tree, payloads=payloads)
     root, now = tree.invocations[invocation_id], source.now
-    frame.attrs = {
+    frame.attrs |= {
         "id": invocation_id,
         "target": root.row["target"],
         "status": root.status,
@@ -125,7 +145,9 @@ def read_journal(
     return frame, root
 
 
-def _read_tree(reader: JournalReader, root: str, *, depth: int, limit: int) -> JournalTree:
+def _read_tree(
+    reader: JournalReader, root: str, *, depth: int, limit: int, only: Collection[str] | None = None
+) -> JournalTree:
     """Read an invocation's journal, and level by level those of its callees, each invocation once."""
     tree = JournalTree(root, depth)
     rows = reader.rows([root])
@@ -139,7 +161,7 @@ def _read_tree(reader: JournalReader, root: str, *, depth: int, limit: int) -> J
         read = reader.journals(rows)
         tree.invocations.update(read)
         callees = dict.fromkeys(callee for invocation in read.values() for callee in _callees(invocation))
-        wanted = [id_ for id_ in callees if id_ not in tree.invocations]
+        wanted = [id_ for id_ in callees if id_ not in tree.invocations and (only is None or id_ in only)]
         if level == depth or not wanted:
             break
         rows, excluded = _take_within_bounds(reader.rows(wanted[:limit]))

@@ -67,12 +67,13 @@ class JournalEvent:
 
 @dataclass(frozen=True, slots=True)
 class AttemptErrors:
-    """How often an entry failed and was tried again, and the last error."""
+    """How often an entry failed and was tried again, the last error, and when the errors were recorded."""
 
     retries: int | None = None
     at_least: bool = False
     message: str | None = None
     code: str | None = None
+    times: tuple[datetime, ...] = ()
 
 
 UNKNOWN = AttemptErrors()
@@ -120,7 +121,13 @@ def describe_code(code: str | None) -> str:
 def _summarize(events: Sequence[JournalEvent], counter: int | None) -> AttemptErrors:
     last = events[-1]
     seen = max(1, sum(event.type == _TRIED for event in events))
-    return AttemptErrors(max(seen, counter or 0), at_least=counter is None, message=last.message, code=last.code)
+    return AttemptErrors(
+        retries=max(seen, counter or 0),
+        at_least=counter is None,
+        message=last.message,
+        code=last.code,
+        times=tuple(event.at for event in events if event.at is not None),
+    )
 
 
 def _group_by_position(entries: pa.Table, events: Sequence[JournalEvent]) -> dict[int, list[JournalEvent]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restate_lab.analysis.journal.entries import ENTRY_TYPES, FAILED, OPEN
-from restate_lab.analysis.journal.errors import NO_ERRORS, UNKNOWN, attempt_errors
+from restate_lab.analysis.journal.errors import NO_ERRORS, UNKNOWN, AttemptErrors, attempt_errors
 from restate_lab.analysis.journal.payloads import Payloads
 from restate_lab.analysis.journal.reader import Invocation
 
@@ -70,7 +72,10 @@ class JournalTree:
 
 
 def to_frame(tree: JournalTree, *, payloads: bool) -> pd.DataFrame:
-    """Return one row per entry; ``payloads`` adds the columns of payloads."""
+    """Return one row per entry; ``payloads`` adds the columns of payloads.
+
+    ``attrs["invocations"]`` has id → what the rows do not say of each invocation that is in flight or had errors.
+    """
     parts = list(_arrange(tree))
     journals = {part.journal.invocation.id: part.journal for part in parts}
     tables = {id_: _table(journal) for id_, journal in journals.items()}
@@ -81,10 +86,11 @@ def to_frame(tree: JournalTree, *, payloads: bool) -> pd.DataFrame:
         rows = [row for part in parts for row in payload_rows[part.journal.invocation.id][part.start : part.end]]
         for at, name in enumerate(_PAYLOAD_COLUMNS):
             frame[name] = pd.Series([row[at] for row in rows], dtype=object)
+    frame.attrs["invocations"] = {id_: facts for id_, journal in journals.items() if (facts := _attempts(journal))}
     return frame
 
 
-@dataclass(slots=True)
+@dataclass
 class _Journal:
     """A journal at its place in the tree, and the position up to which its rows are arranged.
 
@@ -98,6 +104,14 @@ class _Journal:
     calls: Iterator[tuple[int, str]]
     start: int = 0
     children: dict[int, int] = field(default_factory=dict)
+
+    @cached_property
+    def errors(self) -> Mapping[int, AttemptErrors]:
+        """Return position → the errors of the attempts there."""
+        invocation = self.invocation
+        if invocation.events is None:
+            return {}
+        return attempt_errors(invocation.entries, invocation.events, invocation.attempts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +162,7 @@ def _table(journal: _Journal) -> pa.Table:
     """Return the rows of one journal, without payloads."""
     invocation, entries = journal.invocation, journal.invocation.entries
     count, events = entries.num_rows, invocation.events
-    errors = {} if events is None else attempt_errors(entries, events, invocation.attempts)
-    error, number_of_error = _spread(errors, UNKNOWN if events is None else NO_ERRORS, count)
+    error, number_of_error = _spread(journal.errors, UNKNOWN if events is None else NO_ERRORS, count)
     failure, number_of_failure = _spread(_failures(invocation), _NOTHING, count)
     children, number_of_children = _spread(journal.children, None, count)
 
@@ -168,6 +181,29 @@ def _table(journal: _Journal) -> pa.Table:
         "children": pa.array(children, pa.int64()).take(number_of_children),
     }
     return pa.table({name: columns[name] for name in _TYPES}, pa.schema(_TYPES))
+
+
+def _attempts(journal: _Journal) -> dict[str, Any]:
+    """Return how the attempts of an invocation went, as JSON holds it; {} if it ended without an error."""
+    invocation, row = journal.invocation, journal.invocation.row
+    if row["ended"] and not journal.errors:
+        return {}
+    indexes = invocation.entries["index"].take(list(journal.errors)).to_pylist() if journal.errors else []
+    times = [[time.isoformat() for time in errors.times] for errors in journal.errors.values()]
+    return {
+        "target": row["target"],
+        "status": invocation.status,
+        "failed_attempts": invocation.attempts,
+        "last_failure": row["last_failure"],
+        "command_index": row["command_index"],
+        "last_start_at": _iso(row["last_start_at"]),
+        "next_retry_at": _iso(invocation.next_retry_at),
+        "errors": [list(pair) for pair in zip(indexes, times, strict=True)],
+    }
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat()
 
 
 def _spread(values: Mapping[int, T], default: T, count: int) -> tuple[list[T], npt.NDArray[np.int64]]:

@@ -11,11 +11,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
+from restate_lab._text import one_line
 from restate_lab.analysis.journal.entries import parse_object
-from restate_lab.payload_json import mask_headers, read
+from restate_lab.payload_json import HEADERS, SECRETS, mask, mask_headers, read, write_for_display
 from restate_lab.redaction import mask_header_values
 
-__all__ = ["Payloads", "decode", "is_json", "payloads_of"]
+__all__ = ["Payloads", "decode", "is_json", "payload_line", "payload_texts", "payloads_of"]
+
+_PARTS = ("argument", "payload", "headers")
+_LONGEST = 20_000  # characters of one value
+_LINE = 200  # characters of a value on one line
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,30 @@ def is_json(value: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
+
+
+def payload_texts(entry: Mapping[Any, Any]) -> list[tuple[str, str]]:
+    """Return the payloads of one row of a journal as (name, text), with secret fields masked; those that it has."""
+    return [(name, _payload_text(entry[name])) for name in _PARTS if not _is_empty(entry.get(name))]
+
+
+def payload_line(entry: Mapping[Any, Any]) -> str:
+    """Return the result of a row, or its argument, on one line, with secret fields masked; "" without payloads."""
+    values = (entry.get(name) for name in ("payload", "argument"))
+    return next((one_line(_payload_text(value, None), _LINE) for value in values if not _is_empty(value)), "")
+
+
+def _payload_text(value: Any, indent: int | None = 2) -> str:
+    if isinstance(value, bytes):
+        text = f"{len(value):,} bytes: {value[:2000].hex(' ')}"
+    else:
+        whole = value if isinstance(value, str) else write_for_display(value, indent=indent)
+        text = mask(whole, [HEADERS, SECRETS]).value
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…\n({len(text):,} characters in all)"
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, dict | list) and not value)
 
 
 def payloads_of(entry_json: object) -> Payloads:

@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -28,10 +29,10 @@ __all__ = ["Invocation", "JournalReader"]
 _INVOCATIONS = f"""
 SELECT id, created_at, target, status = 'completed' AS ended, {STATUS_SQL} AS status, journal_size, retry_count,
   completed_at, journal_retention, completion_failure, pinned_deployment_id, suspended_waiting_for_signals AS signals,
-  {{future}} AS future
+  next_retry_at, last_start_at, last_failure, last_failure_related_command_index AS command_index, {{future}} AS future
 FROM sys_invocation WHERE id IN :ids ORDER BY created_at"""  # noqa: S608 - constants
 _QUEUE_ATTEMPTS = """
-SELECT entry_id AS id, retry_count_since_last_stored_command AS attempts
+SELECT entry_id AS id, retry_count_since_last_stored_command AS attempts, next_at AS next_retry_at
 FROM sys_vqueue_entry_status WHERE entry_id IN :ids AND status = 'backing-off'"""
 _ENTRIES = """
 SELECT id, index, entry_type, name, appended_at, completed, entry_lite_json, {size} AS size{payload}
@@ -67,7 +68,8 @@ class Invocation:
     events: Sequence[JournalEvent] | None
     """None where the source has no events."""
     attempts: int | None
-    """How often the server has tried in vain since the invocation last went on; None where it does not say."""
+    """How many attempts have failed since the invocation last made progress; None where the server does not say."""
+    next_retry_at: datetime | None = None
 
     @property
     def status(self) -> str:
@@ -99,14 +101,14 @@ class JournalReader:
         payloads = _payloads_by_id(table) if self.payloads else None
         has_events = self._has_column("sys_journal_events.event_json")
         events = self._read_by_id(_EVENTS, ids) if has_events else {}
-        queue_attempts = self._read_queue_attempts(ids)
+        queues = self._read_queues(ids)
         return {
             id_: self._invocation(
                 rows[id_],
                 entries.get(id_, ENTRY_TYPES.empty_table()),
                 payloads.get(id_, {}) if payloads is not None else None,
                 [parse_event(event) for event in events.get(id_, ())] if has_events else None,
-                queue_attempts.get(id_),
+                queues.get(id_, {}),
             )
             for id_ in ids
         }
@@ -117,7 +119,7 @@ class JournalReader:
         entries: pa.Table,
         payloads: Mapping[int, Payloads] | None,
         events: Sequence[JournalEvent] | None,
-        queue_attempts: int | None,
+        queue: Mapping[str, Any],
     ) -> Invocation:
         id_ = str(row["id"])
         if payloads is None:
@@ -133,7 +135,8 @@ class JournalReader:
             entries=entries,
             payloads=payloads,
             events=events,
-            attempts=_failed_attempts(row, queue_attempts),
+            attempts=_failed_attempts(row, queue.get("attempts")),
+            next_retry_at=row["next_retry_at"] or queue.get("next_retry_at"),
         )
 
     def _read_failures(self, row: Mapping[str, Any], entries: pa.Table) -> dict[int, Payloads]:
@@ -150,11 +153,11 @@ class JournalReader:
         rows = check_columns(table, _PAYLOADS_OF_SOME, self.source).to_pylist()
         return outputs | {each["index"]: payloads_of(each["entry_json"]) for each in rows}
 
-    def _read_queue_attempts(self, ids: Sequence[str]) -> dict[str, int]:
+    def _read_queues(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         column = "sys_vqueue_entry_status.retry_count_since_last_stored_command"
         if not self.source.features.get("vqueues") or not self._has_column(column):
             return {}
-        return {row["id"]: row["attempts"] for row in self._read(_QUEUE_ATTEMPTS, ids)}
+        return {row["id"]: row for row in self._read(_QUEUE_ATTEMPTS, ids)}
 
     def _read_by_id(self, statement: str, ids: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
         groups: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)

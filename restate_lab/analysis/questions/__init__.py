@@ -6,7 +6,6 @@ belong to the process and not to a thread, so only the caller's own thread shoul
 
 from __future__ import annotations
 
-import difflib
 import re
 import time
 import warnings
@@ -17,14 +16,18 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._html import render
+from restate_lab._public import check_keywords, did_you_mean, nearest_names
 from restate_lab.analysis.deadline import within
 from restate_lab.analysis.patterns import CANDIDATES, merge_by_pattern
 from restate_lab.analysis.questions.catalog import Question, Variant, names, read_question
 from restate_lab.analysis.questions.parameters import check_names, json_values, values_for
+from restate_lab.analysis.suggestions import refuse_unknown_names
 from restate_lab.analysis.times import to_datetime
 from restate_lab.client.schema import check_columns, tables_of, translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
+from restate_lab.frames import with_card
 from restate_lab.progress import notify
 from restate_lab.source import Source, check_supported
 
@@ -54,7 +57,8 @@ def ask(source: Source, name: str, /, *, timeout: DurationInput | None = None, *
     warned of (Truncated).
 
     Raises:
-        ArgumentError: there is no such question or parameter, or a value does not fit.
+        ArgumentError: there is no such question or parameter, a value does not fit, or nothing was found for a service
+            or handler that does not exist.
         NotOnThisServer: the source lacks the tables, columns or features that the question needs, or is too old.
         TimedOut: not everything was read within ``timeout``.
         RestateLabError: what ``source.sql`` raises.
@@ -75,7 +79,7 @@ def run_question(source: Source, name: str, /, *, timeout: DurationInput | None 
         As ``ask``.
     """
     question = get_question(name)
-    source = within(source, timeout, verb="ask")
+    whole_source, source = source, within(source, timeout, verb="ask")
     check_supported(source, f"the question {name}")
     variant = _variant_for(question, source)
     check_names(variant, params, question=name)
@@ -87,6 +91,8 @@ def run_question(source: Source, name: str, /, *, timeout: DurationInput | None 
         notify(f"{name} is a heavy question: it reads {variant.reads}.")
     asked_at, started = datetime.now(UTC), time.monotonic()
     frame, truncated = _read_rows(source, variant, values, name=name)
+    if frame.empty:
+        refuse_unknown_names(whole_source, service=values.get("service"), handler=values.get("handler"))
     seconds = time.monotonic() - started
     attrs: dict[Hashable | None, Any] = {
         "question": name,
@@ -105,13 +111,22 @@ def run_question(source: Source, name: str, /, *, timeout: DurationInput | None 
     return frame
 
 
-def questions() -> pd.DataFrame:
-    """Return one row per named question, sorted by name.
+@check_keywords
+def questions(*, full: bool = False) -> pd.DataFrame:
+    """Return one row per named question, sorted by name; a notebook shows them as a card.
 
-    Columns: ``name, question, row`` (what a row of the answer is), ``parameters`` (with defaults), ``cost`` (point,
-    scan or heavy, the dearest variant's), ``variants`` (in the order in which they are tried), ``needs``.
+    Columns: ``name, question, parameters`` (with defaults), ``cost`` (point, scan or heavy, of the most expensive
+    variant). ``full`` adds ``row`` (what a row of the answer is), ``variants`` (the files, in the order in which they
+    are tried) and ``needs`` (the tables, columns and features that each variant needs).
     """
-    return pd.DataFrame([_summary_row(get_question(name)) for name in names()])
+    rows = pd.DataFrame([_summary_row(get_question(name)) for name in names()])
+    return with_card(rows if full else rows[["name", "question", "parameters", "cost"]], questions_card)
+
+
+def questions_card(frame: pd.DataFrame) -> str:
+    """Return the card of the named questions as HTML."""
+    note = 'Run one with rl.ask(lab, "name", parameter=value). questions(full=True) has more columns.'
+    return render("analysis/questions/card.html.j2", questions=frame.to_dict("records"), note=note)
 
 
 def get_question(name: str) -> Question:
@@ -126,9 +141,8 @@ def get_question(name: str) -> Question:
         )
     question = read_question(name)
     if question is None:
-        nearest = _nearest_names(name, names())
-        advice = f"the nearest: {', '.join(nearest)}" if nearest else "restate_lab.questions() lists them"
-        raise ArgumentError(f"there is no question {name!r}; {advice}.")
+        hint = did_you_mean(_nearest_questions(name, names()))
+        raise ArgumentError(f"no question {name!r}. {hint or 'restate_lab.questions() lists them.'}")
     return question
 
 
@@ -236,9 +250,9 @@ def _summary_row(question: Question) -> dict[str, str]:
     }
 
 
-def _nearest_names(name: str, known: list[str]) -> list[str]:
+def _nearest_questions(name: str, known: list[str]) -> list[str]:
     """Return up to three names, best first; a word in common counts when the spelling is far off."""
-    close = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.6)
+    close = nearest_names(name, known)
     words = {word for word in re.split(r"\W|_", name.lower()) if len(word) > 2}
     related = [other for other in known if any(word in other for word in words) and other not in close]
-    return (close + related)[:3]
+    return [*close, *related][:3]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -10,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._public import did_you_mean, nearest_names
+from restate_lab._text import join
 from restate_lab.analysis.questions.catalog import Parameter, Variant, read_question
 from restate_lab.analysis.times import to_datetime
 from restate_lab.durations import to_timedelta
@@ -17,6 +18,8 @@ from restate_lab.errors import ArgumentError
 
 __all__ = ["check_names", "json_values", "parameters_of", "parse_texts", "values_for"]
 
+RAW_STATUSES = ("inboxed", "scheduled", "invoked", "suspended", "paused", "completed")
+"""The statuses of ``sys_invocation_status``."""
 _MANY = 1000  # values of a list that stand in attrs, which pandas copies with every frame
 _FEW = 10
 _FLAGS = {"yes": True, "true": True, "no": False, "false": False}
@@ -27,10 +30,9 @@ def check_names(variant: Variant, given: Mapping[str, Any], *, question: str) ->
     known = {parameter.name: parameter for parameter in variant.parameters}
     for name in given:
         if name not in {*known, "now"}:
-            nearest = difflib.get_close_matches(name, list(known), n=1)
-            hint = f" Is {nearest[0]} meant?" if nearest else ""
+            hint = did_you_mean(nearest_names(name, known))
             takes = ", ".join(map(str, known.values()))
-            raise ArgumentError(f"{question} has no parameter {name}; it takes: {takes}.{hint}")
+            raise ArgumentError(f"{question} has no parameter {name!r}. {hint} It takes: {takes}.".replace("  ", " "))
     for name, parameter in known.items():
         if parameter.is_required and name not in given:
             raise ArgumentError(f"{question} needs {name}=: {parameter.description}.")
@@ -47,6 +49,9 @@ def values_for(variant: Variant, given: Mapping[str, Any], *, now: datetime, que
         value = given.get(parameter.name, _default_value(parameter))
         if value is None and parameter.default != "none" and parameter.name != "limit":
             raise ArgumentError(f"{question} takes no None for {parameter.name} ({parameter.description}).")
+        if parameter.name == "status" and value not in RAW_STATUSES:
+            hint = did_you_mean(nearest_names(str(value), RAW_STATUSES))
+            raise ArgumentError(f"no raw status {value!r}. {hint} There is {join(RAW_STATUSES, 9)}.".replace("  ", " "))
         values[parameter.name] = None if value is None else _CONVERTERS[parameter.kind](value, parameter.name, now)
     return values
 

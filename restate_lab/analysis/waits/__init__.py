@@ -53,7 +53,7 @@ _DEADLOCK_TYPES = {"certain": "bool", "length": "int64", "waiting": "Int64"}
 
 @translate_errors
 def waits(source: Source, /, *, limit: int = 150_000, timeout: DurationInput | None = None) -> Waits:
-    """Find out who waits for whom, who everybody waits for, and who waits in a circle.
+    """Find out which invocations wait for which, the root blockers, and the deadlocks.
 
     ``limit`` bounds how many suspended and how many pending invocations are read, those that wait for longest first;
     pending ones that an invocation called come before others, and with them always who called them or holds their
@@ -75,7 +75,8 @@ def waits(source: Source, /, *, limit: int = 150_000, timeout: DurationInput | N
     - ``deadlocks``: one row per circle, certain ones first. ``certain, length`` (keys, or invocations where there is
       no key), ``members`` (ids in order, each waits for the next), ``targets, keys``, ``waiting`` (others behind it;
       None as ``total_waiting``), ``since`` (UTC), ``description``, ``cancel`` (the id whose end breaks it),
-      ``resolution_code`` (a line to paste, with its reason; nothing is done here).
+      ``reason`` (why this one, and how to prevent the deadlock), ``resolution_code`` (a line to paste; it is not run
+      here).
 
     A deadlock is certain when nobody in it can go on. Who awaits several things at once may need only one of them:
     SDKs before protocol 7 do not tell, so a circle through such a one is certain only where all that it awaits is
@@ -204,12 +205,13 @@ def deadlock_frame(analysis: WaitAnalysis) -> pd.DataFrame:
                 "since": deadlock.since,
                 "description": deadlock.description,
                 "cancel": deadlock.cancel,
+                "reason": deadlock.why,
                 "resolution_code": deadlock.resolution_code,
             }
         )
     columns = (
         *("certain", "length", "members", "targets", "keys"),
-        *("waiting", "since", "description", "cancel", "resolution_code"),
+        *("waiting", "since", "description", "cancel", "reason", "resolution_code"),
     )
     return _to_frame(rows, columns, _DEADLOCK_TYPES)
 

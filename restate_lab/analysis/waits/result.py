@@ -14,10 +14,12 @@ from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import format_age, format_timestamp, plural
 from restate_lab.analysis.waits.graph import WaitGraph
+from restate_lab.analysis.waits.picture import draw_picture
 from restate_lab.status import STATUSES
 
 __all__ = ["Waits"]
 
+_MOST_DRAWN = 3_000  # waiting invocations in the picture, whose layout takes some tenths of a second
 _MOST = 8  # rows of each list; the frames have all
 _RED, _AMBER, _GREEN = STATUSES["failed"].colour, STATUSES["pending"].colour, STATUSES["succeeded"].colour
 
@@ -61,16 +63,16 @@ class Waits:
             plural(certain, "deadlock") if certain else "",
             plural(len(self.deadlocks) - certain, "possible deadlock") if len(self.deadlocks) > certain else "",
             plural(len(self.blockers), "root blocker") if len(self.blockers) else "",
-            plural(len(self.open_awakeables), "open awakeable") if len(self.open_awakeables) else "",
-            plural(len(self.open_promises), "open promise") if len(self.open_promises) else "",
+            plural(len(self.open_awakeables), "awakeable") if len(self.open_awakeables) else "",
+            plural(len(self.open_promises), "promise") if len(self.open_promises) else "",
             plural(len(self.sleeps), "sleep") if len(self.sleeps) else "",
         ]
-        summary = ", ".join(part for part in parts if part) or "nobody waits for anything"
+        summary = " · ".join(part for part in parts if part) or "no invocation waits"
         return summary + (" (not everything was read)" if self.excluded else "")
 
     @property
     def where(self) -> str:
-        """Return what was read, and when."""
+        """Return the source, its version, and when it was read."""
         return f"{self.source}, restate {self.version}, {format_timestamp(self.at)}"
 
     def graph(self) -> nx.DiGraph:
@@ -81,76 +83,93 @@ class Waits:
         return self._graph.to_networkx()
 
     def waiters(self) -> dict[str, list[str]]:
-        """Return who waits for whom directly: ids by the id of who is waited for."""
+        """Return which invocations wait for each blocker directly: their ids by the id of the blocker."""
         return {id_: list(waiters) for id_, waiters in self._graph.predecessors.items()}
 
     def __repr__(self) -> str:
         return f"<Waits of {self.where}: {self.verdict}>"
 
     def _repr_html_(self) -> str:
-        return _card(self)
+        return _card(self, waiting=len(self._graph.successors))
 
     def _edges_of(self, kind: str, order: str = "since") -> pd.DataFrame:
         return self.edges[self.edges["kind"] == kind].sort_values([order, "waiter"]).reset_index(drop=True)
 
 
-def _card(waits: Waits) -> str:
+def _card(waits: Waits, *, waiting: int) -> str:
     """Return the card as HTML; all values of the cluster are escaped."""
     deadlocks, blockers = waits.deadlocks, waits.blockers
     unresolved = (("Awakeables", waits.open_awakeables), ("Promises", waits.open_promises))
+    anchors = _anchors(waits)
+    is_drawn = waiting <= _MOST_DRAWN
+    note = f"{waiting:,} invocations wait, too many for a picture here: rl.plot_waits(waits) draws the worst."
     return render(
         "analysis/waits/card.html.j2",
         title=waits.verdict,
         place=waits.where,
-        lines=[*_sleep_lines(waits), *waits.excluded],
+        lines=[*([] if is_drawn else [note]), *_sleep_lines(waits), *waits.excluded],
         accent=_RED if deadlocks["certain"].any() else _AMBER if len(blockers) or len(deadlocks) else _GREEN,
-        deadlocks=[_deadlock_block(row, waits.at) for row in _first_rows(deadlocks)],
+        picture=draw_picture(waits.graph(), blockers, deadlocks, anchors=anchors) if is_drawn else None,
+        deadlocks=[_deadlock_block(row, waits.at, anchors) for row in _first_rows(deadlocks)],
         more_deadlocks=_more_text(deadlocks, "deadlocks"),
         tables=[
-            _blocker_table(blockers, waits.at),
+            _blocker_table(blockers, waits.at, anchors),
             *(_unresolved_table(name, frame, waits.at) for name, frame in unresolved),
         ],
     )
 
 
-def _deadlock_block(row: dict[Any, Any], now: datetime) -> dict[str, str]:
+def _anchors(waits: Waits) -> dict[str, str]:
+    """Return the id of the element of the card about each member of a deadlock and each root blocker."""
+    groups = [row["members"] for row in _first_rows(waits.deadlocks)]
+    groups += [[row["id"]] for row in _first_rows(waits.blockers)]
+    return {id_: f"rl-waits-{waits.at.timestamp():.6f}-{ids[0]}" for ids in groups for id_ in ids}
+
+
+def _deadlock_block(row: dict[Any, Any], now: datetime, anchors: Mapping[str, str]) -> dict[str, str]:
     kind, colour = ("Deadlock", _RED) if row["certain"] else ("Possible deadlock", _AMBER)
     age, waiting = format_age(row["since"], now), row["waiting"]
     heading = f"{kind} for {age}" if age else kind
-    heading += ", others wait for it" if pd.isna(waiting) else f", {waiting:,} more wait for it" if waiting else ""
+    heading += ", others wait for it" if pd.isna(waiting) else f", {waiting:,} more blocked" if waiting else ""
     return {
+        "anchor": anchors[row["members"][0]],
         "colour": colour,
         "heading": heading,
         "description": row["description"],
+        "reason": row["reason"],
         "resolution_code": row["resolution_code"],
     }
 
 
-def _blocker_table(frame: pd.DataFrame, now: datetime) -> dict[str, Any]:
-    rows = [
-        (
-            f"{row['total_waiting']:,}" if pd.notna(row["total_waiting"]) else f"{row['direct_waiting']:,} or more",
-            f"{row['target'] or 'unknown'}\n{row['id']}",
-            row["status"] or "gone",
-            row["waits_for"],
-            format_age(row["since"], now),
-        )
-        for row in _first_rows(frame)
-    ]
+def _blocker_table(frame: pd.DataFrame, now: datetime, anchors: Mapping[str, str]) -> dict[str, Any]:
+    rows = [{"anchor": anchors[row["id"]], "cells": _blocker_cells(row, now)} for row in _first_rows(frame)]
     return {
-        "title": "Who everybody waits for",
+        "title": "Root blockers",
         "heads": ("waiting", "invocation", "status", "waits for", "for"),
         "rows": rows,
         "more": _more_text(frame, "blockers"),
     }
 
 
+def _blocker_cells(row: dict[Any, Any], now: datetime) -> tuple[str, ...]:
+    return (
+        f"{row['total_waiting']:,}" if pd.notna(row["total_waiting"]) else f"{row['direct_waiting']:,} or more",
+        f"{row['target'] or 'unknown'}\n{row['id']}",
+        row["status"] or "gone",
+        row["waits_for"],
+        format_age(row["since"], now),
+    )
+
+
 def _unresolved_table(name: str, frame: pd.DataFrame, now: datetime) -> dict[str, Any]:
     return {
-        "title": f"{name} that nobody has resolved",
-        "heads": (name.lower().removesuffix("s"), "who waits", "for"),
+        "title": f"{name} that are not resolved",
+        "heads": (name.lower().removesuffix("s"), "waiting invocation", "for"),
         "rows": [
-            (row["what"], f"{row['waiter_target']}\n{row['waiter']}", format_age(row["since"], now))
+            {
+                "anchor": "",
+                "cells": (row["what"], f"{row['waiter_target']}\n{row['waiter']}", format_age(row["since"], now)),
+            }
             for row in _first_rows(frame)
         ],
         "more": _more_text(frame, name.lower()),
@@ -166,7 +185,7 @@ def _sleep_lines(waits: Waits) -> list[str]:
     if sleeps.empty:
         return []
     first = sleeps["wakes_at"].min()
-    return [f"{len(sleeps):,} asleep" + (f", the next wakes at {format_timestamp(first)}" if first else "")]
+    return [f"{len(sleeps):,} sleeping" + (f"; the next one wakes at {format_timestamp(first)}" if first else "")]
 
 
 def _first_rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:

@@ -59,7 +59,7 @@ def describe_deadlock(
         description=_describe_holders(cycle.path, held, nodes) if holders else _describe_cycle(cycle.path, nodes),
         cancel=cancel,
         why=_one_line(why),
-        resolution_code=f'rl.plan(lab, "cancel", ["{cancel}"]).execute(reason="break a deadlock")  # {_one_line(why)}',
+        resolution_code=f'rl.plan(lab, "cancel", ["{cancel}"]).execute(reason="break a deadlock")',
     )
 
 
@@ -121,13 +121,13 @@ def _describe_cycle(path: Sequence[str], nodes: Mapping[str, InvocationNode]) ->
 def _reason_to_cancel(chosen: InvocationNode, holders: Sequence[str]) -> str:
     if len(holders) == 1:
         return (
-            f"{chosen.target} waits for itself, and only its end frees the key; kill it if it does not obey. "
-            "Every such call comes to this: a handler must not wait for an exclusive one of its own key"
+            f"{chosen.target} waits for itself, and only its end frees the key. Kill it if the cancel has no effect. "
+            "A handler must not wait for an exclusive call of its own key: every such call ends in a deadlock"
         )
-    rest = "the others then go on" if holders else "who waits for it then gets its failure"
+    rest = "then the others continue" if holders else "then its waiter gets the failure"
     return (
-        f"{chosen.target} began last and loses least; {rest}. Kill it if it does not obey. "
-        "It comes back as long as handlers wait for each other in a circle: let all take keys in one order"
+        f"{chosen.target} began last and loses the least work; {rest}. Kill it if the cancel has no effect. "
+        "To prevent it, let all handlers take keys in the same order"
     )
 
 
@@ -142,12 +142,12 @@ def _describe_alternatives(
         if edge.alternative and (edge.kind == "open call" or edge.blocker not in cycle.members)
     ]
     reasons = [
-        f"{target} runs, and may not have come to waiting"
+        f"{target} runs, and may not wait yet"
         if edge.kind == "open call"
         else f"{target} also waits for {_describe_edge(edge)}, which may be enough"
         for edge, target in loose[:3]
     ]
-    return f"look again first: {'; '.join(reasons) or 'somebody in it may go on without the others'}"
+    return f"run waits() again first: {'; '.join(reasons) or 'one of them may continue without the others'}"
 
 
 def _one_line(text: str) -> str:

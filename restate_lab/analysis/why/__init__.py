@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import pandas as pd
 
@@ -13,8 +14,8 @@ from restate_lab.analysis.why.chain import Chain, find_chain, link_frame
 from restate_lab.analysis.why.details import InvocationDetails, details_of, summary_of
 from restate_lab.analysis.why.explanation import Explanation, ExplanationParts, text_of
 from restate_lab.analysis.why.options import Option, list_options
-from restate_lab.analysis.why.reader import Explorer, Row, has_ended
-from restate_lab.analysis.why.text import describe_completed, describe_open, describe_waiters
+from restate_lab.analysis.why.reader import Explorer, Row, Waiters, has_ended
+from restate_lab.analysis.why.text import describe_completed, describe_open, describe_waiters, list_facts
 from restate_lab.client.arguments import check_seconds
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
@@ -24,12 +25,13 @@ from restate_lab.source import Source, check_supported
 
 __all__ = ["why"]
 
+Facts: TypeAlias = tuple[tuple[str, str], ...]
 _NOT_THERE = (
-    "{source} has no invocation {id}. It may never have been there, have been purged, have outlived its retention, or "
-    "have been cancelled or killed before it began, which leaves no row."
+    "{source} has no invocation {id}. Possible reasons: it never existed, it was purged, its retention is over, or "
+    "it was cancelled or killed before it began, which leaves no row."
 )
 _HEAD = "What you can do (a plan sends nothing before its .execute(reason=…)):"
-_OVER = "the {limit} for all of it are over; give more with timeout="
+_OVER = "the timeout of {limit} is over; set a longer one with timeout="
 
 
 @translate_errors
@@ -38,6 +40,8 @@ def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "10s"
 
     The answer is a str: ``summary``, a paragraph, and below it the chain and the options. It has
 
+    - ``facts``: the paragraph as pairs of a label and a value: "now" (the state, since when, failed attempts, the next
+      attempt), "failing step", "error", "waits for", "root blocker", "called by", "blocks", "created" and more.
     - ``chain``: one row per link, from this invocation to the root blocker, whose own rows say what it waits for:
       ``step`` (1, 2, …; all that the root waits for has the same), ``id, target, status, waits_for`` (as ``kind`` in
       ``waits``: call, attach, key, awakeable, promise, sleep, …; or of a root "step" where one is tried or at work,
@@ -74,16 +78,15 @@ def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "10s"
     _ = explorer.source.now  # read while there is time
     if id_ not in rows:
         text = _NOT_THERE.format(source=source.name, id=id_)
-        return _build(explorer, id_, None, text, link_frame((), {}, None), ())
+        return _build(explorer, id_, None, text, (), link_frame((), {}, None), ())
     return _explain(explorer, rows[id_])
 
 
 def _explain(explorer: Explorer, row: Row) -> Explanation:
     if has_ended(row):
         details = details_of(explorer, row, ())
-        return _explanation(
-            explorer, details, details, Chain((row["id"],)), {row["id"]: row}, describe_completed(details)
-        )
+        chain, facts = Chain((row["id"],)), list_facts(details, Waiters())
+        return _explanation(explorer, details, details, chain, {row["id"]: row}, describe_completed(details), facts)
     blockers = explorer.find_blockers(row)
     chain = find_chain(blockers, row["id"])
     if chain.edges:
@@ -94,7 +97,18 @@ def _explain(explorer: Explorer, row: Row) -> Explanation:
     waiters = explorer.find_waiters(row)
     rows = {**blockers.rows, row["id"]: details.row}
     text = f"{describe_open(details, root, chain, rows)} {describe_waiters(waiters, chain)}"
-    return _explanation(explorer, details, root, chain, rows, text)
+    facts = list_facts(details, waiters, _root_text(chain, rows))
+    return _explanation(explorer, details, root, chain, rows, text, facts, waiters.direct)
+
+
+def _root_text(chain: Chain, rows: Mapping[str, Row]) -> str:
+    """Return the root blocker, "Payments/charge inv_…, backing-off"; "" where it is the invocation itself."""
+    if chain.deadlock:
+        return "a deadlock" if chain.is_certain else "a possible deadlock"
+    if not chain.edges:
+        return ""
+    root = rows.get(chain.root)
+    return f"{root['target']} {chain.root}, {root['status']}" if root else f"{chain.root}, which no longer exists"
 
 
 def _explanation(
@@ -104,9 +118,12 @@ def _explanation(
     chain: Chain,
     rows: Mapping[str, Row],
     text: str,
+    facts: Facts,
+    waiters: Sequence[Row] = (),
 ) -> Explanation:
     links = link_frame(chain.edges, rows, None if chain.deadlock else root)
-    return _build(explorer, details.row["id"], details, text, links, list_options(details, root, chain))
+    options = list_options(details, root, chain)
+    return _build(explorer, details.row["id"], details, text, facts, links, options, waiters)
 
 
 def _build(
@@ -114,8 +131,10 @@ def _build(
     id_: str,
     details: InvocationDetails | None,
     summary: str,
+    facts: Facts,
     chain: pd.DataFrame,
     choices: Sequence[Option],
+    waiters: Sequence[Row] = (),
 ) -> Explanation:
     source = explorer.source
     parts = ExplanationParts(
@@ -123,6 +142,7 @@ def _build(
         target=details.row["target"] if details else None,
         status=details.status if details else None,
         summary=summary,
+        facts=facts,
         chain=chain,
         choices=tuple(choices),
         excluded=tuple(dict.fromkeys(explorer.excluded)),
@@ -130,5 +150,6 @@ def _build(
         version=source.version,
         at=source.now,
         queries=tuple(explorer.queries()),
+        waiters=tuple((str(row["id"]), str(row["target"])) for row in waiters),
     )
     return Explanation(text_of(parts, [option.code for option in choices], _HEAD), parts)

@@ -29,6 +29,7 @@ class ExplanationParts:
     target: str | None
     status: str | None
     summary: str
+    facts: tuple[tuple[str, str], ...]
     chain: pd.DataFrame
     choices: tuple[Option, ...]
     excluded: tuple[str, ...]
@@ -36,6 +37,7 @@ class ExplanationParts:
     version: str
     at: datetime
     queries: tuple[Mapping[str, Any], ...] = ()
+    waiters: tuple[tuple[str, str], ...] = ()
 
 
 @public
@@ -75,13 +77,18 @@ class Explanation(str):
         return self._parts.summary
 
     @property
+    def facts(self) -> tuple[tuple[str, str], ...]:
+        """Return the facts of the paragraph as (label, value): state, failing step, error, caller, what it blocks."""
+        return self._parts.facts
+
+    @property
     def chain(self) -> pd.DataFrame:
         """Return a copy of the links from it to its root blocker and what that one waits for."""
         return self._parts.chain.copy()
 
     @property
     def options(self) -> pd.DataFrame:
-        """Return what one can do, what helps most first."""
+        """Return the possible actions, the most helpful first."""
         return option_frame(self._parts.choices)
 
     @property
@@ -90,13 +97,18 @@ class Explanation(str):
         return tuple(option.calls for option in self._parts.choices)
 
     @property
+    def waiters(self) -> tuple[tuple[str, str], ...]:
+        """Return id and target of the invocations that wait for it directly; of a long queue only the first ones."""
+        return self._parts.waiters
+
+    @property
     def excluded(self) -> tuple[str, ...]:
-        """Return what could not be looked up, in words."""
+        """Return descriptions of what could not be read."""
         return self._parts.excluded
 
     @property
     def where(self) -> str:
-        """Return on what this was read, and when."""
+        """Return the source, its version, and when it was read."""
         return f"{self._parts.source}, restate {self._parts.version}, {format_timestamp(self._parts.at)}"
 
     @property
@@ -147,7 +159,7 @@ def _chain_line(row: Mapping[Any, Any]) -> str:
 def card_of(explanation: Explanation) -> str:
     """Return the card as HTML; whatever came from the cluster is text."""
     status = STATUSES.get(explanation.status or "")
-    title = f"{explanation.target} · {explanation.status}" if explanation.target else "There is no such invocation"
+    title = explanation.target or "There is no such invocation"
     chain = explanation.chain
     return render(
         "analysis/why/card.html.j2",
@@ -155,6 +167,8 @@ def card_of(explanation: Explanation) -> str:
         place=explanation.id,
         lines=[*(f"Not looked up: {each}." for each in explanation.excluded), explanation.where],
         accent=status.colour if status else _GREY,
+        badges=[(explanation.status, "status", status.colour if status else _GREY)] if explanation.status else [],
+        facts=explanation.facts,
         summary=explanation.summary,
         chain=[_chain_row(row, explanation) for row in _rows(chain)] if len(chain) > 1 else [],
         options=[_option_row(row, explanation) for row in _rows(explanation.options)],
@@ -167,6 +181,7 @@ def _chain_row(row: dict[Any, Any], explanation: Explanation) -> dict[str, str]:
         "target": row["target"],
         "id": row["id"],
         "status": row["status"],
+        "colour": STATUSES[row["status"]].colour if row["status"] in STATUSES else _GREY,
         "waits": f"{row['waits_for'] or ''} {row['what'] or ''}".strip(),
         "since": format_age(row["since"], explanation.at) if pd.notna(row["since"]) else "",
     }

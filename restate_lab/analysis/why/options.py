@@ -63,7 +63,7 @@ def _deadlock_options(chain: Chain, details: InvocationDetails, root: Invocation
         return []
     id_ = deadlock.cancel
     target = root.row["target"] if root else details.row["target"]
-    kill = "if it does not obey: ends it at once, without clean-up"
+    kill = "if the cancel has no effect: ends it at once, without clean-up"
     return [
         Option("cancel", id_, target, f"breaks the deadlock: {deadlock.why}", plan_calls("cancel", id_)),
         Option("kill", id_, target, kill, plan_calls("kill", id_)),
@@ -71,4 +71,4 @@ def _deadlock_options(chain: Chain, details: InvocationDetails, root: Invocation
 
 
 def _for_this_invocation(option: Option) -> Option:
-    return replace(option, what=f"gives up on this one: {option.what}")
+    return replace(option, what=f"only this invocation: {option.what}")

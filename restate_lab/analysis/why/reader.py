@@ -49,11 +49,13 @@ class Blockers:
 class Waiters:
     """The invocations that wait for one, directly or through others.
 
-    ``callers`` wait for its response; ``waiting`` is how many wait for its ``key``. ``ids`` are all of these and the
+    ``callers`` wait for its response; ``waiting`` is how many wait for its ``key``; ``direct`` are both, as far as they
+    were read. ``ids`` are all of these and the
     ones that wait for them in turn; ``unread`` more are in queues. There may be others where ``is_truncated`` is set.
     """
 
     callers: tuple[Row, ...] = ()
+    direct: tuple[Row, ...] = ()
     key: str | None = None
     waiting: int = 0
     ids: frozenset[str] = frozenset()
@@ -135,6 +137,7 @@ class Explorer:
             unread, is_truncated = unread + behind.unread, is_truncated or behind.unread > 0
         return Waiters(
             callers=tuple(row for id_, row in waiters.items() if id_ not in {edge.waiter for edge in queue}),
+            direct=tuple(waiters.values()),
             key=queue[0].what if queue else None,
             waiting=len(queue) + direct.unread,
             ids=frozenset(seen - {start["id"]}),

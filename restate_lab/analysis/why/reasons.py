@@ -9,13 +9,23 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab._text import format_age, format_duration, format_timestamp, plural, truncate
+from restate_lab._text import format_age, format_timestamp, plural, truncate
 from restate_lab.analysis.journal.diff import explain_mismatch
 from restate_lab.analysis.journal.errors import UNREACHABLE, JournalEvent, describe_code
 from restate_lab.analysis.waits.model import Edge
 from restate_lab.analysis.why.details import InvocationDetails
 
-__all__ = ["describe_entry", "describe_reason", "first_line", "format_elapsed", "format_time"]
+__all__ = [
+    "describe_entry",
+    "describe_error",
+    "describe_reason",
+    "describe_waits",
+    "first_line",
+    "format_elapsed",
+    "format_time",
+    "format_until",
+    "step_of",
+]
 
 _LONGEST = 300  # characters of a failure
 _FEW = 3  # items of a list in a sentence
@@ -52,12 +62,12 @@ def _failing_reason(details: InvocationDetails) -> str:
         sentences.append(explain_mismatch(details.invocation, details.mismatch).replace(subject, "It"))
     elif details.is_removed:
         sentences.append(
-            f"It is bound to the deployment {details.pinned_deployment}, which was removed: {_replacement(details)}."
+            f"It is pinned to the deployment {details.pinned_deployment}, which was removed: {_replacement(details)}."
         )
     elif error and error.code in UNREACHABLE:
         sentences.append(f"They do not reach its code{_address(details)}.")
     if error and not details.mismatch:
-        sentences.append(f"Last failure{_failed_step(error)}: {_describe_failure(error)}.")
+        sentences.append(f"Last failure{_failed_step(error)}: {describe_error(error)}.")
     return " ".join(sentences)
 
 
@@ -79,10 +89,14 @@ def _next_attempt(details: InvocationDetails) -> str:
 
 
 def _failed_step(error: JournalEvent) -> str:
+    return f" in the step {step_of(error)}" if step_of(error) else ""
+
+
+def step_of(error: JournalEvent) -> str:
+    """Return the entry in which an attempt failed, "“charge card” (Run)"; "" outside of entries."""
     if not error.command_type and not error.command_name:
         return ""
-    name = f" “{error.command_name}”" if error.command_name else ""
-    return f" in the step{name} ({error.command_type or 'Run'})"
+    return f"{f'“{error.command_name}” ' if error.command_name else ''}({error.command_type or 'Run'})"
 
 
 def _replacement(details: InvocationDetails) -> str:
@@ -107,36 +121,42 @@ def _endpoint(details: InvocationDetails, deployment: str) -> str:
 def _paused_reason(details: InvocationDetails) -> str:
     pause, error = details.pause, details.error
     at = pause.at if pause else details.row["modified_at"]
-    paused = f"Nothing tries it until somebody resumes it: it was paused at {_time_and_age(at, details, ' ago')}"
+    paused = f"It does not run until it is resumed: it was paused at {_time_and_age(at, details, ' ago')}"
     if pause and pause.message:
         # with vqueues a pause by hand names no failure; without, it names the last one
         cause = (
-            "Its attempts were used up."
+            "It ran out of attempts."
             if details.row["vqueue_id"]
-            else "Whether its attempts were used up or somebody paused it is not written down."
+            else "Restate does not record whether it ran out of attempts or was paused by hand."
         )
-        return f"{paused}, while it failed{_failed_step(pause)}: {_describe_failure(pause)}. {cause}"
+        return f"{paused}, while it failed{_failed_step(pause)}: {describe_error(pause)}. {cause}"
     if pause is None and details.invocation and details.invocation.events is None:
         return f"{paused}; this source has no events that tell why."
-    before = f" Before, it had failed{_failed_step(error)}: {_describe_failure(error)}." if error else ""
+    before = f" Before, it had failed{_failed_step(error)}: {describe_error(error)}." if error else ""
     return f"{paused}, by hand: no failure is written down with the pause.{before}"
 
 
 def _suspended_reason(details: InvocationDetails) -> str:
     if not details.edges:
         return "What it waits for was not found: it may have gone on just now."
-    waits = list(dict.fromkeys(_describe_wait(edge, details) for edge in details.edges))
-    shown = waits if len(waits) <= _FEW else [*waits[:_FEW], f"{len(waits) - _FEW:,} other things"]
-    joint = ", or " if details.edges[0].alternative else ", and "
     since = details.edges[0].since
-    sentence = f"It has waited since {_time_and_age(since, details)} for {joint.join(shown)}."
+    sentence = f"It has waited since {_time_and_age(since, details)} for {describe_waits(details)}."
     if details.is_removed:
         return (
-            f"{sentence} It is bound to the deployment {details.pinned_deployment}, which is not registered any more: "
+            f"{sentence} It is pinned to the deployment {details.pinned_deployment}, which is no longer registered: "
             f"when it wakes, its attempts will fail (RT0011)."
         )
     is_asleep = {edge.kind for edge in details.edges} == {"sleep"}
     return f"{sentence} It wakes by itself then: nothing is wrong with it." if is_asleep else sentence
+
+
+def describe_waits(details: InvocationDetails) -> str:
+    """Return what it waits for: "the awakeable sign_1…, which nobody has resolved"; "" where that is not known."""
+    if not details.edges:
+        return ""
+    waits = list(dict.fromkeys(_describe_wait(edge, details) for edge in details.edges))
+    shown = waits if len(waits) <= _FEW else [*waits[:_FEW], f"{len(waits) - _FEW:,} other things"]
+    return (", or " if details.edges[0].alternative else ", and ").join(shown)
 
 
 def _describe_wait(edge: Edge, details: InvocationDetails) -> str:
@@ -146,19 +166,20 @@ def _describe_wait(edge: Edge, details: InvocationDetails) -> str:
     name = f" “{names[0]}”" if names and isinstance(names[0], str) else ""
     if edge.wakes_at is None:
         return f"its sleep{name}"
-    return f"its sleep{name}, which ends at {format_time(edge.wakes_at)} (in {_time_until(edge.wakes_at, details)})"
+    return f"its sleep{name}, which ends at {format_time(edge.wakes_at)} (in {format_until(edge.wakes_at, details)})"
 
 
-def _time_until(value: datetime, details: InvocationDetails) -> str:
-    return format_duration(max(value - details.now, pd.Timedelta(0)))
+def format_until(value: datetime, details: InvocationDetails) -> str:
+    """Return how long it is until then, "4s"; "0s" where it is over."""
+    return format_age(details.now, value)
 
 
 def _running_reason(details: InvocationDetails) -> str:
     started = [row for row in details.open_entries[:_FEW] if pd.notna(row["started"])]
     if not started:
-        return "It is at work in its handler's own code: no step of its journal is open."
+        return "It runs its handler's own code: no entry of its journal is open."
     entries = [f"{describe_entry(row)} since {_time_and_age(row['started'], details)}" for row in started]
-    return f"It is at work. Open in its journal: {', '.join(entries)}."
+    return f"It runs. Open in its journal: {', '.join(entries)}."
 
 
 def _ready_reason(details: InvocationDetails) -> str:
@@ -184,7 +205,7 @@ def _scheduled_reason(details: InvocationDetails) -> str:
         return "It starts later, as it was sent."
     if start <= pd.Timestamp(details.now):
         return f"It was to start at {format_time(start)}, which is over: the server starts it as soon as it gets to it."
-    time = f"{format_time(start)} (in {_time_until(start, details)})"
+    time = f"{format_time(start)} (in {format_until(start, details)})"
     return f"It starts at {time}, as it was sent: nothing is wrong with it."
 
 
@@ -200,7 +221,7 @@ _REASONS: Mapping[str, Callable[[InvocationDetails], str]] = MappingProxyType(
 )
 
 
-def _describe_failure(error: JournalEvent) -> str:
+def describe_error(error: JournalEvent) -> str:
     """Return an attempt's error: its code with the code's meaning, and the first line of its message."""
     code = describe_code(error.code)
     return f"[{code}] {first_line(error.message)}" if code else first_line(error.message)

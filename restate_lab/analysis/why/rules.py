@@ -25,14 +25,14 @@ _OPEN_STATUSES = frozenset(word for word, status in STATUSES.items() if not stat
 _COMPLETED_STATUSES = frozenset(word for word, status in STATUSES.items() if status.ended)
 _RETRYING_STATUSES = frozenset({"backing-off", "ready", "running"})
 _CANCEL_TEXT = (
-    "at its next step or attempt its handler may clean up, and ends; what it called and awaits is cancelled, too, and "
-    "who waits for its answer gets the failure"
+    "at its next step or attempt the handler can clean up, and then it ends; calls that it awaits are cancelled, too, "
+    "and its caller gets the failure"
 )
 _KILL_TEXT = (
-    "ends it at once without clean-up, and what it called and awaits; what was done stays done, and who waits for its "
-    "answer gets the failure"
+    "ends it at once without clean-up, and the calls that it awaits; completed steps are not undone, and its caller "
+    "gets the failure"
 )
-_NOT_STARTED_TEXT = "it leaves no row behind, and none of it was done"
+_NOT_STARTED_TEXT = "it has not started: nothing is undone, and no row of it remains"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +116,11 @@ def _wait_text(details: InvocationDetails) -> str:
 def _restore_code_text(details: InvocationDetails) -> str:
     service = details.row["target_service_name"]
     if details.is_removed:
-        return f"register a deployment that has the service {service} again, and then move it there"
+        return f"register a deployment that has the service {service}, and then move it there"
     if details.pinned_deployment:
-        return (
-            f"bring back what {details.pinned_deployment} stands for, or say where it is now: its attempts go on there"
-        )
-    return f"bring back what {details.deployment} stands for, or register a deployment of {service} that answers"
+        deployment = details.pinned_deployment
+        return f"start the deployment {deployment} again, or update its address: its attempts continue there"
+    return f"start the deployment {details.deployment} again, or register a deployment of {service} that responds"
 
 
 def _restore_code_calls(details: InvocationDetails) -> Calls:
@@ -137,7 +136,7 @@ def _move_calls(details: InvocationDetails) -> Calls:
 
 
 def _compare_calls(details: InvocationDetails) -> Calls:
-    return (SuggestedCall("journal_diff", (details.row["id"],), comment="where journal and code part"),)
+    return (SuggestedCall("journal_diff", (details.row["id"],), comment="where journal and code differ"),)
 
 
 def _resolve_calls(details: InvocationDetails) -> Calls:
@@ -159,11 +158,11 @@ def _resume_vqueue_calls(details: InvocationDetails) -> Calls:
 
 def _resume_text(details: InvocationDetails) -> str:
     if details.status == "paused":
-        return "it goes on where it stopped; with the cause still there it fails again"
+        return "continues where it stopped; if the cause remains, it fails again"
     if details.status == "suspended":
         return "wakes it: it runs its step"
     again = details.row["next_retry_at"]
-    return f"tries it now instead of at {format_time(again)}" if again else "tries it now"
+    return f"retries now instead of at {format_time(again)}" if again else "retries now"
 
 
 def _kill_and_restart_calls(details: InvocationDetails) -> Calls:
@@ -179,14 +178,14 @@ RULES: tuple[OptionRule, ...] = (
         "resolve_awakeable",
         frozenset({"suspended"}),
         _waits_for("awakeable"),
-        _constant("gives it the value that it waits for; the first answer counts"),
+        _constant("completes the awakeable with a value; the first result counts"),
         _resolve_calls,
     ),
     OptionRule(
         "reject_awakeable",
         frozenset({"suspended"}),
         _waits_for("awakeable"),
-        _constant("lets it fail there with your message, which its handler may catch"),
+        _constant("fails the awakeable with your message, which the handler can catch"),
         _reject_calls,
     ),
     OptionRule(
@@ -202,14 +201,14 @@ RULES: tuple[OptionRule, ...] = (
         "repair",
         _RETRYING_STATUSES,
         _can_be_repaired,
-        _constant("remove the cause: it is tried again by itself"),
+        _constant("remove the cause: the retries continue by themselves"),
         _no_calls,
     ),
     OptionRule(
         "bring the code back",
         _RETRYING_STATUSES,
         lambda details: details.mismatch is not None,
-        lambda details: f"put the code that wrote its journal behind {details.deployment} again: its attempts go on",
+        lambda details: f"deploy the code that wrote its journal at {details.deployment} again: its attempts continue",
         _compare_calls,
     ),
     OptionRule(
@@ -223,7 +222,7 @@ RULES: tuple[OptionRule, ...] = (
         "move_to",
         frozenset({"backing-off", "ready", "running", "paused", "suspended"}),
         _can_move,
-        lambda details: f"goes on on {details.latest}, if that code can follow its journal",
+        lambda details: f"continues on {details.latest}, if its code matches the journal",
         _move_calls,
     ),
     OptionRule("resume", frozenset({"suspended"}), _waits_for("run"), _resume_text, _plan_for("resume")),
@@ -235,14 +234,14 @@ RULES: tuple[OptionRule, ...] = (
         "pause",
         frozenset({"backing-off", "running"}),
         _can_be_repaired,
-        _constant("stops the attempts until somebody resumes it"),
+        _constant("stops the attempts until it is resumed"),
         _plan_for("pause"),
     ),
     OptionRule(
         "resume_vqueue",
         frozenset({"pending", "ready"}),
         lambda details: bool((details.vqueue or {}).get("is_paused")),
-        _constant("lets the vqueue go on, with all that is in it"),
+        _constant("resumes the vqueue and all its entries"),
         _resume_vqueue_calls,
     ),
     OptionRule(
@@ -271,18 +270,18 @@ RULES: tuple[OptionRule, ...] = (
             and details.latest is not None
             and not _lacks_code(details)
         ),
-        _constant("begins again with the same input under a new id; what was done is done again"),
+        _constant("starts again with the same input under a new id; all steps run again"),
         _kill_and_restart_calls,
     ),
     OptionRule(
         "restart_as_new",
         _COMPLETED_STATUSES,
         _can_restart,
-        _constant("begins again with the same input under a new id; this one stays as it is"),
+        _constant("starts again with the same input under a new id; this invocation does not change"),
         _plan_for("restart_as_new"),
     ),
     OptionRule(
-        "purge", _COMPLETED_STATUSES, _always, _constant("removes it with its journal, for good"), _plan_for("purge")
+        "purge", _COMPLETED_STATUSES, _always, _constant("removes it and its journal permanently"), _plan_for("purge")
     ),
 )
 """In the order in which they are offered; the statuses are those in which servers take them (1.6.1 and 1.7.12)."""

@@ -2,22 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pandas as pd
 
 from restate_lab._text import format_duration, plural
+from restate_lab.analysis.journal.errors import JournalEvent
 from restate_lab.analysis.waits.model import Edge
 from restate_lab.analysis.why.chain import Chain
 from restate_lab.analysis.why.details import InvocationDetails
-from restate_lab.analysis.why.reader import Row, Waiters
-from restate_lab.analysis.why.reasons import describe_entry, describe_reason, first_line, format_elapsed, format_time
+from restate_lab.analysis.why.reader import Row, Waiters, has_ended
+from restate_lab.analysis.why.reasons import (
+    describe_entry,
+    describe_error,
+    describe_reason,
+    describe_waits,
+    first_line,
+    format_elapsed,
+    format_time,
+    format_until,
+    step_of,
+)
 
-__all__ = ["describe_completed", "describe_open", "describe_waiters"]
+__all__ = ["describe_completed", "describe_open", "describe_waiters", "list_facts"]
 
 _FEW = 3  # items of a list in a sentence
 _LONGEST_PATH = 6  # links in a sentence; the chain has all
 _ENDS = {"cancelled": "was cancelled", "killed": "was killed"}
+
+
+def list_facts(details: InvocationDetails, waiters: Waiters, root: str = "") -> tuple[tuple[str, str], ...]:
+    """Return what matters about an invocation as (label, value), the most urgent first; ``root`` is its root blocker.
+
+    Labels are unique. A value that is not known has no row.
+    """
+    row, error = details.row, _failure_of(details)
+    facts = [
+        ("now", " · ".join(_state_of(details))),
+        ("failing step" if details.is_failing else "failed step", step_of(error) if error else ""),
+        ("error", describe_error(error) if error else _completion_failure(details)),
+        ("waits for", "" if error or root else describe_waits(details)),
+        ("root blocker", root),
+        ("called by", f"{row['invoked_by_target']} {row['invoked_by_id']}" if row["invoked_by_id"] else ""),
+        ("blocks", _blocked_of(waiters)),
+        ("created", f"{format_elapsed(row['created_at'], details.now)} ago, {format_time(row['created_at'])}"),
+        ("pinned to", details.pinned_deployment or ""),
+        ("restarted from", ", ".join(details.restarted_from[:_FEW])),
+        ("restarted as", ", ".join(details.restarted_as[:_FEW])),
+        ("retention", _retention(details) if has_ended(row) else ""),
+    ]
+    return tuple((label, value) for label, value in facts if value)
+
+
+def _failure_of(details: InvocationDetails) -> JournalEvent | None:
+    if details.status == "paused":
+        return details.pause if details.pause and details.pause.message else None
+    return details.error if details.is_failing else None
+
+
+def _state_of(details: InvocationDetails) -> Iterator[str]:
+    """Yield the state, since when, the number of attempts and the time of the next one."""
+    row = details.row
+    if has_ended(row):
+        yield f"{details.status} {format_elapsed(row['completed_at'], details.now)} ago"
+        yield f"took {format_duration(row['completed_at'] - row['created_at'])}"
+        return
+    yield f"{'failing' if details.is_failing else details.status} for {format_elapsed(_since(details), details.now)}"
+    if details.is_failing:
+        yield plural(details.failures, "failed attempt")
+        again = row["next_retry_at"]
+        yield f"next in {format_until(again, details)}" if again else "the next one is due"
+
+
+def _since(details: InvocationDetails) -> Any:
+    row = details.row
+    if details.status == "paused" and details.pause and details.pause.at:
+        return details.pause.at
+    if details.is_failing:
+        return row["running_at"] or row["modified_at"]
+    if details.edges and details.edges[0].since is not None:
+        return details.edges[0].since
+    return row["inboxed_at"] or row["modified_at"] or row["created_at"]
+
+
+def _completion_failure(details: InvocationDetails) -> str:
+    return first_line(details.row["completion_failure"]) if details.status == "failed" else ""
+
+
+def _blocked_of(waiters: Waiters) -> str:
+    """Return how many wait for it and which: "18: 12 in the queue of Account/acme, Orders/place inv_…"."""
+    if not waiters.total_waiting:
+        return ""
+    groups = [f"{row['target']} {row['id']}" for row in waiters.callers[:_FEW]]
+    groups += [f"{waiters.waiting:,} in the queue of {waiters.key}"] if waiters.waiting else []
+    least = "at least " if waiters.is_truncated else ""
+    return f"{least}{waiters.total_waiting:,}: {', '.join(groups)}" if groups else f"{least}{waiters.total_waiting:,}"
 
 
 def describe_open(
@@ -110,15 +190,15 @@ def _describe_link(edge: Edge, rows: Mapping[str, Row], known: set[str]) -> str:
 def _other_ends(chain: Chain) -> str:
     enough = ", which may be enough for it to go on" if any(edge.alternative for edge in chain.edges) else ""
     others = plural(chain.other_ends, "other end")
-    return f"What it waits for has {others} besides this worst one{enough}; rl.waits(lab) has all."
+    return f"What it waits for has {others} besides this worst one{enough}; `waits` lists all of them."
 
 
 def _describe_deadlock(chain: Chain) -> str:
     members = chain.deadlock.description if chain.deadlock else ""
-    position = "It is in" if chain.is_in_deadlock else "It stands behind"
+    position = "It is in" if chain.is_in_deadlock else "It is blocked by"
     if chain.is_certain:
-        return f"{position} a deadlock: {members}. Nobody in it can go on by themselves."
-    return f"{position} what may be a deadlock: {members}. Somebody in it may still go on without the others."
+        return f"{position} a deadlock: {members}. No invocation in it can continue by itself."
+    return f"{position} what may be a deadlock: {members}. An invocation in it may still continue without the others."
 
 
 def _retention(details: InvocationDetails) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from restate_lab._public import did_you_mean, nearest_names
 from restate_lab.client.admin.operations import Operations, drop_none
 from restate_lab.client.arguments import check_duration, check_flag, check_name, path_segment
 from restate_lab.client.models import Handler, ModelList, Service
 from restate_lab.durations import DurationInput
-from restate_lab.errors import ArgumentError
+from restate_lab.errors import ArgumentError, NotFound, RestateLabError
 
 __all__ = ["Services"]
 
@@ -27,7 +30,8 @@ class Services(Operations):
         Raises:
             NotFound: there is none of this name.
         """
-        return self._model(Service, "get_service", self._read("get_service", _path(service)))
+        with self._suggesting(service):
+            return self._model(Service, "get_service", self._read("get_service", _path(service)))
 
     def get_service_openapi(self, service: str, /) -> dict[str, Any]:
         """Return the OpenAPI document of a service's handlers at the ingress.
@@ -35,7 +39,8 @@ class Services(Operations):
         Raises:
             NotFound: there is none of this name.
         """
-        document: dict[str, Any] = self._read("get_service_openapi", f"{_path(service)}/openapi")
+        with self._suggesting(service):
+            document: dict[str, Any] = self._read("get_service_openapi", f"{_path(service)}/openapi")
         return document
 
     def list_service_handlers(self, service: str, /) -> ModelList[Handler]:
@@ -44,7 +49,8 @@ class Services(Operations):
         Raises:
             NotFound: there is no service of this name.
         """
-        answer = self._read("list_service_handlers", f"{_path(service)}/handlers")
+        with self._suggesting(service):
+            answer = self._read("list_service_handlers", f"{_path(service)}/handlers")
         models = self._models(Handler, "list_service_handlers", answer, "handlers")
         return ModelList(Handler, models, by=lambda each: each.name)
 
@@ -55,7 +61,8 @@ class Services(Operations):
             NotFound: there is no service, or no handler, of this name.
         """
         path = f"{_path(service)}/handlers/{path_segment(check_name('handler', handler))}"
-        return self._model(Handler, "get_service_handler", self._read("get_service_handler", path))
+        with self._suggesting(service, handler):
+            return self._model(Handler, "get_service_handler", self._read("get_service_handler", path))
 
     def modify_service(
         self,
@@ -90,10 +97,26 @@ class Services(Operations):
         body |= {} if public is None else {"public": check_flag("public", public)}
         if not body:
             raise ArgumentError(f"modify_service needs something to change: public, {', '.join(values)}.")
-        answer = self._change(
-            "modify_service", "PATCH", _path(service), targets=[service, *body], reason=reason, json=body
-        )
+        with self._suggesting(service):
+            answer = self._change(
+                "modify_service", "PATCH", _path(service), targets=[service, *body], reason=reason, json=body
+            )
         return self._model(Service, "modify_service", answer)
+
+    @contextmanager
+    def _suggesting(self, service: str, handler: str = "") -> Iterator[None]:
+        """Let NotFound of this block name the nearest service, or handler of the service."""
+        try:
+            yield
+        except NotFound as error:
+            with suppress(RestateLabError):  # the names cannot be read: the first error says enough
+                handlers = {each.name: each.handlers or () for each in self.list_services()}
+                if service in handlers:
+                    near = nearest_names(handler, (each.name for each in handlers[service]))
+                else:
+                    near = nearest_names(service, handlers)
+                error.args = (f"{error.args[0]}. {did_you_mean(near)}".removesuffix(". "),)
+            raise
 
 
 def _path(service: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from restate_lab._public import did_you_mean, nearest_names
 from restate_lab.client.sql.limits import ShapeCheck
 from restate_lab.client.sql.literals import is_list, literal, literals
 from restate_lab.client.sql.tokenizer import Token, place, tokens
@@ -24,6 +25,7 @@ BODY_LIMIT = 2 * 1024 * 1024  # bytes of the JSON body; one more is answered wit
 _QUERIES = {"SELECT", "WITH", "VALUES"}
 # what may come after each other first word; "body" is anything
 _FOLLOWED_BY = {"EXPLAIN": "explained", "DESCRIBE": "table", "DESC": "table", "SHOW": "body"}
+_READING = ("SELECT", "WITH", "VALUES", "SHOW", "DESCRIBE", "EXPLAIN")
 _EXPLAIN_OPTIONS = {"ANALYZE", "VERBOSE"}
 _SHARED = "all users of a node share one SQL session, so it would change the answers of everybody."
 _CHANGES = "only reading statements are sent; change a cluster with restate_lab's actions."
@@ -204,9 +206,11 @@ class _ReadOnlyCheck:
 
     def _unknown_statement(self, token: Token) -> StatementError:
         text = self._statement[token.start : min(token.end, token.start + 40)]
+        is_misspelled = token.kind == "word" and token.text not in _READING
+        hint = did_you_mean(nearest_names(text, _READING, 1)) if is_misspelled else ""
         return StatementError(
-            f"{text!r} at {place(self._statement, token.start)} begins no reading statement; these are SELECT, WITH, "
-            f"VALUES, SHOW, DESCRIBE, and EXPLAIN of a SELECT."
+            f"only SELECT, WITH, VALUES, SHOW, DESCRIBE, and EXPLAIN of a SELECT are sent; "
+            f"{place(self._statement, token.start)} has {text!r}. {hint}".rstrip()
         )
 
 
@@ -226,16 +230,20 @@ def _check_names(statement: str, parameters: Iterable[_Placeholder], values: Map
     used = dict.fromkeys(each.name for each in parameters)
     missing = [name for name in used if name not in values]
     if missing:
+        unused = [name for name in nearest_names(missing[0], values) if name not in used]
+        instead = f"There is a value for {_join_names(unused)}. " if unused else ""
+        verb = "has" if len(missing) == 1 else "have"
         raise ParameterError(
-            f"no value for {_join_names(missing)}; values were given for {_join_names(values)}: "
-            f"give it as {missing[0]}=…, in a shell as -p {missing[0]}=…."
+            f"{_join_names(missing)} {verb} no value. {instead}Pass {missing[0]}=…, in a shell -p {missing[0]}=…."
         )
     unused = [name for name in values if name not in used]
     if unused:
         hint = ""
         if any(f":{name}" in statement for name in unused):
             hint = " In strings, quoted names and comments, and right after a name or bracket, a colon stays as it is."
-        raise ParameterError(f"no place for {_join_names(unused)}; the statement takes {_join_names(used)}.{hint}")
+        raise ParameterError(
+            f"the statement has no parameter {_join_names(unused)}; its parameters are: {_join_names(used)}.{hint}"
+        )
 
 
 def _join_names(names: Iterable[str]) -> str:

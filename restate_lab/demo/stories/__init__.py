@@ -9,4 +9,4 @@ from restate_lab.demo.stories.incident import INCIDENT
 
 __all__ = ["STORIES"]
 
-STORIES = MappingProxyType({"first-look": FIRST_LOOK, "incident": INCIDENT})
+STORIES = MappingProxyType({"incident": INCIDENT, "first-look": FIRST_LOOK})

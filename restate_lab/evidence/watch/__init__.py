@@ -13,6 +13,7 @@ import pandas as pd
 
 from restate_lab._text import format_duration, plural
 from restate_lab.analysis.deadline import within
+from restate_lab.analysis.suggestions import refuse_unknown_names
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.arguments import check_count, check_seconds
 from restate_lab.client.schema import translate_errors
@@ -91,6 +92,7 @@ def watch(
     if not interval:
         raise ArgumentError(f"every is {every!r}: give the time between two looks, such as '30s'.")
     check_supported(source, "watch()")
+    refuse_unknown_names(source, service=service)
     end = _end(until, within(source, seconds, verb="watch").now)
     frame = _PollLoop(source, interval, until, end, service, max_rows, seconds, _progress(progress, until)).run()
     if "truncated" in frame.attrs:

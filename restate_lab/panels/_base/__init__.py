@@ -1,1 +1,1 @@
-"""What every panel is made of: its frame and head, the refresher, the quiet source, and what runs apart."""
+"""The base of the panel: its frame and toolbar, the refresher, the panel's source, and actions in the background."""

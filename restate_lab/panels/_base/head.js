@@ -1,5 +1,5 @@
-// The head of a panel. It shows texts as text, says whether the panel is in sight, and keeps the notebook's shortcuts
-// away from the panel's keys. head.py says what may be sent.
+// The toolbar of a panel. It shows texts as text, reports whether the panel is visible, and keeps the notebook's
+// shortcuts away from the panel's keys. head.py has the messages that may be sent.
 
 const BEAT = 10_000; // ms between two signs of life
 const LONG = 2_000; // ms after which a read is said to be under way
@@ -27,24 +27,27 @@ class HeadView {
 
   build() {
     this.heading = make("span", "rl-heading");
+    this.access = make("span", "rl-badge");
     this.place = make("span", "rl-place");
-    this.cost = make("span", "rl-cost");
+    this.age = make("span", "rl-age");
     this.liveBox = make("input", "", { type: "checkbox" });
-    this.live = make("label", "rl-live", {}, this.liveBox, "live");
-    this.refresh = make("button", "rl-button", { type: "button" }, "Refresh");
-    this.copy = make("button", "rl-button", { type: "button" }, "Copy as code");
-    const tools = make("div", "rl-tools", {}, this.cost, this.live, this.refresh, this.copy);
-    const bar = make("div", "rl-headbar", {}, make("div", "rl-where", {}, this.heading, this.place), tools);
+    this.live = make("label", "rl-live", { title: "Read again by itself while the panel is visible" }, this.liveBox, "live");
+    this.report = button("Report", "Write an incident report of the cluster as it is now");
+    this.showSql = button("SQL", "Show the statement", { "aria-expanded": "false" });
+    this.copy = button("Copy as code", "");
+    this.refresh = button("⟳", "Read again now", { "aria-label": "Refresh" });
+    const tools = make("div", "rl-tools", { role: "toolbar", "aria-label": "Panel" }, this.live, this.age, this.report, this.showSql, this.copy, this.refresh);
+    const bar = make("div", "rl-headbar", {}, make("div", "rl-where", {}, this.heading, this.access, this.place), tools);
+    this.views = make("nav", "rl-views", { "aria-label": "Views" });
+    this.crumbs = make("nav", "rl-crumbs", { "aria-label": "Breadcrumb" });
+    const way = make("div", "rl-way", {}, this.views, this.crumbs);
     this.kernel = make("div", "rl-kernel", { role: "status" });
     this.banner = make("div", "rl-banner", { role: "status" });
     this.buildTrouble();
     this.error = make("div", "rl-error", { role: "alert" });
     this.said = make("div", "rl-happened", { role: "status", "aria-live": "polite" });
-    this.brief = make("span", "rl-brief");
-    this.whole = make("pre", "rl-sql");
-    const summary = make("summary", "", {}, make("b", "", {}, "SQL"), " ", this.brief);
-    this.sql = make("details", "rl-sqlbox", {}, summary, this.whole);
-    this.root = make("div", "rl-panelhead", {}, bar, this.kernel, this.trouble, this.spoken, this.banner, this.error, this.said, this.sql);
+    this.sql = make("pre", "rl-sql", { hidden: "", tabindex: "0", "aria-label": "The statement" });
+    this.root = make("div", "rl-panelhead", {}, bar, way, this.kernel, this.trouble, this.spoken, this.banner, this.error, this.said, this.sql);
     this.el.append(this.root);
   }
 
@@ -72,8 +75,11 @@ class HeadView {
     on(this.tryNow, "click", this.tryAgain);
     on(this.liveBox, "change", () => this.send({ type: "live", on: this.liveBox.checked }));
     on(this.copy, "click", this.copyCode);
+    on(this.report, "click", () => this.send({ type: "report" }));
+    on(this.showSql, "click", this.toggleSql);
+    for (const nav of [this.views, this.crumbs]) on(nav, "click", this.go);
     this.beat = setInterval(() => this.look(true), BEAT);
-    this.watch = setInterval(() => { this.sayKernel(); this.sayWaiting(); this.countDown(); }, 500);
+    this.watch = setInterval(() => { this.sayKernel(); this.sayAge(); this.countDown(); }, 500);
     this.observer = new IntersectionObserver((entries) => {
       this.inWindow = entries.some((entry) => entry.isIntersecting);
       this.look();
@@ -141,36 +147,66 @@ class HeadView {
 
   draw() {
     const get = (name) => this.model.get(name);
-    this.heading.textContent = get("heading");
-    this.place.textContent = get("place");
-    this.cost.textContent = get("cost");
-    for (const name of ["banner", "error"]) {
-      if (this[name].textContent !== get(name)) this[name].textContent = get(name);
-    }
+    this.setText(this.heading, get("heading"));
+    this.setText(this.place, get("place"));
+    this.setText(this.access, get("access"));
+    this.access.title = get("access") === "writable" ? "Plans made here can change the cluster" : "Nothing can be changed here";
+    this.access.toggleAttribute("data-writable", get("access") === "writable");
+    for (const name of ["banner", "error"]) this.setText(this[name], get(name));
     if (!get("busy")) this.isTrying = false;
     this.drawTrouble();
-    // What the view says by itself ("Copied: …") stays until the kernel says something else.
+    this.drawLinks(this.views, get("views"), "");
+    this.drawLinks(this.crumbs, get("crumbs"), "›");
+    // What the view reports by itself ("Copied …") stays until the kernel reports something else.
     if (this.saidLast !== get("said")) this.said.textContent = this.saidLast = get("said");
     this.live.hidden = get("live") === null;
     this.liveBox.checked = get("live") === true;
+    this.report.hidden = !get("report");
+    this.report.disabled = get("report") === "busy";
     this.copy.hidden = !get("code");
     this.copy.title = get("code");
-    const sql = get("sql");
-    this.sql.hidden = !sql;
-    this.brief.textContent = brief(sql);
-    this.whole.textContent = sql;
+    this.showSql.hidden = !get("sql");
+    this.setText(this.sql, get("sql"));
+    if (!get("sql")) this.sql.hidden = true;
     if (!get("busy")) this.busySince = null;
     else this.busySince ??= performance.now();
     this.root.toggleAttribute("data-busy", get("busy"));
-    this.sayWaiting();
+    this.sayAge();
   }
 
-  sayWaiting() {
-    if (this.busySince === null) return;
-    const waited = performance.now() - this.busySince;
-    if (waited <= LONG) return;
-    const before = this.model.get("cost").split(",")[0]; // when it was read that is shown
-    this.cost.textContent = `${before && `${before} · `}reading, ${Math.round(waited / 1000)} s so far …`;
+  /** Draw the views or the breadcrumb anew where they have changed; the focus stays where it is. */
+  drawLinks(nav, links, separator) {
+    const text = JSON.stringify(links);
+    if (nav.drawn === text) return;
+    nav.drawn = text;
+    const focused = nav.contains(document.activeElement) ? document.activeElement.dataset.to : null;
+    nav.replaceChildren(...links.flatMap(({ name, label, current }, at) => {
+      const link = button(label, "", { "data-to": name });
+      if (current) link.setAttribute("aria-current", "page");
+      return separator && at ? [make("span", "rl-between", { "aria-hidden": "true" }, separator), link] : [link];
+    }));
+    if (focused !== null) nav.querySelector(`[data-to="${focused}"]`)?.focus();
+  }
+
+  go(event) {
+    const link = event.target.closest("[data-to]");
+    if (link) this.send({ type: "go", to: link.dataset.to });
+  }
+
+  toggleSql() {
+    this.sql.hidden = !this.sql.hidden;
+    this.showSql.setAttribute("aria-expanded", String(!this.sql.hidden));
+  }
+
+  /** Write how old the data is, or for how long a read has been under way. */
+  sayAge() {
+    const waited = this.busySince === null ? 0 : performance.now() - this.busySince;
+    const readAt = this.model.get("read_at");
+    const age = Math.max(0, Math.floor(Date.now() / 1000 - this.skew - readAt));
+    const updated = readAt ? `updated ${age < 1 ? "now" : `${formatDuration(age)} ago`}` : "";
+    const reading = waited > LONG ? `reading for ${Math.round(waited / 1000)} s …` : "";
+    this.setText(this.age, [updated, reading].filter(Boolean).join(" · "));
+    this.age.title = this.model.get("cost");
   }
 
   /** Show why the panel cannot read, or take that away. */
@@ -224,7 +260,10 @@ class HeadView {
   async copyCode() {
     const code = this.model.get("code");
     const isCopied = await navigator.clipboard?.writeText(code).then(() => true, () => false) || copyOldWay(code);
-    this.said.textContent = isCopied ? `Copied: ${code}` : `Copying is not allowed here; this is the line: ${code}`;
+    if (!isCopied) return this.setText(this.said, `Copying is not allowed here. The code: ${code}`);
+    this.copy.textContent = "Copied";
+    this.speak("Copied.");
+    setTimeout(() => { this.copy.textContent = "Copy as code"; }, 2_000);
   }
 
   /** Tell whether a key is meant for the panel and not for the notebook around it. */
@@ -234,7 +273,14 @@ class HeadView {
   }
 
   stopKeys(event) {
+    if (event.key === "Escape" && !event.defaultPrevented && !event.target.matches(TYPED)) this.close();
     if (this.isOurs(event)) event.stopPropagation();
+  }
+
+  /** Close what is open: go back to the view before it. */
+  close() {
+    const [view] = this.model.get("crumbs");
+    if (view) this.send({ type: "go", to: "back" });
   }
 
   /** Keep the notebook from keys of the panel where it listens before the panel does. */
@@ -257,14 +303,8 @@ export function formatDuration(seconds) {
   return shown.map(([count, unit]) => `${count}${unit}`).join(" ") || "0s";
 }
 
-/** Return what a statement asks for, on one line: its conditions and all from there on, or all where it has parts. */
-function brief(statement) {
-  const sql = statement.replaceAll(/\n+(?=:\w+ = )/g, " · "); // the values stand below the statement
-  const own = sql.lastIndexOf("WHERE s.");
-  const where = own < 0 ? sql.indexOf("WHERE") : own;
-  const asked = sql.slice(Math.max(where, 0)).replaceAll(/\s+/g, " ").replaceAll("))", "").replace(" WHERE ", " AND ");
-  const isWhole = [...asked].reduce((depth, c) => (depth < 0 ? depth : depth + (c === "(") - (c === ")")), 0) === 0;
-  return isWhole ? asked : sql.replaceAll(/\s+/g, " ");
+function button(label, title, attributes = {}) {
+  return make("button", "rl-button", { type: "button", title, ...attributes }, label);
 }
 
 /** Copy where a page is not served over https: there is no clipboard API then. */

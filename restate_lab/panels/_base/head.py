@@ -1,14 +1,15 @@
-"""The head of every panel: which cluster, what was read and what it cost, what went wrong, and the line of code.
+"""The toolbar of a panel: the cluster, the views, the age of the data, errors, the statement and the line of code.
 
-It is also the panel's eye: ``head.js`` says whether a reader can see the panel, notes when the kernel does not answer
-to that, keeps the notebook's shortcuts away from the panel's keys, and shows every text as text.
+``head.js`` also reports whether a person can see the panel, notes when the kernel does not answer, keeps the notebook's
+shortcuts away from the panel's keys, and shows every text as text.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
 import anywidget
@@ -18,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from restate_lab._cells import FULL
 from restate_lab._text import escape_invisible
 from restate_lab.panels._assets import joined
+from restate_lab.panels._base.content import Views
 from restate_lab.panels._base.trouble import ReadFailure
-from restate_lab.panels.grid.controller import Views
 
 __all__ = ["Head"]
 
@@ -50,17 +51,29 @@ class _Live(_HeadMessage):
     on: bool
 
 
-_Said: TypeAlias = _Alive | _Close | _Refresh | _Live
+class _Go(_HeadMessage):
+    type: Literal["go"]
+    to: Annotated[str, Field(max_length=40)]
+
+
+class _Report(_HeadMessage):
+    type: Literal["report"]
+
+
+_Said: TypeAlias = _Alive | _Close | _Refresh | _Live | _Go | _Report
 _ADAPTER: TypeAdapter[_Said] = TypeAdapter(Annotated[_Said, Field(discriminator="type")])
 
 
 class Head(anywidget.AnyWidget):
-    """The first line of a panel and what stands below it; texts are shown as text, and may be set from any thread.
+    """The toolbar, and the messages below it; texts are shown as text, and may be set from any thread.
 
-    ``trouble`` is why the panel cannot read, as ``ReadFailure.for_view`` has it ({} while it can), ``banner`` what a
-    read says while it waits, ``error`` what went wrong last, ``said`` what happened last, ``cost`` what reading costs,
-    ``sql`` the statement, ``code`` the line that "Copy as code" copies. ``on_refresh``, ``on_live`` (with a bool) and
-    ``on_shown`` (with a bool) are called in the kernel's main thread and must not raise.
+    ``access`` is "writable" or "read-only". ``views`` are the views to choose from and ``crumbs`` the way to what is
+    shown, each a dict of ``name`` (what ``on_go`` is called with), ``label`` and ``current``. ``read_at`` is when the
+    data was read, in seconds since 1970 (0: never). ``trouble`` is why the panel cannot read, as
+    ``ReadFailure.for_view`` has it ({} while it can), ``banner`` what a read reports while it waits, ``error`` the last
+    error, ``said`` the last event, ``cost`` what reading costs, ``sql`` the statement, ``code`` the line that "Copy as
+    code" copies. ``on_refresh``, ``on_live`` (with a bool), ``on_shown`` (with a bool), ``on_go`` (with a name) and
+    ``on_report`` are called in the kernel's main thread and must not raise.
     """
 
     _esm = joined("_assets/elements.js", "_base/head.js")
@@ -68,6 +81,11 @@ class Head(anywidget.AnyWidget):
 
     heading = traitlets.Unicode("").tag(sync=True)
     place = traitlets.Unicode("").tag(sync=True)
+    access = traitlets.Unicode("").tag(sync=True)
+    views = traitlets.List(traitlets.Dict()).tag(sync=True)
+    crumbs = traitlets.List(traitlets.Dict()).tag(sync=True)
+    report = traitlets.Unicode("").tag(sync=True)
+    read_at = traitlets.Float(0.0).tag(sync=True)
     trouble = traitlets.Dict().tag(sync=True)
     banner = traitlets.Unicode("").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
@@ -78,16 +96,19 @@ class Head(anywidget.AnyWidget):
     live = traitlets.Bool(allow_none=True, default_value=None).tag(sync=True)
     busy = traitlets.Bool(default_value=False).tag(sync=True)
 
-    def __init__(self, heading: str, place: str, *, live: bool | None) -> None:
+    def __init__(self, heading: str, place: str, *, access: str, live: bool | None) -> None:
         self.on_refresh: Callable[[], object] = _nothing
         self.on_live: Callable[[bool], object] = _nothing
         self.on_shown: Callable[[bool], object] = _nothing
+        self.on_go: Callable[[str], object] = _nothing
+        self.on_report: Callable[[], object] = _nothing
         self._views = Views()
         self._lock = threading.Lock()
         self._was_in_sight = False
         super().__init__(
             heading=escape_invisible(heading[:200], lines=False),
             place=escape_invisible(place[:300], lines=False),
+            access=access,
             live=live,
         )
         self.on_msg(self._receive)
@@ -105,6 +126,16 @@ class Head(anywidget.AnyWidget):
     def show(self, name: str, text: str) -> None:
         """Set one of the texts; what cannot be seen in it is made visible."""
         setattr(self, name, escape_invisible(text[:FULL]))
+
+    def show_cost(self, read_at: datetime | None, cost: str) -> None:
+        """Show when the data was read, and what reading costs."""
+        self.cost = cost
+        self.read_at = read_at.timestamp() if read_at else 0.0
+
+    def show_way(self, views: Iterable[tuple[str, str, bool]], crumbs: Iterable[tuple[str, str, bool]]) -> None:
+        """Show the views and the way to what is shown; each is (name, label, whether it is shown now)."""
+        self.views = [_link(*each) for each in views]
+        self.crumbs = [_link(*each) for each in crumbs]
 
     def show_trouble(self, trouble: ReadFailure | None) -> None:
         """Show why the panel cannot read, with a countdown to the next try; None takes it away."""
@@ -131,6 +162,10 @@ class Head(anywidget.AnyWidget):
         elif isinstance(message, _Live):
             self.live = message.on
             self.on_live(message.on)
+        elif isinstance(message, _Go):
+            self.on_go(message.to)
+        elif isinstance(message, _Report):
+            self.on_report()
         else:
             self._note(message)
 
@@ -143,6 +178,10 @@ class Head(anywidget.AnyWidget):
         if isinstance(message, _Alive):
             self.send({"type": "heard", "view": message.view, "now": time.time()})
         _ = self.is_shown
+
+
+def _link(name: str, label: str, is_current: bool) -> dict[str, Any]:
+    return {"name": name, "label": escape_invisible(label[:200], lines=False), "current": is_current}
 
 
 def _nothing(*_: object) -> None:

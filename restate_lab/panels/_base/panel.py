@@ -1,8 +1,8 @@
-"""The base of every panel: it reads in a thread, shows errors in words, says what reading costs, and ends with close().
+"""The base of the panel: it reads in a thread, shows errors, reports what reading costs, and ends with close().
 
-A panel says how to read (``_read``), how to show what was read (``_show``) and which line makes it (``code``); the rest
-is here. ``_read`` runs in the panel's thread or in the caller's, one at a time, and touches no widget. ``_show`` runs
-right after it, in the same thread: traits may be set from any thread, and nothing may print.
+A subclass has ``_read`` (returns the content), ``_show`` (shows it) and ``code``; the rest is here. ``_read`` runs in
+the panel's thread or in the caller's, one at a time, and touches no widget. ``_show`` runs right after it, in the same
+thread: traits may be set from any thread, and nothing may print.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from typing import Any
 
 import ipywidgets as widgets
 import pandas as pd
+import traitlets
 
+from restate_lab._public import check_methods
 from restate_lab._text import escape_invisible, format_duration, format_time, truncate
 from restate_lab.client.arguments import check_seconds
 from restate_lab.client.lab import is_lab
@@ -26,20 +28,20 @@ from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, RestateLabError
 from restate_lab.panels._base.head import Head
 from restate_lab.panels._base.refresher import LOST, Pace, Refresher
-from restate_lab.panels._base.source import Closed, QuietSource
+from restate_lab.panels._base.source import Closed, PanelSource
 from restate_lab.panels._base.trouble import ReadFailure, kind_of
 from restate_lab.progress import redirect_messages
 from restate_lab.source import Source, check_supported
 
-__all__ = ["Panel", "why_read_only"]
+__all__ = ["LivePanel", "why_read_only"]
 
 _LINE = "font:12px/1.6 var(--jp-ui-font-family,system-ui,sans-serif);margin:4px 0"
 
 
-class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
+class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     """One panel over a source; use a subclass.
 
-    ``title`` is what it shows. ``refresh`` is how often it reads again while somebody sees it: a duration such
+    ``refresh`` is how often it reads again while somebody sees it: a duration such
     as "10s", or None for only when asked. It never reads more often than ten times what the last read took. A query may
     take 30 s, or less where ``connect(timeout=…)`` of the source says so.
 
@@ -50,13 +52,19 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     Handlers go through ``self.handled(…)``; those that want another read call ``self.ask()``, which does not block.
     """
 
+    sql = traitlets.Unicode("", help="The statement of the last read, which runs with ``params``.")
+
     _finalizer: Callable[[], object] | None = None
     _parts: tuple[Any, ...] = ()
 
-    def __init__(self, source: Source, /, *, title: str, refresh: DurationInput | None = 5.0) -> None:
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        check_methods(cls)
+
+    def __init__(self, source: Source, /, *, refresh: DurationInput | None = 5.0) -> None:
         self.source = source
         self.closed = threading.Event()
-        self.reads = QuietSource(source, self.closed)
+        self.reads = PanelSource(source, self.closed)
         self._reading = threading.RLock()
         self._generation = 0
         self._wrong: dict[str, str] = {}
@@ -67,7 +75,7 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._every = _seconds(refresh)
         frozen = not source.live
         live = None if frozen else self._every is not None
-        self._head = Head(f"{source.name} · {title}", _place(source), live=live)
+        self._head = Head(source.name, _place(source), access=_access(source), live=live)  # its version costs a request
         pace = Pace(None if frozen else self._every)
         self._refresher = Refresher(
             self._round, pace=pace, is_wanted=lambda: self._head.is_shown, is_back=self._is_back
@@ -79,7 +87,7 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.add_class("rl-panel")
         self._finalizer = weakref.finalize(self, _end, self.closed, self._refresher)
 
-    # What a subclass says
+    # The parts of a subclass
 
     @abstractmethod
     def _read(self) -> Any:
@@ -98,12 +106,7 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         """Give HTML, made and escaped here, of what the panel holds: it stands where there is no widget."""
         return ()
 
-    # What a reader of code gets
-
-    @property
-    def sql(self) -> str:
-        """Return the statement of the last read, which runs as it stands with ``params``; "" where there is none."""
-        return ""
+    # For code
 
     @property
     def params(self) -> Mapping[str, Any]:
@@ -194,7 +197,7 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """Return the widget and, for where there is none, what it holds now as a static page."""
         data = dict(super()._repr_mimebundle_(**kwargs) or {})
-        head = f"<b>{escape(self._head.heading)}</b> {escape(self._head.place)}"
+        head = f"<b>{escape(self._head.heading)}</b> {escape(self._head.access)} {escape(self._head.place)}"
         texts = (self._head.cost, escape_invisible(self._trouble_text()), self._head.banner, self._head.error)
         lines = [escape(text) for text in texts if text]
         top = "".join(f'<div style="{_LINE}">{line}</div>' for line in (head, *lines))
@@ -215,7 +218,7 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
                 self._note_failure(error, time.monotonic() - started)
             finally:
                 self._refresher.done()
-                self._head.cost = self._cost()
+                self._head.show_cost(self._read_at, self._cost())
                 self._head.busy = False
 
     def _try_to_read(self, started: float) -> None:
@@ -235,6 +238,7 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         generation = self._generation
         check_supported(self.source, "a panel")
         found = self._read()
+        self._head.place = _place(self.source, self.source.version)
         self._took = time.monotonic() - started
         self._refresher.pace.succeeded(self._took)
         self._read_at = datetime.now(UTC)
@@ -242,6 +246,10 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         if generation == self._generation:
             self._tell_error("read", "")
             self._show(found)
+        self.show_code()
+
+    def show_code(self) -> None:
+        """Show the statement and the line of code of what is shown now."""
         self._head.show("sql", _with_values(self.sql, self.params))
         self._head.code = self.code
 
@@ -296,25 +304,25 @@ class Panel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         if self._read_at is None:
             return ""
         pace = self._refresher.pace
-        said = f"read at {format_time(self._read_at)} in {format_duration(self._took)}"
+        text = f"read at {format_time(self._read_at)} in {format_duration(self._took)}"
         if pace.wait is None or pace.failures:
-            return said
+            return text
         share = 100 * pace.took / (pace.wait + pace.took)
-        return f"{said}, every {format_duration(pace.wait)} while in sight ({share:.1f} %)"
+        return f"{text}, every {format_duration(pace.wait)} while visible: {share:.1f} % of the time is spent reading"
 
     def _set_live(self, on: bool) -> None:
         self._refresher.set_every((self._every or 5.0) if on else None)
-        self._head.cost = self._cost()
+        self._head.show_cost(self._read_at, self._cost())
 
 
 def why_read_only(source: Source) -> str | None:
     """Return why nothing can be changed through this source, in words; None where it can."""
     if not source.live:
-        return f"{source.name} is no live cluster but what was kept of one: it can be read, and nothing can be changed."
+        return f"{source.name} is frozen evidence, not a live cluster, so it is read-only."
     if not is_lab(source):
-        return f"A {type(source).__name__} can only be read: give the panel the Lab of connect() to change anything."
+        return f"A {type(source).__name__} is read-only: give the panel the Lab of connect() to change anything."
     if source.read_only:
-        return "This connection may only read, so there are no buttons: connect() without read_only to change anything."
+        return "This connection is read-only: connect() without read_only=True to change anything."
     return None
 
 
@@ -323,10 +331,12 @@ def _end(closed: threading.Event, refresher: Refresher) -> None:
     refresher.stop()
 
 
-def _place(source: Source) -> str:
-    if not source.live:
-        return "not a live cluster: it can only be read"
-    return f"{source.address}{' · read-only' if is_lab(source) and source.read_only else ''}"
+def _place(source: Source, version: str = "") -> str:
+    return f"{source.address if source.live else 'evidence'}{f' · restate {version}' if version else ''}"
+
+
+def _access(source: Source) -> str:
+    return "read-only" if why_read_only(source) else "writable"
 
 
 def _seconds(refresh: DurationInput | None) -> float | None:

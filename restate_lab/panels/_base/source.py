@@ -18,7 +18,7 @@ from restate_lab.errors import RequestRefused, RestateLabError, Unreachable
 from restate_lab.panels._base.refresher import LOST
 from restate_lab.source import Source, SourceWrapper, timeout_seconds
 
-__all__ = ["Closed", "QuietSource", "params_of", "sql_of"]
+__all__ = ["Closed", "PanelSource", "params_of", "query_of"]
 
 LIMIT = 30.0  # seconds for one read of a panel, where the connection allows more
 _REACH_WITHIN = 5.0  # seconds for the cheap request that tells whether the server answers at all
@@ -28,7 +28,7 @@ class Closed(RestateLabError):
     """Do nothing: the panel was closed while it read."""
 
 
-class QuietSource(SourceWrapper):
+class PanelSource(SourceWrapper):
     """The same source, for a panel's threads: what it reads shows no progress and ends when ``closed`` is set.
 
     A read may take ``LIMIT`` seconds, or what its caller allows, and never longer than ``connect(timeout=…)`` of the
@@ -100,7 +100,7 @@ class _UntilClosed:
         return
 
 
-def sql_of(answer: pd.DataFrame) -> str:
+def query_of(answer: pd.DataFrame) -> str:
     """Return the statement that an answer came from; "" where there is none."""
     return str(answer.attrs.get("sql", ""))
 

@@ -1,13 +1,12 @@
-"""Act on invocations from a panel: a button makes a plan, a reader confirms it with a reason, only then it is done.
+"""Act on invocations from a panel: a button makes a plan, a person confirms it with a reason, and only then it is sent.
 
-Nothing acts on one click. What a button does in which status comes from ``ACTIONS``; what stands in the plan is the
-plan's own card.
+Nothing acts on one click. What a button does in which status comes from ``ACTIONS``; the plan is shown as its own card.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import Any
 
 import ipywidgets as widgets
@@ -19,48 +18,70 @@ from restate_lab.actions.rules import ACTIONS
 from restate_lab.client.arguments import check_seconds
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
+from restate_lab.panels._base.blocks import Block, Blocks
 from restate_lab.panels._base.panel import why_read_only
-from restate_lab.panels._base.worker import Apart, Busy
+from restate_lab.panels._base.worker import BackgroundAction, Busy
+from restate_lab.panels.actions.followup import FollowUp, done_text, follow
 from restate_lab.panels.actions.form import PlanForm, name_of
 from restate_lab.panels.grid import Grid
 from restate_lab.source import Source
 
 __all__ = ["ActionBar"]
 
-_COLUMNS = ("outcome", "target", "status", "error", "new_id", "other_new_ids", "id")
+_COLUMNS = ("outcome", "target", "when sent", "error", "new_id", "other_new_ids", "id")
+_SAFE = (ACTIONS.RESUME, ACTIONS.RESTART_AS_NEW, ACTIONS.PAUSE, ACTIONS.MOVE_TO)
+_ENDING = (ACTIONS.CANCEL, ACTIONS.KILL, ACTIONS.PURGE_JOURNAL, ACTIONS.PURGE)
 Handled = Callable[[Callable[..., object]], Callable[..., None]]
 
 
 class OutcomeView(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
-    """The outcome of one execution; ``summary`` is its first line, ``grid`` its rows."""
+    """The outcome of one execution; ``summary`` is its first line, ``grid`` its rows.
 
-    def __init__(self, *, back: Callable[[], object]) -> None:
+    ``back`` closes it, and ``open_targets`` shows the invocations that it is about.
+    """
+
+    def __init__(self, *, back: Callable[[], object], open_targets: Callable[[Sequence[str]], object] | None) -> None:
         self.summary = ""
-        self._said = widgets.HTML()
+        self._done_text = ""
+        self._ids: tuple[str, ...] = ()
+        self._text = Blocks()
         self.grid = Grid(noun="invocations", height=200)
-        self.done = widgets.Button(description="Close the outcome", tooltip="It stays in panel.plan.outcome")
+        self.targets = widgets.Button(description="Show them", tooltip="Show these invocations in the list")
+        self.targets.on_click(lambda _: open_targets(self._ids) if open_targets else None)
+        self.targets.layout.display = "" if open_targets else "none"
+        self.done = widgets.Button(description="Done", tooltip="The outcome stays in panel.plan.outcome")
         self.done.on_click(lambda _: back())
-        self._top = widgets.Box([self._said, self.done])
+        self._top = widgets.Box([self._text, self.targets, self.done])
         self._top.add_class("rl-fields")
         super().__init__([self._top])
         self.add_class("rl-outcome")
 
     def show(self, plan: Plan, outcome: pd.DataFrame) -> None:
         """Show what ``plan.execute`` returned."""
-        counts = outcome["outcome"].value_counts()
-        words = ", ".join(f"{int(n):,} {word}" for word, n in counts.items()) or "nothing to be done"
-        halt = outcome.attrs.get("halt")
-        self.summary = f"{plan.action}: {words}." + (f" It ended early: {halt.rstrip('.')}." if halt else "")
+        self._done_text = self.summary = done_text(plan, outcome)
+        self._ids = tuple(outcome["new_id"].dropna()) or tuple(outcome["id"])
         targets = dict(zip(plan.frame["id"], plan.frame["target"], strict=True))
-        rows = outcome.assign(target=outcome["id"].map(targets))
-        self._said.value = f"<b>{escape(self.summary)}</b>"
-        self.grid.refresh(rows)
-        self.grid.columns = [name for name in _COLUMNS if name == "id" or not rows[name].isna().all()]
+        rows = outcome.assign(target=outcome["id"].map(targets)).rename(columns={"status": "when sent"})
+        self._text.show(Block("", self.summary))
+        self.grid.refresh(rows.assign(now=None))
+        names = [name for name in _COLUMNS if name == "id" or (name in rows and not rows[name].isna().all())]
+        self.grid.columns = names
         self.children = (self._top, self.grid)  # no table is in the page before there is something in it
         self.done.focus()
 
+    def report(self, follow_up: FollowUp) -> None:
+        """Show what the targets do some seconds later."""
+        self.summary = f"{self._done_text} {follow_up.text}"
+        self._text.show(Block("", self.summary))
+        rows = self.grid.frame
+        ids = rows["new_id"].fillna(rows["id"]) if "new_id" in rows else rows["id"]
+        self.grid.refresh(rows.assign(now=ids.map(dict(follow_up.statuses))))
+        if "now" not in self.grid.columns:
+            columns = self.grid.columns
+            self.grid.columns = [*columns[:2], "now", *columns[2:]]
+
     def close(self) -> None:
-        """Take it away."""
+        """Close the widgets."""
         self.grid.close()
         super().close()
 
@@ -69,11 +90,11 @@ class OutcomeView(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
 
 class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
-    """Buttons for the invocations that are offered; below them the plan, then what came of it.
+    """Buttons for the invocations that are offered; below them the plan, then its outcome.
 
-    ``handled`` wraps every handler so that errors are shown, ``say`` shows a line, ``acted`` is called after something
-    was done, ``label`` gives the words before the buttons for so many invocations. On what can only be read there are
-    no buttons, and a line says why. ``plan`` is the last plan.
+    ``handled`` wraps every handler so that errors are shown, ``say`` shows a line, ``acted`` is called after an action,
+    ``label`` returns the text before the buttons for a number of invocations, ``open_targets`` shows invocations by
+    their ids. A read-only source has no buttons, and a line gives the reason. ``plan`` is the last plan.
     """
 
     def __init__(
@@ -84,25 +105,30 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         say: Callable[[str], object],
         acted: Callable[[], object],
         label: Callable[[int], str],
+        reads: Source | None = None,
+        open_targets: Callable[[Sequence[str]], object] | None = None,
     ) -> None:
-        self._words = label
+        self._label_of = label
+        self._reads = reads or source
         self._source = source
         self._handled = handled
         self._say = say
         self._acted = acted
         self._targets: Sequence[str] | pd.DataFrame = []
-        self._apart = Apart()
+        self._failures: dict[str, str] = {}
+        self._background, self._follower = BackgroundAction(), BackgroundAction()
         self.plan: Plan | None = None
         self._label, self._waiting = widgets.Label(), widgets.Label()
-        self.buttons = {action: self._button(action) for action in ACTIONS}
+        self.buttons = {action: self._button(action) for action in (*_SAFE, *_ENDING)}
         self._form = PlanForm(
             confirm=handled(self._confirm), back=handled(self._back), again=handled(self._plan_again), stop=self._stop
         )
-        self._outcome = OutcomeView(back=handled(self._back))
+        self._outcome = OutcomeView(back=handled(self._back), open_targets=open_targets)
         why_not = why_read_only(source)
         self.is_absent = why_not is not None
         row = widgets.Box([self._label] if why_not else [self._label, *self.buttons.values()])
         row.add_class("rl-fields")
+        row.add_class("rl-action-row")
         super().__init__([row, self._waiting, self._form, self._outcome])
         self.add_class("rl-actions")
         self._label.value = why_not or ""
@@ -111,29 +137,60 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.offer([], [])
 
     def offer(self, targets: Sequence[str] | pd.DataFrame, statuses: Sequence[str]) -> None:
-        """Offer what can be done to these, which are in these statuses.
+        """Offer what can be done to these invocations; ``statuses`` has the status of each.
 
         ``targets`` are ids, or rows with ``id`` and ``created_at``: a plan then leaves out a new run with the same id.
+        With a column ``failure`` a later failure is compared with it.
         """
         if self.is_absent:
             return
         self._targets = targets
-        has_vqueues = self._source.features.get("vqueues", False)
-        self._label.value = self._words(len(targets))
+        self._failures = {}
+        if isinstance(targets, pd.DataFrame) and "failure" in targets:
+            failing = targets[targets["failure"].notna()]
+            self._failures = dict(zip(failing["id"], failing["failure"], strict=True))
+        self._label.value = self._label_of(len(targets))
+        counts = Counter(statuses)
         for action, button in self.buttons.items():
-            where = "latest" if action is ACTIONS.MOVE_TO else None
-            acts = any(action.rule.effect(word, has_vqueues=has_vqueues, deployment=where).acts for word in statuses)
-            button.disabled, button.layout.display = not acts, "" if acts else "none"
-            button.tooltip = f"Plan it; nothing is sent yet. It is for those of which {action.rule.needs}."
+            number = self._number_of(action, counts)
+            button.disabled, button.layout.display = not number, "" if number else "none"
+            button.description = f"{name_of(action)} {number:,}"
+            button.tooltip = f"Plan it; nothing is sent yet. For invocations of which {action.rule.needs}."
+
+    def _number_of(self, action: ACTIONS, counts: Counter[str]) -> int:
+        """Return how many of the offered invocations an action applies to."""
+        has_vqueues = self._source.features.get("vqueues", False)
+        where = "latest" if action is ACTIONS.MOVE_TO else None
+        return sum(
+            number
+            for status, number in counts.items()
+            if action.rule.effect(status, has_vqueues=has_vqueues, deployment=where).acts
+        )
+
+    def make_plan(self, action: ACTIONS | str, targets: Sequence[str] | pd.DataFrame | None = None) -> None:
+        """Make the plan of an action in the background, and show it; ``targets`` are those offered by default."""
+        self._plan(ACTIONS(action), self._targets if targets is None else targets)
+
+    def reset(self) -> None:
+        """Close the plan or the outcome that is shown: what follows is about other invocations."""
+        self._follower.stop.set()
+        self.plan = None
+        self._show(None)
 
     def wait(self, *, timeout: DurationInput = "60s") -> bool:
         """Wait until the plan is made, or done, ``timeout`` at most; return whether it is."""
-        return self._apart.wait(check_seconds("timeout", timeout))
+        return self._background.wait(check_seconds("timeout", timeout))
 
     def close(self) -> None:
         """End what is under way."""
-        self._apart.close()
+        self._background.close()
+        self._follower.close()
         super().close()
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether a plan or an outcome is shown."""
+        return any(part.layout.display != "none" for part in (self._form, self._outcome))
 
     @property
     def form(self) -> PlanForm:
@@ -146,13 +203,16 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         return self._outcome
 
     def _button(self, action: ACTIONS) -> Any:
-        button = widgets.Button(description=f"{name_of(action)}…", disabled=True)
+        button = widgets.Button(description=name_of(action), disabled=True)
+        button.add_class("rl-ends" if action in _ENDING else "rl-safe")
         button.on_click(self._handled(lambda _: self._plan(action, self._targets)))
         return button
 
     def _plan(self, action: ACTIONS, targets: Sequence[str] | pd.DataFrame, **options: Any) -> None:
         if action is ACTIONS.MOVE_TO:
             options.setdefault("deployment", "latest")
+
+        self._follower.stop.set()
 
         def work() -> None:
             try:
@@ -169,7 +229,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
         self._tell(f"Reading {len(targets):,} invocations for the plan …")
         try:
-            self._apart.run(self._handled(work))
+            self._background.run(self._handled(work))
         except Busy:
             self._tell("")
             raise
@@ -191,20 +251,31 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         reason, expect = self._form.reason, self._form.expect
 
         def work() -> None:
-            moves = self._form.began()
+            moves = self._form.begin()
             try:
-                done = plan.execute(reason=reason, expect=expect, progress=moves, stop=self._apart.stop.is_set)
+                done = plan.execute(reason=reason, expect=expect, progress=moves, stop=self._background.stop.is_set)
                 self._show(self._outcome)
                 self._outcome.show(plan, done)
-                self._say(self._outcome.summary)
+                self._follow(plan, done)
             finally:
-                self._form.ended()
+                self._form.end()
                 self._acted()
 
-        self._apart.run(self._handled(work))
+        self._background.run(self._handled(work))
+
+    def _follow(self, plan: Plan, outcome: pd.DataFrame) -> None:
+        failures = self._failures
+
+        def work() -> None:
+            stop = self._follower.stop.is_set
+            follow(self._reads, plan, outcome, failures, is_stopped=stop, report=self._outcome.report)
+            self._acted()
+
+        if self._follower.wait(2.0):
+            self._follower.run(self._handled(work))
 
     def _stop(self) -> None:
-        self._apart.stop.set()
+        self._background.stop.set()
 
     def _back(self) -> None:
         self._show(None)

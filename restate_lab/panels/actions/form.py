@@ -1,4 +1,4 @@
-"""The plan in a panel: its card, its options, the reason, the exact number where it is wanted, and a bar."""
+"""The plan in a panel: one sentence with cluster, action and number, the reason, the button, and the card below."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import ipywidgets as widgets
 from restate_lab._text import plural
 from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.rules import ACTIONS
+from restate_lab.panels._base.blocks import Block, Blocks
 from restate_lab.panels._base.submit import Submit
 from restate_lab.progress import Progress
 
@@ -42,10 +43,12 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._again = again
         self._quiet = False
         auto = {"description_width": "auto"}
+        self._sentence = Blocks()
         self._card = widgets.HTML()
+        self._details = widgets.Accordion([self._card], titles=("Everything in this plan",), selected_index=None)
         self.deployment = widgets.Combobox(
-            description="deployment", options=("latest", _STAYS), continuous_update=False, style=auto,
-            placeholder="latest, keep, or dp_…",
+            description="run on", options=("latest", _STAYS), continuous_update=False, style=auto,
+            placeholder="as before, latest, or dp_…",
         )  # fmt: skip
         self.from_index = widgets.Dropdown(description="keep its journal", options=[(_WHOLE, None)], style=auto)
         self.why = widgets.Text(description="reason", placeholder="INC-42: the weather API is back", style=auto)
@@ -53,13 +56,13 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.confirm = Submit(
             "", lambda: self._submit(confirm), fields=[self.deployment, self.from_index, self.why, self.number]
         )
-        self.back = widgets.Button(description="Back", tooltip="Leave the plan; nothing is sent")
+        self.back = widgets.Button(description="Back", tooltip="Close the plan; nothing is sent")
         self.bar = widgets.IntProgress(description="", bar_style="info")
-        self.stop = widgets.Button(description="Stop", tooltip="Send nothing more; what was done stays done")
+        self.stop = widgets.Button(description="Stop", tooltip="Send nothing more; what was sent stays sent")
         self._options = _row([self.deployment, self.from_index])
         self._asked = _row([self.why, self.number, self.confirm, self.back])
         self._doing = _row([self.bar, self.stop])
-        super().__init__([self._card, self._options, self._asked, self._doing])
+        super().__init__([self._sentence, self._asked, self._doing, self._options, self._details])
         self.add_class("rl-plan")
         for field in (self.why, self.number):
             field.observe(lambda _: self._check(), "value")
@@ -67,6 +70,11 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             field.observe(lambda _: None if self._quiet else self._again(), "value")
         self.back.on_click(lambda _: back())
         self.stop.on_click(lambda _: stop())
+
+    @property
+    def sentence(self) -> str:
+        """Return what the plan would do, in one sentence: "Resume 15 of 15 · Payments/charge · on demo (…)"."""
+        return "" if self._plan is None else _sentence(self._plan)
 
     @property
     def reason(self) -> str:
@@ -83,7 +91,7 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def lacking(self) -> str:
         """Return what has to be written before the plan can be executed; "" where nothing has."""
         if self._plan is None or not self._plan.targets:
-            return "There is nothing to be done."
+            return "There is nothing to do."
         number = len(self._plan.targets)
         if not self.reason:
             return "Write a reason first."
@@ -103,7 +111,9 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.confirm.renew()
         if not renewed:
             self.why.value = ""  # a reason is given for one plan
+        self._sentence.show(Block(_sentence(plan), _effects(plan), "bad" if plan.action.rule.destructive else "plain"))
         self._card.value = plan._repr_html_()
+        self._details.selected_index = None
         self._quiet = True
         try:
             self._show_options(plan, renewed=renewed)
@@ -112,7 +122,7 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         number = len(plan.targets)
         many = number > plan.action.rule.expect_above
         self.number.layout.display = "" if many else "none"
-        self.number.placeholder = f"type {number:,} to say that it is meant"
+        self.number.placeholder = f"type {number:,} to confirm"
         self.number.value = ""
         self.confirm.description = f"{name_of(plan.action)} {plural(number, 'invocation')}"
         self.confirm.button_style = "danger" if plan.action.rule.destructive else "primary"
@@ -121,14 +131,14 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._check()
         self.why.focus()
 
-    def began(self) -> Progress:
+    def begin(self) -> Progress:
         """Show that it is being done, and the button that stops it; return what moves the bar."""
         moves = _Moves(self.bar)
         moves.update(0, len(self._plan.targets) if self._plan else 1)
         self._asked.layout.display, self._doing.layout.display = "none", ""
         return moves
 
-    def ended(self) -> None:
+    def end(self) -> None:
         """Show that it is not being done any more."""
         self._asked.layout.display, self._doing.layout.display = "", "none"
 
@@ -169,6 +179,37 @@ class _Moves:
 
     def close(self) -> None:
         return
+
+
+def _sentence(plan: Plan) -> str:
+    """Return action, numbers, targets and cluster on one line."""
+    number, total = len(plan.targets), len(plan.frame)
+    targets = list(dict.fromkeys(plan.rows["target"].astype(str).map(_handler_of)))
+    more = f" and {len(targets) - 2:,} others" if len(targets) > 2 else ""
+    where = f"{', '.join(targets[:2])}{more} · " if targets else ""
+    cluster = plan.environment if plan.environment in plan.address else f"{plan.environment} ({plan.address})"
+    return f"{name_of(plan.action)} {number:,} of {total:,} · {where}on {cluster}"
+
+
+def _handler_of(target: str) -> str:
+    """Return service and handler of a target; the key of a virtual object is left out."""
+    parts = target.split("/")
+    return f"{parts[0]}/{parts[-1]}" if len(parts) > 1 else target
+
+
+def _effects(plan: Plan) -> str:
+    """Return what happens to the targets, how many are excluded, and how many others are affected."""
+    counts = plan.rows["effect"].dropna().value_counts()
+    effects = "; ".join(f"{text} ({int(n):,})" if len(counts) > 1 else str(text) for text, n in counts.items())
+    excluded = len(plan.frame) - len(plan.targets)
+    others = plural(len(plan.impact), "other invocation") if len(plan.impact) else ""
+    parts = [
+        f"Effect: {effects}." if effects else "",
+        f"{excluded:,} excluded, see below." if excluded else "",
+        f"Also affects {others}." if others else "",
+        *plan.warnings[:1],
+    ]
+    return " ".join(filter(None, parts))
 
 
 def _is_renewed(before: Plan | None, plan: Plan) -> bool:

@@ -1,6 +1,7 @@
 // The header of the table, and the list that shows and hides columns.
 
-const BOX = 36; // pixels of the column with the boxes
+const BOX = 30; // pixels of the column with the boxes
+const FLEX = 0.35; // of the width to be shared that the flexible column gets at least
 const NARROWEST = 40;
 const WIDEST = 2_000;
 
@@ -10,6 +11,7 @@ class Columns {
     this.send = send;
     this.table = table;
     this.shown = [];
+    this.box = BOX; // 0 without boxes
     this.head = make("div", "rl-row rl-head", { role: "row", "aria-rowindex": "1" });
     this.choice = make("div", "rl-choice", { role: "group", "aria-label": "Columns shown" });
     this.chooser = make("details", "rl-chooser", {}, make("summary", "rl-button", {}, "Columns"), this.choice);
@@ -20,23 +22,28 @@ class Columns {
 
   /** Take what a state says of columns; tell whether anything of it is new. */
   set(state) {
-    const { columns, sort, descending, checked, zone } = state;
-    const told = JSON.stringify([columns, sort, descending, checked, zone]);
-    if (told === this.told) return false;
-    this.told = told;
+    const { columns, sort, descending, checked, zone, is_compact: isCompact } = state;
+    const description = JSON.stringify([columns, sort, descending, checked, zone, isCompact]);
+    if (description === this.description) return false;
+    this.description = description;
     this.state = state;
+    this.box = isCompact ? 0 : BOX;
     this.shown = columns.filter((column) => column.shown);
     /** What the cells of a row hold; where it changes, rows are drawn anew. */
-    this.cells = JSON.stringify(this.shown.map(({ name, kind, key }) => [name, kind, key]));
-    this.lay(this.shown.map((column) => column.width));
+    this.cells = JSON.stringify(this.shown.map(({ name, form, key }) => [name, form, key]));
+    this.lay();
     this.head.replaceChildren(this.headBox(), ...this.shown.map((column, i) => this.headCell(column, i + 1)));
     this.choice.replaceChildren(...columns.map((column) => this.choiceOf(column)));
     return true;
   }
 
-  lay(widths) {
-    this.table.style.setProperty("--rl-columns", [BOX, ...widths].map((width) => `${width}px`).join(" "));
-    this.table.style.width = `${widths.reduce((sum, width) => sum + width, BOX)}px`;
+  /** Lay the columns out in the width of the scroller; `changed` is the width of one whose edge is dragged. */
+  lay(index = -1, changed = 0) {
+    const columns = this.shown.map((column, i) => (i === index ? { width: changed, least: changed } : column));
+    const fitted = fit(columns, this.table.parentElement.clientWidth - this.box);
+    const widths = this.box ? [this.box, ...fitted] : fitted;
+    this.table.style.setProperty("--rl-columns", widths.map((width) => `${width}px`).join(" "));
+    this.table.style.width = `${widths.reduce((sum, width) => sum + width, 0)}px`;
   }
 
   headBox() {
@@ -48,14 +55,16 @@ class Columns {
   }
 
   headCell(column, index) {
-    const { sort, descending, zone } = this.state;
-    const cell = make("div", `rl-cell rl-${column.kind}`, { role: "columnheader", tabindex: "-1", "aria-colindex": index + 1 });
+    const { sort, zone } = this.state;
+    const cell = make("div", `rl-cell rl-${column.form}`, { role: "columnheader", tabindex: "-1", "aria-colindex": index + 1 });
     cell.append(make("span", "rl-name", {}, column.label));
-    if (column.kind === "time") cell.append(make("span", "rl-zone", {}, zone));
+    if (column.form === "time") cell.append(make("span", "rl-zone", {}, zone));
     const isSorted = sort === column.name;
+    const descending = this.state.descending !== isReversed(column);
     cell.append(make("span", "rl-arrow", { "aria-hidden": "true" }, isSorted ? (descending ? "▼" : "▲") : ""));
     cell.setAttribute("aria-sort", isSorted ? (descending ? "descending" : "ascending") : "none");
-    cell.title = `${column.label}: click or Enter sorts, Shift+← and → change the width`;
+    const name = column.label === column.name ? column.label : `${column.label} (${column.name})`;
+    cell.title = `${name}: click or Enter sorts, Shift+← and → change the width`;
     cell.append(make("span", "rl-handle", { "aria-hidden": "true" }));
     return cell;
   }
@@ -70,6 +79,7 @@ class Columns {
 
   escape(event) {
     if (event.key !== "Escape" || !this.chooser.open) return;
+    event.preventDefault();
     this.chooser.open = false;
     this.chooser.firstChild.focus();
   }
@@ -80,8 +90,9 @@ class Columns {
 
   sortBy(column) {
     const { sort, descending } = this.state;
-    if (sort !== column.name) this.send({ type: "sort", column: column.name, descending: false });
-    else if (!descending) this.send({ type: "sort", column: column.name, descending: true });
+    const isFirst = descending === isReversed(column);
+    if (sort !== column.name) this.send({ type: "sort", column: column.name, descending: isReversed(column) });
+    else if (isFirst) this.send({ type: "sort", column: column.name, descending: !descending });
     else this.send({ type: "sort", column: null });
   }
 
@@ -95,13 +106,30 @@ class Columns {
     event.preventDefault();
     const index = Number(cell.getAttribute("aria-colindex")) - 2;
     const column = this.shown[index];
-    const start = event.clientX;
-    const before = this.shown.map((each) => each.width);
-    const width = (move) => clamp(column.width + move.clientX - start, NARROWEST, WIDEST);
+    const [start, before] = [event.clientX, cell.offsetWidth];
+    const width = (move) => clamp(before + move.clientX - start, NARROWEST, WIDEST);
     const done = new AbortController();
     const on = (name, act) => window.addEventListener(name, act, { signal: done.signal });
-    on("pointermove", (move) => this.lay(before.map((each, i) => (i === index ? width(move) : each))));
+    on("pointermove", (move) => this.lay(index, width(move)));
     on("pointerup", (move) => { done.abort(); this.widen(column, width(move)); });
-    on("pointercancel", () => { done.abort(); this.lay(before); });
+    on("pointercancel", () => { done.abort(); this.lay(); });
   }
+}
+
+/** Return the widths of columns: those that can shrink and the flexible one share what the least widths leave. */
+function fit(columns, room) {
+  const sum = (values) => values.reduce((total, value) => total + value, 0);
+  const flex = columns.findIndex((column) => column.flex);
+  if (flex < 0) return columns.map(({ width }) => width);
+  const rest = Math.max(0, room - sum(columns.map(({ least }) => least)));
+  const wish = columns.map(({ width, least }, i) => (i === flex ? 0 : width - least));
+  const share = Math.min(1, (rest * (1 - FLEX)) / Math.max(1, sum(wish)));
+  const widths = columns.map(({ least }, i) => least + Math.floor(wish[i] * share));
+  widths[flex] += Math.floor(rest - sum(wish.map((each) => Math.floor(each * share))));
+  return widths;
+}
+
+/** Tell whether a column is shown in the opposite order of its values: the lowest age is the latest timestamp. */
+function isReversed(column) {
+  return column.form === "age";
 }

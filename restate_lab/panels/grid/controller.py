@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import singledispatchmethod
 from typing import Any, TypeAlias
 
@@ -14,84 +15,73 @@ import pandas as pd
 from restate_lab._text import escape_invisible
 from restate_lab.analysis.ids import NEW_RUN
 from restate_lab.errors import ArgumentError
-from restate_lab.panels.grid import messages as said
+from restate_lab.panels._base.content import Views
+from restate_lab.panels.grid import messages
 from restate_lab.panels.grid.model import GridModel
 from restate_lab.panels.grid.table import Arrangement
 from restate_lab.status import STATUSES
 
-__all__ = ["Conversation", "Face", "Views"]
+__all__ = ["GridController", "GridOptions", "cut_off"]
 
-SILENCE = 35.0  # seconds; a view in sight speaks every 10, and a busy kernel hears it later
-MOST = 100
 Send: TypeAlias = Callable[[dict[str, Any]], object]
 Callbacks: TypeAlias = list[Callable[[Any], object]]
 
 _COLOURS = {status.name: status.colour for status in STATUSES.values()}
-_CHANGED = "The table changed just before this arrived, and nothing was selected: look at it and repeat."
-_ASKING = said.Alive | said.Close | said.Page | said.Detail  # these leave the error line as it is
-
-
-class Views:
-    """The views of one grid by the id that each made up for itself; ``clock`` gives seconds."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._heard: dict[str, float] = {}
-        self._in_sight: dict[str, bool] = {}
-
-    def hear(self, view: str, *, in_sight: bool) -> None:
-        """Note that a view lives, and whether a reader can see it now."""
-        self._heard.pop(view, None)
-        self._heard[view] = self._clock()
-        self._in_sight[view] = in_sight
-        for oldest in list(self._heard)[:-MOST]:
-            self.forget(oldest)
-
-    def forget(self, view: str) -> None:
-        """Note that a view was closed."""
-        self._heard.pop(view, None)
-        self._in_sight.pop(view, None)
-
-    def any_in_sight(self) -> bool:
-        """Tell whether a reader can see one; what has been silent for too long is taken for closed."""
-        for view, heard in list(self._heard.items()):
-            if self._in_sight.get(view) and self._clock() - heard > SILENCE:
-                self.forget(view)
-        return any(self._in_sight.values())
-
-    def __len__(self) -> int:
-        return len(self._heard)
+_SELECTING = messages.Clear | messages.Extend | messages.Restore | messages.Select | messages.SelectAll
+# These leave the error line as it is.
+_READING = messages.Alive | messages.Close | messages.Detail | messages.Hold | messages.Page
 
 
 @dataclass(frozen=True, slots=True)
-class Face:
-    """How the grid looks: what its rows are and what one of them is, its height in pixels, the zone's name, what
-    stands above it, and whether its rows were read: of those that were not, nobody knows how many there are.
+class GridOptions:
+    """How a grid looks; what its owner sets is text, and shown as text.
+
+    ``noun`` is what the rows are and ``one`` what one of them is; ``height`` is in pixels, None for 60 % of the window;
+    ``tz`` is the zone's name. ``placeholder`` is the text in the empty filter, ``has_bar`` shows the bar with it.
+    ``total`` and ``note`` are above the table. Before ``is_read``, how many rows there are is not known. ``is_stale``
+    grays them out. ``empty`` and ``empty_action`` are the text and the button of a table without rows. Ages relate to a
+    clock that is ``ahead`` of the kernel's by so many seconds, or to ``frozen_at``.
     """
 
     noun: str
-    height: int
+    height: int | None
     tz: str
+    is_compact: bool = False
+    has_bar: bool = True
+    placeholder: str = "Filter"
     total: int | None = None
     note: str = ""
     one: str = ""
     is_read: bool = True
+    is_stale: bool = False
+    empty: str = ""
+    empty_action: str = ""
+    ahead: float = 0.0
+    frozen_at: datetime | None = None
+
+    def clock(self) -> float:
+        """Return the time to which ages and countdowns relate, in milliseconds since 1970."""
+        now = time.time() + self.ahead if self.frozen_at is None else self.frozen_at.timestamp()
+        return round(now * 1000)
 
 
 @dataclass
-class Conversation:
+class GridController:
     """One grid's side of the talk. Its methods may be called from any thread; callbacks run without the lock."""
 
     model: GridModel
-    face: Face
+    options: GridOptions
     send: Send
     views: Views = field(default_factory=Views)
     error: str = ""
     on_select: Callbacks = field(default_factory=list)
     on_open: Callbacks = field(default_factory=list)
+    on_close: Callbacks = field(default_factory=list)
     on_shown: Callbacks = field(default_factory=list)
+    on_search: Callbacks = field(default_factory=list)
+    on_empty_action: Callbacks = field(default_factory=list)
     lock: Any = field(default_factory=threading.RLock)
-    _opened: int | None = None
+    opened: int | None = None
     _sent: dict[str, Any] = field(default_factory=dict)
     _was_in_sight: bool = False
 
@@ -99,8 +89,8 @@ class Conversation:
         """Do what a view says, or say in the grid why not. It never raises: nothing would show that."""
         try:
             with self.lock:
-                message = said.parse(content)
-                if not isinstance(message, _ASKING):
+                message = messages.parse(content)
+                if not isinstance(message, _READING):
                     self.error = ""
                 self._do(message)
             self._after(message)
@@ -111,15 +101,15 @@ class Conversation:
         """Show what went wrong."""
         with self.lock:
             self.error = escape_invisible(text[:1000], lines=False)
-            self.tell(force=True)
+            self.broadcast(force=True)
 
-    def tell(self, *, force: bool = False) -> None:
+    def broadcast(self, *, force: bool = False) -> None:
         """Send all views the state, if it is another one or ``force`` is set."""
         with self.lock:
             state = self.state()
             if len(self.views) and (force or state != self._sent):
                 self._sent = state
-                self.send(state)
+                self.send(state | {"clock": self.options.clock()})
 
     def change(self, act: Callable[[], object]) -> None:
         """Change the model by ``act``, tell the views, and call back if another selection is the outcome."""
@@ -127,14 +117,24 @@ class Conversation:
             before = self.model.selection.revision
             act()
             changed = before != self.model.selection.revision
-            self.tell()
+            self.broadcast()
         if changed:
             self.call(self.on_select, None)
 
-    def set_face(self, *, total: int | None, note: str) -> None:
-        """Say of rows that were read how many the server has, and what stands above the table."""
+    def set_options(self, **options: Any) -> None:
+        """Replace some of the options; ``broadcast`` then tells the views."""
         with self.lock:
-            self.face = replace(self.face, total=total, note=note, is_read=True)
+            self.options = replace(self.options, **options)
+
+    def mark_opened(self, row: Any) -> None:
+        """Mark the row with this id as opened, or with None no row."""
+        if row is None:
+            self.opened = None
+            return
+        position = int(self.model.table.positions([row])[0])
+        if position < 0:
+            raise ArgumentError(f"{str(row)[:80]!r} is not in the table: set opened to the id of a row, or to None.")
+        self.opened = self.model.number(position)
 
     def in_sight(self) -> bool:
         """Tell whether a reader can see a view, and call back if that has changed."""
@@ -157,38 +157,58 @@ class Conversation:
         """Return all that a view shows but the cells."""
         with self.lock:
             model, chosen = self.model, self.model.selection.within(self.model.order)
-            lines = len(model.order)
+            rows = len(model.order)
             return {
                 "type": "state",
-                "revision": model.revision,
+                "values": model.values,
+                "members": model.members,
                 "selection": model.selection.revision,
-                "lines": lines,
+                "is_out_of_order": model.is_out_of_order,
+                "lines": len(model.lines),
+                "is_grouped": model.is_grouped,
                 "columns": model.columns(),
                 "colours": _COLOURS,
                 "sort": model.arrangement.sort,
                 "descending": model.arrangement.descending,
                 "filter": model.arrangement.text,
                 "within": model.arrangement.within,
-                "checked": "none" if not chosen else "all" if chosen == lines else "some",
-                "opened": self._opened,
+                "checked": "none" if not chosen else "all" if chosen == rows else "some",
+                "cleared": model.cleared,
+                "opened": self.opened,
+                "can_close": self.opened is not None and bool(self.on_close),
                 "error": self.error,
-                "noun": self.face.noun,
-                "height": self.face.height,
-                "zone": self.face.tz,
+                "key": model.key,
+                "noun": self.options.noun,
+                "height": self.options.height,
+                "is_compact": self.options.is_compact,
+                "has_bar": self.options.has_bar and not self.options.is_compact,
+                "placeholder": escape_invisible(self.options.placeholder, lines=False),
+                "can_search": bool(self.on_search),
+                "rows": len(model.table),
+                "zone": self.options.tz,
+                "ticks": self.options.frozen_at is None,
                 "count": self.count(),
-                "is_read": self.face.is_read,
+                **self._empty(),
                 "chosen": self.chosen(),
                 "note": self.above(),
             }
 
+    def _empty(self) -> dict[str, Any]:
+        return {
+            "is_read": self.options.is_read,
+            "is_stale": self.options.is_stale,
+            "empty": escape_invisible(self.options.empty),
+            "empty_action": escape_invisible(self.options.empty_action, lines=False),
+        }
+
     def count(self) -> str:
         """Return how many rows there are, and how many of them match the filter."""
         every, lines = len(self.model.table), len(self.model.order)
-        if not self.face.is_read:
+        if not self.options.is_read:
             return "not read yet"
         if self.model.arrangement.text:
-            return f"{lines:,} of {every:,} {self.face.noun} match"
-        return f"{every:,} {self.face.one if every == 1 else self.face.noun}"
+            return f"{lines:,} of {every:,} {self.options.noun} match"
+        return f"{every:,} {self.options.one if every == 1 else self.options.noun}"
 
     def chosen(self) -> str:
         """Return how many are selected, and how many of those cannot be seen; "" where none is."""
@@ -205,40 +225,63 @@ class Conversation:
 
     def above(self) -> str:
         """Return what stands above the table: that the server has more, and the note."""
-        every, total = len(self.model.table), self.face.total
-        more = f"{every:,} of {total:,} {self.face.noun} on the server were read." if (total or 0) > every else ""
-        return " ".join(filter(None, (more, escape_invisible(self.face.note, lines=False))))
+        every, total = len(self.model.table), self.options.total
+        more = f"{every:,} of {total:,} {self.options.noun} on the server were read." if (total or 0) > every else ""
+        return " ".join(filter(None, (more, escape_invisible(self.options.note, lines=False))))
 
-    def _after(self, message: said.Message) -> None:
-        if isinstance(message, said.Alive | said.Close):
+    def _after(self, message: messages.Message) -> None:
+        if isinstance(message, messages.Alive | messages.Close):
             self.in_sight()
-        elif isinstance(message, said.OpenRow):
+        elif isinstance(message, messages.OpenRow):
             self.call(self.on_open, self.model.id_of(message.row))
-        elif isinstance(message, said.Select | said.SelectAll | said.Extend | said.Clear):
+        elif isinstance(message, messages.CloseRow):
+            self._close_row()
+        elif isinstance(message, messages.SearchServer):
+            self.call(self.on_search, message.text)
+        elif isinstance(message, messages.EmptyAction):
+            self.call(self.on_empty_action, None)
+        elif isinstance(message, _SELECTING):
             self.call(self.on_select, None)
 
+    def _close_row(self) -> None:
+        with self.lock:
+            number, self.opened = self.opened, None
+            self.broadcast(force=True)
+        if number is not None:
+            self.call(self.on_close, self.model.id_at(number))
+
     @singledispatchmethod
-    def _do(self, message: said.Message) -> None:
+    def _do(self, message: messages.Message) -> None:
         raise NotImplementedError(type(message).__name__)
 
     @_do.register
-    def _(self, message: said.Alive) -> None:
+    def _(self, message: messages.Alive) -> None:
         self.views.hear(message.view, in_sight=message.in_sight)
         if message.state:
-            self.tell(force=True)
+            self.broadcast(force=True)
 
     @_do.register
-    def _(self, message: said.Close) -> None:
+    def _(self, message: messages.Close) -> None:
         self.views.forget(message.view)
 
     @_do.register
-    def _(self, message: said.Page) -> None:
+    def _(self, message: messages.Hold) -> None:
+        self.views.hold(message.view, on=message.on)
+
+    @_do.register
+    def _(self, _: messages.SortAgain) -> None:
+        self.model.sort_again()
+        self.broadcast(force=True)
+
+    @_do.register
+    def _(self, message: messages.Page) -> None:
         self.send(
             {
                 "type": "page",
                 "view": message.view,
                 "seq": message.seq,
-                "revision": self.model.revision,
+                "values": self.model.values,
+                "members": self.model.members,
                 "selection": self.model.selection.revision,
                 "start": message.start,
                 "found": None if message.find is None else self.model.place(message.find),
@@ -247,63 +290,71 @@ class Conversation:
         )
 
     @_do.register
-    def _(self, message: said.Detail) -> None:
+    def _(self, message: messages.Detail) -> None:
         text = self.model.detail(message.row, message.column)
         self.send({"type": "detail", "view": message.view, "seq": message.seq, "text": text})
 
     @_do.register
-    def _(self, message: said.Select) -> None:
+    def _(self, message: messages.Select) -> None:
         self.model.mark(message.row, on=message.on)
-        self.tell(force=True)
+        self.broadcast(force=True)
 
     @_do.register
-    def _(self, message: said.SelectAll) -> None:
-        self._same(message.revision)
-        self.model.selection.set(self.model.order, on=message.on)
-        self.tell(force=True)
+    def _(self, message: messages.SelectAll) -> None:
+        self.model.mark_all(message.members, on=message.on)
+        self.broadcast(force=True)
 
     @_do.register
-    def _(self, message: said.Extend) -> None:
-        self._same(message.revision)
-        self.model.extend(message.start, message.end)
-        self.tell(force=True)
+    def _(self, message: messages.Extend) -> None:
+        self.model.extend(message.start, message.end, message.members)
+        self.broadcast(force=True)
 
     @_do.register
-    def _(self, _: said.Clear) -> None:
-        self.model.select([])
-        self.tell(force=True)
+    def _(self, _: messages.Clear) -> None:
+        self.model.clear()
+        self.broadcast(force=True)
 
     @_do.register
-    def _(self, message: said.OpenRow) -> None:
+    def _(self, _: messages.Restore) -> None:
+        self.model.restore()
+        self.broadcast(force=True)
+
+    @_do.register
+    def _(self, _: messages.CloseRow | messages.EmptyAction | messages.SearchServer) -> None:
+        return
+
+    @_do.register
+    def _(self, message: messages.OpenRow) -> None:
         self.model.position(message.row)
-        self._opened = message.row
-        self.tell(force=True)
+        self.opened = message.row
+        self.broadcast(force=True)
 
     @_do.register
-    def _(self, message: said.SortBy) -> None:
+    def _(self, message: messages.Expand) -> None:
+        self.model.expand(message.row, on=message.on)
+        self.broadcast(force=True)
+
+    @_do.register
+    def _(self, message: messages.SortBy) -> None:
         self._arrange(replace(self.model.arrangement, sort=message.column, descending=message.descending))
 
     @_do.register
-    def _(self, message: said.FilterBy) -> None:
+    def _(self, message: messages.FilterBy) -> None:
         self._arrange(replace(self.model.arrangement, text=message.text, within=message.within))
 
     @_do.register
-    def _(self, message: said.ShowColumn) -> None:
+    def _(self, message: messages.ShowColumn) -> None:
         self.model.toggle(message.column, shown=message.shown)
-        self.tell(force=True)
+        self.broadcast(force=True)
 
     @_do.register
-    def _(self, message: said.Width) -> None:
+    def _(self, message: messages.Width) -> None:
         self.model.widen(message.column, message.pixels)
-        self.tell(force=True)
+        self.broadcast(force=True)
 
     def _arrange(self, arrangement: Arrangement) -> None:
         self.model.arrange(arrangement)
-        self.tell(force=True)
-
-    def _same(self, revision: int) -> None:
-        if revision != self.model.revision:
-            raise ArgumentError(_CHANGED)
+        self.broadcast(force=True)
 
 
 def cut_off(frame: pd.DataFrame) -> str:

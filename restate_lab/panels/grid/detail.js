@@ -1,46 +1,75 @@
-// The line below the table: all of the focused cell, which may be longer than what the table was sent.
+// The line below the table: all of a focused cell that is cut off, or a hint.
 
-const HINT = "Enter opens a row, Space selects it, Shift+↑↓ selects a range, Ctrl+A all that match.";
 const PAUSE = 150; // ms on a cell before all of it is asked for
 
 class Detail {
   /** `send` tells the kernel; listeners end with `signal`. */
   constructor(send, signal) {
-    this.question = new Question((what) => send({ type: "detail", ...what }));
+    this.question = new Question(({ act, ...what }) => send({ type: "detail", ...what }));
     this.more = make("button", "rl-button rl-more", { type: "button", "aria-expanded": "false" }, "All of it");
     this.full = make("div", "rl-full", { "aria-live": "off" });
-    this.root = make("div", "rl-detail", {}, this.full, this.more);
+    this.root = make("div", "rl-detail", { hidden: "" }, this.full, this.more);
     this.more.addEventListener("click", () => this.expand(), { signal });
     signal.addEventListener("abort", () => clearTimeout(this.asking));
-    this.set("");
   }
 
-  /** Show a cell of a row, and ask for the rest of it where there is more. */
-  show(row, column, cell) {
-    clearTimeout(this.asking);
+  /** Show a cell if it is cut off, or has more to say to who came by keyboard; ask for the rest where there is more. */
+  show(element, row, column, cell) {
     const isLong = Array.isArray(cell);
-    this.set(isLong ? cell[1] : cell ?? "");
-    if (!isLong) return;
+    const isText = column?.form === "text" || column?.form === "status";
+    const isCut = element.scrollWidth > element.clientWidth;
+    const text = isCut || (isLong && (isText || element.matches(":focus-visible"))) ? (isLong ? cell[1] : cell) : null;
+    const shown = `${row?.number} ${column?.name} ${text}`;
+    if (shown === this.shown) return;
+    this.shown = shown;
+    clearTimeout(this.asking);
+    this.set(text);
+    if (!isLong || text === null) return;
     this.asking = setTimeout(() => this.question.put({ row: row.number, column: column.name }), PAUSE);
   }
 
-  hear(message) {
-    if (this.question.answered(message.seq)) this.set(message.text);
+  /** Do something with all of one cell. */
+  fetch(row, column, act) {
+    clearTimeout(this.asking);
+    this.question.put({ row: row.number, column, act });
   }
 
+  receive(message) {
+    const { act } = this.question.asked ?? {};
+    if (!this.question.answered(message.seq)) return;
+    if (act) act(message.text);
+    else if (!this.root.hidden) this.set(message.text);
+  }
+
+  /** Show a text, or with null nothing. */
   set(text) {
-    this.full.textContent = text || HINT;
-    this.full.classList.toggle("rl-hint", !text);
-    this.more.hidden = !text || (!text.includes("\n") && this.full.scrollWidth <= this.full.clientWidth);
-    this.sayMore();
+    this.root.hidden = text === null;
+    this.full.classList.remove("rl-hint");
+    setText(this.full, text ?? "");
+    this.more.hidden = text === null || (!text.includes("\n") && this.full.scrollWidth <= this.full.clientWidth);
+    this.showState();
+  }
+
+  hint(text) {
+    if (!this.root.hidden) return;
+    this.set(text);
+    this.more.hidden = true;
+    this.full.classList.add("rl-hint");
   }
 
   expand() {
     this.root.classList.toggle("rl-expanded");
-    this.sayMore();
+    this.showState();
   }
 
-  sayMore() {
+  /** Show all of the text in one line again; tell whether it was expanded. */
+  collapse() {
+    if (this.root.hidden || !this.root.classList.contains("rl-expanded")) return false;
+    this.expand();
+    return true;
+  }
+
+  showState() {
     const isOpen = this.root.classList.contains("rl-expanded");
     this.more.setAttribute("aria-expanded", isOpen);
     this.more.textContent = isOpen ? "Less" : "All of it";

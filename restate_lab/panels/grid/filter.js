@@ -6,68 +6,77 @@ class Filter {
   /** `send` tells the kernel, `down` moves on into the table; listeners end with `signal`. */
   constructor(send, down, signal) {
     this.send = send;
+    this.down = down;
     this.typed = null; // a filter that the kernel has not confirmed
     this.typing = 0;
     this.sentAt = null;
     this.waiting = null; // what is done once the filter holds
-    this.search = make("input", "rl-search", { type: "search", placeholder: "Filter", maxlength: "1000", "aria-label": "Filter" });
-    this.within = make("select", "rl-within", { "aria-label": "Where the filter looks" });
+    this.search = make("input", "rl-search", { type: "search", maxlength: "1000", "aria-label": "Filter" });
+    this.hint = make("span", "rl-searchhint", { hidden: "" });
     this.search.addEventListener("input", () => this.type(), { signal });
-    this.search.addEventListener("keydown", (event) => this.pressed(event, down), { signal });
-    this.within.addEventListener("change", () => this.flush(), { signal });
+    this.search.addEventListener("keydown", (event) => this.press(event), { signal });
     signal.addEventListener("abort", () => clearTimeout(this.typing));
-  }
-
-  /** Offer columns to look in. */
-  offer(columns) {
-    const where = this.within.value;
-    const searched = columns.filter((column) => column.searched);
-    this.within.replaceChildren(make("option", "", { value: "" }, "in all text columns"));
-    this.within.append(...searched.map((column) => make("option", "", { value: column.name }, `in ${column.label}`)));
-    this.within.value = columns.some((column) => column.name === where) ? where : "";
   }
 
   type() {
     this.typed = this.search.value;
     clearTimeout(this.typing);
     this.typing = setTimeout(() => this.flush(), TYPING);
+    this.showHint();
   }
 
-  pressed(event, down) {
-    if (event.key === "Enter") this.flush();
-    if (event.key === "ArrowDown") down();
+  press(event) {
+    if (event.key === "Enter") this.submit();
+    if (event.key === "ArrowDown") this.down();
+    if (event.key === "Escape" && !this.search.value) this.down();
+  }
+
+  submit() {
+    this.flush();
+    if (this.state?.can_search && this.search.value.trim()) this.send({ type: "search", text: this.search.value });
+  }
+
+  clear() {
+    this.search.value = "";
+    this.flush();
+    this.showHint();
+    this.search.focus();
   }
 
   /** Send the filter as it stands, unless the last one is still on its way. */
   flush() {
     clearTimeout(this.typing);
     this.typed = this.search.value;
-    const { filter, within } = this.state ?? {};
-    if (this.typed === filter && (this.within.value || null) === within) {
+    if (this.typed === this.state?.filter) {
       this.typed = null;
       return;
     }
     if (this.sentAt !== null && performance.now() - this.sentAt < AGAIN) return;
     this.sentAt = performance.now();
     this.sent = this.typed;
-    this.sentWithin = this.within.value || null;
-    this.send({ type: "filter", text: this.typed, within: this.sentWithin });
+    this.send({ type: "filter", text: this.typed });
   }
 
   /** Take the filter that holds, unless a reader is about to change it. */
   set(state) {
     this.state = state;
-    const { filter, within, error } = state;
-    const isAnswer = this.sentAt !== null && (error || (filter === this.sent && within === this.sentWithin));
+    this.search.placeholder = state.placeholder;
+    const isAnswer = this.sentAt !== null && (state.error || state.filter === this.sent);
     if (isAnswer) {
       this.sentAt = null;
       if (this.typed === this.sent) this.typed = null;
       else this.flush();
     }
-    if (this.typed !== null) return;
-    if (this.search.value !== filter) this.search.value = filter;
-    if ((this.within.value || null) !== within && this.sentAt === null) this.within.value = within ?? "";
-    if (this.waiting) this.whenItHolds(this.waiting);
+    if (this.typed === null) {
+      if (this.search.value !== state.filter) this.search.value = state.filter;
+      if (this.waiting) this.whenItHolds(this.waiting);
+    }
+    this.showHint();
+  }
+
+  showHint() {
+    this.hint.hidden = !this.state?.can_search || !this.search.value.trim();
+    this.hint.textContent = `${(this.state?.rows ?? 0).toLocaleString("en")} read; also search the server ⏎`;
   }
 
   /** Do something once the filter that stands there is the filter that holds. */

@@ -1,9 +1,12 @@
 // The view of a grid. It holds the rows in sight and a margin; the kernel sorts, filters, selects and formats.
-// Whatever comes from the kernel is set as text. grid_messages.py says what may be sent, grid_conversation.py answers.
+// What comes from the kernel is set as text. messages.py defines what may be sent, controller.py answers.
 
 const MARGIN = 30; // rows asked for above and below what is in sight
 const MOST = 200; // rows of one page
+const SKELETON = 8; // gray bars before the first read
 const BEAT = 10_000; // ms between two signs of life
+const SILENT = ["alive", "close", "hold"]; // messages that are not answered
+const TYPED = "input:not([type=checkbox]), textarea, select";
 
 class GridView {
   constructor(model, el) {
@@ -16,6 +19,7 @@ class GridView {
     this.after = null; // what waits for a line to come: [line, action]
     this.waitingSince = null;
     this.inSight = null;
+    this.heardAt = 0; // when the clock of the kernel was heard
     this.abort = new AbortController();
     this.page = new Question((what) => this.send({ type: "page", ...what }));
     this.build(el);
@@ -27,80 +31,93 @@ class GridView {
   build(el) {
     const send = this.send.bind(this);
     const signal = this.abort.signal;
-    this.table = make("div", "rl-table", { role: "grid", "aria-multiselectable": "true" });
+    this.table = make("div", "rl-table", { role: "grid", "aria-multiselectable": "true", "aria-busy": "true" });
+    const body = make("div", "rl-body", { role: "rowgroup" });
+    this.scroller = make("div", "rl-scroll", {}, this.table);
     this.columns = new Columns(send, this.table, signal);
+    this.head = this.columns.head;
+    this.table.append(make("div", "rl-headgroup", { role: "rowgroup" }, this.head), body);
+    this.scroller.append(...this.buildPlaceholders());
     this.filter = new Filter(send, () => this.focus(0, this.at.column), signal);
     this.detail = new Detail(send, signal);
-    this.head = this.columns.head;
-    this.count = make("span", "rl-count");
-    this.chosen = make("span", "rl-chosen");
-    this.clear = make("button", "rl-button", { type: "button" }, "Clear");
-    this.busy = make("span", "rl-busy");
-    const said = make("span", "rl-said", { role: "status", "aria-live": "polite" }, this.count, this.chosen);
-    const { search, within } = this.filter;
-    const bar = make("div", "rl-bar", {}, search, within, said, this.clear, this.busy, this.columns.chooser);
+    const acts = {
+      clear: () => this.send({ type: "clear" }),
+      restore: () => this.restore(),
+      sortAgain: () => this.send({ type: "sort_again" }),
+      help: () => this.keys.toggle(),
+    };
+    this.bar = new Bar(this.filter, this.columns.chooser, acts, signal);
+    this.keys = new Keys(this.bar.help, signal);
     this.note = make("div", "rl-note");
     this.error = make("div", "rl-error", { role: "alert" });
-    const body = make("div", "rl-body", { role: "rowgroup" });
-    this.table.append(make("div", "rl-headgroup", { role: "rowgroup" }, this.head), body);
-    this.empty = make("div", "rl-empty");
-    this.scroller = make("div", "rl-scroll", {}, this.table, this.empty);
-    this.root = make("div", "rl-grid", {}, bar, this.note, this.error, this.scroller, this.detail.root);
+    const parts = [this.bar.root, this.note, this.error, this.scroller, this.detail.root, this.keys.root];
+    this.root = make("div", "rl-grid", {}, ...parts);
     this.lines = new Lines(body);
     this.viewport = new Viewport(this.scroller, body);
-    this.hands = new Hands(this, signal);
+    this.interactions = new Interactions(this, signal);
     el.append(this.root);
+  }
+
+  /** Return what is there instead of rows: gray bars before the first read, later the reason why there are none. */
+  buildPlaceholders() {
+    this.emptyText = make("span");
+    this.emptyAction = make("button", "rl-button", { type: "button" });
+    this.empty = make("div", "rl-empty", { hidden: "" }, this.emptyText, " ", this.emptyAction);
+    const bars = Array.from({ length: SKELETON }, () => make("div", "rl-bone"));
+    this.skeleton = make("div", "rl-skeleton", { "aria-hidden": "true" }, ...bars);
+    return [this.skeleton, this.empty];
   }
 
   listen() {
     const signal = this.abort.signal;
     const on = (target, name, act, options = {}) => target.addEventListener(name, act.bind(this), { signal, ...options });
-    this.model.on("msg:custom", (this.hear = this.hear.bind(this)));
+    this.model.on("msg:custom", (this.receive = this.receive.bind(this)));
     on(window, "keydown", this.keepShortcuts, { capture: true });
-    on(this.root, "keydown", (event) => this.isOurs(event) && event.stopPropagation());
+    on(window, "resize", () => this.state && this.setHeight());
+    on(this.root, "keydown", this.press);
     on(document, "visibilitychange", this.look);
-    on(this.clear, "click", () => this.send({ type: "clear" }));
+    on(this.emptyAction, "click", this.actOnEmpty);
     on(this.scroller, "scroll", this.scrolled);
     on(this.scroller, "wheel", this.wheeled, { passive: false });
     on(this.table, "focusin", this.focused);
+    on(this.table, "focusout", this.blurred);
     this.observer = new ResizeObserver(() => this.resized());
     this.observer.observe(this.scroller);
-    this.beat = setInterval(() => this.live(), BEAT);
-    this.watch = setInterval(() => this.sayWaiting(), 500);
+    const every = (pause, act) => setInterval(act.bind(this), pause);
+    this.timers = [every(BEAT, this.live), every(500, this.showWaiting), every(1_000, this.tick)];
     this.look();
   }
 
   stop() {
     this.abort.abort();
     this.observer.disconnect();
-    clearInterval(this.beat);
-    clearInterval(this.watch);
-    this.model.off("msg:custom", this.hear);
+    this.timers.forEach(clearInterval);
+    this.model.off("msg:custom", this.receive);
     this.send({ type: "close" });
   }
 
-  // ---- Talking to the kernel: what a reader does is answered by a state
+  // ---- Messages to and from the kernel: what a reader does is answered by a state
 
   send(message) {
-    if (message.type !== "alive" && message.type !== "close") this.waitingSince ??= performance.now();
+    if (!SILENT.includes(message.type)) this.waitingSince ??= performance.now();
     try {
       this.model.send({ ...message, view: this.id });
     } catch (error) {
-      this.busy.textContent = `The kernel cannot be reached: ${error.message}`;
+      setText(this.bar.busy, `The kernel cannot be reached: ${error.message}`);
     }
   }
 
-  hear(message) {
+  receive(message) {
     if (message.view !== undefined && message.view !== this.id) return;
     this.waitingSince = null;
-    this.sayWaiting();
+    this.showWaiting();
     if (message.type === "state") this.setState(message);
     const asked = this.page.asked;
     if (message.type === "page" && this.page.answered(message.seq)) this.setPage(message, asked);
-    if (message.type === "detail") this.detail.hear(message);
+    if (message.type === "detail") this.detail.receive(message);
   }
 
-  /** Say whether a reader can see the grid, when that has changed. */
+  /** Tell the kernel whether a reader can see the grid, when that has changed. */
   look() {
     const inSight = this.viewport.isLaidOut && document.visibilityState === "visible";
     if (inSight === this.inSight) return;
@@ -116,29 +133,56 @@ class GridView {
     this.want(); // what was lost on its way
   }
 
-  sayWaiting() {
-    this.busy.textContent = waitingWords(this.waitingSince);
+  showWaiting() {
+    setText(this.bar.busy, waitingWords(this.waitingSince));
   }
 
   setState(state) {
     const before = this.state;
     this.state = state;
+    this.heardAt = performance.now();
+    this.root.classList.toggle("rl-compact", state.is_compact);
+    this.root.classList.toggle("rl-stale", state.is_stale);
     this.setColumns();
     this.filter.set(state);
-    this.count.textContent = state.count;
-    this.chosen.textContent = state.chosen;
-    this.clear.hidden = !state.chosen;
-    this.note.textContent = state.note;
-    this.error.textContent = state.error;
+    this.bar.set(state);
+    this.keys.set(state);
+    setText(this.note, state.note);
+    setText(this.error, state.error);
+    this.describeTable(state);
+    this.setPlaceholders(state);
+    this.setHeight();
+    const arranged = before && ["sort", "descending", "filter"].some((name) => before[name] !== state[name]);
+    this.setTop(arranged ? 0 : this.viewport.top);
+    if (before && before.members !== state.members) this.after = null;
+    this.want();
+  }
+
+  describeTable(state) {
+    this.table.setAttribute("role", state.is_grouped ? "treegrid" : "grid");
     this.table.setAttribute("aria-label", state.noun);
+    this.table.setAttribute("aria-busy", !state.is_read || state.is_stale);
+    this.table.setAttribute("aria-multiselectable", !state.is_compact);
     this.table.setAttribute("aria-rowcount", state.lines + 1);
     this.table.setAttribute("aria-colcount", this.columns.shown.length + 1);
-    this.empty.textContent = emptyWords(state);
-    this.viewport.size(state.lines, state.height);
-    const arranged = before && (before.sort !== state.sort || before.descending !== state.descending || before.filter !== state.filter);
-    this.setTop(arranged ? 0 : this.viewport.top);
-    if (before && before.revision !== state.revision) this.after = null;
-    this.want();
+  }
+
+  setPlaceholders(state) {
+    this.skeleton.hidden = state.is_read;
+    this.empty.hidden = !state.is_read || state.lines > 0;
+    setText(this.emptyText, state.filter ? `Nothing matches “${state.filter}”.` : state.empty || `No ${state.noun}.`);
+    setText(this.emptyAction, state.filter ? "Clear filter" : state.empty_action);
+    this.emptyAction.hidden = !this.emptyAction.textContent;
+  }
+
+  actOnEmpty() {
+    if (this.state.filter) this.filter.clear();
+    else this.send({ type: "empty_action" });
+  }
+
+  setHeight() {
+    const { lines, is_read: isRead, height } = this.state;
+    this.viewport.size(lines, isRead ? 3 : SKELETON, height ?? Math.round(window.innerHeight * 0.6));
   }
 
   setColumns() {
@@ -146,7 +190,6 @@ class GridView {
     const { cells } = this.columns;
     if (!this.columns.set(this.state)) return;
     this.at.column = Math.min(this.at.column, this.columns.shown.length);
-    this.filter.offer(this.state.columns);
     if (this.columns.cells !== cells) this.dropRows();
     if (hadFocus) this.placeFocus();
   }
@@ -158,10 +201,11 @@ class GridView {
   }
 
   setPage(page, asked) {
-    const isSame = page.revision === this.state.revision && asked.find === this.number;
+    const isSame = page.members === this.state.members && asked.find === this.number;
     if (isSame && page.found !== null && page.found !== this.at.line) this.follow(page.found);
     this.rows.add(page);
     this.draw();
+    this.showDetail();
     this.want();
   }
 
@@ -196,6 +240,7 @@ class GridView {
 
   resized() {
     this.look();
+    if (this.state && this.viewport.isLaidOut) this.columns.lay();
     // What was out of the page has lost its scroll position.
     if (this.state && this.viewport.isLaidOut) this.setTop(this.viewport.top);
     this.want();
@@ -214,29 +259,40 @@ class GridView {
     if (!missing) return;
     const start = Math.max(0, from - MARGIN);
     const question = { start, count: Math.min(MOST, this.state.lines - start, to - start + MARGIN) };
-    const hasMoved = this.rows.revision !== null && this.rows.revision !== this.state.revision;
+    const hasMoved = this.rows.members !== null && this.rows.members !== this.state.members;
     this.page.put(hasMoved && this.number !== null ? { ...question, find: this.number } : question);
   }
 
   draw() {
-    if (!this.state) return;
+    if (!this.state || !this.viewport.isLaidOut) return;
     const [first, end] = this.viewport.inView();
     this.lines.keep(first, end, (row) => this.leave(row));
+    const context = { state: this.state, now: this.now(), leaving: (row) => this.leave(row) };
     for (let line = first; line < end; line += 1) {
-      this.lines.show(line, this.viewport.place(line), this.columns.shown, this.rows.get(line), this.state);
+      this.lines.show(line, this.viewport.place(line), this.columns.shown, this.rows.get(line), context);
     }
     this.markFocus();
-    if (this.after && this.rows.get(this.after[0]) && this.rows.revision === this.state.revision) {
+    if (this.after && this.rows.get(this.after[0]) && this.rows.members === this.state.members) {
       const [line, action] = this.after;
       this.after = null;
       action(this.rows.get(line));
     }
   }
 
+  /** Return the time to which ages relate, in milliseconds. */
+  now() {
+    return this.state.clock + (this.state.ticks ? performance.now() - this.heardAt : 0);
+  }
+
+  tick() {
+    if (this.state?.ticks && this.inSight) this.lines.tick(this.columns.shown, this.now());
+  }
+
   // ---- Focus
 
   cellAt({ line, column }) {
-    return (line < 0 ? this.head : this.lines.get(line))?.children[column];
+    const row = line < 0 ? this.head : this.lines.get(line);
+    return row?.children[row.isGroup ? Math.min(column, 1) : column];
   }
 
   /** Give the one cell that Tab reaches its place, or the table where the cell is out of sight. */
@@ -265,7 +321,7 @@ class GridView {
   /** Move the focus to a cell and bring it into view; a column that a reader clicked is in view already. */
   focus(line, column, isClick = false) {
     if (!this.state) return;
-    this.at = { line: clamp(line, -1, this.state.lines - 1), column: clamp(column, 0, this.columns.shown.length) };
+    this.at = { line: clamp(line, -1, this.state.lines - 1), column: clamp(column, this.columns.box ? 0 : 1, this.columns.shown.length) };
     if (this.at.line >= 0) this.viewport.reveal(this.at.line);
     this.want();
     this.draw();
@@ -273,10 +329,23 @@ class GridView {
     if (!isClick) this.bringColumn();
   }
 
+  /** Select what was selected before it was cleared; the button that may have the focus goes. */
+  restore() {
+    this.send({ type: "restore" });
+    if (this.bar.cleared.contains(document.activeElement)) this.placeFocus();
+  }
+
+  /** Close what is expanded or opened, or else clear the selection: one thing for each press of Escape. */
+  escape() {
+    if (this.detail.collapse()) return;
+    if (this.state.can_close) this.send({ type: "close_row" });
+    else if (this.state.chosen) this.send({ type: "clear" });
+  }
+
   bringColumn() {
     const cell = this.head.children[this.at.column];
     if (!cell || !this.at.column) return;
-    const left = cell.offsetLeft - BOX;
+    const left = cell.offsetLeft - this.columns.box;
     const right = cell.offsetLeft + cell.offsetWidth - this.scroller.clientWidth;
     if (this.scroller.scrollLeft > left) this.scroller.scrollLeft = left;
     else if (this.scroller.scrollLeft < right) this.scroller.scrollLeft = Math.min(left, right);
@@ -286,27 +355,73 @@ class GridView {
     const cell = event.target.closest(".rl-cell");
     if (!cell) return;
     const row = cell.parentElement;
-    const column = Number(cell.getAttribute("aria-colindex")) - 1;
+    const index = Number(cell.getAttribute("aria-colindex")) - 1;
+    const column = row.isGroup && index ? Math.max(1, this.at.column) : index; // a group has one cell for all columns
     this.at = { line: row === this.head ? -1 : row.line, column };
-    const data = this.rows.get(this.at.line);
-    this.number = data?.number ?? null;
+    this.number = this.rows.get(this.at.line)?.number ?? null;
     this.markFocus();
-    this.detail.show(data, this.columns.shown[column - 1], data && column ? data.cells[column - 1] : null);
+    this.isFocused = true;
+    this.showDetail();
+    if (!this.state.is_compact && this.detail.root.hidden && takeHint()) this.detail.hint(HINT);
+  }
+
+  blurred(event) {
+    if (this.root.contains(event.relatedTarget)) return;
+    this.isFocused = false;
+    if (this.detail.full.classList.contains("rl-hint")) this.detail.set(null);
+  }
+
+  /** Show all of the focused cell below the table where it is cut off; it stays current while rows are read again. */
+  showDetail() {
+    const element = this.isFocused && this.cellAt(this.at);
+    if (!element) return;
+    const row = this.rows.get(this.at.line);
+    const column = this.columns.shown[this.at.column - 1];
+    this.detail.show(element, row, column, row?.cells[this.at.column - 1] ?? null);
+  }
+
+  /** Copy the id of a row: that of a column with ids or of the key column, shown or not. */
+  copyId(line) {
+    if (this.rows.get(line)?.isGroup) return;
+    const { shown } = this.columns;
+    const index = [shown.findIndex((column) => column.key), shown.findIndex((column) => column.form === "id")].find((i) => i >= 0);
+    if (index !== undefined) this.copyCell(line, index + 1);
+    else this.withRow(line, (row) => this.detail.fetch(row, this.state.key, (text) => this.copy(text)));
+  }
+
+  copyCell(line, column) {
+    const cell = this.rows.get(line)?.cells[column - 1];
+    if (cell !== null && cell !== undefined) this.copy(Array.isArray(cell) ? cell[1] : cell);
+  }
+
+  async copy(text) {
+    const isCopied = await copyText(text);
+    this.bar.say(isCopied ? `Copied ${text.length > 60 ? `${text.slice(0, 60)}…` : text}` : "This page is not allowed to copy.");
   }
 
   /** Do something with a row of a line, now or when the kernel has sent it. */
   withRow(line, action) {
     const row = this.rows.get(line);
-    if (row && this.rows.revision === this.state.revision) action(row);
+    if (row && this.rows.members === this.state.members) action(row);
     else {
       this.after = [line, action];
       this.want();
     }
   }
 
+  /** Keep keys from the notebook, and act on those that hold in all of the grid. */
+  press(event) {
+    const isCommand = !event.target.matches(TYPED) && !event.ctrlKey && !event.metaKey && !event.altKey;
+    if (isCommand && event.key === "/" && !this.state?.has_bar) return; // an owner with its own search has it
+    if (isCommand && event.key === "/") this.filter.search.focus();
+    if (isCommand && event.key === "?") this.keys.toggle();
+    if (isCommand && ["/", "?"].includes(event.key)) event.preventDefault();
+    if (this.isOurs(event)) event.stopPropagation();
+  }
+
   /** Tell whether the grid uses a key; the notebook has all others: Ctrl+S still saves, Shift+Enter still runs. */
   isOurs(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return ["a", "Home", "End"].includes(event.key);
+    if (event.ctrlKey || event.metaKey || event.altKey) return ["a", "Home", "End"].includes(event.key) || (event.key === "z" && Boolean(this.state?.cleared));
     return event.key !== "Enter" || !event.shiftKey;
   }
 
@@ -315,13 +430,6 @@ class GridView {
     if (!this.root.contains(event.target)) return;
     event.target.toggleAttribute("data-lm-suppress-shortcuts", this.isOurs(event));
   }
-}
-
-/** Return what stands in a table without rows. */
-function emptyWords(state) {
-  if (state.lines) return "";
-  if (!state.is_read) return "Not read yet.";
-  return state.filter ? `Nothing matches “${state.filter}”.` : `No ${state.noun}.`;
 }
 
 function render({ model, el }) {

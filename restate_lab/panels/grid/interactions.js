@@ -1,6 +1,6 @@
 // What a reader does with the mouse and the keys.
 
-class Hands {
+class Interactions {
   /** Work on a view's table; listeners end with `signal`. */
   constructor(view, signal) {
     this.view = view;
@@ -10,6 +10,20 @@ class Hands {
     on("click", this.clicked);
     on("keydown", this.pressed);
     on("copy", this.copied);
+    this.isPointed = this.isFocused = this.isHolding = false;
+    on("pointerenter", () => this.hold({ isPointed: true }));
+    on("pointerleave", () => this.hold({ isPointed: false }));
+    on("focusin", () => this.hold({ isFocused: true }));
+    on("focusout", (event) => view.table.contains(event.relatedTarget) || this.hold({ isFocused: false }));
+  }
+
+  /** Tell the kernel when the pointer or the focus enters the table, or both have left it: meanwhile rows do not move. */
+  hold(change) {
+    Object.assign(this, change);
+    const isHolding = this.isPointed || this.isFocused;
+    if (isHolding === this.isHolding) return;
+    this.isHolding = isHolding;
+    this.view.send({ type: "hold", on: isHolding });
   }
 
   clicked(event) {
@@ -17,7 +31,8 @@ class Hands {
     if (!cell || !this.view.state || event.target.closest(".rl-handle")) return;
     const row = cell.parentElement;
     const column = Number(cell.getAttribute("aria-colindex")) - 1;
-    if (row === this.view.head) this.clickedHead(column);
+    if (event.target.closest(".rl-copy")) this.view.copyCell(row.line, column);
+    else if (row === this.view.head) this.clickedHead(column);
     else this.clickedRow(event, row, column);
   }
 
@@ -30,11 +45,18 @@ class Hands {
   clickedRow(event, row, column) {
     const data = this.view.rows.get(row.line);
     if (!data) return;
-    if (event.shiftKey && this.anchor !== null) this.extend(data);
+    if (event.target.closest(".rl-expand")) this.open(data);
+    else if (event.target.closest(".rl-select")) this.toggle(data);
+    else if (this.view.state.is_compact) this.open(data);
+    else if (event.shiftKey && this.anchor !== null) this.extend(data);
     else if (column === 0 || event.ctrlKey || event.metaKey || event.shiftKey) this.toggle(data);
     else if (event.detail > 1 || !document.getSelection().isCollapsed) return;
     else this.open(data);
     this.view.focus(row.line, column, true);
+  }
+
+  select(row) {
+    if (!this.view.state.is_compact) this.toggle(row);
   }
 
   toggle(row) {
@@ -45,17 +67,22 @@ class Hands {
   }
 
   extend(row) {
-    this.view.send({ type: "extend", start: this.anchor, end: row.number, revision: this.view.rows.revision });
+    this.view.send({ type: "extend", start: this.anchor, end: row.number, members: this.view.rows.members });
   }
 
   open(row) {
     this.anchor = row.number;
-    this.view.send({ type: "open_row", row: row.number });
+    if (row.isGroup) this.expand(row, !row.expanded);
+    else this.view.send({ type: "open_row", row: row.number });
+  }
+
+  expand(row, on) {
+    if (row.expanded !== on) this.view.send({ type: "expand", row: row.number, on });
   }
 
   /** Select all that match, but not before the filter that stands there is the filter that holds. */
   selectAll(on) {
-    const act = () => this.view.send({ type: "select_all", on, revision: this.view.state.revision });
+    const act = () => this.view.send({ type: "select_all", on, members: this.view.state.members });
     if (on) return this.view.filter.whenItHolds(act);
     this.view.filter.waiting = null;
     act();
@@ -65,9 +92,11 @@ class Hands {
     if (!this.view.state || event.altKey) return;
     const key = event.key;
     const withControl = event.ctrlKey || event.metaKey;
-    const isAll = withControl && key.toLowerCase() === "a";
-    const act = isAll ? () => this.selectAll(true) : this.actOf(event, withControl);
-    if (!act || (!isAll && withControl && !["Home", "End"].includes(key)) || (key === "Enter" && event.shiftKey)) return;
+    const isAll = withControl && key.toLowerCase() === "a" && !this.view.state.is_compact;
+    const isUndo = withControl && key === "z" && this.view.state.cleared > 0;
+    const act = isAll ? () => this.selectAll(true) : isUndo ? () => this.view.restore() : this.actOf(event, withControl);
+    if (!act || (key === "Enter" && event.shiftKey)) return;
+    if (withControl && !isAll && !isUndo && !["Home", "End"].includes(key)) return;
     act();
     event.preventDefault();
     event.stopPropagation();
@@ -78,24 +107,32 @@ class Hands {
     const last = this.view.state.lines - 1;
     const { line, column } = this.view.at;
     const move = (toLine, toColumn = column) => this.move(toLine, toColumn, event.shiftKey);
-    const sideways = (step) => (event.shiftKey && line < 0 ? this.nudge(column, 16 * step) : this.view.focus(line, column + step));
+    const sideways = (step) => {
+      const row = this.view.rows.get(line);
+      if (event.shiftKey && line < 0) this.nudge(column, 16 * step);
+      else if (row?.isGroup) this.expand(row, step > 0);
+      else this.view.focus(line, column + step);
+    };
     return {
       ArrowDown: () => move(line + 1),
       ArrowUp: () => move(line - 1),
+      j: () => move(line + 1),
+      k: () => move(line - 1),
       PageDown: () => move(line + screen),
       PageUp: () => move(Math.max(line - screen, 0)),
       ArrowLeft: () => sideways(-1),
       ArrowRight: () => sideways(1),
       Home: () => move(0, withControl ? 0 : column),
       End: () => move(last, withControl ? this.view.columns.shown.length : column),
-      " ": () => (line < 0 ? this.clickedHead(column) : this.view.withRow(line, (row) => this.toggle(row))),
+      " ": () => (line < 0 ? this.clickedHead(column) : this.view.withRow(line, (row) => this.select(row))),
       Enter: () => (line < 0 ? this.clickedHead(column) : this.view.withRow(line, (row) => this.open(row))),
-      Escape: () => this.view.state.chosen && this.view.send({ type: "clear" }),
-    }[event.key];
+      c: () => line >= 0 && this.view.copyId(line),
+      Escape: () => this.view.escape(),
+    }[withControl && /^[cjk]$/.test(event.key) ? "" : event.key];
   }
 
   move(line, column, isRange) {
-    if (isRange && this.view.at.line >= 0) {
+    if (isRange && this.view.at.line >= 0 && !this.view.state.is_compact) {
       this.anchor ??= this.view.rows.get(this.view.at.line)?.number ?? null;
       this.view.focus(Math.max(0, line), column);
       if (this.anchor !== null) this.view.withRow(this.view.at.line, (row) => this.extend(row));
@@ -107,7 +144,7 @@ class Hands {
 
   nudge(column, pixels) {
     const { shown } = this.view.columns;
-    if (column) this.view.columns.widen(shown[column - 1], shown[column - 1].width + pixels);
+    if (column) this.view.columns.widen(shown[column - 1], this.view.head.children[column].offsetWidth + pixels);
   }
 
   copied(event) {

@@ -1,7 +1,7 @@
 """What a view may say to its grid: one frozen value for each message, checked before anything is done.
 
 Rows are named by the number that the grid gave to their id, so that a message never means another row than the one
-that was seen. ``revision`` is that of the order on which a message relies.
+that was seen. ``members`` is the number of the view that the reader saw: which rows there were, in which order.
 """
 
 from __future__ import annotations
@@ -16,15 +16,22 @@ __all__ = [
     "Alive",
     "Clear",
     "Close",
+    "CloseRow",
     "Detail",
+    "EmptyAction",
+    "Expand",
     "Extend",
     "FilterBy",
+    "Hold",
     "Message",
     "OpenRow",
     "Page",
+    "Restore",
+    "SearchServer",
     "Select",
     "SelectAll",
     "ShowColumn",
+    "SortAgain",
     "SortBy",
     "Width",
     "parse",
@@ -92,7 +99,7 @@ class Extend(_GridMessage):
     type: Literal["extend"]
     start: _Row
     end: _Row
-    revision: int
+    members: int
 
 
 class SelectAll(_GridMessage):
@@ -100,7 +107,7 @@ class SelectAll(_GridMessage):
 
     type: Literal["select_all"]
     on: bool
-    revision: int
+    members: int
 
 
 class Clear(_GridMessage):
@@ -109,11 +116,50 @@ class Clear(_GridMessage):
     type: Literal["clear"]
 
 
+class Hold(_GridMessage):
+    """The pointer or the focus has entered the table, or both have left it: meanwhile rows do not move."""
+
+    type: Literal["hold"]
+    on: bool
+
+
+class SortAgain(_GridMessage):
+    """The rows are to be sorted, although the pointer or the focus is in the table."""
+
+    type: Literal["sort_again"]
+
+
+class Restore(_GridMessage):
+    """What was selected before it was cleared is to be selected again."""
+
+    type: Literal["restore"]
+
+
+class CloseRow(_GridMessage):
+    """What was opened for a row is to be closed."""
+
+    type: Literal["close_row"]
+
+
 class OpenRow(_GridMessage):
     """A row was opened."""
 
     type: Literal["open_row"]
     row: _Row
+
+
+class EmptyAction(_GridMessage):
+    """The button that the owner put into the empty table was clicked."""
+
+    type: Literal["empty_action"]
+
+
+class Expand(_GridMessage):
+    """The rows of a group are to be shown below its line, or its line alone."""
+
+    type: Literal["expand"]
+    row: _Row
+    on: bool
 
 
 class SortBy(_GridMessage):
@@ -130,6 +176,13 @@ class FilterBy(_GridMessage):
     type: Literal["filter"]
     text: Annotated[str, Field(max_length=1000)]
     within: _Name | None = None
+
+
+class SearchServer(_GridMessage):
+    """Enter was pressed in the filter: the owner may search the server for the text."""
+
+    type: Literal["search"]
+    text: Annotated[str, Field(max_length=1000)]
 
 
 class ShowColumn(_GridMessage):
@@ -152,14 +205,21 @@ Message: TypeAlias = (
     Alive
     | Clear
     | Close
+    | CloseRow
     | Detail
+    | EmptyAction
+    | Expand
     | Extend
     | FilterBy
+    | Hold
     | OpenRow
     | Page
+    | Restore
+    | SearchServer
     | Select
     | SelectAll
     | ShowColumn
+    | SortAgain
     | SortBy
     | Width
 )

@@ -2,70 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, tzinfo
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from restate_lab._cells import MISSING, Cell, cell, full_text
-from restate_lab._text import escape_invisible
+from restate_lab._cells import cell, full_text
 from restate_lab.analysis.ids import NEW_RUN
 from restate_lab.errors import ArgumentError
-from restate_lab.panels.grid.table import Arrangement, GridTable, Positions, Selection
+from restate_lab.panels.grid.columns import ColumnLayout, ColumnStyles, Form
+from restate_lab.panels.grid.table import Arrangement, GridTable, Lines, Positions, Selection, gather
 
 __all__ = ["GridModel"]
 
-_SAMPLE = 50  # rows that decide how wide a column starts
-_PER_CHARACTER, _AROUND, _DOT = 7.6, 26, 16  # pixels
-_NARROWEST, _WIDEST = 64, 460
+_Line: TypeAlias = tuple[str, Any, Any]  # "row", its id and its run; or "group" and its value
+
+_VIEWS = 4  # that a message which was on its way may rely on
+_CHANGED = (
+    "Rows were added, removed or moved just before this click, so nothing was selected. Check the rows and repeat."
+)
 
 
 class GridModel:
-    """One frame, arranged; every change of what stands in which row gives another ``revision``.
+    """One frame, arranged.
+
+    ``values`` is another number after every change of what the cells show, ``members`` after every change of which rows
+    are shown in which order: a live table has new values every few seconds, and mostly the same members.
 
     Raises:
         ArgumentError: a frame without usable ids, or a column or id that is not there; nothing has changed then.
     """
 
-    def __init__(self, frame: pd.DataFrame, key: str, zone: tzinfo = UTC, *, run: str | None = None) -> None:
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        key: str,
+        zone: tzinfo = UTC,
+        *,
+        run: str | None = None,
+        styles: ColumnStyles | None = None,
+        group: str | None = None,
+        group_label: str | None = None,
+    ) -> None:
         self.key = key
         self.run = run
         self.zone = zone
+        self._group, self._group_label = group, group_label
         self.table = GridTable(frame, key, run)
         self.arrangement = Arrangement()
         self.selection = Selection(self.table)
-        self.revision = 0
+        self._cleared: Selection | None = None  # what `restore` selects again
+        self.values = 0
+        self.members = 0
         self._chosen: list[str] | None = None
-        self._widths: dict[str, int] = {}
-        self._started_wide: dict[str, int] = {}
+        self.layout = ColumnLayout(styles or ColumnStyles(), zone)
         # A view names a row by a number given here: ids can be long, and a view can only name what it was shown. Each
         # run of an id has a number of its own.
-        self._numbers: dict[tuple[Any, Any], int] = {}
-        self._numbered: list[tuple[Any, Any]] = []
-        self.order: Positions = self.table.order(self.arrangement, self.shown)
+        self._numbers: dict[_Line, int] = {}
+        self._numbered: list[_Line] = []
+        self._is_grouped = group is not None
+        self._expanded: set[Any] = set()  # the values of groups
+        self.order, self.lines = self._gather(self.table.order(self.arrangement, self.shown))
+        self._sorted_order = self.order
+        self._views = {0: self.table.index(self.order)}  # the ids of the last orders, by ``members``
+
+    @property
+    def is_out_of_order(self) -> bool:
+        """Whether the rows were kept in an order that sorting would not give."""
+        return self.order is not self._sorted_order
 
     @property
     def shown(self) -> list[str]:
         """The columns that are shown, from left to right."""
-        return _present(self._chosen, self.table)
+        return self._present(self._chosen, self.table)
 
-    def replace(self, frame: pd.DataFrame) -> None:
-        """Take another frame; order, filter, columns and selection stay, as far as it has their columns and ids."""
+    def replace(self, frame: pd.DataFrame, *, keeps_order: bool = False) -> None:
+        """Take another frame; sorting, filter, columns and selection stay, as far as it has their columns and ids.
+
+        With ``keeps_order`` rows do not move: those that were shown stay in their order, and new ones come last.
+        """
         table = GridTable(frame, self.key, self.run)
         selection = self.selection.over(table)
+        cleared = None if self._cleared is None else self._cleared.over(table)
         sort, within = self.arrangement.sort, self.arrangement.within
         arrangement = replace(
             self.arrangement,
             sort=sort if sort in table.names else None,
             within=within if within in table.text_columns() else None,
         )
-        order = table.order(arrangement, _present(self._chosen, table))
+        by_sorting = table.order(arrangement, self._present(self._chosen, table))
+        has_new_runs = self._has_new_runs(table)
+        order = _keep_order(by_sorting, table.positions(self._views[self.members])) if keeps_order else by_sorting
         # All that takes long is done: the stop button finds either the old frame or the new one.
         self.table, self.selection, self.arrangement = table, selection, arrangement
-        self._reorder(order)
+        self._cleared = cleared
+        if has_new_runs:
+            self._views = {}
+        self._reorder(order, by_sorting)
+
+    def sort_again(self) -> None:
+        """Show the rows in the order that sorting gives."""
+        self._reorder(self._sorted_order)
 
     def arrange(self, arrangement: Arrangement) -> None:
         """Sort and filter."""
@@ -98,7 +138,7 @@ class GridModel:
     def widen(self, name: str, pixels: int) -> None:
         """Set the width of a column."""
         self._known([name])
-        self._widths[name] = pixels
+        self.layout.widen(name, pixels)
 
     def select(self, ids: Sequence[Any]) -> None:
         """Select these ids and no others."""
@@ -106,40 +146,86 @@ class GridModel:
         absent = [str(each)[:80] for each, position in zip(ids, positions, strict=True) if position < 0]
         if absent:
             raise ArgumentError(f"{len(absent):,} ids are not in the table, as {absent[0]!r}: nothing was selected.")
-        self.selection.replace(positions)
+        self._change_selection().replace(positions)
+
+    @property
+    def cleared(self) -> int:
+        """How many rows ``restore`` would select again."""
+        return 0 if self._cleared is None else len(self._cleared)
+
+    def clear(self) -> None:
+        """Select nothing; ``restore`` takes it back, until something else is selected."""
+        before = self.selection
+        self.selection = Selection(self.table, revision=before.revision + 1)
+        self._cleared = before if len(before) else None
+
+    def restore(self) -> None:
+        """Select what was selected before it was cleared, as far as the frame still has it."""
+        if self._cleared is not None:
+            self._cleared.revision = self.selection.revision + 1
+            self.selection, self._cleared = self._cleared, None
 
     def mark(self, number: int, *, on: bool) -> None:
-        """Select one row by its number, or take it out."""
-        self.selection.set(np.array([self.position(number)], dtype=np.int64), on=on)
+        """Select one row or all rows of one group by its number, or take them out."""
+        line = self._line(number) if self._is_group(number) else None
+        rows = np.array([self.position(number)]) if line is None else self.order[self.lines.members(line)]
+        self._change_selection().set(rows.astype(np.int64), on=on)
 
-    def extend(self, start: int, end: int) -> None:
-        """Select the lines between two rows, in place of the last range from the same start."""
-        self.selection.extend(self.order, self._line(start), self._line(end))
+    def mark_all(self, members: int, *, on: bool) -> None:
+        """Select all rows that the filter leaves, or take them out; ``members`` is the view that the reader saw."""
+        if members != self.members and not self._has_same_rows(members):
+            raise ArgumentError(_CHANGED)
+        self._change_selection().set(self.order, on=on)
+
+    def extend(self, start: int, end: int, members: int) -> None:
+        """Select the lines between two rows or groups, in place of the last range from the same start."""
+        origin = self._line(start)
+        first, last = sorted((origin, self._line(end)))
+        places = slice(self.lines.place(first), self.lines.end(last))
+        if members != self.members and not self._has_same_range(members, places):
+            raise ArgumentError(_CHANGED)
+        self._change_selection().extend(self.order[places], int(self.order[self.lines.members(origin).start]))
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether the rows of one group are gathered in one line; set it to show each row for itself."""
+        return self._is_grouped
+
+    @is_grouped.setter
+    def is_grouped(self, on: bool) -> None:
+        self._is_grouped = on and self._group is not None
+        self._reorder(self.table.order(self.arrangement, self.shown))
+
+    def expand(self, number: int, *, on: bool) -> None:
+        """Show the rows of a group below its line, or its line alone."""
+        self._line(number)
+        (self._expanded.add if on else self._expanded.discard)(self._numbered[number][1])
+        self._reorder(self.order, self._sorted_order)
 
     def number(self, position: int) -> int:
         """Return the number by which views name the row."""
-        each = self.table.id_at(position), self.table.run_at(position)
-        if each not in self._numbers:
-            self._numbers[each] = len(self._numbered)
-            self._numbered.append(each)
-        return self._numbers[each]
+        return self._number(("row", self.table.id_at(position), self.table.run_at(position)))
 
     def position(self, number: int) -> int:
         """Return where the row with this number stands in the frame."""
-        if number >= len(self._numbered):
+        if number >= len(self._numbered) or self._is_group(number):
             raise ArgumentError("the view names a row that it was never shown. Reload the page.")
-        id_, run = self._numbered[number]
-        found = int(self.table.positions([id_])[0])
-        if found < 0:
+        _, id_, run = self._numbered[number]
+        position = int(self.table.positions([id_])[0])
+        if position < 0:
             raise ArgumentError(f"{str(id_)[:80]} is not in the table any more.")
-        if self.table.run_at(found) != run:
+        if self.table.run_at(position) != run:
             raise ArgumentError(f"{str(id_)[:80]} has {NEW_RUN} in the table by now: look at it and repeat.")
-        return found
+        return position
 
     def id_of(self, number: int) -> Any:
         """Return the id of the row with this number."""
         self.position(number)
-        return self._numbered[number][0]
+        return self._numbered[number][1]
+
+    def id_at(self, number: int) -> Any:
+        """Return the id that has this number, whether the frame still has it or not."""
+        return self._numbered[number][1]
 
     def place(self, number: int) -> int | None:
         """Return in which line a row stands now, None where it is filtered out or gone."""
@@ -148,17 +234,36 @@ class GridModel:
         except ArgumentError:
             return None
 
-    def page(self, start: int, count: int) -> list[list[Any]]:
-        """Return ``[number, selected, cells]`` for each line: a cell is null, a text, or a text and its tooltip."""
-        names = self.shown
-        return [
-            [
-                self.number(position),
-                self.selection.has(position),
-                [_sent(cell(self.table.value(position, name), self.zone)) for name in names],
-            ]
-            for position in self.order[start : start + count].tolist()
-        ]
+    def page(self, start: int, count: int) -> list[Any]:
+        """Return the lines as a view takes them.
+
+        A row is ``[number, selected, cells]``, with a further true below the line of its group; ``ColumnStyles.sent``
+        makes the cells. The line of a group is a mapping.
+        """
+        forms = {name: self.layout.styles.form(name, self.table.kinds[name]) for name in self.shown}
+        return [self._sent(line, forms) for line in range(start, min(start + count, len(self.lines)))]
+
+    def _sent(self, line: int, forms: Mapping[str, Form]) -> Any:
+        if self.lines.group(line) is not None:
+            return self._sent_group(line)
+        position, styles = int(self.order[self.lines.place(line)]), self.layout.styles
+        cells = [styles.sent(self.table.value(position, name), form, self.zone) for name, form in forms.items()]
+        row = [self.number(position), self.selection.has(position), cells]
+        return [*row, True] if self.lines.is_member(line) else row
+
+    def _sent_group(self, line: int) -> dict[str, Any]:
+        places = self.lines.members(line)
+        rows = self.order[places]
+        value = self._group_of(int(rows[0]))
+        chosen = self.selection.within(rows)
+        label = "" if self._group_label not in self.table.names else self.table.value(int(rows[0]), self._group_label)
+        return {
+            "number": self._number(("group", value, None)),
+            "size": len(rows),
+            "label": cell(label, self.zone).text or "",
+            "expanded": value in self._expanded,
+            "checked": "none" if not chosen else "all" if chosen == len(rows) else "some",
+        }
 
     def detail(self, number: int, name: str) -> str:
         """Return all of one cell, as far as a page can bear it."""
@@ -167,47 +272,91 @@ class GridModel:
 
     def columns(self) -> list[dict[str, Any]]:
         """Return what a view needs to know of each column, those that are shown first."""
-        shown = self.shown
-        hidden = [name for name in self.table.names if name not in shown]
-        searched = set(self.table.text_columns())
-        return [
-            {
-                "name": name,
-                "label": escape_invisible(name, lines=False),
-                "kind": self.table.kinds[name],
-                "key": name == self.key,
-                "shown": name in shown,
-                "searched": name in searched,
-                "width": self._widths.get(name) or self._width(name),
-            }
-            for name in [*shown, *hidden]
-        ]
-
-    def _width(self, name: str) -> int:
-        """Return the width a column starts with; it stays, so that a refresh does not move what somebody reads."""
-        if name not in self._started_wide:
-            cells = [
-                cell(self.table.value(at, name), self.zone).text or MISSING
-                for at in range(min(_SAMPLE, len(self.table)))
-            ]
-            longest = max([len(name) + 3, *map(len, cells)])
-            around = _AROUND + (_DOT if self.table.kinds[name] == "status" else 0)
-            width = min(max(round(longest * _PER_CHARACTER) + around, _NARROWEST), _WIDEST)
-            if not cells:
-                return width
-            self._started_wide[name] = width
-        return self._started_wide[name]
+        names = [*self.shown, *(name for name in self._present(None, self.table) if name not in self.shown)]
+        return self.layout.describe(self.table, names, self.shown, self.key)
 
     def _line(self, number: int) -> int:
+        if self._is_group(number):
+            return self._line_of_group(number)
         found = np.flatnonzero(self.order == self.position(number))
         if not len(found):
-            raise ArgumentError(f"the filter hides {str(self._numbered[number][0])[:80]}.")
-        return int(found[0])
+            raise ArgumentError(f"the filter hides {str(self._numbered[number][1])[:80]}.")
+        return self.lines.line_of(int(found[0]))
 
-    def _reorder(self, order: Positions) -> None:
-        self.order = order
-        self.revision += 1
-        self.selection.end_range()
+    def _line_of_group(self, number: int) -> int:
+        _, values = self.table.groups(self._group)
+        code = int(values.get_indexer(pd.Index([self._numbered[number][1]]))[0])
+        line = self.lines.line_of_group(code) if code >= 0 else None
+        if line is None:
+            raise ArgumentError("this group is not in the table any more.")
+        return line
+
+    def _number(self, line: _Line) -> int:
+        if line not in self._numbers:
+            self._numbers[line] = len(self._numbered)
+            self._numbered.append(line)
+        return self._numbers[line]
+
+    def _is_group(self, number: int) -> bool:
+        return number < len(self._numbered) and self._numbered[number][0] == "group"
+
+    def _group_of(self, position: int) -> Any:
+        codes, values = self.table.groups(self._group)
+        return values[codes[position]]
+
+    def _gather(self, order: Positions) -> tuple[Positions, Lines]:
+        """Return the order with the rows of each group together, and its lines."""
+        if not self._is_grouped:
+            return order, Lines(len(order))
+        codes, values = self.table.groups(self._group)
+        gathered, codes = gather(order, codes)
+        return gathered, Lines(len(order), codes, values.get_indexer(pd.Index(list(self._expanded))).tolist())
+
+    def _reorder(self, order: Positions, by_sorting: Positions | None = None) -> None:
+        """Show the rows in an order; ``by_sorting`` is what sorting would give, where that is another one."""
+        lines = self.lines
+        self.order, self.lines = self._gather(order)
+        self._sorted_order = self.order if by_sorting is None else self._gather(by_sorting)[0]
+        if self.is_out_of_order and np.array_equal(self.order, self._sorted_order):
+            self._sorted_order = self.order
+        self.values += 1
+        view = self.table.index(self.order)
+        before = self._views.get(self.members)
+        if before is None or not view.equals(before) or not self.lines.equals(lines):
+            self.members += 1
+            self.selection.end_range()
+        self._views[self.members] = view
+        for oldest in list(self._views)[:-_VIEWS]:
+            del self._views[oldest]
+
+    def _change_selection(self) -> Selection:
+        self._cleared = None
+        return self.selection
+
+    def _has_new_runs(self, table: GridTable) -> bool:
+        """Return whether a row that is shown is another run of its id in another table."""
+        if self.run is None:
+            return False
+        theirs = table.positions(self._views[self.members])
+        return bool(self.table.has_other_runs(self.order, table, theirs).any())
+
+    def _has_same_rows(self, members: int) -> bool:
+        """Return whether an earlier view had the rows that are shown now, in any order."""
+        before, now = self._views.get(members), self._views[self.members]
+        return before is not None and len(before) == len(now) and bool(now.isin(before).all())
+
+    def _has_same_range(self, members: int, places: slice) -> bool:
+        """Return whether an earlier view had the same rows in the same order as there are now at these places."""
+        before, now = self._views.get(members), self._views[self.members][places]
+        if before is None or not len(now):
+            return False
+        start = int(before.get_indexer(now[:1])[0])
+        return start >= 0 and bool(before[start : start + len(now)].equals(now))
+
+    def _present(self, chosen: Sequence[str] | None, table: GridTable) -> list[str]:
+        """Return the columns of a table that are shown: those chosen, or all but those that only make groups."""
+        names = [name for name in table.names if name not in {self._group, self._group_label}] or table.names
+        return [name for name in chosen or names if name in table.names] or names
 
     def _known(self, names: Sequence[str]) -> None:
         unknown = [name for name in names if name not in self.table.names]
@@ -217,11 +366,11 @@ class GridModel:
             )
 
 
-def _present(chosen: Sequence[str] | None, table: GridTable) -> list[str]:
-    if chosen is None:
-        return list(table.names)
-    return [name for name in chosen if name in table.names] or list(table.names)
-
-
-def _sent(shown: Cell) -> Any:
-    return shown.text if shown.more is None else [shown.text, shown.more]
+def _keep_order(by_sorting: Positions, before: Positions) -> Positions:
+    """Return the rows of ``by_sorting`` with those of ``before`` first, in the order that they had."""
+    is_wanted = np.zeros(int(max(by_sorting.max(initial=-1), before.max(initial=-1))) + 1, dtype=np.bool_)
+    is_wanted[by_sorting] = True
+    kept = before[before >= 0]
+    kept = kept[is_wanted[kept]]
+    is_wanted[kept] = False
+    return np.concatenate([kept, by_sorting[is_wanted[by_sorting]]])

@@ -3,11 +3,12 @@
 const KEPT = 2_000; // rows kept in the browser
 const AGAIN = 10_000; // ms after which an unanswered question may be asked again
 
-/** Rows by their line, as the kernel sent them last: {number, selected, cells}. */
+/** Rows by their line, as the kernel sent them last: {number, selected, cells}, or of a group what the kernel says. */
 class Rows {
   constructor() {
     this.byLine = new Map();
-    this.revision = null;
+    this.values = null;
+    this.members = null;
     this.selection = null;
   }
 
@@ -16,16 +17,24 @@ class Rows {
   }
 
   add(page) {
-    const isNew = page.revision !== this.revision || page.selection !== this.selection;
-    if (isNew || this.byLine.size > KEPT) this.byLine.clear();
-    this.revision = page.revision;
+    if (!this.isCurrent(page) || this.byLine.size > KEPT) this.byLine.clear();
+    this.values = page.values;
+    this.members = page.members;
     this.selection = page.selection;
-    page.rows.forEach(([number, selected, cells], i) => this.byLine.set(page.start + i, { number, selected, cells }));
+    page.rows.forEach((row, i) => this.byLine.set(page.start + i, Array.isArray(row) ? rowOf(row) : groupOf(row)));
   }
 
   isCurrent(state) {
-    return this.revision === state.revision && this.selection === state.selection;
+    return this.values === state.values && this.members === state.members && this.selection === state.selection;
   }
+}
+
+function rowOf([number, selected, cells, isMember = false]) {
+  return { number, selected, cells, isMember, isGroup: false };
+}
+
+function groupOf(group) {
+  return { ...group, selected: group.checked === "all", cells: [], isMember: false, isGroup: true };
 }
 
 /** One question at a time: the newest waits until the last is answered, or has been lost. */

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any, Literal, Self, TypeAlias
@@ -17,7 +17,7 @@ from restate_lab._cells import Kind, full_text, kind_of
 from restate_lab.errors import ArgumentError
 from restate_lab.status import STATUSES
 
-__all__ = ["Arrangement", "Flags", "GridTable", "Positions", "Selection"]
+__all__ = ["Arrangement", "Flags", "GridTable", "Lines", "Positions", "Selection", "gather"]
 
 Positions: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -56,6 +56,7 @@ class GridTable:
         self._ids = _checked_ids(frame[key])
         self._arrow: dict[str, _Column] = {}
         self._sorted: tuple[str, bool, Positions] | None = None
+        self._groups: tuple[str | None, Positions, pd.Index[Any]] | None = None
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -86,9 +87,14 @@ class GridTable:
         """Return the ids of rows, in the order of ``positions``."""
         return list(self._ids[positions])
 
+    def index(self, positions: Positions) -> pd.Index[Any]:
+        """Return the ids of rows as an index, in the order of ``positions``."""
+        return self._ids.take(positions)
+
     def positions(self, ids: Iterable[Any]) -> Positions:
         """Return where the ids stand in the frame, -1 for what is not in it."""
-        return self._ids.get_indexer(pd.Index(list(ids))).astype(np.int64)
+        wanted = ids if isinstance(ids, pd.Index) else pd.Index(list(ids))
+        return self._ids.get_indexer(wanted).astype(np.int64)
 
     def order(self, arrangement: Arrangement, shown: Sequence[str]) -> Positions:
         """Return the positions of the rows that match, sorted: nulls last, equal rows in the frame's order.
@@ -106,6 +112,14 @@ class GridTable:
         return [
             name for name in self.names if self.kinds[name] in {"text", "status"} and _is_text(self.arrow(name).type)
         ]
+
+    def groups(self, name: str | None) -> tuple[Positions, pd.Index[Any]]:
+        """Return the code of each row's group, -1 where the column is null or missing, and the values by code."""
+        if self._groups is None or self._groups[0] != name:
+            column = self.frame[name] if name in self.names else pd.Series(np.full(len(self), None), dtype=object)
+            codes, values = pd.factorize(column)
+            self._groups = (name, codes.astype(np.int64), pd.Index(values))
+        return self._groups[1:]
 
     def arrow(self, name: str) -> _Column:
         """Return a column as Arrow; what Arrow has no type for is there as the text it is shown as."""
@@ -194,6 +208,89 @@ def _ranks(column: _Column, kind: Kind) -> _Column:
     return column
 
 
+_SMALLEST_GROUP = 3  # rows: the first one and a line for the others would save nothing for two
+
+
+def gather(order: Positions, codes: Positions) -> tuple[Positions, Positions]:
+    """Return the rows of an order with each group behind the first row of it, and the code of each, -1 for no group.
+
+    ``codes`` has the group of each row of the table. Groups of fewer than three rows are no groups.
+    """
+    of = codes[order]
+    number = int(codes.max(initial=-1)) + 1
+    sizes = np.bincount(of[of >= 0], minlength=number)
+    of = np.where(np.append(sizes, 0)[of] >= _SMALLEST_GROUP, of, -1)
+    at = np.arange(len(order))
+    first = np.zeros(number + 1, dtype=np.int64)
+    first[of[::-1]] = at[::-1]
+    by_group = np.argsort(np.where(of >= 0, first[of], at), kind="stable")
+    return order[by_group], of[by_group]
+
+
+class Lines:
+    """The lines of a table: one for each row, and after the first row of a group one for the others.
+
+    ``codes`` has the group of each row in the order shown, as ``gather`` returns it, or None without groups. The rows
+    of a group are shown below its line where ``expanded`` has its code; else the line stands for them.
+    """
+
+    def __init__(self, rows: int, codes: Positions | None = None, expanded: Collection[int] = ()) -> None:
+        self.rows = rows
+        self.starts: Positions | None = None  # by line, where its rows start; None where each row is a line
+        if codes is None or codes.max(initial=-1) < 0:
+            return
+        is_first = (codes >= 0) & (codes != np.append(-1, codes[:-1]))
+        self._is_member = (codes >= 0) & ~is_first
+        is_folded = self._is_member & ~np.isin(codes, np.array(list(expanded), dtype=np.int64))
+        group_lines = np.flatnonzero(is_first) + 1
+        starts = np.concatenate([group_lines, np.flatnonzero(~is_folded)])
+        groups = np.concatenate([codes[is_first], np.full(len(starts) - len(group_lines), -1)])
+        lines = np.argsort(starts, kind="stable")
+        self.starts, self._groups = starts[lines].astype(np.int64), groups[lines].astype(np.int64)
+        self._sizes = np.bincount(codes[codes >= 0])
+
+    def __len__(self) -> int:
+        return self.rows if self.starts is None else len(self.starts)
+
+    def equals(self, other: Lines) -> bool:
+        """Return whether other lines show the same places."""
+        if self.starts is None or other.starts is None:
+            return self.starts is other.starts and self.rows == other.rows
+        return np.array_equal(self.starts, other.starts) and np.array_equal(self._groups, other._groups)
+
+    def group(self, line: int) -> int | None:
+        """Return the code of the group whose other rows are in a line, None for the line of a row."""
+        code = -1 if self.starts is None else int(self._groups[line])
+        return None if code < 0 else code
+
+    def place(self, line: int) -> int:
+        """Return the place of a line's first row in the order."""
+        return line if self.starts is None else int(self.starts[line])
+
+    def end(self, line: int) -> int:
+        """Return the place after a line's last row: a collapsed group has all its other rows in its line."""
+        return self.place(line + 1) if line + 1 < len(self) else self.rows
+
+    def members(self, line: int) -> slice:
+        """Return the places of all rows of the group that a line belongs to."""
+        code = self.group(line)
+        first = self.place(line) - (code is not None)
+        return slice(first, first + (1 if code is None else int(self._sizes[code])))
+
+    def is_member(self, line: int) -> bool:
+        """Return whether a line is a row of an expanded group, below the line of the group."""
+        return self.starts is not None and self.group(line) is None and bool(self._is_member[self.starts[line]])
+
+    def line_of(self, place: int) -> int:
+        """Return the line that has the row at a place."""
+        return place if self.starts is None else int(np.searchsorted(self.starts, place, side="right")) - 1
+
+    def line_of_group(self, code: int) -> int | None:
+        """Return the line of a group, None where it has too few rows for one."""
+        lines = None if self.starts is None else np.flatnonzero(self._groups == code)
+        return int(lines[0]) if lines is not None and len(lines) else None
+
+
 class Selection:
     """The selected ids of one table, one flag a row.
 
@@ -209,6 +306,7 @@ class Selection:
         gone: Mapping[Any, Any] | None = None,
         replaced: int = 0,
         revision: int = 0,
+        extended: tuple[int, Flags] | None = None,
     ) -> None:
         self._table = table
         self._flags: Flags = np.zeros(len(table), dtype=np.bool_)
@@ -216,7 +314,7 @@ class Selection:
             self._flags[positions] = True
         self._gone = dict(gone or {})  # with the run that was selected
         self.replaced = replaced
-        self._range: tuple[int, Flags] | None = None
+        self._range = extended  # the first row of the last range, and what was selected before it
         self.revision = revision  # another number after every change
 
     def over(self, table: GridTable) -> Self:
@@ -231,10 +329,23 @@ class Selection:
         gone |= {each: run for each, run in self._gone.items() if each not in back}
         replaced = self.replaced + int(is_other.sum()) + len(back) - len(same)
         kept = np.concatenate([theirs[(theirs >= 0) & ~is_other], np.array(same, dtype=np.int64)])
-        renewed = type(self)(table, kept, gone=gone, replaced=replaced, revision=self.revision)
+        extended = self._range_over(table)
+        renewed = type(self)(table, kept, gone=gone, replaced=replaced, revision=self.revision, extended=extended)
         if len(renewed) != len(self) or renewed.gone != self.gone or replaced != self.replaced:
             renewed.revision += 1
         return renewed
+
+    def _range_over(self, table: GridTable) -> tuple[int, Flags] | None:
+        """Return the range that Shift extends, over another frame; None where its first row is missing there."""
+        if self._range is None:
+            return None
+        origin, before = self._range
+        places = table.positions(self._table.ids(np.append(np.flatnonzero(before), origin).astype(np.int64)))
+        if places[-1] < 0:
+            return None
+        flags: Flags = np.zeros(len(table), dtype=np.bool_)
+        flags[places[:-1][places[:-1] >= 0]] = True
+        return int(places[-1]), flags
 
     def __len__(self) -> int:
         return int(self._flags.sum())
@@ -266,14 +377,12 @@ class Selection:
         self._flags[positions] = on
         self._changed()
 
-    def extend(self, order: Positions, start: int, end: int) -> None:
-        """Select the lines from ``start`` to ``end`` of ``order``, in place of the last range from the same row."""
-        first, last = sorted((start, end))
-        origin = int(order[start])
+    def extend(self, positions: Positions, origin: int) -> None:
+        """Select rows that reach from a row, in place of the last range from the same row."""
         if self._range is None or self._range[0] != origin:
             self._range = (origin, self._flags.copy())
         self._flags = self._range[1].copy()
-        self._flags[order[first : last + 1]] = True
+        self._flags[positions] = True
         self._changed()
 
     def end_range(self) -> None:

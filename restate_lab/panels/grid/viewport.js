@@ -1,7 +1,7 @@
 // The lines of the table: which of them are in sight, and the elements that show them.
 
-const ROW = 28; // pixels; grid.css has the same
-const HEAD = 30;
+const ROW = 26; // pixels; grid.css has the same
+const HEAD = 28;
 const TALLEST = 15_000_000; // browsers cut off elements that are higher
 
 /** Which lines are in sight of a scroller, whose bar is scaled where an element cannot be as high as all lines. */
@@ -28,13 +28,13 @@ class Viewport {
     return shown > 0 ? (this.lines * ROW - this.room) / shown : 1;
   }
 
-  /** Make room for so many lines, at most so many pixels high. */
-  size(lines, height) {
+  /** Make room for so many lines, or `least` where there are fewer, at most so many pixels high. */
+  size(lines, least, height) {
     this.lines = lines;
     this.physical = Math.min(lines * ROW, TALLEST);
     this.body.style.height = `${this.physical}px`;
     const bar = this.scroller.offsetHeight - this.scroller.clientHeight;
-    const wanted = HEAD + Math.max(lines * ROW, 2 * ROW) + bar;
+    const wanted = HEAD + Math.max(lines || least, 2) * ROW + bar;
     if (this.wanted !== wanted) this.scroller.style.height = `${Math.min(wanted, height)}px`;
     this.wanted = wanted;
   }
@@ -101,31 +101,48 @@ class Lines {
     }
   }
 
-  /** Show a row's data in a line at a place; without data the line is there and waits. */
-  show(line, place, columns, data, state) {
-    const row = this.drawn.get(line) ?? this.add(line, columns);
+  /** Show a row's data in a line at a place, `leaving` an element of the other kind; without data the line waits. */
+  show(line, place, columns, data, { state, now, leaving }) {
+    let row = this.drawn.get(line);
+    if (row && data && row.isGroup !== data.isGroup) {
+      leaving(row);
+      row.remove();
+      this.drawn.delete(line);
+      row = undefined;
+    }
+    row ??= this.add(line, columns, data?.isGroup ?? false);
     row.style.transform = `translateY(${place}px)`;
     row.classList.toggle("rl-loading", !data);
     if (!data) return;
     row.setAttribute("aria-selected", data.selected);
-    row.firstChild.firstChild.checked = data.selected;
+    const box = row.firstChild.firstChild;
+    box.checked = data.selected;
+    box.indeterminate = data.checked === "some";
+    if (data.isGroup) return showGroup(row, data);
+    row.classList.toggle("rl-member", data.isMember);
     row.firstChild.setAttribute("aria-label", data.selected ? "selected" : "not selected");
     if (data.number === state.opened) row.setAttribute("aria-current", "true");
     else row.removeAttribute("aria-current");
     if (row.data === data.cells) return;
     row.data = data.cells;
-    data.cells.forEach((cell, i) => fillCell(row.children[i + 1], columns[i], cell, state.colours));
+    data.cells.forEach((cell, i) => fillCell(row.children[i + 1], columns[i], cell, state.colours, now));
   }
 
-  add(line, columns) {
+  /** Write the ages and countdowns in sight anew. */
+  tick(columns, now) {
+    for (const row of this.drawn.values()) {
+      columns.forEach((column, i) => row.children[i + 1]?.time !== undefined && tickCell(row.children[i + 1], column, now));
+    }
+  }
+
+  add(line, columns, isGroup) {
     const row = make("div", "rl-row", { role: "row", "aria-rowindex": line + 2 });
     row.line = line;
+    row.isGroup = isGroup;
     const box = make("input", "", { type: "checkbox", tabindex: "-1", "aria-hidden": "true" });
     row.append(make("div", "rl-cell rl-box", { role: "gridcell", "aria-colindex": "1", tabindex: "-1" }, box));
-    columns.forEach((column, i) => {
-      const name = `rl-cell rl-${column.kind}${column.key ? " rl-key" : ""}`;
-      row.append(make("div", name, { role: "gridcell", "aria-colindex": i + 2, tabindex: "-1" }));
-    });
+    if (isGroup) row.append(groupCell(columns.length));
+    else row.append(...columns.map(emptyCell));
     this.drawn.set(line, row);
     const next = [...this.drawn.keys()].filter((other) => other > line).sort((a, b) => a - b)[0];
     this.body.insertBefore(row, next === undefined ? null : this.drawn.get(next));
@@ -133,16 +150,29 @@ class Lines {
   }
 }
 
-function fillCell(element, column, cell, colours) {
-  const [text, more] = Array.isArray(cell) ? cell : [cell, cell];
-  element.classList.toggle("rl-null", text === null);
-  element.textContent = text ?? "–";
-  if (text === null) element.setAttribute("aria-label", "null");
-  else element.removeAttribute("aria-label");
-  element.title = more ?? "null";
-  const colour = column?.kind === "status" && Object.hasOwn(colours, text ?? "") && colours[text];
-  if (!colour) return;
-  const dot = make("span", "rl-dot", { "aria-hidden": "true" });
-  dot.style.backgroundColor = colour;
-  element.prepend(dot);
+function emptyCell(column, i) {
+  const name = `rl-cell rl-${column.form}${column.key ? " rl-key" : ""}`;
+  return make("div", name, { role: "gridcell", "aria-colindex": i + 2, tabindex: "-1" });
+}
+
+/** Return the cell of a group's line; the keys of its buttons are the arrows and Space. */
+function groupCell(columns) {
+  const text = make("span", "rl-alike");
+  const expand = make("button", "rl-link rl-expand", { type: "button", tabindex: "-1" });
+  const select = make("button", "rl-link rl-select", { type: "button", tabindex: "-1" });
+  const content = make("span", "rl-group-content", {}, text, expand, select);
+  return make("div", "rl-cell rl-group", { role: "gridcell", "aria-colindex": "2", "aria-colspan": columns, tabindex: "-1" }, content);
+}
+
+function showGroup(row, { size, label, expanded, checked }) {
+  const count = (number) => number.toLocaleString("en");
+  const set = (name, text) => {
+    const element = row.querySelector(name);
+    if (element.textContent !== text) element.textContent = text;
+  };
+  row.setAttribute("aria-expanded", expanded);
+  row.firstChild.setAttribute("aria-label", `Select all ${count(size)} of this group; now ${checked}`);
+  set(".rl-alike", `${expanded ? "▾" : "▸"} ${count(size - 1)} more like it${label ? ` (${label})` : ""}`);
+  set(".rl-expand", expanded ? "collapse" : "expand");
+  set(".rl-select", `${checked === "all" ? "deselect" : "select"} ${count(size)}`);
 }

@@ -1,169 +1,145 @@
-"""InvocationsPanel: find invocations on the server, watch them, open one, and act on those selected."""
+"""The list of invocations: filters with counts, a table with equal failures grouped, actions on a selection."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
-import ipywidgets as widgets
 import pandas as pd
 
-from restate_lab.actions.plan.model import Plan
-from restate_lab.analysis.times import TimeInput
-from restate_lab.client.schema import check_columns
-from restate_lab.durations import DurationInput
-from restate_lab.panels._base.panel import Panel
+from restate_lab.actions.rules import ACTIONS
+from restate_lab.analysis.invocations.filters import ALL, Filters
+from restate_lab.analysis.invocations.groups import group_invocations
+from restate_lab.analysis.invocations.reader import (
+    Histogram,
+    InvocationQuery,
+    Rows,
+    count_by_status,
+    read_histogram,
+    read_rows,
+)
+from restate_lab.analysis.suggestions import NameSuggestion, unknown_names
+from restate_lab.durations import to_timedelta
+from restate_lab.panels._base.panel import LivePanel
+from restate_lab.panels._base.view import View
 from restate_lab.panels.actions.bar import ActionBar
-from restate_lab.panels.filters import MOST, Filters, InvocationQuery
 from restate_lab.panels.grid import Grid
-from restate_lab.panels.invocation import InvocationPanel
-from restate_lab.panels.invocations.filter_bar import FilterBar
-from restate_lab.panels.rows import Rows, read_rows
-from restate_lab.source import Source
+from restate_lab.panels.invocations.strip import WINDOWS, FilterStrip
 
-__all__ = ["DrillDown", "InvocationsPanel"]
+__all__ = ["InvocationsView"]
 
-_COLUMNS = ("status", "target", "failure", "retry_count", "next_retry_at", "created_at", "modified_at", "id")
-_SERVICES = "SELECT DISTINCT name FROM sys_service ORDER BY name"
+_COLUMNS = ("status", "target", "retry_count", "step", "failure", "age", "next_retry_at", "id")
+_ENDED_COLUMNS = ("status", "target", "failure", "created_at", "completed_at", "id")
+_HEADS = {
+    "retry_count": "attempts",
+    "failure": "error",
+    "created_at": "created",
+    "modified_at": "last change",
+    "next_retry_at": "next try",
+    "completed_at": "ended",
+    "scheduled_start_at": "starts",
+    "error_code": "error code",
+    "deployment_id": "deployment",
+    "invoked_by_id": "called by",
+    "journal_size": "journal entries",
+    "target_service_name": "service",
+    "target_handler_name": "handler",
+    "target_service_key": "key",
+    "target_service_ty": "service type",
+}
+_WIDTHS = {"status": 118, "target": 190, "retry_count": 84, "step": 120, "age": 68, "next_retry_at": 76, "id": 104}
+_COUNTS_EVERY = 15.0  # seconds, and never more often than twenty times what counting takes
+_SHARE = 20
 
 
-class InvocationsPanel(Panel):
-    """Show the invocations that the filters leave, newest first; open one, select some, act on them.
+@dataclass(frozen=True)
+class _ListContent:
+    rows: Rows
+    unknown: tuple[NameSuggestion, ...]
 
-        panel = rl.InvocationsPanel(lab, service="Payments", status=["backing-off", "paused"], since="2h")
-        panel                                     # as a cell's last line, where it is to stand
 
-    By default those that have not ended, at most 10,000; the panel says how many there are. The server applies the
-    filters: ``status`` (words of Restate's, or "all"), ``service, handler, key``, ``deployment``, ``since, until``
-    (created then: an age such as "2h", or a moment with its zone), ``age`` (created at least so long ago),
-    ``error_code``, ``retries`` (``retry_count`` is at least this), ``text`` (stands in the failure), ``id``, ``limit``.
-    The field in the table's own bar looks through the rows that were read.
+class InvocationsView(View):
+    """The invocations that the filters leave, worst first.
 
-    ``refresh`` is how often it reads again while it is in sight: seconds, "10s", or None; never more often than ten
-    times what the last read took. ``tz`` is the zone of the times, ``height`` the table's, in pixels. ``wait=False``
-    reads in the background.
-
-    ``frame`` has what is shown, ``selected`` the selected ids, ``sql`` and ``params`` the statement, ``opened`` the
-    InvocationPanel beside the table, ``plan`` the last plan. Errors stand in the panel, and in ``error``.
-
-    Raises:
-        ArgumentError: a filter does not fit.
+    ``frame`` has what is shown, ``selected`` the selected ids, ``sql`` and ``params`` the statement, ``filters`` the
+    filters. ``counts`` and ``histogram`` are None until they were read.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        /,
-        *,
-        status: str | Sequence[str] | None = None,
-        service: str | None = None,
-        handler: str | None = None,
-        key: str | None = None,
-        deployment: str | None = None,
-        since: TimeInput | None = None,
-        until: TimeInput | None = None,
-        age: DurationInput | None = None,
-        error_code: str | None = None,
-        retries: int | None = None,
-        text: str | None = None,
-        id: str | Sequence[str] | None = None,  # noqa: A002 - the column's name
-        limit: int = MOST,
-        refresh: DurationInput | None = 5.0,
-        tz: str = "UTC",
-        height: int = 420,
-        wait: bool = True,
-    ) -> None:
-        self._filters = Filters(
-            status=status,  # type: ignore[arg-type] # Filters makes tuples of them
-            service=service,
-            handler=handler,
-            key=key,
-            deployment=deployment,
-            since=since,
-            until=until,
-            age=age,
-            error_code=error_code,
-            retries=retries,
-            text=text,
-            id=id,  # type: ignore[arg-type]
-            limit=limit,
-        )
-        self._start(source, refresh, tz, height, wait=wait)
+    title = "Invocations"
 
-    def _start(self, source: Source, refresh: DurationInput | None, tz: str, height: int, *, wait: bool) -> None:
+    def __init__(
+        self, host: LivePanel, filters: Filters, *, group: bool, tz: str, open_invocation: Any, changed: Any
+    ) -> None:
+        super().__init__(host)
+        self._filters, self._group, self._window = filters, group, WINDOWS[1]
+        self._changed = changed
         self._rows: Rows | None = None
-        self._services: tuple[str, ...] | None = None
-        self._tz = tz
-        self.opened: InvocationPanel | None = None
-        self.grid = Grid(noun="invocations", tz=tz, height=height, is_read=False, run="created_at")
-        super().__init__(source, title="invocations", refresh=refresh)
-        self._bar = FilterBar(self._filters, self.handled(self._apply))
-        self._actions = ActionBar(source, handled=self.handled, say=self.say, acted=self._acted, label=_selected_words)
-        self.ends_with(self._actions)
-        self._beside = widgets.Box([self.grid])
-        self._beside.add_class("rl-beside")
+        self._shown_filters: Filters | None = None
+        self._columns_for: tuple[str, ...] = ()
+        self.counts: pd.DataFrame | None = None
+        self.histogram: Histogram | None = None
+        self._counted_at = self._counting_took = 0.0
+        self._counted_for: object = None
+        self.strip = FilterStrip(
+            filters, handled=self.handled, change=self._filter, regroup=self._regroup, set_window=self._set_window
+        )
+        self.grid = Grid(
+            noun="invocations", tz=tz, is_read=False, run="created_at", heads=_HEADS, ages=("age",),
+            countdowns=("next_retry_at",), ids=("id", "deployment_id", "invoked_by_id"), widths=_WIDTHS, flex="failure",
+            group="group", group_label="group_label",
+        )  # fmt: skip
+        self.actions = ActionBar(
+            self.source, handled=self.handled, say=self.say, acted=self._acted, label=_selected_label,
+            reads=self.reads, open_targets=self.show_ids,
+        )  # fmt: skip
         self.grid.on_select(self.handled(lambda _: self._offer()))
-        self.grid.on_open(self.handled(self.open_invocation))
-        self.body = (self._bar, self._actions, self._beside)
-        if wait:
-            self.refresh()
-        else:
-            self.ask()
+        self.grid.on_open(self.handled(open_invocation))
+        self.actions.add_class("rl-selection")
+        self.children = (self.strip, self.grid, self.actions)
+        self._draw()
+
+    # What it shows
 
     @property
     def filters(self) -> Filters:
-        """Return what is filtered; set it to show others."""
+        """Return the filters; set them to show others."""
         return self._filters
 
     @filters.setter
     def filters(self, filters: Filters) -> None:
-        self._bar.filters = filters
-        self._filters = filters
-        self.ask()
+        if filters != self._filters:
+            self._filters = filters
+            self._draw()
+            self.ask()
 
-    def look_for(self, **filters: Any) -> None:
-        """Show what these filters leave, in place of those before; they are the panel's own keywords."""
-        self.filters = Filters(**filters)
+    @property
+    def group(self) -> bool:
+        """Return whether equal failures are grouped."""
+        return self._group
 
-    def open_invocation(self, invocation_id: str, /) -> InvocationPanel:
-        """Show one invocation beside the table, and return its panel."""
-        rows = self.grid.frame
-        created = next(iter(rows.loc[rows["id"] == invocation_id, "created_at"].dropna()), None)
-        if self.opened is not None:
-            self.opened.show_invocation(invocation_id, created_at=created)
-            return self.opened
-        panel = InvocationPanel(
-            self.source,
-            invocation_id,
-            created_at=created,
-            refresh=self._every,
-            tz=self._tz,
-            on_close=self._close_opened,
-            wait=False,
-        )
-        panel.on_acted = self.ask
-        self.ends_with(panel)
-        self.opened = panel
-        self._beside.children = (self.grid, panel)
-        return panel
+    @group.setter
+    def group(self, on: bool) -> None:
+        self._group = self.grid.grouped = on
+        self._draw()
 
     @property
     def frame(self) -> pd.DataFrame:
-        """Return what is shown, one row per invocation, newest first.
+        """Return what is shown, one row per invocation.
 
         Columns: ``id, target, target_service_name, target_handler_name, target_service_key, target_service_ty, status``
-        (a word of STATUSES), ``created_at, modified_at, scheduled_start_at, completed_at`` (UTC), ``retry_count,
-        next_retry_at, error_code, failure`` (its first line), ``deployment_id, invoked_by_id, journal_size``. Failures
-        of paused ones and of long back-offs on servers with vqueues are read from the journals' events.
+        (of STATUSES), ``created_at, modified_at, scheduled_start_at, completed_at`` (UTC), ``retry_count,
+        next_retry_at, error_code, failure`` (its first line), ``step`` (that fails), ``deployment_id, invoked_by_id,
+        journal_size, group, group_label`` (rows with the same group fail in the same way). Failures of paused
+        invocations and of long back-offs on servers with vqueues are read from the journals' events.
         """
-        return self.grid.frame
+        return self.grid.frame.drop(columns="age", errors="ignore")
 
     @property
     def selected(self) -> list[str]:
-        """Return the selected ids, in the order of the frame; set it to select.
-
-        A selected row is deselected when a read brings a new run with the same id, and the table says so.
-        """
+        """Return the selected ids; a row is deselected when a read brings a new run with its id."""
         return self.grid.selected
 
     @selected.setter
@@ -171,13 +147,8 @@ class InvocationsPanel(Panel):
         self.grid.selected = ids
 
     @property
-    def plan(self) -> Plan | None:
-        """Return the plan that is shown or was executed last, of the selected ones or of the opened one."""
-        return self._actions.plan or (self.opened.plan if self.opened else None)
-
-    @property
     def sql(self) -> str:
-        """Return the statement of the last read; failures that stand in events alone are added by another one."""
+        """Return the statement of the last read; failures that only events have are added by another one."""
         return self._statement.sql
 
     @property
@@ -186,79 +157,151 @@ class InvocationsPanel(Panel):
         return self._statement.params
 
     @property
-    def code(self) -> str:
-        """Return the call that makes this panel."""
-        given = "".join(f", {name}={value!r}" for name, value in self._filters.given.items())
-        return f"rl.InvocationsPanel(lab{given})"
-
-    @property
     def _statement(self) -> InvocationQuery:
         return self._rows.statement if self._rows else InvocationQuery("", {})
 
-    def _read(self) -> Rows:
-        if self._services is None:
-            self._services = tuple(check_columns(self.reads.sql(_SERVICES), _SERVICES, self.reads)["name"])
-        return read_rows(self.reads, self._filters)
+    def created_at(self, invocation_id: str) -> Any:
+        """Return when the run that the list shows was created; None where the list does not have it."""
+        if self._rows is None:
+            return None
+        rows = self.grid.frame
+        return next(iter(rows.loc[rows["id"] == invocation_id, "created_at"].dropna()), None)
 
-    def _show(self, found: Rows) -> None:
-        first = self._rows is None
-        self._rows = found
-        self._bar.suggest("service", self._services or ())
-        self.grid.refresh(found.frame, total=found.total, note=found.note)
-        if first:
-            self.grid.columns = _COLUMNS
+    def show_ids(self, ids: Sequence[str]) -> None:
+        """Show only these invocations, whatever their status is."""
+        self._filter(Filters(status=(ALL,), id=tuple(ids)))
+
+    def plan(self, action: ACTIONS | str, ids: Sequence[str]) -> None:
+        """Select these invocations, and make a plan for them."""
+        rows = self.grid.frame
+        rows = rows[rows["id"].isin(list(ids))]
+        self.actions.make_plan(action, rows[["id", "created_at"]] if len(rows) == len(ids) else list(ids))
+
+    # Reading
+
+    def read(self) -> _ListContent:
+        """Read the list, and where it is empty the names in the filters that do not exist."""
+        filters = self._filters
+        rows = read_rows(self.reads, filters)
+        unknown: tuple[NameSuggestion, ...] = ()
+        if rows.frame.empty and (filters.service or filters.handler or filters.deployment):
+            unknown = unknown_names(
+                self.source, service=filters.service or None, handler=filters.handler, deployment=filters.deployment
+            )
+        return _ListContent(rows, unknown)
+
+    def show(self, content: _ListContent) -> None:
+        """Show the list."""
+        self._show_empty(content.unknown)
+        self._show_rows(content.rows)
+
+    def _show_rows(self, content: Rows) -> None:
+        self._rows = content
+        frame = group_invocations(content.frame, is_sorted=self._filters.sort != "trouble")
+        columns = _columns_for(self._filters)
+        is_other = self._shown_filters != content.filters
+        self._shown_filters = content.filters
+        self.grid.refresh(frame.assign(age=frame["created_at"]), total=content.total, note=content.note, sort=is_other)
+        if columns != self._columns_for:
+            self._columns_for = columns
+            self.grid.columns = columns
         self._offer()
+        self._draw()
 
-    def _static(self) -> Iterator[str]:
-        yield self.grid._repr_mimebundle_()[0]["text/html"]
-        if self.opened is not None:
-            yield self.opened._repr_mimebundle_()["text/html"]
+    def _show_empty(self, unknown: Sequence[NameSuggestion]) -> None:
+        """Say what an empty table means, with the way out of it: a name that exists, or fewer filters."""
+        best = next((each for each in unknown if each.best), None)
+        if best is not None:
+            action = self.handled(lambda: self._filter(_with_name(self._filters, best)))
+            self.grid.set_empty(best.message, action=f"Use {best.best}", on_action=action)
+        elif unknown:
+            self.grid.set_empty(
+                " ".join(each.message for each in unknown), action="Clear filters", on_action=self._clear
+            )
+        elif self._filters.narrowing:
+            names = ", ".join(name.replace("_", " ") for name in self._filters.narrowing)
+            text = f"No invocation matches the filters: {names}."
+            self.grid.set_empty(text, action="Clear filters", on_action=self._clear)
+        else:
+            self.grid.set_empty("Nothing in flight.", action="Show all", on_action=self._show_all)
 
-    def _apply(self) -> None:
-        self._filters = self._bar.filters
+    def _clear(self) -> None:
+        self.handled(lambda: self._filter(Filters(sort=self._filters.sort)))()
+
+    def _show_all(self) -> None:
+        self.handled(lambda: self._filter(replace(self._filters, status=(ALL,))))()
+
+    def read_counts(self) -> None:
+        """Read the counts and the histograms, where they are due, and show them."""
+        wanted = (
+            self._filters.without("status", "service", "text", "sort", "limit"),
+            self._filters.service,
+            self._window,
+        )
+        age = time.monotonic() - self._counted_at
+        if wanted == self._counted_for and age < max(_COUNTS_EVERY, _SHARE * self._counting_took):
+            return
+        started = time.monotonic()
+        self.counts = count_by_status(self.reads, self._filters)
+        self._draw()
+        window: timedelta = to_timedelta(self._window, name="window")
+        self.histogram = read_histogram(self.reads, self._filters, window=window)
+        self._counted_at, self._counted_for = time.monotonic(), wanted
+        self._counting_took = self._counted_at - started
+        self._draw()
+
+    def forget_counts(self) -> None:
+        """Have the counts read again at the next read."""
+        self._counted_for = None
+
+    def static(self) -> Iterator[str]:
+        """Yield the table."""
+        yield self.grid.static_html()
+
+    def close_parts(self) -> None:
+        """Close the widgets, and end what is under way."""
+        for part in (self.actions, self.grid, self.strip):
+            part.close()
+
+    # Handlers
+
+    def _filter(self, filters: Filters) -> None:
+        self.filters = filters
+        self._changed()
+
+    def _regroup(self, on: bool) -> None:
+        self.group = on
+        self._changed()
+
+    def _set_window(self, name: str) -> None:
+        self._window = name
         self.ask()
+
+    def _draw(self) -> None:
+        self.strip.draw(
+            self._filters, counts=self.counts, histogram=self.histogram, window=self._window, group=self._group
+        )
 
     def _offer(self) -> None:
         if self._rows is not None:
             rows = self.grid.selected_rows
-            self._actions.offer(rows[["id", "created_at"]], sorted(set(rows["status"].dropna())))
+            self.actions.offer(rows[["id", "created_at", "failure"]], list(rows["status"].dropna()))
+            self.actions.layout.display = "" if len(rows) or self.actions.is_open else "none"
 
     def _acted(self) -> None:
+        self.forget_counts()
         self.ask()
-        if self.opened is not None:
-            self.opened.ask()
-
-    def _close_opened(self) -> None:
-        if self.opened is not None:
-            self._beside.children = (self.grid,)
-            self.opened.close()
-            self.opened = None
 
 
-def _selected_words(number: int) -> str:
-    return f"{number:,} selected:" if number else "Click a row to open it; tick rows to act on them."
+def _columns_for(filters: Filters) -> tuple[str, ...]:
+    return _ENDED_COLUMNS if filters.status == ("ended",) else _COLUMNS
 
 
-class DrillDown:
-    """The place for an InvocationsPanel: ``box`` is its widget, ``panel`` what stands there, None while it is empty."""
+def _with_name(filters: Filters, suggestion: NameSuggestion) -> Filters:
+    """Return the filters with the suggested name in place of the unknown one."""
+    changed: dict[str, Any] = {suggestion.argument: suggestion.best}
+    return Filters(**{**filters.changed, **changed})
 
-    def __init__(self, source: Source, *, tz: str) -> None:
-        self.box = widgets.VBox([])
-        self.panel: InvocationsPanel | None = None
-        self._source = source
-        self._tz = tz
 
-    def show(self, **filters: Any) -> InvocationsPanel:
-        """Show the invocations that these filters of InvocationsPanel leave, in place of what was shown."""
-        if self.panel is not None:
-            self.panel.look_for(**filters)
-            return self.panel
-        self.panel = InvocationsPanel(self._source, **filters, tz=self._tz, wait=False)
-        self.box.children = (self.panel,)
-        return self.panel
-
-    def close(self) -> None:
-        """Close the panel that stands there."""
-        if self.panel is not None:
-            self.panel.close()
-        self.box.close()
+def _selected_label(number: int) -> str:
+    return f"{number:,} selected"

@@ -1,10 +1,11 @@
-"""``StatePanel``: find a virtual object or workflow, look at its state, and change one key with care."""
+"""State: find a virtual object or workflow, look at its state, and change one key with care."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import ipywidgets as widgets
@@ -12,40 +13,72 @@ import pandas as pd
 
 from restate_lab._text import format_time
 from restate_lab.actions.state import State, set_state, state as read_state
-from restate_lab.durations import DurationInput
-from restate_lab.errors import ArgumentError, NotFound, NotOnThisServer, OutcomeUnknown, StateConflict
+from restate_lab.actions.state.reader import StatefulObjects, find_objects, stateful_services
+from restate_lab.errors import ArgumentError, NotFound, NotOnThisServer, OutcomeUnknown, StateConflict, TimedOut
 from restate_lab.panels._base.blocks import Block, Blocks
-from restate_lab.panels._base.panel import Panel, why_read_only
-from restate_lab.panels._base.worker import Apart
+from restate_lab.panels._base.panel import LivePanel, why_read_only
+from restate_lab.panels._base.view import View
+from restate_lab.panels._base.worker import BackgroundAction
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.state.edit import Edit, in_words, why_not_here
 from restate_lab.panels.state.editor import StateEditor
-from restate_lab.panels.state.search import Objects, Search, SearchBar, find_objects, stateful_services
-from restate_lab.source import Source
+from restate_lab.panels.state.search import Search, SearchBar
 
-__all__ = ["StatePanel"]
+__all__ = ["StateView"]
 
 ROW = "row"
 """The column with the ids of the list: which object a row is, as JSON."""
 _TIMEOUT = "4s"  # shorter than close() waits for a thread; what comes later is seen by the next reads
+_CHEAP, _SHARE = 0.25, 20  # seconds; a list that takes longer is read for a twentieth of the time, at most
+_HEADS = {"service_name": "service", "service_key": "key", "scope": "scope", "preview": "state"}
+"""Column of the list → its header."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenObject:
+    """The object whose state is shown."""
+
+    service: str
+    key: str
+    scope: str | None = None
+
+
+@dataclass(frozen=True)
+class _ObjectList:
+    """The objects that a search found, and the services to choose from; ``note`` says what is missing."""
+
+    search: Search
+    objects: StatefulObjects
+    services: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _StateData:
+    """What was read; ``listing`` is None where the list was not due."""
+
+    opened: OpenObject | None
+    state: State | None = None
+    problem: Exception | None = None
+    listing: _ObjectList | None = None
 
 
 def object_rows(frame: pd.DataFrame) -> list[str]:
     """Return the id of each object in the list: the same object has the same one after every read."""
     return [
-        json.dumps({"service": row[0], "key": row[1], "scope": None if pd.isna(row[2]) else row[2]})
-        for row in frame.itertuples(index=False)
+        json.dumps({"service": service, "key": key, "scope": None if pd.isna(scope) else scope})
+        for service, key, scope in frame[["service_name", "service_key", "scope"]].itertuples(index=False)
     ]
 
 
-def listed(frame: pd.DataFrame) -> pd.DataFrame:
+def object_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the objects as the list shows them, with their ids in front."""
-    shown = frame.rename(columns={"service_name": "service", "service_key": "key"})
-    shown.insert(0, ROW, pd.Series(object_rows(frame), dtype="str"))
-    return shown
+    table = frame.copy()
+    table.insert(0, ROW, pd.Series(object_rows(frame), dtype="str"))
+    return table
 
 
-def values(state: State | None) -> pd.DataFrame:
+def value_table(state: State | None) -> pd.DataFrame:
     """Return one row per key of a state, secrets masked; none where no object is open."""
     if state is None:
         empty = {"key": "str", "value": "str", "encoding": "str", "size": "int64"}
@@ -54,87 +87,56 @@ def values(state: State | None) -> pd.DataFrame:
 
 
 def heading(state: State | None) -> Block:
-    """Return whose state it is, and of when."""
+    """Return whose state it is, and when it was read."""
     if state is None:
-        return Block("No object is open", "Click one in the list; or choose its service, type its key, and open it.")
+        return Block("No object is open", "Click an object in the list to see its state.")
     empty = "" if state else "It has no state. "
     return Block(state.where, f"{empty}Read at {format_time(state.read_at)}.")
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    service: str
-    key: str
-    scope: str | None = None
+class StateView(View):
+    """The objects that have state, and the state of one; a click on a key shows its value and starts an edit.
 
-    @property
-    def arguments(self) -> str:
-        scope = "" if self.scope is None else f", scope={self.scope!r}"
-        return f"{self.service!r}, {self.key!r}{scope}"
+    The host calls ``open_object`` before a read; ``changed`` is called with a service, a key and a scope when a person
+    opens an object, and with a service alone when a person chooses another one to search. The open object is read with
+    every read, and so is the list, unless that would take more than a twentieth of the time. To change a value takes a
+    text, a comparison of both values and a reason; if the state changed meanwhile it is a conflict, with all three
+    values in view.
 
-
-@dataclass(frozen=True)
-class _StateData:
-    search: Search
-    objects: Objects | None = None
-    services: tuple[str, ...] = ()
-    state: State | None = None
-    problem: Exception | None = None
-
-
-class StatePanel(Panel):
-    """Show which objects have state, and the state of one; a click on a key shows its value, and lets it be edited.
-
-    ``service`` and ``key`` open that object; ``service`` alone lists its objects. An object without state is not in
-    the list, and can be opened by its key. While an object is open it is read again as ``refresh`` says; the list is
-    read when asked for. A change is made of a text, a look at both values and a reason; what somebody else has changed
-    in between is a conflict, with all three values in view.
-
-    ``frame`` is the list of objects (``service_name, service_key, scope``), ``selected`` its selected rows, ``state``
-    the State of the open object, None where none is open.
+    ``frame`` is the list of objects (``service_name, service_key, scope, preview``), ``state`` the State of the open
+    object, None if none is open.
     """
+
+    title = "State"
 
     def __init__(
         self,
-        source: Source,
-        service: str | None = None,
-        key: str | None = None,
-        /,
+        host: LivePanel,
         *,
-        scope: str | None = None,
-        refresh: DurationInput | None = "5s",
-        tz: str = "UTC",
+        tz: str,
+        changed: Callable[[str | None, str | None, str | None], object],
     ) -> None:
-        if key is not None and service is None:
-            raise ArgumentError("key needs service: an object is named by both.")
-        self._search = Search(service)
-        self._searched: Search | None = None
-        self._objects = Objects()
-        self._opened = _Opened(service, key, scope) if service is not None and key is not None else None
+        super().__init__(host)
+        self._changed = changed
+        self._search = Search()
+        self._listing: _ObjectList | None = None
+        self._listed_at = self._listing_took = 0.0
+        self._opened: OpenObject | None = None
         self._state: State | None = None
-        self._looked_at: str | None = None
-        self._why_not = why_read_only(source)
+        self._problem: Exception | None = None
+        self._whole_key: str | None = None
+        self._why_not = why_read_only(self.source)
+        self._sender = BackgroundAction()
         self._make_parts(tz)
-        super().__init__(source, title="state", refresh=refresh)
-        self._sender = Apart()
-        self._editor = StateEditor(
-            where=source.name, handled=self.handled, send=self._ask_to_set, closed=self._show_whole
-        )
-        self._connect()
-        for part in (self._sender, self._editor, self._of, self._list, self._values):
-            self.ends_with(part)
-        self.refresh()
-
-    @property
-    def code(self) -> str:
-        """Return the line that gives ``state``, or, where no object is open, the line that makes this panel."""
-        if self._opened is not None:
-            return f"rl.state(lab, {self._opened.arguments})"
-        return f"rl.StatePanel(lab{'' if self._search.service is None else f', {self._search.service!r}'})"
+        self._list.on_open(self.handled(lambda row: self._open_row(**json.loads(row))))
+        self._values.on_open(self.handled(self._open_key))
+        tables = widgets.HBox([self._list, self._right], layout={"flex_flow": "row wrap", "grid_gap": "8px 14px"})
+        why_not = [self._why] if self._why_not else []
+        self.children = (self._bar, *why_not, tables)
 
     @property
     def sql(self) -> str:
-        """Return the statement of ``frame``, which runs as it stands with ``params``."""
+        """Return the statement that found the objects of ``frame``."""
         return self._objects.sql
 
     @property
@@ -148,111 +150,134 @@ class StatePanel(Panel):
         return self._objects.frame
 
     @property
-    def selected(self) -> pd.DataFrame:
-        """Return the rows of ``frame`` that are selected."""
-        chosen = set(self._list.selected)
-        return self.frame[[row in chosen for row in object_rows(self.frame)]].reset_index(drop=True)
-
-    @property
     def state(self) -> State | None:
-        """Return the state of the open object as it was read last; None where none is open."""
+        """Return the state of the open object as it was read last; None if none is open."""
         return self._state
 
-    def find(self, service: str | None = None, key: str = "", /) -> pd.DataFrame:
-        """List the objects of a service (None: of all) that have this text in their key, and return ``frame``."""
-        self._search = Search(service, key)
-        self._searched = None
-        self._bar.search = self._search
-        self.refresh()
-        return self.frame
+    def open_object(self, service: str | None, key: str | None, scope: str | None) -> None:
+        """Show an object with the next read, or the list alone (``key`` None); of all services for ``service`` None.
 
-    def look_at(self, service: str, key: str, /, *, scope: str | None = None) -> State | None:
-        """Open an object, and return its state; None where that failed, see ``error``."""
-        self._open(_Opened(service, key, scope))
-        self.refresh()
-        return self.state
+        While an edit is not finished the open object stays: the panel says so, and ``changed`` is called with it.
+        Without a service, ``key`` is a text that the keys in the list contain.
+        """
+        wanted = None if service is None or key is None else OpenObject(service, key, scope)
+        if wanted is None or self._listing is None:
+            self._search_for(service, key if wanted is None else None)
+        if wanted == self._opened:
+            return
+        self.handled(self._open)(wanted)
+        if self._opened != wanted and self._opened is not None:
+            self._changed(self._opened.service, self._opened.key, self._opened.scope)
 
     def edit(self, name: str, /) -> None:
         """Start to edit a key of the open object, in the panel.
 
         Raises:
-            ArgumentError: no object is open, nothing can be changed, or the value cannot be edited as text.
+            ArgumentError: no object is open, the source is read-only, or the value cannot be edited as text.
         """
         if self._state is None:
-            raise ArgumentError("no object is open: click one, or call look_at().")
+            raise ArgumentError("no object is open: click one in the list first.")
         if self._why_not:
             raise ArgumentError(self._why_not)
         self._editor.begin(self._state, name)
 
     def _make_parts(self, tz: str) -> None:
-        self._bar = SearchBar(self._search, self.handled)
+        self._bar = SearchBar(handled=self.handled, on_search=self._search_by_hand, on_open=self._open_exact_key)
         self._list = Grid(
-            listed(self._objects.frame),
+            object_table(self._objects.frame),
             key=ROW,
             noun="objects with state",
             one="object with state",
+            columns=["service_name", "service_key", "preview"],
             height=300,
             tz=tz,
             is_read=False,
+            heads=_HEADS,
+            flex="preview",
+            empty="No object with state.",
+            compact=True,
         )
-        self._list.columns = ["service", "key"]
-        self._values = Grid(values(None), key="key", noun="keys", height=300, tz=tz, is_read=False)
-        self._of = Blocks()
+        self._values = Grid(
+            value_table(None),
+            key="key",
+            noun="keys",
+            height=300,
+            tz=tz,
+            is_read=False,
+            flex="value",
+            empty="No keys.",
+            compact=True,
+        )
+        self._of = Blocks(heading(None))
         self._why = Blocks(Block("", self._why_not or "", "warning"))
         self._whole = Blocks()
-        _flex(self._list, "1 1 300px")
-        self._right = widgets.VBox([self._of, self._values])
-        _flex(self._right, "2 1 420px")
+        self._editor = StateEditor(
+            where=self.source.name, handled=self.handled, send=self._send_edit, closed=self._show_whole
+        )
+        self._right = widgets.VBox([self._of, self._values, self._whole, self._editor.box])
+        _flex(self._list, "1 1 420px")
+        _flex(self._right, "1 1 420px")
 
-    def _connect(self) -> None:
-        self._bar.on_find, self._bar.on_open = self._ask_for_list, self._open_typed
-        self._list.on_open(self.handled(lambda row: self._open_and_ask(_Opened(**json.loads(row)))))
-        self._values.on_open(self.handled(self._look_at_key))
-        self._head.on_refresh = self.handled(self._ask_for_all)
-        tables = widgets.HBox([self._list, self._right], layout={"flex_flow": "row wrap", "grid_gap": "8px 14px"})
-        why_not = [self._why] if self._why_not else []
-        self.body = (self._bar, *why_not, tables, self._whole, self._editor.box)
+    # What a person does
 
-    # What a reader does
-
-    def _ask_for_list(self, search: Search) -> None:
+    def _search_by_hand(self, search: Search) -> None:
+        is_other_service = search.service != self._search.service
+        if is_other_service:
+            self._check_free_to_search()
         self._search = search
-        self._ask_for_all()
-
-    def _ask_for_all(self) -> None:
-        self._searched = None
+        self._listing_took = 0.0  # the list is due, whatever it costs
+        if is_other_service:
+            self._changed(search.service, None, None)
         self.ask()
 
-    def _open_typed(self, search: Search) -> None:
+    def _check_free_to_search(self) -> None:
+        """Raise ArgumentError if an edit would get lost, and put the last search back into the fields."""
+        try:
+            self._editor.check_free()
+        except ArgumentError:
+            self._bar.search = self._search
+            raise
+
+    def _open_exact_key(self, search: Search) -> None:
         if search.service is None or not search.key:
-            raise ArgumentError("choose a service and type the whole key, to open an object that is not in the list.")
-        self._open_and_ask(_Opened(search.service, search.key))
+            raise ArgumentError("choose a service and enter the whole key, to open the object with exactly this key.")
+        self._open_row(search.service, search.key, None)
 
-    def _open_and_ask(self, opened: _Opened) -> None:
-        self._open(opened)
-        self.ask()
-
-    def _open(self, opened: _Opened) -> None:
+    def _open_row(self, service: str, key: str, scope: str | None) -> None:
         self._editor.check_free()
-        self._editor.cancel()
-        self._tell_error("handler", "")
-        self._opened, self._state, self._looked_at = opened, None, None
-        self._whole.show()
+        self._changed(service, key, scope)
 
-    def _look_at_key(self, name: str) -> None:
+    def _open_key(self, name: str) -> None:
         """Show one value whole, and open the editor where it can be edited."""
         self._editor.check_free()
         self._editor.cancel()
-        self._looked_at = name
+        self._whole_key = name
         self._show_whole()
         state = self._state
         if state is not None and name in state and not self._why_not and not why_not_here(state, name):
             self._editor.begin(state, name)
             self._whole.show()
 
+    # What is shown
+
+    @property
+    def _objects(self) -> StatefulObjects:
+        return StatefulObjects() if self._listing is None else self._listing.objects
+
+    def _search_for(self, service: str | None, text: str | None) -> None:
+        """Search this service; a text that a person entered stays if the service is the same."""
+        if service != self._search.service or text is not None:
+            self._bar.search = self._search = Search(service, text or "")
+
+    def _open(self, wanted: OpenObject | None) -> None:
+        self._editor.check_free()
+        self._editor.cancel()
+        self._opened, self._state, self._whole_key = wanted, None, None
+        self._whole.show()
+
     # A change
 
-    def _ask_to_set(self, edit: Edit, reason: str) -> None:
+    def _send_edit(self, edit: Edit, reason: str) -> None:
         self._sender.run(self.handled(lambda: self._set(edit, reason), by_reader=False))
 
     def _set(self, edit: Edit, reason: str) -> None:
@@ -284,39 +309,71 @@ class StatePanel(Panel):
 
     # Reading
 
-    def _read(self) -> _StateData:
-        search, opened = self._search, self._opened
-        if search is self._searched:
-            return self._with_state(_StateData(search), opened)
-        found = _StateData(search, find_objects(self.reads, search), tuple(stateful_services(self.reads)))
-        return self._with_state(found, opened)
+    def read(self) -> _StateData:
+        """Read the open object, and the list where it is due."""
+        opened, search = self._opened, self._search
+        state, problem = self._read_state(opened)
+        return _StateData(opened, state, problem, self._read_list(search, is_open=opened is not None))
 
-    def _with_state(self, found: _StateData, opened: _Opened | None) -> _StateData:
+    def _read_state(self, opened: OpenObject | None) -> tuple[State | None, Exception | None]:
         if opened is None:
-            return found
+            return None, None
         try:
-            state = read_state(self.reads, opened.service, opened.key, scope=opened.scope)
+            return read_state(self.reads, opened.service, opened.key, scope=opened.scope), None
         except (ArgumentError, NotFound, NotOnThisServer) as error:
-            return replace(found, problem=error)
-        return replace(found, state=state)
+            return None, error
 
-    def _show(self, found: _StateData) -> None:
-        if found.objects is not None:
-            self._searched, self._objects = found.search, found.objects
-            self._bar.offer(found.services)
-            self._list.refresh(listed(found.objects.frame), note=found.objects.note)
-        self._state = found.state
-        if found.problem is not None:
-            self._opened = None
-            self.fail(found.problem)
-        self._of.show(heading(found.state))
-        self._values.refresh(values(found.state))
-        if found.state is not None:
-            self._editor.watch(found.state)
+    def _read_list(self, search: Search, *, is_open: bool) -> _ObjectList | None:
+        started, listing = time.monotonic(), self._listing
+        is_due = self._listing_took < _CHEAP or started - self._listed_at >= _SHARE * self._listing_took
+        if listing is not None and listing.search == search and not is_due:
+            return None
+        try:
+            objects = find_objects(self.reads, service=search.service, key=search.key)
+            services = tuple(stateful_services(self.reads))
+        except TimedOut as error:
+            if not is_open:
+                raise
+            objects = listing.objects if listing is not None and listing.search == search else StatefulObjects()
+            return _ObjectList(search, objects, note=f"The list was not read: {error}")
+        finally:
+            self._listed_at = time.monotonic()
+            self._listing_took = self._listed_at - started
+        return _ObjectList(search, objects, services, _note(objects))
+
+    def show(self, content: _StateData) -> None:
+        """Show the list and the open object."""
+        if content.listing is not None:
+            self._show_list(content.listing)
+        if content.opened == self._opened:
+            self._show_object(content.state, content.problem)
+
+    def _show_list(self, listing: _ObjectList) -> None:
+        is_new = self._listing is None or self._listing.search != listing.search
+        self._listing = listing
+        self._bar.offer(listing.services)
+        table = object_table(listing.objects.frame)
+        self._list.refresh(table, note=listing.note, sort=is_new)
+        columns = [name for name in _HEADS if name != "scope" or table["scope"].notna().any()]
+        if columns != self._list.columns:
+            self._list.columns = columns
+
+    def _show_object(self, state: State | None, problem: Exception | None) -> None:
+        if problem is not None:
+            self.fail(problem)
+        elif self._problem is not None:
+            self.handled(lambda: None)()  # takes the error away
+        self._state, self._problem = state, problem
+        self._of.show(heading(state))
+        self._values.refresh(value_table(state))
+        if state is not None:
+            self._editor.watch(state)
+            if self._whole_key is None and len(state) == 1:
+                self._whole_key = next(iter(state))
         self._show_whole()
 
     def _show_whole(self) -> None:
-        state, name = self._state, self._looked_at
+        state, name = self._state, self._whole_key
         if state is None or name is None or self._editor.stage != "closed":
             self._whole.show()  # the editor shows the value, too
             return
@@ -324,16 +381,30 @@ class StatePanel(Panel):
         in_code = f"rl.set_state(lab, {state.service!r}, {state.key!r}, {{{name!r}: …}}, reason=…, state=…)"
         self._whole.show(
             Block(f"{name or '(empty)'} of {state.where}", in_words(state.raw, name), is_value=True),
-            *([Block("Not to be edited here", f"{why}. In code: {in_code}", "warning")] if why else []),
+            *([Block("It cannot be edited here", f"{why}. In code: {in_code}", "warning")] if why else []),
         )
 
-    def _static(self) -> Iterable[str]:
+    def static(self) -> Iterable[str]:
+        """Yield the list, and the state of the open object."""
         if self._why_not:
             yield self._why.static_html()
         yield self._list.static_html()
         if self._state is not None:
+            yield self._of.static_html()
             yield self._values.static_html()
             yield self._whole.static_html()
+
+    def close_parts(self) -> None:
+        """Close the widgets, and end a change that is under way."""
+        for part in (self._sender, self._editor, self._bar, self._list, self._values, self._of, self._why, self._whole):
+            part.close()
+
+
+def _note(objects: StatefulObjects) -> str:
+    """Return what a person must know of objects that are not in the list."""
+    if not objects.is_cut:
+        return ""
+    return f"{len(objects.frame):,} of more objects, in no particular order: choose a service or enter a part of a key."
 
 
 def _flex(part: widgets.Widget, flex: str) -> None:

@@ -104,7 +104,7 @@ def begin_edit(state: State, name: str) -> Edit:
         ArgumentError: it cannot be edited as text; the message says why, and what to do in code.
     """
     if name not in state:
-        raise ArgumentError(f"{state.where} has no key {name!r} any more.")
+        raise ArgumentError(f"{state.where} no longer has a key {name!r}.")
     why = why_not_here(state, name)
     if why:
         raise ArgumentError(f"{name!r} cannot be edited here: {why}. {_in_code(state, name)}")
@@ -117,11 +117,11 @@ def why_not_here(state: State, name: str) -> str:
     if len(raw) > _MOST:
         return f"it has {len(raw):,} bytes"
     if encoding_of(raw) == "bytes":
-        return "it is bytes that are no text"
+        return "its bytes are not text"
     if encoding_of(raw) == "json" and not _is_utf_8(raw):
         return "it is JSON in another encoding than UTF-8"
     if encoding_of(raw) == "text" and b"\r" in raw:
-        return "it has line ends that a text field would change"
+        return "it has line endings that a text field would change"
     if is_secret_name(name) or mask_secrets(raw) != raw:
         return f"it has secrets, which are never shown ({MASK})"
     return ""
@@ -164,7 +164,7 @@ def _is_utf_8(raw: bytes) -> bool:
 
 
 def _dumped(value: Any) -> str:
-    """Return what tells values apart that Python takes for equal, such as 1 and True."""
+    """Return a text that differs for values that Python considers equal, such as 1 and True."""
     return json.dumps(value, default=repr)
 
 
@@ -177,7 +177,7 @@ def _parsed(text: str, before: bytes) -> Any:
 
     def constant(name: str) -> _Number:
         if name.encode() not in before:
-            raise ValueError(f"{name} is no JSON")
+            raise ValueError(f"{name} is not JSON")
         constants.append(_Number(name))
         return constants[-1]
 
@@ -189,7 +189,7 @@ def _parsed(text: str, before: bytes) -> Any:
     except RecursionError as error:
         raise ArgumentError("this is JSON that is nested too deeply.") from error
     except ValueError as error:
-        raise ArgumentError(f"this is no JSON, and the key's value is: {error}.") from error
+        raise ArgumentError(f"this is not JSON, but the present value is: {error}.") from error
     return value if literal == again else text.strip().encode()
 
 
@@ -220,5 +220,5 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice!r} stands twice in one object")
+        raise ValueError(f"{twice!r} occurs twice in one object")
     return made

@@ -1,4 +1,4 @@
-"""The editor of one key: a text, a look at before and after, a reason, and only then the change; a lost race shows."""
+"""The editor of one key: enter a text, compare both values, give a reason, and set it; a conflict shows all values."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _SHOWN: Mapping[str, set[Stage]] = {
 class StateEditor:
     """Edits one key of a state; ``box`` is its widget.
 
-    ``handled`` wraps its handlers, ``send`` is called with an Edit and a reason once a reader has looked at both values
-    and given the reason, ``closed`` when the editor goes away; ``where`` names the cluster.
+    ``handled`` wraps its handlers, ``send`` is called with an Edit and a reason after a person has compared both values
+    and given the reason, ``closed`` when the editor closes; ``where`` names the cluster.
     """
 
     def __init__(
@@ -71,10 +71,10 @@ class StateEditor:
         self.box.close()
 
     def begin(self, state: State, name: str, text: str | None = None) -> None:
-        """Start to edit a key, with its own text or with the one given.
+        """Start to edit a key, with the text of its value or with ``text``.
 
         Raises:
-            ArgumentError: it cannot be edited as text, or there is an edit that is not finished.
+            ArgumentError: the value cannot be edited as text, or another edit is not finished.
         """
         self.check_free()
         self.edit = begin_edit(state, name)
@@ -93,18 +93,18 @@ class StateEditor:
         self._review(self._edited(None))
 
     def set(self, *_: object) -> None:
-        """Make the change that was reviewed; what comes of it is told by ``done``, ``conflict`` or ``unknown``."""
+        """Send the change that was reviewed; its result is ``cancel``, ``failed``, ``conflict`` or ``unknown``."""
         if self.stage == "sending":
             self.check_free()
         if self.stage != "reviewing" or self.edit is None:
-            raise ArgumentError("look at before and after first: Review.")
+            raise ArgumentError("press Review first, to compare both values.")
         if not self.reason.value.strip():
-            raise ArgumentError("say why, in Reason: it goes to the audit log. Nothing was sent.")
+            raise ArgumentError("Reason is empty: enter why you change this, for the audit log. Nothing was sent.")
         self._enter("sending")
         self._send(self.edit, self.reason.value.strip())
 
     def cancel(self, *_: object) -> None:
-        """Give the edit up; what was sent before is not taken back."""
+        """Close the editor; a change that was sent is not undone."""
         self.edit = None
         self._enter("closed")
         self._closed()
@@ -115,17 +115,17 @@ class StateEditor:
         self._enter("editing")
 
     def failed(self) -> None:
-        """Note that nothing was changed: the review is open again."""
+        """Show the review again: nothing was changed."""
         self._enter("reviewing")
 
     def conflict(self, error: StateConflict) -> None:
-        """Show what was read, what was meant, and what is there now."""
+        """Show the value that was read, the new one, and the present one."""
         edit, before = self._present(), error.before
         self._theirs = theirs = cast("State", error.theirs)
         others = sorted(key for key in {*before, *theirs} if _differs(before, theirs, key))
-        mine = "was sent, and the server left the state alone" if error.sent else "was not sent"
+        mine = "was sent, and the server did not apply it" if error.sent else "was not sent"
         self.compare.show(
-            Block("Somebody else changed this state", f"Changed meanwhile: {', '.join(others)}. Yours {mine}.", "bad"),
+            Block("The state changed meanwhile", f"Changed: {', '.join(others)}. Your change {mine}.", "bad"),
             Block("as you read it", in_words(edit.before.raw, edit.name), is_value=True),
             Block("yours", edit.new, "warning", is_value=True),
             Block("as it is now", in_words(theirs.raw, edit.name), "good", is_value=True),
@@ -133,18 +133,18 @@ class StateEditor:
         self._enter("conflict")
 
     def take_theirs_as_base(self, *_: object) -> None:
-        """Go on with one's own text, on the state that is there now."""
+        """Go on with the new text, on the present state."""
         edit = self._present()
         self.cancel()
         self.begin(self._theirs, edit.name, edit.text)
 
     def unknown(self, error: OutcomeUnknown) -> None:
-        """Show that the change was taken and is not to be seen yet."""
-        self.compare.show(Block("Accepted, and not applied yet", str(error), "warning"))
+        """Show that the change was accepted, but is not visible yet."""
+        self.compare.show(Block("Accepted, but not applied yet", str(error), "warning"))
         self._enter("unknown")
 
     def watch(self, state: State) -> None:
-        """Take the state as it is now: say where it is another one than the one that is edited, or has the change."""
+        """Compare with the present state: say if it changed since the edit began, or has the change."""
         edit = self.edit
         if edit is None or state.version == edit.before.version:
             return
@@ -155,14 +155,14 @@ class StateEditor:
 
     def _review(self, edit: Edit) -> None:
         if not edit.is_changed:
-            raise ArgumentError(f"the value of {edit.name!r} is what it was: there is nothing to set.")
+            raise ArgumentError(f"the value of {edit.name!r} has not changed: there is nothing to set.")
         self.edit = edit
         self.set_button.renew()
         code = edit.code
         self.compare.show(
             Block("before", in_words(edit.before.raw, edit.name), is_value=True),
             Block("after", edit.new, "warning", is_value=True),
-            *([Block("the same in code", code, is_code=True)] if len(code) < _LONGEST_CODE else []),
+            *([Block("as code", code, is_code=True)] if len(code) < _LONGEST_CODE else []),
         )
         self._enter("reviewing")
 
@@ -172,13 +172,13 @@ class StateEditor:
 
     def _present(self) -> Edit:
         if self.edit is None:
-            raise ArgumentError("no key is being edited: click one.")
+            raise ArgumentError("no key is being edited: click one first.")
         return self.edit
 
     def check_free(self) -> None:
-        """Raise ArgumentError where there is an edit that would get lost, or a change under way."""
+        """Raise ArgumentError if an edit would get lost, or a change is being sent."""
         if self.stage == "sending":
-            raise ArgumentError("a change is under way: wait until it is told what came of it.")
+            raise ArgumentError("a change is being sent: wait for its result.")
         edit = self.edit
         if edit is None or self.stage in {"closed", "unknown"}:
             return
@@ -186,15 +186,14 @@ class StateEditor:
             raise ArgumentError(f"your edit of {edit.name!r} is not finished: set it, or close it first.")
 
     def _heads(self, edit: Edit, now: State | None = None) -> list[Block]:
-        kind = "empty; what you give is JSON" if edit.encoding == "empty" else edit.encoding
+        kind = "empty; the new value is JSON" if edit.encoding == "empty" else edit.encoding
         said = f"{kind}, as read at {format_time(edit.before.read_at)}"
         heads = [Block(f"Edit {edit.name or '(empty)'} of {edit.before.where}", said)]
         if now is not None:
             same = now.raw.get(edit.name) == edit.before.raw.get(edit.name)
-            which = "other keys of it" if same else "this very key"
-            heads.append(
-                Block("", f"Since then somebody has changed {which}: setting it now ends in a conflict.", "warning")
-            )
+            which = "other keys of this state" if same else "this key"
+            text = f"Since then {which} changed: setting the value now ends in a conflict."
+            heads.append(Block("", text, "warning"))
         return heads
 
     def _enter(self, stage: Stage) -> None:
@@ -230,8 +229,8 @@ class StateEditor:
         )
         self.send_row = _row(self.reason, self.set_button, self.back_button)
         self.conflict_buttons = _row(
-            self._button("Edit from what is there now", self.take_theirs_as_base, style="primary"),
-            self._button("Leave it as it is now", self.cancel),
+            self._button("Continue on the present state", self.take_theirs_as_base, style="primary"),
+            self._button("Discard my change", self.cancel),
         )
         self.done_buttons = _row(self._button("Close", self.cancel))
 
@@ -246,9 +245,9 @@ def _came_of(edit: Edit, now: State) -> Block:
     if is_there:
         return Block("It is applied", f"The state read at {format_time(now.read_at)} has your change.", "good")
     return Block(
-        "It was dropped, or comes no more",
-        f"The state read at {format_time(now.read_at)} is another one, without your change: a change of an older state "
-        f"is left out. Click the key to look at it again.",
+        "It was dropped",
+        f"The state read at {format_time(now.read_at)} is a different one, without your change: Restate drops a change "
+        f"that was made for an older state. Click the key to see its value.",
         "bad",
     )
 

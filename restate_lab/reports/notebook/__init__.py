@@ -22,6 +22,7 @@ from restate_lab.durations import DurationInput
 from restate_lab.environment import kernel_environment
 from restate_lab.errors import ArgumentError, SettingsError
 from restate_lab.interrupts import Shield
+from restate_lab.progress import InvocationsLine, Progress, progress_of
 from restate_lab.redaction import is_secret_name
 from restate_lab.reports.masking import Masker, masker_for
 from restate_lab.reports.notebook.runner import CellFailure, NotebookRun, run_notebook
@@ -74,6 +75,7 @@ def notebook_report(
     overwrite: bool = False,
     paper: Paper = "A4",
     pass_env: Sequence[str] = (),
+    progress: bool | Progress | None = None,
 ) -> NotebookReport:
     """Execute a notebook and write it as a report to ``path``, ``.html`` or ``.pdf``.
 
@@ -81,7 +83,7 @@ def notebook_report(
     begins with the failure. Every connection of the notebook refuses changes unless ``allow_changes=True``.
     ``parameters`` go into a new cell after the one tagged ``parameters``. ``evidence`` is the path of frozen evidence:
     it is checked, and becomes the notebook's parameter ``evidence``, which its tagged cell must have. ``timeout`` is
-    for each cell, None sets no limit.
+    for each cell, None sets no limit. ``progress`` None or True shows a line with the cell that is running, False none.
 
     The notebook sees the environment variables of Python, Jupyter, proxies and certificates, and RESTATE_*, but no
     other secrets of this process. ``pass_env`` names further variables that it needs, such as "AWS_*".
@@ -101,7 +103,10 @@ def notebook_report(
         raise ArgumentError(f"{executed} is there already: give another name, or overwrite=True.")
     values = {**(parameters or {}), **({EVIDENCE: _check_evidence(source, evidence)} if evidence is not None else {})}
     masker = _notebook_masker(values)
-    record = _run(source, executed, values, masker, allow_changes=allow_changes, limit=limit, pass_env=pass_env)
+    line = progress_of(progress, lambda: InvocationsLine("report: cell"))
+    record = _run(
+        *(source, executed, values, masker, line), allow_changes=allow_changes, limit=limit, pass_env=pass_env
+    )
     content = nbformat.read(executed, as_version=4)
     sections = (
         *_failure_sections(record.run.failure, masker),
@@ -159,6 +164,7 @@ def _run(
     executed: Path,
     values: Mapping[str, Any],
     masker: Masker,
+    progress: Progress,
     *,
     allow_changes: bool,
     limit: float | None,
@@ -177,6 +183,7 @@ def _run(
                 timeout=limit,
                 kernel_arguments=_KERNEL,
                 masker=masker,
+                progress=progress,
             )
         except ValueError as error:
             raise ArgumentError(f"{error}.") from error

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from traitlets import default
 
 from restate_lab._text import format_duration
 from restate_lab.environment import kernel_environment
+from restate_lab.progress import NoProgress, Progress
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.notebook.masking import mask_notebook, render_terminal_text
 
@@ -87,13 +88,15 @@ def run_notebook(
     timeout: float | None = 600.0,
     kernel_arguments: Sequence[str] = (),
     masker: Masker | None = None,
+    progress: Progress | None = None,
 ) -> NotebookRun:
     """Execute a notebook with this Python and write the executed copy, also when a cell fails.
 
     ``parameters`` are set in a new cell after the one tagged ``parameters``, or at the top. ``read_only`` makes every
     connection of the notebook refuse changes. ``env`` is its whole environment; None means ``kernel_environment()``.
     ``timeout`` is in seconds, for each cell; None sets no limit. The notebook's folder is its working directory.
-    ``masker`` takes secrets out of what the cells gave, before anything is written.
+    ``masker`` takes secrets out of what the cells gave, before anything is written. ``progress`` gets the number of the
+    code cell that is running and how many there are; None shows nothing.
 
     Raises:
         ValueError: a parameter's name is no identifier, or its value no literal.
@@ -113,7 +116,8 @@ def run_notebook(
     )
     started = time.monotonic()
     try:
-        failure = _execute(client, _kernel_variables(kernel_environment() if env is None else env, read_only=read_only))
+        variables = _kernel_variables(kernel_environment() if env is None else env, read_only=read_only)
+        failure = _execute(client, variables, progress or NoProgress())
     finally:
         if masker is not None:
             mask_notebook(content, masker)
@@ -170,12 +174,18 @@ def _assignment(name: str, value: object) -> str:
     return f"{name} = {value!r}"
 
 
-def _execute(client: NotebookClient, env: Mapping[str, str]) -> CellFailure | None:
+def _execute(client: NotebookClient, env: Mapping[str, str], progress: Progress) -> CellFailure | None:
     started_cells: list[int] = []
+    cells = sum(cell.cell_type == "code" for cell in client.nb.cells)
+
+    def show_progress() -> None:
+        if started_cells:
+            progress.update(_cell_number(client.nb, started_cells), cells)
+
     client.on_cell_start = lambda cell, cell_index: started_cells.append(cell_index)  # noqa: ARG005 - called by these names
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile() as log, contextlib.closing(progress):
         try:
-            _run_in_thread(client.async_execute(env=env, stdout=log, stderr=log))
+            _run_in_thread(client.async_execute(env=env, stdout=log, stderr=log), show_progress)
         except CellExecutionError as error:
             return _cell_failure(client.nb, started_cells, f"{error.ename}: {error.evalue}")
         except CellControlSignal as error:  # the time was up
@@ -186,8 +196,8 @@ def _execute(client: NotebookClient, env: Mapping[str, str]) -> CellFailure | No
     return None
 
 
-def _run_in_thread(work: Coroutine[Any, Any, Any]) -> None:
-    """Run it in another thread.
+def _run_in_thread(work: Coroutine[Any, Any, Any], show_progress: Callable[[], object] = lambda: None) -> None:
+    """Run it in another thread, and show the progress from this one.
 
     The caller may be a notebook, whose thread has a loop already; and in the main thread nbclient takes the signals
     over. When the caller is interrupted, the work is cancelled and its kernel shut down before this returns.
@@ -203,6 +213,7 @@ def _run_in_thread(work: Coroutine[Any, Any, Any]) -> None:
         try:
             while not running.done():  # in slices: a signal that another thread has taken wakes nobody
                 wait([running], _SLICE)
+                show_progress()
             running.result()
         except BaseException:
             loop, task = started.result()
@@ -217,10 +228,15 @@ def _cell_failure(content: NotebookNode, started_cells: list[int], error: str, l
     first_line = error.strip().partition("\n")[0].removesuffix(".")
     if not started_cells:
         return CellFailure(0, "", first_line, log)
-    number = sum(cell.cell_type == "code" for cell in content.cells[: started_cells[-1] + 1])
+    number = _cell_number(content, started_cells)
     cell = content.cells[started_cells[-1]]
     lines = (line for output in cell.outputs if output.output_type == "error" for line in output.traceback)
     return CellFailure(number, cell.source, first_line, render_terminal_text(log or "\n".join(lines)))
+
+
+def _cell_number(content: NotebookNode, started_cells: Sequence[int]) -> int:
+    """Return the number of the code cell that was started last, counted from 1."""
+    return sum(cell.cell_type == "code" for cell in content.cells[: started_cells[-1] + 1])
 
 
 def _visible_texts(content: NotebookNode) -> Iterator[str]:

@@ -31,8 +31,17 @@ _STYLES = {
     *("justify-content", "letter-spacing", "line-height", "list-style", "margin", "margin-bottom", "margin-left"),
     *("margin-right", "margin-top", "max-height", "max-width", "min-height", "min-width", "opacity", "overflow"),
     *("overflow-wrap", "overflow-x", "overflow-y", "padding", "padding-bottom", "padding-left", "padding-right"),
-    *("padding-top", "row-gap", "table-layout", "text-align", "text-decoration", "text-transform", "vertical-align"),
-    *("white-space", "width", "word-break"),
+    *(
+        "padding-top",
+        "row-gap",
+        "table-layout",
+        "text-align",
+        "text-decoration",
+        "text-overflow",
+        "text-transform",
+        "user-select",
+    ),
+    *("vertical-align", "white-space", "width", "word-break"),
 }
 # A value may call nothing else: ``url``, ``image-set``, ``src`` and other functions load something.
 _FUNCTIONS = {
@@ -45,7 +54,7 @@ _COMMENT = re.compile(r"(?s)/\*.*?(?:\*/|\Z)")
 _VALUE = re.compile(r"""(?:[A-Za-z0-9_\s.,%#/+*()!-]|"[\w ,.-]*"|'[\w ,.-]*')+""")
 _CALL = re.compile(r"(?<![\w-])([\w-]*)\(")
 # The content of these elements is not text for readers; without this it would be visible on the page.
-_UNREAD = {"iframe", "noscript", "object", "script", "style", "template"}
+_UNREAD = {"iframe", "noscript", "object", "script", "style", "svg", "template"}
 _TAG = re.compile(r"""<[a-z][^<>"]*(?:"[^"]*"[^<>"]*)*>""")
 _MISSING_PICTURE = '<span class="quiet">[a picture that is not in this file]</span>'
 _PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=\s]+")

@@ -89,7 +89,7 @@ def test_long_lists_of_ids_are_those_of_the_finding() -> None:
     (row,) = told.findings[told.findings["summary"] == "many"].to_dict("records")
     at = list(told.findings["summary"]).index("many")
     assert row["suggested_code"] == f'rl.plan(lab, "resume", diagnosis.findings.ids[{at}])'
-    assert "diagnosis stands for this answer" in str(told)
+    assert "diagnosis is this result" in str(told)
 
 
 def test_rank_is_severity_then_who_suffers_then_age() -> None:
@@ -131,7 +131,7 @@ def test_headline_says_both() -> None:
     gone = CheckGap("paused", "paused ones", "took too long", applies=True)
     told = made(finding(Severity.CRITICAL), finding(Severity.CRITICAL), not_checked=(gone,))
     for text in (repr(told), str(told), told._repr_html_()):
-        assert "incomplete · 2 critical, 1 not checked" in text
+        assert "incomplete · 2 critical · 1 not checked" in text
 
 
 def test_card_and_text_hold_everything_and_escape_it() -> None:
@@ -153,9 +153,7 @@ def test_card_and_text_hold_everything_and_escape_it() -> None:
 
 def test_repr_is_one_line() -> None:
     """A repr says where, and what was found."""
-    assert repr(made(finding())) == (
-        "<Diagnosis of prod, restate 1.7.12, 2026-11-25 03:00:00 UTC: warning · 1 warning>"
-    )
+    assert repr(made(finding())) == ("<Diagnosis of prod, restate 1.7.12, 2026-11-25 03:00:00 UTC: 1 warning>")
 
 
 def test_frames_keep_their_columns_without_rows() -> None:

@@ -15,7 +15,7 @@ from restate_lab.analysis.doctor.thresholds import Thresholds
 from restate_lab.errors import ArgumentError, QueryRefused, TimedOut
 from support.sample_rows import BEFORE, NOW, SampleRows, command, invocation, sample_id, waiting_columns
 
-A, B, C = sample_id(1), sample_id(2), sample_id(3)
+A, B, C, D = (sample_id(number) for number in (1, 2, 3, 4))
 
 
 def diagnose(source: Any, **options: Any) -> Diagnosis:
@@ -285,8 +285,9 @@ def test_a_caller_makes_it_critical_and_is_not_blamed() -> None:
             invocation(A, "invoked", invoked_by_id=B),
             invocation(B, handler="caller", invoked_by_id=C, **waiting_columns(2)),
             invocation(C, handler="opener", **waiting_columns(2)),
+            invocation(D, "invoked"),
         ],
-        sys_invocation_state=[retrying(A, 9, "RT0007", "down")],
+        sys_invocation_state=[retrying(D, 9, "RT0007", "down"), retrying(A, 9, "RT0007", "down")],
         sys_journal=[
             command(B, 1, "Call", invocation_id=A, result_completion_id=2),
             command(C, 1, "Call", invocation_id=B, result_completion_id=2),
@@ -294,7 +295,26 @@ def test_a_caller_makes_it_critical_and_is_not_blamed() -> None:
     )
     diagnosis = diagnose(source)
     (storm,) = diagnosis.findings.to_dict("records")
-    assert (storm["severity"], storm["ids"], storm["blocked"], storm["affected"]) == ("critical", [A], [B, C], 3)
+    assert (storm["severity"], set(storm["ids"]), storm["blocked"]) == ("critical", {A, D}, [B, C])
+    assert storm["affected"] == 4
+
+
+def test_a_finding_names_what_it_blocks_and_its_example_blocks_something() -> None:
+    """The next step explains the invocation for which others wait, and the text has their number and handlers."""
+    source = SampleRows(
+        sys_invocation_status=[
+            *(invocation(each, "invoked") for each in (C, A)),
+            invocation(B, handler="caller", **waiting_columns(2)),
+        ],
+        sys_invocation_state=[retrying(C, 20, "RT0007", "down"), retrying(A, 9, "RT0007", "down")],
+        sys_journal=[command(B, 1, "Call", invocation_id=A, result_completion_id=2)],
+    )
+    diagnosis = diagnose(source)
+    (storm,) = diagnosis.findings.to_dict("records")
+    assert storm["blocks"] == "1 Svc/caller"
+    assert storm["summary"].endswith("; blocks 1 Svc/caller")
+    assert storm["suggested_code"] == f'rl.why(lab, "{A}")'
+    assert [call.arguments for call in diagnosis.suggested_calls[0]] == [(A,)]
 
 
 def test_a_queue_behind_somebody_who_retries_is_the_retriers() -> None:
@@ -351,6 +371,7 @@ def test_a_key_is_judged_by_its_queue_and_whether_its_holder_moves(
     )
     (row,) = found(diagnose(source), "blocked_keys")
     assert (row["severity"], row["ids"], set(row["blocked"])) == (severity, [A], set(ids))
+    assert row["blocks"] == f"{queue} Svc/run"
 
 
 def test_who_waits_for_the_same_promise_is_the_same_cause() -> None:
@@ -442,7 +463,7 @@ def test_failures_are_told_by_kind_rate_and_cause() -> None:
     (row,) = diagnose(SampleRows(sys_invocation_status=[*failed, caller, *good])).findings.to_dict("records")
     assert (row["check"], row["severity"], row["count"]) == ("terminal_failures", "warning", 3)
     assert row["blocked"] == [sample_id(20)]
-    assert "[402] card of order ord-# declined; 10%" in row["summary"]
+    assert "[402] card of order ord-# declined; 10 %" in row["summary"]
     more = [ended(sample_id(number), 1) for number in range(200, 210)]
     (seldom,) = diagnose(SampleRows(sys_invocation_status=[*failed, *good, *more])).findings.to_dict("records")
     assert seldom["severity"] == "note"
@@ -537,4 +558,4 @@ def test_checks_can_be_chosen() -> None:
     """Only those run, and the text says how many did not."""
     diagnosis = diagnose(SampleRows(), checks="deadlocks")
     assert list(diagnosis.checked["check"]) == ["deadlocks"]
-    assert "not asked for" in str(diagnosis)
+    assert "22 others not selected" in str(diagnosis)

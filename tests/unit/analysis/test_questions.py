@@ -50,8 +50,13 @@ def source(count: int = 1, **kinds: Any) -> Any:
 
 
 def test_the_list_has_every_question() -> None:
-    """questions() gives name, question, row, parameters with defaults, cost, variants and needs, sorted by name."""
-    listed = questions()
+    """questions(full=True) has name, question, row, parameters, cost, variants and needs, sorted by name."""
+    listed = questions(full=True)
+    short = questions()
+    assert list(short.columns) == ["name", "question", "parameters", "cost"]
+    card = short._repr_html_()  # type: ignore[operator]
+    assert [name for name in names() if f">{name}<" not in card] == []
+    assert "Which invocations are in the retry storm?" in card
     assert list(listed.columns) == ["name", "question", "row", "parameters", "cost", "variants", "needs"]
     assert list(listed["name"]) == names()
     assert set(listed["cost"]) <= {"point", "scan", "heavy"}
@@ -130,7 +135,10 @@ def test_a_wrong_name_is_answered_with_the_nearest(asked: str, nearest: str) -> 
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        ({"servce": "x"}, "no parameter servce; it takes: service=none, older_than=0s, limit=100. Is service meant"),
+        (
+            {"servce": "x"},
+            r"no parameter 'servce'\. Did you mean 'service'\? It takes: service=none, older_than=0s, limit=100\.",
+        ),
         ({"older_than": "soon"}, "older_than is 'soon'"),
         ({"older_than": None}, "no None for older_than"),
         ({"limit": -1}, "limit is -1"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import restate_lab as rl
+from restate_lab import errors
 from restate_lab._text import escape_invisible
 from restate_lab.analysis.suggestions import (
     Placeholder,
@@ -17,8 +18,10 @@ from restate_lab.analysis.suggestions import (
     move_call,
     plan_call,
     python_code,
+    unknown_names,
     why_call,
 )
+from support.mutable_source import MutableSource, invocation
 
 NAMES = (
     "plain",
@@ -125,3 +128,47 @@ def test_a_plan_before_another_call_has_to_be_executed() -> None:
 def test_functions_are_public() -> None:
     """A verb without a dot is a name of restate_lab, so that the line runs."""
     assert {call.verb for call in CALLS if "." not in call.verb and call.verb != "x"} <= set(rl.__all__)
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"service": "Paymets"}, [("service", "Paymets", "Payments")]),
+        ({"service": "payments"}, [("service", "payments", "Payments")]),
+        ({"service": ["Payments", "Old", "Paym"]}, [("service", "Paym", "Payments")]),
+        ({"service": "Orders"}, []),
+        ({"handler": "chrge"}, [("handler", "chrge", "charge")]),
+        ({"service": "Old", "handler": "charge"}, [("handler", "charge", "")]),
+        ({"service": "Paymets", "handler": "chrge"}, [("service", "Paymets", "Payments")]),
+        ({"status": "backing_off"}, [("status", "backing_off", "backing-off")]),
+        ({"deployment": "dp_10"}, [("deployment", "dp_10", "dp_11")]),
+        ({"deployment": "dp_11"}, []),
+        ({}, []),
+    ],
+)
+def test_names_that_do_not_exist(filters: dict[str, Any], expected: list[tuple[str, str, str]]) -> None:
+    """A service exists if it is registered or was called; a handler is looked for in the chosen services."""
+    found = unknown_names(payments(), **filters)
+    assert [(each.argument, each.value, each.best) for each in found] == expected
+
+
+def test_an_unknown_service_is_a_sentence() -> None:
+    """The message names the cluster, and the nearest name or what there is; names that cannot be read are no error."""
+    source = payments()
+    assert [each.message for each in unknown_names(source, service=["Paymets", "zzz"])] == [
+        "No service 'Paymets' on made. Did you mean 'Payments'?",
+        "No service 'zzz' on made. There is Old, Orders, Payments.",
+    ]
+    assert rl.ask(source, "ids_by_status", status="paused", service="Orders").empty
+    with pytest.raises(errors.ArgumentError, match="Did you mean 'Orders'"):
+        rl.ask(source, "ids_by_status", status="paused", service="Ordrs")
+    source.fails = errors.TimedOut("too late")
+    assert unknown_names(source, service="Paymets") == ()
+
+
+def payments() -> MutableSource:
+    """Return a source with two registered services, and invocations of one of them and of a removed one."""
+    old = invocation(2, "failed", target_service_name="Old", target_handler_name="run")
+    charge = invocation(1, "succeeded", target_service_name="Payments", target_handler_name="charge")
+    services = [{"name": name, "deployment_id": "dp_11"} for name in ("Payments", "Orders")]
+    return MutableSource(sys_invocation_status=[charge, old], sys_service=services, sys_deployment=[{"id": "dp_11"}])

@@ -215,7 +215,7 @@ def test_waiting_for_itself_through_others_is_a_deadlock() -> None:
     """A circle ends the chain, wherever one enters it; who stands before it is behind it."""
     world = World().suspend("out", "Call", "a").suspend("a", "Call", "b").suspend("b", "AttachInvocation", "a")
     found = explained(world, "out")
-    assert "It stands behind a deadlock: " in found.summary
+    assert "It is blocked by a deadlock: " in found.summary
     assert list(found.chain["blocker"]) == [inv("a"), inv("b"), inv("a")]
     inside = explained(world, "b")
     assert "It is in a deadlock: " in inside.summary

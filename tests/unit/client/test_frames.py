@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from restate_lab.errors import QueryRefused
-from restate_lab.frames import to_frame
+from restate_lab.frames import to_frame, with_card
 
 BIG = 2**53 + 1
 
@@ -243,3 +244,26 @@ def test_dictionaries_of_times_are_times_in_utc() -> None:
     made = to_frame(pa.table({"t": times}))["t"]
     assert str(made.dtype) == "datetime64[ns, UTC]"
     assert made[0].value == MOMENT
+
+
+def card(frame: pd.DataFrame) -> str:
+    """Return what a notebook should show."""
+    return f"<b>{len(frame)} rows</b>"
+
+
+def test_a_frame_with_a_card_is_a_frame() -> None:
+    """It keeps its card and its attrs in a pickle; what is made from it, or has other columns, has the plain table."""
+    frame = pd.DataFrame({"n": [1, 2, 3]})
+    frame.attrs = {"source": "demo"}
+    carded = with_card(frame, card)
+    for each in (carded, pickle.loads(pickle.dumps(carded))):  # noqa: S301
+        assert each._repr_html_() == "<b>3 rows</b>"  # type: ignore[operator]
+        assert each.attrs == {"source": "demo"}
+        pd.testing.assert_frame_equal(pd.DataFrame(each), frame)
+    for made in (carded.head(1), carded[carded["n"] > 1], carded.copy(), carded[["n"]], carded.assign(m=1)):
+        assert type(made) is pd.DataFrame
+        assert made.attrs == {"source": "demo"}
+    carded["m"] = 1
+    assert "<table" in carded._repr_html_()  # type: ignore[operator]
+    with pd.option_context("display.notebook_repr_html", False):  # noqa: FBT003
+        assert with_card(frame, card)._repr_html_() is None  # type: ignore[operator]

@@ -12,7 +12,7 @@ import pytest
 
 from restate_lab.demo import fix
 from restate_lab.demo.faults import FOLDER_VARIABLE, is_fixed
-from restate_lab.demo.run import FIRST_NOTEBOOK, NOTEBOOK_OF, copy_notebooks
+from restate_lab.demo.run import NOTEBOOKS, copy_notebooks
 from restate_lab.demo.services.agent import WeatherDown, complete, current_weather
 from restate_lab.demo.stories import STORIES, player
 from restate_lab.demo.stories.first_look import FIRST_LOOK
@@ -117,8 +117,9 @@ def test_model_without_a_city() -> None:
 def test_notebooks_are_copied_but_never_over_work(tmp_path: Path) -> None:
     """The notebooks come along; one that is there already stays as it is."""
     copy_notebooks(tmp_path / "new")
-    assert all((tmp_path / "new" / name).is_file() for name in (FIRST_NOTEBOOK, *NOTEBOOK_OF.values()))
-    assert set(NOTEBOOK_OF) <= set(STORIES)
-    (tmp_path / "new" / FIRST_NOTEBOOK).write_text("mine")
+    assert all((tmp_path / "new" / name).is_file() for name in NOTEBOOKS.values())
+    assert set(NOTEBOOKS) == set(STORIES)
+    first = tmp_path / "new" / NOTEBOOKS["incident"]
+    first.write_text("mine")
     copy_notebooks(tmp_path / "new")
-    assert (tmp_path / "new" / FIRST_NOTEBOOK).read_text() == "mine"
+    assert first.read_text() == "mine"

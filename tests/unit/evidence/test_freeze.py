@@ -376,7 +376,7 @@ def test_values_that_could_not_be_read_are_warned_of(tmp_path: Path) -> None:
     unread = {"state.value": 2, "state.value_utf8": 1, "sys_journal.entry_json": 1}
     assert (manifest.redaction.unread, manifest.redaction.masked) == (unread, {"$.card": 2})
     with open_evidence(tmp_path / "a") as evidence:
-        assert "masked whole" in evidence._repr_html_()
+        assert "could not be read: state.value (2)" in evidence._repr_html_()
         assert "".join(evidence.sql("SELECT value_utf8 FROM state ORDER BY key")["value_utf8"].dropna()) == (
             '{"card":"•••","text":"cut \\ud83d"}"•••"'
         )

@@ -187,7 +187,7 @@ def test_unverified_evidence_says_so(folder: Path) -> None:
         evidence = open_evidence(folder, verify=False)
     assert evidence.sql("SELECT count(*) AS n FROM state")["n"].tolist() == [1]
     assert "not verified" in repr(evidence)
-    assert "NOT CHECKED" in evidence._repr_html_()
+    assert "NOT VERIFIED" in evidence._repr_html_()
     (folder / "state.parquet").unlink()
     with pytest.raises(EvidenceBroken, match="missing"):
         open_evidence(folder, verify=False)

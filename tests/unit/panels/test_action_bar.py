@@ -16,9 +16,10 @@ from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.actions.targets import parse_created, parse_ids
 from restate_lab.errors import PlanExpired
-from restate_lab.panels.actions import bar as action_bar
+from restate_lab.panels import panel as panel_module
+from restate_lab.panels.actions import bar as action_bar, followup
 from restate_lab.panels.actions.form import PlanForm
-from restate_lab.panels.invocations import InvocationsPanel
+from restate_lab.panels.panel import Panel
 from support.sample_source import LiveSource, invocations
 
 ROWS = invocations(*({"id": n, "status": "backing-off"} for n in range(12)), {"id": 12, "status": "killed"})
@@ -76,32 +77,35 @@ class Plans:
 @pytest.fixture
 def plans(monkeypatch: pytest.MonkeyPatch) -> Plans:
     plans = Plans()
+    monkeypatch.setattr(panel_module.Panel, "run_doctor", lambda _: None)
+    monkeypatch.setattr(followup, "_EVERY", 0.01)
+    monkeypatch.setattr(followup, "_FOR", 0.05)
     monkeypatch.setattr(action_bar, "make_plan", plans.make)
     monkeypatch.setattr(Plan, "execute", lambda plan, **given: plans.execute(plan, **given))  # noqa: PLW0108 - binds
     return plans
 
 
 @pytest.fixture
-def panel(plans: Plans, capsys: pytest.CaptureFixture[str]) -> Iterator[InvocationsPanel]:
-    panel = InvocationsPanel(LiveSource(ROWS), status="all", refresh=None)
+def panel(plans: Plans, capsys: pytest.CaptureFixture[str]) -> Iterator[Panel]:
+    panel = Panel(LiveSource(ROWS), status="all", refresh=None)
     yield panel
     panel.close()
     assert [each.name for each in threading.enumerate() if each.name.startswith("restate-lab")] == []
     assert capsys.readouterr() == ("", "")
 
 
-def press(panel: InvocationsPanel, action: str, rows: int) -> PlanForm:
+def press(panel: Panel, action: str, rows: int) -> PlanForm:
     panel.selected = list(ROWS["id"][:rows])
-    panel._actions.buttons[ACTIONS(action)].click()
-    assert panel._actions.wait(timeout=10)
-    return panel._actions.form
+    panel.view.actions.buttons[ACTIONS(action)].click()
+    assert panel.view.actions.wait(timeout=10)
+    return panel.view.actions.form
 
 
-def offered(panel: InvocationsPanel) -> set[str]:
-    return {action.value for action, button in panel._actions.buttons.items() if not button.disabled}
+def offered(panel: Panel) -> set[str]:
+    return {action.value for action, button in panel.view.actions.buttons.items() if not button.disabled}
 
 
-def test_buttons_come_from_the_table(panel: InvocationsPanel) -> None:
+def test_buttons_come_from_the_table(panel: Panel) -> None:
     """Of the actions those are offered that do something in the statuses selected, on this kind of server."""
     assert offered(panel) == set()
     panel.selected = list(ROWS["id"][:3])
@@ -112,11 +116,11 @@ def test_buttons_come_from_the_table(panel: InvocationsPanel) -> None:
     assert offered(panel) == set(ACTIONS)
 
 
-def test_nothing_acts_on_one_click(panel: InvocationsPanel, plans: Plans) -> None:
+def test_nothing_acts_on_one_click(panel: Panel, plans: Plans) -> None:
     """A button makes a plan; without a reason, confirming it does nothing; with one, it is done once and read back."""
     form = press(panel, "resume", 2)
     assert panel.plan is plans.made[0]
-    assert "resume 2 of 2 invocations" in form._card.value
+    assert form.sentence == "Resume 2 of 2 · <b>t</b> · on made (http://127.0.0.1:1)"
     assert "<b>t</b>" not in form._card.value
     assert form.confirm.disabled
     form.confirm.click()
@@ -128,17 +132,33 @@ def test_nothing_acts_on_one_click(panel: InvocationsPanel, plans: Plans) -> Non
     plans.go_on.set()
     asked = len(panel.source.asked)  # type: ignore[attr-defined]
     form.confirm.click()
-    assert panel._actions.wait(timeout=10)
+    assert panel.view.actions.wait(timeout=10)
     assert panel.wait(timeout=10)
     assert plans.executed[0]["reason"] == "INC-42: back"
-    assert panel._actions.outcome.summary == "resume: 2 done."
-    assert list(panel._actions.outcome.grid.frame["outcome"]) == ["done", "done"]
+    assert panel.view.actions.outcome.summary.startswith("Resumed 2.")
+    assert list(panel.view.actions.outcome.grid.frame["outcome"]) == ["done", "done"]
     assert len(panel.source.asked) > asked  # type: ignore[attr-defined]
     form.confirm.click()
     assert len(plans.executed) == 1
 
 
-def test_a_plan_is_of_the_runs_that_were_selected(panel: InvocationsPanel, plans: Plans) -> None:
+def test_the_outcome_says_what_came_of_it(panel: Panel, plans: Plans) -> None:
+    """Some seconds after an action the panel reports what the targets do then, and whether the error is the same."""
+    panel.source.frame = ROWS.assign(failure="HTTP 503 for order 17", step="charge")  # type: ignore[attr-defined]
+    panel.refresh()
+    form = press(panel, "resume", 2)
+    form.why.value = "INC-42"
+    panel.source.frame = ROWS.head(2).assign(failure="HTTP 503 for order 18")  # type: ignore[attr-defined]
+    plans.go_on.set()
+    form.confirm.click()
+    assert panel.view.actions.wait(timeout=10)
+    assert panel.view.actions._follower.wait(10)
+    assert panel.view.actions.outcome.summary.startswith("Resumed 2. After ")
+    assert panel.view.actions.outcome.summary.endswith("s: 0 succeeded, 2 failing again (same error).")
+    assert list(panel.view.actions.outcome.grid.frame["now"]) == ["backing-off", "backing-off"]
+
+
+def test_a_plan_is_of_the_runs_that_were_selected(panel: Panel, plans: Plans) -> None:
     """A plan names the runs; a selected row with another run after a refresh is deselected, and the table says so."""
     form = press(panel, "resume", 3)
     assert list(plans.made[0].frame["created_at"]) == list(ROWS["created_at"][:3])
@@ -147,32 +167,32 @@ def test_a_plan_is_of_the_runs_that_were_selected(panel: InvocationsPanel, plans
     panel.source.frame = later  # type: ignore[attr-defined]
     panel.refresh()
     assert panel.selected == [ROWS["id"][0], ROWS["id"][2]]
-    assert "1 deselected: a new run with the same id" in panel.grid.static_html()
-    assert panel._actions._label.value == "2 selected:"
+    assert "1 deselected: a new run with the same id" in panel.view.grid.static_html()
+    assert panel.view.actions._label.value == "2 selected"
     panel.refresh()
-    assert "1 deselected" in panel.grid.static_html(), "until the reader selects"
+    assert "1 deselected" in panel.view.grid.static_html(), "until the reader selects"
     again = press(panel, "resume", 3)
-    assert "deselected" not in panel.grid.static_html()
+    assert "deselected" not in panel.view.grid.static_html()
     assert plans.made[-1].frame["created_at"][1] == later["created_at"][1]
     assert again.why.value == "", "a reason is for one plan, and this one is of another run"
     panel.source.frame = ROWS  # type: ignore[attr-defined]
     panel.refresh()
     again.deployment.value = "latest"
-    assert panel._actions.wait(timeout=10)
+    assert panel.view.actions.wait(timeout=10)
     assert plans.made[-1].frame["created_at"][1] == later["created_at"][1], "other options, and still the same runs"
 
 
-def test_older_runs_of_an_id_are_left_out_and_counted() -> None:
+def test_older_runs_of_an_id_are_left_out_and_counted(plans: Plans) -> None:
     """Of a source that keeps ended runs, the newest run of each id is shown, and the panel says how many are not."""
     older = ROWS.head(2).assign(created_at=pd.Timestamp("2026-11-20T00Z"))
-    panel = InvocationsPanel(LiveSource(pd.concat([ROWS, older], ignore_index=True)), status="all", refresh=None)
+    panel = Panel(LiveSource(pd.concat([ROWS, older], ignore_index=True)), status="all", refresh=None)
     assert panel.error == ""
     assert list(panel.frame["id"]) == list(ROWS["id"])
-    assert panel.grid.note == "2 older runs with the same id as a newer one are not shown."
+    assert panel.view.grid.note == "2 older runs with the same id as a newer one are not shown."
     panel.close()
 
 
-def test_many_want_the_exact_number(panel: InvocationsPanel, plans: Plans) -> None:
+def test_many_want_the_exact_number(panel: Panel, plans: Plans) -> None:
     """Above the action's bound the number has to be typed; another number does not do."""
     form = press(panel, "kill", 12)
     form.why.value = "INC-42"
@@ -184,12 +204,12 @@ def test_many_want_the_exact_number(panel: InvocationsPanel, plans: Plans) -> No
     assert form.confirm.button_style == "danger"
     plans.go_on.set()
     form.confirm.click()
-    assert panel._actions.wait(timeout=10)
+    assert panel.view.actions.wait(timeout=10)
     assert plans.executed[0]["expect"] == 12
     assert press(panel, "resume", 2).number.layout.display == "none"
 
 
-def test_the_stop_button_stops(panel: InvocationsPanel, plans: Plans) -> None:
+def test_the_stop_button_stops(panel: Panel, plans: Plans) -> None:
     """While it is being done there are a bar and a stop button, and a second action is refused."""
     form = press(panel, "resume", 3)
     form.why.value = "INC-42"
@@ -200,22 +220,22 @@ def test_the_stop_button_stops(panel: InvocationsPanel, plans: Plans) -> None:
         threading.Event().wait(0.02)
     assert (form.bar.value, form.bar.max) == (1, 3)
     assert form._doing.layout.display == ""
-    panel._actions.buttons[ACTIONS.KILL].click()
+    panel.view.actions.buttons[ACTIONS.KILL].click()
     assert panel.error.startswith("Busy: ")
     form.stop.click()
     plans.go_on.set()
-    assert panel._actions.wait(timeout=10)
-    assert panel._actions.outcome.summary == "resume: 3 not sent."
+    assert panel.view.actions.wait(timeout=10)
+    assert panel.view.actions.outcome.summary == "Resumed 0; 3 not sent."
     assert form._doing.layout.display == "none"
 
 
-def test_what_goes_wrong_is_shown(panel: InvocationsPanel, plans: Plans) -> None:
+def test_what_goes_wrong_is_shown(panel: Panel, plans: Plans) -> None:
     """An expired plan is said in words until the reader does something else; a refresh does not take it away."""
     form = press(panel, "resume", 1)
     plans.fails = PlanExpired("make it again")
     form.why.value = "INC-42"
     form.confirm.click()
-    assert panel._actions.wait(timeout=10)
+    assert panel.view.actions.wait(timeout=10)
     assert panel.wait(timeout=10)
     panel.refresh()
     assert panel.error == "PlanExpired: make it again"
@@ -224,23 +244,23 @@ def test_what_goes_wrong_is_shown(panel: InvocationsPanel, plans: Plans) -> None
     assert panel.error == ""
 
 
-def test_back_leaves_the_plan(panel: InvocationsPanel, plans: Plans) -> None:
+def test_back_leaves_the_plan(panel: Panel, plans: Plans) -> None:
     """Back sends nothing and takes the plan from view; the options make it anew."""
     form = press(panel, "resume", 1)
     form.deployment.value = "latest"
-    assert panel._actions.wait(timeout=10)
+    assert panel.view.actions.wait(timeout=10)
     assert [plan.deployment for plan in plans.made] == [None, "latest"]
     form.back.click()
     assert form.layout.display == "none"
     assert plans.executed == []
 
 
-def test_a_reason_is_for_one_plan(panel: InvocationsPanel, plans: Plans) -> None:
+def test_a_reason_is_for_one_plan(panel: Panel, plans: Plans) -> None:
     """Other options keep what was written; another action, other invocations and a second round ask again."""
     form = press(panel, "resume", 2)
     form.why.value = "INC-42"
     form.deployment.value = "latest"
-    assert panel._actions.wait(timeout=10)
+    assert panel.view.actions.wait(timeout=10)
     assert form.why.value == "INC-42"
     assert press(panel, "pause", 2).why.value == ""
     form.why.value = "INC-43"
@@ -248,19 +268,17 @@ def test_a_reason_is_for_one_plan(panel: InvocationsPanel, plans: Plans) -> None
     form.why.value = "INC-44"
     plans.go_on.set()
     form.confirm.click()
-    assert panel._actions.wait(timeout=10)
+    assert panel.view.actions.wait(timeout=10)
     assert press(panel, "pause", 1).why.value == ""
     assert form.confirm.disabled
 
 
-def test_a_confirmation_overtakes_nothing(
-    panel: InvocationsPanel, plans: Plans, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_confirmation_overtakes_nothing(panel: Panel, plans: Plans, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reason is the one in the field when it is confirmed; an option that is not reviewed makes a plan instead."""
     form = press(panel, "resume", 2)
     form.why.value = "I"
     plans.go_on.set()
-    monkeypatch.setattr(panel._actions._apart, "run", lambda work: work())  # a plan that is there at once
+    monkeypatch.setattr(panel.view.actions._background, "run", lambda work: work())  # a plan that is there at once
     _confirm(form, "INC-42", seen=form.confirm.shown, deployment="latest")
     assert (len(plans.made), plans.executed) == (2, [])
     _confirm(form, "INC-42: back", seen=form.confirm.shown, deployment="latest")
@@ -268,17 +286,17 @@ def test_a_confirmation_overtakes_nothing(
     assert (len(plans.made), plans.made[-1].deployment) == (2, "latest")
 
 
-def test_a_confirmation_is_for_the_plan_that_was_seen(panel: InvocationsPanel, plans: Plans) -> None:
+def test_a_confirmation_is_for_the_plan_that_was_seen(panel: Panel, plans: Plans) -> None:
     """Confirmed in sight of one plan while another is made: neither is done, whatever the order; then the seen one."""
     seen = press(panel, "resume", 1).confirm.shown
     form = press(panel, "kill", 1)
     plans.go_on.set()
     _confirm(form, "INC-42: back", seen=seen)
-    assert panel._actions.wait(timeout=10)
+    assert panel.view.actions.wait(timeout=10)
     assert (plans.executed, form.why.value) == ([], "")
     assert "nothing was done" in form.confirm.error
     _confirm(form, "INC-42: kill it", seen=form.confirm.shown)
-    assert panel._actions.wait(timeout=10)
+    assert panel.view.actions.wait(timeout=10)
     assert [(each["reason"], panel.plan and panel.plan.action) for each in plans.executed] == [
         ("INC-42: kill it", ACTIONS.KILL)
     ]

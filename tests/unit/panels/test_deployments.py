@@ -1,4 +1,4 @@
-"""The deployments without a browser: verdicts, what pins each, and the code that is offered for which."""
+"""The deployments view without a browser: order, verdicts, what pins each, and what is offered for which."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.questions import run_question
-from restate_lab.panels.deployments import DeploymentsPanel
+from restate_lab.panels.deployments import DeploymentsView
+from restate_lab.panels.panel import Panel
 from support.sample_tables import NOW, LiveTables, SampleTables, invocation
 
 ATTACK = "http://svc/<img src=x onerror=alert(1)>\u202e"
@@ -38,12 +40,12 @@ TABLES: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.fixture
-def make(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., DeploymentsPanel]]:
-    """Give what makes panels; when the test is over they are closed, and left neither a thread nor a line."""
-    made: list[DeploymentsPanel] = []
+def make(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Panel]]:
+    """Give a function that makes panels with the deployments; at the end neither threads nor output remain."""
+    made: list[Panel] = []
 
-    def make(source: Any, **options: Any) -> DeploymentsPanel:
-        made.append(DeploymentsPanel(source, **options))
+    def make(source: Any, **options: Any) -> Panel:
+        made.append(Panel(source, view="deployments", **options))
         return made[-1]
 
     yield make
@@ -51,6 +53,19 @@ def make(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Deploymen
         panel.close()
     assert [each.name for each in threading.enumerate() if each.name.startswith("restate-lab")] == []
     assert capsys.readouterr() == ("", "")
+
+
+def view_of(panel: Panel) -> DeploymentsView:
+    assert isinstance(panel.view, DeploymentsView)
+    return panel.view
+
+
+def click(panel: Panel, deployment: str) -> None:
+    """Click a row, as the grid's view does."""
+    grid = view_of(panel)._grid
+    number = grid._controller.model.number(list(grid.frame["id"]).index(deployment))
+    grid._handle_custom_msg({"type": "open_row", "view": "v", "row": number}, [])
+    assert panel.wait(timeout=10)
 
 
 def live(**options: Any) -> LiveTables:
@@ -72,80 +87,93 @@ def live(**options: Any) -> LiveTables:
     return source
 
 
-def test_verdicts_and_revisions(make: Callable[..., DeploymentsPanel]) -> None:
-    """Each deployment has its revisions, what is pinned to it, and whether it could go; a gone one is there, too."""
+def test_the_worst_is_first(make: Callable[..., Panel]) -> None:
+    """A deployment that was removed too early is first, with the names of its services; one that can go is last."""
     source = live()
     panel = make(source)
     assert panel.error == ""
     assert panel.frame.equals(run_question(source, "deployment_pins"))
     assert source.sql(panel.sql, params=panel.params).equals(panel.frame)
-    shown = panel._grid.frame.set_index("id")
-    assert dict(shown["verdict"]) == {
-        "dp_idle": "can go",
-        "dp_old": "still needed by 1",
+    table = view_of(panel).table.set_index("id")
+    assert table["verdict"].to_dict() == {
+        "dp_gone": "✖ removed, still needed",
+        "dp_old": "▲ old, needed by 1",
         "dp_new": "latest of 2 services",
-        "dp_gone": "gone, still needed",
+        "dp_idle": "can be removed",
     }
-    services = {"dp_idle": "Svc r1", "dp_old": "Svc r2", "dp_new": "Svc r3, Cart r3"}
-    assert dict(shown["services"].dropna()) == services
-    assert dict(shown["suspended"]) == {"dp_idle": 0, "dp_old": 1, "dp_new": 0, "dp_gone": 0}
-    assert panel._summary.text.strip() == (
-        "3 deployments; 1 could go. 1 more was removed while work was still pinned to it."
+    assert list(table.index) == ["dp_gone", "dp_old", "dp_new", "dp_idle"]
+    assert table["services"].to_dict() == {
+        "dp_gone": "Svc (removed)",
+        "dp_old": "Svc r2",
+        "dp_new": "Svc r3, Cart r3",
+        "dp_idle": "Svc r1",
+    }
+    assert table["suspended"].to_dict() == {"dp_gone": 0, "dp_old": 1, "dp_new": 0, "dp_idle": 0}
+    assert view_of(panel)._summary.text.strip() == (
+        "3 registered deployments · 1 can be removed · 1 removed, but still needed by 1 invocation"
     )
 
 
 @pytest.mark.parametrize(
-    ("deployment", "has", "lacks"),
+    ("deployment", "facts", "is_movable"),
     [
-        ("dp_idle", ["can_be_removed", "delete_deployment('dp_idle', force=True"], ["move_to"]),
-        ("dp_old", ["rl.move_to(lab, pinned", "1 suspended"], ["delete_deployment"]),
-        ("dp_gone", ["rl.move_to(lab, pinned", "register one first"], ["delete_deployment"]),
-        ("dp_new", ["latest revision of Cart, Svc", "going to it as things are: 1"], ["delete_", "move_to"]),
+        ("dp_idle", ["can_be_removed", "delete_deployment('dp_idle', force=True"], False),
+        ("dp_old", ["1 suspended", "does the same steps"], True),
+        ("dp_gone", ["It served Svc", "register one first"], True),
+        (
+            "dp_new",
+            ["latest revision of Cart, Svc", "1 invocation without a pinned deployment"],
+            False,
+        ),
     ],
 )
-def test_code_is_offered_for_what_is_safe(
-    make: Callable[..., DeploymentsPanel], deployment: str, has: list[str], lacks: list[str]
+def test_a_click_offers_what_is_safe(
+    make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch, deployment: str, facts: list[str], is_movable: bool
 ) -> None:
-    """Removal is offered for what nothing needs, and asks once more; a move for what is pinned to an older one."""
+    """Code removes one that nothing needs, after another check; a button plans a move away from an old one."""
     panel = make(live())
-    text = panel.look_at(deployment)
-    assert [each for each in has if each not in text] == []
-    assert [each for each in lacks if each in text] == []
-    for block in panel._detail.blocks:
-        if block["code"]:
-            ast.parse(block["text"])
-    assert (panel._button.layout.display == "") == (deployment in {"dp_old", "dp_gone"})
+    view = view_of(panel)
+    click(panel, deployment)
+    assert panel.code == f"rl.Panel(lab, view='deployments', open={deployment!r})"
+    assert [each for each in facts if each not in view.text] == []
+    code = [block["text"] for block in view._detail.blocks if block["code"]]
+    assert bool(code) == (deployment == "dp_idle")
+    for each in code:
+        ast.parse(each)
+    planned: list[Any] = []
+    monkeypatch.setattr(view, "_plan", lambda action, ids: planned.append((action, ids)))
+    assert (view._buttons.layout.display == "") == is_movable
+    view.plan_button.click()
+    pinned = {"dp_old": 1, "dp_gone": 2}.get(deployment)
+    assert planned == [(ACTIONS.MOVE_TO, [invocation(pinned, "")["id"]] if pinned else [])]
+    assert view.plan_button.disabled != is_movable
 
 
-def test_evidence_offers_no_change_and_says_why(make: Callable[..., DeploymentsPanel]) -> None:
-    """On what can only be read the same is known, no code changes anything, and the panel says why."""
-    panel = make(SampleTables(**TABLES))
-    assert "can only be read" in panel._repr_mimebundle_()["text/html"]
-    assert "nothing can be changed" in panel._summary.text
-    assert "delete_deployment" not in panel.look_at("dp_idle")
-    assert dict(panel._grid.frame.set_index("id")["services"])["dp_new"] == "Cart r3, Svc r3"
-    assert "may only read" in make(live(read_only=True))._summary.text
+def test_evidence_offers_no_change_and_says_why(make: Callable[..., Panel]) -> None:
+    """On evidence and on a read-only connection nothing can be moved, and the view says why."""
+    panel = make(SampleTables(**TABLES), open="dp_idle")
+    view = view_of(panel)
+    assert "is read-only" in view._summary.text
+    assert "delete_deployment" not in view.text
+    assert dict(view.table.set_index("id")["services"])["dp_new"] == "Cart r3, Svc r3"
+    click(panel, "dp_old")
+    assert (view._buttons.layout.display, view.plan_button.layout.display) == ("", "none")
+    assert "connection is read-only" in view_of(make(live(read_only=True)))._summary.text
 
 
-def test_no_password_and_no_markup_is_shown(make: Callable[..., DeploymentsPanel]) -> None:
+def test_no_password_and_no_markup_is_shown(make: Callable[..., Panel]) -> None:
     """A password in an address is masked, and hostile text stays text."""
-    panel = make(live())
-    panel.look_at("dp_old")
-    page = panel._repr_mimebundle_()["text/html"] + panel._detail.text
-    assert "hush" not in page
+    panel = make(live(), open="dp_old")
+    page = panel._repr_mimebundle_()["text/html"] + view_of(panel).text
     assert "http://•••@old" in page
-    assert "<img" not in page
-    assert "\u202e" not in page
+    assert [each for each in ("hush", "<img", "\u202e") if each in page] == []
 
 
-def test_one_that_is_gone_after_a_refresh_is_said_to_be(make: Callable[..., DeploymentsPanel]) -> None:
-    """What was open and is not there any more offers nothing."""
+def test_one_that_is_gone_after_a_refresh_is_said_to_be(make: Callable[..., Panel]) -> None:
+    """An open deployment that is removed, and an unknown one, offer nothing."""
     source = live()
-    panel = make(source)
-    panel.look_at("dp_idle")
+    panel = make(source, open="dp_idle")
     source.put("sys_deployment", TABLES["sys_deployment"][1:])
     panel.refresh()
-    assert "not there any more" in panel._detail.text
-    assert "delete_deployment" not in panel._detail.text
-    panel.handled(panel.look_at)("dp_other")
-    assert "no deployment 'dp_other'" in panel.error
+    assert "no such deployment" in view_of(panel).text
+    assert "delete_deployment" not in view_of(panel).text

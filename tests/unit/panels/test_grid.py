@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from restate_lab.errors import ArgumentError
+from restate_lab.panels._base.content import SILENCE, Views
 from restate_lab.panels.grid import Grid, table as grid_table
-from restate_lab.panels.grid.controller import SILENCE, Views
 
 FRAME = pd.DataFrame(
     {
@@ -57,7 +57,7 @@ class Front:
 
     def numbers(self) -> dict[str, int]:
         """Return the number of each row in view, by its first cell."""
-        return {cells[0]: number for number, _, cells in self.page()["rows"]}
+        return {row[2][0]: row[0] for row in self.page()["rows"] if isinstance(row, list)}
 
 
 @pytest.fixture
@@ -145,13 +145,13 @@ def test_a_range_follows_the_order_shown(front: Front) -> None:
     numbers = front.numbers()
     front.say("select", row=numbers["inv_b"], on=True)
     front.say("sort", column="retry_count")  # d a e c b
-    revision = front.state["revision"]
-    front.say("extend", start=numbers["inv_d"], end=numbers["inv_c"], revision=revision)
+    members = front.state["members"]
+    front.say("extend", start=numbers["inv_d"], end=numbers["inv_c"], members=members)
     assert front.grid.selected == ["inv_" + letter for letter in "abcde"]
-    front.say("extend", start=numbers["inv_d"], end=numbers["inv_a"], revision=revision)
+    front.say("extend", start=numbers["inv_d"], end=numbers["inv_a"], members=members)
     assert front.grid.selected == ["inv_a", "inv_b", "inv_d"]
     front.say("filter", text="inv_e")
-    front.say("extend", start=numbers["inv_d"], end=numbers["inv_e"], revision=front.state["revision"])
+    front.say("extend", start=numbers["inv_d"], end=numbers["inv_e"], members=front.state["members"])
     assert front.grid.selected == ["inv_a", "inv_b", "inv_d"]
     assert "the filter hides inv_d" in front.state["error"]
 
@@ -162,17 +162,64 @@ def test_all_means_what_was_seen(front: Front) -> None:
     front.say("filter", text="TIMEOUT")
     assert front.state["lines"] == 0
     front.say("filter", text="timeout")
-    seen = front.state["revision"]
+    seen = front.state["members"]
     front.grid.frame = FRAME.iloc[1:]
-    front.say("select_all", on=True, revision=seen)
+    front.say("select_all", on=True, members=seen)
     assert front.grid.selected == ["inv_e"]
     assert "nothing was selected" in front.state["error"]
     front.grid.frame = FRAME
-    front.say("select_all", on=True, revision=front.state["revision"])
+    front.say("select_all", on=True, members=front.state["members"])
     assert front.grid.selected == ["inv_a", "inv_d", "inv_e"]
     assert (front.state["checked"], front.state["error"]) == ("all", "")
-    front.say("select_all", on=False, revision=front.state["revision"])
+    front.say("select_all", on=False, members=front.state["members"])
     assert front.grid.selected == ["inv_e"]
+
+
+def test_new_values_refuse_no_selection(front: Front) -> None:
+    """A selection is refused only where rows that it depends on were added, removed or moved, not for new values."""
+    numbers, seen = front.numbers(), front.state["members"]
+    front.grid.frame = FRAME.assign(retry_count=range(5))
+    front.say("select_all", on=True, members=seen)
+    assert (len(front.grid.selected), front.state["members"]) == (5, seen)
+    front.say("clear")
+    front.grid.frame = FRAME.iloc[[0, 1, 2, 4, 3]]
+    front.say("extend", start=numbers["inv_a"], end=numbers["inv_c"], members=seen)
+    assert front.grid.selected == ["inv_a", "inv_b", "inv_c"], "rows moved, but not these"
+    front.say("extend", start=numbers["inv_a"], end=numbers["inv_d"], members=seen)
+    assert "Rows were added, removed or moved" in front.state["error"]
+    front.say("select_all", on=True, members=seen)
+    assert len(front.grid.selected) == 5, "all of them, in whatever order"
+
+
+def test_rows_do_not_move_under_the_pointer(front: Front) -> None:
+    """While the pointer or the focus is in the table, rows keep their places; then, or on request, they are sorted."""
+    front.say("sort", column="retry_count", descending=True)  # c a e d b
+    front.say("hold", on=True)
+    more = FRAME.assign(retry_count=[0, 1, 2, 3, 4]).iloc[1:]
+    more.loc[5] = ["inv_f", "running", 99, None]
+    front.grid.refresh(more)
+    assert "".join(front.grid.visible.id.str[-1]) == "cedbf"
+    assert front.state["is_out_of_order"]
+    front.say("sort_again")
+    assert "".join(front.grid.visible.id.str[-1]) == "fedcb"
+    assert not front.state["is_out_of_order"]
+    front.say("hold", on=False)
+    front.grid.frame = FRAME
+    assert "".join(front.grid.visible.id.str[-1]) == "caedb"
+
+
+def test_a_cleared_selection_can_be_restored(front: Front) -> None:
+    """Clearing says how much was deselected and can be undone, also after a refresh, until something is selected."""
+    front.grid.selected = ["inv_a", "inv_c", "inv_d"]
+    front.say("clear")
+    assert (front.grid.selected, front.state["chosen"], front.state["cleared"]) == ([], "", 3)
+    front.grid.frame = FRAME.iloc[1:]
+    front.say("restore")
+    assert (front.grid.selected, front.state["cleared"]) == (["inv_c", "inv_d"], 0)
+    front.say("clear")
+    front.say("select", row=front.numbers()["inv_b"], on=True)
+    front.say("restore")
+    assert front.grid.selected == ["inv_b"]
 
 
 def test_selected_can_be_set(front: Front) -> None:
@@ -284,6 +331,122 @@ def test_columns_come_and_go(front: Front) -> None:
     assert (front.grid.columns, front.state["sort"]) == (["id", "retry_count"], None)
 
 
+# How columns look
+
+
+def test_the_owner_says_how_columns_look(sent: list[dict[str, Any]]) -> None:
+    """Heads, ages, countdowns and short ids are drawn as the owner says; tooltips have the exact value."""
+    at = pd.Timestamp("2026-11-26T10:00:00Z")
+    frame = pd.DataFrame({"id": ["inv_1brnXyZ0k8Ep", "short"], "created_at": [at, pd.NaT], "text": ["x" * 90, None]})
+    grid = Grid(frame, heads={"created_at": "age"}, ages=["created_at"], ids=["id"], flex="text")
+    front = Front(grid, sent)
+    assert [(column["label"], column["form"]) for column in front.state["columns"]] == [
+        ("id", "id"),
+        ("age", "age"),
+        ("text", "text"),
+    ]
+    first, second = (cells for _, _, cells in front.page()["rows"])
+    assert first[0] == ["inv_…k8Ep", "inv_1brnXyZ0k8Ep"]
+    assert first[1] == ["2026-11-26 10:00:00", "2026-11-26T10:00:00Z", at.timestamp() * 1000]
+    assert second == ["short", None, None]
+    front.say("width", column="text", pixels=200)
+    assert [column["flex"] for column in front.state["columns"]] == [False, False, False], "a width that was set holds"
+    with pytest.raises(ArgumentError, match="created_at: list a column in only one of ages, countdowns and ids"):
+        Grid(frame, ages=["created_at"], countdowns=["created_at"])
+
+
+def test_ages_follow_a_clock(front: Front) -> None:
+    """Ages relate to the kernel's clock, to the one given, or to a time at which they stand still."""
+    now = datetime(2026, 11, 26, 10, tzinfo=UTC)
+    front.grid.refresh(FRAME, now=now)
+    assert (front.state["ticks"], round(front.state["clock"] / 1000 - now.timestamp(), -1)) == (True, 0)
+    front.grid.refresh(FRAME, now=now, ticks=False)
+    assert (front.state["ticks"], front.state["clock"]) == (False, now.timestamp() * 1000)
+    states = len(front.sent)
+    front.grid._controller.broadcast()
+    assert len(front.sent) == states, "that time passes is no news"
+
+
+# Groups
+
+GROUPS = pd.DataFrame(
+    {
+        "id": list("abcdefgh"),
+        "n": [5, 1, 7, 2, 8, 3, 6, 4],
+        "text": ["x", "y", "x", "x", "y", "x", "x", "x"],
+        "group": ["g", None, "g", "pair", "g", "pair", "g", None],
+        "why": "same error",
+    }
+)
+
+
+@pytest.fixture
+def grouped(sent: list[dict[str, Any]]) -> Front:
+    """Give a view of a grid with a group of a, c, e and g."""
+    return Front(Grid(GROUPS, group="group", group_label="why"), sent)
+
+
+def _shown(front: Front) -> str:
+    """Return the ids in view, with + for the line of a group."""
+    return "".join("+" if isinstance(row, dict) else row[2][0] for row in front.page()["rows"])
+
+
+def _group(front: Front) -> dict[str, Any]:
+    return next(row for row in front.page()["rows"] if isinstance(row, dict))
+
+
+def test_a_group_is_one_row_and_a_line(grouped: Front) -> None:
+    """Of three rows or more the first one in the order shown is shown, whatever sorts and filters; others expand."""
+    assert _shown(grouped) == "a+bdfh"
+    assert (grouped.state["lines"], grouped.state["count"]) == (6, "8 rows")
+    grouped.say("sort", column="n", descending=True)
+    assert _shown(grouped) == "e+hfdb"
+    line = _group(grouped)
+    assert line == {"number": line["number"], "size": 4, "label": "same error", "expanded": False, "checked": "none"}
+    grouped.say("expand", row=line["number"], on=True)
+    assert _shown(grouped) == "e+cgahfdb"
+    assert [len(row) for row in grouped.page()["rows"]] == [3, 5, 4, 4, 4, 3, 3, 3, 3], "members say so"
+    grouped.say("filter", text="x")
+    assert _shown(grouped) == "c+gahfd"
+    grouped.say("filter", text="y")
+    assert _shown(grouped) == "eb", "one of a group is none"
+    grouped.grid.grouped = False
+    grouped.say("filter", text="")
+    assert _shown(grouped) == "ecgahfdb", "e 8, c 7, g 6, a 5: sorted, each for itself"
+
+
+def test_columns_that_make_groups_are_not_shown(grouped: Front) -> None:
+    """The columns of groups are no news to a reader, unless the owner shows them."""
+    assert [column["name"] for column in grouped.state["columns"]] == ["id", "n", "text"]
+    grouped.grid.columns = ["id", "why"]
+    assert [column["name"] for column in grouped.state["columns"] if column["shown"]] == ["id", "why"]
+
+
+def test_a_group_is_selected_as_a_whole(grouped: Front) -> None:
+    """Its line selects all its rows that the filter leaves; a range includes those that the line stands for."""
+    number = _group(grouped)["number"]
+    grouped.say("select", row=number, on=True)
+    assert (grouped.grid.selected, _group(grouped)["checked"]) == (list("aceg"), "all")
+    rows = grouped.numbers()
+    grouped.say("select", row=rows["a"], on=False)
+    assert _group(grouped)["checked"] == "some"
+    grouped.say("clear")
+    members = grouped.state["members"]
+    grouped.say("extend", start=number, end=rows["d"], members=members)
+    assert grouped.grid.selected == list("bcdeg"), "not a, which has a line for itself"
+    grouped.say("extend", start=number, end=number, members=members)
+    assert grouped.grid.selected == list("ceg")
+    grouped.say("filter", text="x")
+    grouped.say("clear")
+    grouped.say("select", row=number, on=True)
+    assert grouped.grid.selected == list("acg")
+    grouped.say("open_row", row=number)
+    assert "Reload the page" in grouped.state["error"]
+    grouped.grid.frame = GROUPS.iloc[1:4]
+    grouped.say("expand", row=number, on=True)
+    assert "this group is not in the table any more" in grouped.state["error"]
+
+
 # Pages
 
 
@@ -368,7 +531,7 @@ JSON = st.recursive(
     max_leaves=6,
 )
 KINDS = ["alive", "page", "detail", "select", "extend", "select_all", "open_row", "sort", "filter", "column", "width"]
-FIELDS = ["row", "on", "start", "end", "count", "seq", "revision", "column", "descending", "text", "pixels", "shown"]
+FIELDS = ["row", "on", "start", "end", "count", "seq", "members", "column", "descending", "text", "pixels", "shown"]
 
 
 @settings(max_examples=150)
@@ -404,11 +567,12 @@ def test_nothing_that_is_said_breaks_the_grid(content: dict[str, Any], data: st.
 )
 def test_a_wrong_message_is_said_in_the_grid(content: Any, front: Front) -> None:
     """A message that means nothing changes nothing and leaves a line of text; the next good one takes it away."""
-    before = {**front.state, "error": None}
+    unset = {"error": None, "clock": None}
+    before = front.state | unset
     front.raw(content)
     assert front.state["error"]
     assert front.grid.error == front.state["error"]
-    assert {**front.state, "error": None} == before
+    assert front.state | unset == before
     front.say("sort", column="id")
     assert front.state["error"] == ""
 
@@ -421,7 +585,37 @@ def test_a_view_sets_nothing(front: Front) -> None:
     assert "tried to set _esm" in front.state["error"]
 
 
+# Without rows
+
+
+def test_an_empty_table_says_why(front: Front) -> None:
+    """The owner says why no row is there, and may offer a way out; stale rows and rows not read yet are marked."""
+    cleared: list[bool] = []
+    front.grid.set_empty("No invocation failed.", action="Clear", on_action=lambda: cleared.append(True))
+    assert (front.state["empty"], front.state["empty_action"]) == ("No invocation failed.", "Clear")
+    front.say("empty_action")
+    front.grid.set_empty("")
+    front.say("empty_action")
+    assert (cleared, front.state["empty_action"]) == ([True], "")
+    front.grid.stale = True
+    assert (front.state["is_stale"], front.grid.stale) == (True, True)
+    front.grid.refresh(FRAME)
+    assert front.state["is_stale"], "only the owner knows"
+
+
 # Callbacks
+
+
+def test_enter_in_the_filter_searches_further(front: Front) -> None:
+    """Where the owner can search the server, the filter says so, and Enter passes its text on."""
+    assert not front.state["can_search"]
+    texts: list[str] = []
+    remove = front.grid.on_search(texts.append)
+    assert (front.state["can_search"], front.state["rows"]) == (True, 5)
+    front.say("search", text="503")
+    remove()
+    front.say("search", text="504")
+    assert texts == ["503"]
 
 
 def test_opening_is_not_selecting(front: Front) -> None:
@@ -431,6 +625,14 @@ def test_opening_is_not_selecting(front: Front) -> None:
     number = front.numbers()["inv_c"]
     front.say("open_row", row=number)
     assert (opened, front.grid.selected, front.state["opened"]) == (["inv_c"], [], number)
+    assert not front.state["can_close"], "where no owner closes it, Escape goes on to the selection"
+    closed: list[Any] = []
+    front.grid.on_close(closed.append)
+    assert front.state["can_close"]
+    front.say("close_row")
+    assert (closed, front.grid.opened, front.state["opened"]) == (["inv_c"], None, None)
+    front.grid.opened = "inv_a"
+    assert front.state["opened"] == front.numbers()["inv_a"]
 
 
 def test_a_callback_that_fails_is_seen(front: Front) -> None:

@@ -5,34 +5,36 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from restate_lab.errors import ArgumentError, QueryRefused, Unreachable
-from restate_lab.panels import invocations as module
+from restate_lab.panels import invocations as module, panel as panel_module
 from restate_lab.panels._base import refresher
 from restate_lab.panels._base.head import Head
-from restate_lab.panels.invocations import InvocationsPanel
+from restate_lab.panels.panel import Panel
 from restate_lab.progress import notify
 from support.sample_source import LiveSource, SampleSource, invocations
 
 ATTACK = "<img src=x onerror=alert(1)></script>\x1b[31m\u202etxt"
 ROWS = invocations(
-    {"id": 3, "status": "backing-off", "failure": f"[500 Internal] {ATTACK}", "retry_count": 4, "error_code": "RT0007"},
     {"id": 2, "status": "paused", "target": ATTACK},
+    {"id": 3, "status": "backing-off", "failure": f"[500 Internal] {ATTACK}", "retry_count": 4, "error_code": "RT0007"},
     {"id": 1, "status": "killed", "failure": "[409] killed"},
 )
 
 
 @pytest.fixture
-def make(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., InvocationsPanel]]:
+def make(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Panel]]:
     """Give what makes panels; when the test is over they are closed, and left neither a thread nor a line."""
-    made: list[InvocationsPanel] = []
+    made: list[Panel] = []
+    monkeypatch.setattr(panel_module.Panel, "run_doctor", lambda _: None)  # test_findings.py has the doctor
 
-    def make(source: Any, **options: Any) -> InvocationsPanel:
-        made.append(InvocationsPanel(source, **options))
+    def make(source: Any, **options: Any) -> Panel:
+        made.append(Panel(source, **options))
         return made[-1]
 
     yield make
@@ -42,9 +44,14 @@ def make(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Invocatio
     assert capsys.readouterr() == ("", "")
 
 
-def said(panel: InvocationsPanel, kind: str, **fields: Any) -> None:
+def said(panel: Panel, kind: str, **fields: Any) -> None:
     """Say something as the panel's view does."""
     panel._head._handle_custom_msg({"type": kind, "view": "v1", **fields}, [])
+
+
+def field(panel: Panel, name: str, value: str) -> None:
+    """Write into a field of the filters."""
+    panel.view.strip._handle_custom_msg({"type": "field", "name": name, "value": value}, [])
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -54,19 +61,19 @@ def until(condition: Callable[[], object]) -> None:
     assert condition()
 
 
-def test_it_shows_what_was_read_and_gives_it_back(make: Callable[..., InvocationsPanel]) -> None:
+def test_it_shows_what_was_read_and_gives_it_back(make: Callable[..., Panel]) -> None:
     """The frame, the statement and the line of code are those of the screen."""
     source = SampleSource(ROWS)
     panel = make(source, status="all", service="agent")
     assert list(panel.frame["id"]) == list(ROWS["id"])
-    assert list(panel.frame["failure"]) == [ATTACK, panel.frame["failure"].iloc[1], "[409] killed"]
+    assert list(panel.frame["failure"]) == [panel.frame["failure"].iloc[0], ATTACK, "[409] killed"]
     assert (panel.sql, panel.params) in [(sql, params) for sql, params in source.asked]
-    assert panel.code == "rl.InvocationsPanel(lab, status=['all'], service='agent')"
+    assert panel.code == "rl.Panel(lab, status='all', service='agent')"
     assert panel._head.code == panel.code
     assert panel.error == ""
 
 
-def test_the_selection_stays_when_other_rows_come(make: Callable[..., InvocationsPanel]) -> None:
+def test_the_selection_stays_when_other_rows_come(make: Callable[..., Panel]) -> None:
     """After a refresh the same ids are selected, wherever they stand then; what is gone is out of the selection."""
     source = SampleSource(ROWS)
     panel = make(source, status="all")
@@ -77,16 +84,14 @@ def test_the_selection_stays_when_other_rows_come(make: Callable[..., Invocation
     assert len(panel.frame) == 3
 
 
-def test_ten_thousand_of_n(make: Callable[..., InvocationsPanel]) -> None:
+def test_ten_thousand_of_n(make: Callable[..., Panel]) -> None:
     """Where the limit cut rows off, they are counted, and the table says how many there are."""
     panel = make(SampleSource(ROWS), status="all", limit=2)
     assert len(panel.frame) == 2
-    assert "2 of 3 invocations on the server were read." in repr(panel.grid)
+    assert "2 of 3 invocations on the server were read." in repr(panel.view.grid)
 
 
-def test_a_lost_server_is_a_banner_and_comes_back(
-    make: Callable[..., InvocationsPanel], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lost_server_is_a_banner_and_comes_back(make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch) -> None:
     """While no answer comes the panel says since when, keeps what it shows, and asks again until there is one."""
     monkeypatch.setattr(refresher, "_FIRST_RETRY", 0.05)
     source = LiveSource(ROWS)
@@ -102,7 +107,7 @@ def test_a_lost_server_is_a_banner_and_comes_back(
     until(lambda: panel.error == "")
 
 
-def test_errors_stand_in_the_panel_in_words(make: Callable[..., InvocationsPanel]) -> None:
+def test_errors_stand_in_the_panel_in_words(make: Callable[..., Panel]) -> None:
     """Whatever a read or a handler raises is shown, and is gone after the next good read."""
     source = SampleSource(ROWS)
     panel = make(source)
@@ -115,21 +120,21 @@ def test_errors_stand_in_the_panel_in_words(make: Callable[..., InvocationsPanel
     source.fails = None
     panel.refresh()
     assert panel.error == ""
-    panel._bar._fields["retries"].value = "many"
-    assert panel.error == "retries is 'many': give a whole number."
+    field(panel, "retries", "many")
+    assert panel.error == "attempts ≥ is 'many': give a whole number."
     panel.handled(lambda: {}["gone"])()
     panel.refresh()
     assert panel.error == "KeyError: 'gone'"
-    panel._bar._fields["retries"].value = "4"
+    field(panel, "retries", "4")
     assert panel.wait(timeout=10)
     assert panel.error == ""
-    assert panel.filters.retries == 4
-    panel.grid._handle_custom_msg({"type": "open_row", "view": "v", "row": 99}, [])
-    assert panel.grid.error
+    assert panel.state == {"retries": 4}
+    panel.view.grid._handle_custom_msg({"type": "open_row", "view": "v", "row": 99}, [])
+    assert panel.view.grid.error
 
 
 def test_what_is_said_below_is_shown_and_not_printed(
-    make: Callable[..., InvocationsPanel], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A line that a reading says to whoever waits stands in the panel until the reading has ended."""
     panel = make(SampleSource(ROWS))
@@ -143,7 +148,7 @@ def test_what_is_said_below_is_shown_and_not_printed(
     assert banners[1:] == [""]
 
 
-def test_it_reads_only_in_sight_one_at_a_time(make: Callable[..., InvocationsPanel]) -> None:
+def test_it_reads_only_in_sight_one_at_a_time(make: Callable[..., Panel]) -> None:
     """A live panel reads while a view of it is in sight, never twice at once, and not when it is out of sight."""
     source = LiveSource(ROWS)
     panel = make(source, refresh=0.01)
@@ -160,43 +165,43 @@ def test_it_reads_only_in_sight_one_at_a_time(make: Callable[..., InvocationsPan
     time.sleep(0.15)
     assert len(source.asked) == seen
     assert source.most_at_once == 1
-    assert "while in sight" in panel._head.cost
+    assert "while visible" in panel._head.cost
     said(panel, "live", on=False)
-    assert "while in sight" not in panel._head.cost
+    assert "while visible" not in panel._head.cost
 
 
-def test_what_was_asked_before_is_not_shown_after(make: Callable[..., InvocationsPanel]) -> None:
+def test_what_was_asked_before_is_not_shown_after(make: Callable[..., Panel]) -> None:
     """A filter that changes while a read is under way: that read's rows are not shown, those of the next are."""
     source = SampleSource(ROWS)
     panel = make(source)
     go_on, began = threading.Event(), threading.Event()
     source.on_ask = lambda: (began.set(), go_on.wait(10))
-    panel.look_for(service="first")
+    panel.show_invocations(service="first")
     began.wait(10)
-    panel.look_for(service="second")
+    panel.show_invocations(service="second")
     source.frame = ROWS.iloc[:1]
     shown: list[int] = []
-    refresh = panel.grid.refresh
-    panel.grid.refresh = lambda frame, **more: (shown.append(len(frame)), refresh(frame, **more))  # type: ignore[method-assign]
+    refresh = panel.view.grid.refresh
+    panel.view.grid.refresh = lambda frame, **more: (shown.append(len(frame)), refresh(frame, **more))  # type: ignore[method-assign]
     go_on.set()
     assert panel.wait(timeout=10)
     assert shown == [1]
-    assert panel.params["service"] == "second"
+    assert panel.params["service"] == ["second"]
 
 
 @pytest.mark.parametrize(
     "source", [SampleSource(ROWS), LiveSource(ROWS, read_only=True)], ids=["evidence", "read-only"]
 )
-def test_what_can_only_be_read_has_no_buttons(make: Callable[..., InvocationsPanel], source: Any) -> None:
+def test_what_can_only_be_read_has_no_buttons(make: Callable[..., Panel], source: Any) -> None:
     """On evidence and on a read-only connection there are no action buttons, and the panel says why."""
     panel = make(source, status="all")
     panel.selected = list(ROWS["id"])
-    row = panel._actions.children[0]
+    row = panel.view.actions.children[0]
     assert [type(part).__name__ for part in row.children] == ["Label"]
-    assert "can be read" in row.children[0].value or "may only read" in row.children[0].value
+    assert "read-only" in row.children[0].value
 
 
-def test_the_static_page_is_text(make: Callable[..., InvocationsPanel]) -> None:
+def test_the_static_page_is_text(make: Callable[..., Panel]) -> None:
     """Without a widget front end the panel is a table of what it held, and hostile text in it stays text."""
     source = SampleSource(ROWS)
     source.name = ATTACK
@@ -204,7 +209,7 @@ def test_the_static_page_is_text(make: Callable[..., InvocationsPanel]) -> None:
     bundle = panel._repr_mimebundle_()
     html = bundle["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert html.count("<tr>") == 4
+    assert html.count("<tr") == 4
     assert "<img" not in html
     assert "</script>" not in html
     assert "\x1b" not in html
@@ -215,7 +220,7 @@ def test_the_static_page_is_text(make: Callable[..., InvocationsPanel]) -> None:
 
 def test_the_head_obeys_only_what_it_knows() -> None:
     """A view that sends something else, or sets state, changes nothing, and the head says so."""
-    head = Head("a", "b", live=True)
+    head = Head("a", "b", access="writable", live=True)
     head._handle_custom_msg({"type": "live", "view": "v", "on": "yes"}, [])
     assert head.live is True
     assert "may not send" in head.error
@@ -228,4 +233,67 @@ def test_the_head_obeys_only_what_it_knows() -> None:
 def test_a_refresh_that_is_none_is_refused(refresh: Any) -> None:
     """A wrong ``refresh`` is an ArgumentError."""
     with pytest.raises(ArgumentError, match="refresh is"):
-        InvocationsPanel(SampleSource(ROWS), refresh=refresh)
+        Panel(SampleSource(ROWS), refresh=refresh)
+
+
+def test_the_state_is_read_set_observed_and_copied(make: Callable[..., Panel]) -> None:
+    """One value has the view, its filters and what is open: it shows what it says, and is the line that is copied."""
+    panel = make(SampleSource(ROWS), status="all", sort="newest")
+    seen: list[dict[str, Any]] = []
+    panel.observe(lambda change: seen.append(change["new"]), "state")
+    assert panel.code == f"rl.Panel(lab{''.join(f', {name}={value!r}' for name, value in panel.state.items())})"
+    panel.state = {"status": ["paused", "retrying"], "service": ["agent", "Payments"], "group": False}
+    assert panel.wait(timeout=10)
+    assert panel.params["status"] == ["paused", "backing-off"]
+    assert panel.params["service"] == ["agent", "Payments"]
+    assert panel.view.strip.content["group"] is False
+    panel.state = {"view": "overview"}
+    assert type(panel.view).__name__ == "OverviewView"
+    assert panel.code == "rl.Panel(lab, view='overview')"
+    assert seen[-1] == {"view": "overview"}
+    with pytest.raises(ArgumentError, match="did you mean 'service'"):
+        panel.state = {"servce": "agent"}
+
+
+def test_the_selection_is_a_trait(make: Callable[..., Panel]) -> None:
+    """``selected`` can be observed and set; a person's selection arrives there, too."""
+    panel = make(SampleSource(ROWS), status="all")
+    seen: list[list[str]] = []
+    panel.observe(lambda change: seen.append(change["new"]), "selected")
+    panel.selected = [ROWS["id"][0]]
+    assert panel.view.grid.selected == [ROWS["id"][0]]
+    panel.view.grid.selected = list(ROWS["id"][:2])
+    assert seen[-1] == list(ROWS["id"][:2])
+
+
+def test_the_strip_counts_and_filters(make: Callable[..., Panel]) -> None:
+    """Each preset, status and service has its count; a click filters by it, and with Ctrl it is added or removed."""
+    panel = make(SampleSource(ROWS), status="all")
+    strip = panel.view.strip
+
+    def click(kind: str, name: str, *, add: bool = False) -> None:
+        strip._handle_custom_msg({"type": kind, "name": name, "add": add}, [])
+        assert panel.wait(timeout=10)
+
+    counts = {preset["name"]: preset["count"] for preset in strip.content["presets"]}
+    assert counts == {"attention": 2, "in-flight": 2, "ended": 1, "all": 3}
+    assert {chip["name"]: chip["count"] for chip in strip.content["chips"] if chip["count"]} == {
+        "retrying": 1,
+        "paused": 1,
+        "killed": 1,
+    }
+    assert strip.content["services"] == [{"name": "agent", "count": 3, "pressed": False}]
+    click("status", "paused")
+    assert panel.state == {"status": "paused"}
+    click("status", "retrying", add=True)
+    assert panel.state == {"status": ["paused", "retrying"]}
+    click("status", "paused", add=True)
+    click("status", "retrying")
+    assert panel.state == {}
+    click("service", "agent")
+    click("status", "ended")
+    assert panel.code == "rl.Panel(lab, status='ended', service='agent')"
+    strip._handle_custom_msg({"type": "time", "kind": "created", "start": 1_800_000_000.0, "end": None}, [])
+    assert panel.view.filters.since == datetime(2027, 1, 15, 8, tzinfo=UTC)
+    strip._handle_custom_msg({"type": "clear", "names": []}, [])
+    assert panel.state == {}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from restate_lab.panels.invocation.html import carried_text
+from restate_lab.analysis.journal.payloads import payload_line, payload_texts
 from restate_lab.redaction import MASK
 
 
@@ -28,8 +28,9 @@ from restate_lab.redaction import MASK
 )
 def test_secrets_are_masked_beside_anything(value: Any) -> None:
     """A field of a secret name and a secret header are ••• in what a panel shows."""
-    ((name, text),) = carried_text({"payload": value, "argument": None, "headers": {}})
+    ((name, text),) = payload_texts({"payload": value, "argument": None, "headers": {}})
     assert name == "payload"
+    assert "hush" not in payload_line({"payload": value})
     assert "hush" not in text
     assert MASK in text
     text.encode()
@@ -37,7 +38,7 @@ def test_secrets_are_masked_beside_anything(value: Any) -> None:
 
 def test_payloads_are_text_to_read() -> None:
     """JSON has line ends and its own constants; bytes are shown in hexadecimal."""
-    shown = carried_text({"payload": {"a": [1, float("inf")]}, "argument": b"\xff\x00", "headers": {"x": "1"}})
+    shown = payload_texts({"payload": {"a": [1, float("inf")]}, "argument": b"\xff\x00", "headers": {"x": "1"}})
     assert shown == [
         ("argument", "2 bytes: ff 00"),
         ("payload", '{\n  "a": [\n    1,\n    Infinity\n  ]\n}'),

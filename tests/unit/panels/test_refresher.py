@@ -10,7 +10,7 @@ import pytest
 
 from restate_lab.errors import QueryRefused, RateLimited, TimedOut, Unreachable
 from restate_lab.panels._base.refresher import Pace, Refresher
-from restate_lab.panels._base.worker import Apart, Busy
+from restate_lab.panels._base.worker import BackgroundAction, Busy
 
 
 def threads() -> list[str]:
@@ -138,19 +138,19 @@ def test_many_questions_become_one_read(reads: Reads) -> None:
 
 def test_one_action_at_a_time_and_none_after_close() -> None:
     """A second action is refused while one is under way; closing asks the first to stop, and waits for it."""
-    apart, ended = Apart(), threading.Event()
+    background, ended = BackgroundAction(), threading.Event()
 
     def work() -> None:
-        apart.stop.wait(10)
+        background.stop.wait(10)
         ended.set()
 
-    apart.run(work)
+    background.run(work)
     with pytest.raises(Busy):
-        apart.run(work)
-    apart.close()
+        background.run(work)
+    background.close()
     assert ended.is_set()
     assert threads() == []
-    apart.run(work)
+    background.run(work)
     assert threads() == []
 
 

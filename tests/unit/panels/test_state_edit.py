@@ -74,7 +74,7 @@ def test_what_is_typed_is_what_is_written(raw: bytes, text: str, bytes_: bytes) 
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("{", "no JSON"), ("NaN", "NaN is no JSON"), ("", "no JSON"), ('{"a": 1, "a": 2}', "'a' stands twice")],
+    [("{", "not JSON"), ("NaN", "NaN is not JSON"), ("", "not JSON"), ('{"a": 1, "a": 2}', "'a' occurs twice")],
 )
 def test_what_is_no_json_is_refused_in_words(text: str, words: str) -> None:
     """A text that the key's handlers could not read, or that JSON would cut in silence, is never sent."""
@@ -85,11 +85,11 @@ def test_what_is_no_json_is_refused_in_words(text: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("raw", "name", "words"),
     [
-        (b"\xff", "k", "bytes that are no text"),
+        (b"\xff", "k", "bytes are not text"),
         (b'"' + b"x" * 70_000 + b'"', "k", "70,002 bytes"),
         (b'"hush"', "api_token", "never shown"),
         (b'{"user": {"password": "hush"}}', "k", "never shown"),
-        (b"line\r\nline", "k", "line ends"),
+        (b"line\r\nline", "k", "line endings"),
     ],
 )
 def test_what_cannot_be_edited_here(raw: bytes, name: str, words: str) -> None:

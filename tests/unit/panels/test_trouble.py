@@ -26,7 +26,7 @@ from restate_lab.client.settings import Settings
 from restate_lab.errors import AccessDenied, QueryInterrupted, RateLimited, TimedOut, Unreachable
 from restate_lab.panels._assets import joined
 from restate_lab.panels._base import refresher
-from restate_lab.panels._base.panel import Panel
+from restate_lab.panels._base.panel import LivePanel
 from restate_lab.panels._base.trouble import ReadFailure, kind_of
 from support.bench import wait_for
 from support.faults import ARROW, reads_give_up_after
@@ -34,7 +34,7 @@ from support.faults import ARROW, reads_give_up_after
 AT = datetime(2026, 11, 25, 3, 28, 31, tzinfo=UTC)
 
 
-class OnePanel(Panel):
+class OnePanel(LivePanel):
     """Reads one number."""
 
     number = 0
@@ -121,7 +121,7 @@ def connect(server: Server, tmp_path: Path) -> Iterator[Callable[..., Lab]]:
 @pytest.fixture
 def panel(connect: Callable[..., Lab]) -> Iterator[OnePanel]:
     """Give a panel that nobody looks at, so that it reads only when it is told to; it has read once."""
-    made = OnePanel(connect(), title="one", refresh=None)
+    made = OnePanel(connect(), refresh=None)
     made.refresh()
     assert (made.error, made.number) == ("", 1)
     yield made
@@ -129,7 +129,7 @@ def panel(connect: Callable[..., Lab]) -> Iterator[OnePanel]:
     assert [each.name for each in threading.enumerate() if each.name.startswith("restate-lab")] == []
 
 
-def look(panel: Panel, *, in_sight: bool = True) -> None:
+def look(panel: LivePanel, *, in_sight: bool = True) -> None:
     panel._head._handle_custom_msg({"type": "alive", "view": "v1", "in_sight": in_sight}, [])
 
 
@@ -178,7 +178,7 @@ def test_the_connections_timeout_holds(
     connect: Callable[..., Lab], server: Server, timeout: float, allowed: float
 ) -> None:
     """A panel's query may take no longer than connect(timeout=…) says, nor longer than 30 s."""
-    panel = OnePanel(connect(timeout=timeout), title="one", refresh=None)
+    panel = OnePanel(connect(timeout=timeout), refresh=None)
     panel.refresh()
     panel.reads.arrow("SELECT 1 AS n", timeout=9.0)
     assert server.allowed == [pytest.approx(allowed, abs=0.5), pytest.approx(min(timeout, 9.0), abs=0.5)]
@@ -243,7 +243,7 @@ def test_nothing_read_yet(connect: Callable[..., Lab], server: Server) -> None:
     lab = connect()
     assert lab.version
     server.query = server.version = refused
-    panel = OnePanel(lab, title="one", refresh=None)
+    panel = OnePanel(lab, refresh=None)
     panel.refresh()
     assert re.match(r"Cannot reach demo for \d+s\. Nothing was read yet\. Next try in ", panel.error)
     assert panel._head.trouble["stale"] is False

@@ -83,7 +83,7 @@ def test_backlog_retries_and_sizes() -> None:
     waiting = plots.plot_backlog(backlog(names))
     assert bars(waiting) == {"pending": [3, 2, 1]}
     assert rows(waiting) == ["Cart/c", "Cart/b", "Cart/a"]
-    assert "3, the first for 1m 30s" in texts(waiting)
+    assert "3; oldest wait 1m 30s" in texts(waiting)
     tried = plots.plot_retries(retries(names), tz="Asia/Tokyo")
     assert bars(tried) == {"backing-off": [3, 2, 1]}
     assert rows(tried)[0] == "c/do\nstep “a” [RT0007]"

@@ -38,12 +38,12 @@ def test_bars_are_where_the_entries_were() -> None:
     frame = journal(["a", "b", "c"])
     frame.attrs["read_at"] = (NOW - pd.Timedelta("1h") + pd.Timedelta("20s")).isoformat()
     ax = draw(plot_journal(frame, tz="Asia/Kathmandu"))
-    assert boxes(ax) == {"done": {0: (0, 0.9), 1: (1, 1.9)}, "open": {2: (2, 20)}}
+    assert boxes(ax) == {"done": {0: (0, 0.9), 1: (1, 1.9)}, "waiting": {2: (2, 20)}}
     looks = {each.get_label(): each for each in ax.collections}
-    assert looks["open"].get_hatch()
+    assert looks["waiting"].get_hatch()
     assert to_hex(looks["done"].get_facecolor()[0]) == STATUSES["succeeded"].colour
     assert ax.get_xlabel() == "time (Asia/Kathmandu)"
-    assert {"0 Run a", "1 Run b", "2 Run c", "900ms", "18s, open"} <= set(texts(ax))
+    assert {"0 Run a", "1 Run b", "2 Run c", "900ms", "18s, waiting"} <= set(texts(ax))
     assert "08:25" in ax.xaxis.get_offset_text().get_text()
     assert "02:40" not in all_text(ax), "that would be UTC"
     assert ax.get_title(loc="left") == "a"
@@ -76,10 +76,10 @@ def test_what_is_not_known_is_not_made_up() -> None:
     ax = draw(plot_journal(frame))
     found = boxes(ax)
     assert found["abandoned"][0] == (0, 3)
-    assert found["open"][2] == pytest.approx((10, 10), abs=0.05)
+    assert found["waiting"][2] == pytest.approx((10, 10), abs=0.05)
     assert found["not known"][3] == pytest.approx((3, 3), abs=0.05)
     assert len([line for line in ax.lines if line.get_marker() == "<"]) == 1
-    assert {"open", "abandoned", "not known", "open, not known since when"} <= set(texts(ax))
+    assert {"waiting", "abandoned", "not known", "open, start not known"} <= set(texts(ax))
 
 
 def test_without_any_time_it_is_said() -> None:
@@ -110,6 +110,26 @@ def test_retries_are_marked_and_counted() -> None:
     assert crosses.get_ydata().tolist() == [1, 2]
     assert (crosses.get_xdata() - BEGIN) / SECOND == pytest.approx([1.9, 2.9])
     assert {"900ms, 1 retry", "900ms, at least 44 retries"} <= set(texts(ax))
+
+
+def test_a_failing_entry_is_not_drawn_as_a_healthy_one() -> None:
+    """It is orange, with its error on the bar, its attempts as ticks, and the next one as a circle right of now."""
+    begin, facts = (NOW - pd.Timedelta("1h")).to_pydatetime(), {"last_start_at": None, "command_index": None}
+    facts |= {"target": "Cart/do", "status": "backing-off", "failed_attempts": 9, "last_failure": "boom"}
+    facts |= {"errors": [[1, [(begin + pd.Timedelta("3s")).isoformat()]]]}
+    facts |= {"next_retry_at": (begin + pd.Timedelta("90s")).isoformat()}
+    frame = journal(["a", "b"], retries=pd.array([0, 9], dtype="Int64"), last_error=[None, "no provider"])
+    frame.attrs |= {"read_at": (begin + pd.Timedelta("80s")).isoformat(), "invocations": {"inv_a": facts}}
+    ax = draw(plot_journal(frame))
+    assert boxes(ax)["failing"] == {1: (1, 80)}
+    (failing,) = [each for each in ax.collections if each.get_label() == "failing"]
+    assert to_hex(failing.get_facecolor()[0]) == STATUSES["backing-off"].colour
+    marks = {line.get_marker(): (np.asarray(line.get_xdata()) - BEGIN) / SECOND for line in ax.lines}
+    assert marks["|"] == pytest.approx([3])
+    assert 80 < marks["o"][0] < (ax.get_xlim()[1] - BEGIN) / SECOND
+    assert {"no provider", "1m 19s, failing, 9 retries", "failed attempt", "next attempt"} <= set(texts(ax))
+    between = draw(plot_journal(frame.assign(status="done", open=False)))
+    assert {"– Handler code after entry 1", "boom"} <= set(texts(between))
 
 
 def test_callees_are_indented() -> None:

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.text import Text
 
+from restate_lab.analysis.waits.layout import Layout, arrange, group_equal
+from restate_lab.analysis.waits.picture import draw_picture
 from restate_lab.plots import plot_waits
-from restate_lab.plots.wait_layout import Layout, arrange
 from restate_lab.status import STATUSES
 from support.pictures import all_text, draw, texts, waits
 
@@ -81,7 +82,8 @@ def test_the_same_graph_looks_the_same(pairs: list[tuple[int, int]]) -> None:
 def test_a_queue_is_folded() -> None:
     """Of 300 who wait for one some are shown, those with most behind them first, and the rest is a number."""
     pairs = [(f"w{number:03}", "root") for number in range(200)] + [(f"z{number:03}", "w150") for number in range(99)]
-    ax = draw(plot_waits(waits(pairs)))
+    targets = [f"Cart/{number}/do" for number in range(300)]
+    ax = draw(plot_waits(waits(pairs, targets)))
     assert len(ax.findobj(FancyArrowPatch)) < 40
     assert "299 wait" in all_text(ax)
     layout = arrange(waits(pairs).graph(), [])
@@ -91,6 +93,26 @@ def test_a_queue_is_folded() -> None:
         f"+{place.folded:,} waiting" for place in layout.boxes if place.folded
     ]
     assert sum(place.folded or 1 for place in layout.boxes) == 300
+
+
+def test_equal_parts_are_one_box() -> None:
+    """Three times the same call is one box "× 3"; another target, another blocker or another waiter is none of them."""
+    pairs = [(f"w{number}", f"r{number}") for number in range(3)] + [("x", "r3"), ("y", "r3"), ("z", "r3"), ("v", "z")]
+    names = {"x": "Orders/place", "y": "Orders/place", "z": "Orders/place", "v": "Orders/bill"}
+    ids = sorted({id_ for pair in pairs for id_ in pair})
+    found = waits(pairs, [names.get(id_, "Payments/charge" if id_[0] == "r" else "Orders/place") for id_ in ids])
+    graph = group_equal(found.graph(), {id_: node["target"] for id_, node in found.graph().nodes(data=True)})
+    assert dict(graph.nodes(data="times")) == {"r0": 3, "w0": 3, "r3": 1, "x": 2, "z": 1, "v": 1}
+    ax = draw(plot_waits(found))
+    assert len(ax.findobj(FancyArrowPatch)) == 4
+    assert "3 × Payments/charge" in all_text(ax)
+    card = found.graph(), found.blockers.assign(target=None, status=None), found.deadlocks
+    picture = draw_picture(*card, anchors={"r0": "rl-1"})
+    assert picture is not None
+    assert {(box["id"], box["times"], box["anchor"]) for box in picture.boxes if box["times"] > 1} == {
+        *(("r0", 3, "rl-1"), ("w0", 3, ""), ("x", 2, "")),
+    }
+    assert max(box["x"] + box["width"] for box in picture.boxes) <= picture.width
 
 
 def test_deadlocks_are_circles() -> None:
@@ -118,7 +140,8 @@ def test_a_large_circle_says_how_many_are_not_shown() -> None:
 
 def test_roots_that_are_not_drawn_are_said() -> None:
     """Of 60 root blockers twelve are drawn, and the others counted with those behind them."""
-    ax = plot_waits(waits([(f"w{number}", f"r{number}") for number in range(60)]))
+    targets = [f"Cart/{number}/do" for number in range(120)]
+    ax = plot_waits(waits([(f"w{number}", f"r{number}") for number in range(60)], targets))
     assert "48 more root blockers with 96 invocations are not drawn" in all_text(ax)
 
 

@@ -70,7 +70,7 @@ def test_nothing_acts_and_nothing_loads() -> None:
 
 def test_what_is_not_text_is_not_on_the_page() -> None:
     """The content of scripts, styles, frames and templates is removed with them."""
-    for tag in ("script", "style", "template", "noscript", "iframe", "object"):
+    for tag in ("script", "style", "template", "noscript", "iframe", "object", "svg"):
         assert sanitize(f"a<{tag}>secret</{tag}>b") == "ab"
         assert sanitize(f"a<{tag}>secret") == "a"
 

@@ -51,8 +51,8 @@ def _unused_finding(deployments: list[DeploymentInfo]) -> Finding:
     count, first = len(deployments), deployments[0]
     return Finding(
         severity=Severity.NOTE,
-        summary=f"{plural(count, 'deployment')} ({_addresses(deployments)}) {verb_form(count, 'is', 'are')} needed "
-        f"by nothing any more: no service's latest revision, and nothing is pinned there",
+        summary=f"{plural(count, 'deployment')} ({_addresses(deployments)}) {verb_form(count, 'is', 'are')} no longer "
+        f"used: no service has its latest revision there, and no invocation is pinned there",
         where=_addresses(deployments),
         count=count,
         ids=tuple(each.id for each in deployments)[:MAX_IDS],

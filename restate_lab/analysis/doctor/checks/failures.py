@@ -166,7 +166,7 @@ def _failures_finding(rows: Sequence[Row], ended: HandlerOutcomes, callers: Mapp
     return Finding(
         severity=Severity.WARNING,
         summary=f"{plural(count, 'invocation')} of {service}/{handler} failed for good: {message}; "
-        f"{ended.failure_rate:.0%} of its ends are failures{more}",
+        f"{100 * ended.failure_rate:.0f} % of completed calls failed{more}",
         where=f"{service}/{handler}",
         count=count,
         ids=tuple(row["id"] for row in rows)[:MAX_IDS],
@@ -186,7 +186,7 @@ def _census_findings(ended: Mapping[tuple[str, str], HandlerOutcomes]) -> list[F
     return [
         Finding(
             severity=Severity.NOTE,
-            summary=f"{plural(count, 'invocation')} of {handlers} failed for good, few or seldom",
+            summary=f"{plural(count, 'invocation')} of {handlers} failed for good; this is few or rare",
             where=handlers,
             count=count,
             ids=(),
@@ -203,7 +203,7 @@ def _rare_failures_finding(rows: Sequence[Row]) -> Finding:
     )
     return Finding(
         severity=Severity.NOTE,
-        summary=f"{plural(count, 'invocation')} of {handlers} failed for good, few or seldom: {messages}",
+        summary=f"{plural(count, 'invocation')} of {handlers} failed for good, which is few or rare: {messages}",
         where=handlers,
         count=count,
         ids=tuple(row["id"] for row in rows)[:MAX_IDS],
@@ -289,12 +289,11 @@ def _paused_finding(context: CheckContext, group: StepGroup[Row]) -> Finding:
         if message
         else "by hand"
     )
-    more = f"; {blocked.count:,} {verb_form(blocked.count, 'waits', 'wait')} behind" if blocked else ""
     evidence = ask_call("paused", service=first["target_service_name"])
     return Finding(
         severity=Severity.CRITICAL if message or blocked else Severity.WARNING,
         summary=f"{plural(count, 'invocation')} of {handler} {verb_form(count, 'is', 'are')} paused {why}; "
-        f"{verb_form(count, 'it goes', 'they go')} on only when resumed{more}",
+        f"{verb_form(count, 'it continues', 'they continue')} only when resumed",
         where=handler,
         count=count,
         ids=tuple(ids[:MAX_IDS]),

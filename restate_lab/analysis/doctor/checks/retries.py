@@ -92,7 +92,7 @@ def _storm_finding(context: CheckContext, group: StepGroup[RetryingInvocation], 
     summary = (
         f"{plural(count, 'invocation')} of {first.target} {verb_form(count, 'retries', 'retry')}"
         f"{f' {step}' if step else ''}, {_attempts_text(context, members, count)}: [{first.code or 'no code'}] "
-        f"{summarize_messages(group.messages(lambda each: each.message))}{_blocked_suffix(blocked)}"
+        f"{summarize_messages(group.messages(lambda each: each.message))}"
     )
     evidence = ask_call(
         "retry_storm_ids", service=first.service, handler=first.handler, error_code=first.code, step=group.only_step
@@ -106,7 +106,7 @@ def _storm_finding(context: CheckContext, group: StepGroup[RetryingInvocation], 
         blocked=blocked,
         since=_since(members),
         evidence=evidence,
-        suggested=(why_call(first.id),),
+        suggested=(why_call(context.most_blocking(ids)),),
     )
 
 
@@ -136,7 +136,6 @@ def _unreachable_finding(context: CheckContext, members: Sequence[RetryingInvoca
     summary = (
         f"{where} does not answer {plural(len(members), 'invocation')} of {handlers}, "
         f"{_attempts_text(context, members, len(members))}: [{members[0].code}] {messages}"
-        f"{_blocked_suffix(blocked)}"
     )
     is_latest = known is None or bool(known.latest_of)
     start = "start it again: attempts then succeed by themselves"
@@ -164,9 +163,9 @@ def _mismatch_finding(context: CheckContext, members: Sequence[RetryingInvocatio
     count = len(members)
     steps = join(f"“{one_line(each.step, 40)}”" for each in members if each.step)
     summary = (
-        f"{plural(count, 'invocation')} of {first.target} cannot go on: the code behind {first.deployment} does not "
-        f"fit {verb_form(count, 'its journal', 'their journals')}{f' (it now does {steps})' if steps else ''}; "
-        f"trying again does not help{_blocked_suffix(blocked)}"
+        f"{plural(count, 'invocation')} of {first.target} cannot continue: the code of {first.deployment} does not "
+        f"match {verb_form(count, 'its journal', 'their journals')}{f' (it now runs {steps})' if steps else ''}; "
+        f"retries do not help"
     )
     return Finding(
         severity=Severity.CRITICAL,
@@ -177,7 +176,7 @@ def _mismatch_finding(context: CheckContext, members: Sequence[RetryingInvocatio
         blocked=blocked,
         since=_since(members),
         evidence=ask_call("retry_storm_ids", service=first.service, handler=first.handler, error_code=first.code),
-        suggested=(SuggestedCall("journal_diff", (first.id,)),),
+        suggested=(SuggestedCall("journal_diff", (context.most_blocking(ids),)),),
     )
 
 
@@ -186,17 +185,15 @@ def _removed_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     blocked, count = context.blocked_by(ids), len(rows)
     fails = rows[0]["status"] in _FAILING_STATUSES
     handlers = join(f"{row['target_service_name']}/{row['target_handler_name']}" for row in rows)
-    does = verb_form(count, "fails", "fail") if fails else f"{verb_form(count, 'is', 'are')} asleep and will fail"
-    summary = (
-        f"{plural(count, 'invocation')} of {handlers} {does}{'' if fails else ' on waking'}: pinned to {deployment}, "
-        f"which was removed{_blocked_suffix(blocked)}"
-    )
+    sleeping = verb_form(count, "is sleeping and will fail when it wakes", "are sleeping and will fail when they wake")
+    does = verb_form(count, "fails", "fail") if fails else sleeping
+    summary = f"{plural(count, 'invocation')} of {handlers} {does}: pinned to {deployment}, which was removed"
     services = {row["target_service_name"] for row in rows}
     evidence = ask_call("pinned_to_missing", service=rows[0]["target_service_name"] if len(services) == 1 else None)
     homeless = sorted(each for each in services if context.latest_deployment(each) is None)
     suggested = [move_call(ids[:MAX_IDS], total=count)]
     if homeless:
-        summary += f"; nobody serves {join(homeless)} now"
+        summary += f"; no deployment serves {join(homeless)} now"
         serving = f"that serves {join(homeless)}; then"
         register = SuggestedCall("lab.admin.create_deployment", (), {"uri": "http://…"}, comment=serving)
         suggested.insert(0, register)
@@ -264,7 +261,3 @@ def _target_deployment(context: CheckContext, each: RetryingInvocation) -> str |
         return each.deployment
     latest = context.latest_deployment(each.service)
     return latest.id if latest else None
-
-
-def _blocked_suffix(blocked: Blocked) -> str:
-    return f"; {blocked.count:,} {verb_form(blocked.count, 'waits', 'wait')} behind" if blocked else ""

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import pandas as pd
 
 from restate_lab._text import format_age, join, one_line, plural, verb_form
-from restate_lab.analysis.doctor.census import Handler
+from restate_lab.analysis.doctor.census import Handler, handler_of_target
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import group_by
 from restate_lab.analysis.doctor.model import MAX_IDS, Blocked, Finding, Severity
@@ -25,7 +25,6 @@ __all__ = ["awakeables", "blocked_keys", "deadlocks", "promises", "suspended_on_
 _MAX_CANCELLED = 20  # deadlocks of one kind in a suggested call
 # Other checks report these, with the invocations that wait for them.
 _STATUSES_OF_OTHER_CHECKS = {"backing-off", "paused"}
-_UNKNOWN: Handler = ("unknown", "unknown")
 
 
 def deadlocks(context: CheckContext) -> list[Finding]:
@@ -62,7 +61,7 @@ def awakeables(context: CheckContext) -> list[Finding]:
 def promises(context: CheckContext) -> list[Finding]:
     """Count the promises that workflows wait for."""
     rows = records(_edges_without_queue(context, "promise"))
-    grouped = group_by(rows, lambda row: (_handler_of(row["waiter_target"])[0], row["what"]))
+    grouped = group_by(rows, lambda row: (handler_of_target(row["waiter_target"])[0], row["what"]))
     return [_promise_finding(context, members) for members in grouped]
 
 
@@ -87,18 +86,11 @@ class _EdgeGroup:
 
 def _groups(edges: pd.DataFrame, flag: str) -> list[_EdgeGroup]:
     """Return the edges of a kind by handler, and by a column of flags."""
-    handlers = {target: _handler_of(target) for target in edges["waiter_target"].unique()}
+    handlers = {target: handler_of_target(target) for target in edges["waiter_target"].unique()}
     groups: dict[tuple[Handler, bool], list[int]] = defaultdict(list)
     for at, (target, value) in enumerate(zip(edges["waiter_target"].tolist(), edges[flag].tolist(), strict=True)):
         groups[handlers[target], value].append(at)
     return [_EdgeGroup(handler, value, edges.iloc[at]) for (handler, value), at in groups.items()]
-
-
-def _handler_of(target: str | None) -> Handler:
-    """Return the service and the handler of a target: their names have no slash, while a key may have several."""
-    if not target:
-        return _UNKNOWN
-    return target.partition("/")[0], target.rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,19 +165,18 @@ def _deadlock_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     first, is_certain = rows[0], rows[0]["certain"]
     ids = [id_ for row in rows for id_ in row["members"]]
     waiting = sum(int(none_if_missing(row["waiting"]) or 0) for row in rows)
-    behind = context.blocked_by(ids)
+    blocked = context.blocked_by(ids, at_least=waiting)
     since = min((at for row in rows if (at := timestamp_of(row["since"]))), default=None)
     is_young = context.age(since) < context.thresholds.waiting
     kind = "deadlock" if is_certain else "possible deadlock"
-    more = f"; {waiting:,} more {verb_form(waiting, 'waits', 'wait')} behind" if waiting else ""
     others = f" (and {plural(len(rows) - 1, 'more like it', 'more like it')})" if len(rows) > 1 else ""
     return Finding(
         severity=Severity.CRITICAL if is_certain else Severity.NOTE if is_young else Severity.WARNING,
-        summary=f"{plural(len(rows), kind)}: {one_line(first['description'], 240)}{others}{more}",
+        summary=f"{plural(len(rows), kind)}: {one_line(first['description'], 240)}{others}",
         where=join(key for row in rows for key in (row["keys"] or row["targets"])),
         count=len(ids),
         ids=tuple(ids[:MAX_IDS]),
-        blocked=Blocked(behind.ids, max(waiting, behind.count)),
+        blocked=blocked,
         since=since,
         evidence=SuggestedCall("waits", result="deadlocks"),
         suggested=(plan_call("cancel", [row["cancel"] for row in rows[:_MAX_CANCELLED]], total=len(rows)),),
@@ -218,12 +209,11 @@ def _blocked_key_finding(context: CheckContext, blocker: _QueueBlocker) -> Findi
     held_by_root = (blocker.queue["blocker"] == row["id"]).any()
     behind = f"held by {row['target']}" if held_by_root else f"whose holder waits for {row['target']}"
     awakeable = next((edge.what for edge in blocker.awaited if edge.kind == "awakeable" and edge.what), None)
-    others, ids = blocker.blocked.count - queue, _same_promise(context, row["id"])
-    more = f"; {others:,} more {verb_form(others, 'waits', 'wait')} behind" if others else ""
+    ids = _same_promise(context, row["id"])
     return Finding(
         severity=_key_severity(context, blocker),
         summary=f"{plural(queue, 'call')} {verb_form(queue, 'queues', 'queue')} for {keys}, {behind} "
-        f"({row['status']}), which waits for {one_line(row['waits_for'], 160)}{more}",
+        f"({row['status']}), which waits for {one_line(row['waits_for'], 160)}",
         where=keys,
         count=len(ids),
         ids=tuple(ids[:MAX_IDS]),
@@ -257,8 +247,9 @@ def _suspended_on_run_finding(context: CheckContext, group: _EdgeGroup) -> Findi
 
 def _are_forgotten(context: CheckContext, edges: pd.DataFrame) -> pd.Series[bool]:
     """Return which awakeables are older than is normal for their handler, and nothing else can end the wait."""
-    by_target = {target: _awakeable_limit(context, _handler_of(target)) for target in edges["waiter_target"].unique()}
-    limits = pd.Series(edges["waiter_target"].map(by_target), dtype="timedelta64[us]")
+    targets = edges["waiter_target"]
+    by_target = {target: _awakeable_limit(context, handler_of_target(target)) for target in targets.unique()}
+    limits = pd.Series(targets.map(by_target), dtype="timedelta64[us]")
     is_old: pd.Series[bool] = context.now - edges["since"] >= limits
     return is_old & ~edges["alternative"].astype(bool)
 
@@ -276,25 +267,24 @@ def _awakeable_limit(context: CheckContext, handler: Handler) -> timedelta:
 def _awakeable_finding(context: CheckContext, group: _EdgeGroup) -> Finding:
     ids, since, is_forgotten = group.ids, group.since, group.flag
     service, handler = group.handler
-    count, blocked = len(ids), context.blocked_by(ids)
-    more = f"; {blocked.count:,} {verb_form(blocked.count, 'waits', 'wait')} behind" if blocked else ""
+    count, blocked, example = len(ids), context.blocked_by(ids), context.most_blocking(ids)
     return Finding(
         severity=Severity.WARNING if is_forgotten else Severity.NOTE,
         summary=f"{plural(count, 'invocation')} of {service}/{handler} {verb_form(count, 'waits', 'wait')} for an "
         f"awakeable that nobody has resolved{_wait_duration(context, since, count)}"
-        f"{'' if is_forgotten else ', which may be as it should'}{more}",
+        f"{'' if is_forgotten else ', which may be normal'}",
         where=f"{service}/{handler}",
         count=count,
         ids=tuple(ids[:MAX_IDS]),
         blocked=blocked,
         since=since,
         evidence=ask_call("open_awakeables", service=service),
-        suggested=(_resolve_call(_awakeable_of(context, ids[0])) if is_forgotten else why_call(ids[0]),),
+        suggested=(_resolve_call(_awakeable_of(context, ids[0])) if is_forgotten else why_call(example),),
     )
 
 
 def _promise_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
-    ids, service = list(dict.fromkeys(row["waiter"] for row in rows)), _handler_of(rows[0]["waiter_target"])[0]
+    ids, service = list(dict.fromkeys(row["waiter"] for row in rows)), handler_of_target(rows[0]["waiter_target"])[0]
     count, since, blocked = len(ids), _oldest(rows), context.blocked_by(ids)
     flows = list(dict.fromkeys(_promise_of(row)[0] for row in rows))
     return Finding(
@@ -308,7 +298,7 @@ def _promise_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
         blocked=blocked,
         since=since,
         evidence=ask_call("open_promises", service=service),
-        suggested=(why_call(ids[0]),),
+        suggested=(why_call(context.most_blocking(ids)),),
     )
 
 

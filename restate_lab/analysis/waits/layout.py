@@ -1,20 +1,21 @@
 """The layout of a wait-for graph: waiting invocations at the left, root blockers at the right.
 
 A cycle becomes one component, so that the rest is a forest: an invocation stands left of the furthest one it waits for.
-What would be too much is folded into its box with an exact count. The same graph is always laid out the same way.
+Equal parts of the graph are one box with a count. What would be too much is folded into a box with an exact count. The
+same graph is always laid out the same way.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 # No type information is published in the package.
 import networkx as nx
 
-__all__ = ["Box", "Layout", "arrange"]
+__all__ = ["Box", "CycleBox", "Layout", "arrange", "group_equal"]
 
 _FEWEST = 3  # roots and circles that are always shown, the worst
 _COLUMNS = 5
@@ -23,13 +24,17 @@ _AROUND = 12  # members of a circle that are shown
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One box: an invocation, or where ``folded`` is set so many that are not shown, before ``blocker``."""
+    """One box: an invocation, or where ``folded`` is set so many that are not shown, before ``blocker``.
+
+    ``times`` is how many equal invocations an invocation stands for, itself included.
+    """
 
     key: str
     x: float
     y: float
     folded: int = 0
     blocker: str | None = None
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +98,57 @@ class _Forest:
     trees: list[str]
 
 
+def group_equal(graph: nx.DiGraph, labels: Mapping[str, Hashable]) -> nx.DiGraph:
+    """Return the graph with one of several equal invocations, whose attribute ``times`` is their number.
+
+    Invocations are equal if they have the same label, wait for the same one (or for equal ones) in the same way, and
+    have equal waiters. One that is in a cycle or waits for several is equal to no other one.
+    """
+    plain = _plain_nodes(graph)
+    kinds = _kinds_of(graph, plain, labels)
+    times: dict[str, int] = {}
+    groups = [([node for node in plain if not graph.out_degree(node)], 1)]
+    groups += [([one for one in graph.pred[node] if one in plain], 1) for node in graph if node not in plain]
+    while groups:
+        nodes, factor = groups.pop()
+        equal: dict[int, list[str]] = defaultdict(list)
+        for node in nodes:
+            equal[kinds[node]].append(node)
+        for members in equal.values():
+            first, number = min(members), factor * len(members)
+            times[first] = number
+            groups.append(([one for one in graph.pred[first] if one in plain], number))
+    kept = nx.DiGraph(graph.subgraph([node for node in graph if node in times or node not in plain]))
+    nx.set_node_attributes(kept, {node: times.get(node, 1) for node in kept}, "times")
+    return kept
+
+
+def _plain_nodes(graph: nx.DiGraph) -> set[str]:
+    """Return the invocations of the graph that wait for one at most, and are in no cycle."""
+    in_cycle = {node for each in nx.strongly_connected_components(graph) if len(each) > 1 for node in each}
+    in_cycle |= {node for node in graph if graph.has_edge(node, node)}
+    return {node for node in graph if graph.degree(node) and graph.out_degree(node) <= 1 and node not in in_cycle}
+
+
+def _kinds_of(graph: nx.DiGraph, plain: Collection[str], labels: Mapping[str, Hashable]) -> dict[str, int]:
+    """Return a number for each of these invocations, the same for those that are equal with all that wait for them."""
+    numbers: dict[Hashable, int] = {}
+    kinds: dict[str, int] = {}
+    for node in nx.topological_sort(graph.subgraph(plain)):
+        how = frozenset(edge.get("kind") for edge in graph.succ[node].values())
+        behind = frozenset(Counter(kinds.get(one, one) for one in graph.pred[node]).items())
+        kinds[node] = numbers.setdefault((labels[node], how, behind), len(numbers))
+    return kinds
+
+
 def arrange(graph: nx.DiGraph, cycles: Sequence[tuple[Sequence[str], bool]], *, most: int = 36) -> Layout:
     """Return the layout of all invocations that wait for another one or block one.
 
     ``cycles`` are the known cycles: their members in order, and whether they are certain deadlocks. ``most``
-    boxes are shown, about.
+    boxes are shown, about. A node stands for as many invocations as its attribute ``times`` has, else for one.
     """
     ordered = nx.DiGraph()
-    ordered.add_nodes_from(sorted(graph))
+    ordered.add_nodes_from((node, {"times": graph.nodes[node].get("times", 1)}) for node in sorted(graph))
     ordered.add_edges_from(sorted(graph.edges))
     forest = _build_forest(ordered, cycles)
     count = max(_FEWEST, most // 3)
@@ -109,22 +157,35 @@ def arrange(graph: nx.DiGraph, cycles: Sequence[tuple[Sequence[str], bool]], *, 
         visible = _visible_waiters(forest, trees, each)
         if sum(len(waiters) + 1 for waiters in visible.values()) <= most:
             break
+    alone = _separate_trees(ordered, forest.trees)
+    most_columns = max((forest.column[key] + forest.components[key].columns for key in visible), default=0) + 1.0
     boxes: list[Box] = []
     cycle_boxes: list[CycleBox] = []
     top = 0.0
     for tree in trees:
-        top += _place_component(forest, visible, tree, top, boxes, cycle_boxes) + 0.35
-    columns = max((box.x for box in boxes), default=0.0) + 1
+        placed: list[Box] = []
+        cycles_of_tree: list[CycleBox] = []
+        top += _place_component(forest, visible, tree, top, placed, cycles_of_tree) + 0.35
+        columns = max(box.x for box in placed) + 1 if tree in alone else most_columns
+        boxes += [_mirror_box(box, columns) for box in placed]
+        cycle_boxes += [_mirror_cycle(cycle, columns) for cycle in cycles_of_tree]
     rest = forest.trees[count:]
     return Layout(
-        tuple(_mirror_box(box, columns) for box in boxes),
-        tuple(_mirror_cycle(cycle, columns) for cycle in cycle_boxes),
-        columns,
+        tuple(boxes),
+        tuple(cycle_boxes),
+        max((box.x for box in boxes), default=0.0) + 1,
         max(top - 0.35, 0.0),
         len(rest),
         sum(forest.weight[tree] for tree in rest),
         sum(not graph.degree(node) for node in graph),
     )
+
+
+def _separate_trees(graph: nx.DiGraph, trees: Sequence[str]) -> set[str]:
+    """Return the trees that no edge connects with another tree: such a tree begins at the left."""
+    known = set(trees)
+    groups = (known & members for members in nx.weakly_connected_components(graph))
+    return {tree for group in groups if len(group) == 1 for tree in group}
 
 
 def _build_forest(graph: nx.DiGraph, cycles: Sequence[tuple[Sequence[str], bool]]) -> _Forest:
@@ -172,7 +233,7 @@ def _build_component(
         (alone,) = here
         is_cycle = graph.has_edge(alone, alone)
         certain = any(tuple(way) == (alone,) and is_certain for way, is_certain in cycles)
-        return _Component(alone, (alone,), certain, 1, is_cycle)
+        return _Component(alone, (alone,), certain, graph.nodes[alone]["times"], is_cycle)
     known = [(tuple(way), certain) for way, certain in cycles if here.issuperset(way) and len(way) > 1]
     way, certain = known[0] if known else (_find_cycle(graph, here), False)
     return _Component(min(here), way, certain, len(here), is_cycle=True)
@@ -214,7 +275,7 @@ def _place_component(
     if component.is_cycle:
         _place_cycle(component, column, middle, boxes, cycles)
     else:
-        boxes.append(Box(key, column, middle))
+        boxes.append(Box(key, column, middle, times=component.size))
     return rows
 
 
@@ -236,9 +297,8 @@ def _place_cycle(component: _Component, column: int, middle: float, boxes: list[
 
 
 def _mirror_box(box: Box, columns: float) -> Box:
-    return Box(box.key, columns - 1 - box.x, box.y, box.folded, box.blocker)
+    return replace(box, x=columns - 1 - box.x)
 
 
 def _mirror_cycle(cycle: CycleBox, columns: float) -> CycleBox:
-    left, right = columns - 1 - cycle.left, columns - 1 - cycle.right
-    return CycleBox(cycle.members, cycle.certain, left, right, cycle.top, cycle.bottom, cycle.hidden)
+    return replace(cycle, left=columns - 1 - cycle.left, right=columns - 1 - cycle.right)

@@ -1,42 +1,43 @@
-"""An error as text for people: one line, and below it the line of SQL with a mark under the place that is meant."""
+"""Mark the place in a statement that an error is about: the line of SQL, and below it a caret."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from restate_lab._text import escape_invisible
 from restate_lab.client.sql.bind import bind
 from restate_lab.client.sql.literals import is_list, literal, literals
-from restate_lab.client.sql.tokenizer import Token, tokens
-from restate_lab.errors import QueryRefused, RestateLabError, StatementError, UnknownName
+from restate_lab.client.sql.tokenizer import Token, place, tokens
+from restate_lab.errors import ParameterError, QueryRefused, RestateLabError, StatementError, UnknownName
 
-__all__ = ["mark_error", "one_line"]
+__all__ = ["mark_errors"]
 
 _PLACE = re.compile(r"\bline:? (\d+), column:? (\d+)", re.IGNORECASE)
 _SENT_PLACE = re.compile(r" at Line: \d+, Column: \d+")
 _UNKNOWN = re.compile(r"there is no (?:table|column|function) (\S+) on this server")
+_NAMED_PARAMETER = re.compile(r":([^\W\d]\w*)")
 _WIDTH = 110  # characters of a line of SQL that are shown
 
 
-def one_line(error: BaseException) -> str:
-    """Return what an error says in one line; what a terminal would obey is made visible."""
-    return escape_invisible(" ".join(str(error).split()), lines=False) or type(error).__name__
+@contextmanager
+def mark_errors(statement: str, values: Mapping[str, Any]) -> Iterator[None]:
+    """Let an error of this block that is about a place in the statement show the place, in a note.
 
-
-def mark_error(error: RestateLabError, statement: str = "", values: Mapping[str, Any] | None = None) -> str:
-    """Return what an error says in one line, and where it is about a place in the statement, that line and a mark.
-
-    ``values`` are those that were bound to the statement's parameters: the server counts in what it was sent.
+    ``values`` are those of the statement's parameters: the server counts in what it was sent.
     """
-    place = _error_position(error, statement, values or {}) if statement else None
-    if place is None:
-        return one_line(error)
-    message = one_line(error)
-    if isinstance(error, QueryRefused):
-        message = _SENT_PLACE.sub("", message)  # the mark says it better: the server counted in what it was sent
-    return "\n".join([message, *_excerpt(statement, min(place, len(statement)))])
+    try:
+        yield
+    except RestateLabError as error:
+        # A statement within the block, of a stream's reader, has marked its own place.
+        at = None if hasattr(error, "__notes__") else _error_position(error, statement, values)
+        if at is not None:
+            here = f" at {place(statement, min(at, len(statement)))}"
+            error.args = (_SENT_PLACE.sub(here, str(error.args[0])), *error.args[1:])
+            error.add_note("\n".join(_excerpt(statement, min(at, len(statement)))))
+        raise
 
 
 def _error_position(error: RestateLabError, statement: str, values: Mapping[str, Any]) -> int | None:
@@ -44,6 +45,9 @@ def _error_position(error: RestateLabError, statement: str, values: Mapping[str,
     if isinstance(error, UnknownName):
         found = _UNKNOWN.search(str(error))
         return _name_position(found[1], statement) if found else None
+    if isinstance(error, ParameterError):
+        parameter = _NAMED_PARAMETER.search(str(error))
+        return _parameter_position(parameter[1], statement) if parameter else None
     if isinstance(error, StatementError):
         return _offset(statement, _PLACE.search(str(error)))
     if not isinstance(error, QueryRefused):
@@ -55,10 +59,14 @@ def _error_position(error: RestateLabError, statement: str, values: Mapping[str,
     return None if at is None else _statement_position(statement, sent, values, at)
 
 
-def _offset(text: str, place: re.Match[str] | None) -> int | None:
-    if place is None:
+def _parameter_position(name: str, statement: str) -> int | None:
+    return next((each.start for each in tokens(statement) if each.kind == "param" and each.text == name), None)
+
+
+def _offset(text: str, found: re.Match[str] | None) -> int | None:
+    if found is None:
         return None
-    line, column = int(place[1]), int(place[2])
+    line, column = int(found[1]), int(found[2])
     lines = text.split("\n")
     if not 1 <= line <= len(lines):
         return None
@@ -105,13 +113,13 @@ def _literal_length(sent: str, start: int, parameter: Token, value: Any) -> int:
     return len(joined) + (2 if sent.startswith(f"({joined})", start) else 0)
 
 
-def _excerpt(statement: str, place: int) -> list[str]:
+def _excerpt(statement: str, at: int) -> tuple[str, str]:
     """Return the line with the place, and a line with the mark; of a long line the part around it."""
-    begins = statement.rfind("\n", 0, place) + 1
-    ends = statement.find("\n", place)
-    line, column = statement[begins : ends if ends >= 0 else None], place - begins
+    begins = statement.rfind("\n", 0, at) + 1
+    ends = statement.find("\n", at)
+    line, column = statement[begins : ends if ends >= 0 else None], at - begins
     line = "".join(each if len(escape_invisible(each, lines=False)) == 1 else "�" for each in line.replace("\t", " "))
     start = max(0, min(column - _WIDTH * 2 // 3, len(line) - _WIDTH))
     part = line[start : start + _WIDTH].rstrip()
     before, after = "…" if start else "", "…" if start + _WIDTH < len(line) else ""
-    return [f"  {before}{part}{after}", f"  {' ' * (len(before) + column - start)}^"]
+    return f"  {before}{part}{after}", f"  {' ' * (len(before) + column - start)}^"

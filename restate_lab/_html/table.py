@@ -1,0 +1,150 @@
+"""A frame as a static table: ``show()`` for notebooks, and the renderer of every grid that has no kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from restate_lab._cells import MISSING, Kind, cell, is_missing, kind_of
+from restate_lab._html import render
+from restate_lab._public import check_keywords
+from restate_lab._text import escape_invisible, format_age, format_timestamp
+from restate_lab.errors import ArgumentError
+from restate_lab.status import STATUSES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["ROWS", "ShownFrame", "TableColumn", "render_table", "show"]
+
+ROWS = 100
+_RIGHT: frozenset[Kind] = frozenset({"number", "duration"})
+_LONG = 45  # characters of a text that may not fit into its column
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumn:
+    """One column of a table: its heading, and how its values are drawn."""
+
+    name: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ShownFrame:
+    """A frame that a notebook shows as a readable table; ``show()`` makes it."""
+
+    frame: pd.DataFrame
+    rows: int
+
+    def __repr__(self) -> str:
+        return repr(self.frame)
+
+    def _repr_html_(self) -> str:
+        frame = _with_index(self.frame)
+        kinds = [kind_of(str(name), frame.iloc[:, at]) for at, name in enumerate(frame.columns)]
+        first = frame.head(self.rows)
+        more = [f"The first {self.rows:,} of {len(frame):,} rows."] if len(frame) > self.rows else []
+        return render_table(
+            [TableColumn(str(name), kind) for name, kind in zip(frame.columns, kinds, strict=True)],
+            zip(*(list(first.iloc[:, at]) for at in range(first.shape[1])), strict=True),
+            lines=more or [f"{len(frame):,} {'row' if len(frame) == 1 else 'rows'}."],
+            now=_read_at(self.frame),
+        )
+
+
+@check_keywords
+def show(frame: pd.DataFrame, /, *, rows: int = ROWS) -> ShownFrame:
+    """Show a frame as a readable table: short ids, colours of statuses, times as ages, numbers at the right.
+
+    An id is copied in full, and a tooltip has it, the exact time in UTC and the full text of what is cut. Ages count
+    from the time at which the frame was read; a frame that does not have this time has UTC times instead. ``rows`` is
+    the number of rows that are shown, the first ones. The frame itself does not change; ``.frame`` has it.
+
+    Raises:
+        ArgumentError: this is not a DataFrame, or ``rows`` is not a positive number.
+    """
+    if not hasattr(frame, "columns"):
+        raise ArgumentError(f"show() takes a DataFrame; this is {type(frame).__name__!r}.")
+    if rows < 1:
+        raise ArgumentError(f"rows is {rows!r}; use a whole number, 1 or more.")
+    return ShownFrame(frame, rows)
+
+
+def render_table(
+    columns: Sequence[TableColumn],
+    rows: Iterable[Sequence[Any]],
+    *,
+    zone: tzinfo = UTC,
+    now: datetime | None = None,
+    lines: Sequence[str] = (),
+    marks: Iterable[str] = (),
+) -> str:
+    """Return rows of values as an HTML table below lines of text.
+
+    With ``now``, timestamps are ages before it; otherwise they are in ``zone``. ``marks`` has a text that is put before
+    each row, in a column without a heading.
+    """
+    marked = list(marks)
+    note = [f"Ages count from {format_timestamp(now)}."] if now and any(each.kind == "time" for each in columns) else []
+    return render(
+        "_html/table.html.j2",
+        lines=[*lines, *note],
+        heads=[
+            (_heading(each, zone, is_age=now is not None), "right" if each.kind in _RIGHT else "left")
+            for each in columns
+        ],
+        rows=[[_cell(value, each.kind, zone, now) for value, each in zip(row, columns, strict=True)] for row in rows],
+        marks=marked,
+    )
+
+
+def _heading(column: TableColumn, zone: tzinfo, *, is_age: bool) -> str:
+    name = escape_invisible(column.name, lines=False)
+    return f"{name} ({zone})" if column.kind == "time" and not is_age else name
+
+
+def _cell(value: Any, kind: Kind, zone: tzinfo, now: datetime | None) -> dict[str, Any]:
+    """Return what the template draws of a value: text, tooltip, side, colour of a status, and whether it is missing."""
+    side = "right" if kind in _RIGHT else "left"
+    shown = cell(value, zone)
+    text, title = shown.text, shown.more or ""
+    if text is None:
+        return {"text": MISSING, "title": "", "side": side, "colour": "", "is_missing": True}
+    if kind == "time" and now is not None and not is_missing(value) and getattr(value, "tzinfo", None) is not None:
+        text, title = _relative(value, now), format_timestamp(value, exact=True)
+    colour = STATUSES[text].colour if kind == "status" and text in STATUSES else ""
+    title = title or (text if len(text) > _LONG else "")
+    return {"text": text, "title": title, "side": side, "colour": colour, "is_missing": False}
+
+
+def _relative(value: datetime, now: datetime) -> str:
+    return f"in {format_age(now, value)}" if value > now else f"{format_age(value, now)} ago"
+
+
+def _read_at(frame: pd.DataFrame) -> datetime | None:
+    """Return when a frame was read, from its ``attrs``; None where they do not have it."""
+    text = frame.attrs.get("now") or frame.attrs.get("read_at")
+    try:
+        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return moment if moment is not None and moment.tzinfo is not None else None
+
+
+def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with an index that has a meaning as its first columns."""
+    names = [name for name in frame.index.names if name is not None]
+    is_plain = not names and all(isinstance(each, int) for each in islice(frame.index, 1))
+    frame = frame if is_plain else frame.set_axis(frame.index.rename(_index_names(frame)), axis=0).reset_index()
+    if frame.columns.nlevels == 1:
+        return frame
+    return frame.set_axis([" ".join(map(str, each)) for each in frame.columns], axis=1)
+
+
+def _index_names(frame: pd.DataFrame) -> Any:
+    names = [f"index {at}" if name is None else name for at, name in enumerate(frame.index.names)]
+    return names if len(names) > 1 else "index" if frame.index.name is None else frame.index.name

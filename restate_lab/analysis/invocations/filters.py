@@ -1,0 +1,260 @@
+"""The filters of a list of invocations: what they take, and the conditions that they become.
+
+Values enter a statement by ``:name`` alone. ``reader.py`` has the statement around the conditions.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import Any
+
+from restate_lab.analysis.ids import check_invocation_id
+from restate_lab.analysis.times import TimeInput, to_datetime
+from restate_lab.durations import DurationInput, to_timedelta
+from restate_lab.errors import ArgumentError
+from restate_lab.status import STATUSES
+
+__all__ = ["ALL", "MOST", "PRESETS", "RETRYING", "SORTS", "Conditions", "Filters", "statuses_of"]
+
+ALL = "all"
+RETRYING = "retrying"
+"""Backing off, or running in an attempt after the first: rows that alternate between the two stay in the list."""
+MOST = 10_000  # rows; more is for SQL
+SORTS = ("trouble", "newest", "oldest")
+_ENDED = tuple(name for name, status in STATUSES.items() if status.ended)
+_IN_FLIGHT = tuple(name for name in STATUSES if name not in _ENDED)
+PRESETS: Mapping[str, tuple[str, ...]] = {
+    "attention": ("paused", RETRYING, "pending"),
+    "in-flight": _IN_FLIGHT,
+    "ended": _ENDED,
+    ALL: (*_IN_FLIGHT, *_ENDED),
+}
+"""Name → the statuses that it stands for."""
+_RAW = {
+    "pending": "inboxed",
+    **dict.fromkeys(("ready", "backing-off", "running", RETRYING), "invoked"),
+    **dict.fromkeys(_ENDED, "completed"),
+}
+_TEXTS = {
+    "handler": "s.target_handler_name = :handler",
+    "key": "s.target_service_key = :key",
+    "deployment": "coalesce(r.last_attempt_deployment_id, s.pinned_deployment_id) = :deployment",
+}
+_TIMES = {
+    "since": "s.created_at >= :since",
+    "until": "s.created_at < :until",
+    "ended_since": "s.completed_at >= :ended_since",
+    "ended_until": "s.completed_at < :ended_until",
+}
+_ANY_TIME = datetime.fromisoformat("2026-01-01T00:00:00Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What a statement is to meet: ``inner`` over the tables, ``outer`` over the columns that come out."""
+
+    inner: tuple[str, ...]
+    outer: tuple[str, ...]
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which invocations a list shows; None is no filter.
+
+    ``status``: names of STATUSES, "retrying", or one of PRESETS; none is "in-flight". ``service``: a name, or several.
+    ``handler, key``: as in the target. ``deployment``: of the last attempt, or the pinned one. ``since, until`` and
+    ``ended_since, ended_until``: created or ended then (an age such as "2h", or a time with its zone). ``age``: created
+    at least so long ago. ``error_code``: such as "RT0007". ``retries``: the server's ``retry_count`` is at least this.
+    ``text``: the failure contains it; without a capital letter in it, case is ignored. ``id``: only these. ``limit``:
+    rows, at most. ``sort`` decides which rows come first, and so which ones ``limit`` keeps: "trouble" (paused, then
+    retrying with most attempts, pending, suspended, running, scheduled, failed, others), "newest" or "oldest".
+
+    Raises:
+        ArgumentError: a value does not fit.
+    """
+
+    status: tuple[str, ...] = ()
+    service: tuple[str, ...] = ()
+    handler: str | None = None
+    key: str | None = None
+    deployment: str | None = None
+    since: TimeInput | None = None
+    until: TimeInput | None = None
+    ended_since: TimeInput | None = None
+    ended_until: TimeInput | None = None
+    age: DurationInput | None = None
+    error_code: str | None = None
+    retries: int | None = None
+    text: str | None = None
+    id: tuple[str, ...] = ()
+    limit: int = MOST
+    sort: str = SORTS[0]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "status", _check_status(self.status))
+        object.__setattr__(self, "service", _check_services(self.service))
+        object.__setattr__(self, "id", tuple(check_invocation_id(each) for each in _as_list(self.id)))
+        for name in (*_TEXTS, "error_code", "text"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise ArgumentError(f"{name} is {value!r}: give a text.")
+        _check_whole("retries", self.retries, least=0, most=2**63 - 1)
+        _check_whole("limit", self.limit, least=1, most=MOST)
+        if self.sort not in SORTS:
+            raise ArgumentError(f"sort is {self.sort!r}: choose from {', '.join(SORTS)}.")
+        for name, value in self._times().items():
+            to_datetime(value, now=_ANY_TIME, name=name)
+        if self.age is not None:
+            age = to_timedelta(self.age, name="age")
+            object.__setattr__(self, "age", self.age if isinstance(self.age, str) else age)
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """Return the filters that differ from their defaults, as keyword arguments; a single name is a text."""
+        current = {field.name: getattr(self, field.name) for field in fields(self)}
+        defaults = {field.name: field.default for field in fields(self)}
+        return {name: _plain(value) for name, value in current.items() if value != defaults[name]}
+
+    @property
+    def narrowing(self) -> dict[str, Any]:
+        """Return the filters that may hide rows: all but the order and the limit."""
+        return {name: value for name, value in self.changed.items() if name not in {"sort", "limit"}}
+
+    @property
+    def needs_now(self) -> bool:
+        """Tell whether the statement depends on the source's clock."""
+        return self.age is not None or bool(self._times())
+
+    @property
+    def needs_events(self) -> bool:
+        """Tell whether failures must be read from the journals' events, which costs a scan of these."""
+        return self.error_code is not None or bool(self.text)
+
+    def without(self, *names: str) -> Filters:
+        """Return the same filters with these at their defaults."""
+        defaults: dict[str, Any] = {field.name: field.default for field in fields(self) if field.name in names}
+        return replace(self, **defaults)
+
+    def with_all(self) -> Filters:
+        """Return the same filters for every status."""
+        return replace(self, status=(ALL,))
+
+    def conditions(self, now: datetime) -> Conditions:
+        """Return the conditions; ``now`` is the time that ages count from.
+
+        The predicate on the raw status is first: it is the one that the server's scan takes in.
+        """
+        params: dict[str, Any] = {}
+        inner = [self._raw_status(params)]
+        if self.service:
+            inner.append("s.target_service_name IN :service")
+            params["service"] = list(self.service)
+        for name, condition in _TEXTS.items():
+            if getattr(self, name) is not None:
+                inner.append(condition)
+                params[name] = getattr(self, name)
+        if self.id:
+            inner.append("s.id IN :id")
+            params["id"] = list(self.id)
+        inner += self._time_conditions(params, now)
+        outer = self._outer(params)
+        return Conditions(tuple(inner), tuple(outer), params)
+
+    def _times(self) -> dict[str, TimeInput]:
+        return {name: value for name in _TIMES if (value := getattr(self, name)) is not None}
+
+    def _raw_status(self, params: dict[str, Any]) -> str:
+        names = statuses_of(self.status)
+        if set(PRESETS[ALL]) <= set(names):
+            return "s.status IS NOT NULL"
+        if set(names) == set(_IN_FLIGHT):
+            return "s.status <> 'completed'"
+        params["raw_status"] = list(dict.fromkeys(_RAW.get(name, name) for name in names))
+        return "s.status IN :raw_status"
+
+    def _time_conditions(self, params: dict[str, Any], now: datetime) -> list[str]:
+        conditions = []
+        for name, value in self._times().items():
+            conditions.append(_TIMES[name])
+            params[name] = to_datetime(value, now=now, name=name)
+        if self.age is not None:
+            conditions.append("s.created_at <= :created_before")
+            params["created_before"] = to_datetime(to_timedelta(self.age, name="age"), now=now, name="age")
+        return conditions
+
+    def _outer(self, params: dict[str, Any]) -> list[str]:
+        conditions = []
+        if self.status not in {(), ("in-flight",), (ALL,)}:
+            conditions.append(_status_condition(statuses_of(self.status), params))
+        if self.retries is not None:
+            conditions.append("retry_count >= :retries")
+            params["retries"] = self.retries
+        if self.error_code is not None:
+            conditions.append("error_code = :error_code")
+            params["error_code"] = self.error_code
+        if self.text:
+            # Not LIKE: in it, % and _ of a text would stand for others.
+            is_plain = self.text == self.text.lower()
+            conditions.append(f"strpos({'lower(failure)' if is_plain else 'failure'}, :text) > 0")
+            params["text"] = self.text
+        return conditions
+
+
+def statuses_of(status: Iterable[str]) -> tuple[str, ...]:
+    """Return the statuses that these names stand for; none is what has not ended."""
+    names = tuple(status) or ("in-flight",)
+    return tuple(dict.fromkeys(word for name in names for word in PRESETS.get(name, (name,))))
+
+
+def _status_condition(names: tuple[str, ...], params: dict[str, Any]) -> str:
+    plain = [name for name in names if name != RETRYING]
+    if RETRYING not in names:
+        params["status"] = plain
+        return "status IN :status"
+    params["status"] = list(dict.fromkeys([*plain, "backing-off"]))
+    return "(status IN :status OR (status = 'running' AND retry_count > 1))"
+
+
+def _check_status(status: object) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(_as_list(status)))
+    known = (*STATUSES, RETRYING, *PRESETS)
+    for name in names:
+        if name not in known:
+            nearest = difflib.get_close_matches(str(name).replace("_", "-"), known, n=1, cutoff=0.5)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else f"; choose from {', '.join(known)}."
+            raise ArgumentError(f"no status {name!r}{hint}")
+    presets = [name for name in names if name in PRESETS]
+    if presets and len(names) > 1:
+        raise ArgumentError(f"status has {presets[0]!r} and others: give it alone, or statuses only.")
+    return () if names == ("in-flight",) else names
+
+
+def _check_services(service: object) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(_as_list(service)))
+    wrong = [name for name in names if not isinstance(name, str)]
+    if wrong:
+        raise ArgumentError(f"service is {wrong[0]!r}: give a name, or a list of names.")
+    return names
+
+
+def _as_list(value: Any) -> Iterable[Any]:
+    if value is None:
+        return ()
+    return (value,) if not isinstance(value, list | tuple | set | frozenset) else value
+
+
+def _check_whole(name: str, value: object, *, least: int, most: int) -> None:
+    if value is None and name != "limit":
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ArgumentError(f"{name} is {value!r}: give a whole number from {least:,} to {most:,}.")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return value[0] if len(value) == 1 else list(value)
+    return value

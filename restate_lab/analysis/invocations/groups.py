@@ -1,0 +1,112 @@
+"""Group invocations that fail in the same way, or that queue for the same key, so that a list shows each cause once."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from restate_lab.analysis.invocations.filters import RETRYING
+from restate_lab.analysis.patterns import elide_data, normalize, step_patterns
+from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.status import STATUSES
+
+__all__ = ["group_invocations"]
+
+_COLUMNS = (
+    "target_service_name", "target_handler_name", "target_service_key", "status", "retry_count", "error_code",
+    "failure", "step",
+)  # fmt: skip
+_FAILING = "same step, same error"
+_QUEUED = "same key"
+_RANKS = {"paused": 0, "backing-off": 1, "running": 4, "pending": 2, "suspended": 3, "scheduled": 6, "failed": 7}
+_ENDED_RANK, _OTHER_RANK = 8, 5
+_Row = Mapping[str, Any]
+
+
+def group_invocations(frame: pd.DataFrame, *, is_sorted: bool = False) -> pd.DataFrame:
+    """Return the rows of a list with ``group``, an id that equal rows share, and ``group_label``, what they share.
+
+    Two failures are equal where handler, pattern of the step and normalized message are. Both columns are null for a
+    row that equals no other. By default the worst status comes first, and in it the largest group; ``is_sorted`` keeps
+    the order of the frame.
+    """
+    rows = [{name: none_if_missing(value) for name, value in row.items()} for row in records(frame[list(_COLUMNS)])]
+    keys = _group_keys(rows)
+    sizes = Counter(key for key in keys if key is not None)
+    groups = [key if key is not None and sizes[key] > 1 else None for key in keys]
+    labels = [None if key is None else (_QUEUED if key[0] == "key" else _FAILING) for key in groups]
+    grouped = frame.assign(
+        group=pd.Series(
+            [None if key is None else "\x1f".join(map(str, key)) for key in groups], index=frame.index, dtype="object"
+        ),
+        group_label=pd.Series(labels, index=frame.index, dtype="object"),
+    )
+    if is_sorted:
+        return grouped
+    ranks = [_rank(row) for row in rows]
+    best: dict[tuple[Any, ...], int] = {}
+    for key, rank in zip(groups, ranks, strict=True):
+        if key is not None:
+            best[key] = min(rank, best.get(key, rank))
+    order = sorted(
+        range(len(rows)),
+        key=lambda at: _order(at, groups[at], ranks[at], best, sizes),
+    )
+    return grouped.iloc[order].reset_index(drop=True)
+
+
+def _order(
+    at: int, group: tuple[Any, ...] | None, rank: int, best: Mapping[tuple[Any, ...], int], sizes: Counter[Any]
+) -> tuple[Any, ...]:
+    if group is None:
+        return (rank, -1, "", at)
+    return (best[group], -sizes[group], str(group), at)
+
+
+def _rank(row: _Row) -> int:
+    status = str(row["status"])
+    if status == "running" and (row["retry_count"] or 0) > 1:
+        return _RANKS["backing-off"]
+    if status in _RANKS:
+        return _RANKS[status]
+    return _ENDED_RANK if status in STATUSES and STATUSES[status].ended else _OTHER_RANK
+
+
+def _group_keys(rows: Sequence[_Row]) -> list[tuple[Any, ...] | None]:
+    patterns = _patterns(rows)
+    messages: dict[tuple[Any, ...], str] = {}
+    keys: list[tuple[Any, ...] | None] = []
+    for row in rows:
+        handler = (row["target_service_name"], row["target_handler_name"])
+        if row["failure"] is not None:
+            step = row["step"]
+            pattern = patterns[handler, row["error_code"]].get(step, step)
+            seen = (row["failure"], step, pattern)
+            if seen not in messages:
+                text = elide_data(str(row["failure"]), step, pattern) if step and pattern else str(row["failure"])
+                messages[seen] = normalize(text)
+            keys.append(("failure", *handler, _kind(row), pattern, messages[seen]))
+        elif row["status"] == "pending" and row["target_service_key"] is not None:
+            keys.append(("key", *handler, row["target_service_key"]))
+        else:
+            keys.append(None)
+    return keys
+
+
+def _kind(row: _Row) -> str:
+    """Return the status of a failing row, the same for all that alternate between two attempts."""
+    status = str(row["status"])
+    return RETRYING if status in {"backing-off", "running", "ready"} else status
+
+
+def _patterns(rows: Iterable[_Row]) -> dict[tuple[Any, Any], dict[str, str]]:
+    names: dict[tuple[Any, Any], set[str]] = defaultdict(set)
+    for row in rows:
+        if row["failure"] is not None:
+            steps = names[(row["target_service_name"], row["target_handler_name"]), row["error_code"]]
+            if row["step"] is not None:
+                steps.add(row["step"])
+    return {cause: step_patterns(steps) for cause, steps in names.items()}

@@ -1,0 +1,322 @@
+"""Read a list of invocations, the counts for its filters, and the histograms of when they were created and ended.
+
+The SQL is made of constant fragments, and is right with vqueues and without, on servers and on evidence. What is joined
+first is what the server holds in memory, so the small tables stand first. With vqueues a long back-off shows in
+sys_vqueue_entry_status alone, and its reason in the journal's events, as does that of a paused one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from restate_lab._text import format_duration
+from restate_lab.analysis.invocations.filters import Conditions, Filters
+from restate_lab.client.schema import check_columns, check_rows, translate_errors
+from restate_lab.errors import RestateLabError, TimedOut
+from restate_lab.source import Source
+from restate_lab.status import STATUS_SQL, STATUSES
+
+__all__ = [
+    "Histogram",
+    "InvocationQuery",
+    "Rows",
+    "count_by_status",
+    "errors_sql",
+    "read_histogram",
+    "read_rows",
+    "statement_of",
+    "without_prefix",
+]
+
+_COUNT_WITHIN = 5.0  # seconds; a count is worth no more
+_PREFIX = r"^\[\d[^\]]*\] "  # of a failure that is tried again: "[500 Internal] "
+_BINS = 60
+# Servers give scheduled_start_at only where scheduled_at is read, too.
+# All that is filtered stands here, too: servers of 1.6 compare another column otherwise.
+_COLUMNS = """
+  id, target, target_service_name, target_handler_name, target_service_key, target_service_ty, status,
+  created_at, modified_at, scheduled_start_at, completed_at, retry_count, next_retry_at, error_code,
+  substr(split_part(failure, chr(10), 1), 1, 500) AS failure, step, deployment_id, invoked_by_id, journal_size"""
+_WITH_WORDS = f"""
+  SELECT id, target, target_service_name, target_handler_name, target_service_key, target_service_ty,
+    {STATUS_SQL.replace(chr(10), chr(10) + "    ")} AS status,
+    created_at, modified_at, scheduled_start_at, completed_at, retry_count, next_retry_at, error_code,
+    failure, step, deployment_id, invoked_by_id, journal_size"""
+_JOINED = """
+    SELECT s.id, s.target, s.target_service_name, s.target_handler_name, s.target_service_key, s.target_service_ty,
+      CASE
+        WHEN s.status = 'inboxed' THEN 'pending'
+        WHEN s.status <> 'invoked' THEN s.status
+        WHEN r.in_flight THEN 'running'
+        WHEN r.retry_count > 0{or_queued} THEN 'backing-off'
+        ELSE 'ready' END AS status,
+      s.completion_result, s.completion_failure,
+      s.created_at, s.modified_at, s.completed_at,
+      CASE WHEN s.scheduled_at IS NOT NULL THEN s.scheduled_start_at END AS scheduled_start_at,
+      CASE WHEN s.status = 'invoked' THEN {retries} END AS retry_count,
+      CASE WHEN s.status = 'invoked' THEN {next_retry} END AS next_retry_at,
+      CASE
+        WHEN s.status = 'invoked' AND r.last_failure IS NOT NULL THEN r.last_failure_error_code{event_code} END
+        AS error_code,
+      CASE
+        WHEN s.status = 'completed' THEN s.completion_failure
+        WHEN s.status = 'invoked' AND r.last_failure IS NOT NULL THEN r.last_failure{event_message} END AS failure,
+      CASE
+        WHEN s.status = 'invoked' AND r.last_failure IS NOT NULL THEN r.last_failure_related_command_name{event_step}
+        END AS step,
+      coalesce(r.last_attempt_deployment_id, s.pinned_deployment_id) AS deployment_id,
+      s.invoked_by_id, CAST(s.journal_size AS BIGINT) AS journal_size
+    FROM {tables}
+    WHERE {where}"""
+# Others have gone on since their last event, and it tells nothing about them any more.
+_EVENT = """
+        WHEN s.status = 'paused'{or_queued} THEN e.{name}"""
+_STATE = "sys_invocation_state r RIGHT JOIN sys_invocation_status s ON r.id = s.id"
+_QUEUED = """(
+        SELECT entry_id, next_at, CAST(retry_attempts AS BIGINT UNSIGNED) AS retry_attempts
+        FROM sys_vqueue_entry_status WHERE status = 'backing-off') q
+      RIGHT JOIN ({tables}) ON q.entry_id = s.id"""
+_ERRORS = """last_errors e
+      RIGHT JOIN ({tables}) ON e.id = s.id"""
+_EVENTS = """WITH errors AS (
+  SELECT id, appended_at, after_journal_entry_index,
+    coalesce(json_get_str(event_json, 'error_message'),
+      json_get_str(json_get_json(event_json, 'last_failure'), 'error_message')) AS message,
+    coalesce(json_get_str(event_json, 'restate_doc_error_code'),
+      json_get_str(json_get_json(event_json, 'last_failure'), 'restate_doc_error_code')) AS code,
+    coalesce(json_get_str(event_json, 'related_command_name'),
+      json_get_str(json_get_json(event_json, 'last_failure'), 'related_command_name')) AS step
+  FROM sys_journal_events
+  WHERE event_type IN ('TransientError', 'Paused') AND id IN {ids}),
+last_errors AS (
+  SELECT id, last_value(message ORDER BY appended_at, after_journal_entry_index) AS message,
+    last_value(code ORDER BY appended_at, after_journal_entry_index) AS code,
+    last_value(step ORDER BY appended_at, after_journal_entry_index) AS step
+  FROM errors
+  WHERE message IS NOT NULL
+  GROUP BY id)
+"""
+_LAST = (
+    "SELECT id, code AS error_code, substr(split_part(message, chr(10), 1), 1, 500) AS failure, step FROM last_errors"
+)
+_FAILING = "(SELECT id FROM sys_invocation_status WHERE status IN ('paused', 'invoked'))"
+_BEGIN = f"SELECT{_COLUMNS}\nFROM ("
+_TROUBLE = """CASE
+    WHEN status = 'paused' THEN 0
+    WHEN status = 'backing-off' OR (status = 'running' AND retry_count > 1) THEN 1
+    WHEN status = 'pending' THEN 2
+    WHEN status = 'suspended' THEN 3
+    WHEN status = 'running' THEN 4
+    WHEN status = 'scheduled' THEN 6
+    WHEN status = 'failed' THEN 7
+    WHEN completed_at IS NOT NULL THEN 8
+    ELSE 5 END, retry_count DESC NULLS LAST, completed_at DESC NULLS LAST, created_at, id"""
+_ORDERS = {"trouble": _TROUBLE, "newest": "created_at DESC, id", "oldest": "created_at, id"}
+_COUNT_BEGIN = "SELECT count(*) AS n\nFROM ("
+_FACETS = """SELECT target_service_name, status, status = 'running' AND retry_count > 1 AS is_retried, count(*) AS n
+FROM ("""
+_HISTOGRAM = """SELECT 'created' AS kind, date_bin(:bin, s.created_at) AS start, 'created' AS result, count(*) AS n
+FROM sys_invocation_status s
+WHERE s.created_at >= :start{conditions}
+GROUP BY 1, 2, 3
+UNION ALL
+SELECT 'ended' AS kind, date_bin(:bin, s.completed_at) AS start,
+  CASE
+    WHEN s.completion_result = 'success' THEN 'succeeded'
+    WHEN s.completion_failure ~ '^\\[409[^\\]]*\\] ([Kk]illed|[Cc]ancell?ed)$' THEN 'cancelled'
+    ELSE 'failed' END AS result, count(*) AS n
+FROM sys_invocation_status s
+WHERE s.status = 'completed' AND s.completed_at >= :start{conditions}
+GROUP BY 1, 2, 3"""
+_HISTOGRAM_FILTERS = {
+    "service": "s.target_service_name IN :service",
+    "handler": "s.target_handler_name = :handler",
+    "key": "s.target_service_key = :key",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class InvocationQuery:
+    """A statement and the values of its parameters; ``lab.sql(it.sql, params=it.params)`` runs it as it stands."""
+
+    sql: str
+    params: Mapping[str, Any]
+
+    @property
+    def counting(self) -> InvocationQuery:
+        """Return the statement that counts what this one would find without its limit."""
+        inner = self.sql.replace(_BEGIN, _COUNT_BEGIN, 1).rpartition("\nORDER BY ")[0]
+        return InvocationQuery(inner, {name: value for name, value in self.params.items() if name != "limit"})
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What was read: ``total`` is how many there are, None where nobody counted; ``note`` what is to be known."""
+
+    frame: pd.DataFrame
+    filters: Filters
+    statement: InvocationQuery
+    total: int | None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How many invocations were created and ended in each span of time.
+
+    ``counts`` has ``kind`` ("created", "ended"), ``start`` (UTC, of a span), ``result`` ("created", "succeeded",
+    "failed", "cancelled") and ``n``; spans without any have no row. ``start`` and ``end`` are the window.
+    """
+
+    counts: pd.DataFrame
+    start: datetime
+    end: datetime
+    span: timedelta
+
+
+def statement_of(filters: Filters, *, now: datetime, has_vqueues: bool) -> InvocationQuery:
+    """Return the statement that finds the invocations, in the order of ``filters.sort``.
+
+    A text or an error code joins the journals' events, which cost a scan of these; without them the failures that only
+    events have are null, and ``errors_sql`` gives them for the rows that were found.
+    """
+    conditions = filters.conditions(now)
+    before, body = _body(conditions, has_vqueues=has_vqueues, events=filters.needs_events)
+    where = "\nWHERE " + "\n  AND ".join(conditions.outer) if conditions.outer else ""
+    sql = f"{before}{_BEGIN}{body}){where}\nORDER BY {_ORDERS[filters.sort]}\nLIMIT :limit"
+    return InvocationQuery(sql, {**conditions.params, "limit": filters.limit})
+
+
+def _body(conditions: Conditions, *, has_vqueues: bool, events: bool) -> tuple[str, str]:
+    or_queued = " OR q.entry_id IS NOT NULL" if has_vqueues else ""
+    event = {
+        f"event_{name}": _EVENT.format(or_queued=or_queued, name=name) if events else ""
+        for name in ("code", "message", "step")
+    }
+    joined = _JOINED.format(
+        or_queued=or_queued,
+        retries="greatest(r.retry_count, q.retry_attempts)" if has_vqueues else "r.retry_count",
+        next_retry="coalesce(r.next_retry_at, q.next_at)" if has_vqueues else "r.next_retry_at",
+        tables=_tables(has_vqueues=has_vqueues, events=events),
+        where="\n      AND ".join(conditions.inner),
+        **event,
+    )
+    return _EVENTS.format(ids=_FAILING) if events else "", f"{_WITH_WORDS}\n  FROM ({joined})"
+
+
+def errors_sql() -> str:
+    """Return the statement that gives the last error of each of ``:ids`` that its journal's events have: point reads.
+
+    Columns: ``id, error_code, failure`` (the first line), ``step``.
+    """
+    return _EVENTS.format(ids=":ids") + _LAST
+
+
+def _tables(*, has_vqueues: bool, events: bool) -> str:
+    tables = _QUEUED.format(tables=_STATE) if has_vqueues else _STATE
+    return _ERRORS.format(tables=tables) if events else tables
+
+
+@translate_errors
+def read_rows(source: Source, filters: Filters) -> Rows:
+    """Read what the filters leave; an invocation that changes between two statements is as the first one saw it."""
+    has_vqueues = source.features.get("vqueues", False)
+    now = source.now if filters.needs_now else datetime.now(UTC)
+    statement = statement_of(filters, now=now, has_vqueues=has_vqueues)
+    frame = check_columns(source.sql(statement.sql, params=statement.params), statement.sql, source)
+    total, note = len(frame), ""
+    counted: int | None = total
+    if total >= filters.limit:
+        counted, note = _count(source, statement)
+    going = ~frame["status"].isin([word for word, status in STATUSES.items() if status.ended])
+    frame.loc[going, "failure"] = frame.loc[going, "failure"].str.replace(_PREFIX, "", regex=True)
+    frame, older = _newest_runs(frame)
+    counted = None if counted is None else counted - (total - len(frame))
+    note = " ".join(filter(None, (note, older, _add_reasons(source, frame))))
+    return Rows(frame, filters, statement, counted, note)
+
+
+@translate_errors
+def count_by_status(source: Source, filters: Filters) -> pd.DataFrame:
+    """Count invocations by service and status, whatever the filters say of these two, of failures and of attempts.
+
+    Returns:
+        One row per ``target_service_name``, ``status`` and ``is_retried`` (running in an attempt after the first), with
+        ``n``. A scan of every invocation's status.
+    """
+    conditions = _for_counting(filters).conditions(source.now if filters.needs_now else datetime.now(UTC))
+    _, body = _body(conditions, has_vqueues=source.features.get("vqueues", False), events=False)
+    statement = f"{_FACETS}{body})\nGROUP BY 1, 2, 3\nORDER BY 1, 2, 3"
+    return check_columns(source.sql(statement, params=dict(conditions.params)), statement, source)
+
+
+def _for_counting(filters: Filters) -> Filters:
+    return filters.without("service", "error_code", "retries", "text", "id", "limit", "sort").with_all()
+
+
+@translate_errors
+def read_histogram(source: Source, filters: Filters, *, window: timedelta) -> Histogram:
+    """Count what was created and what ended in the last ``window``, of the filters' services, handler and key."""
+    span = max(timedelta(seconds=1), timedelta(seconds=round(window.total_seconds() / _BINS)))
+    end = source.now
+    start = _floor(end - window, span)
+    params = {name: value for name, value in filters.conditions(end).params.items() if name in _HISTOGRAM_FILTERS}
+    conditions = "".join(f" AND {_HISTOGRAM_FILTERS[name]}" for name in params)
+    statement = _HISTOGRAM.format(conditions=conditions)
+    params |= {"bin": span, "start": start}
+    counts = check_columns(source.sql(statement, params=params), statement, source)
+    return Histogram(counts, start, end, span)
+
+
+def _floor(moment: datetime, span: timedelta) -> datetime:
+    """Return the start of the span that a time is in, as the server's date_bin has it."""
+    seconds = int(moment.timestamp() // span.total_seconds()) * span.total_seconds()
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _newest_runs(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return the newest run of each id, and what is left out: a source that keeps ended runs may have more of one."""
+    older = frame.sort_values("created_at", ascending=False, kind="stable")["id"].duplicated().reindex(frame.index)
+    if not older.any():
+        return frame, ""
+    words = f"{int(older.sum()):,} older runs with the same id as a newer one are not shown."
+    return frame[~older].reset_index(drop=True), words
+
+
+def without_prefix(failure: str) -> str:
+    """Return the failure of one that is tried again without what the server puts before it."""
+    return re.sub(_PREFIX, "", failure)
+
+
+def _count(source: Source, statement: InvocationQuery) -> tuple[int | None, str]:
+    counting = statement.counting
+    try:
+        rows = check_columns(
+            source.sql(counting.sql, params=counting.params, timeout=_COUNT_WITHIN), counting.sql, source
+        )
+    except TimedOut:
+        limit, within = statement.params["limit"], format_duration(_COUNT_WITHIN)
+        return None, f"These are the first {limit:,}; how many there are was not counted within {within}."
+    check_rows(rows, counting.sql, source)
+    return int(rows["n"].iloc[0]), ""
+
+
+def _add_reasons(source: Source, frame: pd.DataFrame) -> str:
+    """Fill in the failures of the paused ones and of long back-offs, which stand in their journals' events alone."""
+    lacking = frame["failure"].isna() & frame["status"].isin(["paused", "backing-off"])
+    if not lacking.any():
+        return ""
+    try:
+        rows = source.sql(errors_sql(), ids=list(frame.loc[lacking, "id"]))
+        found = check_columns(rows, errors_sql(), source).set_index("id")
+    except RestateLabError as error:
+        return f"The failures of {int(lacking.sum()):,} invocations could not be read: {error}"
+    for name in ("failure", "error_code", "step"):
+        frame.loc[lacking, name] = frame.loc[lacking, "id"].map(found[name]).astype(frame[name].dtype)
+    return ""

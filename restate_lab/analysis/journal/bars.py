@@ -1,0 +1,320 @@
+"""The rows of a journal as they are drawn: what each entry is, how it stands, and from when to when.
+
+``journal_bars`` reads the frame of ``rl.journal``. Everything here is pure: cards, panels and plots draw these rows, so
+that an entry looks the same everywhere. ``card.py`` puts them on an axis of time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias
+
+import pandas as pd
+
+from restate_lab._text import format_duration, format_timestamp, plural
+from restate_lab.analysis.journal.entries import DONE, FAILED, OPEN
+from restate_lab.analysis.journal.frame import CALLS
+from restate_lab.analysis.journal.payloads import payload_line
+from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.status import STATUSES, Status
+
+__all__ = ["HANDLER", "JournalBars", "JournalRow", "OutcomeName", "journal_bars"]
+
+OutcomeName: TypeAlias = Literal["done", "pending", "waiting", "retrying", "failed"]
+"""A key of ``status.OUTCOMES``."""
+
+HANDLER = "Handler"
+"""The entry type of a row for code that fails between two entries."""
+
+_NAMES = ("name", "callee_target", "promise", "state_key", "awakeable_id")
+_FAILING = frozenset({"backing-off", "paused", "ready", "running"})
+_PREFIX = r"^\[\d[^\]]*\] "  # the server's, of a failure that is tried again: "[500 Internal] "
+_UNKNOWN = Status("", "")
+_FIRST = 20  # rows at the top that are kept in a journal that is cut
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """One entry of a journal, or the handler's code that fails between two entries.
+
+    ``key`` identifies the row over several reads, ``parent`` is the key of the call that it hangs below. ``start`` and
+    ``end`` are UTC; ``end`` is None while the entry is open, ``start`` is None where it is not known. ``value`` is the
+    result, the error, or what the entry waits for. ``attempts`` are the times at which errors were recorded: Restate
+    records equal errors in a row once, so there may be fewer than ``failed_attempts``.
+    """
+
+    key: str
+    invocation_id: str
+    index: int | None
+    depth: int
+    parent: str | None
+    entry_type: str
+    label: str
+    outcome: OutcomeName
+    value: str = ""
+    start: datetime | None = None
+    end: datetime | None = None
+    attempts: tuple[datetime, ...] = ()
+    failed_attempts: int | None = None
+    at_least: bool = False
+    next_attempt: datetime | None = None
+    wakes_at: datetime | None = None
+    callee: str | None = None
+    can_expand: bool = False
+    """Whether it called an invocation whose journal was not read."""
+
+    @property
+    def error(self) -> str:
+        """Return the error that it failed or fails with; "" without one."""
+        return self.value if self.outcome in {"failed", "retrying"} else ""
+
+    @property
+    def attempts_text(self) -> str:
+        """Return how many attempts failed, as "372 failed attempts"; "" if none did."""
+        if not self.failed_attempts:
+            return ""
+        return f"{'at least ' if self.at_least else ''}{plural(self.failed_attempts, 'failed attempt')}"
+
+    def duration(self, now: datetime) -> str:
+        """Return how long it took, or has taken until ``now``; "" where that is not known, and for no time at all."""
+        if self.start is None or self.start == self.end or (self.end is None and self.outcome == "pending"):
+            return ""
+        return format_duration(max(0.0, ((self.end or now) - self.start).total_seconds()))
+
+
+@dataclass(frozen=True, slots=True)
+class JournalBars:
+    """The rows of a journal in the frame's order, and the time until which open ones reach.
+
+    ``hidden`` is how many rows were left out by ``limit``; ``note`` says why there are none.
+    """
+
+    rows: tuple[JournalRow, ...]
+    now: datetime
+    is_ended: bool
+    hidden: int = 0
+    note: str = ""
+
+    def limit(self, most: int) -> JournalBars:
+        """Return at most so many rows: the first ones, those that did not succeed, and then the latest."""
+        excess = len(self.rows) - most
+        if excess <= 0:
+            return self
+        urgent = [at for at, row in enumerate(self.rows) if row.outcome not in {"done", "pending"}]
+        order = [*range(min(_FIRST, most)), *reversed(urgent), *reversed(range(len(self.rows)))]
+        kept = set(list(dict.fromkeys(order))[:most])
+        parents = {self.rows[at].key for at in kept}
+        rows = [row for at, row in enumerate(self.rows) if at in kept]
+        return replace(
+            self,
+            rows=tuple(row if row.parent in parents else replace(row, parent=None) for row in rows),
+            hidden=self.hidden + excess,
+        )
+
+
+def journal_bars(frame: pd.DataFrame) -> JournalBars:
+    """Return the rows to draw of a frame of ``rl.journal``, of any depth."""
+    attrs = frame.attrs
+    now = _time(attrs.get("read_at")) or _latest(frame)
+    attempts = {id_: _Attempts.from_attrs(facts) for id_, facts in attrs.get("invocations", {}).items()}
+    rows = list(_rows(frame, attempts, now))
+    return JournalBars(
+        rows=tuple(_add_failing_handlers(_mark_expandable(rows), attempts)),
+        now=max([now, *(time for row in rows for time in (row.start, row.end) if time)]),
+        is_ended=STATUSES.get(str(attrs.get("status")), _UNKNOWN).ended,
+        note=str(attrs.get("note", "")),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempts:
+    """How the attempts of one invocation went, from ``attrs`` of the frame."""
+
+    status: str
+    failed: int | None
+    last_failure: str | None
+    command_index: int | None
+    last_start_at: datetime | None
+    next_retry_at: datetime | None
+    errors: Mapping[int, tuple[datetime, ...]]
+
+    @classmethod
+    def from_attrs(cls, facts: Mapping[str, Any]) -> _Attempts:
+        errors = {index: tuple(map(datetime.fromisoformat, times)) for index, times in facts["errors"]}
+        return cls(
+            status=facts["status"],
+            failed=facts["failed_attempts"],
+            last_failure=re.sub(_PREFIX, "", facts["last_failure"] or "") or None,
+            command_index=facts["command_index"],
+            last_start_at=_time(facts["last_start_at"]),
+            next_retry_at=_time(facts["next_retry_at"]),
+            errors=errors,
+        )
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last attempt failed, and the next one has not made progress since."""
+        return self.status in _FAILING and bool(self.failed or self.last_failure or self._is_paused_by_error)
+
+    @property
+    def _is_paused_by_error(self) -> bool:
+        return self.status == "paused" and bool(self.errors)
+
+    @property
+    def is_backing_off(self) -> bool:
+        return self.is_failing and self.status != "paused"
+
+
+def _rows(frame: pd.DataFrame, attempts: Mapping[str, _Attempts], now: datetime) -> Iterator[JournalRow]:
+    """Yield one row per entry; entries without an index are numbered."""
+    parents: dict[str, str | None] = {}
+    before: str | None = None
+    unnumbered = 0
+    for entry in records(frame):
+        entry = {name: none_if_missing(value) for name, value in entry.items()}  # noqa: PLW2901 - the same entry
+        id_ = entry["invocation_id"]
+        parent = parents.setdefault(id_, before if entry["depth"] > 1 else None)
+        unnumbered += entry["index"] is None
+        key = f"{id_}/{f'signal {unnumbered}' if entry['index'] is None else entry['index']}"
+        yield _row(entry, key, parent, attempts.get(id_), now)
+        before = key
+
+
+def _row(
+    entry: Mapping[str, Any], key: str, parent: str | None, attempts: _Attempts | None, now: datetime
+) -> JournalRow:
+    outcome = _outcome(entry, attempts)
+    failing = attempts if outcome == "retrying" else None
+    retries, failed = entry.get("retries") or 0, (failing.failed or 0) if failing else 0
+    return JournalRow(
+        key=key,
+        invocation_id=entry["invocation_id"],
+        index=entry["index"],
+        depth=entry["depth"],
+        parent=parent,
+        entry_type=entry["entry_type"] or "?",
+        label=next((str(entry[name]) for name in _NAMES if entry.get(name)), ""),
+        outcome=outcome,
+        value=_value(entry, outcome, attempts, now),
+        start=_time(entry["started"]),
+        end=_time(entry["completed"]) if outcome != "waiting" else None,
+        attempts=_attempt_times(entry["index"], attempts, failing),
+        failed_attempts=max(retries, failed) or None,
+        at_least=retries > failed and bool(entry.get("retries_at_least")),
+        next_attempt=failing.next_retry_at if failing else None,
+        wakes_at=_time(entry.get("wakes_at")) if outcome == "waiting" else None,
+        callee=entry.get("callee"),
+    )
+
+
+def _outcome(entry: Mapping[str, Any], attempts: _Attempts | None) -> OutcomeName:
+    status = entry["status"]
+    if status in {DONE, FAILED}:
+        return "done" if status == DONE else "failed"
+    if status != OPEN:
+        return "pending"
+    return "retrying" if attempts and _is_failing_at(entry, attempts) else "waiting"
+
+
+def _is_failing_at(entry: Mapping[str, Any], attempts: _Attempts) -> bool:
+    """Return whether it is this open entry at which the attempts fail."""
+    if not attempts.is_failing:
+        return False
+    if attempts.command_index is not None:
+        return bool(entry.get("command_index") == attempts.command_index)
+    return bool(entry.get("retries"))
+
+
+def _value(entry: Mapping[str, Any], outcome: str, attempts: _Attempts | None, now: datetime) -> str:
+    """Return the error, what the entry waits for, or its result, on one line."""
+    if outcome == "failed":
+        return entry.get("failure") or "failed; its error was not read"
+    if outcome == "retrying":
+        return entry.get("last_error") or (attempts.last_failure if attempts else None) or "failing"
+    if outcome == "pending":
+        return "no result: the invocation ended first" if entry["status"] else ""
+    if outcome == "waiting":
+        wakes_at = _time(entry.get("wakes_at"))
+        if wakes_at:
+            return f"until {format_timestamp(wakes_at, now=now)}"
+        is_between_attempts = attempts is not None and attempts.is_failing and entry["entry_type"] == "Run"
+        return "waits for the next attempt" if is_between_attempts else _WAITS.get(entry["entry_type"], "")
+    return payload_line(entry)
+
+
+_WAITS = {
+    "Call": "waits for the callee",
+    "Run": "under way",
+    "Signal": "waits for a signal",
+    "GetPromise": "waits for the promise",
+    "AttachInvocation": "waits for the invocation",
+}
+
+
+def _attempt_times(index: int | None, attempts: _Attempts | None, failing: _Attempts | None) -> tuple[datetime, ...]:
+    """Return when errors were recorded at an entry, and when the last attempt began if it fails there."""
+    times = attempts.errors.get(index, ()) if attempts and index is not None else ()
+    last = failing.last_start_at if failing else None
+    return times if last is None or any(time >= last for time in times) else (*times, last)
+
+
+def _mark_expandable(rows: Sequence[JournalRow]) -> list[JournalRow]:
+    """Mark the calls below which no journal was read."""
+    parents = {row.parent for row in rows}
+    return [
+        replace(row, can_expand=True) if row.callee and row.entry_type in CALLS and row.key not in parents else row
+        for row in rows
+    ]
+
+
+def _add_failing_handlers(rows: Sequence[JournalRow], attempts: Mapping[str, _Attempts]) -> Iterator[JournalRow]:
+    """Yield the rows, and below those of an invocation that fails outside of its open entries one that says so."""
+    shown = {row.invocation_id for row in rows if row.outcome == "retrying"}
+    last = {row.invocation_id: at for at, row in enumerate(rows)}
+    failing = {last[id_]: id_ for id_, each in attempts.items() if each.is_failing and id_ in last and id_ not in shown}
+    for at, row in enumerate(rows):
+        yield row
+        if at in failing:
+            own = [each for each in rows if each.invocation_id == failing[at]]
+            yield _handler_row(own, attempts[failing[at]])
+
+
+def _handler_row(rows: Sequence[JournalRow], attempts: _Attempts) -> JournalRow:
+    """Return a row for code that fails after, or at the replay of, an entry that is done."""
+    last = rows[-1]
+    progress = max((time for row in rows if (time := row.end or row.start) is not None), default=None)
+    errors = sorted(time for row in rows for time in row.attempts if progress is None or time >= progress)
+    before = next((row.index for row in reversed(rows) if row.failed_attempts), last.index)
+    return JournalRow(
+        key=f"{last.invocation_id}/handler",
+        invocation_id=last.invocation_id,
+        index=None,
+        depth=last.depth,
+        parent=last.parent,
+        entry_type=HANDLER,
+        label="code" if before is None else f"code after entry {before}",
+        outcome="retrying",
+        value=attempts.last_failure or "the last attempt failed",
+        start=errors[0] if errors else progress or attempts.last_start_at,
+        attempts=(*errors, *([attempts.last_start_at] if attempts.last_start_at else ())),
+        failed_attempts=attempts.failed or max(row.failed_attempts or 0 for row in rows) or None,
+        at_least=attempts.failed is None,
+        next_attempt=attempts.next_retry_at if attempts.is_backing_off else None,
+    )
+
+
+def _time(value: object) -> datetime | None:
+    """Return a timestamp of a frame or of attrs as a datetime in UTC."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if value is None or value is pd.NaT or not isinstance(value, datetime):
+        return None
+    return (value.to_pydatetime() if isinstance(value, pd.Timestamp) else value).astimezone(UTC)
+
+
+def _latest(frame: pd.DataFrame) -> datetime:
+    times: Iterable[Any] = (frame[name].max() for name in ("started", "completed"))
+    return max((time for value in times if (time := _time(value))), default=datetime.now(UTC))

@@ -1,0 +1,277 @@
+"""Draw a journal: its times as positions on an axis from 0 to 1, and its rows as HTML with bars inside.
+
+``linear`` is true to time. ``log`` gives the first second as much room as the next minutes. ``fit`` gives each stretch
+between two starts or ends a width that grows with the logarithm of its length, so that every entry can be read.
+``panels/invocation/journal.js`` computes the same positions with the browser's clock.
+
+``journal_html`` is the card of a frame in a notebook and in reports. It has inline styles only, and no script.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from itertools import pairwise
+from math import log1p
+from typing import Any, Literal, TypeAlias, get_args
+
+import pandas as pd
+
+from restate_lab._html import render
+from restate_lab._text import format_duration, format_timestamp, one_line, plural, truncate
+from restate_lab.analysis.journal.bars import JournalBars, JournalRow, journal_bars
+from restate_lab.errors import ArgumentError
+from restate_lab.status import OUTCOMES, STATUSES
+
+__all__ = [
+    "FUTURE",
+    "SCALES",
+    "ScaleName",
+    "Tick",
+    "TimeScale",
+    "describe_times",
+    "journal_html",
+    "rows_html",
+    "time_scale",
+]
+
+ScaleName: TypeAlias = Literal["linear", "log", "fit"]
+SCALES: tuple[ScaleName, ...] = get_args(ScaleName)
+FUTURE = 0.08
+"""The share of the axis right of now, where something is known to happen later."""
+
+_LOG_UNIT, _FIT_UNIT = 0.01, 0.001  # seconds
+_STEPS = (
+    *(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800),
+    *(3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600, 2592000, 7776000, 31536000),
+)
+_DECADES = (0.01, 0.1, 1, 10, 60, 600, 3600, 21600, 86400, 604800, 2592000, 31536000)
+_MOST_STEPS = 5
+_LEAST_GAP, _LEAST_GAP_AT_ENDS = 0.13, 0.2  # of the axis, between two ticks; those at the ends have longer labels
+_CLOCK_FROM = 60.0  # seconds; a longer linear axis has times of day
+_ROWS = 200  # of a card
+_VALUE, _FULL_VALUE = 160, 2_000  # characters of a value, and of its tooltip
+_GREY = STATUSES["suspended"].colour
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One label of the axis, at the position where it begins."""
+
+    position: float
+    label: str
+    time: float
+    """Seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeScale:
+    """The axis of a journal; times are seconds since 1970.
+
+    ``last`` is now for an invocation in flight, else the last time that is known. ``future`` is the latest time after
+    it at which something will happen, None without one. ``knots`` are times with the width up to them, for ``fit``.
+    """
+
+    kind: ScaleName
+    first: float
+    last: float
+    future: float | None = None
+    knots: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def past(self) -> float:
+        """Return the position of ``last``."""
+        return 1.0 if self.future is None else 1 - FUTURE
+
+    def position(self, time: datetime) -> float:
+        """Return where a time is, from 0 to 1."""
+        return self._position(time.timestamp())
+
+    def _position(self, time: float) -> float:
+        if time > self.last:
+            if self.future is None:
+                return 1.0
+            return min(1.0, self.past + FUTURE * 0.8 * (time - self.last) / max(self.future - self.last, 1e-9))
+        passed, span = max(0.0, time - self.first), self.last - self.first
+        if span <= 0:
+            return 0.0
+        share = {"linear": self._linear, "log": self._log, "fit": self._fit}[self.kind](passed, span)
+        return self.past * min(1.0, share)
+
+    def _linear(self, passed: float, span: float) -> float:
+        return passed / span
+
+    def _log(self, passed: float, span: float) -> float:
+        return log1p(passed / _LOG_UNIT) / log1p(span / _LOG_UNIT)
+
+    def _fit(self, passed: float, _: float) -> float:
+        time, total = self.first + passed, self.knots[-1][1]
+        at = max(0, min(bisect_right(self.knots, (time, float("inf"))) - 1, len(self.knots) - 2))
+        (start, before), (end, after) = self.knots[at], self.knots[at + 1]
+        return (before + (after - before) * (time - start) / (end - start)) / total if total else 0.0
+
+    def ticks(self, zone: tzinfo = UTC) -> tuple[Tick, ...]:
+        """Return the ticks from left to right: the start, some between, and now or the end."""
+        span = self.last - self.first
+        ticks = [Tick(0.0, _clock(self.first, zone, self.last), self.first)]
+        end = Tick(self.past, "now" if self.future is not None else f"+{format_duration(span)}", self.last)
+        for time, label in self._candidates(span, zone):
+            position = self._position(time)
+            gap = _LEAST_GAP if len(ticks) > 1 else _LEAST_GAP_AT_ENDS
+            if position - ticks[-1].position >= gap and end.position - position >= _LEAST_GAP_AT_ENDS:
+                ticks.append(Tick(position, label, time))
+        return (*ticks, end) if span > 0 else tuple(ticks)
+
+    def _candidates(self, span: float, zone: tzinfo) -> Iterator[tuple[float, str]]:
+        if self.kind != "linear":
+            yield from ((self.first + each, f"+{format_duration(each)}") for each in _DECADES if each < span)
+            return
+        step = next((each for each in _STEPS if span / each <= _MOST_STEPS), _STEPS[-1])
+        is_clock = span >= _CLOCK_FROM
+        # times of day are round themselves, others are counted from the start
+        number, start = (int(self.first // step) + 1, 0.0) if is_clock else (1, self.first)
+        while (time := start + number * step) < self.last:
+            yield time, _clock(time, zone, self.last, self.first) if is_clock else f"+{format_duration(number * step)}"
+            number += 1
+
+
+def time_scale(bars: JournalBars, kind: ScaleName = "linear") -> TimeScale:
+    """Return the scale on which all rows have their place.
+
+    Raises:
+        ArgumentError: there is no such scale.
+    """
+    if kind not in SCALES:
+        raise ArgumentError(f"unknown scale {kind!r}; choose from {', '.join(SCALES)}.")
+    now = bars.now.timestamp()
+    times = sorted({time.timestamp() for row in bars.rows for time in (row.start, row.end) if time})
+    first = times[0] if times else now
+    last = max(now, first) if not bars.is_ended else max([first, *times])
+    later = [time.timestamp() for row in bars.rows for time in (row.next_attempt, row.wakes_at) if time]
+    future = None if bars.is_ended else max([*later, last])
+    return TimeScale(kind, first, last, future, _knots([*times, last]))
+
+
+def _knots(times: Sequence[float]) -> tuple[tuple[float, float], ...]:
+    """Return each time with the width of all stretches before it."""
+    width, knots = 0.0, [(times[0], 0.0)]
+    for before, time in pairwise(times):
+        if time > before:
+            width += log1p((time - before) / _FIT_UNIT)
+            knots.append((time, width))
+    return tuple(knots) if len(knots) > 1 else (*knots, (times[0] + 1, 0.0))
+
+
+def _clock(time: float, zone: tzinfo, now: float, since: float | None = None) -> str:
+    """Return the time of day, with its date if it is not the day of ``now``; without one from the tick before."""
+    moment = datetime.fromtimestamp(time, UTC)
+    text = format_timestamp(moment, zone=zone, now=datetime.fromtimestamp(now, UTC), show_zone=False)
+    return text if since is None else text.removesuffix(":00")
+
+
+def journal_html(frame: pd.DataFrame, /, *, scale: ScaleName = "linear", zone: tzinfo = UTC, rows: int = _ROWS) -> str:
+    """Return the card of a frame of ``rl.journal`` as HTML: a row per entry, with its bar on one axis of time.
+
+    At most so many ``rows`` are drawn; the card says how many are not. Everything from the cluster is escaped.
+
+    Raises:
+        ArgumentError: there is no such scale.
+    """
+    attrs, bars = frame.attrs, journal_bars(frame)
+    status = str(attrs.get("status", ""))
+    lines = [attrs["truncated"]["message"]] if "truncated" in attrs else []
+    if "source" in attrs:
+        lines.append(f"{attrs['source']}, restate {attrs['version']}, {format_timestamp(bars.now, zone=zone)}")
+    return render(
+        "analysis/journal/card.html.j2",
+        title=" · ".join(filter(None, (str(attrs.get("target") or "Journal"), status))),
+        place=str(attrs.get("id", "")),
+        lines=lines,
+        accent=STATUSES[status].colour if status in STATUSES else _GREY,
+        **_table(bars.limit(rows), scale, zone),
+    )
+
+
+def rows_html(bars: JournalBars, *, scale: ScaleName = "linear", zone: tzinfo = UTC) -> str:
+    """Return the axis, the rows and the legend alone."""
+    return render("analysis/journal/rows.html.j2", **_table(bars, scale, zone))
+
+
+def _table(bars: JournalBars, kind: ScaleName, zone: tzinfo) -> dict[str, Any]:
+    """Return the values of the template for the rows."""
+    scale = time_scale(bars, kind)
+    ticks = scale.ticks(zone)
+    widths = [100 * (after - tick.position) for tick, after in zip(ticks, _next_positions(ticks), strict=True)]
+    return {
+        "ticks": [{"label": tick.label, "width": width} for tick, width in zip(ticks, widths, strict=True)],
+        "tree": _tree(bars, scale, zone),
+        "legend": [each for name, each in OUTCOMES.items() if any(row.outcome == name for row in bars.rows)],
+        "has_attempts": any(row.attempts for row in bars.rows),
+        "has_next": any(row.next_attempt for row in bars.rows),
+        "now": 100 * scale.past if scale.future is not None else None,
+        "hidden": f"{plural(bars.hidden, 'entry', 'entries')} not shown" if bars.hidden else "",
+        "note": bars.note or ("" if bars.rows else "it has no entries"),
+        "outcomes": OUTCOMES,
+    }
+
+
+def _next_positions(ticks: Sequence[Tick]) -> list[float]:
+    return [*(tick.position for tick in ticks[1:]), 1.0]
+
+
+def _tree(bars: JournalBars, scale: TimeScale, zone: tzinfo) -> list[dict[str, Any]]:
+    """Return the rows as dicts, those of a callee as ``children`` of the call."""
+    nodes = {row.key: _node(row, bars.now, scale, zone) for row in bars.rows}
+    for row in reversed(bars.rows):
+        if row.parent is not None and row.parent in nodes:
+            parent, node = nodes[row.parent], nodes[row.key]
+            parent["children"].insert(0, node)
+            parent["is_open"] |= node["is_open"] or row.outcome != "done"
+    return [nodes[row.key] for row in bars.rows if row.parent is None or row.parent not in nodes]
+
+
+def _node(row: JournalRow, now: datetime, scale: TimeScale, zone: tzinfo) -> dict[str, Any]:
+    """Return what the template shows of one row; positions are percentages."""
+    value = one_line(row.value, _FULL_VALUE)
+    left, right = _ends(row, scale)
+    later = row.next_attempt or row.wakes_at
+    return {
+        "row": row,
+        "outcome": OUTCOMES[row.outcome],
+        "value": truncate(value, _VALUE),
+        "more": value if len(value) > _VALUE else "",
+        "attempts": row.attempts_text,
+        "duration": row.duration(now),
+        "left": 100 * left,
+        "width": 100 * (right - left),
+        "marks": [100 * (scale.position(time) - left) / max(right - left, 1e-9) for time in row.attempts],
+        "later": 100 * max(0.0, scale.position(later) - right) if later else None,
+        "about": describe_times(row, now, zone),
+        "children": [],
+        "is_open": False,
+    }
+
+
+def _ends(row: JournalRow, scale: TimeScale) -> tuple[float, float]:
+    """Return where the bar begins and ends; a row without a start has a mark where it ends."""
+    is_open = row.end is None and row.outcome in {"waiting", "retrying"}
+    if row.start is None:
+        end = scale.past if is_open or row.end is None else scale.position(row.end)
+        return end, end
+    start = scale.position(row.start)
+    return start, max(start, scale.past if is_open else scale.position(row.end or row.start))
+
+
+def describe_times(row: JournalRow, now: datetime, zone: tzinfo) -> str:
+    """Return the times of a row in words, for the tooltip of its bar and for screen readers."""
+    parts = [OUTCOMES[row.outcome].label]
+    if row.start is not None:
+        parts.append(f"from {format_timestamp(row.start, zone=zone, exact=True)}")
+    if row.end is not None and row.start != row.end:
+        parts.append(f"until {format_timestamp(row.end, zone=zone, exact=True)}")
+    parts += [text for text in (row.duration(now), row.attempts_text) if text]
+    if row.next_attempt is not None:
+        parts.append(f"next attempt {format_timestamp(row.next_attempt, zone=zone)}")
+    return ", ".join(parts)

@@ -1,0 +1,228 @@
+"""The picture of a wait-for graph for its card: boxes, arrows and deadlocks, in pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from textwrap import wrap
+from typing import Any
+
+import networkx as nx
+import pandas as pd
+
+from restate_lab._text import one_line, shorten_id
+from restate_lab.analysis.patterns import normalize
+from restate_lab.analysis.waits.layout import Box, CycleBox, Layout, arrange, group_equal
+from restate_lab.status import STATUSES
+
+__all__ = ["WaitPicture", "draw_picture", "grouped_graph", "layout_of"]
+
+_COLUMN, _ROW = 246.0, 56.0  # pixels
+_WIDE, _HIGH = 206.0, 42.0  # of a box
+_TEXT_WIDTH = 290.0  # for what root blockers wait for
+_LETTERS = 40  # in a line of that
+_LETTERS_IN_BOX = 26
+_MOST = 30  # boxes
+_TIP = 5.0  # of an arrow
+_DASHES = {"call": "", "key": "5 3", "attach": "1 3", "open call": "2 3"}
+_GREY = STATUSES["suspended"].colour
+
+
+@dataclass(frozen=True, slots=True)
+class WaitPicture:
+    """What the template draws; coordinates are pixels, and texts are not escaped yet."""
+
+    width: float
+    height: float
+    boxes: tuple[dict[str, Any], ...]
+    arrows: tuple[dict[str, Any], ...]
+    cycles: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...]
+    kinds: tuple[tuple[str, str], ...]
+    """The kinds of waits that are drawn, each with the dashes of its line."""
+
+
+def grouped_graph(graph: nx.DiGraph, blockers: pd.DataFrame) -> nx.DiGraph:
+    """Return the graph with one of several equal invocations, whose attribute ``times`` is their number.
+
+    ``graph`` and ``blockers`` are those of ``Waits``.
+    """
+    reasons = {row["id"]: normalize(row["waits_for"]) for row in blockers[["id", "waits_for"]].to_dict("records")}
+    labels: dict[str, Hashable] = {
+        id_: (node.get("target") or id_, node.get("status"), reasons.get(id_)) for id_, node in graph.nodes(data=True)
+    }
+    return group_equal(graph, labels)
+
+
+def layout_of(graph: nx.DiGraph, deadlocks: pd.DataFrame, *, most: int) -> Layout:
+    """Return the layout of a grouped graph with about so many boxes; ``deadlocks`` are those of ``Waits``."""
+    rows = deadlocks[["members", "certain"]].to_dict("records")
+    return arrange(graph, [(row["members"], bool(row["certain"])) for row in rows], most=most)
+
+
+def draw_picture(
+    waits: nx.DiGraph, root_blockers: pd.DataFrame, deadlocks: pd.DataFrame, *, anchors: Mapping[str, str]
+) -> WaitPicture | None:
+    """Return the picture of a wait-for graph; None where no invocation waits for another one.
+
+    ``anchors`` has for ids the place on the page with more about them.
+    """
+    graph = grouped_graph(waits, root_blockers)
+    layout = layout_of(graph, deadlocks, most=_MOST)
+    if not layout.boxes:
+        return None
+    blockers = {row["id"]: row for row in root_blockers.to_dict("records")}
+    boxes = {box.key: box for box in layout.boxes}
+    arrows = [*_arrows(graph, layout, boxes), *_folded_arrows(boxes), *_cycle_arrows(graph, layout, boxes)]
+    kinds = sorted({arrow["kind"] for arrow in arrows if arrow["kind"]})
+    return WaitPicture(
+        width=layout.columns * _COLUMN + (_TEXT_WIDTH if any(key in boxes for key in blockers) else 0.0),
+        height=layout.rows * _ROW + 8,
+        boxes=tuple(
+            _draw_box(box, graph, blockers.get(box.key)) | {"anchor": anchors.get(box.key, "")} for box in layout.boxes
+        ),
+        arrows=tuple(arrows),
+        cycles=tuple(map(_draw_cycle, layout.cycles)),
+        notes=tuple(_notes(layout)),
+        kinds=tuple((kind, _DASHES.get(kind, "1 2")) for kind in kinds),
+    )
+
+
+def _notes(layout: Layout) -> Iterator[str]:
+    if layout.excluded_trees:
+        yield (
+            f"Not drawn: {layout.excluded_trees:,} more root blockers or deadlocks with "
+            f"{layout.excluded_invocations:,} invocations."
+        )
+    if layout.isolated:
+        yield f"Not drawn: {layout.isolated:,} that wait for something else than an invocation, and block none."
+
+
+def _draw_box(box: Box, graph: nx.DiGraph, blocker: Mapping[Any, Any] | None) -> dict[str, Any]:
+    place = {"x": _left_edge(box), "y": _middle(box) - _HIGH / 2, "width": _WIDE, "height": _HIGH, "times": box.times}
+    if box.folded:
+        label = f"+{box.folded:,} waiting" if box.blocker else f"… {box.folded:,} more …"
+        return place | {"folded": label, "lines": []}
+    node = graph.nodes[box.key]
+    status = node.get("status") or "gone"
+    return place | {
+        "folded": "",
+        "target": node.get("target") or "unknown",
+        "label": _shorten_target(node.get("target") or "unknown", _LETTERS_IN_BOX - (4 if box.times > 1 else 0)),
+        "id": box.key,
+        "status": status,
+        "colour": STATUSES[status].colour if status in STATUSES else _GREY,
+        "lines": _blocker_lines(blocker, box) if blocker is not None else [],
+        "text_x": _left_edge(box) + _WIDE + 10,
+    }
+
+
+def _shorten_target(target: str, letters: int) -> str:
+    """Return a target with its key cut, so that its service and its handler can be read."""
+    half = (letters - 1) // 2
+    return target if len(target) <= letters else f"{target[:half]}…{target[-half:]}"
+
+
+def _blocker_lines(blocker: Mapping[Any, Any], box: Box) -> list[str]:
+    """Return how many wait for a root blocker and what it waits for, in at most three lines."""
+    total, each = blocker["total_waiting"], " each" if box.times > 1 else ""
+    count = f"{blocker['direct_waiting']:,} or more wait" if pd.isna(total) else f"{total:,} waiting"
+    lines = wrap(f"waits for {shorten_id(one_line(blocker['waits_for'], 400))}", _LETTERS)
+    return [f"{count}{each}", *(lines if len(lines) <= 2 else [lines[0], f"{lines[1].rstrip(' .')}…"])]
+
+
+def _draw_cycle(cycle: CycleBox) -> dict[str, Any]:
+    label = "DEADLOCK" if cycle.certain else "POSSIBLE DEADLOCK"
+    left, right = sorted((cycle.left, cycle.right))
+    return {
+        "x": (left + 0.5) * _COLUMN,
+        "y": cycle.top * _ROW + 4,
+        "width": (right - left) * _COLUMN,
+        "height": (cycle.bottom - cycle.top) * _ROW,
+        "certain": cycle.certain,
+        "label": f"{label}, {cycle.hidden:,} more in it" if cycle.hidden else label,
+    }
+
+
+def _arrows(graph: nx.DiGraph, layout: Layout, boxes: Mapping[str, Box]) -> Iterator[dict[str, Any]]:
+    """Yield the arrows to the right, between invocations that are not in the same cycle."""
+    in_cycle = {key: cycle for cycle in layout.cycles for key in cycle.members}
+    for waiter, blocker, edge in graph.edges(data=True):
+        if waiter not in boxes or blocker not in boxes or in_cycle.get(waiter, 0) is in_cycle.get(blocker, 1):
+            continue
+        yield _curve(_right_of(boxes[waiter]), _left_of(boxes[blocker]), edge.get("kind"))
+
+
+def _folded_arrows(boxes: Mapping[str, Box]) -> Iterator[dict[str, Any]]:
+    for box in boxes.values():
+        blocker = boxes.get(box.blocker or "")
+        if box.folded and blocker is not None:
+            yield _curve(_right_of(box), _left_of(blocker), "")
+
+
+def _cycle_arrows(graph: nx.DiGraph, layout: Layout, boxes: Mapping[str, Box]) -> Iterator[dict[str, Any]]:
+    """Yield the arrows around each cycle."""
+    for cycle in layout.cycles:
+        keys = [*cycle.members, cycle.members[0]]
+        for waiter, blocker in pairwise(keys):
+            kind = (graph.get_edge_data(waiter, blocker) or {}).get("kind", "")
+            yield _around(boxes[waiter], boxes[blocker], len(cycle.members), kind)
+
+
+def _around(waiter: Box, blocker: Box, count: int, kind: str) -> dict[str, Any]:
+    """Return the arrow from one member of a cycle to the next."""
+    middle = _left_edge(waiter) + _WIDE / 2
+    if waiter is blocker:
+        x, y = _left_edge(waiter) + _WIDE, _middle(waiter)
+        path = f"M {x:.0f} {y - 10:.0f} c 26 0 26 20 {_TIP:.0f} 20"
+        return _arrow(path, (x, y + 10), (-1, 0), kind, is_red=True)
+    if waiter.x == blocker.x:
+        down = 1 if blocker.y > waiter.y else -1
+        begin, end = _middle(waiter) + down * _HIGH / 2, _middle(blocker) - down * _HIGH / 2
+        path = f"M {middle:.0f} {begin:.0f} V {end - down * _TIP:.0f}"
+        return _arrow(path, (middle, end), (0, down), kind, is_red=True)
+    right = 1 if blocker.x > waiter.x else -1
+    aside = 9.0 * right if count == 2 else 0.0  # of two, the arrows there and back run side by side
+    begin, end = (_left_edge(box) + (_WIDE if side > 0 else 0) for box, side in ((waiter, right), (blocker, -right)))
+    y, there = _middle(waiter) + aside, _middle(blocker) + aside
+    path = f"M {begin:.0f} {y:.0f} L {end - right * _TIP:.0f} {there:.0f}"
+    return _arrow(path, (end, there), (right, 0), kind, is_red=True)
+
+
+def _curve(begin: tuple[float, float], end: tuple[float, float], kind: str | None) -> dict[str, Any]:
+    bend, tip = (end[0] - begin[0]) / 2, end[0] - _TIP
+    path = (
+        f"M {begin[0]:.0f} {begin[1]:.0f} C {begin[0] + bend:.0f} {begin[1]:.0f} {end[0] - bend:.0f} {end[1]:.0f} "
+        f"{tip:.0f} {end[1]:.0f}"
+    )
+    return _arrow(path, end, (1, 0), kind or "", is_red=False)
+
+
+def _arrow(path: str, end: tuple[float, float], way: tuple[int, int], kind: str, *, is_red: bool) -> dict[str, Any]:
+    """Return an arrow whose tip is at ``end``, pointing into the direction ``way``."""
+    (x, y), (right, down) = end, way
+    back = (x - right * 2 * _TIP, y - down * 2 * _TIP)
+    corners: Sequence[tuple[float, float]] = (
+        (x, y),
+        (back[0] + down * _TIP, back[1] + right * _TIP),
+        (back[0] - down * _TIP, back[1] - right * _TIP),
+    )
+    tip = " ".join(f"{a:.1f},{b:.1f}" for a, b in corners)
+    return {"path": path, "tip": tip, "kind": kind, "dashes": _DASHES.get(kind, "1 2"), "red": is_red}
+
+
+def _left_edge(box: Box) -> float:
+    return (box.x + 0.5) * _COLUMN - _WIDE / 2
+
+
+def _middle(box: Box) -> float:
+    return box.y * _ROW + 4
+
+
+def _left_of(box: Box) -> tuple[float, float]:
+    return _left_edge(box), _middle(box)
+
+
+def _right_of(box: Box) -> tuple[float, float]:
+    return _left_edge(box) + _WIDE, _middle(box)

@@ -1,0 +1,148 @@
+"""The work of the command ``waits``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from restate_lab._text import format_age, format_timestamp, plural
+from restate_lab.analysis.deadline import within
+from restate_lab.analysis.suggestions import SuggestedCall, plan_call, python_code, why_call
+from restate_lab.analysis.waits import Waits, find_waits
+from restate_lab.cli._errors import warn
+from restate_lab.cli._options import OutputFormat
+from restate_lab.cli._output import print_json, rows_of, write_frame
+from restate_lab.cli._page import STATUS_STYLES, TextPage
+from restate_lab.cli._sources import open_source
+from restate_lab.cli.shell_code import SourceOptions, code_for
+
+__all__ = ["run_waits"]
+
+DEADLOCK, INCOMPLETE = 3, 4
+
+
+def run_waits(
+    *, top: int, part: str, timeout: float | None, cluster: str | None, evidence: Path | None, form: OutputFormat
+) -> int:
+    """Print which invocations wait for which, and return the exit code."""
+    with open_source(cluster, evidence) as source:
+        waits = find_waits(within(source, timeout, verb="waits"))
+    if form.is_table:
+        WaitsPage(waits, SourceOptions(cluster, evidence), TextPage(), top).print()
+    elif form.kind == "json":
+        print_json(_waits_json(waits))
+    else:
+        for each in waits.excluded:
+            warn(each)
+        write_frame(getattr(waits, part), form)
+    return exit_code(waits)
+
+
+def exit_code(waits: Waits) -> int:
+    """Return 3 for a deadlock that cannot end by itself, 4 where not everything was read, and else 0."""
+    if waits.deadlocks["certain"].any():
+        return DEADLOCK
+    return INCOMPLETE if waits.excluded else 0
+
+
+class WaitsPage:
+    """Print the wait-for graph: each list has its first ``top`` rows, with a next step for each of them."""
+
+    def __init__(self, waits: Waits, target: SourceOptions, page: TextPage, top: int) -> None:
+        self._waits = waits
+        self._target = target
+        self._page = page
+        self._top = top
+
+    def print(self) -> None:
+        """Print the totals, the lists, and the totals again."""
+        waits, page = self._waits, self._page
+        page.paragraph((waits.verdict, self._style))
+        page.paragraph((waits.where, "dim"))
+        for each in waits.excluded:
+            page.paragraph((f"Not read: {each}", "yellow"))
+        self._print_list("DEADLOCKS", waits.deadlocks, self._print_deadlock)
+        self._print_list("ROOT BLOCKERS", waits.blockers, self._print_blocker)
+        self._print_list("AWAKEABLES NOT RESOLVED", waits.open_awakeables, self._print_unresolved)
+        self._print_list("PROMISES NOT COMPLETED", waits.open_promises, self._print_unresolved)
+        self._print_sleeps()
+        page.blank()
+        page.paragraph((waits.verdict, self._style))
+
+    @property
+    def _style(self) -> str:
+        if self._waits.deadlocks["certain"].any():
+            return "bold red"
+        return "bold yellow" if len(self._waits.blockers) + len(self._waits.deadlocks) else "bold green"
+
+    def _print_list(self, title: str, frame: pd.DataFrame, print_row: Callable[[Mapping[Any, Any]], None]) -> None:
+        if frame.empty:
+            return
+        self._page.blank()
+        self._page.paragraph((f"{title} {len(frame):,}", "bold"))
+        for row in frame.head(self._top).to_dict("records"):
+            print_row(row)
+        if len(frame) > self._top:
+            self._page.paragraph((f"{len(frame) - self._top:,} more; --top {len(frame)} shows all", "dim"), first="  ")
+
+    def _print_deadlock(self, row: Mapping[Any, Any]) -> None:
+        kind, style = ("deadlock", "bold red") if row["certain"] else ("possible deadlock", "bold yellow")
+        waiting = row["waiting"]
+        blocks = "blocks others" if pd.isna(waiting) else f"blocks {waiting:,} more" if waiting else ""
+        about = ", ".join(each for each in (self._duration(row), blocks) if each)
+        self._page.paragraph((kind, style), f"{f' {about}' if about else ''}: {row['description']}", first="- ")
+        self._print_next(plan_call("cancel", [row["cancel"]]))
+
+    def _print_blocker(self, row: Mapping[Any, Any]) -> None:
+        total, status = row["total_waiting"], row["status"] or "gone"
+        blocks = f"blocks {total:,}" if pd.notna(total) else f"blocks {row['direct_waiting']:,} or more"
+        self._page.paragraph(
+            (blocks, "bold"),
+            f": {row['target'] or 'unknown'} {row['id']} is ",
+            (status, STATUS_STYLES.get(status, "")),
+            f" and waits for {row['waits_for']}",
+            first="- ",
+        )
+        self._print_next(why_call(row["id"]))
+
+    def _print_unresolved(self, row: Mapping[Any, Any]) -> None:
+        about = self._duration(row)
+        self._page.paragraph(
+            (str(row["what"]), "bold"),
+            f": {row['waiter_target']} {row['waiter']} waits for it{f' {about}' if about else ''}",
+            first="- ",
+        )
+        self._print_next(why_call(row["waiter"]))
+
+    def _print_sleeps(self) -> None:
+        sleeps = self._waits.sleeps
+        if sleeps.empty:
+            return
+        first = sleeps["wakes_at"].min()
+        self._page.blank()
+        self._page.paragraph((f"SLEEPS {len(sleeps):,}", "bold"))
+        next_text = f"; the next one wakes at {format_timestamp(first)}" if pd.notna(first) else ""
+        self._page.paragraph(f"{plural(len(sleeps), 'invocation')} sleeping{next_text}", first="  ")
+
+    def _print_next(self, call: SuggestedCall) -> None:
+        self._page.commands(code_for([call], python_code([call]), self._target), first="  next: ")
+
+    def _duration(self, row: Mapping[Any, Any]) -> str:
+        age = format_age(row["since"], self._waits.at)
+        return f"for {age}" if age else ""
+
+
+def _waits_json(waits: Waits) -> dict[str, Any]:
+    return {
+        "verdict": waits.verdict,
+        "source": waits.source,
+        "version": waits.version,
+        "at": waits.at.isoformat(),
+        "excluded": list(waits.excluded),
+        "deadlocks": rows_of(waits.deadlocks),
+        "blockers": rows_of(waits.blockers),
+        "edges": rows_of(waits.edges),
+    }

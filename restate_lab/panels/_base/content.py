@@ -1,0 +1,111 @@
+"""The views of a widget, and the base of small widgets: the kernel sets ``content``, the view sends few messages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import anywidget
+import traitlets
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from restate_lab._text import escape_invisible
+
+__all__ = ["SILENCE", "ContentWidget", "ViewMessage", "Views"]
+
+SILENCE = 35.0  # seconds; a view in sight sends a message every 10, and a busy kernel receives it later
+_MOST_VIEWS = 100
+
+
+class ViewMessage(BaseModel):
+    """A message of a view; a subclass has ``type`` and the fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ContentWidget(anywidget.AnyWidget):
+    """Show ``content``, which is plain data; texts are shown as text. ``receive`` gets the messages of the views."""
+
+    content = traitlets.Dict().tag(sync=True)
+    messages: TypeAdapter[Any]
+
+    def __init__(self, receive: Callable[[Any], object]) -> None:
+        self._deliver = receive
+        self.error = ""
+        super().__init__()
+        self.on_msg(self._receive)
+
+    def show(self, content: dict[str, Any]) -> None:
+        """Show this; characters that cannot be seen are made visible. From any thread."""
+        shown = _visible(content)
+        if shown != self.content:
+            self.content = shown
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Refuse: a view sends messages, and sets nothing."""
+        self.error = f"A view tried to set {', '.join(map(str, sync_data))[:200]}: nothing was set."
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+    def _receive(self, _: object, content: object, __: object) -> None:
+        try:
+            message = self.messages.validate_python(content)
+        except ValidationError as error:
+            self.error = f"the view sent a message that is not allowed ({error.error_count()} fields)."
+            return
+        self.error = ""
+        self._deliver(message)
+
+
+class Views:
+    """The views of one widget, by the id that each view chose; ``clock`` returns seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._heard: dict[str, float] = {}
+        self._in_sight: dict[str, bool] = {}
+        self._holding: set[str] = set()
+
+    def hear(self, view: str, *, in_sight: bool) -> None:
+        """Note that a view is there, and whether a person can see it now."""
+        self._heard.pop(view, None)
+        self._heard[view] = self._clock()
+        self._in_sight[view] = in_sight
+        for oldest in list(self._heard)[:-_MOST_VIEWS]:
+            self.forget(oldest)
+
+    def forget(self, view: str) -> None:
+        """Note that a view was closed."""
+        self._heard.pop(view, None)
+        self._in_sight.pop(view, None)
+        self._holding.discard(view)
+
+    def hold(self, view: str, *, on: bool) -> None:
+        """Note whether the pointer or the focus is in the table of a view."""
+        (self._holding.add if on else self._holding.discard)(view)
+
+    def any_holding(self) -> bool:
+        """Return whether rows must not move: the pointer or the focus is in the table of a view in sight."""
+        return self.any_in_sight() and any(self._in_sight.get(view) for view in self._holding)
+
+    def any_in_sight(self) -> bool:
+        """Return whether a person can see one; a view that was silent for too long counts as closed."""
+        for view, heard in list(self._heard.items()):
+            if self._in_sight.get(view) and self._clock() - heard > SILENCE:
+                self.forget(view)
+        return any(self._in_sight.values())
+
+    def __len__(self) -> int:
+        return len(self._heard)
+
+
+def _visible(value: Any) -> Any:
+    if isinstance(value, str):
+        return escape_invisible(value)
+    if isinstance(value, dict):
+        return {name: _visible(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_visible(each) for each in value]
+    return value

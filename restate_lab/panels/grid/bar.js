@@ -1,0 +1,53 @@
+// The bar above the table: the filter, how many rows there are and are selected, what happened, and the columns.
+
+const MESSAGE = 4_000; // ms that a message stays
+
+class Bar {
+  /** `acts` are what its buttons do; listeners end with `signal`. */
+  constructor(filter, chooser, acts, signal) {
+    const button = (text, act) => {
+      const element = make("button", "rl-button", { type: "button" }, text);
+      element.addEventListener("click", act, { signal });
+      return element;
+    };
+    this.count = make("span", "rl-count");
+    this.chosen = make("span", "rl-chosen");
+    this.clear = button("Clear", acts.clear);
+    this.clear.hidden = true;
+    this.deselected = make("span");
+    this.cleared = make("span", "rl-cleared", { hidden: "" }, this.deselected, " ", button("Undo", acts.restore));
+    this.order = make("span", "rl-order", { hidden: "" }, "Order changed ", button("Sort again", acts.sortAgain));
+    this.message = make("span", "rl-message");
+    this.busy = make("span", "rl-busy");
+    this.help = button("?", acts.help);
+    this.help.setAttribute("aria-label", "Keys");
+    this.help.title = "Keys (?)";
+    const status = make("span", "rl-said", { role: "status", "aria-live": "polite" });
+    status.append(this.count, this.chosen, this.clear, this.cleared, this.order, this.message);
+    this.tools = make("span", "rl-bartools", {}, chooser, this.help);
+    this.root = make("div", "rl-bar", {}, filter.search, filter.hint, status, this.busy, this.tools);
+    signal.addEventListener("abort", () => clearTimeout(this.forgetting));
+  }
+
+  set(state) {
+    this.root.classList.toggle("rl-bare", !state.has_bar);
+    setText(this.count, state.count);
+    setText(this.chosen, state.chosen);
+    this.clear.hidden = !state.chosen;
+    if (state.cleared) setText(this.deselected, `${state.cleared.toLocaleString("en")} deselected`);
+    this.cleared.hidden = !state.cleared;
+    this.order.hidden = !state.is_out_of_order;
+  }
+
+  /** Show a message for a few seconds. */
+  say(text) {
+    setText(this.message, text);
+    clearTimeout(this.forgetting);
+    this.forgetting = setTimeout(() => setText(this.message, ""), MESSAGE);
+  }
+}
+
+/** Set a text where it is another one: a screen reader reads what is set. */
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}

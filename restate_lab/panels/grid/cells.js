@@ -1,0 +1,67 @@
+// The content of a cell: null, a text, [text, tooltip], or of an age or a countdown [text, tooltip, milliseconds].
+
+/** Return a duration in at most two units, without those that a person does not need: "42s", "36m", "2h 13m", "12d". */
+function shortDuration(milliseconds) {
+  const seconds = Math.floor(milliseconds / 1000);
+  const [minutes, hours, days] = [60, 3_600, 86_400].map((size) => Math.floor(seconds / size));
+  const two = (count, unit, rest, smaller) => `${count}${unit}${rest ? ` ${rest}${smaller}` : ""}`;
+  if (seconds < 60) return `${seconds}s`;
+  if (minutes < 60) return `${minutes}m`;
+  if (hours < 24) return two(hours, "h", minutes % 60, "m");
+  return days < 10 ? two(days, "d", hours % 24, "h") : `${days}d`;
+}
+
+/** Return the time between a timestamp and now, as an age ("36m") or as a countdown ("in 4s", then "now", "12s ago"). */
+function relativeText(time, now, form) {
+  if (time > now) return `in ${shortDuration(time - now + 999)}`;
+  if (form === "age") return shortDuration(now - time);
+  return now - time < 2_000 ? "now" : `${shortDuration(now - time)} ago`;
+}
+
+function fillCell(element, column, cell, colours, now) {
+  const [text, more, time] = Array.isArray(cell) ? cell : [cell, cell];
+  element.classList.toggle("rl-null", text === null);
+  element.textContent = text ?? "–";
+  element.time = time;
+  if (text === null) element.setAttribute("aria-label", "null");
+  else element.removeAttribute("aria-label");
+  element.title = more ?? "null";
+  if (time !== undefined) tickCell(element, column, now);
+  if (column?.form === "id" && text !== null) addCopy(element);
+  if (column?.form === "status") addDot(element, Object.hasOwn(colours, text ?? "") && colours[text]);
+}
+
+/** Write the age or the countdown of a cell anew. */
+function tickCell(element, column, now) {
+  const text = relativeText(element.time, now, column.form);
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function addCopy(element) {
+  element.append(make("button", "rl-copy", { type: "button", tabindex: "-1", "aria-label": "Copy", title: "Copy (key c)" }));
+}
+
+function addDot(element, colour) {
+  if (!colour) return;
+  const dot = make("span", "rl-dot", { "aria-hidden": "true" });
+  dot.style.backgroundColor = colour;
+  element.prepend(dot);
+}
+
+/** Copy a text; tell whether the page may. */
+async function copyText(text) {
+  return (await navigator.clipboard?.writeText(text).then(() => true, () => false)) || copyWithoutClipboard(text);
+}
+
+/** Copy where a page is not served over https: there is no clipboard API then. */
+function copyWithoutClipboard(text) {
+  const area = make("textarea", "", { "aria-hidden": "true", style: "position:fixed;opacity:0" });
+  const before = document.activeElement;
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  const isCopied = document.execCommand("copy");
+  area.remove();
+  before?.focus({ preventScroll: true });
+  return isCopied;
+}

@@ -1,0 +1,72 @@
+// The keys of the table, shown on request; a short hint when the table has the focus for the first time.
+
+const HINT = "Enter opens a row, Space selects it, / filters, ? shows all keys.";
+const HINTED = "restate_lab.grid.hinted"; // in the browser's storage
+const KEYS = [
+  ["↑ ↓ or k j", "move to another row"],
+  ["← →", "move to another column; collapse or expand a group"],
+  ["Enter", "open the row; expand a group"],
+  ["c", "copy the id of the row"],
+  ["/", "filter"],
+  ["Esc", "close what is open; then deselect all"],
+];
+const SELECTING = [
+  ["Space", "select the row or the group"],
+  ["Shift+↑ ↓", "select a range"],
+  ["Ctrl+A", "select all that match"],
+  ["Ctrl+Z", "undo deselecting all"],
+];
+const HEADER = [["In the header", "Enter sorts, Shift+← → changes the width"]];
+
+class Keys {
+  /** `button` opens it, too; listeners end with `signal`. */
+  constructor(button, signal) {
+    this.button = button;
+    this.list = make("dl");
+    this.root = make("div", "rl-keys", { role: "dialog", "aria-label": "Keys", tabindex: "-1", hidden: "" }, this.list);
+    this.root.addEventListener("keydown", (event) => this.press(event), { signal });
+    document.addEventListener("pointerdown", (event) => this.leave(event), { signal });
+    this.button.setAttribute("aria-expanded", "false");
+  }
+
+  set(state) {
+    const keys = [...KEYS, ...(state.is_compact ? [] : SELECTING), ...HEADER].filter(([key]) => state.has_bar || key !== "/");
+    this.list.replaceChildren(...keys.flatMap(([key, text]) => [make("dt", "", {}, key), make("dd", "", {}, text)]));
+  }
+
+  toggle() {
+    this.show(this.root.hidden);
+  }
+
+  show(on) {
+    if (on) this.before = document.activeElement;
+    this.root.hidden = !on;
+    this.button.setAttribute("aria-expanded", on);
+    if (on) this.root.focus();
+    else this.before?.focus({ preventScroll: true });
+  }
+
+  press(event) {
+    if (!["Escape", "?"].includes(event.key)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.show(false);
+  }
+
+  leave(event) {
+    if (this.root.hidden || this.root.contains(event.target) || this.button.contains(event.target)) return;
+    this.before = null;
+    this.show(false);
+  }
+}
+
+/** Tell whether the hint was not shown in this browser yet, and note that it is shown now. */
+function takeHint() {
+  try {
+    if (localStorage.getItem(HINTED)) return false;
+    localStorage.setItem(HINTED, "1");
+  } catch {
+    return false; // a page without storage would show it again and again
+  }
+  return true;
+}

@@ -1,0 +1,368 @@
+"""What a panel shows of one invocation: failure, actions, the live journal, links, and folded sections below them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import ipywidgets as widgets
+import pandas as pd
+
+from restate_lab._cells import MISSING, cell, is_missing
+from restate_lab._html import render
+from restate_lab._text import format_duration, join, one_line, plural
+from restate_lab.analysis.ids import describe_new_run
+from restate_lab.analysis.invocations.reader import without_prefix
+from restate_lab.analysis.journal.bars import JournalBars, JournalRow, journal_bars
+from restate_lab.analysis.journal.card import rows_html
+from restate_lab.analysis.journal.errors import describe_code
+from restate_lab.analysis.journal.payloads import payload_texts
+from restate_lab.errors import NotOnThisServer
+from restate_lab.panels.grid import Grid
+from restate_lab.panels.invocation.reader import InvocationContent, Related, read_invocation
+from restate_lab.panels.invocation.view import Folds, JournalView
+from restate_lab.source import Source
+from restate_lab.status import STATUSES, Status
+
+__all__ = ["InvocationDetail"]
+
+_ROWS = 500  # of the journal, and as many more with each click
+_LONGEST = 60_000  # characters of a failure
+_LINE = 400  # characters of its first line
+_MOST_PAYLOADS = 100
+_TEMPLATE = "panels/invocation/head.html.j2"
+_UNKNOWN = Status("", "#8a8f98")
+_TITLES = {
+    "why": "Why, in words",
+    "facts": "All facts",
+    "payloads": "Payloads (masked)",
+    "errors": "Errors over time",
+    "children": "Children",
+}
+_STYLES = {
+    "target": "font-size:18px;font-weight:600",
+    "under": "display:flex;flex-wrap:wrap;gap:2px 12px;align-items:baseline",
+    "failure": "border-left:4px solid #b3261e;background:rgba(230,60,50,.09);padding:7px 10px",
+    "first": "font-size:15px;font-weight:600;overflow-wrap:anywhere",
+    "facts": "display:grid;grid-template-columns:repeat(auto-fill,minmax(320px,1fr));margin:6px 0",
+    "dt": "display:inline;float:none;width:auto;padding:0 8px 0 0;font-weight:400;opacity:.7",
+    "dd": "display:inline;float:none;margin:0;padding:0;width:auto;overflow-wrap:anywhere",
+    "pre": "white-space:pre-wrap;overflow-wrap:anywhere;max-height:320px;overflow:auto;font-size:12px",
+}
+_NO_STYLES = dict.fromkeys(_STYLES, "")
+_FACTS = {
+    "created_at": "created",
+    "scheduled_start_at": "starts",
+    "running_at": "first attempt",
+    "last_start_at": "last attempt",
+    "next_retry_at": "next attempt",
+    "modified_at": "last change",
+    "completed_at": "completed",
+    "retry_count": "retry count",
+    "failed_step": "failing step",
+    "target_service_ty": "service type",
+    "invoked_by": "invoked by",
+    "idempotency_key": "idempotency key",
+    "deployment_id": "deployment",
+    "pinned_deployment_id": "pinned to",
+    "protocol": "protocol",
+    "last_attempt_server": "SDK",
+    "journal_size": "journal entries",
+    "completion_retention": "retention",
+}
+_CHILD_COLUMNS = ("index", "entry_type", "callee_target", "status", "started", "duration", "callee")
+Handled = Callable[[Callable[..., object]], Callable[..., None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fact:
+    name: str
+    text: str
+    more: str = ""
+
+
+class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
+    """Show one invocation: ``read`` reads it and touches no widget, ``show`` puts what was read into the widgets.
+
+    ``handled`` wraps the handlers, ``open_invocation`` is called with the id of a link, ``ask`` asks for another read.
+    ``actions`` stands below the failure. ``content`` is what is shown, None before the first ``show``.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        handled: Handled,
+        open_invocation: Callable[[str], object],
+        ask: Callable[[], object],
+        actions: Any = None,
+        tz: str = "UTC",
+    ) -> None:
+        self.content: InvocationContent | None = None
+        self._source, self._zone, self._ask, self._open = source, ZoneInfo(tz), ask, open_invocation
+        self._id = ""
+        self._limit = _ROWS
+        self._wants_payloads = False
+        self._expanded: dict[str, None] = {}
+        self.title, self._run, self._failure, self._facts = (widgets.HTML() for _ in range(4))
+        self.journal = JournalView()
+        self.journal.on_open = handled(open_invocation)
+        self.journal.on_expand = handled(self._expand)
+        self.journal.on_more = handled(self._show_more)
+        self._make_sections(handled, tz)
+        self.folds = Folds(_TITLES, handled(self._toggle))
+        parts = (self._run, self._failure, self._facts, *filter(None, (actions,)), self.journal, self.folds)
+        super().__init__([*parts, *self._sections.values()])
+        self.add_class("rl-onedetail")
+
+    def _make_sections(self, handled: Handled, tz: str) -> None:
+        self._why, self._all_facts, self._payloads = (widgets.HTML() for _ in range(3))
+        self._payloads.add_class("rl-payloads")
+        self._errors = Grid(key="number", noun="errors", height=260, tz=tz, is_read=False)
+        nouns: Any = {"noun": "called invocations", "one": "called invocation"}
+        self._children = Grid(key="entry", **nouns, height=260, tz=tz, is_read=False)
+        self._children.on_open(handled(self._open_child))
+        widgets_by_key = (self._why, self._all_facts, self._payloads, self._errors, self._children)
+        self._sections: dict[str, Any] = dict(zip(_TITLES, widgets_by_key, strict=True))
+        for section in self._sections.values():
+            section.layout.display = "none"
+
+    # Reading and showing
+
+    def read(self, reads: Source, id_: str) -> InvocationContent:
+        """Read an invocation, with the payloads and the callees' journals that were asked for.
+
+        Raises:
+            NotFound: there is no such invocation (any more).
+        """
+        if id_ != self._id:
+            self._id, self._limit, self._wants_payloads = id_, _ROWS, "payloads" in self.folds.opened
+            self._expanded = {}
+        try:
+            return read_invocation(reads, id_, payloads=self._wants_payloads, expand=tuple(self._expanded))
+        except NotOnThisServer:
+            self._wants_payloads = False  # evidence may lack them; all else is read the next time
+            raise
+
+    def show(self, content: InvocationContent, *, reviewed: datetime | None) -> None:
+        """Show what was read; ``reviewed`` is the creation time of the run that was opened."""
+        self.content = content
+        bars = journal_bars(content.journal)
+        address = self._source.address if self._source.live else None
+        self.title.value = _title_html(content, address, _NO_STYLES)
+        self._run.value = _run_html(content.row["created_at"], reviewed, _NO_STYLES)
+        self._failure.value = _failure_html(content, _NO_STYLES)
+        for part in (self._run, self._failure):
+            part.layout.display = "" if part.value else "none"
+        self._facts.value = _part("facts", _NO_STYLES, facts=_main_facts(content, bars, self._zone))
+        self.journal.show(
+            self._id, bars.limit(self._limit), content.related, zone=self._zone, is_live=self._source.live
+        )
+        self._show_sections(content)
+
+    def _show_sections(self, content: InvocationContent) -> None:
+        facts, calls, errors = _all_facts(content, self._zone), _calls(content.journal), content.errors.frame
+        self._why.value = content.why._repr_html_()
+        self._all_facts.value = _part("facts", _NO_STYLES, facts=facts)
+        self._payloads.value = _payloads_html(content) if content.has_payloads else ""
+        self._errors.refresh(errors.assign(number=range(len(errors), 0, -1)))
+        self._children.refresh(calls)
+        self._children.columns = [name for name in _CHILD_COLUMNS if name in calls]
+        self.folds.name(
+            facts=f"All facts ({len(facts)})",
+            errors=f"Errors over time ({len(errors):,})",
+            children=f"Children ({len(calls):,})",
+        )
+
+    def static_html(self) -> Iterator[str]:
+        """Yield what is shown as HTML for pages without widgets."""
+        content = self.content
+        if content is None:
+            return
+        bars = journal_bars(content.journal)
+        address = self._source.address if self._source.live else None
+        parts = (
+            _title_html(content, address, _STYLES),
+            _failure_html(content, _STYLES),
+            _part("facts", _STYLES, facts=_main_facts(content, bars, self._zone)),
+            rows_html(bars.limit(_ROWS), zone=self._zone),
+            content.why._repr_html_(),
+            _part("facts", _STYLES, facts=_all_facts(content, self._zone)),
+        )
+        yield '<div style="font:13px/1.5 var(--jp-ui-font-family,system-ui,sans-serif)">'
+        yield from parts
+        yield "</div>"
+
+    # What a reader does
+
+    def read_payloads(self) -> None:
+        """Open the section of the payloads, and read them."""
+        if "payloads" not in self.folds.opened:
+            self.folds.toggle("payloads")
+
+    def _toggle(self, key: str, is_open: bool) -> None:
+        self._sections[key].layout.display = "" if is_open else "none"
+        if key != "payloads":
+            return
+        self._wants_payloads = is_open
+        if is_open:
+            self._payloads.value = "Reading the payloads…" if not self._payloads.value else self._payloads.value
+            self._ask()
+
+    def _expand(self, callee: str) -> None:
+        self._expanded[callee] = None
+        self._ask()
+
+    def _show_more(self) -> None:
+        self._limit += _ROWS
+        self._ask()
+
+    def _open_child(self, entry: int) -> None:
+        if self.content is not None:
+            self._open(str(self.content.journal["callee"].iloc[entry]))
+
+    def close(self) -> None:
+        """Close the widgets inside, too."""
+        for part in (self.title, *self.children):
+            part.close()
+        super().close()
+
+
+def _part(part: str, styles: Mapping[str, str], **values: Any) -> str:
+    return render(_TEMPLATE, part=part, styles=styles, **values)
+
+
+def _title_html(content: InvocationContent, address: str | None, styles: Mapping[str, str]) -> str:
+    """Return the target, the status, the id, and a link to the page of the web UI where there is one."""
+    status, id_ = str(content.row["status"]), str(content.row["id"])
+    has_page = address is not None and address.startswith(("http://", "https://"))
+    return _part(
+        "title",
+        styles,
+        target=str(content.row["target"]),
+        status=status,
+        colour=STATUSES.get(status, _UNKNOWN).colour,
+        id=id_,
+        page=f"{address.rstrip('/')}/ui/invocations/{id_}" if address and has_page else "",
+    )
+
+
+def _run_html(created_at: datetime | None, reviewed: datetime | None, styles: Mapping[str, str]) -> str:
+    """Return that this is another run of the id than the one that was opened; "" where it is that one."""
+    if created_at == reviewed:
+        return ""
+    return _part("run", styles, text=f"This is {describe_new_run(created_at, reviewed)}. That run no longer exists.")
+
+
+def _failure_html(content: InvocationContent, styles: Mapping[str, str]) -> str:
+    """Return the failure with its traceback folded; "" where nothing failed."""
+    failure = content.failure
+    if failure is None:
+        return ""
+    first, _, rest = failure.partition("\n")
+    if not STATUSES.get(str(content.row["status"]), _UNKNOWN).ended:
+        first = without_prefix(first)
+    if len(first) > _LINE:
+        first, rest = f"{first[:_LINE]}…", failure
+    cut = f"\n… ({len(rest):,} characters in all)" if len(rest) > _LONGEST else ""
+    return _part(
+        "failure",
+        styles,
+        first=one_line(first, _LINE + 1),
+        code=describe_code(_text(content.row["error_code"])),
+        rest=rest[:_LONGEST] + cut if rest.strip() else "",
+        lines=rest.count("\n") + 1,
+    )
+
+
+def _payloads_html(content: InvocationContent) -> str:
+    own = content.journal[content.journal["depth"] == 1]
+    entries = [
+        {"head": _payload_head(entry), "texts": texts}
+        for entry in own.head(_MOST_PAYLOADS).to_dict("records")
+        if (texts := payload_texts(entry))
+    ]
+    return _part("payloads", _NO_STYLES, entries=entries, more=max(0, len(own) - _MOST_PAYLOADS))
+
+
+def _payload_head(entry: Mapping[Any, Any]) -> str:
+    index = MISSING if is_missing(entry["index"]) else str(entry["index"])
+    names = (_text(entry[name]) for name in ("name", "callee_target", "state_key"))
+    return one_line(f"{index} {entry['entry_type']} {next(filter(None, names), '')}", 200)
+
+
+def _main_facts(content: InvocationContent, bars: JournalBars, zone: ZoneInfo) -> list[_Fact]:
+    """Return the facts to see first: how it goes on, where it is, what it blocks, who called it, where it runs."""
+    facts = {**content.facts, **content.row}
+    own = [row for row in bars.rows if row.depth == 1]
+    blocked = [each for each in content.related if each.how == "blocks"]
+    parts = [
+        *_progress_facts(own, bars.now),
+        _Fact("created", _describe(facts["created_at"], content.why.at, zone)),
+        _Fact("called by", _text(facts["invoked_by_target"]) or _text(facts["invoked_by"]) or MISSING),
+        _Fact("blocks", _describe_blocked(blocked)),
+        _Fact("deployment", _text(facts["pinned_deployment_id"]) or _text(facts.get("deployment_id")) or MISSING),
+    ]
+    is_ended = STATUSES.get(str(facts["status"]), _UNKNOWN).ended
+    return [each for each in parts if not (is_ended and each.name == "blocks")]
+
+
+def _progress_facts(rows: Sequence[JournalRow], now: datetime) -> Iterator[_Fact]:
+    """Yield at which step the attempts fail, or what the invocation waits for."""
+    for row in (row for row in rows if row.outcome in {"retrying", "waiting"}):
+        name = f"{row.entry_type} {row.label}".strip()
+        place = "" if row.index is None else f", entry {row.index}"
+        since = "" if row.start is None else f", since {format_duration((now - row.start).total_seconds())}"
+        if row.outcome == "retrying":
+            yield _Fact("failing step", f"{name}{place}{since}", one_line(row.error, 400))
+            yield _Fact("attempts", _describe_attempts(row, now))
+            return
+        yield _Fact("waits for", one_line(f"{name}{place}{since}", 200), row.value)
+        return
+
+
+def _describe_attempts(row: JournalRow, now: datetime) -> str:
+    wait = (row.next_attempt - now).total_seconds() if row.next_attempt else None
+    upcoming = "" if wait is None else "the next is due" if wait < 1 else f"next in {format_duration(int(wait))}"
+    return ", ".join(filter(None, (row.attempts_text, upcoming))) or MISSING
+
+
+def _describe_blocked(blocked: Sequence[Related]) -> str:
+    targets = join((each.target for each in blocked), 2)
+    return f"{plural(len(blocked), 'invocation')}: {targets}" if blocked else "nothing"
+
+
+def _all_facts(content: InvocationContent, zone: ZoneInfo) -> list[_Fact]:
+    facts = {**content.facts, **content.row}
+    known = {label: facts.get(name) for name, label in _FACTS.items()}
+    return [
+        _Fact(label, _describe(value, content.why.at, zone), cell(value, zone).more or "")
+        for label, value in known.items()
+        if not is_missing(value) and value != ""
+    ]
+
+
+def _describe(value: Any, now: datetime, zone: ZoneInfo) -> str:
+    """Return a value as text; of a timestamp also how long ago it is."""
+    text = cell(value, zone).text or MISSING
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        return text
+    distance = (now - value).total_seconds()
+    if abs(distance) < 1:
+        return f"{text} (now)"
+    length = cell(timedelta(seconds=abs(round(distance))), UTC).text
+    return f"{text} ({length} ago)" if distance > 0 else f"{text} (in {length})"
+
+
+def _calls(journal: pd.DataFrame) -> pd.DataFrame:
+    """Return the entries of the invocation itself that called another one; ``entry`` is their position."""
+    calls = journal.reset_index(drop=True).drop(columns=["payload", "argument", "headers"], errors="ignore")
+    calls = calls.assign(entry=calls.index)
+    return calls[(calls["depth"] == 1) & calls["entry_type"].isin(["Call", "OneWayCall"]) & calls["callee"].notna()]
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

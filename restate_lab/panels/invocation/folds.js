@@ -1,0 +1,24 @@
+// A row of buttons that show and hide sections of the panel; the sections are widgets of their own below it.
+
+function render({ model, el }) {
+  const root = make("div", "rl-folds", { role: "group", "aria-label": "More about this invocation" });
+  const buttons = new Map();
+  el.append(root);
+  const show = () => {
+    for (const { key, title, open } of model.get("sections")) {
+      const button = buttons.get(key) ?? make("button", "rl-fold", { type: "button" });
+      if (!buttons.has(key)) {
+        button.addEventListener("click", () => model.send({ type: "toggle", key }));
+        buttons.set(key, button);
+        root.append(button);
+      }
+      button.textContent = `${open ? "▾" : "▸"} ${title}`;
+      button.setAttribute("aria-expanded", open);
+    }
+  };
+  model.on("change:sections", show);
+  show();
+  return () => model.off("change:sections", show);
+}
+
+export default { render };

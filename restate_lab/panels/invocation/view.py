@@ -1,0 +1,211 @@
+"""The live journal of an invocation, and the row of buttons that fold what stands below it; two widgets without data.
+
+Both show texts as text. A view sends messages and sets nothing; an id that it may open is one that it was given.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, tzinfo
+from typing import Annotated, Any, Literal, TypeAlias
+
+import anywidget
+import traitlets
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from restate_lab._cells import FULL
+from restate_lab._text import escape_invisible
+from restate_lab.analysis.journal.bars import JournalBars, JournalRow
+from restate_lab.analysis.journal.card import FUTURE, SCALES, describe_times, time_scale
+from restate_lab.panels._assets import joined
+from restate_lab.panels.invocation.reader import Related
+from restate_lab.status import OUTCOMES
+
+__all__ = ["Folds", "JournalView"]
+
+_MOST_LINKS = 12
+_VALUE = 4_000  # characters of an error or a value in a row
+_OUTCOMES = {name: {"label": each.label, "colour": each.colour, "sign": each.sign} for name, each in OUTCOMES.items()}
+
+
+class _ViewMessage(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class _Open(_ViewMessage):
+    type: Literal["open"]
+    id: str
+
+
+class _Expand(_ViewMessage):
+    type: Literal["expand"]
+    id: str
+
+
+class _More(_ViewMessage):
+    type: Literal["more"]
+
+
+class _Toggle(_ViewMessage):
+    type: Literal["toggle"]
+    key: str
+
+
+_JournalMessage: TypeAlias = _Open | _Expand | _More
+_JOURNAL: TypeAdapter[_JournalMessage] = TypeAdapter(Annotated[_JournalMessage, Field(discriminator="type")])
+_FOLDS: TypeAdapter[_Toggle] = TypeAdapter(_Toggle)
+
+
+class JournalView(anywidget.AnyWidget):
+    """Show the rows of a journal with live bars, and links to related invocations.
+
+    ``on_open`` and ``on_expand`` are called with the id of an invocation, ``on_more`` without arguments, in the main
+    thread of the kernel; they must not raise. ``shown`` are the bars.
+    """
+
+    _esm = joined("_assets/elements.js", "invocation/journal.js")
+    _css = joined("_assets/colours.css", "invocation/journal.css")
+
+    content = traitlets.Dict().tag(sync=True)
+    links = traitlets.List(traitlets.Dict()).tag(sync=True)
+    problem = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self) -> None:
+        self.on_open: Callable[[str], object] = _nothing
+        self.on_expand: Callable[[str], object] = _nothing
+        self.on_more: Callable[[], object] = _nothing
+        self.shown: JournalBars | None = None
+        super().__init__()
+        self.on_msg(self._receive)
+
+    def show(self, id_: str, bars: JournalBars, related: Sequence[Related], *, zone: tzinfo, is_live: bool) -> None:
+        """Show these rows, and links to the related invocations that are not among them; from any thread."""
+        self.shown = bars
+        self.content = _content(id_, bars, zone, is_live=is_live)
+        callees = {row.callee for row in bars.rows}
+        links = [each for each in related if each.how in {"blocks", "called by"} or each.id not in callees]
+        self.links = [
+            {"how": each.how, "id": each.id, "target": _shown(each.target, 200)} for each in links[:_MOST_LINKS]
+        ]
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Refuse: a view says in messages what it wants, and sets nothing."""
+
+    def __repr__(self) -> str:
+        return f"<JournalView of {len(self.content.get('rows', ())):,} rows>"
+
+    def _receive(self, _: object, content: object, __: object) -> None:
+        try:
+            message = _JOURNAL.validate_python(content)
+        except ValidationError:
+            self.problem = "The page sent a message that is not known. Reload the page."
+            return
+        if isinstance(message, _More):
+            self.on_more()
+        elif message.id in self._ids():
+            (self.on_open if isinstance(message, _Open) else self.on_expand)(message.id)
+
+    def _ids(self) -> set[str | None]:
+        rows = self.shown.rows if self.shown else ()
+        return {row.callee for row in rows} | {link["id"] for link in self.links}
+
+
+class Folds(anywidget.AnyWidget):
+    """Buttons that show and hide sections; ``on_toggle`` is called with the key and whether the section is open."""
+
+    _esm = joined("_assets/elements.js", "invocation/folds.js")
+    _css = joined("_assets/colours.css", "invocation/journal.css")
+
+    sections = traitlets.List(traitlets.Dict()).tag(sync=True)
+
+    def __init__(self, titles: Mapping[str, str], on_toggle: Callable[[str, bool], object]) -> None:
+        self.on_toggle = on_toggle
+        super().__init__(sections=[{"key": key, "title": title, "open": False} for key, title in titles.items()])
+        self.on_msg(self._receive)
+
+    @property
+    def opened(self) -> set[str]:
+        """Return the keys of the open sections."""
+        return {section["key"] for section in self.sections if section["open"]}
+
+    def name(self, **titles: str) -> None:
+        """Give these sections other titles."""
+        self.sections = [{**each, "title": titles.get(each["key"], each["title"])} for each in self.sections]
+
+    def toggle(self, key: str) -> None:
+        """Open a section, or close it."""
+        self.sections = [{**each, "open": each["open"] ^ (each["key"] == key)} for each in self.sections]
+        self.on_toggle(key, key in self.opened)
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Refuse: a view says in messages what it wants, and sets nothing."""
+
+    def __repr__(self) -> str:
+        return f"<Folds: {', '.join(sorted(self.opened)) or 'all closed'}>"
+
+    def _receive(self, _: object, content: object, __: object) -> None:
+        try:
+            message = _FOLDS.validate_python(content)
+        except ValidationError:
+            return
+        if message.key in {section["key"] for section in self.sections}:
+            self.toggle(message.key)
+
+
+def _content(id_: str, bars: JournalBars, zone: tzinfo, *, is_live: bool) -> dict[str, Any]:
+    """Return what the view draws; times are milliseconds since 1970."""
+    scales = {kind: time_scale(bars, kind) for kind in SCALES}
+    scale = scales["fit"]
+    return {
+        "id": id_,
+        "rows": [_row(row, bars.now, zone) for row in bars.rows],
+        "first": 1000 * scale.first,
+        "last": 1000 * scale.last,
+        "ended": bars.is_ended,
+        "live": is_live and not bars.is_ended,
+        "skew": 1000 * (bars.now.timestamp() - time.time()),
+        "future": FUTURE,
+        "knots": [[1000 * at, width] for at, width in scale.knots],
+        "ticks": {kind: [[1000 * tick.time, tick.label] for tick in each.ticks(zone)] for kind, each in scales.items()},
+        "outcomes": _OUTCOMES,
+        "hidden": bars.hidden,
+        "note": bars.note,
+    }
+
+
+def _row(row: JournalRow, now: datetime, zone: tzinfo) -> dict[str, Any]:
+    return {
+        "key": row.key,
+        "index": row.index,
+        "depth": row.depth,
+        "parent": row.parent,
+        "type": _shown(row.entry_type, 60),
+        "label": _shown(row.label, 200),
+        "outcome": row.outcome,
+        "value": _shown(row.value, _VALUE, lines=True),
+        "start": _milliseconds(row.start),
+        "end": _milliseconds(row.end),
+        "open": row.end is None and row.outcome in {"waiting", "retrying"},
+        "duration": row.duration(now),
+        "attempts": [_milliseconds(each) for each in row.attempts],
+        "failed": row.attempts_text,
+        "next": _milliseconds(row.next_attempt),
+        "wakes": _milliseconds(row.wakes_at),
+        "callee": row.callee,
+        "expand": row.can_expand,
+        "about": describe_times(row, now, zone),
+    }
+
+
+def _milliseconds(moment: datetime | None) -> float | None:
+    return None if moment is None else 1000 * moment.timestamp()
+
+
+def _shown(text: str, most: int, *, lines: bool = False) -> str:
+    cut = text if len(text) <= most else f"{text[: min(most, FULL)]}… ({len(text):,} characters in all)"
+    return escape_invisible(cut, lines=lines)
+
+
+def _nothing(*_: object) -> None:
+    return

@@ -1,0 +1,305 @@
+"""The strip above the list: presets, statuses and services with counts, histograms of time, and the other filters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal, TypeAlias
+
+import pandas as pd
+from pydantic import Field, TypeAdapter
+
+from restate_lab._text import format_duration, format_time
+from restate_lab.analysis.invocations.filters import ALL, PRESETS, RETRYING, Filters, statuses_of
+from restate_lab.analysis.invocations.reader import Histogram
+from restate_lab.analysis.records import none_if_missing, records
+from restate_lab.durations import to_timedelta
+from restate_lab.errors import ArgumentError
+from restate_lab.panels._assets import joined
+from restate_lab.panels._base.content import ContentWidget, ViewMessage
+from restate_lab.status import STATUSES
+
+__all__ = ["WINDOWS", "FilterStrip"]
+
+WINDOWS = ("15m", "1h", "6h", "24h", "7d")
+_LABELS = {"attention": "Needs attention", "in-flight": "In flight", "ended": "Ended", ALL: "All"}
+_FIELDS: Mapping[str, tuple[str, str]] = {
+    "text": ("error contains", "timed out"),
+    "handler": ("handler", "charge"),
+    "key": ("key", "berlin"),
+    "age": ("older than", "2h"),
+    "error_code": ("error code", "RT0007"),
+    "retries": ("attempts ≥", "10"),
+    "deployment": ("deployment", "dp_…"),
+    "since": ("created after", "2h, or 2026-11-25T03:00Z"),
+    "until": ("created before", "1h, or 2026-11-25T04:00Z"),
+    "ended_since": ("ended after", "2h"),
+    "ended_until": ("ended before", "1h"),
+    "id": ("id", "inv_…, several with spaces"),
+    "limit": ("limit", "10000"),
+}
+"""Filter → its label, and an example."""
+_TIMES = {"created": ("since", "until"), "ended": ("ended_since", "ended_until")}
+_CHIPS = tuple(RETRYING if name == "backing-off" else name for name in STATUSES if name != "yielded")
+_COLOURS = {RETRYING: STATUSES["backing-off"].colour} | {name: status.colour for name, status in STATUSES.items()}
+_SERVICES_SHOWN = 200
+_Text = Annotated[str, Field(max_length=100_000)]
+
+
+class _Status(ViewMessage):
+    type: Literal["status"]
+    name: _Text
+    add: bool
+
+
+class _Service(ViewMessage):
+    type: Literal["service"]
+    name: _Text
+    add: bool
+
+
+class _Time(ViewMessage):
+    type: Literal["time"]
+    kind: Literal["created", "ended"]
+    start: float | None
+    end: float | None
+
+
+class _Window(ViewMessage):
+    type: Literal["window"]
+    name: Literal["15m", "1h", "6h", "24h", "7d"]
+
+
+class _FieldValue(ViewMessage):
+    type: Literal["field"]
+    name: _Text
+    value: _Text
+
+
+class _Clear(ViewMessage):
+    type: Literal["clear"]
+    names: list[_Text]
+
+
+class _Group(ViewMessage):
+    type: Literal["group"]
+    on: bool
+
+
+_Message: TypeAlias = _Status | _Service | _Time | _Window | _FieldValue | _Clear | _Group
+
+
+class FilterStrip(ContentWidget):
+    """Show the filters with counts; ``change`` is called with other filters when a person has chosen them.
+
+    ``regroup`` is called with a bool, ``set_window`` with one of WINDOWS. A filter that does not fit raises
+    ArgumentError in the handler.
+    """
+
+    _esm = joined("_assets/elements.js", "invocations/strip.js")
+    _css = joined("_assets/colours.css", "invocations/strip.css")
+    messages = TypeAdapter(Annotated[_Message, Field(discriminator="type")])
+
+    def __init__(
+        self,
+        filters: Filters,
+        *,
+        handled: Callable[[Callable[..., object]], Callable[..., None]],
+        change: Callable[[Filters], object],
+        regroup: Callable[[bool], object],
+        set_window: Callable[[str], object],
+    ) -> None:
+        self.filters = filters
+        self._change, self._regroup, self._set_window = change, regroup, set_window
+        super().__init__(handled(self._act))
+
+    def draw(
+        self, filters: Filters, *, counts: pd.DataFrame | None, histogram: Histogram | None, window: str, group: bool
+    ) -> None:
+        """Show these filters; without ``counts`` or ``histogram`` (not read yet) there are no numbers or bars."""
+        self.filters = filters
+        table = [] if counts is None else records(counts)
+        self.show(
+            {
+                "is_counted": counts is not None,
+                "presets": [_preset(name, filters, table) for name in _LABELS],
+                "chips": [_chip(name, filters, table) for name in _chips_for(filters)],
+                "bar": _bar(filters, table),
+                "services": _services(filters, table),
+                "histogram": None if histogram is None else _histogram(histogram),
+                "brush": _brush(filters),
+                "window": window,
+                "windows": list(WINDOWS),
+                "fields": [
+                    {"name": name, "label": label, "hint": hint, "value": _field_text(filters, name)}
+                    for name, (label, hint) in _FIELDS.items()
+                ],
+                "active": [
+                    {"name": name, "text": f"{_FIELDS[name][0]} {text}"}
+                    for name in _FIELDS
+                    if (text := _field_text(filters, name))
+                ],
+                "group": group,
+            }
+        )
+
+    # Messages
+
+    def _act(self, message: _Message) -> None:
+        if isinstance(message, _Group):
+            self._regroup(message.on)
+        elif isinstance(message, _Window):
+            self._set_window(message.name)
+        else:
+            self._change(self._changed(message))
+
+    def _changed(self, message: _Status | _Service | _Time | _FieldValue | _Clear) -> Filters:
+        filters = self.filters
+        if isinstance(message, _Status):
+            return _with(filters, status=_toggle_status(filters.status, message.name, add=message.add))
+        if isinstance(message, _Service):
+            return _with(filters, service=_toggle(filters.service, message.name, add=message.add))
+        if isinstance(message, _Time):
+            return _with(filters, **_time_filters(message))
+        if isinstance(message, _FieldValue):
+            return _with(filters, **{message.name: _field_value(message.name, message.value)})
+        return filters.without(*message.names) if message.names else Filters(sort=filters.sort)
+
+
+def _with(filters: Filters, **values: Any) -> Filters:
+    defaults = Filters()
+    changed = {**filters.changed, **values}
+    return Filters(**{name: getattr(defaults, name) if value is None else value for name, value in changed.items()})
+
+
+def _toggle(names: Sequence[str], name: str, *, add: bool) -> tuple[str, ...]:
+    """Return the names with this one alone, or, with ``add``, with it put in or taken out; alone and again is none."""
+    if not name:
+        return ()
+    if not add:
+        return () if tuple(names) == (name,) else (name,)
+    return tuple(each for each in names if each != name) if name in names else (*names, name)
+
+
+def _toggle_status(names: Sequence[str], name: str, *, add: bool) -> tuple[str, ...]:
+    if name in PRESETS:
+        return (name,)
+    single = tuple(each for each in names if each not in PRESETS)
+    return _toggle(single, name, add=add)
+
+
+def _time_filters(message: _Time) -> dict[str, Any]:
+    since, until = _TIMES[message.kind]
+    values = {since: _from_seconds(message.start), until: _from_seconds(message.end)}
+    # What has ended is hidden by default: a span of ends shows what ended in it.
+    return values if message.kind == "created" or message.start is None else {**values, "status": ("ended",)}
+
+
+def _from_seconds(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(round(seconds), UTC)
+
+
+def _field_value(name: str, value: str) -> Any:
+    if name not in _FIELDS:
+        raise ArgumentError(f"there is no filter {name!r}; choose from {', '.join(_FIELDS)}.")
+    text = value.strip()
+    if not text:
+        return None
+    if name in {"retries", "limit"}:
+        if not text.replace(",", "").isdecimal():
+            raise ArgumentError(f"{_FIELDS[name][0]} is {text!r}: give a whole number.")
+        return int(text.replace(",", ""))
+    if name == "age":
+        to_timedelta(text, name=_FIELDS[name][0])
+    return tuple(text.replace(",", " ").split()) if name == "id" else text
+
+
+# Content
+
+
+def _preset(name: str, filters: Filters, table: Sequence[Mapping[Any, Any]]) -> dict[str, Any]:
+    count = _sum(table, statuses_of((name,)), filters.service)
+    is_current = statuses_of(filters.status) == statuses_of((name,))
+    return {"name": name, "label": _LABELS[name], "count": count, "pressed": is_current}
+
+
+def _chips_for(filters: Filters) -> tuple[str, ...]:
+    """Return the statuses to choose from: those in flight or those that ended, both where both are shown."""
+    words = statuses_of(filters.status)
+    ended = any(STATUSES[word].ended for word in words if word in STATUSES)
+    in_flight = any(word == RETRYING or not STATUSES[word].ended for word in words)
+    return tuple(name for name in _CHIPS if (ended if name in STATUSES and STATUSES[name].ended else in_flight))
+
+
+def _chip(name: str, filters: Filters, table: Sequence[Mapping[Any, Any]]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "count": _sum(table, (name,), filters.service),
+        "colour": _COLOURS[name],
+        "pressed": name in filters.status or (name == RETRYING and "backing-off" in filters.status),
+    }
+
+
+def _bar(filters: Filters, table: Sequence[Mapping[Any, Any]]) -> list[dict[str, Any]]:
+    """Return the parts of the bar: what the preset shows, so that a million ended ones do not hide three paused."""
+    names = statuses_of(filters.status) if filters.status in {("ended",), (ALL,)} else PRESETS["in-flight"]
+    parts = []
+    for name in _CHIPS:
+        if name in names or (name == RETRYING and "backing-off" in names):
+            count = _sum(table, (name,), filters.service, is_split=True)
+            parts.append({"name": name, "count": count, "colour": _COLOURS[name]})
+    return [part for part in parts if part["count"]]
+
+
+def _services(filters: Filters, table: Sequence[Mapping[Any, Any]]) -> list[dict[str, Any]]:
+    words = statuses_of(filters.status)
+    names = dict.fromkeys([*filters.service, *(str(row["target_service_name"]) for row in table)])
+    counts = {name: _sum(table, words, (name,)) for name in names}
+    order = sorted(counts, key=lambda name: (-counts[name], name))[:_SERVICES_SHOWN]
+    shown = [{"name": name, "count": counts[name], "pressed": name in filters.service} for name in order]
+    return [each for each in shown if each["count"] or each["pressed"]]
+
+
+def _sum(
+    table: Sequence[Mapping[Any, Any]], names: Sequence[str], services: Sequence[str], *, is_split: bool = False
+) -> int:
+    """Return how many there are in these statuses; with ``is_split`` a retried one is not among the running ones."""
+    total = 0
+    for row in table:
+        if services and row["target_service_name"] not in services:
+            continue
+        status, is_retried = row["status"], none_if_missing(row["is_retried"]) is True
+        is_retrying = status == "backing-off" or is_retried
+        if (status in names and not (is_split and is_retried)) or (RETRYING in names and is_retrying):
+            total += int(row["n"])
+    return total
+
+
+def _histogram(histogram: Histogram) -> dict[str, Any]:
+    seconds = histogram.span.total_seconds()
+    bins = max(1, int((histogram.end - histogram.start).total_seconds() // seconds) + 1)
+    series = {name: [0] * bins for name in ("created", "succeeded", "failed", "cancelled")}
+    for row in records(histogram.counts):
+        at = int((pd.Timestamp(row["start"]).timestamp() - histogram.start.timestamp()) // seconds)
+        if 0 <= at < bins:
+            series[row["result"]][at] += int(row["n"])
+    return {"start": histogram.start.timestamp(), "span": seconds, **series}
+
+
+def _brush(filters: Filters) -> dict[str, list[float | None]]:
+    brush = {}
+    for kind, names in _TIMES.items():
+        values = [getattr(filters, name) for name in names]
+        brush[kind] = [value.timestamp() if isinstance(value, datetime) else None for value in values]
+    return brush
+
+
+def _field_text(filters: Filters, name: str) -> str:
+    value = filters.changed.get(name)
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return " ".join(value)
+    if isinstance(value, timedelta):
+        return format_duration(value, exact=True)
+    return format_time(value) if isinstance(value, datetime) else str(value)

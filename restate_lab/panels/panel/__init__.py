@@ -1,0 +1,432 @@
+"""``Panel``: a cluster to browse and to act on: findings, invocations, one of them, state, deployments."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import traitlets
+
+from restate_lab._public import public
+from restate_lab.actions.plan.model import Plan
+from restate_lab.actions.rules import ACTIONS
+from restate_lab.analysis.doctor import Diagnosis, doctor
+from restate_lab.analysis.doctor.diagnosis import card_of
+from restate_lab.analysis.invocations.filters import MOST, Filters
+from restate_lab.analysis.records import records
+from restate_lab.analysis.times import TimeInput
+from restate_lab.durations import DurationInput
+from restate_lab.errors import ArgumentError, RestateLabError
+from restate_lab.interrupts import Shield
+from restate_lab.panels._base.panel import LivePanel, why_read_only
+from restate_lab.panels._base.refresher import LOST
+from restate_lab.panels._base.view import View
+from restate_lab.panels._base.worker import BackgroundAction, Busy
+from restate_lab.panels.deployments import DeploymentsView
+from restate_lab.panels.invocation import InvocationView
+from restate_lab.panels.invocations import InvocationsView
+from restate_lab.panels.overview import OverviewView
+from restate_lab.panels.panel.findings import FindingsView, planned_call
+from restate_lab.panels.panel.state import VIEWS, PanelState
+from restate_lab.panels.state import StateView
+from restate_lab.source import Source
+
+if TYPE_CHECKING:
+    from restate_lab.panels.actions.bar import ActionBar
+
+__all__ = ["Panel"]
+
+_DOCTOR_TIMEOUT = "5s"
+_DOCTOR_EVERY = 60.0  # seconds, and never more often than thirty times what it takes
+_DOCTOR_SHARE = 30
+_DETAIL = "open"  # the crumb of what is open
+
+
+@public
+class Panel(LivePanel):
+    """Show a cluster: what the doctor finds, the invocations, one of them with its journal, state and deployments.
+
+        panel = rl.Panel(lab, service="Payments", status="attention")
+        panel                                     # as a cell's last line: it is shown there
+
+    ``view`` is "overview", "invocations", "state" or "deployments". ``open`` opens an invocation by its id (in "state"
+    an object is opened by ``service`` and ``key``, in "deployments" a deployment by its id). By default the list has
+    what is in flight, worst first, at most 10,000 rows; the server applies the filters: ``status`` (Restate's statuses,
+    "retrying", or "attention", "in-flight", "ended", "all"), ``service`` (one or several), ``handler, key``,
+    ``deployment``, ``since, until, ended_since, ended_until`` (an age such as "2h", or a time with its zone), ``age``
+    (created at least so long ago), ``error_code``, ``retries`` (``retry_count`` is at least this), ``text`` (the
+    failure contains it), ``id``, ``limit``, and ``sort`` ("trouble", "newest", "oldest"). ``group=False`` shows equal
+    failures one by one.
+
+    ``refresh`` is how often it reads again while it is visible: seconds, "10s", or None; never more often than ten
+    times what the last read took. The doctor runs for at most 5 s, at first and then about once a minute. ``tz`` is the
+    time zone of the times. ``wait=False`` reads in the background.
+
+    Three traits can be observed and linked: ``state`` (the keyword arguments that show this again; set it to show
+    something else), ``selected`` (ids; set it to select) and ``sql`` (the statement, which runs with ``params``).
+    ``frame`` has the rows that are shown, ``diagnosis`` what the doctor found (None before), ``plan`` the last plan,
+    ``code`` the line of "Copy as code", ``view`` the view that is shown. Errors are shown in the panel, and in
+    ``error``.
+
+    Raises:
+        ArgumentError: a keyword is unknown, or a value does not fit.
+    """
+
+    state = traitlets.Dict(help="The keyword arguments of rl.Panel that show this again.")
+    selected: traitlets.List[Any] = traitlets.List(help="The ids of the selected rows.")
+
+    def __init__(
+        self,
+        source: Source,
+        /,
+        *,
+        view: str | None = None,
+        open: str | None = None,  # noqa: A002 - what it does
+        status: str | Sequence[str] | None = None,
+        service: str | Sequence[str] | None = None,
+        handler: str | None = None,
+        key: str | None = None,
+        scope: str | None = None,
+        deployment: str | None = None,
+        since: TimeInput | None = None,
+        until: TimeInput | None = None,
+        ended_since: TimeInput | None = None,
+        ended_until: TimeInput | None = None,
+        age: DurationInput | None = None,
+        error_code: str | None = None,
+        retries: int | None = None,
+        text: str | None = None,
+        id: str | Sequence[str] | None = None,  # noqa: A002 - the column's name
+        limit: int = MOST,
+        sort: str | None = None,
+        group: bool = True,
+        refresh: DurationInput | None = 5.0,
+        tz: str = "UTC",
+        wait: bool = True,
+    ) -> None:
+        keywords = {
+            "view": view, "open": open, "status": status, "service": service, "handler": handler, "key": key,
+            "scope": scope, "deployment": deployment, "since": since, "until": until, "ended_since": ended_since,
+            "ended_until": ended_until, "age": age, "error_code": error_code, "retries": retries, "text": text,
+            "id": id, "limit": limit, "sort": sort, "group": group,
+        }  # fmt: skip
+        self._start(source, PanelState.of(keywords), refresh, tz, wait=wait)
+
+    def _start(self, source: Source, state: PanelState, refresh: DurationInput | None, tz: str, *, wait: bool) -> None:
+        self._state = state
+        self._tz = tz
+        self._views: dict[str, View] = {}
+        self._applying = False
+        self.diagnosis: Diagnosis | None = None
+        self._diagnosed_at = 0.0
+        self._doctor, self._reporter = BackgroundAction(), BackgroundAction()
+        LivePanel.__init__(self, source, refresh=refresh)
+        self._findings = FindingsView(handled=self.handled, act=self._act_on_finding, run=self.run_doctor)
+        self._head.on_go = self.handled(self._go)
+        self._head.on_report = self.handled(self.write_report)
+        self._head.report = "ready"
+        for part in (self._doctor, self._reporter, self._findings):
+            self.ends_with(part)
+        self.state = self._state.keywords
+        self.observe(self._set_state, "state")
+        self.observe(self._set_selected, "selected")
+        self._show_view()
+        if wait:
+            self.refresh()
+        else:
+            self.ask()
+
+    # What is shown
+
+    @property
+    def view(self) -> View:
+        """Return the view that is shown."""
+        return self._view_of(self._shown_name)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Return the rows that are shown; of an open invocation its journal."""
+        return self.view.frame
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """Return the values of the parameters of ``sql``."""
+        return self.view.params
+
+    @property
+    def code(self) -> str:
+        """Return the line of code that shows this panel as it is now."""
+        return self._state.code
+
+    @property
+    def plan(self) -> Plan | None:
+        """Return the plan that was made last, in the list or of the open invocation; None before."""
+        actions: ActionBar | None = getattr(self.view, "actions", None)
+        return actions.plan if actions else None
+
+    def show_invocations(self, **filters: Any) -> None:
+        """Show the list with these filters, which are keyword arguments of the panel."""
+        self._apply(PanelState.of({"group": self._state.group, **filters, "view": "invocations"}))
+
+    def open_invocation(self, invocation_id: str, /) -> None:
+        """Show one invocation with its journal."""
+        view = self._state.view if self._state.view in {"overview", "invocations"} else "invocations"
+        state = PanelState.of({**self._state.with_(view=view).keywords, "view": view, "open": invocation_id})
+        self._apply(state)
+
+    def back(self) -> None:
+        """Close what is open."""
+        detail = self._views.get(_DETAIL)
+        if isinstance(detail, InvocationView) and self._shown_name == _DETAIL and detail.back():
+            self._apply(self._state.with_(open=detail.id))
+        elif self._state.open is not None:
+            self._apply(self._state.with_(open=None))
+
+    # The doctor
+
+    def run_doctor(self) -> None:
+        """Run the doctor in the background, and show what it finds."""
+        try:
+            self._doctor.run(self.handled(self._diagnose, by_reader=False))
+        except Busy:
+            return  # it is running: what it finds is about to be shown
+
+    def wait(self, *, timeout: DurationInput = "60s", doctor: bool = False) -> bool:
+        """Wait until what was asked for is shown, and with ``doctor`` until the doctor has ended; return whether."""
+        ended = super().wait(timeout=timeout)
+        return self._doctor.wait(60.0) and ended if doctor else ended
+
+    def _diagnose(self) -> None:
+        self._findings.begin()
+        try:
+            diagnosis = doctor(self.reads, timeout=_DOCTOR_TIMEOUT)
+        except RestateLabError as error:
+            self._findings.fail(str(error))
+            return
+        finally:
+            self._diagnosed_at = time.monotonic()
+        self.diagnosis = diagnosis
+        self._findings.show_diagnosis(diagnosis, can_plan=why_read_only(self.source) is None)
+
+    def _run_doctor_when_due(self) -> None:
+        took = self.diagnosis.seconds if self.diagnosis else 0.0
+        due = self._diagnosed_at + max(_DOCTOR_EVERY, _DOCTOR_SHARE * took)
+        if not self._diagnosed_at or (self.source.live and self._head.live and time.monotonic() > due):
+            self.run_doctor()
+
+    def _act_on_finding(self, act: str, at: int) -> None:
+        if self.diagnosis is None:
+            return
+        finding = records(self.diagnosis.findings)[at]
+        ids = list(finding["ids"])
+        if act == "why":
+            self.open_invocation(ids[0])
+        elif ids and ids[0].startswith("dp_"):
+            self._apply(PanelState.of({"view": "deployments", "open": ids[0]}))
+        elif act == "show":
+            self._show_selected(ids)
+        else:
+            self._plan_finding(at)
+
+    def _show_selected(self, ids: Sequence[str]) -> InvocationsView:
+        """Show these invocations alone, and select them once they were read."""
+        self.show_invocations(status="all", id=list(ids))
+        self.refresh()
+        view = self._list
+        present = set(view.frame["id"])
+        view.selected = [each for each in ids if each in present]
+        return view
+
+    def _plan_finding(self, at: int) -> None:
+        call = planned_call(self.diagnosis, at) if self.diagnosis else None
+        if call is None:
+            raise ArgumentError("this finding has no plan.")
+        action = ACTIONS.MOVE_TO if call.verb == "move_to" else ACTIONS(str(call.arguments[0]))
+        self._show_selected(call.ids).plan(action, call.ids)
+
+    # The report
+
+    def write_report(self) -> None:
+        """Write an incident report of the cluster as it is now, in the background, into the working folder."""
+        self._head.report = "busy"
+        self.say("Writing the incident report …")
+        self._reporter.run(self.handled(self._write_report, by_reader=False))
+
+    def _write_report(self) -> None:
+        try:
+            with Shield():
+                from restate_lab.reports.incident import incident_report  # noqa: PLC0415 - it loads matplotlib
+
+            path = incident_report(self.source, f"incident-{datetime.now(UTC):%Y%m%d-%H%M%S}.html")
+            self.say(f"Incident report: {path}")
+        finally:
+            self._head.report = "ready"
+
+    # Changes of the state
+
+    def _apply(self, state: PanelState) -> None:
+        before = self._state
+        self._state = state
+        self._applying = True
+        try:
+            self.state = state.keywords
+        finally:
+            self._applying = False
+        if state != before:
+            self._show_view()
+            self.ask()
+
+    def _set_state(self, change: Any) -> None:
+        if not self._applying:
+            self._apply(PanelState.of(change["new"]))
+
+    def _set_selected(self, change: Any) -> None:
+        if not self._applying and isinstance(self.view, InvocationsView):
+            self.view.selected = change["new"]
+
+    def _note_selection(self) -> None:
+        self._applying = True
+        try:
+            self.selected = list(self.view.selected)
+        finally:
+            self._applying = False
+
+    def _take_from_list(self) -> None:
+        """Take over what a person chose in the list's own controls."""
+        view = self._list
+        self._apply(self._state.with_(filters=view.filters, group=view.group, view="invocations", open=None))
+
+    def _go(self, to: str) -> None:
+        if to in VIEWS:
+            self._apply(self._state.with_(view=to, open=None))
+        elif to != _DETAIL:
+            self.back()
+
+    @property
+    def _shown_name(self) -> str:
+        is_detail = self._state.open is not None and self._state.view in {"overview", "invocations"}
+        return _DETAIL if is_detail else self._state.view
+
+    @property
+    def _list(self) -> InvocationsView:
+        view: InvocationsView = self._view_of("invocations")
+        return view
+
+    def _view_of(self, name: str) -> View:
+        if name not in self._views:
+            view = self._build_view(name)
+            self._views[name] = view
+        return self._views[name]
+
+    def _build_view(self, name: str) -> View:
+        filters = self._state.filters
+        if name == "overview":
+            return OverviewView(self, service=filters.service, tz=self._tz, open_list=self.show_invocations)
+        if name == "state":
+            return StateView(self, tz=self._tz, changed=self._note_object)
+        if name == "deployments":
+            return DeploymentsView(
+                self, tz=self._tz, opened=self._note_open, show=self.show_invocations, plan=self._plan_ids
+            )
+        if name == _DETAIL:
+            return InvocationView(self, tz=self._tz, opened=self.open_invocation)
+        view = InvocationsView(
+            self, filters, group=self._state.group, tz=self._tz,
+            open_invocation=self.open_invocation, changed=self._take_from_list,
+        )  # fmt: skip
+        view.grid.on_select(lambda _: self._note_selection())
+        return view
+
+    def _show_view(self) -> None:
+        """Bring the state to its view, and the view into the panel."""
+        state, view = self._state, self.view
+        if isinstance(view, InvocationsView):
+            view.filters, view.group = state.filters, state.group
+        elif isinstance(view, OverviewView):
+            view.services = state.filters.service
+        elif isinstance(view, StateView):
+            view.open_object(
+                state.filters.service[0] if state.filters.service else None, state.filters.key, state.scope
+            )
+        elif isinstance(view, DeploymentsView):
+            view.opened = state.open
+        elif isinstance(view, InvocationView) and state.open is not None:
+            view.show_invocation(state.open, created_at=self._created_at(state.open))
+        self._findings.fold(on=state.view not in {"overview", "invocations"})
+        self.body = (self._findings, view) if self._shown_name != _DETAIL else (view,)
+        self._show_way()
+        self.show_code()
+
+    def _show_way(self) -> None:
+        names = [(name, label, name == self._state.view) for name, label in VIEWS.items()]
+        crumbs = []
+        if self._state.open is not None:
+            crumbs = [(self._state.view, f"‹ {VIEWS[self._state.view]}", False), (_DETAIL, self._open_label(), True)]
+        self._head.show_way(names, crumbs)
+
+    def _open_label(self) -> str:
+        label = self.view.title if self._shown_name == _DETAIL else None
+        return label or str(self._state.open)
+
+    def _created_at(self, invocation_id: str) -> Any:
+        view = self._views.get("invocations")
+        return view.created_at(invocation_id) if isinstance(view, InvocationsView) else None
+
+    def _note_open(self, opened: str | None) -> None:
+        """Take over what was opened in a view."""
+        self._apply(self._state.with_(open=opened))
+
+    def _note_object(self, service: str | None, key: str | None, scope: str | None) -> None:
+        filters = Filters(service=(service,) if service else (), key=key)
+        self._apply(self._state.with_(filters=filters, scope=scope))
+
+    def _plan_ids(self, action: ACTIONS, ids: Sequence[str]) -> None:
+        self._show_selected(ids).plan(action, ids)
+
+    # Reading
+
+    def _read(self) -> Any:
+        view = self.view
+        return view, view.read()
+
+    def _show(self, content: Any) -> None:
+        view, shown = content
+        view.show(shown)
+        if view is self.view:
+            self._show_way()
+            self._note_selection()
+        self.sql = view.sql
+
+    def _read_and_show(self, started: float) -> None:
+        try:
+            super()._read_and_show(started)
+        except LOST:
+            raise  # the doctor would not reach the server either
+        except Exception:
+            self._run_doctor_when_due()
+            raise
+        self._run_doctor_when_due()
+        view = self.view
+        if isinstance(view, InvocationsView):
+            view.read_counts()
+            self._refresher.pace.succeeded(time.monotonic() - started)
+
+    def show_code(self) -> None:
+        """Show the statement and the line of code of what is shown now."""
+        self.sql = self.view.sql
+        super().show_code()
+
+    def _static(self) -> Iterator[str]:
+        if self.diagnosis is not None and self._shown_name != _DETAIL:
+            yield card_of(self.diagnosis)
+        yield from self.view.static()
+
+    def close(self) -> None:
+        """End the panel's threads and close its widgets."""
+        for view in self._views.values():
+            view.close_parts()
+            view.close()
+        super().close()

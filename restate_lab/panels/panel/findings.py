@@ -1,0 +1,143 @@
+"""The doctor's findings on top of a panel, each with buttons that show, explain or plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, TypeAdapter
+
+from restate_lab._text import format_age, format_duration, plural
+from restate_lab.analysis.doctor import Diagnosis
+from restate_lab.analysis.doctor.diagnosis import gap_reasons
+from restate_lab.analysis.records import records
+from restate_lab.analysis.suggestions import SuggestedCall, plan_call
+from restate_lab.panels._assets import joined
+from restate_lab.panels._base.content import ContentWidget, ViewMessage
+
+__all__ = ["FindingsView", "planned_call"]
+
+_SHOWN = 50
+
+
+class _Run(ViewMessage):
+    type: Literal["run"]
+
+
+class _Act(ViewMessage):
+    type: Literal["act"]
+    finding: int
+    act: Literal["show", "why", "plan"]
+    revision: int
+
+
+_Message: TypeAlias = _Run | _Act
+
+
+class FindingsView(ContentWidget):
+    """Show a diagnosis. ``act`` is called with "show", "why" or "plan" and the number of the finding, ``run`` with
+    nothing when another diagnosis is wanted.
+    """
+
+    _esm = joined("_assets/elements.js", "panel/findings.js")
+    _css = joined("_assets/colours.css", "panel/findings.css")
+    messages = TypeAdapter(Annotated[_Message, Field(discriminator="type")])
+
+    def __init__(
+        self,
+        *,
+        handled: Callable[[Callable[..., object]], Callable[..., None]],
+        act: Callable[[str, int], object],
+        run: Callable[[], object],
+    ) -> None:
+        self._act_on, self._run = act, run
+        self._revision = 0
+        super().__init__(handled(self._act))
+        self.show({"state": "none", "revision": 0, "folded": False})
+
+    def fold(self, *, on: bool) -> None:
+        """Show the numbers alone, or the findings, too."""
+        self.show({**self.content, "folded": on})
+
+    def begin(self) -> None:
+        """Show that the doctor is running; what it found before stays."""
+        self.show({**self.content, "state": "running"})
+
+    def fail(self, reason: str) -> None:
+        """Show why there is no diagnosis."""
+        self.show({**self.content, "state": "failed", "reason": reason})
+
+    def show_diagnosis(self, diagnosis: Diagnosis, *, can_plan: bool) -> None:
+        """Show what the doctor found."""
+        self._revision += 1
+        rows = records(diagnosis.findings)[:_SHOWN]
+        gaps = gap_reasons(diagnosis)
+        self.show(
+            {
+                "state": "done",
+                "folded": self.content["folded"],
+                "revision": self._revision,
+                "verdict": diagnosis.verdict,
+                "counts": [[name, int((diagnosis.findings["severity"] == name).sum())] for name in _SEVERITIES],
+                "at": diagnosis.at.timestamp(),
+                "took": format_duration(diagnosis.seconds),
+                "checks": plural(len(diagnosis.checked), "check"),
+                "gaps": gaps,
+                "rows": [_row(row, diagnosis, at, can_plan=can_plan) for at, row in enumerate(rows)],
+                "more": len(diagnosis.findings) - len(rows),
+            }
+        )
+
+    def _act(self, message: _Message) -> None:
+        if isinstance(message, _Run):
+            self._run()
+        elif message.revision == self._revision:  # else it was pressed on findings that are no longer there
+            self._act_on(message.act, message.finding)
+
+
+_SEVERITIES = ("critical", "warning", "note")
+
+
+_RESUMED = {"retry_storms", "unreachable_deployments"}
+
+
+def planned_call(diagnosis: Diagnosis, at: int) -> SuggestedCall | None:
+    """Return the call that makes a plan for a finding; None where there is none.
+
+    It is the first such call among the next steps. Invocations that are retried can be tried again now.
+    """
+    call = next((call for call in diagnosis.suggested_calls[at] if call.verb in {"plan", "move_to"}), None)
+    if call is None and diagnosis.findings["check"].iloc[at] in _RESUMED:
+        return plan_call("resume", diagnosis.findings["ids"].iloc[at])
+    return call
+
+
+def _row(row: Mapping[Any, Any], diagnosis: Diagnosis, at: int, *, can_plan: bool) -> dict[str, Any]:
+    ids = row["ids"]
+    buttons = []
+    if ids and ids[0].startswith("inv_"):
+        buttons += [("show", f"Show {len(ids):,}"), ("why", "Why")]
+    elif ids and ids[0].startswith("dp_"):
+        buttons.append(("show", f"Show {len(ids):,}"))
+    call = planned_call(diagnosis, at) if can_plan else None
+    if call is not None:
+        buttons.append(("plan", f"{_action_name(call)}…"))
+    return {
+        "severity": row["severity"],
+        "summary": row["summary"],
+        "where": row["where"],
+        "age": _age(row["since"], diagnosis.at),
+        "affected": f"{row['affected']:,} affected" if row["affected"] > row["count"] else "",
+        "buttons": [{"act": act, "label": label} for act, label in buttons],
+    }
+
+
+def _action_name(call: SuggestedCall) -> str:
+    name = "move to" if call.verb == "move_to" else str(call.arguments[0]).replace("_", " ")
+    return f"Plan {name}"
+
+
+def _age(since: Any, now: datetime) -> str:
+    age = format_age(since, now)
+    return f"for {age}" if age else ""

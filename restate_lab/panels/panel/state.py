@@ -1,0 +1,95 @@
+"""What a panel shows, as one value: it can be read, set, compared, and written as the line of code that shows it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from restate_lab._text import format_duration
+from restate_lab.analysis.ids import check_invocation_id
+from restate_lab.analysis.invocations.filters import Filters
+from restate_lab.errors import ArgumentError
+
+__all__ = ["VIEWS", "PanelState"]
+
+VIEWS: Mapping[str, str] = {
+    "overview": "Overview",
+    "invocations": "Invocations",
+    "state": "State",
+    "deployments": "Deployments",
+}
+"""Name of a view → what it is called in the panel."""
+_DEFAULT_VIEW = "invocations"
+_FILTERS = frozenset(each.name for each in fields(Filters))
+_ALL_FILTERS = frozenset({"overview", "invocations"})
+
+
+@dataclass(frozen=True, slots=True)
+class PanelState:
+    """A view with its filters, and what is open in it.
+
+    ``open`` is an invocation's id (in "overview" and "invocations") or a deployment's id. In "state" the filters
+    ``service`` and ``key`` name an object, with ``scope`` where it has one.
+    """
+
+    view: str = _DEFAULT_VIEW
+    filters: Filters = field(default_factory=Filters)
+    group: bool = True
+    open: str | None = None
+    scope: str | None = None
+
+    @classmethod
+    def of(cls, keywords: Mapping[str, Any]) -> PanelState:
+        """Return the state for keyword arguments of ``rl.Panel``; None is the default of each.
+
+        Raises:
+            ArgumentError: a name is unknown, or a value does not fit.
+        """
+        values = {name: value for name, value in keywords.items() if value is not None}
+        known = {*_FILTERS, "view", "group", "open", "scope"}
+        for name in values:
+            if name not in known:
+                nearest = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {nearest[0]!r}?" if nearest else f"choose from {', '.join(sorted(known))}."
+                raise ArgumentError(f"unknown keyword {name!r} of the panel's state: {hint}")
+        view = values.get("view", _DEFAULT_VIEW)
+        if view not in VIEWS:
+            raise ArgumentError(f"view is {view!r}: choose from {', '.join(VIEWS)}.")
+        opened = values.get("open")
+        if opened is not None and view in _ALL_FILTERS:
+            check_invocation_id(opened)
+        filters = Filters(**{name: value for name, value in values.items() if name in _FILTERS})
+        return cls(view, filters, bool(values.get("group", True)), opened, values.get("scope"))
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """Return the keyword arguments of ``rl.Panel`` that differ from their defaults."""
+        changed: dict[str, Any] = {} if self.view == _DEFAULT_VIEW else {"view": self.view}
+        filters = self.filters.changed
+        if self.view not in _ALL_FILTERS:
+            filters = {name: filters[name] for name in ("service", "key") if name in filters and self.view == "state"}
+        changed |= filters
+        if not self.group and self.view in _ALL_FILTERS:
+            changed["group"] = False
+        for name in ("open", "scope"):
+            if getattr(self, name) is not None:
+                changed[name] = getattr(self, name)
+        return changed
+
+    @property
+    def code(self) -> str:
+        """Return the line of code that shows this."""
+        return f"rl.Panel(lab{''.join(f', {name}={_literal(value)}' for name, value in self.keywords.items())})"
+
+    def with_(self, **changes: Any) -> PanelState:
+        """Return another state with these fields."""
+        return replace(self, **changes)
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, timedelta):
+        return repr(format_duration(value, exact=True))
+    return repr(value.isoformat()) if isinstance(value, datetime) else repr(value)

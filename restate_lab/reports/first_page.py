@@ -1,0 +1,424 @@
+"""The first page of a report: the verdict in one sentence, four numbers, the drawn timeline, and what is in flight."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, tzinfo
+from types import MappingProxyType
+from typing import Any
+
+import pandas as pd
+
+from restate_lab._text import escape_invisible, format_age, join, one_line, plural, verb_form
+from restate_lab.analysis.doctor.diagnosis import Diagnosis, gap_reasons
+from restate_lab.reports.masking import Masker
+from restate_lab.reports.parts import AxisLabel, BigNumber, Lane, LaneBar, Mark, Timeline
+from restate_lab.reports.timeline import TimelineEvent
+from restate_lab.status import STATUSES
+
+__all__ = [
+    "TimeWindow",
+    "count_findings",
+    "diagnosis_title",
+    "draw_timeline",
+    "first_error",
+    "first_numbers",
+    "lead_of",
+    "status_counts",
+    "time_window",
+    "verdict_of",
+]
+
+_PHRASES: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "retry_storms": ("{n} {where} {fail}", "{where} is failing"),
+        "removed_deployments": ("{n} {handler} {fail} because their deployment was removed", "{handler} is failing"),
+        "unreachable_deployments": ("{invocations} {fail} because {where} does not answer", "A deployment is down"),
+        "journal_mismatches": ("{n} {handler} {fail} because their code changed", "{handler} is failing"),
+        "blocked_keys": ("{where} is blocked", "{where} is blocked"),
+        "deadlocks": ("{invocations} {are} deadlocked at {where}", "Deadlock at {where}"),
+        "paused": ("{n} {where} {are} paused", "{where} is paused"),
+        "terminal_failures": ("{n} {where} failed for good", "{where} fails for good"),
+    }
+)
+"""Check → the finding as a clause, and as a title."""
+_STEPS = tuple(
+    timedelta(seconds=each)
+    for each in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+)
+_DAY = timedelta(days=1)
+_BINS = 60
+_TICKS = 6
+_LEAST_SPAN = timedelta(seconds=10)
+_BEFORE = 3  # times the length of the incident that the picture shows before it, at most
+_CLOSE = 5.0  # percent of the width within which marks are one
+_FINDINGS = 4
+_TEXTS = 6  # events that the text of a mark names
+_LONGEST = 90  # characters of a clause or of a name in it
+_LONGEST_ERROR = 60
+_HTTP = re.compile(r"\bHTTP \d{3}\b")
+_EXCEPTION = re.compile(r"^\w+\(['\"](.*)['\"]\)$")
+
+_LANES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "new errors": ("error first met", "failed"),
+        "paused": ("paused",),
+        "ended by hand": ("cancelled", "killed"),
+        "deployments": ("deployment registered",),
+        "restarts": ("restarted as new",),
+        "actions": ("action taken",),
+    }
+)
+"""The lanes of marks → the kinds of events in them."""
+_COLOURS = MappingProxyType(
+    {
+        "error first met": STATUSES["backing-off"].colour,
+        "failed": STATUSES["failed"].colour,
+        "paused": STATUSES["paused"].colour,
+        "action taken": STATUSES["succeeded"].colour,
+        "deployment registered": STATUSES["running"].colour,
+    }
+)
+
+
+def verdict_of(diagnosis: Diagnosis, zone: tzinfo, *, targets: Mapping[str, str] | None = None, error: str = "") -> str:
+    """Return what is wrong in one sentence; an incomplete diagnosis is called incomplete before anything else.
+
+    ``targets`` has the targets of blocked invocations by id, ``error`` is the message of the first finding.
+    """
+    sentence = _first_sentence(diagnosis, zone, targets or {}, error)
+    if diagnosis.verdict != "incomplete":
+        return sentence or f"No problem found by {plural(len(diagnosis.checked), 'check')}."
+    return f"The diagnosis is incomplete. {sentence or 'The checks that could run found no problem.'}"
+
+
+def diagnosis_title(diagnosis: Diagnosis) -> str:
+    """Return a title: what the first finding is about and the cluster, such as "Payments/charge is failing on prod"."""
+    row, cluster = _first_row(diagnosis), diagnosis.source.partition(" @ ")[0]  # evidence is named with its time
+    if row is not None:
+        return escape_invisible(f"{_phrases(row)[1]} on {cluster}")
+    kind = "Incomplete diagnosis" if diagnosis.verdict == "incomplete" else "No problem found"
+    return escape_invisible(f"{kind}: {cluster}")
+
+
+def lead_of(
+    diagnosis: Diagnosis,
+    masker: Masker,
+    zone: tzinfo,
+    *,
+    targets: Mapping[str, str] | None = None,
+    error: str = "",
+) -> tuple[str, ...]:
+    """Return the lines of the first page: the verdict, how many findings there are, and what was not checked."""
+    verdict = verdict_of(diagnosis, zone, targets=targets, error=error)
+    totals = count_findings(diagnosis.findings["severity"])
+    lines = (verdict, *([f"In all: {totals}"] if totals else []))
+    gaps = (f"Not checked: {each}" for each in gap_reasons(diagnosis))
+    return tuple(masker.text(escape_invisible(each)) for each in (*lines, *gaps))
+
+
+def first_error(diagnosis: Diagnosis, retries: pd.DataFrame | None) -> str:
+    """Return the most frequent message of the handler of the first finding; "" where it is not known."""
+    row = _first_row(diagnosis)
+    if row is None or retries is None or retries.empty:
+        return ""
+    handlers = retries["target_service_name"].astype(str) + "/" + retries["target_handler_name"].astype(str)
+    own = retries[handlers == row["where"]].sort_values("n", ascending=False)
+    return str(own["example_message"].iloc[0]) if len(own) else ""
+
+
+def count_findings(severities: Iterable[str]) -> str:
+    """Return how many findings there are by severity: "3 critical, 6 warnings, 8 notes"; "" for none."""
+    counts = Counter(severities)
+    parts = [
+        f"{counts['critical']:,} critical" if counts["critical"] else "",
+        plural(counts["warning"], "warning") if counts["warning"] else "",
+        plural(counts["note"], "note") if counts["note"] else "",
+    ]
+    return ", ".join(each for each in parts if each)
+
+
+def first_numbers(
+    diagnosis: Diagnosis, failures: pd.DataFrame | None, zone: tzinfo, since: datetime
+) -> tuple[BigNumber, ...]:
+    """Return the four numbers: affected, since, blocked, and failed since ``since``; None was not read."""
+    rows = _worst_rows(diagnosis)
+    began = min((row["since"] for row in rows if pd.notna(row["since"])), default=None)
+    affected, blocked = _distinct(rows, "ids", "blocked"), _distinct(rows, "blocked")
+    severity = rows[0]["severity"] if rows else "critical"
+    failed = "–" if failures is None else f"{failures.loc[failures['status'] == 'failed', 'n'].sum():,.0f}"
+    return (
+        BigNumber(affected, "affected", f"by {plural(len(rows), f'{severity} finding')}"),
+        BigNumber(
+            _clock(began, diagnosis.at, zone) or "–",
+            "since",
+            f"{format_age(began, diagnosis.at)} before this report" if began is not None else "no finding has a start",
+        ),
+        BigNumber(blocked, "blocked", "wait for one of them"),
+        BigNumber(failed, "failed", f"for good since {_clock(since, diagnosis.at, zone)}"),
+    )
+
+
+def status_counts(overview: pd.DataFrame) -> tuple[tuple[str, int, str], ...]:
+    """Return (status, count, colour) of the invocations in flight, in the order of the statuses."""
+    counts = overview.groupby("status")["n"].sum()
+    known = [name for name in STATUSES if name in counts]
+    others = [name for name in counts.index if name not in STATUSES]
+    grey = STATUSES["ready"].colour
+    return tuple(
+        (name, int(counts[name]), STATUSES[name].colour if name in STATUSES else grey) for name in (*known, *others)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TimeWindow:
+    """The time that the picture shows."""
+
+    start: datetime
+    end: datetime
+
+    @property
+    def bin(self) -> timedelta:
+        """Return the length of one bar: a round time, so that there are about 60."""
+        return _round_up((self.end - self.start) / _BINS)
+
+    def place(self, at: datetime) -> float:
+        """Return the place of a time in percent of the width."""
+        share = (at - self.start) / (self.end - self.start)
+        return round(100 * min(max(share, 0.0), 1.0), 2)
+
+    def ticks(self, zone: tzinfo) -> tuple[AxisLabel, ...]:
+        """Return about six round times of the zone; none is near an end, where the times of the ends are."""
+        step = _round_up((self.end - self.start) / _TICKS)
+        layout = "%d %b" if step >= _DAY else "%H:%M" if step >= timedelta(minutes=1) else "%H:%M:%S"
+        local = self.start.astimezone(zone)
+        midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
+        first = midnight + ((local - midnight) // step + 1) * step
+        times = (first + step * n for n in range(2 * _TICKS + 2))
+        placed = ((self.place(each), each) for each in times if each < self.end)
+        return tuple(AxisLabel(at, f"{each:{layout}}") for at, each in placed if 15 < at < 85)
+
+
+def time_window(
+    events: Sequence[TimelineEvent], began: datetime | None, *, since: datetime, now: datetime
+) -> TimeWindow:
+    """Return the time to show: all events, or, where the incident is short, three times as much before as it lasts."""
+    first = min((each.at for each in events if since <= each.at <= now), default=since)
+    if began is not None and began > first:
+        first = max(first, began - _BEFORE * max(now - began, _LEAST_SPAN))
+    span = max(now - first, _LEAST_SPAN)
+    return TimeWindow(now - span * 1.03, now)
+
+
+def draw_timeline(
+    window: TimeWindow,
+    diagnosis: Diagnosis,
+    events: Sequence[TimelineEvent],
+    created: pd.DataFrame | None,
+    ended: pd.DataFrame | None,
+    *,
+    zone: tzinfo,
+    masker: Masker,
+) -> Timeline:
+    """Return the timeline as lanes: findings as bars until now, invocations created and ended, and marks for events."""
+    lanes = [*_finding_lanes(window, diagnosis)]
+    if created is not None and len(created):
+        lanes.append(_histogram("created", window, created, {"n": STATUSES["running"].colour}))
+    if ended is not None and len(ended):
+        colours = {name: STATUSES[name].colour for name in ("succeeded", "failed", "cancelled", "killed")}
+        lanes.append(_histogram("ended", window, ended, colours))
+    lanes += [lane for name, kinds in _LANES.items() if (lane := _mark_lane(name, kinds, window, events, zone)).is_used]
+    masked = tuple(_mask_lane(each, masker) for each in lanes)
+    names = join((f"{each.name} {each.note}".strip() for each in masked), 12)
+    start, end = (_clock_seconds(each, window, zone) for each in (window.start, window.end))
+    return Timeline(masked, window.ticks(zone), start, end, f"Timeline from {start} to {end}: {names}")
+
+
+def _first_row(diagnosis: Diagnosis) -> dict[Any, Any] | None:
+    rows = _worst_rows(diagnosis)
+    return rows[0] if rows else None
+
+
+def _worst_rows(diagnosis: Diagnosis) -> list[dict[Any, Any]]:
+    """Return the critical findings, or the warnings where none is critical."""
+    rows: list[dict[Any, Any]] = diagnosis.findings.to_dict("records")
+    for severity in ("critical", "warning"):
+        if found := [row for row in rows if row["severity"] == severity]:
+            return found
+    return []
+
+
+def _first_sentence(diagnosis: Diagnosis, zone: tzinfo, targets: Mapping[str, str], error: str) -> str:
+    row = _first_row(diagnosis)
+    if row is None:
+        return ""
+    began = _clock(row["since"], diagnosis.at, zone)
+    parts = [
+        _phrases(row)[0],
+        _step(diagnosis) if row["check"] == "retry_storms" else "",
+        f"since {began} {zone}" if began else "",
+        f"({_short_error(error)})" if error else "",
+    ]
+    sentence = " ".join(part for part in parts if part)
+    if blocked := _blocked_text(row, targets):
+        subject = "it blocks" if row["count"] == 1 else "they block"
+        sentence += f"; {subject} {blocked}"
+    return escape_invisible(f"{sentence}.")
+
+
+def _phrases(row: Mapping[Any, Any]) -> tuple[str, str]:
+    """Return a finding as a clause and as a title; one of a check without phrases is its summary."""
+    phrases = _PHRASES.get(row["check"])
+    where = one_line(str(row["where"]), _LONGEST)
+    if phrases is None:
+        return one_line(str(row["summary"]).partition(";")[0], _LONGEST), where or "Incident"
+    n = int(row["count"])
+    values = {
+        "n": f"{n:,}",
+        "where": where,
+        "handler": _handlers(row),
+        "invocations": plural(n, "invocation"),
+        "fail": verb_form(n, "fails", "fail"),
+        "are": verb_form(n, "is", "are"),
+    }
+    return phrases[0].format_map(values), phrases[1].format_map(values)
+
+
+def _step(diagnosis: Diagnosis) -> str:
+    """Return the step that fails in the first finding: "at “charge card”"; "" where it is not known."""
+    step = diagnosis.evidence_calls[0].options.get("step") if diagnosis.evidence_calls else None
+    return f"at “{one_line(str(step), _LONGEST_ERROR)}”" if step else ""
+
+
+def _short_error(error: str) -> str:
+    """Return the part of a message that says most: "HTTP 503", or its text without the exception around it."""
+    if found := _HTTP.search(error):
+        return found[0]
+    first = error.partition("\n")[0]
+    inner = _EXCEPTION.match(first)
+    return one_line(inner[1] if inner else first, _LONGEST_ERROR)
+
+
+def _handlers(row: Mapping[Any, Any]) -> str:
+    """Return what a finding is about, without the deployment."""
+    return one_line(str(row["where"]), _LONGEST).partition(" on ")[0]
+
+
+def _blocked_text(row: Mapping[Any, Any], targets: Mapping[str, str]) -> str:
+    """Return whom a finding blocks: "12 Account/debit, 2 Orders/place"; "" where it blocks none."""
+    total = int(row["affected"]) - int(row["count"])
+    if total <= 0:
+        return ""
+    counts = Counter(_handler_of(targets[id_]) for id_ in row["blocked"] if targets.get(id_))
+    if counts.total() < total:
+        return plural(total, "other invocation")
+    return join((f"{n:,} {name}" for name, n in counts.most_common()), 2)
+
+
+def _handler_of(target: str) -> str:
+    """Return a target without its key: "Account/acme-retail/debit" is "Account/debit"."""
+    service, _, rest = target.partition("/")
+    return f"{service}/{rest.rpartition('/')[2]}"
+
+
+def _distinct(rows: Iterable[Mapping[Any, Any]], *columns: str) -> str:
+    """Return how many invocations these columns name; "up to" where the findings do not hold all ids."""
+    about = [row for row in rows if str(next(iter(row["ids"]), "")).startswith("inv_")]
+    if all(len(row["ids"]) + len(row["blocked"]) >= row["affected"] for row in about):
+        return f"{len({id_ for row in about for column in columns for id_ in row[column]}):,}"
+    counted = sum(int(row["affected"]) - (0 if "ids" in columns else int(row["count"])) for row in about)
+    return f"up to {counted:,}"
+
+
+def _clock(value: datetime | None, now: datetime, zone: tzinfo) -> str:
+    """Return a time as "02:51", with its day where that is another than today; "" where it is missing."""
+    if value is None or pd.isna(value):
+        return ""
+    local = value.astimezone(zone)
+    return f"{local:%H:%M}" if local.date() == now.astimezone(zone).date() else f"{local:%d %b %H:%M}"
+
+
+def _finding_lanes(window: TimeWindow, diagnosis: Diagnosis) -> Iterator[Lane]:
+    """Yield the worst findings that have a start, each as a bar from then until now."""
+    rows = [row for row in _worst_rows(diagnosis) if pd.notna(row["since"]) and row["since"] <= window.end]
+    for row in rows[:_FINDINGS]:
+        left = window.place(row["since"])
+        label = _phrases(row)[0]
+        bar = LaneBar(left, 100 - left, 0, 100, str(row["summary"]), STATUSES["failed"].colour, label)
+        yield Lane(_handlers(row), f"{row['affected']:,}", (bar,))
+
+
+def _histogram(name: str, window: TimeWindow, frame: pd.DataFrame, colours: Mapping[str, str]) -> Lane:
+    """Return the bars of ``span_start`` and the columns in ``colours``, one upon the other."""
+    sums = frame[frame["span_start"] >= window.start - window.bin].groupby("span_start")[list(colours)].sum()
+    highest = max(int(sums.sum(axis="columns").max()), 1) if len(sums) else 1
+    width = 100 * (window.bin / (window.end - window.start))
+    bars = []
+    for start, row in zip(sums.index, sums.to_dict("records"), strict=True):
+        bottom = 0.0
+        for column, colour in colours.items():
+            n = int(row[column])
+            height = 100 * n / highest
+            text = f"{n:,} {name if column == 'n' else column}"
+            if n:
+                bars.append(LaneBar(window.place(start), width, bottom, height, text, colour))
+            bottom += height
+    return Lane(name, f"{int(sums.to_numpy().sum()):,}", tuple(bars))
+
+
+def _mark_lane(
+    name: str, kinds: Sequence[str], window: TimeWindow, events: Sequence[TimelineEvent], zone: tzinfo
+) -> Lane:
+    """Return the lane of these events; those that are close to each other are one mark with their number."""
+    own = sorted((each for each in events if each.event in kinds and each.at <= window.end), key=lambda each: each.at)
+    shown = [each for each in own if each.at >= window.start]
+    groups: list[list[TimelineEvent]] = []
+    for each in shown:
+        if groups and window.place(each.at) - window.place(groups[-1][0].at) < _CLOSE:
+            groups[-1].append(each)
+        else:
+            groups.append([each])
+    marks = tuple(_mark(group, window, zone) for group in groups)
+    return Lane(name, f"{len(own):,}", marks=marks, earlier=len(own) - len(shown))
+
+
+def _mark(group: Sequence[TimelineEvent], window: TimeWindow, zone: tzinfo) -> Mark:
+    texts = [f"{_clock_seconds(each.at, window, zone)} {each.event}: {one_line(each.what)}" for each in group]
+    return Mark(
+        window.place(group[0].at),
+        len(group),
+        join(texts, _TEXTS, separator="\n"),
+        _COLOURS.get(group[0].event, STATUSES["cancelled"].colour),
+    )
+
+
+def _mask_lane(lane: Lane, masker: Masker) -> Lane:
+    """Return the lane without secrets; its texts come from the cluster."""
+    return replace(
+        lane,
+        name=masker.text(escape_invisible(lane.name)),
+        bars=tuple(
+            replace(each, text=_clean(each.text, masker), label=_clean(each.label, masker)) for each in lane.bars
+        ),
+        marks=tuple(replace(each, text=_clean(each.text, masker)) for each in lane.marks),
+    )
+
+
+def _clean(text: str, masker: Masker) -> str:
+    return masker.text(escape_invisible(text))
+
+
+def _round_up(length: timedelta) -> timedelta:
+    """Return the next longer round length of time: seconds, minutes and hours as on a clock, else whole days."""
+    return next((each for each in _STEPS if each >= length), _DAY * math.ceil(length / _DAY))
+
+
+def _clock_seconds(value: datetime, window: TimeWindow, zone: tzinfo) -> str:
+    """Return a time with its seconds, and with its day where the picture shows several days."""
+    local = value.astimezone(zone)
+    is_one_day = window.start.astimezone(zone).date() == window.end.astimezone(zone).date()
+    return f"{local:%H:%M:%S}" if is_one_day else f"{local:%d %b %H:%M:%S}"

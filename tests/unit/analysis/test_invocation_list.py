@@ -1,0 +1,133 @@
+"""Filters: what they take, the SQL they make, and that no value ever stands in it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from restate_lab.analysis.invocations.filters import Filters, statuses_of
+from restate_lab.analysis.invocations.groups import group_invocations
+from restate_lab.analysis.invocations.reader import statement_of
+from restate_lab.client.sql.bind import bind
+from restate_lab.errors import ArgumentError
+from restate_lab.status import STATUSES
+from support.sample_source import invocations
+
+NOW = datetime(2026, 11, 25, 4, tzinfo=UTC)
+ID = "inv_1" + "0" * 33
+HOSTILE = "'; DROP TABLE x; -- :limit %_"
+EVERY: dict[str, Any] = {
+    "status": ["backing-off", "paused"],
+    "service": HOSTILE,
+    "handler": HOSTILE,
+    "key": HOSTILE,
+    "deployment": HOSTILE,
+    "since": "2h",
+    "until": "2026-11-25T03:59:00Z",
+    "age": "5m",
+    "error_code": HOSTILE,
+    "retries": 10,
+    "text": HOSTILE,
+    "id": ID,
+    "ended_since": "3h",
+    "ended_until": "2026-11-25T03:58:00Z",
+    "sort": "newest",
+    "limit": 7,
+}
+
+
+@pytest.mark.parametrize("has_vqueues", [False, True])
+def test_values_enter_by_name_alone(has_vqueues: bool) -> None:
+    """With every filter at once, no value stands in the statement, and it binds as it stands."""
+    made = statement_of(Filters(**EVERY), now=NOW, has_vqueues=has_vqueues)
+    assert "DROP" not in made.sql
+    assert bind(made.sql, made.params).count("'''; DROP TABLE x; -- :limit %_'") == 6
+    assert bind(made.counting.sql, made.counting.params).count("LIMIT") == 0
+    assert made.params["created_before"] == NOW - timedelta(minutes=5)
+    assert made.params["since"] == NOW - timedelta(hours=2)
+
+
+def test_the_raw_status_stands_first() -> None:
+    """What the server's scan takes in is the first condition, and by default leaves out what has ended."""
+    assert "WHERE s.status <> 'completed')" in statement_of(Filters(), now=NOW, has_vqueues=False).sql
+    made = statement_of(Filters(status=("running", "killed")), now=NOW, has_vqueues=False)
+    assert "WHERE s.status IN :raw_status" in made.sql
+    assert made.params["raw_status"] == ["invoked", "completed"]
+    for word in STATUSES:
+        assert statement_of(Filters(status=word), now=NOW, has_vqueues=True).params["status"] == [word]
+
+
+def test_events_are_read_only_where_a_failure_is_asked_for() -> None:
+    """The journal's events, which cost a scan, are joined for a text or an error code, and else not."""
+    assert "sys_journal_events" not in statement_of(Filters(retries=3), now=NOW, has_vqueues=True).sql
+    assert "sys_journal_events" in statement_of(Filters(text="x"), now=NOW, has_vqueues=True).sql
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"status": "completed"}, "no status 'completed'"),
+        ({"status": ["all", "paused"]}, "and others"),
+        ({"id": "inv_1"}, "no invocation id"),
+        ({"age": "soon"}, "age is 'soon'"),
+        ({"since": "2026-11-25T03:00:00"}, "without a zone"),
+        ({"retries": "10"}, "retries is '10'"),
+        ({"limit": 10_001}, "limit is 10001"),
+        ({"limit": None}, "limit is None"),
+        ({"service": 7}, "service is 7"),
+        ({"sort": "worst"}, "sort is 'worst'"),
+        ({"status": "backing_off"}, "did you mean 'backing-off'"),
+    ],
+)
+def test_what_does_not_fit_is_said(wrong: dict[str, Any], said: str) -> None:
+    """A wrong filter is an ArgumentError that names it, before anything is sent."""
+    with pytest.raises(ArgumentError, match=said):
+        Filters(**wrong)
+
+
+def test_changed_gives_the_same_filters() -> None:
+    """``changed`` has what differs from the defaults, as keyword arguments that give the same filters."""
+    filters = Filters(**EVERY)
+    assert Filters(**filters.changed) == filters
+    assert Filters().changed == {}
+    assert Filters(service="agent", status=("paused",)).changed == {"status": "paused", "service": "agent"}
+    assert Filters(status="in-flight") == Filters()
+
+
+def test_retrying_is_backing_off_or_a_later_attempt() -> None:
+    """A row that alternates between back-off and attempts stays in the list."""
+    statement = statement_of(Filters(status="retrying"), now=NOW, has_vqueues=False)
+    assert "(status IN :status OR (status = 'running' AND retry_count > 1))" in statement.sql
+    assert statement.params["status"] == ["backing-off"]
+    assert statement.params["raw_status"] == ["invoked"]
+    assert statuses_of(("attention",)) == ("paused", "retrying", "pending")
+
+
+def test_equal_failures_are_grouped_and_the_worst_come_first() -> None:
+    """Failures with the same handler, step and kind of message are one group; the largest one leads its status."""
+    failing = {"status": "backing-off", "target_service_name": "Payments", "target_handler_name": "charge"}
+    frame = invocations(
+        {"id": 1, "status": "running"},
+        *({"id": n, **failing, "step": "charge", "failure": f"HTTP 503 for order {n}000"} for n in (2, 3, 4)),
+        {"id": 5, **failing, "step": "charge", "failure": "timed out"},
+        {"id": 6, **failing, "step": "refund", "failure": "HTTP 503 for order 9000"},
+        {"id": 7, "status": "paused"},
+        *({"id": n, "status": "pending", "target_service_key": "berlin"} for n in (8, 9)),
+        {
+            "id": 10,
+            **failing,
+            "status": "running",
+            "retry_count": 3,
+            "step": "charge",
+            "failure": "HTTP 503 for order 1000",
+        },
+    )
+    grouped = group_invocations(frame)
+    numbers = [int(id_[5:]) for id_ in grouped["id"]]
+    assert numbers == [7, 2, 3, 4, 10, 5, 6, 8, 9, 1]
+    sizes = grouped.groupby("group", dropna=False).size().tolist()
+    assert sorted(sizes) == [2, 4, 4]
+    assert set(grouped["group_label"].dropna()) == {"same step, same error", "same key"}
+    assert list(group_invocations(frame, is_sorted=True)["id"]) == list(frame["id"])

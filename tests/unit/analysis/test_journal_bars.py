@@ -1,0 +1,154 @@
+"""The rows of a journal as they are drawn: how each entry stands, where its bar is, and what the card shows of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from restate_lab.analysis.journal.bars import JournalBars, journal_bars
+from restate_lab.analysis.journal.card import FUTURE, SCALES, journal_html, time_scale
+from restate_lab.errors import ArgumentError
+from restate_lab.status import OUTCOMES
+from support.pictures import NOW, contrast, journal
+
+START = (NOW - pd.Timedelta("1h")).to_pydatetime()
+READ = START + timedelta(seconds=100)
+ID = "inv_a"
+
+
+def attempts(status: str = "backing-off", **more: Any) -> dict[str, Any]:
+    plain = {"target": "Cart/do", "status": status, "failed_attempts": 7, "last_failure": "[500 Internal] boom"}
+    times = {"last_start_at": None, "next_retry_at": (READ + timedelta(seconds=8)).isoformat()}
+    return plain | times | {"command_index": None, "errors": [[2, [(START + timedelta(seconds=3)).isoformat()]]]} | more
+
+
+def failing_journal(status: str = "backing-off", **more: Any) -> pd.DataFrame:
+    """Return two entries that are done and an open one, at which the attempts fail."""
+    frame = journal(list("abc"), retries=pd.array([0, 0, 1], dtype="Int64"), last_error=[None, None, "boom <b>"])
+    frame.attrs |= {"read_at": READ.isoformat(), "status": status, "invocations": {ID: attempts(status, **more)}}
+    return frame
+
+
+def outcomes(bars: JournalBars) -> list[str]:
+    return [row.outcome for row in bars.rows]
+
+
+@pytest.mark.parametrize("status", ["backing-off", "running", "paused"])
+def test_an_open_entry_whose_attempts_fail_is_failing(status: str) -> None:
+    """It has the error, its attempts and the next one; while the invocation waits, the same entry waits."""
+    (*_, row) = journal_bars(failing_journal(status)).rows
+    assert (row.outcome, row.error, row.attempts_text) == ("retrying", "boom <b>", "7 failed attempts")
+    assert row.attempts == (START + timedelta(seconds=3),)
+    assert row.next_attempt == READ + timedelta(seconds=8)
+    assert row.end is None
+    waiting = failing_journal("suspended", failed_attempts=None, last_failure=None)
+    assert outcomes(journal_bars(waiting)) == ["done", "done", "waiting"]
+
+
+def test_code_that_fails_between_entries_has_a_row() -> None:
+    """Where every entry is done, or the server names another command, the failure is a row of its own."""
+    done = failing_journal().assign(status="done", open=False)
+    (*_, row) = journal_bars(done).rows
+    assert (row.entry_type, row.label, row.outcome) == ("Handler", "code after entry 2", "retrying")
+    assert (row.value, row.failed_attempts) == ("boom", 7)
+    other = failing_journal(command_index=0).assign(command_index=pd.array([0, 1, 2], dtype="Int64"))
+    assert outcomes(journal_bars(other)) == ["done", "done", "waiting", "retrying"]
+
+
+def test_outcomes_of_entries_that_have_ended() -> None:
+    """What failed has its error; what was abandoned has no result; a call without its callee's journal can expand."""
+    frame = journal(list("abcd"), status=["failed", "abandoned", None, "done"], open=False, entry_type="Call")
+    bars = journal_bars(frame.assign(failure=["no", None, None, None], callee=[None, None, None, "inv_b"]))
+    assert outcomes(bars) == ["failed", "pending", "pending", "done"]
+    assert bars.rows[0].error == "no"
+    assert [row.can_expand for row in bars.rows] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("kind", SCALES)
+def test_every_scale_keeps_the_order_of_time(kind: str) -> None:
+    """Positions grow from 0 to now, and what is still to come is right of now."""
+    bars = journal_bars(failing_journal())
+    scale = time_scale(bars, kind)  # type: ignore[arg-type]
+    places = [scale.position(START + timedelta(milliseconds=ms)) for ms in (0, 1, 900, 1_000, 1_900, 2_000, 100_000)]
+    assert places == sorted(set(places))
+    assert (places[0], places[-1]) == (0.0, pytest.approx(1 - FUTURE))
+    assert 1 - FUTURE < scale.position(READ + timedelta(seconds=8)) < 1
+    ticks = scale.ticks()
+    assert (ticks[0].label, ticks[-1].label) == ("02:40:00", "now")
+    assert all(after.position - tick.position > 0.1 for tick, after in pairwise(ticks))
+
+
+def test_scales_give_short_entries_room() -> None:
+    """Of 100 s, the first second has 1 % of a linear axis, and a third or more of the others."""
+    bars = journal_bars(failing_journal())
+    linear, log, fit = (time_scale(bars, kind).position(START + timedelta(seconds=1)) for kind in SCALES)
+    assert linear == pytest.approx(0.0092)
+    assert min(log, fit) > 0.3
+    with pytest.raises(ArgumentError, match="unknown scale 'sqrt'; choose from linear, log, fit"):
+        time_scale(bars, "sqrt")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", SCALES)
+def test_a_journal_without_a_length_has_a_scale(kind: str) -> None:
+    """One entry, no entry, no times: positions stay between 0 and 1."""
+    for frame in (journal([]), journal(["a"]).assign(completed=START, status="done", open=False)):
+        frame.attrs |= {"read_at": START.isoformat(), "status": "succeeded"}
+        scale = time_scale(journal_bars(frame), kind)  # type: ignore[arg-type]
+        assert 0 <= scale.position(START) <= 1
+        assert scale.ticks()
+
+
+def test_a_long_journal_is_cut_to_what_matters() -> None:
+    """The first entries, those that did not succeed, and the latest stay, in order; the rest is counted."""
+    frame = journal([f"step {number}" for number in range(10_000)])
+    frame.loc[5_000, "status"] = "failed"
+    bars = journal_bars(frame).limit(100)
+    assert (len(bars.rows), bars.hidden) == (100, 9_900)
+    labels = [row.label for row in bars.rows]
+    assert labels[:20] == [f"step {number}" for number in range(20)]
+    assert "step 5000" in labels
+    assert labels[-1] == "step 9999"
+    assert "9,900 entries not shown" in journal_html(frame, rows=100)
+
+
+def test_the_card_draws_the_failing_entry() -> None:
+    """Its bar is orange and reaches to now; its error is text; the next attempt is a mark right of it."""
+    html = journal_html(failing_journal())
+    (bar,) = [each for each in html.split("<div") if "width:" in each and f"{OUTCOMES['retrying'].colour}," in each]
+    assert "margin-left:min(1.840%" in bar
+    assert "width:90.160%" in bar
+    assert "boom &lt;b&gt;" in html
+    assert "<b>" not in html
+    assert "border:2px solid #e8710a;border-radius:50%" in html
+
+
+def test_rows_of_a_callee_are_folded_below_the_call() -> None:
+    """They are open where one of them did not succeed."""
+    frame = journal(
+        list("abc"), depth=[1, 2, 2], invocation_id=[ID, "inv_b", "inv_b"], entry_type=["Call", "Run", "Run"]
+    )
+    frame["status"] = ["done"] * 3
+    parents = [row.parent for row in journal_bars(frame).rows]
+    assert parents == [None, "inv_a/0", "inv_a/0"]
+    done, failed = journal_html(frame), journal_html(frame.assign(status=["done", "done", "failed"]))
+    assert ("<details><summary" in done, "<details open><summary" in failed) == (True, True)
+    assert "2 entries of a" in done
+
+
+@pytest.mark.parametrize("ground", ["#ffffff", "#111111"])
+def test_outcomes_are_visible_on_light_and_dark(ground: str) -> None:
+    """Each color has the contrast that WCAG asks of graphics."""
+    assert {name: contrast(each.colour, ground) >= 3 for name, each in OUTCOMES.items()} == dict.fromkeys(
+        OUTCOMES, True
+    )
+
+
+def test_an_empty_journal_says_why() -> None:
+    """The card has the reason that the frame has."""
+    frame = journal([])
+    frame.attrs["note"] = "its journal was purged"
+    assert "There is no journal: its journal was purged." in journal_html(frame)

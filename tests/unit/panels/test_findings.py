@@ -1,0 +1,220 @@
+"""The panel's findings and its overview, without a browser: the doctor by itself, and what the buttons do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from restate_lab.analysis.doctor.diagnosis import CheckGap, Diagnosis, build_diagnosis
+from restate_lab.analysis.doctor.model import Finding, Severity
+from restate_lab.analysis.questions import run_question
+from restate_lab.analysis.suggestions import ask_call, plan_call, why_call
+from restate_lab.errors import QueryRefused
+from restate_lab.panels import panel as panel_module
+from restate_lab.panels.overview import OverviewView
+from restate_lab.panels.panel import Panel
+from support.sample_source import LiveSource, SampleSource, invocations
+from support.sample_tables import NOW, SampleTables, invocation
+
+ATTACK = "<img src=x onerror=alert(1)></script>\x1b[31m\u202etxt"
+ROWS = [
+    invocation(1, "invoked"),
+    invocation(5, "invoked"),
+    invocation(2, "suspended", handler=ATTACK),
+    *(
+        invocation(n, "inboxed", service="Cart", target_service_key="a/b", inboxed_at=NOW - timedelta(minutes=n))
+        for n in (7, 8)
+    ),
+    invocation(9, "completed"),
+]
+STATES = [{"id": ROWS[0]["id"], "in_flight": False, "retry_count": 4}, {"id": ROWS[1]["id"], "retry_count": 9}]
+INBOX = [{"id": row["id"], "service_name": "Cart", "service_key": "a/b"} for row in ROWS[3:5]]
+LISTED = invocations(*({"id": n, "status": "backing-off", "failure": "HTTP 503"} for n in range(4)))
+
+
+@pytest.fixture
+def make(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Panel]]:
+    """Give what makes panels; when the test is over they are closed, and left neither a thread nor a line."""
+    panels: list[Panel] = []
+
+    def make(source: Any, **options: Any) -> Panel:
+        panels.append(Panel(source, **options))
+        return panels[-1]
+
+    yield make
+    for panel in panels:
+        panel.close()
+    assert [each.name for each in threading.enumerate() if each.name.startswith("restate-lab")] == []
+    assert capsys.readouterr() == ("", "")
+
+
+def source(**more: Any) -> SampleTables:
+    tables = {"sys_invocation_status": ROWS, "sys_invocation_state": STATES, "sys_inbox": INBOX}
+    return SampleTables(**(tables | more))
+
+
+def diagnosis(*gaps: CheckGap) -> Diagnosis:
+    """Return a diagnosis with two findings, one of which has a plan."""
+    ids = tuple(LISTED["id"])
+    findings = [
+        Finding(
+            severity=Severity.CRITICAL, summary=ATTACK, where="agent/run", count=4, ids=ids, check="paused",
+            evidence=ask_call("paused"), suggested=(plan_call("resume", ids),), since=NOW - timedelta(minutes=3),
+        ),
+        Finding(
+            severity=Severity.NOTE, summary="one is slow", where="agent/run", count=1, ids=ids[:1], check="slow",
+            evidence=ask_call("latency"), suggested=(why_call(ids[0]),),
+        ),
+    ]  # fmt: skip
+    return build_diagnosis(
+        source="made", version="1.7.12", at=NOW, seconds=0.2, findings=findings, checked=(), not_checked=gaps, skipped=0
+    )
+
+
+def press(panel: Panel, act: str, finding: int = 0) -> None:
+    """Press a button of a finding, as the view does."""
+    message = {"type": "act", "finding": finding, "act": act, "revision": panel._findings.content["revision"]}
+    panel._findings._handle_custom_msg(message, [])
+
+
+@pytest.fixture
+def diagnosed(make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch) -> Panel:
+    monkeypatch.setattr(panel_module, "doctor", lambda *_, **__: diagnosis())
+    panel = make(LiveSource(LISTED), refresh=None)
+    assert panel.wait(doctor=True)
+    return panel
+
+
+def test_the_doctor_runs_by_itself(make: Callable[..., Panel]) -> None:
+    """Without a click the findings are there; what could not be checked is named, and nothing is called healthy."""
+    panel = make(source(), view="overview")
+    assert panel.wait(doctor=True)
+    assert panel.diagnosis is not None
+    assert panel._findings.content["verdict"] == "incomplete"
+    assert panel._findings.content["gaps"]  # such a source lacks most tables
+    assert panel.error == ""
+
+
+def test_each_finding_has_its_buttons(diagnosed: Panel) -> None:
+    """Show has the number; a plan is offered where a next step is one; hostile text is text."""
+    rows = diagnosed._findings.content["rows"]
+    assert [[button["label"] for button in row["buttons"]] for row in rows] == [
+        ["Show 4", "Why", "Plan resume…"],
+        ["Show 1", "Why"],
+    ]
+    assert rows[0]["age"] == "for 3m"
+    assert "‹U+202E›" in rows[0]["summary"]
+
+
+def test_show_filters_and_selects(diagnosed: Panel) -> None:
+    """Show leaves the invocations of the finding in the list, all of them selected; the state says which."""
+    press(diagnosed, "show")
+    assert diagnosed.selected == list(LISTED["id"])
+    assert diagnosed.state == {"status": "all", "id": list(LISTED["id"])}
+    assert not diagnosed.view.actions.buttons[panel_module.ACTIONS.RESUME].disabled
+    assert diagnosed.view.actions.buttons[panel_module.ACTIONS.RESUME].description == "Resume 4"
+
+
+def test_why_opens_an_example(diagnosed: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Why opens an invocation of the finding; back leads to where it was pressed."""
+    opened: list[str] = []
+    monkeypatch.setattr(diagnosed, "open_invocation", opened.append)
+    press(diagnosed, "why")
+    assert opened == [LISTED["id"][0]]
+
+
+def test_plan_makes_the_plan_of_the_next_step(diagnosed: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plan selects the invocations and plans the action; nothing is sent."""
+    planned: list[Any] = []
+    monkeypatch.setattr(type(diagnosed.view), "plan", lambda _, action, ids: planned.append((action, tuple(ids))))
+    press(diagnosed, "plan")
+    assert planned == [(panel_module.ACTIONS.RESUME, tuple(LISTED["id"]))]
+    assert diagnosed.selected == list(LISTED["id"])
+
+
+def test_a_button_of_old_findings_does_nothing(diagnosed: Panel) -> None:
+    """Between the click and its arrival the doctor ran again: the number of the finding means another one now."""
+    message = {"type": "act", "finding": 0, "act": "show", "revision": 0}
+    diagnosed._findings._handle_custom_msg(message, [])
+    assert diagnosed.state == {}
+
+
+def test_nothing_can_be_planned_on_evidence(make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source that can only be read offers Show and Why alone."""
+    monkeypatch.setattr(panel_module, "doctor", lambda *_, **__: diagnosis())
+    panel = make(SampleSource(LISTED))
+    assert panel.wait(doctor=True)
+    labels = [button["label"] for button in panel._findings.content["rows"][0]["buttons"]]
+    assert labels == ["Show 4", "Why"]
+
+
+def test_a_doctor_that_fails_is_no_healthy_cluster(make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the doctor raises is shown where the findings would be, and it can be run again."""
+
+    def fail(*_: object, **__: object) -> Diagnosis:
+        raise QueryRefused("no clock", status=500)
+
+    monkeypatch.setattr(panel_module, "doctor", fail)
+    panel = make(SampleSource(LISTED))
+    assert panel.wait(doctor=True)
+    assert (panel._findings.content["state"], panel._findings.content["reason"]) == ("failed", "no clock")
+    monkeypatch.setattr(panel_module, "doctor", lambda *_, **__: diagnosis(CheckGap("a", "b", "timeout", applies=True)))
+    panel._findings._handle_custom_msg({"type": "run"}, [])
+    assert panel.wait(doctor=True)
+    assert panel._findings.content["verdict"] == "incomplete"
+
+
+def overview(panel: Panel) -> OverviewView:
+    view = panel.view
+    assert isinstance(view, OverviewView)
+    return view
+
+
+def test_the_overview_shows_two_questions_worst_first(make: Callable[..., Panel]) -> None:
+    """Counts, oldest and backlog are those of the questions; frame and statement lead back to them."""
+    tables = source()
+    panel = make(tables, view="overview")
+    assert panel.error == ""
+    assert panel.frame.equals(run_question(tables, "overview"))
+    assert overview(panel).backlog.equals(run_question(tables, "backlog_by_key"))
+    assert list(overview(panel).handler_grid.frame["status"]) == ["backing-off", "pending", "suspended"]
+    assert list(overview(panel).handler_grid.frame["count"]) == [2, 2, 1]
+    assert overview(panel).key_grid.frame[["service", "key", "waiting", "oldest wait"]].to_numpy().tolist() == [
+        ["Cart", "a/b", 2, timedelta(minutes=8)]
+    ]
+    assert tables.sql(panel.sql, params=panel.params).equals(panel.frame)
+    assert panel.code == "rl.Panel(lab, view='overview')"
+    assert list(make(tables, view="overview", service="Cart").frame["target_service_name"]) == ["Cart"]
+
+
+def test_a_row_of_the_overview_opens_its_invocations(make: Callable[..., Panel]) -> None:
+    """A row opens exactly its own: service, handler and status; a key opens the calls that wait for it."""
+    panel = make(source(), view="overview")
+    states = []
+    for grid, line in (("handler_grid", 1), ("handler_grid", 2), ("key_grid", 0)):
+        panel.state = {"view": "overview"}
+        table = getattr(overview(panel), grid)
+        table._handle_custom_msg({"type": "alive", "view": "v", "in_sight": True, "state": True}, [])
+        number = table._controller.model.number(int(table._controller.model.order[line]))
+        table._handle_custom_msg({"type": "open_row", "view": "v", "row": number}, [])
+        states.append(panel.state)
+    assert states == [
+        {"status": "pending", "service": "Cart", "handler": "run"},
+        {"status": "suspended", "service": "Svc", "handler": ATTACK},
+        {"status": "pending", "service": "Cart", "key": "a/b"},
+    ]
+
+
+def test_a_source_without_an_inbox_has_an_overview(make: Callable[..., Panel]) -> None:
+    """What a source lacks is named where it would be; the rest is there."""
+    panel = make(source(without=("sys_inbox",)), view="overview")
+    assert len(panel.frame) == 3
+    assert "sys_inbox" in repr(overview(panel).key_grid)
+    html = panel._repr_mimebundle_()["text/html"]
+    assert html.count("<table") >= 2
+    assert "<img" not in html
+    assert "\u202e" not in html

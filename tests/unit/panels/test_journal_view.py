@@ -1,0 +1,59 @@
+"""The live journal's messages: a page opens and expands only what it was shown, and cannot set anything."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC
+from typing import Any
+
+from restate_lab.analysis.journal.bars import journal_bars
+from restate_lab.panels.invocation.reader import Related
+from restate_lab.panels.invocation.view import Folds, JournalView
+from support.pictures import journal
+
+
+def view() -> tuple[JournalView, list[Any]]:
+    """Return the view of a journal with one call, linked to an invocation that it blocks, and what it is asked for."""
+    frame = journal(["a", "b\u202e<b>"], entry_type=["Call", "Run"], callee=["inv_b", None])
+    shown, asked = JournalView(), []  # type: ignore[var-annotated]
+    related = (Related("blocks", "inv_c", "Cart/do"), Related("calls", "inv_b", "Cart/do"))
+    shown.show("inv_a", journal_bars(frame), related, zone=UTC, is_live=True)
+    shown.on_open = lambda id_: asked.append(("open", id_))
+    shown.on_expand = lambda id_: asked.append(("expand", id_))
+    shown.on_more = lambda: asked.append("more")
+    return shown, asked
+
+
+def test_a_page_opens_what_it_was_shown() -> None:
+    """Ids of rows and links come through; others, and messages that are not known, do nothing."""
+    shown, asked = view()
+    for kind, id_ in (("open", "inv_b"), ("open", "inv_c"), ("expand", "inv_b"), ("open", "inv_other")):
+        shown._receive(None, {"type": kind, "id": id_}, None)
+    shown._receive(None, {"type": "more"}, None)
+    for wrong in ({"type": "kill", "id": "inv_b"}, {"type": "open", "id": 3}, {"type": "open", "id": "inv_b", "x": 1}):
+        shown._receive(None, wrong, None)
+    assert asked == [("open", "inv_b"), ("open", "inv_c"), ("expand", "inv_b"), "more"]
+    assert "Reload the page" in shown.problem
+    before = shown.content
+    shown.set_state({"content": {}})
+    assert shown.content is before
+
+
+def test_rows_go_to_the_page_as_json() -> None:
+    """What cannot be seen is made visible; a call whose journal is among the rows' callees is no link."""
+    shown, _ = view()
+    json.dumps(shown.content)
+    assert [row["label"] for row in shown.content["rows"]] == ["a", "b‹U+202E›<b>"]
+    assert [row["expand"] for row in shown.content["rows"]] == [True, False]
+    assert [link["id"] for link in shown.links] == ["inv_c"]
+    assert (shown.content["live"], shown.content["ended"]) == (True, False)
+
+
+def test_folds_open_and_close() -> None:
+    """A click opens a section and the next one closes it; unknown keys do nothing."""
+    toggled: list[tuple[str, bool]] = []
+    folds = Folds({"why": "Why", "facts": "All facts"}, lambda key, is_open: toggled.append((key, is_open)))
+    for key in ("facts", "other", "facts"):
+        folds._receive(None, {"type": "toggle", "key": key}, None)
+    assert toggled == [("facts", True), ("facts", False)]
+    assert folds.opened == set()

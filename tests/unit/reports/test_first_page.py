@@ -1,0 +1,139 @@
+"""The first page of a report: its sentence, its numbers and its drawn timeline."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+import pytest
+
+from restate_lab.analysis.doctor.diagnosis import CheckGap, CheckRun, Diagnosis, build_diagnosis
+from restate_lab.analysis.doctor.model import Blocked, Finding, Severity
+from restate_lab.analysis.suggestions import ask_call, why_call
+from restate_lab.reports.first_page import (
+    diagnosis_title,
+    draw_timeline,
+    first_error,
+    first_numbers,
+    lead_of,
+    time_window,
+    verdict_of,
+)
+from restate_lab.reports.masking import masker_for
+from restate_lab.reports.timeline import TimelineEvent, grouped_frame, timeline_frame
+
+NOW = datetime(2026, 11, 25, 3, 27, tzinfo=UTC)
+BEGAN = NOW - timedelta(minutes=36)
+CALLERS = ("inv_4", "inv_5", "inv_6")
+
+
+def storm(**values: Any) -> Finding:
+    finding = {
+        "severity": Severity.CRITICAL, "summary": "3 invocations retry", "where": "Payments/charge", "count": 3,
+        "ids": ("inv_1", "inv_2", "inv_3"), "since": BEGAN, "check": "retry_storms",
+        "evidence": ask_call("retry_storm_ids", service="Payments", step="charge card"),
+        "suggested": (why_call("inv_1"),), "blocked": Blocked(CALLERS, 3),
+    }  # fmt: skip
+    return Finding(**(finding | values))
+
+
+def diagnosis(*findings: Finding, gap: str = "") -> Diagnosis:
+    return build_diagnosis(
+        source="prod",
+        version="1.7.12",
+        at=NOW,
+        seconds=1.0,
+        findings=findings,
+        checked=[CheckRun("retry_storms", "retries", len(findings), 1, 0.1, 1)] * 22,
+        not_checked=[CheckGap("deadlocks", "deadlocks", gap, applies=True)] if gap else [],
+        skipped=0,
+    )
+
+
+def test_the_verdict_is_one_sentence() -> None:
+    """It has the number, the handler, the step, the time, the error, and whom it blocks."""
+    targets = {"inv_4": "Orders/place", "inv_5": "Orders/place", "inv_6": "Account/acme/debit"}
+    retries = pd.DataFrame(
+        {"target_service_name": ["Payments"] * 2, "target_handler_name": "charge", "n": [1, 2],
+         "example_message": ["Down('connect timed out')", "Down('HTTP 503 Service Unavailable from x')"]}
+    )  # fmt: skip
+    error = first_error(diagnosis(storm()), retries)
+    assert verdict_of(diagnosis(storm()), UTC, targets=targets, error=error) == (
+        "3 Payments/charge fail at “charge card” since 02:51 UTC (HTTP 503); "
+        "they block 2 Orders/place, 1 Account/debit."
+    )
+    one = storm(count=1, ids=("inv_1",), blocked=Blocked(CALLERS, 2_000))
+    assert verdict_of(diagnosis(one), ZoneInfo("Asia/Tokyo"), targets=targets, error="Down('no route')") == (
+        "1 Payments/charge fails at “charge card” since 11:51 Asia/Tokyo (no route); it blocks 2,000 other invocations."
+    )
+    other = storm(check="a new check", summary="Something new; details", blocked=Blocked(), since=None)
+    assert verdict_of(diagnosis(other), UTC) == "Something new."
+
+
+def test_an_incomplete_diagnosis_is_never_healthy() -> None:
+    """It is called incomplete first, with or without findings, and what was not checked is named."""
+    assert verdict_of(diagnosis(), UTC) == "No problem found by 22 checks."
+    assert diagnosis_title(diagnosis()) == "No problem found: prod"
+    incomplete = diagnosis(gap="the timeout of 60s was used up")
+    assert verdict_of(incomplete, UTC) == "The diagnosis is incomplete. The checks that could run found no problem."
+    assert diagnosis_title(incomplete) == "Incomplete diagnosis: prod"
+    lead = lead_of(diagnosis(storm(), gap="no table"), masker_for(None), UTC)
+    assert lead[0].startswith("The diagnosis is incomplete. 3 Payments/charge fail")
+    assert lead[1:] == ("In all: 1 critical", "Not checked: deadlocks: no table")
+    assert diagnosis_title(diagnosis(storm())) == "Payments/charge is failing on prod"
+
+
+def test_the_four_numbers() -> None:
+    """An invocation of two findings counts once; where not all ids are known, the number is an upper limit."""
+    second = storm(check="paused", count=2, ids=("inv_3", "inv_4"), since=NOW - timedelta(days=2), blocked=Blocked())
+    failures = pd.DataFrame({"status": ["failed", "killed", "failed"], "n": [7, 3, 4]})
+    numbers = first_numbers(diagnosis(storm(), second), failures, UTC, NOW - timedelta(days=1))
+    assert [each.value for each in numbers] == ["6", "23 Nov 03:27", "3", "11"]
+    assert numbers[0].note == "by 2 critical findings"
+    many = storm(count=5_000, blocked=Blocked(CALLERS, 200))
+    numbers = first_numbers(diagnosis(many), None, UTC, NOW)
+    assert [each.value for each in numbers] == ["up to 5,200", "02:51", "up to 200", "–"]
+
+
+def events(*minutes: float, event: str = "error first met") -> list[TimelineEvent]:
+    return [TimelineEvent(NOW - timedelta(minutes=each), event, f"event {each}") for each in minutes]
+
+
+def test_a_short_incident_is_not_a_sliver_of_a_day() -> None:
+    """The picture begins at most three lengths of the incident before it; earlier events are counted at its edge."""
+    all_events = [*events(1_400, 900, 36, 35.9, 5), *events(700, event="deployment registered")]
+    window = time_window(all_events, BEGAN, since=NOW - timedelta(days=1), now=NOW)
+    assert timedelta(minutes=144) < NOW - window.start < timedelta(minutes=150)
+    frame = pd.DataFrame({"span_start": [BEGAN], "n": [5]})
+    drawing = draw_timeline(window, diagnosis(storm()), all_events, frame, None, zone=UTC, masker=masker_for(None))
+    lanes = {lane.name: lane for lane in drawing.lanes}
+    assert list(lanes) == ["Payments/charge", "created", "new errors", "deployments"]
+    (bar,) = lanes["Payments/charge"].bars
+    assert bar.left + bar.width == pytest.approx(100)
+    assert bar.left == pytest.approx(75, abs=2)
+    assert [mark.count for mark in lanes["new errors"].marks] == [2, 1]
+    assert (lanes["new errors"].earlier, lanes["deployments"].earlier, lanes["deployments"].marks) == (2, 1, ())
+    assert [tick.label for tick in drawing.ticks] == ["01:30", "02:00", "02:30", "03:00"]
+
+
+@pytest.mark.parametrize("span", [timedelta(0), timedelta(milliseconds=5), timedelta(days=400)])
+def test_any_span_has_an_axis(span: timedelta) -> None:
+    """An incident of no length and one of a year are drawn, with marks within the picture."""
+    first = [TimelineEvent(NOW - span, "paused", "a")]
+    window = time_window(first, None, since=NOW - span, now=NOW)
+    drawing = draw_timeline(window, diagnosis(), first, None, None, zone=UTC, masker=masker_for(None))
+    assert 0 <= drawing.lanes[0].marks[0].at <= 100
+    assert len(drawing.ticks) <= 8
+
+
+def test_routine_events_are_one_row_and_findings_are_not() -> None:
+    """Events of one kind that follow each other closely are a group; findings and actions stay single."""
+    every = timeline_frame([*events(9, 8.99, 8.98, 2), *events(9, 8.99, event="finding begins")])
+    groups = grouped_frame(every, gap=pd.Timedelta("2s"))
+    assert sorted(zip(groups["event"], groups["n"], strict=True)) == [
+        ("error first met", 1), ("error first met", 3), ("finding begins", 1), ("finding begins", 1),
+    ]  # fmt: skip
+    assert groups["what"][groups["n"] == 3].iloc[0] == "event 9; event 8.99; event 8.98"
+    assert grouped_frame(timeline_frame([]), gap=pd.Timedelta("2s")).empty
