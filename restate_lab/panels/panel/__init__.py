@@ -426,7 +426,8 @@ class Panel(LivePanel):
 
     def close(self) -> None:
         """End the panel's threads and close its widgets."""
-        for view in self._views.values():
+        views: dict[str, View] = getattr(self, "_views", {})  # ipywidgets also closes what was never finished
+        for view in views.values():
             view.close_parts()
             view.close()
         super().close()
