@@ -102,6 +102,7 @@ def _opens(page: LabPage, panel: PanelOnPage, own: Embedded, screenshots: Path) 
         re.compile("no answer from the weather service for Denver"), within=panel.detail.locator(".rl-first")
     )
     panel.detail.get_by_role("button", name="Why, in words").click()
+    panel.detail.get_by_text("In words", exact=True).click()
     panel.expect_text(re.compile("Every attempt fails"), within=panel.detail)
     link = panel.detail.get_by_role("link", name="in the web UI")
     assert link.get_attribute("href") == f"{own.server.admin_url}/ui/invocations/{own.roles['agent_denver']}"
