@@ -11,6 +11,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from restate_lab._html import render
+from restate_lab.analysis.invocations.groups import status_rank
 from restate_lab.analysis.questions import run_question
 from restate_lab.errors import NotOnThisServer
 from restate_lab.panels._base.panel import LivePanel
@@ -45,7 +46,6 @@ BACKLOG: Columns = {
 }
 
 _ABOUT = ("service", "handler", "status", "key", "scope")
-_WORST_FIRST = ("paused", "backing-off", "pending", "suspended", "running", "ready", "yielded", "scheduled")
 _NOTHING = pd.DataFrame()
 
 
@@ -66,7 +66,7 @@ def worst_first(answer: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the question ``overview`` by severity of the status, then by count."""
     if answer.empty:
         return answer
-    ranks = answer["status"].map({name: at for at, name in enumerate(_WORST_FIRST)}).fillna(len(_WORST_FIRST))
+    ranks = answer["status"].map(status_rank)
     order = answer.assign(rank=ranks).sort_values(["rank", "n"], ascending=[True, False], kind="stable").index
     return answer.loc[order].reset_index(drop=True)
 

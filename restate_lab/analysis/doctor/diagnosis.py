@@ -215,23 +215,17 @@ def _gaps(diagnosis: Diagnosis) -> pd.DataFrame:
     return diagnosis.not_checked[diagnosis.not_checked["applies"].astype(bool)]
 
 
-def text_of(diagnosis: Diagnosis, codes: Sequence[tuple[str, str]] | None = None) -> str:
-    """Return everything as text, worst first.
-
-    ``codes`` are for each finding the next step, and what shows the rows behind it; None for Python.
-    """
-    findings = diagnosis.findings
-    python = zip(findings["suggested_code"], findings["evidence_code"], strict=True)
-    return "\n".join(_lines(diagnosis, list(python) if codes is None else codes))
+def text_of(diagnosis: Diagnosis) -> str:
+    """Return everything as text, worst first."""
+    return "\n".join(_lines(diagnosis))
 
 
-def _lines(diagnosis: Diagnosis, codes: Sequence[tuple[str, str]]) -> Iterator[str]:
-    footer = footer_of(diagnosis, [suggested for suggested, _ in codes])
-    yield f"{title_of(diagnosis)}\n{diagnosis.where}; {footer}"
-    for row, (suggested, evidence) in zip(diagnosis.findings.to_dict("records"), codes, strict=True):
+def _lines(diagnosis: Diagnosis) -> Iterator[str]:
+    yield f"{title_of(diagnosis)}\n{diagnosis.where}; {footer_of(diagnosis)}"
+    for row in diagnosis.findings.to_dict("records"):
         since = _duration(row, diagnosis)
         yield f"\n{row['severity'].upper()} {row['check']}{f', {since}' if since else ''}\n  {row['summary']}"
-        yield f"  next: {_indent(suggested)}\n  why:  {_indent(evidence)}"
+        yield f"  next: {_indent(row['suggested_code'])}\n  why:  {_indent(row['evidence_code'])}"
     if reasons := gap_reasons(diagnosis):
         yield "\nNOT CHECKED"
         yield from (f"  {each}" for each in reasons)

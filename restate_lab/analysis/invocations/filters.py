@@ -5,12 +5,12 @@ Values enter a statement by ``:name`` alone. ``reader.py`` has the statement aro
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
+from restate_lab._public import nearest_names
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.durations import DurationInput, to_timedelta
@@ -224,7 +224,7 @@ def _check_status(status: object) -> tuple[str, ...]:
     known = (*STATUSES, RETRYING, *PRESETS)
     for name in names:
         if name not in known:
-            nearest = difflib.get_close_matches(str(name).replace("_", "-"), known, n=1, cutoff=0.5)
+            nearest = nearest_names(str(name).replace("_", "-"), known, 1)
             hint = f"; did you mean {nearest[0]!r}?" if nearest else f"; choose from {', '.join(known)}."
             raise ArgumentError(f"no status {name!r}{hint}")
     presets = [name for name in names if name in PRESETS]

@@ -13,7 +13,7 @@ from restate_lab.analysis.patterns import elide_data, normalize, step_patterns
 from restate_lab.analysis.records import none_if_missing, records
 from restate_lab.status import STATUSES
 
-__all__ = ["group_invocations"]
+__all__ = ["group_invocations", "status_rank"]
 
 _COLUMNS = (
     "target_service_name", "target_handler_name", "target_service_key", "status", "retry_count", "error_code",
@@ -46,7 +46,7 @@ def group_invocations(frame: pd.DataFrame, *, is_sorted: bool = False) -> pd.Dat
     )
     if is_sorted:
         return grouped
-    ranks = [_rank(row) for row in rows]
+    ranks = [status_rank(row["status"], row["retry_count"]) for row in rows]
     best: dict[tuple[Any, ...], int] = {}
     for key, rank in zip(groups, ranks, strict=True):
         if key is not None:
@@ -66,9 +66,9 @@ def _order(
     return (best[group], -sizes[group], str(group), at)
 
 
-def _rank(row: _Row) -> int:
-    status = str(row["status"])
-    if status == "running" and (row["retry_count"] or 0) > 1:
+def status_rank(status: str, retry_count: int | None = None) -> int:
+    """Return the place of a status in an order with the worst first, as the statement of the list has it."""
+    if status == "running" and (retry_count or 0) > 1:
         return _RANKS["backing-off"]
     if status in _RANKS:
         return _RANKS[status]

@@ -127,10 +127,7 @@ WHERE s.created_at >= :start{conditions}
 GROUP BY 1, 2, 3
 UNION ALL
 SELECT 'ended' AS kind, date_bin(:bin, s.completed_at) AS start,
-  CASE
-    WHEN s.completion_result = 'success' THEN 'succeeded'
-    WHEN s.completion_failure ~ '^\\[409[^\\]]*\\] ([Kk]illed|[Cc]ancell?ed)$' THEN 'cancelled'
-    ELSE 'failed' END AS result, count(*) AS n
+  {status} AS result, count(*) AS n
 FROM sys_invocation_status s
 WHERE s.status = 'completed' AND s.completed_at >= :start{conditions}
 GROUP BY 1, 2, 3"""
@@ -170,8 +167,9 @@ class Rows:
 class Histogram:
     """How many invocations were created and ended in each span of time.
 
-    ``counts`` has ``kind`` ("created", "ended"), ``start`` (UTC, of a span), ``result`` ("created", "succeeded",
-    "failed", "cancelled") and ``n``; spans without any have no row. ``start`` and ``end`` are the window.
+    ``counts`` has ``kind`` ("created", "ended"), ``start`` (UTC, of a span), ``result`` ("created", or how they
+    ended: "succeeded", "failed", "cancelled", "killed") and ``n``; spans without any have no row. ``start`` and ``end``
+    are the window.
     """
 
     counts: pd.DataFrame
@@ -268,7 +266,7 @@ def read_histogram(source: Source, filters: Filters, *, window: timedelta) -> Hi
     start = _floor(end - window, span)
     params = {name: value for name, value in filters.conditions(end).params.items() if name in _HISTOGRAM_FILTERS}
     conditions = "".join(f" AND {_HISTOGRAM_FILTERS[name]}" for name in params)
-    statement = _HISTOGRAM.format(conditions=conditions)
+    statement = _HISTOGRAM.format(conditions=conditions, status=STATUS_SQL)
     params |= {"bin": span, "start": start}
     counts = check_columns(source.sql(statement, params=params), statement, source)
     return Histogram(counts, start, end, span)

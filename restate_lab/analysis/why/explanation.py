@@ -121,10 +121,6 @@ class Explanation(str):
         """Return when this was read, UTC."""
         return self._parts.at
 
-    def text_with(self, codes: Sequence[str], head: str, /) -> str:
-        """Return the text with other code for the options, in the order of ``options``, under another headline."""
-        return escape_invisible(text_of(self._parts, codes, head))
-
     def __repr__(self) -> str:
         state = escape_invisible(f"{self.target} is {self.status}") if self.target else "not there"
         return f"<Explanation of {self.id}: {state}; print() it>"

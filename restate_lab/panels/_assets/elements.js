@@ -24,3 +24,34 @@ function waitingWords(since) {
 }
 
 const clamp = (value, least, most) => Math.max(least, Math.min(value, most));
+
+/** Copy a text; tell whether the page may. */
+async function copyText(text) {
+  return (await navigator.clipboard?.writeText(text).then(() => true, () => false)) || copyWithoutClipboard(text);
+}
+
+/** Copy where a page is not served over https: there is no clipboard API then. */
+function copyWithoutClipboard(text) {
+  const area = make("textarea", "", { "aria-hidden": "true", style: "position:fixed;opacity:0" });
+  const before = document.activeElement;
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  const isCopied = document.execCommand("copy");
+  area.remove();
+  before?.focus({ preventScroll: true });
+  return isCopied;
+}
+
+/** Return a number of whole seconds in its two largest units, as format_duration of _text.py does: "2h 13m". */
+export function formatDuration(seconds) {
+  let rest = Math.max(0, seconds);
+  const parts = [["d", 86400], ["h", 3600], ["m", 60], ["s", 1]].map(([unit, size]) => {
+    const count = Math.floor(rest / size);
+    rest %= size;
+    return [count, unit];
+  });
+  const first = parts.findIndex(([count]) => count);
+  const shown = first < 0 ? [] : parts.slice(first, first + 2).filter(([count]) => count);
+  return shown.map(([count, unit]) => `${count}${unit}`).join(" ") || "0s";
+}

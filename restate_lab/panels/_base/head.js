@@ -259,7 +259,7 @@ class HeadView {
 
   async copyCode() {
     const code = this.model.get("code");
-    const isCopied = await navigator.clipboard?.writeText(code).then(() => true, () => false) || copyOldWay(code);
+    const isCopied = await copyText(code);
     if (!isCopied) return this.setText(this.said, `Copying is not allowed here. The code: ${code}`);
     this.copy.textContent = "Copied";
     this.speak("Copied.");
@@ -290,34 +290,8 @@ class HeadView {
   }
 }
 
-/** Return a number of whole seconds in its two largest units, as format_duration of _text.py does: "2h 13m". */
-export function formatDuration(seconds) {
-  let rest = Math.max(0, seconds);
-  const parts = [["d", 86400], ["h", 3600], ["m", 60], ["s", 1]].map(([unit, size]) => {
-    const count = Math.floor(rest / size);
-    rest %= size;
-    return [count, unit];
-  });
-  const first = parts.findIndex(([count]) => count);
-  const shown = first < 0 ? [] : parts.slice(first, first + 2).filter(([count]) => count);
-  return shown.map(([count, unit]) => `${count}${unit}`).join(" ") || "0s";
-}
-
 function button(label, title, attributes = {}) {
   return make("button", "rl-button", { type: "button", title, ...attributes }, label);
-}
-
-/** Copy where a page is not served over https: there is no clipboard API then. */
-function copyOldWay(text) {
-  const area = make("textarea", "", { "aria-hidden": "true", style: "position:fixed;opacity:0" });
-  const before = document.activeElement;
-  area.value = text;
-  document.body.append(area);
-  area.select();
-  const isCopied = document.execCommand("copy");
-  area.remove();
-  before?.focus();
-  return isCopied;
 }
 
 function render({ model, el }) {

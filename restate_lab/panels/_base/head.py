@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import anywidget
 import traitlets
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from restate_lab._cells import FULL
 from restate_lab._text import escape_invisible
 from restate_lab.panels._assets import joined
-from restate_lab.panels._base.content import Views
+from restate_lab.panels._base.content import ViewMessage, Views
 from restate_lab.panels._base.trouble import ReadFailure
 
 __all__ = ["Head"]
@@ -27,9 +27,7 @@ __all__ = ["Head"]
 _View = Annotated[str, Field(min_length=1, max_length=40)]
 
 
-class _HeadMessage(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
+class _HeadMessage(ViewMessage):
     view: _View
 
 

@@ -13,16 +13,15 @@ from typing import Annotated, Any, Literal
 import anywidget
 import ipywidgets as widgets
 import traitlets
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from restate_lab.panels._assets import joined
+from restate_lab.panels._base.content import ViewMessage
 
 __all__ = ["Submit"]
 
 
-class _Press(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
+class _Press(ViewMessage):
     type: Literal["press"]
     seen: int
     values: Annotated[tuple[str | int | None, ...], Field(strict=False)]

@@ -40,11 +40,6 @@ class View(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         """Show what ``read`` returned."""
 
     @property
-    def options(self) -> dict[str, Any]:
-        """Return the keyword arguments of ``rl.Panel`` that give this view again, besides ``view``."""
-        return {}
-
-    @property
     def sql(self) -> str:
         """Return the statement of the last read, which runs with ``params``; "" if there is none."""
         return ""

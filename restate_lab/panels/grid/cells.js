@@ -47,21 +47,3 @@ function addDot(element, colour) {
   dot.style.backgroundColor = colour;
   element.prepend(dot);
 }
-
-/** Copy a text; tell whether the page may. */
-async function copyText(text) {
-  return (await navigator.clipboard?.writeText(text).then(() => true, () => false)) || copyWithoutClipboard(text);
-}
-
-/** Copy where a page is not served over https: there is no clipboard API then. */
-function copyWithoutClipboard(text) {
-  const area = make("textarea", "", { "aria-hidden": "true", style: "position:fixed;opacity:0" });
-  const before = document.activeElement;
-  area.value = text;
-  document.body.append(area);
-  area.select();
-  const isCopied = document.execCommand("copy");
-  area.remove();
-  before?.focus({ preventScroll: true });
-  return isCopied;
-}

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from restate_lab.errors import ArgumentError
+from restate_lab.panels._base.content import ViewMessage
 
 __all__ = [
     "Alive",
@@ -44,10 +45,8 @@ _Row = Annotated[int, Field(ge=0, lt=2**53)]
 _Name = Annotated[str, Field(max_length=200)]
 
 
-class _GridMessage(BaseModel):
+class _GridMessage(ViewMessage):
     """A message; ``view`` is the view that sent it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     view: _View
 

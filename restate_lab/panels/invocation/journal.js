@@ -345,7 +345,7 @@ class JournalPage {
   }
 
   async copy(text) {
-    const isCopied = await navigator.clipboard?.writeText(text).then(() => true, () => false) || copyOldWay(text);
+    const isCopied = await copyText(text);
     const what = text.length > 60 ? `${text.slice(0, 60)}…` : text;
     this.state.textContent = this.spoken.textContent = isCopied ? `Copied: ${what}` : "Copying is not allowed on this page.";
   }
@@ -354,14 +354,7 @@ class JournalPage {
 /** Return milliseconds as format_duration of _text.py does: "2h 13m", "4s"; below a second in ms. */
 function duration(milliseconds) {
   if (milliseconds < 1_000) return `${Math.max(0, Math.round(milliseconds))}ms`;
-  let rest = Math.floor(milliseconds / 1_000);
-  const parts = [["d", 86400], ["h", 3600], ["m", 60], ["s", 1]].map(([unit, size]) => {
-    const count = Math.floor(rest / size);
-    rest %= size;
-    return [count, unit];
-  });
-  const first = parts.findIndex(([count]) => count);
-  return parts.slice(first, first + 2).filter(([count]) => count).map(([count, unit]) => `${count}${unit}`).join(" ");
+  return formatDuration(Math.floor(milliseconds / 1_000));
 }
 
 /** Return how long it is until something happens: "next in 4s"; "due" once the time has come. */
@@ -373,19 +366,6 @@ function groupByRelation(links) {
   const groups = new Map();
   for (const link of links) groups.set(link.how, [...groups.get(link.how) ?? [], link]);
   return groups;
-}
-
-/** Copy where a page is not served over https: there is no clipboard API then. */
-function copyOldWay(text) {
-  const area = make("textarea", "", { "aria-hidden": "true", style: "position:fixed;opacity:0" });
-  const before = document.activeElement;
-  area.value = text;
-  document.body.append(area);
-  area.select();
-  const isCopied = document.execCommand("copy");
-  area.remove();
-  before?.focus();
-  return isCopied;
 }
 
 function render({ model, el }) {

@@ -12,13 +12,14 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import anywidget
 import traitlets
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from restate_lab._cells import FULL
 from restate_lab._text import escape_invisible
 from restate_lab.analysis.journal.bars import JournalBars, JournalRow
 from restate_lab.analysis.journal.card import FUTURE, SCALES, describe_times, time_scale
 from restate_lab.panels._assets import joined
+from restate_lab.panels._base.content import ViewMessage
 from restate_lab.panels.invocation.reader import Related
 from restate_lab.status import OUTCOMES
 
@@ -29,25 +30,21 @@ _VALUE = 4_000  # characters of an error or a value in a row
 _OUTCOMES = {name: {"label": each.label, "colour": each.colour, "sign": each.sign} for name, each in OUTCOMES.items()}
 
 
-class _ViewMessage(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class _Open(_ViewMessage):
+class _Open(ViewMessage):
     type: Literal["open"]
     id: str
 
 
-class _Expand(_ViewMessage):
+class _Expand(ViewMessage):
     type: Literal["expand"]
     id: str
 
 
-class _More(_ViewMessage):
+class _More(ViewMessage):
     type: Literal["more"]
 
 
-class _Toggle(_ViewMessage):
+class _Toggle(ViewMessage):
     type: Literal["toggle"]
     key: str
 

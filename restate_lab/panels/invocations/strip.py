@@ -282,7 +282,7 @@ def _histogram(histogram: Histogram) -> dict[str, Any]:
     for row in records(histogram.counts):
         at = int((pd.Timestamp(row["start"]).timestamp() - histogram.start.timestamp()) // seconds)
         if 0 <= at < bins:
-            series[row["result"]][at] += int(row["n"])
+            series["cancelled" if row["result"] == "killed" else row["result"]][at] += int(row["n"])
     return {"start": histogram.start.timestamp(), "span": seconds, **series}
 
 

@@ -234,7 +234,7 @@ class Panel(LivePanel):
     def _show_selected(self, ids: Sequence[str]) -> InvocationsView:
         """Show these invocations alone, and select them once they were read."""
         self.show_invocations(status="all", id=list(ids))
-        self.refresh()
+        self.wait()
         view = self._list
         present = set(view.frame["id"])
         view.selected = [each for each in ids if each in present]
@@ -398,7 +398,6 @@ class Panel(LivePanel):
         if view is self.view:
             self._show_way()
             self._note_selection()
-        self.sql = view.sql
 
     def _read_and_show(self, started: float) -> None:
         try:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from restate_lab._public import nearest_names
 from restate_lab._text import format_duration
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.invocations.filters import Filters
@@ -52,7 +52,7 @@ class PanelState:
         known = {*_FILTERS, "view", "group", "open", "scope"}
         for name in values:
             if name not in known:
-                nearest = difflib.get_close_matches(name, known, n=1)
+                nearest = nearest_names(name, known, 1)
                 hint = f"did you mean {nearest[0]!r}?" if nearest else f"choose from {', '.join(sorted(known))}."
                 raise ArgumentError(f"unknown keyword {name!r} of the panel's state: {hint}")
         view = values.get("view", _DEFAULT_VIEW)

@@ -276,7 +276,7 @@ def test_the_browser_writes_durations_in_the_same_way() -> None:
     script = (
         'import {{ formatDuration }} from "data:text/javascript;base64,{}"; console.log({}.map(formatDuration).join())'
     )
-    source = base64.b64encode(joined("_base/head.js").encode()).decode()
+    source = base64.b64encode(joined("_assets/elements.js").encode()).decode()
     node, _ = compute_driver_executable()
     command = [node, "--input-type=module", "--eval", script.format(source, lengths)]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
