@@ -54,11 +54,23 @@ def seconds(use: Use, text: str) -> float:
 
 
 def is_superlinear(use: Use, text: str) -> bool:
+    """Tell whether the time grows faster than the text, from a quarter of it to all of it, and on to four of it.
+
+    Both steps have to show it: the caches of a processor make one step of a linear pattern look like more.
+    """
     first = seconds(use, text)
     if first < WORTH_MEASURING or first == float("inf"):
         return first == float("inf")
-    small = min(seconds(use, text[: len(text) // STEP]) for _ in range(5))
-    return min(seconds(use, text) for _ in range(3)) > LARGEST_RATIO * small
+    return grows(use, text[: len(text) // STEP], text) and grows(use, text, text * STEP)
+
+
+def grows(use: Use, small: str, large: str) -> bool:
+    """Tell whether the large text, STEP times the small one, takes far more than STEP times as long."""
+    return fastest(use, large, 3) > LARGEST_RATIO * fastest(use, small, 5)
+
+
+def fastest(use: Use, text: str, times: int) -> float:
+    return min(seconds(use, text) for _ in range(times))
 
 
 def hard_for(use: Use) -> str:
