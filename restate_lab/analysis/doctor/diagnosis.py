@@ -84,6 +84,9 @@ class Diagnosis:
     def __str__(self) -> str:
         return escape_invisible(text_of(self))
 
+    def _repr_pretty_(self, printer: Any, _: bool) -> None:
+        printer.text(str(self))
+
     def _repr_html_(self) -> str:
         return card_of(self)
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 
 import pytest
+from IPython.lib.pretty import pretty
 
 from restate_lab.analysis.doctor.checks import CHECKS
 from restate_lab.analysis.doctor.diagnosis import CheckGap, CheckRun, Diagnosis, build_diagnosis
@@ -154,6 +155,11 @@ def test_card_and_text_hold_everything_and_escape_it() -> None:
 def test_repr_is_one_line() -> None:
     """A repr says where, and what was found."""
     assert repr(made(finding())) == ("<Diagnosis of prod, restate 1.7.12, 2026-11-25 03:00:00 UTC: 1 warning>")
+
+
+def test_a_terminal_shows_the_findings() -> None:
+    """IPython, and a notebook that is executed in a terminal, print what print() does."""
+    assert pretty(made(finding())) == str(made(finding()))
 
 
 def test_frames_keep_their_columns_without_rows() -> None:
