@@ -17,5 +17,5 @@ The same texts stand in `help("restate_lab.guide.operators")` and the like. `pyt
 with the reference of all public names as HTML to `build/docs` (the extra `docs` brings pdoc), and with
 `--pictures build/screenshots` the pictures that the tests took.
 
-![The invocations panel beside an opened invocation](../../.github/images/panels.png)
+![The panel: the doctor's findings, filters, and the list of invocations](../../.github/images/panels.png)
 """

@@ -13,6 +13,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "magics-completion": "`%%restate`: Tab completes tables, columns and keywords.",
     },
     "The panel: invocations": {
+        "panels": "The doctor's findings, filters with counts, and the invocations, worst first.",
         "invocations-first": "What is in flight, worst first, below the doctor's findings.",
         "invocations-wide-light": "An open invocation: its failure, the actions, and its journal with live bars.",
         "invocations-wide-dark": "The same in the dark theme.",
@@ -20,7 +21,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "invocations-lost": "While the server does not answer, the panel reports it and keeps its rows.",
     },
     "An action, from the plan to the outcome": {
-        "panels": "The plan of an action: nothing is sent before a reason is entered.",
+        "resume-plan": "The plan of an action: nothing is sent before a reason is entered.",
         "resume-done": "The outcome, and the statuses some seconds later.",
         "kill-plan": "A destructive action on many invocations requires their exact number.",
         "kill-outcome": "Invocations that changed after the plan are skipped, and the outcome lists them.",

@@ -69,6 +69,7 @@ def test_from_the_finding_to_the_report_in_four_clicks(
     panel.root.get_by_label("reason").fill("INC-42: the provider says it is back")
     expect(confirm).to_be_enabled()
     assert page.value("panel.plan.is_executed") is False
+    panel.picture(screenshots / "resume-plan.png")
     panel.click(confirm)
     panel.expect_text(re.compile(r"^Resumed 15\. After \d+s: 0 succeeded, 15 failing again \(same error\)\."))
     panel.picture(screenshots / "resume-done.png")
