@@ -140,9 +140,9 @@ class DeploymentsView(View):
         )  # fmt: skip
         self.show_button = widgets.Button()
         self.plan_button = widgets.Button(button_style="primary")
-        self._grid.on_open(self.handled(opened))
-        self.show_button.on_click(self.handled(lambda _: self._show_pinned(deployment=self.opened)))
-        self.plan_button.on_click(self.handled(lambda _: self._plan_move()))
+        self._grid.on_open(self.guard(opened))
+        self.show_button.on_click(self.guard(lambda _: self._show_pinned(deployment=self.opened)))
+        self.plan_button.on_click(self.guard(lambda _: self._plan_move()))
         self._buttons = widgets.Box([self.show_button, self.plan_button], layout={"display": "none"})
         self._buttons.add_class("rl-fields")
         self.children = (self._summary, self._grid, self._detail, self._buttons)

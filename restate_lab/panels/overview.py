@@ -119,7 +119,7 @@ class OverviewView(View):
         self.handler_grid = _grid(HANDLERS, "handlers and statuses", "handler and status", tz, flex="3 1 540px")
         self.key_grid = _grid(BACKLOG, "keys on which calls wait", "key on which calls wait", tz, flex="2 1 360px")
         for grid in (self.handler_grid, self.key_grid):
-            grid.on_open(self.handled(self._open))
+            grid.on_open(self.guard(self._open))
         self.children = (
             widgets.Box([self.handler_grid, self.key_grid], layout={"flex_flow": "row wrap", "grid_gap": "8px 14px"}),
         )

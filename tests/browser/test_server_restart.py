@@ -59,9 +59,9 @@ def test_a_lost_server_comes_back(page: LabPage, newest: Cluster, notebooks: Pat
         _tries_by_the_keyboard(page, panel)
         line.up()
         panel.root.get_by_role("button", name="Try now").first.press("Enter")
-        banner = panel.root.locator(".rl-trouble").first
+        banner = panel.root.locator(".rl-problem").first
         expect(banner).to_be_hidden(timeout=60_000)
-        expect(panel.root.locator(".rl-trouble:visible")).to_have_count(0, timeout=60_000)
+        expect(panel.root.locator(".rl-problem:visible")).to_have_count(0, timeout=60_000)
         assert page.page.evaluate("document.activeElement.ariaLabel") == "Refresh"
         expect(panel.root.locator(".rl-spoken").first).to_have_text("The data is up to date again.")
         assert panel.grid.root.evaluate(OPACITY) == "1"
@@ -71,7 +71,7 @@ def test_a_lost_server_comes_back(page: LabPage, newest: Cluster, notebooks: Pat
 
 def _says_one_thing(page: LabPage, panel: PanelOnPage, rows: int) -> None:
     """Expect one banner over grayed data that is all still there."""
-    banner = panel.root.locator(".rl-trouble").first
+    banner = panel.root.locator(".rl-problem").first
     expect(banner).to_contain_text("Cannot reach ", timeout=60_000)
     expect(panel.root.locator(".rl-banner:visible")).to_have_count(1)
     said = re.compile(
@@ -119,7 +119,7 @@ def test_a_server_restarts_under_an_open_plan(
     panel.button("Cancel 1", within=panel.detail).click()
     panel.expect_text(re.compile("^Cancel 1 of 1 · "), within=panel.detail)
     server.kill()
-    banner = panel.root.locator(".rl-trouble").first
+    banner = panel.root.locator(".rl-problem").first
     expect(banner).to_contain_text("Cannot reach ", timeout=60_000)
     expect(banner).to_contain_text("Showing ")
     panel.button("Kill 1", within=panel.detail).click()

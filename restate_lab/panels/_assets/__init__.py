@@ -7,7 +7,7 @@ from importlib.resources import files
 __all__ = ["joined"]
 
 
-def joined(*names: str) -> str:
+def read_assets(*names: str) -> str:
     """Return these files of this folder as one text; what stands in one is known in those after it."""
     folder = files("restate_lab.panels")
     return "\n".join(folder.joinpath(name).read_text("utf-8") for name in names)

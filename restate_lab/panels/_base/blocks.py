@@ -11,7 +11,7 @@ import traitlets
 
 from restate_lab._cells import FULL
 from restate_lab._text import escape_invisible
-from restate_lab.panels._assets import joined
+from restate_lab.panels._assets import read_assets
 
 __all__ = ["Block", "Blocks", "Tone"]
 
@@ -35,8 +35,8 @@ class Block:
 class Blocks(anywidget.AnyWidget):
     """Show blocks of text; from any thread. ``side_by_side`` sets values beside each other where there is room."""
 
-    _esm = joined("_assets/elements.js", "_base/blocks.js")
-    _css = joined("_base/blocks.css")
+    _esm = read_assets("_assets/elements.js", "_base/blocks.js")
+    _css = read_assets("_base/blocks.css")
 
     blocks = traitlets.List(traitlets.Dict()).tag(sync=True)
     side_by_side = traitlets.Bool(default_value=False).tag(sync=True)
@@ -50,7 +50,7 @@ class Blocks(anywidget.AnyWidget):
         self.blocks = [
             {
                 "title": escape_invisible(block.title[:200], lines=False),
-                "text": _cut(block.text),
+                "text": _truncate(block.text),
                 "tone": block.tone,
                 "code": block.is_code,
                 "value": block.is_value,
@@ -74,7 +74,7 @@ class Blocks(anywidget.AnyWidget):
         return f"<Blocks: {', '.join(block['title'] for block in self.blocks) or 'none'}>"
 
 
-def _cut(text: str) -> str:
+def _truncate(text: str) -> str:
     shown = escape_invisible(text[:FULL])
     return shown if len(text) <= FULL else f"{shown}…\n({len(text):,} characters in all)"
 

@@ -47,7 +47,7 @@ class HeadView {
     this.error = make("div", "rl-error", { role: "alert" });
     this.said = make("div", "rl-happened", { role: "status", "aria-live": "polite" });
     this.sql = make("pre", "rl-sql", { hidden: "", tabindex: "0", "aria-label": "The statement" });
-    this.root = make("div", "rl-panelhead", {}, bar, way, this.kernel, this.trouble, this.spoken, this.banner, this.error, this.said, this.sql);
+    this.root = make("div", "rl-panelhead", {}, bar, way, this.kernel, this.problem, this.spoken, this.banner, this.error, this.said, this.sql);
     this.el.append(this.root);
   }
 
@@ -60,7 +60,7 @@ class HeadView {
     this.detail = make("div", "rl-detail");
     this.details = make("details", "rl-details", {}, make("summary", "", {}, "Details"), this.detail);
     const line = make("div", "rl-troubleline", {}, this.lead, this.next, this.tryNow, this.details);
-    this.trouble = make("div", "rl-banner rl-trouble", { hidden: "" }, line, this.advice);
+    this.problem = make("div", "rl-banner rl-problem", { hidden: "" }, line, this.advice);
     this.spoken = make("div", "rl-spoken", { role: "status", "aria-live": "polite" });
   }
 
@@ -211,33 +211,33 @@ class HeadView {
 
   /** Show why the panel cannot read, or take that away. */
   drawTrouble() {
-    const trouble = this.model.get("trouble");
-    const isLost = Boolean(trouble.kind);
-    this.panel?.toggleAttribute("data-stale", isLost && trouble.stale);
-    if (this.panel) this.panel.dataset.trouble = trouble.kind ?? (this.model.get("banner") ? "waiting" : "");
+    const problem = this.model.get("problem");
+    const isLost = Boolean(problem.kind);
+    this.panel?.toggleAttribute("data-stale", isLost && problem.stale);
+    if (this.panel) this.panel.dataset.problem = problem.kind ?? (this.model.get("banner") ? "waiting" : "");
     const hadFocus = this.tryNow === document.activeElement;
-    const wasLost = !this.trouble.hidden;
-    this.trouble.hidden = !isLost;
+    const wasLost = !this.problem.hidden;
+    this.problem.hidden = !isLost;
     if (!isLost) {
       if (wasLost) this.speak("The data is up to date again.");
       if (hadFocus) this.refresh.focus();
       return;
     }
-    this.setText(this.advice, trouble.advice);
-    this.setText(this.detail, trouble.detail);
-    this.details.hidden = !trouble.detail;
-    this.speak(`${trouble.lead}, since ${trouble.since_text}. ${trouble.showing} ${trouble.advice}`.trim());
+    this.setText(this.advice, problem.advice);
+    this.setText(this.detail, problem.detail);
+    this.details.hidden = !problem.detail;
+    this.speak(`${problem.lead}, since ${problem.since_text}. ${problem.showing} ${problem.advice}`.trim());
     this.countDown();
   }
 
   /** Write how long the server has been away, and in how many seconds it is asked again. */
   countDown() {
-    const trouble = this.model.get("trouble");
-    if (!trouble.kind) return;
+    const problem = this.model.get("problem");
+    if (!problem.kind) return;
     const now = Date.now() / 1000 - this.skew;
-    const gone = trouble.kind === "away" ? ` for ${formatDuration(Math.floor(now - trouble.since))}` : "";
-    this.setText(this.lead, `${trouble.lead}${gone}. ${trouble.showing}`);
-    const left = trouble.next_at - now;
+    const gone = problem.kind === "away" ? ` for ${formatDuration(Math.floor(now - problem.since))}` : "";
+    this.setText(this.lead, `${problem.lead}${gone}. ${problem.showing}`);
+    const left = problem.next_at - now;
     const isTrying = this.isTrying || this.model.get("busy") || left <= 0;
     this.setText(this.next, isTrying ? "Trying now …" : `Next try in ${formatDuration(Math.ceil(left))}`);
   }

@@ -18,9 +18,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from restate_lab._cells import FULL
 from restate_lab._text import escape_invisible
-from restate_lab.panels._assets import joined
+from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.content import ViewMessage, Views
-from restate_lab.panels._base.trouble import ReadFailure
+from restate_lab.panels._base.problem import ReadFailure
 
 __all__ = ["Head"]
 
@@ -31,7 +31,7 @@ class _HeadMessage(ViewMessage):
     view: _View
 
 
-class _Alive(_HeadMessage):
+class _Heartbeat(_HeadMessage):
     type: Literal["alive"]
     in_sight: bool
 
@@ -58,7 +58,7 @@ class _Report(_HeadMessage):
     type: Literal["report"]
 
 
-_Said: TypeAlias = _Alive | _Close | _Refresh | _Live | _Go | _Report
+_Said: TypeAlias = _Heartbeat | _Close | _Refresh | _Live | _Go | _Report
 _ADAPTER: TypeAdapter[_Said] = TypeAdapter(Annotated[_Said, Field(discriminator="type")])
 
 
@@ -67,15 +67,15 @@ class Head(anywidget.AnyWidget):
 
     ``access`` is "writable" or "read-only". ``views`` are the views to choose from and ``crumbs`` the way to what is
     shown, each a dict of ``name`` (what ``on_go`` is called with), ``label`` and ``current``. ``read_at`` is when the
-    data was read, in seconds since 1970 (0: never). ``trouble`` is why the panel cannot read, as
+    data was read, in seconds since 1970 (0: never). ``problem`` is why the panel cannot read, as
     ``ReadFailure.for_view`` has it ({} while it can), ``banner`` what a read reports while it waits, ``error`` the last
     error, ``said`` the last event, ``cost`` what reading costs, ``sql`` the statement, ``code`` the line that "Copy as
     code" copies. ``on_refresh``, ``on_live`` (with a bool), ``on_shown`` (with a bool), ``on_go`` (with a name) and
     ``on_report`` are called in the kernel's main thread and must not raise.
     """
 
-    _esm = joined("_assets/elements.js", "_base/head.js")
-    _css = joined("_assets/colours.css", "_base/panel.css")
+    _esm = read_assets("_assets/elements.js", "_base/head.js")
+    _css = read_assets("_assets/colours.css", "_base/panel.css")
 
     heading = traitlets.Unicode("").tag(sync=True)
     place = traitlets.Unicode("").tag(sync=True)
@@ -84,7 +84,7 @@ class Head(anywidget.AnyWidget):
     crumbs = traitlets.List(traitlets.Dict()).tag(sync=True)
     report = traitlets.Unicode("").tag(sync=True)
     read_at = traitlets.Float(0.0).tag(sync=True)
-    trouble = traitlets.Dict().tag(sync=True)
+    problem = traitlets.Dict().tag(sync=True)
     banner = traitlets.Unicode("").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
     said = traitlets.Unicode("").tag(sync=True)
@@ -135,10 +135,10 @@ class Head(anywidget.AnyWidget):
         self.views = [_link(*each) for each in views]
         self.crumbs = [_link(*each) for each in crumbs]
 
-    def show_trouble(self, trouble: ReadFailure | None) -> None:
+    def show_problem(self, problem: ReadFailure | None) -> None:
         """Show why the panel cannot read, with a countdown to the next try; None takes it away."""
-        fields = {} if trouble is None else trouble.for_view()
-        self.trouble = {
+        fields = {} if problem is None else problem.for_view()
+        self.problem = {
             name: escape_invisible(value[:FULL]) if isinstance(value, str) else value for name, value in fields.items()
         }
 
@@ -167,13 +167,13 @@ class Head(anywidget.AnyWidget):
         else:
             self._note(message)
 
-    def _note(self, message: _Alive | _Close) -> None:
+    def _note(self, message: _Heartbeat | _Close) -> None:
         with self._lock:
-            if isinstance(message, _Alive):
+            if isinstance(message, _Heartbeat):
                 self._views.hear(message.view, in_sight=message.in_sight)
             else:
                 self._views.forget(message.view)
-        if isinstance(message, _Alive):
+        if isinstance(message, _Heartbeat):
             self.send({"type": "heard", "view": message.view, "now": time.time()})
         _ = self.is_shown
 

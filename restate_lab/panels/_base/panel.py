@@ -27,9 +27,9 @@ from restate_lab.client.lab import is_lab
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, RestateLabError
 from restate_lab.panels._base.head import Head
+from restate_lab.panels._base.problem import ReadFailure, kind_of
 from restate_lab.panels._base.refresher import LOST, Pace, Refresher
 from restate_lab.panels._base.source import Closed, PanelSource
-from restate_lab.panels._base.trouble import ReadFailure, kind_of
 from restate_lab.progress import redirect_messages
 from restate_lab.source import Source, check_supported
 
@@ -49,7 +49,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     server nothing, and the panel reads at once when that is answered, or when another read on the same connection is.
 
     A subclass makes its widgets, calls ``super().__init__``, sets ``self.body`` and then calls ``self.refresh()``.
-    Handlers go through ``self.handled(…)``; those that want another read call ``self.ask()``, which does not block.
+    Handlers go through ``self.guard(…)``; those that want another read call ``self.ask()``, which does not block.
     """
 
     sql = traitlets.Unicode("", help="The statement of the last read, which runs with ``params``.")
@@ -70,7 +70,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._wrong: dict[str, str] = {}
         self._read_at: datetime | None = None
         self._took = 0.0
-        self._trouble: ReadFailure | None = None
+        self._problem: ReadFailure | None = None
         self._failed_at = 0.0
         self._every = _seconds(refresh)
         frozen = not source.live
@@ -80,9 +80,9 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._refresher = Refresher(
             self._round, pace=pace, is_wanted=lambda: self._head.is_shown, is_back=self._is_back
         )
-        self._head.on_refresh = self.handled(self.ask)
-        self._head.on_live = self.handled(self._set_live)
-        self._head.on_shown = self.handled(lambda shown: self._refresher.wake() if shown else None, by_reader=False)
+        self._head.on_refresh = self.guard(self.ask)
+        self._head.on_live = self.guard(self._set_live)
+        self._head.on_shown = self.guard(lambda shown: self._refresher.wake() if shown else None, by_reader=False)
         super().__init__(children=[self._head])
         self.add_class("rl-panel")
         self._finalizer = weakref.finalize(self, _end, self.closed, self._refresher)
@@ -121,7 +121,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     @property
     def error(self) -> str:
         """Return what the panel says is wrong; "" where nothing is."""
-        return "\n".join(filter(None, (self._trouble_text(), self._head.banner, self._head.error)))
+        return "\n".join(filter(None, (self._problem_text(), self._head.banner, self._head.error)))
 
     @property
     def body(self) -> tuple[widgets.Widget, ...]:
@@ -161,7 +161,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     # Talking to the reader
 
-    def handled(self, act: Callable[..., object], /, *, by_reader: bool = True) -> Callable[..., None]:
+    def guard(self, act: Callable[..., object], /, *, by_reader: bool = True) -> Callable[..., None]:
         """Return a handler that does ``act`` and shows what goes wrong: nobody else would.
 
         What went wrong before is taken away by the next thing that a reader does, and not by a refresh.
@@ -185,7 +185,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def fail(self, error: Exception, /) -> None:
         """Show what went wrong, in words; from any thread."""
         if not isinstance(error, Closed):
-            self._tell_error("handler", _words(error))
+            self._tell_error("handler", _message_of(error))
 
     def _tell_error(self, of: str, text: str) -> None:
         self._wrong[of] = text
@@ -198,7 +198,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         """Return the widget and, for where there is none, what it holds now as a static page."""
         data = dict(super()._repr_mimebundle_(**kwargs) or {})
         head = f"<b>{escape(self._head.heading)}</b> {escape(self._head.access)} {escape(self._head.place)}"
-        texts = (self._head.cost, escape_invisible(self._trouble_text()), self._head.banner, self._head.error)
+        texts = (self._head.cost, escape_invisible(self._problem_text()), self._head.banner, self._head.error)
         lines = [escape(text) for text in texts if text]
         top = "".join(f'<div style="{_LINE}">{line}</div>' for line in (head, *lines))
         return {**data, "text/html": f"<div>{top}{''.join(self._static())}</div>"}
@@ -223,16 +223,16 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def _try_to_read(self, started: float) -> None:
         """Read, but not while a server that was lost does not answer a cheap request either."""
-        if self._trouble is not None:
-            unreached = self.reads.unreached(was_away=self._trouble.kind == "away")
+        if self._problem is not None:
+            unreached = self.reads.probe_error(was_away=self._problem.kind == "away")
             if unreached is not None:
-                self._note_trouble(unreached, unreached, time.monotonic() - started)
+                self._note_problem(unreached, unreached, time.monotonic() - started)
                 return
         try:
             self._read_and_show(started)
         except LOST as error:
             took = time.monotonic() - started
-            self._note_trouble(error, self.reads.unreached(error), took)
+            self._note_problem(error, self.reads.probe_error(error), took)
 
     def _read_and_show(self, started: float) -> None:
         generation = self._generation
@@ -240,9 +240,9 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         found = self._read()
         self._head.place = _place(self.source, self.source.version)
         self._took = time.monotonic() - started
-        self._refresher.pace.succeeded(self._took)
+        self._refresher.pace.record_success(self._took)
         self._read_at = datetime.now(UTC)
-        self._set_trouble(None)
+        self._set_problem(None)
         if generation == self._generation:
             self._tell_error("read", "")
             self._show(found)
@@ -255,19 +255,19 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def _note_failure(self, error: Exception, took: float) -> None:
         """Show an error that does not pass by itself."""
-        self._refresher.pace.failed(error, took)
+        self._refresher.pace.record_failure(error, took)
         if not isinstance(error, Closed):
-            self._set_trouble(None)
-            self._tell_error("read", _words(error))
+            self._set_problem(None)
+            self._tell_error("read", _message_of(error))
 
-    def _note_trouble(self, error: RestateLabError, unreached: RestateLabError | None, took: float) -> None:
+    def _note_problem(self, error: RestateLabError, unreached: RestateLabError | None, took: float) -> None:
         """Show that the panel cannot read at present, and when it tries again."""
         kind = kind_of(error, unreached)
         pace = self._refresher.pace
-        pace.failed(unreached if isinstance(unreached, LOST) else error, took, is_slow=kind == "slow")
-        now, before = datetime.now(UTC), self._trouble
+        pace.record_failure(unreached if isinstance(unreached, LOST) else error, took, is_slow=kind == "slow")
+        now, before = datetime.now(UTC), self._problem
         self._failed_at = time.monotonic()
-        self._set_trouble(
+        self._set_problem(
             ReadFailure(
                 kind=kind,
                 name=self.source.name,
@@ -275,26 +275,26 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
                 shown_at=self._read_at,
                 next_at=now + timedelta(seconds=pace.wait or 0.0),
                 limit=self.reads.allowed,
-                detail=_words(error),
+                detail=_message_of(error),
             )
         )
 
-    def _set_trouble(self, trouble: ReadFailure | None) -> None:
-        self._trouble = trouble
-        self._head.show_trouble(trouble)
+    def _set_problem(self, problem: ReadFailure | None) -> None:
+        self._problem = problem
+        self._head.show_problem(problem)
         self._head.banner = ""
 
-    def _trouble_text(self) -> str:
-        trouble = self._trouble
-        return "" if trouble is None else trouble.text(datetime.now(UTC))
+    def _problem_text(self) -> str:
+        problem = self._problem
+        return "" if problem is None else problem.text(datetime.now(UTC))
 
     def _is_back(self) -> bool:
         """Tell whether the server has answered another read of the connection since this panel lost it."""
-        return self._trouble is not None and self._trouble.kind == "away" and self.reads.answered_since(self._failed_at)
+        return self._problem is not None and self._problem.kind == "away" and self.reads.answered_since(self._failed_at)
 
     def _say_while_reading(self, text: str) -> None:
         """Show what a read says while it waits, until it has ended."""
-        if self._trouble is None:
+        if self._problem is None:
             self._head.show("banner", f"{text}.{self._age()}")
 
     def _age(self) -> str:
@@ -348,7 +348,7 @@ def _seconds(refresh: DurationInput | None) -> float | None:
     return seconds
 
 
-def _words(error: Exception) -> str:
+def _message_of(error: Exception) -> str:
     text = str(error) or type(error).__name__
     return text if isinstance(error, ArgumentError) else f"{type(error).__name__}: {text}"
 

@@ -40,12 +40,12 @@ class Pace:
     failures: int = 0
     wait: float | None = None
 
-    def succeeded(self, took: float) -> None:
+    def record_success(self, took: float) -> None:
         """Take what a read cost, in seconds."""
         self.took, self.failures = took, 0
         self.wait = None if self.every is None else max(self.every, SHARE * took)
 
-    def failed(self, error: Exception, took: float, *, is_slow: bool = False) -> None:
+    def record_failure(self, error: Exception, took: float, *, is_slow: bool = False) -> None:
         """Take that a read failed; what passes by itself is tried again, after 2 s, 4 s, 8 s … up to 30 s.
 
         ``is_slow`` says that the server answers, and that the query alone took too long. Such a query costs the server
@@ -108,7 +108,7 @@ class Refresher:
         with self._changed:
             self.pace.every = every
             if not self.pace.failures:
-                self.pace.succeeded(self.pace.took)
+                self.pace.record_success(self.pace.took)
                 self.done()
             self._go_on()
 

@@ -42,7 +42,7 @@ class PanelSource(SourceWrapper):
         self._progress: Any = self._closed if source.live else False
         self.allowed = self._within(None)
 
-    def unreached(self, error: RestateLabError | None = None, *, was_away: bool = False) -> RestateLabError | None:
+    def probe_error(self, error: RestateLabError | None = None, *, was_away: bool = False) -> RestateLabError | None:
         """Return what a cheap request (GET /version, sent once) raises, or None where the server answers it.
 
         ``error`` is what a read raised; it decides alone for a source that has no connection of its own. With

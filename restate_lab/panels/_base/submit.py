@@ -15,7 +15,7 @@ import ipywidgets as widgets
 import traitlets
 from pydantic import Field, ValidationError
 
-from restate_lab.panels._assets import joined
+from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.content import ViewMessage
 
 __all__ = ["Submit"]
@@ -35,7 +35,7 @@ class Submit(anywidget.AnyWidget):
     last press has changed. ``renew()`` says that it stands for something else now: a press of before does nothing.
     """
 
-    _esm = joined("_base/submit.js")
+    _esm = read_assets("_base/submit.js")
 
     description = traitlets.Unicode("").tag(sync=True)
     tooltip = traitlets.Unicode("").tag(sync=True)

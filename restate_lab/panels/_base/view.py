@@ -72,9 +72,9 @@ class View(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     # What the panel does for its views
 
-    def handled(self, act: Callable[..., object], /, *, by_reader: bool = True) -> Callable[..., None]:
+    def guard(self, act: Callable[..., object], /, *, by_reader: bool = True) -> Callable[..., None]:
         """Return a handler that calls ``act`` and shows its errors in the panel."""
-        return self.host.handled(act, by_reader=by_reader)
+        return self.host.guard(act, by_reader=by_reader)
 
     def say(self, text: str, /) -> None:
         """Show one line about what happened; from any thread."""

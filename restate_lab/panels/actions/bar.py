@@ -31,7 +31,7 @@ __all__ = ["ActionBar"]
 _COLUMNS = ("outcome", "target", "when sent", "error", "new_id", "other_new_ids", "id")
 _SAFE = (ACTIONS.RESUME, ACTIONS.RESTART_AS_NEW, ACTIONS.PAUSE, ACTIONS.MOVE_TO)
 _ENDING = (ACTIONS.CANCEL, ACTIONS.KILL, ACTIONS.PURGE_JOURNAL, ACTIONS.PURGE)
-Handled = Callable[[Callable[..., object]], Callable[..., None]]
+Guard = Callable[[Callable[..., object]], Callable[..., None]]
 
 
 class OutcomeView(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
@@ -92,7 +92,7 @@ class OutcomeView(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     """Buttons for the invocations that are offered; below them the plan, then its outcome.
 
-    ``handled`` wraps every handler so that errors are shown, ``say`` shows a line, ``acted`` is called after an action,
+    ``guard`` wraps every handler so that errors are shown, ``say`` shows a line, ``acted`` is called after an action,
     ``label`` returns the text before the buttons for a number of invocations, ``open_targets`` shows invocations by
     their ids. A read-only source has no buttons, and a line gives the reason. ``plan`` is the last plan.
     """
@@ -101,7 +101,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self,
         source: Source,
         *,
-        handled: Handled,
+        guard: Guard,
         say: Callable[[str], object],
         acted: Callable[[], object],
         label: Callable[[int], str],
@@ -111,7 +111,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._label_of = label
         self._reads = reads or source
         self._source = source
-        self._handled = handled
+        self._guard = guard
         self._say = say
         self._acted = acted
         self._targets: Sequence[str] | pd.DataFrame = []
@@ -121,9 +121,9 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._label, self._waiting = widgets.Label(), widgets.Label()
         self.buttons = {action: self._button(action) for action in (*_SAFE, *_ENDING)}
         self._form = PlanForm(
-            confirm=handled(self._confirm), back=handled(self._back), again=handled(self._plan_again), stop=self._stop
+            confirm=guard(self._confirm), back=guard(self._back), again=guard(self._plan_again), stop=self._stop
         )
-        self._outcome = OutcomeView(back=handled(self._back), open_targets=open_targets)
+        self._outcome = OutcomeView(back=guard(self._back), open_targets=open_targets)
         why_not = why_read_only(source)
         self.is_absent = why_not is not None
         row = widgets.Box([self._label] if why_not else [self._label, *self.buttons.values()])
@@ -205,7 +205,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def _button(self, action: ACTIONS) -> Any:
         button = widgets.Button(description=name_of(action), disabled=True)
         button.add_class("rl-ends" if action in _ENDING else "rl-safe")
-        button.on_click(self._handled(lambda _: self._plan(action, self._targets)))
+        button.on_click(self._guard(lambda _: self._plan(action, self._targets)))
         return button
 
     def _plan(self, action: ACTIONS, targets: Sequence[str] | pd.DataFrame, **options: Any) -> None:
@@ -229,7 +229,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
         self._tell(f"Reading {len(targets):,} invocations for the plan …")
         try:
-            self._background.run(self._handled(work))
+            self._background.run(self._guard(work))
         except Busy:
             self._tell("")
             raise
@@ -261,7 +261,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
                 self._form.end()
                 self._acted()
 
-        self._background.run(self._handled(work))
+        self._background.run(self._guard(work))
 
     def _follow(self, plan: Plan, outcome: pd.DataFrame) -> None:
         failures = self._failures
@@ -272,7 +272,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             self._acted()
 
         if self._follower.wait(2.0):
-            self._follower.run(self._handled(work))
+            self._follower.run(self._guard(work))
 
     def _stop(self) -> None:
         self._background.stop.set()

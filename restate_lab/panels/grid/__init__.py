@@ -17,7 +17,7 @@ import anywidget
 import pandas as pd
 
 from restate_lab.errors import ArgumentError
-from restate_lab.panels._assets import joined
+from restate_lab.panels._assets import read_assets
 from restate_lab.panels.grid.columns import ColumnStyles
 from restate_lab.panels.grid.controller import GridController, GridOptions, cut_off
 from restate_lab.panels.grid.model import GridModel
@@ -55,7 +55,7 @@ class Grid(anywidget.AnyWidget):
         ArgumentError: the frame has no such column, a null or a repeated id in it, or a column without a usable name.
     """
 
-    _esm = joined(
+    _esm = read_assets(
         "_assets/elements.js",
         "grid/rows.js",
         "grid/cells.js",
@@ -68,7 +68,7 @@ class Grid(anywidget.AnyWidget):
         "grid/interactions.js",
         "grid/grid.js",
     )
-    _css = joined("_assets/colours.css", "grid/grid.css")
+    _css = read_assets("_assets/colours.css", "grid/grid.css")
 
     def __init__(
         self,
@@ -262,18 +262,18 @@ class Grid(anywidget.AnyWidget):
 
     def on_select(self, callback: Callable[[Grid], object]) -> Callable[[], None]:
         """Call it with the grid when the selection has changed; return what takes the callback away."""
-        return _added(self._controller.on_select, lambda _: callback(self))
+        return _add(self._controller.on_select, lambda _: callback(self))
 
     def on_open(self, callback: Callable[[Any], object]) -> Callable[[], None]:
         """Call it with a row's id when the row is opened; return what takes the callback away."""
-        return _added(self._controller.on_open, callback)
+        return _add(self._controller.on_open, callback)
 
     def on_close(self, callback: Callable[[Any], object]) -> Callable[[], None]:
         """Call it with the id of the opened row when Escape is pressed; return what takes the callback away.
 
         Without a callback, Escape does not close anything. The row is not marked as opened any more.
         """
-        remove = _added(self._controller.on_close, callback)
+        remove = _add(self._controller.on_close, callback)
         self._controller.broadcast()
         return remove
 
@@ -293,13 +293,13 @@ class Grid(anywidget.AnyWidget):
 
         The filter then says that Enter also searches the server.
         """
-        remove = _added(self._controller.on_search, callback)
+        remove = _add(self._controller.on_search, callback)
         self._controller.broadcast()
         return remove
 
     def on_shown(self, callback: Callable[[bool], object]) -> Callable[[], None]:
         """Call it with True when a view comes in sight, with False when none is; return what takes it away."""
-        return _added(self._controller.on_shown, callback)
+        return _add(self._controller.on_shown, callback)
 
     def static_html(self) -> str:
         """Return the first 100 rows as an escaped HTML table, for where there is no kernel or no widget."""
@@ -339,7 +339,7 @@ def _zone(name: str) -> ZoneInfo:
         raise ArgumentError(f"tz is {name!r}: give a zone such as 'UTC' or 'Europe/Zurich'.") from error
 
 
-def _added(callbacks: list[Callable[[Any], object]], callback: Callable[[Any], object]) -> Callable[[], None]:
+def _add(callbacks: list[Callable[[Any], object]], callback: Callable[[Any], object]) -> Callable[[], None]:
     def remove() -> None:
         if callback in callbacks:
             callbacks.remove(callback)

@@ -66,7 +66,7 @@ class ColumnStyles:
             return "age"
         return "countdown" if kind == "time" and name in self.countdowns else kind
 
-    def sent(self, value: Any, form: Form, zone: tzinfo) -> Any:
+    def for_view(self, value: Any, form: Form, zone: tzinfo) -> Any:
         """Return a cell as a view takes it.
 
         That is null, a text, or a list: the text, its tooltip, and for an age or a countdown the milliseconds since

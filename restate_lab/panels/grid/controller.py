@@ -29,7 +29,7 @@ Callbacks: TypeAlias = list[Callable[[Any], object]]
 _COLOURS = {status.name: status.colour for status in STATUSES.values()}
 _SELECTING = messages.Clear | messages.Extend | messages.Restore | messages.Select | messages.SelectAll
 # These leave the error line as it is.
-_READING = messages.Alive | messages.Close | messages.Detail | messages.Hold | messages.Page
+_READING = messages.Heartbeat | messages.Close | messages.Detail | messages.Hold | messages.Page
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,11 +215,11 @@ class GridController:
         selection = self.model.selection
         number = len(selection)
         hidden = number - selection.within(self.model.order)
-        if not number and not selection.gone and not selection.replaced:
+        if not number and not selection.missing and not selection.replaced:
             return ""
         words = [f"{number:,} selected"]
         words += [f"{hidden:,} hidden by the filter"] if hidden else []
-        words += [f"{selection.gone:,} gone from the table and left out"] if selection.gone else []
+        words += [f"{selection.missing:,} gone from the table and left out"] if selection.missing else []
         words += [f"{selection.replaced:,} deselected: {NEW_RUN}"] if selection.replaced else []
         return ", ".join(words)
 
@@ -230,7 +230,7 @@ class GridController:
         return " ".join(filter(None, (more, escape_invisible(self.options.note, lines=False))))
 
     def _after(self, message: messages.Message) -> None:
-        if isinstance(message, messages.Alive | messages.Close):
+        if isinstance(message, messages.Heartbeat | messages.Close):
             self.in_sight()
         elif isinstance(message, messages.OpenRow):
             self.call(self.on_open, self.model.id_of(message.row))
@@ -255,7 +255,7 @@ class GridController:
         raise NotImplementedError(type(message).__name__)
 
     @_do.register
-    def _(self, message: messages.Alive) -> None:
+    def _(self, message: messages.Heartbeat) -> None:
         self.views.hear(message.view, in_sight=message.in_sight)
         if message.state:
             self.broadcast(force=True)

@@ -14,7 +14,6 @@ from restate_lab.errors import ArgumentError
 from restate_lab.panels._base.content import ViewMessage
 
 __all__ = [
-    "Alive",
     "Clear",
     "Close",
     "CloseRow",
@@ -23,6 +22,7 @@ __all__ = [
     "Expand",
     "Extend",
     "FilterBy",
+    "Heartbeat",
     "Hold",
     "Message",
     "OpenRow",
@@ -51,7 +51,7 @@ class _GridMessage(ViewMessage):
     view: _View
 
 
-class Alive(_GridMessage):
+class Heartbeat(_GridMessage):
     """The view is open; ``in_sight`` is whether a reader can see it. ``state`` asks for the state."""
 
     type: Literal["alive"]
@@ -201,7 +201,7 @@ class Width(_GridMessage):
 
 
 Message: TypeAlias = (
-    Alive
+    Heartbeat
     | Clear
     | Close
     | CloseRow

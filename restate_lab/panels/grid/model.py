@@ -109,7 +109,7 @@ class GridModel:
 
     def arrange(self, arrangement: Arrangement) -> None:
         """Sort and filter."""
-        self._known([name for name in (arrangement.sort, arrangement.within) if name is not None])
+        self._check_names([name for name in (arrangement.sort, arrangement.within) if name is not None])
         if arrangement.within is not None and arrangement.within not in self.table.text_columns():
             raise ArgumentError(f"{arrangement.within} has no text: filter {', '.join(self.table.text_columns())}.")
         order = self.table.order(arrangement, self.shown)
@@ -118,7 +118,7 @@ class GridModel:
 
     def choose(self, names: Sequence[str]) -> None:
         """Show these columns, in this order."""
-        self._known(names)
+        self._check_names(names)
         if not names:
             raise ArgumentError("no column is left: at least one stays.")
         chosen = list(dict.fromkeys(names))
@@ -128,7 +128,7 @@ class GridModel:
 
     def toggle(self, name: str, *, shown: bool) -> None:
         """Show a column or not; one that comes back takes its place in the frame's order, where that is in use."""
-        self._known([name])
+        self._check_names([name])
         names = [each for each in self.shown if each != name]
         in_frame_order = names == [each for each in self.table.names if each in names]
         if shown:
@@ -137,7 +137,7 @@ class GridModel:
 
     def widen(self, name: str, pixels: int) -> None:
         """Set the width of a column."""
-        self._known([name])
+        self._check_names([name])
         self.layout.widen(name, pixels)
 
     def select(self, ids: Sequence[Any]) -> None:
@@ -237,21 +237,21 @@ class GridModel:
     def page(self, start: int, count: int) -> list[Any]:
         """Return the lines as a view takes them.
 
-        A row is ``[number, selected, cells]``, with a further true below the line of its group; ``ColumnStyles.sent``
-        makes the cells. The line of a group is a mapping.
+        A row is ``[number, selected, cells]``, with a further true below the line of its group;
+        ``ColumnStyles.for_view`` makes the cells. The line of a group is a mapping.
         """
         forms = {name: self.layout.styles.form(name, self.table.kinds[name]) for name in self.shown}
-        return [self._sent(line, forms) for line in range(start, min(start + count, len(self.lines)))]
+        return [self._row_for_view(line, forms) for line in range(start, min(start + count, len(self.lines)))]
 
-    def _sent(self, line: int, forms: Mapping[str, Form]) -> Any:
+    def _row_for_view(self, line: int, forms: Mapping[str, Form]) -> Any:
         if self.lines.group(line) is not None:
-            return self._sent_group(line)
+            return self._group_for_view(line)
         position, styles = int(self.order[self.lines.place(line)]), self.layout.styles
-        cells = [styles.sent(self.table.value(position, name), form, self.zone) for name, form in forms.items()]
+        cells = [styles.for_view(self.table.value(position, name), form, self.zone) for name, form in forms.items()]
         row = [self.number(position), self.selection.has(position), cells]
         return [*row, True] if self.lines.is_member(line) else row
 
-    def _sent_group(self, line: int) -> dict[str, Any]:
+    def _group_for_view(self, line: int) -> dict[str, Any]:
         places = self.lines.members(line)
         rows = self.order[places]
         value = self._group_of(int(rows[0]))
@@ -267,7 +267,7 @@ class GridModel:
 
     def detail(self, number: int, name: str) -> str:
         """Return all of one cell, as far as a page can bear it."""
-        self._known([name])
+        self._check_names([name])
         return full_text(self.table.value(self.position(number), name), self.zone)
 
     def columns(self) -> list[dict[str, Any]]:
@@ -358,7 +358,7 @@ class GridModel:
         names = [name for name in table.names if name not in {self._group, self._group_label}] or table.names
         return [name for name in chosen or names if name in table.names] or names
 
-    def _known(self, names: Sequence[str]) -> None:
+    def _check_names(self, names: Sequence[str]) -> None:
         unknown = [name for name in names if name not in self.table.names]
         if unknown:
             raise ArgumentError(

@@ -294,7 +294,7 @@ class Lines:
 class Selection:
     """The selected ids of one table, one flag a row.
 
-    An id that a new frame no longer has stays selected, without counting: it is ``gone``, and comes back with its row.
+    An id that a new frame no longer has stays selected, without counting: it is ``missing`` until its row is back.
     An id that has another run in a new frame is deselected, and counted in ``replaced`` until the selection is changed.
     """
 
@@ -331,7 +331,7 @@ class Selection:
         kept = np.concatenate([theirs[(theirs >= 0) & ~is_other], np.array(same, dtype=np.int64)])
         extended = self._range_over(table)
         renewed = type(self)(table, kept, gone=gone, replaced=replaced, revision=self.revision, extended=extended)
-        if len(renewed) != len(self) or renewed.gone != self.gone or replaced != self.replaced:
+        if len(renewed) != len(self) or renewed.missing != self.missing or replaced != self.replaced:
             renewed.revision += 1
         return renewed
 
@@ -351,7 +351,7 @@ class Selection:
         return int(self._flags.sum())
 
     @property
-    def gone(self) -> int:
+    def missing(self) -> int:
         """How many selected ids the frame no longer has."""
         return len(self._gone)
 
@@ -375,7 +375,7 @@ class Selection:
         """Select these rows, or take them out; the others stay as they are."""
         self._range = None
         self._flags[positions] = on
-        self._changed()
+        self._new_revision()
 
     def extend(self, positions: Positions, origin: int) -> None:
         """Select rows that reach from a row, in place of the last range from the same row."""
@@ -383,7 +383,7 @@ class Selection:
             self._range = (origin, self._flags.copy())
         self._flags = self._range[1].copy()
         self._flags[positions] = True
-        self._changed()
+        self._new_revision()
 
     def end_range(self) -> None:
         """Let the next range add to what is selected now."""
@@ -395,6 +395,6 @@ class Selection:
         self._flags[:] = False
         self.set(positions, on=True)
 
-    def _changed(self) -> None:
+    def _new_revision(self) -> None:
         self.replaced = 0
         self.revision += 1

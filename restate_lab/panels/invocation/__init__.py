@@ -37,11 +37,11 @@ class InvocationView(View):
         self._created: datetime | None = None
         self._before: list[tuple[str, datetime | None]] = []
         self.actions = ActionBar(
-            self.source, handled=self.handled, say=self.say, acted=self.ask, label=lambda _: "", reads=self.reads
+            self.source, guard=self.guard, say=self.say, acted=self.ask, label=lambda _: "", reads=self.reads
         )
         self.detail = InvocationDetail(
             self.source,
-            handled=self.handled,
+            guard=self.guard,
             open_invocation=opened,
             ask=self.ask,
             actions=self.actions,

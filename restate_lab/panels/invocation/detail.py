@@ -74,7 +74,7 @@ _FACTS = {
     "completion_retention": "retention",
 }
 _CHILD_COLUMNS = ("index", "entry_type", "callee_target", "status", "started", "duration", "callee")
-Handled = Callable[[Callable[..., object]], Callable[..., None]]
+Guard = Callable[[Callable[..., object]], Callable[..., None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class _Fact:
 class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     """Show one invocation: ``read`` reads it and touches no widget, ``show`` puts what was read into the widgets.
 
-    ``handled`` wraps the handlers, ``open_invocation`` is called with the id of a link, ``ask`` asks for another read.
+    ``guard`` wraps the handlers, ``open_invocation`` is called with the id of a link, ``ask`` asks for another read.
     ``actions`` stands below the failure. ``content`` is what is shown, None before the first ``show``.
     """
 
@@ -95,7 +95,7 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         self,
         source: Source,
         *,
-        handled: Handled,
+        guard: Guard,
         open_invocation: Callable[[str], object],
         ask: Callable[[], object],
         actions: Any = None,
@@ -109,22 +109,22 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         self._expanded: dict[str, None] = {}
         self.title, self._run, self._failure, self._facts = (widgets.HTML() for _ in range(4))
         self.journal = JournalView()
-        self.journal.on_open = handled(open_invocation)
-        self.journal.on_expand = handled(self._expand)
-        self.journal.on_more = handled(self._show_more)
-        self._make_sections(handled, tz)
-        self.folds = Folds(_TITLES, handled(self._toggle))
+        self.journal.on_open = guard(open_invocation)
+        self.journal.on_expand = guard(self._expand)
+        self.journal.on_more = guard(self._show_more)
+        self._make_sections(guard, tz)
+        self.folds = Folds(_TITLES, guard(self._toggle))
         parts = (self._run, self._failure, self._facts, *filter(None, (actions,)), self.journal, self.folds)
         super().__init__([*parts, *self._sections.values()])
         self.add_class("rl-onedetail")
 
-    def _make_sections(self, handled: Handled, tz: str) -> None:
+    def _make_sections(self, guard: Guard, tz: str) -> None:
         self._why, self._all_facts, self._payloads = (widgets.HTML() for _ in range(3))
         self._payloads.add_class("rl-payloads")
         self._errors = Grid(key="number", noun="errors", height=260, tz=tz, is_read=False)
         nouns: Any = {"noun": "called invocations", "one": "called invocation"}
         self._children = Grid(key="entry", **nouns, height=260, tz=tz, is_read=False)
-        self._children.on_open(handled(self._open_child))
+        self._children.on_open(guard(self._open_child))
         widgets_by_key = (self._why, self._all_facts, self._payloads, self._errors, self._children)
         self._sections: dict[str, Any] = dict(zip(_TITLES, widgets_by_key, strict=True))
         for section in self._sections.values():

@@ -88,7 +88,7 @@ def read_invocation(
         why=explanation,
         journal=journal,
         errors=_read_errors(source, invocation_id),
-        related=_related(invocation_id, facts[0], explanation, journal),
+        related=_links(invocation_id, facts[0], explanation, journal),
         has_payloads=payloads,
     )
 
@@ -119,9 +119,7 @@ def _read_errors(source: Source, invocation_id: str) -> Errors:
     return Errors(frame, whole)
 
 
-def _related(
-    id_: str, facts: Mapping[Any, Any], explanation: Explanation, journal: pd.DataFrame
-) -> tuple[Related, ...]:
+def _links(id_: str, facts: Mapping[Any, Any], explanation: Explanation, journal: pd.DataFrame) -> tuple[Related, ...]:
     related = [Related("blocks", blocked, target) for blocked, target in explanation.waiters]
     if caller := _text(facts["invoked_by_id"]):
         related.append(Related("called by", caller, _text(facts["invoked_by_target"]) or "an invocation"))

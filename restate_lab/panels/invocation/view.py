@@ -18,7 +18,7 @@ from restate_lab._cells import FULL
 from restate_lab._text import escape_invisible
 from restate_lab.analysis.journal.bars import JournalBars, JournalRow
 from restate_lab.analysis.journal.card import FUTURE, SCALES, describe_times, time_scale
-from restate_lab.panels._assets import joined
+from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.content import ViewMessage
 from restate_lab.panels.invocation.reader import Related
 from restate_lab.status import OUTCOMES
@@ -61,8 +61,8 @@ class JournalView(anywidget.AnyWidget):
     thread of the kernel; they must not raise. ``shown`` are the bars.
     """
 
-    _esm = joined("_assets/elements.js", "invocation/journal.js")
-    _css = joined("_assets/colours.css", "invocation/journal.css")
+    _esm = read_assets("_assets/elements.js", "invocation/journal.js")
+    _css = read_assets("_assets/colours.css", "invocation/journal.css")
 
     content = traitlets.Dict().tag(sync=True)
     links = traitlets.List(traitlets.Dict()).tag(sync=True)
@@ -83,7 +83,7 @@ class JournalView(anywidget.AnyWidget):
         callees = {row.callee for row in bars.rows}
         links = [each for each in related if each.how in {"blocks", "called by"} or each.id not in callees]
         self.links = [
-            {"how": each.how, "id": each.id, "target": _shown(each.target, 200)} for each in links[:_MOST_LINKS]
+            {"how": each.how, "id": each.id, "target": _visible_text(each.target, 200)} for each in links[:_MOST_LINKS]
         ]
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
@@ -111,8 +111,8 @@ class JournalView(anywidget.AnyWidget):
 class Folds(anywidget.AnyWidget):
     """Buttons that show and hide sections; ``on_toggle`` is called with the key and whether the section is open."""
 
-    _esm = joined("_assets/elements.js", "invocation/folds.js")
-    _css = joined("_assets/colours.css", "invocation/journal.css")
+    _esm = read_assets("_assets/elements.js", "invocation/folds.js")
+    _css = read_assets("_assets/colours.css", "invocation/journal.css")
 
     sections = traitlets.List(traitlets.Dict()).tag(sync=True)
 
@@ -177,10 +177,10 @@ def _row(row: JournalRow, now: datetime, zone: tzinfo) -> dict[str, Any]:
         "index": row.index,
         "depth": row.depth,
         "parent": row.parent,
-        "type": _shown(row.entry_type, 60),
-        "label": _shown(row.label, 200),
+        "type": _visible_text(row.entry_type, 60),
+        "label": _visible_text(row.label, 200),
         "outcome": row.outcome,
-        "value": _shown(row.value, _VALUE, lines=True),
+        "value": _visible_text(row.value, _VALUE, lines=True),
         "start": _milliseconds(row.start),
         "end": _milliseconds(row.end),
         "open": row.end is None and row.outcome in {"waiting", "retrying"},
@@ -199,7 +199,7 @@ def _milliseconds(moment: datetime | None) -> float | None:
     return None if moment is None else 1000 * moment.timestamp()
 
 
-def _shown(text: str, most: int, *, lines: bool = False) -> str:
+def _visible_text(text: str, most: int, *, lines: bool = False) -> str:
     cut = text if len(text) <= most else f"{text[: min(most, FULL)]}… ({len(text):,} characters in all)"
     return escape_invisible(cut, lines=lines)
 

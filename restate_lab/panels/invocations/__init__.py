@@ -84,7 +84,7 @@ class InvocationsView(View):
         self._counted_at = self._counting_took = 0.0
         self._counted_for: object = None
         self.strip = FilterStrip(
-            filters, handled=self.handled, change=self._filter, regroup=self._regroup, set_window=self._set_window
+            filters, guard=self.guard, change=self._filter, regroup=self._regroup, set_window=self._set_window
         )
         self.grid = Grid(
             noun="invocations", tz=tz, is_read=False, run="created_at", heads=_HEADS, ages=("age",),
@@ -92,11 +92,11 @@ class InvocationsView(View):
             group="group", group_label="group_label",
         )  # fmt: skip
         self.actions = ActionBar(
-            self.source, handled=self.handled, say=self.say, acted=self._acted, label=_selected_label,
+            self.source, guard=self.guard, say=self.say, acted=self._read_again, label=_selected_label,
             reads=self.reads, open_targets=self.show_ids,
         )  # fmt: skip
-        self.grid.on_select(self.handled(lambda _: self._offer()))
-        self.grid.on_open(self.handled(open_invocation))
+        self.grid.on_select(self.guard(lambda _: self._offer()))
+        self.grid.on_open(self.guard(open_invocation))
         self.actions.add_class("rl-selection")
         self.children = (self.strip, self.grid, self.actions)
         self._draw()
@@ -212,7 +212,7 @@ class InvocationsView(View):
         """Say what an empty table means, with the way out of it: a name that exists, or fewer filters."""
         best = next((each for each in unknown if each.best), None)
         if best is not None:
-            action = self.handled(lambda: self._filter(_with_name(self._filters, best)))
+            action = self.guard(lambda: self._filter(_with_name(self._filters, best)))
             self.grid.set_empty(best.message, action=f"Use {best.best}", on_action=action)
         elif unknown:
             self.grid.set_empty(
@@ -226,10 +226,10 @@ class InvocationsView(View):
             self.grid.set_empty("Nothing in flight.", action="Show all", on_action=self._show_all)
 
     def _clear(self) -> None:
-        self.handled(lambda: self._filter(Filters(sort=self._filters.sort)))()
+        self.guard(lambda: self._filter(Filters(sort=self._filters.sort)))()
 
     def _show_all(self) -> None:
-        self.handled(lambda: self._filter(replace(self._filters, status=(ALL,))))()
+        self.guard(lambda: self._filter(replace(self._filters, status=(ALL,))))()
 
     def read_counts(self) -> None:
         """Read the counts and the histograms, where they are due, and show them."""
@@ -288,7 +288,7 @@ class InvocationsView(View):
             self.actions.offer(rows[["id", "created_at", "failure"]], list(rows["status"].dropna()))
             self.actions.layout.display = "" if len(rows) or self.actions.is_open else "none"
 
-    def _acted(self) -> None:
+    def _read_again(self) -> None:
         self.forget_counts()
         self.ask()
 

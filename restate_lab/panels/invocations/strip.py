@@ -15,7 +15,7 @@ from restate_lab.analysis.invocations.reader import Histogram
 from restate_lab.analysis.records import none_if_missing, records
 from restate_lab.durations import to_timedelta
 from restate_lab.errors import ArgumentError
-from restate_lab.panels._assets import joined
+from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.content import ContentWidget, ViewMessage
 from restate_lab.status import STATUSES
 
@@ -96,22 +96,22 @@ class FilterStrip(ContentWidget):
     ArgumentError in the handler.
     """
 
-    _esm = joined("_assets/elements.js", "invocations/strip.js")
-    _css = joined("_assets/colours.css", "invocations/strip.css")
+    _esm = read_assets("_assets/elements.js", "invocations/strip.js")
+    _css = read_assets("_assets/colours.css", "invocations/strip.css")
     messages = TypeAdapter(Annotated[_Message, Field(discriminator="type")])
 
     def __init__(
         self,
         filters: Filters,
         *,
-        handled: Callable[[Callable[..., object]], Callable[..., None]],
+        guard: Callable[[Callable[..., object]], Callable[..., None]],
         change: Callable[[Filters], object],
         regroup: Callable[[bool], object],
         set_window: Callable[[str], object],
     ) -> None:
         self.filters = filters
         self._change, self._regroup, self._set_window = change, regroup, set_window
-        super().__init__(handled(self._act))
+        super().__init__(guard(self._act))
 
     def draw(
         self, filters: Filters, *, counts: pd.DataFrame | None, histogram: Histogram | None, window: str, group: bool
@@ -151,9 +151,9 @@ class FilterStrip(ContentWidget):
         elif isinstance(message, _Window):
             self._set_window(message.name)
         else:
-            self._change(self._changed(message))
+            self._change(self._filters_after(message))
 
-    def _changed(self, message: _Status | _Service | _Time | _FieldValue | _Clear) -> Filters:
+    def _filters_after(self, message: _Status | _Service | _Time | _FieldValue | _Clear) -> Filters:
         filters = self.filters
         if isinstance(message, _Status):
             return _with(filters, status=_toggle_status(filters.status, message.name, add=message.add))

@@ -124,9 +124,9 @@ class Panel(LivePanel):
         self._diagnosed_at = 0.0
         self._doctor, self._reporter = BackgroundAction(), BackgroundAction()
         LivePanel.__init__(self, source, refresh=refresh)
-        self._findings = FindingsView(handled=self.handled, act=self._act_on_finding, run=self.run_doctor)
-        self._head.on_go = self.handled(self._go)
-        self._head.on_report = self.handled(self.write_report)
+        self._findings = FindingsView(guard=self.guard, act=self._act_on_finding, run=self.run_doctor)
+        self._head.on_go = self.guard(self._go)
+        self._head.on_report = self.guard(self.write_report)
         self._head.report = "ready"
         for part in (self._doctor, self._reporter, self._findings):
             self.ends_with(part)
@@ -190,7 +190,7 @@ class Panel(LivePanel):
     def run_doctor(self) -> None:
         """Run the doctor in the background, and show what it finds."""
         try:
-            self._doctor.run(self.handled(self._diagnose, by_reader=False))
+            self._doctor.run(self.guard(self._diagnose, by_reader=False))
         except Busy:
             return  # it is running: what it finds is about to be shown
 
@@ -253,7 +253,7 @@ class Panel(LivePanel):
         """Write an incident report of the cluster as it is now, in the background, into the working folder."""
         self._head.report = "busy"
         self.say("Writing the incident report …")
-        self._reporter.run(self.handled(self._write_report, by_reader=False))
+        self._reporter.run(self.guard(self._write_report, by_reader=False))
 
     def _write_report(self) -> None:
         try:
@@ -411,7 +411,7 @@ class Panel(LivePanel):
         view = self.view
         if isinstance(view, InvocationsView):
             view.read_counts()
-            self._refresher.pace.succeeded(time.monotonic() - started)
+            self._refresher.pace.record_success(time.monotonic() - started)
 
     def show_code(self) -> None:
         """Show the statement and the line of code of what is shown now."""

@@ -13,7 +13,7 @@ from restate_lab.analysis.doctor import Diagnosis
 from restate_lab.analysis.doctor.diagnosis import gap_reasons
 from restate_lab.analysis.records import records
 from restate_lab.analysis.suggestions import SuggestedCall, plan_call
-from restate_lab.panels._assets import joined
+from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.content import ContentWidget, ViewMessage
 
 __all__ = ["FindingsView", "planned_call"]
@@ -40,20 +40,20 @@ class FindingsView(ContentWidget):
     nothing when another diagnosis is wanted.
     """
 
-    _esm = joined("_assets/elements.js", "panel/findings.js")
-    _css = joined("_assets/colours.css", "panel/findings.css")
+    _esm = read_assets("_assets/elements.js", "panel/findings.js")
+    _css = read_assets("_assets/colours.css", "panel/findings.css")
     messages = TypeAdapter(Annotated[_Message, Field(discriminator="type")])
 
     def __init__(
         self,
         *,
-        handled: Callable[[Callable[..., object]], Callable[..., None]],
+        guard: Callable[[Callable[..., object]], Callable[..., None]],
         act: Callable[[str, int], object],
         run: Callable[[], object],
     ) -> None:
         self._act_on, self._run = act, run
         self._revision = 0
-        super().__init__(handled(self._act))
+        super().__init__(guard(self._act))
         self.show({"state": "none", "revision": 0, "folded": False})
 
     def fold(self, *, on: bool) -> None:

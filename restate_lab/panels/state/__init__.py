@@ -20,7 +20,7 @@ from restate_lab.panels._base.panel import LivePanel, why_read_only
 from restate_lab.panels._base.view import View
 from restate_lab.panels._base.worker import BackgroundAction
 from restate_lab.panels.grid import Grid
-from restate_lab.panels.state.edit import Edit, in_words, why_not_here
+from restate_lab.panels.state.edit import Edit, readable_value, why_not_here
 from restate_lab.panels.state.editor import StateEditor
 from restate_lab.panels.state.search import Search, SearchBar
 
@@ -128,8 +128,8 @@ class StateView(View):
         self._why_not = why_read_only(self.source)
         self._sender = BackgroundAction()
         self._make_parts(tz)
-        self._list.on_open(self.handled(lambda row: self._open_row(**json.loads(row))))
-        self._values.on_open(self.handled(self._open_key))
+        self._list.on_open(self.guard(lambda row: self._open_row(**json.loads(row))))
+        self._values.on_open(self.guard(self._open_key))
         tables = widgets.HBox([self._list, self._right], layout={"flex_flow": "row wrap", "grid_gap": "8px 14px"})
         why_not = [self._why] if self._why_not else []
         self.children = (self._bar, *why_not, tables)
@@ -165,7 +165,7 @@ class StateView(View):
             self._search_for(service, key if wanted is None else None)
         if wanted == self._opened:
             return
-        self.handled(self._open)(wanted)
+        self.guard(self._open)(wanted)
         if self._opened != wanted and self._opened is not None:
             self._changed(self._opened.service, self._opened.key, self._opened.scope)
 
@@ -182,7 +182,7 @@ class StateView(View):
         self._editor.begin(self._state, name)
 
     def _make_parts(self, tz: str) -> None:
-        self._bar = SearchBar(handled=self.handled, on_search=self._search_by_hand, on_open=self._open_exact_key)
+        self._bar = SearchBar(guard=self.guard, on_search=self._search_by_hand, on_open=self._open_exact_key)
         self._list = Grid(
             object_table(self._objects.frame),
             key=ROW,
@@ -212,7 +212,7 @@ class StateView(View):
         self._why = Blocks(Block("", self._why_not or "", "warning"))
         self._whole = Blocks()
         self._editor = StateEditor(
-            where=self.source.name, handled=self.handled, send=self._send_edit, closed=self._show_whole
+            where=self.source.name, guard=self.guard, send=self._send_edit, closed=self._show_whole
         )
         self._right = widgets.VBox([self._of, self._values, self._whole, self._editor.box])
         _flex(self._list, "1 1 420px")
@@ -278,7 +278,7 @@ class StateView(View):
     # A change
 
     def _send_edit(self, edit: Edit, reason: str) -> None:
-        self._sender.run(self.handled(lambda: self._set(edit, reason), by_reader=False))
+        self._sender.run(self.guard(lambda: self._set(edit, reason), by_reader=False))
 
     def _set(self, edit: Edit, reason: str) -> None:
         before = edit.before
@@ -299,7 +299,7 @@ class StateView(View):
         except OutcomeUnknown as error:
             self._editor.unknown(error)
         except BaseException:
-            self._editor.failed()
+            self._editor.return_to_review()
             raise
         else:
             self._editor.cancel()
@@ -362,7 +362,7 @@ class StateView(View):
         if problem is not None:
             self.fail(problem)
         elif self._problem is not None:
-            self.handled(lambda: None)()  # takes the error away
+            self.guard(lambda: None)()  # takes the error away
         self._state, self._problem = state, problem
         self._of.show(heading(state))
         self._values.refresh(value_table(state))
@@ -380,7 +380,7 @@ class StateView(View):
         why = why_not_here(state, name) if name in state and not self._why_not else ""
         in_code = f"rl.set_state(lab, {state.service!r}, {state.key!r}, {{{name!r}: …}}, reason=…, state=…)"
         self._whole.show(
-            Block(f"{name or '(empty)'} of {state.where}", in_words(state.raw, name), is_value=True),
+            Block(f"{name or '(empty)'} of {state.where}", readable_value(state.raw, name), is_value=True),
             *([Block("It cannot be edited here", f"{why}. In code: {in_code}", "warning")] if why else []),
         )
 

@@ -14,7 +14,7 @@ from restate_lab.errors import ArgumentError
 from restate_lab.payload_json import mask_secrets, read, write_for_display
 from restate_lab.redaction import MASK, is_secret_name
 
-__all__ = ["Edit", "begin_edit", "in_words", "why_not_here"]
+__all__ = ["Edit", "begin_edit", "readable_value", "why_not_here"]
 
 _MOST = 65_536  # characters
 _IN_CODE = "In code: rl.set_state(lab, {service!r}, {key!r}, {{{name!r}: …}}, reason=…, state=…)."
@@ -44,7 +44,11 @@ class Edit:
         raw, value = self.before.raw[self.name], self.value
         if isinstance(value, bytes):
             return value != raw.strip()
-        return value != raw.decode() if self.encoding == "text" else not raw or _dumped(value) != _dumped(decode(raw))
+        return (
+            value != raw.decode()
+            if self.encoding == "text"
+            else not raw or _canonical(value) != _canonical(decode(raw))
+        )
 
     @property
     def value(self) -> Any:
@@ -54,7 +58,7 @@ class Edit:
             ArgumentError: the value is JSON, and this text is not.
         """
         text = self.text or ""
-        return text if self.encoding == "text" else _parsed(text, self.before.raw.get(self.name, b""))
+        return text if self.encoding == "text" else _parse(text, self.before.raw.get(self.name, b""))
 
     @property
     def values(self) -> Mapping[str, Any] | None:
@@ -75,7 +79,7 @@ class Edit:
         value, raw = self.value, now.raw[self.name]
         if isinstance(value, bytes):
             return value == raw
-        return value == raw.decode() if self.encoding == "text" else _dumped(value) == _dumped(now[self.name])
+        return value == raw.decode() if self.encoding == "text" else _canonical(value) == _canonical(now[self.name])
 
     @property
     def new(self) -> str:
@@ -127,7 +131,7 @@ def why_not_here(state: State, name: str) -> str:
     return ""
 
 
-def in_words(state: Mapping[str, bytes], name: str) -> str:
+def readable_value(state: Mapping[str, bytes], name: str) -> str:
     """Return a value as it is shown beside another: JSON over several lines, secrets masked, None as absent."""
     raw = state.get(name)
     if raw is None:
@@ -150,7 +154,7 @@ def _text(raw: bytes) -> str:
     if encoding_of(raw) != "json":
         return text
     try:
-        value = _parsed(text, raw)
+        value = _parse(text, raw)
     except ArgumentError:
         return text
     return text if isinstance(value, bytes) else write_for_display(value, indent=2)
@@ -163,12 +167,12 @@ def _is_utf_8(raw: bytes) -> bool:
         return False
 
 
-def _dumped(value: Any) -> str:
+def _canonical(value: Any) -> str:
     """Return a text that differs for values that Python considers equal, such as 1 and True."""
     return json.dumps(value, default=repr)
 
 
-def _parsed(text: str, before: bytes) -> Any:
+def _parse(text: str, before: bytes) -> Any:
     """Return the JSON value of a text: its bytes, as they were typed, where Python would write a number otherwise.
 
     NaN and infinities, which only some handlers read, are taken where the value ``before`` has them.

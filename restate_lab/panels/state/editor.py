@@ -12,7 +12,7 @@ from restate_lab.actions.state import State
 from restate_lab.errors import ArgumentError, OutcomeUnknown, StateConflict
 from restate_lab.panels._base.blocks import Block, Blocks
 from restate_lab.panels._base.submit import Submit
-from restate_lab.panels.state.edit import Edit, begin_edit, in_words
+from restate_lab.panels.state.edit import Edit, begin_edit, readable_value
 
 __all__ = ["StateEditor"]
 
@@ -30,7 +30,7 @@ _SHOWN: Mapping[str, set[Stage]] = {
 class StateEditor:
     """Edits one key of a state; ``box`` is its widget.
 
-    ``handled`` wraps its handlers, ``send`` is called with an Edit and a reason after a person has compared both values
+    ``guard`` wraps its handlers, ``send`` is called with an Edit and a reason after a person has compared both values
     and given the reason, ``closed`` when the editor closes; ``where`` names the cluster.
     """
 
@@ -38,13 +38,13 @@ class StateEditor:
         self,
         *,
         where: str,
-        handled: Callable[..., Callable[..., None]],
+        guard: Callable[..., Callable[..., None]],
         send: Callable[[Edit, str], object],
         closed: Callable[[], object],
     ) -> None:
         self._closed = closed
         self._where = where
-        self._handled = handled
+        self._guard = guard
         self._send = send
         self.edit: Edit | None = None
         self.stage: Stage = "closed"
@@ -86,11 +86,11 @@ class StateEditor:
 
     def review(self, *_: object) -> None:
         """Show the value that was read beside the new one, and ask for the reason."""
-        self._review(self._edited(self.text.value))
+        self._review(self._edit_of(self.text.value))
 
     def review_deletion(self, *_: object) -> None:
         """Show what would be deleted, and ask for the reason."""
-        self._review(self._edited(None))
+        self._review(self._edit_of(None))
 
     def set(self, *_: object) -> None:
         """Send the change that was reviewed; its result is ``cancel``, ``failed``, ``conflict`` or ``unknown``."""
@@ -114,7 +114,7 @@ class StateEditor:
         self.compare.show()
         self._enter("editing")
 
-    def failed(self) -> None:
+    def return_to_review(self) -> None:
         """Show the review again: nothing was changed."""
         self._enter("reviewing")
 
@@ -126,9 +126,9 @@ class StateEditor:
         mine = "was sent, and the server did not apply it" if error.sent else "was not sent"
         self.compare.show(
             Block("The state changed meanwhile", f"Changed: {', '.join(others)}. Your change {mine}.", "bad"),
-            Block("as you read it", in_words(edit.before.raw, edit.name), is_value=True),
+            Block("as you read it", readable_value(edit.before.raw, edit.name), is_value=True),
             Block("yours", edit.new, "warning", is_value=True),
-            Block("as it is now", in_words(theirs.raw, edit.name), "good", is_value=True),
+            Block("as it is now", readable_value(theirs.raw, edit.name), "good", is_value=True),
         )
         self._enter("conflict")
 
@@ -160,13 +160,13 @@ class StateEditor:
         self.set_button.renew()
         code = edit.code
         self.compare.show(
-            Block("before", in_words(edit.before.raw, edit.name), is_value=True),
+            Block("before", readable_value(edit.before.raw, edit.name), is_value=True),
             Block("after", edit.new, "warning", is_value=True),
             *([Block("as code", code, is_code=True)] if len(code) < _LONGEST_CODE else []),
         )
         self._enter("reviewing")
 
-    def _edited(self, text: str | None) -> Edit:
+    def _edit_of(self, text: str | None) -> Edit:
         edit = self._present()
         return Edit(edit.before, edit.name, text)
 
@@ -220,10 +220,10 @@ class StateEditor:
         self.reason = widgets.Text(
             description="Reason", placeholder="why, for the audit log", layout={"width": "360px"}
         )
-        self.set_button = Submit("Set it", self._handled(self.set), fields=[self.reason], button_style="danger")
+        self.set_button = Submit("Set it", self._guard(self.set), fields=[self.reason], button_style="danger")
         self.back_button = self._button("Back to the text", self.back)
         self.edit_buttons = _row(
-            Submit("Review", self._handled(self.review), fields=[self.text], button_style="primary"),
+            Submit("Review", self._guard(self.review), fields=[self.text], button_style="primary"),
             self._button("Delete this key …", self.review_deletion),
             self._button("Close", self.cancel),
         )
@@ -236,7 +236,7 @@ class StateEditor:
 
     def _button(self, text: str, act: Callable[..., object], *, style: str = "") -> widgets.Button:
         button = widgets.Button(description=text, button_style=style)
-        button.on_click(self._handled(act))
+        button.on_click(self._guard(act))
         return button
 
 

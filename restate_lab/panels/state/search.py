@@ -26,13 +26,13 @@ class SearchBar(widgets.Box):  # type: ignore[misc] # ipywidgets has no types
     """The row; ``on_search`` and ``on_open`` are called with the Search in it.
 
     A service that is chosen and a text that is entered search at once; "Search" searches again, "Open exact key" takes
-    the text as the whole key. ``handled`` wraps the handlers.
+    the text as the whole key. ``guard`` wraps the handlers.
     """
 
     def __init__(
         self,
         *,
-        handled: Callable[..., Callable[..., None]],
+        guard: Callable[..., Callable[..., None]],
         on_search: Callable[[Search], object],
         on_open: Callable[[Search], object],
     ) -> None:
@@ -44,17 +44,17 @@ class SearchBar(widgets.Box):  # type: ignore[misc] # ipywidgets has no types
         self.key = widgets.Text(description="key", placeholder="contains …", continuous_update=False, style=auto)
         fields = [self.service, self.key]
         self.search_button = Submit(
-            "Search", handled(self._search), fields=fields, tooltip="List the objects whose key contains this text"
+            "Search", guard(self._search), fields=fields, tooltip="List the objects whose key contains this text"
         )
         self.open_button = Submit(
             "Open exact key",
-            handled(lambda: on_open(self.search)),
+            guard(lambda: on_open(self.search)),
             fields=fields,
             tooltip="Open the object with exactly this key, which is fast in clusters with many objects",
         )
         super().__init__([self.service, self.key, self.search_button, self.open_button])
         self.add_class("rl-fields")
-        search = handled(lambda _: self._search_if_changed())
+        search = guard(lambda _: self._search_if_changed())
         self.service.observe(search, "value")
         self.key.observe(search, "value")
 

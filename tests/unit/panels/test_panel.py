@@ -122,7 +122,7 @@ def test_errors_stand_in_the_panel_in_words(make: Callable[..., Panel]) -> None:
     assert panel.error == ""
     field(panel, "retries", "many")
     assert panel.error == "attempts ≥ is 'many': give a whole number."
-    panel.handled(lambda: {}["gone"])()
+    panel.guard(lambda: {}["gone"])()
     panel.refresh()
     assert panel.error == "KeyError: 'gone'"
     field(panel, "retries", "4")

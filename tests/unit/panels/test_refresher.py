@@ -23,7 +23,7 @@ def threads() -> list[str]:
 def test_a_refresh_costs_a_tenth_at_most(every: float | None, took: float, wait: float | None) -> None:
     """The wait is what the reader set, or ten times what the read took, whichever is longer; None never reads again."""
     pace = Pace(every)
-    pace.succeeded(took)
+    pace.record_success(took)
     assert pace.wait == pytest.approx(wait)
 
 
@@ -32,27 +32,27 @@ def test_a_server_that_is_lost_is_asked_more_and_more_rarely() -> None:
     pace = Pace(None)
     waits = []
     for _ in range(8):
-        pace.failed(Unreachable("gone"), 0.1)
+        pace.record_failure(Unreachable("gone"), 0.1)
         waits.append(pace.wait)
     assert waits == [2, 4, 8, 16, 30, 30, 30, 30]
-    pace.succeeded(0.1)
+    pace.record_success(0.1)
     assert (pace.wait, pace.failures) == (None, 0)
 
 
 def test_429_is_obeyed() -> None:
     """What the server asks for is waited, and where it does not say, longer each time."""
     pace = Pace(5.0)
-    pace.failed(RateLimited("slow down", retry_after=29.0), 0.1)
+    pace.record_failure(RateLimited("slow down", retry_after=29.0), 0.1)
     assert pace.wait == 29.0
     for _ in range(9):
-        pace.failed(RateLimited("slow down"), 0.1)
+        pace.record_failure(RateLimited("slow down"), 0.1)
     assert pace.wait == 300.0
 
 
 def test_what_does_not_pass_is_not_tried_again() -> None:
     """A refused statement is not sent again by itself."""
     pace = Pace(5.0)
-    pace.failed(QueryRefused("no", status=400), 0.1)
+    pace.record_failure(QueryRefused("no", status=400), 0.1)
     assert pace.wait is None
 
 
@@ -62,7 +62,7 @@ def test_one_timeout_costs_seconds(*, is_slow: bool) -> None:
     pace = Pace(5.0)
     waits = []
     for _ in range(10):
-        pace.failed(TimedOut("slow"), 30.0, is_slow=is_slow)
+        pace.record_failure(TimedOut("slow"), 30.0, is_slow=is_slow)
         waits.append(pace.wait)
     assert waits[:4] == [2, 4, 8, 16]
     assert waits[-1] == (300.0 if is_slow else 30.0)
@@ -87,7 +87,7 @@ class Reads:
         self.go_on.wait(10)
         self.count += 1
         self.at_once -= 1
-        self.refresher.pace.succeeded(0.001)
+        self.refresher.pace.record_success(0.001)
         self.refresher.done()
 
 
@@ -162,10 +162,10 @@ def test_a_read_is_due_as_soon_as_the_server_is_back() -> None:
         nonlocal count
         count += 1
         if count == 1:
-            refresher.pace.failed(Unreachable("gone"), 0.1)
+            refresher.pace.record_failure(Unreachable("gone"), 0.1)
             refresher.pace.wait = 600.0
         else:
-            refresher.pace.succeeded(0.1)
+            refresher.pace.record_success(0.1)
         refresher.done()
 
     refresher = Refresher(read, pace=Pace(600.0), is_wanted=lambda: True, is_back=is_back.is_set)

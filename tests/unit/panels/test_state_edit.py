@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 from restate_lab.actions.state import State
 from restate_lab.actions.state.codec import encode
 from restate_lab.errors import ArgumentError
-from restate_lab.panels.state.edit import Edit, begin_edit, in_words, why_not_here
+from restate_lab.panels.state.edit import Edit, begin_edit, readable_value, why_not_here
 from restate_lab.redaction import MASK
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
@@ -98,7 +98,7 @@ def test_what_cannot_be_edited_here(raw: bytes, name: str, words: str) -> None:
         begin_edit(made(raw, name), name)
     assert "rl.set_state(lab, 'Cart', 'a/b'" in str(caught.value)
     assert "hush" not in str(caught.value)
-    assert "hush" not in in_words(made(raw, name).raw, name)
+    assert "hush" not in readable_value(made(raw, name).raw, name)
 
 
 def test_half_a_character_stays_escaped() -> None:
@@ -147,8 +147,8 @@ def test_a_change_is_found_in_a_later_state() -> None:
     assert typed(b"0", "1").is_in(made(b" 1 "))
     assert not typed(b"0", "1").is_in(made(b"true"))
     assert Edit(made(b"0"), "gone", None).is_in(made(b"0"))
-    assert in_words({"k": b'{"password": "hush"}'}, "k") == f'{{\n  "password": "{MASK}"\n}}'
-    assert [in_words({"k": b""}, "k"), in_words({}, "k"), in_words({"k": b"\xff"}, "k")] == [
+    assert readable_value({"k": b'{"password": "hush"}'}, "k") == f'{{\n  "password": "{MASK}"\n}}'
+    assert [readable_value({"k": b""}, "k"), readable_value({}, "k"), readable_value({"k": b"\xff"}, "k")] == [
         "(empty)",
         "(absent)",
         "0xff",

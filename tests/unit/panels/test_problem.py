@@ -24,10 +24,10 @@ from restate_lab.client._recovery import RecoveryTracker
 from restate_lab.client.lab import Lab
 from restate_lab.client.settings import Settings
 from restate_lab.errors import AccessDenied, QueryInterrupted, RateLimited, TimedOut, Unreachable
-from restate_lab.panels._assets import joined
+from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base import refresher
 from restate_lab.panels._base.panel import LivePanel
-from restate_lab.panels._base.trouble import ReadFailure, kind_of
+from restate_lab.panels._base.problem import ReadFailure, kind_of
 from support.bench import wait_for
 from support.faults import ARROW, reads_give_up_after
 
@@ -157,13 +157,13 @@ def test_each_failure_has_its_sentence(
     panel.refresh()
     assert panel.error.startswith(said)
     assert re.search(r"\. Showing \d\d:\d\d:\d\d\. Next try in \d+s\.$", panel.error.partition("\n")[0])
-    assert panel._head.trouble["kind"] == kind
+    assert panel._head.problem["kind"] == kind
     assert panel._head.banner == ""
     assert panel.number == 1
     assert said in panel._repr_mimebundle_()["text/html"]
     server.query, server.version = _rows, _about
     panel.refresh()
-    assert (panel.error, panel._head.trouble) == ("", {})
+    assert (panel.error, panel._head.problem) == ("", {})
 
 
 def test_a_slow_query_says_what_to_do(panel: OnePanel, server: Server) -> None:
@@ -223,7 +223,7 @@ def test_a_slow_query_does_not_end_by_another_answer(panel: OnePanel, server: Se
     panel.refresh()
     panel.source.version  # noqa: B018 - a request
     server.version = _about
-    panel.reads.unreached()
+    panel.reads.probe_error()
     assert not panel._is_back()
 
 
@@ -235,7 +235,7 @@ def test_a_connection_that_was_closed_is_not_asked_again(panel: OnePanel, server
     panel.refresh()
     assert "was closed" in panel.error
     assert panel._refresher.pace.wait is None
-    assert panel._head.trouble == {}
+    assert panel._head.problem == {}
 
 
 def test_nothing_read_yet(connect: Callable[..., Lab], server: Server) -> None:
@@ -246,13 +246,13 @@ def test_nothing_read_yet(connect: Callable[..., Lab], server: Server) -> None:
     panel = OnePanel(lab, refresh=None)
     panel.refresh()
     assert re.match(r"Cannot reach demo for \d+s\. Nothing was read yet\. Next try in ", panel.error)
-    assert panel._head.trouble["stale"] is False
+    assert panel._head.problem["stale"] is False
     panel.close()
 
 
 def test_the_sentence_and_what_the_view_counts_from() -> None:
     """One line says what, since when, what is shown and when it is tried again; the view gets the times to count."""
-    trouble = ReadFailure(
+    problem = ReadFailure(
         kind="away",
         name="demo",
         since=AT - timedelta(seconds=34),
@@ -262,8 +262,8 @@ def test_the_sentence_and_what_the_view_counts_from() -> None:
         detail="Unreachable: refused",
     )
     first = "Cannot reach demo for 34s. Showing 03:27:57. Next try in 12s."
-    assert trouble.text(AT) == f"{first}\nUnreachable: refused"
-    view = trouble.for_view()
+    assert problem.text(AT) == f"{first}\nUnreachable: refused"
+    view = problem.for_view()
     assert (AT.timestamp() - view["since"], view["next_at"] - AT.timestamp()) == (34.0, 12.0)
     assert (view["lead"], view["showing"], view["detail"]) == (
         "Cannot reach demo", "Showing 03:27:57.", "Unreachable: refused",
@@ -276,7 +276,7 @@ def test_the_browser_writes_durations_in_the_same_way() -> None:
     script = (
         'import {{ formatDuration }} from "data:text/javascript;base64,{}"; console.log({}.map(formatDuration).join())'
     )
-    source = base64.b64encode(joined("_assets/elements.js").encode()).decode()
+    source = base64.b64encode(read_assets("_assets/elements.js").encode()).decode()
     node, _ = compute_driver_executable()
     command = [node, "--input-type=module", "--eval", script.format(source, lengths)]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout

@@ -1,4 +1,4 @@
-"""Why a panel cannot read at present: what kind of trouble it is, and the sentences that say so."""
+"""Why a panel cannot read at present: what kind of problem it is, and the sentences that say so."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SHORT_ADVICE = (
 
 
 def kind_of(error: RestateLabError, unreached: RestateLabError | None) -> Kind:
-    """Return the kind of trouble that made a read fail with ``error``.
+    """Return the kind of problem that made a read fail with ``error``.
 
     ``unreached`` is what a cheap request raised just after that; None where the server answered it.
     """
