@@ -22,7 +22,7 @@ END_OF_ANSWER = b"\xff\xff\xff\xff\x00\x00\x00\x00\r\n0\r\n\r\n"
 """How a whole Arrow answer ends: Arrow's own end, in the last chunk, and HTTP's."""
 CHANGES = rb"^(PATCH|POST /internal/|POST /services/)"
 PASSES = 60.0  # seconds for a call that is to come out right on a busy machine
-STAYS = 8.0  # seconds for one that cannot, and is tried several times
+STAYS = 20.0  # seconds for one that cannot; it gives up long before, except on a busy machine
 SILENT = 1.2  # seconds for one that waits for them to be over
 
 
