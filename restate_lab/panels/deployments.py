@@ -36,7 +36,6 @@ _COLUMNS = ("verdict", "services", "pinned", "oldest", "created", "id")
 _HEADS = {
     "oldest": "oldest pinned",
     "would_land": "will start here",
-    "id": "deployment",
 }
 _REMOVE = """pins = rl.ask(lab, "deployment_pins", limit=None).set_index("deployment_id")  # read again, just before
 assert pins.loc[{id!r}, "can_be_removed"], pins.loc[{id!r}]

@@ -116,8 +116,8 @@ class OverviewView(View):
         self.services = service
         self._open_list = open_list
         self._content = _OverviewData(_NOTHING, _NOTHING)
-        self.handler_grid = _grid(HANDLERS, "handlers and statuses", "handler and status", tz, flex="3 1 540px")
-        self.key_grid = _grid(BACKLOG, "keys on which calls wait", "key on which calls wait", tz, flex="2 1 360px")
+        self.handler_grid = _grid(HANDLERS, tz, "Nothing is in flight.", flex="handler", share="3 1 540px")
+        self.key_grid = _grid(BACKLOG, tz, "No call waits for a key.", flex="key", share="2 1 360px")
         for grid in (self.handler_grid, self.key_grid):
             grid.on_open(self.guard(self._open))
         self.children = (
@@ -160,7 +160,8 @@ class OverviewView(View):
         self._content = content
         handlers = table(worst_first(content.handlers), HANDLERS)
         self.handler_grid.refresh(handlers, note=cut_off(content.handlers))
-        self.key_grid.refresh(table(content.backlog, BACKLOG), note=content.no_backlog or cut_off(content.backlog))
+        note = content.no_backlog or cut_off(content.backlog)
+        self.key_grid.refresh(table(content.backlog, BACKLOG), note=note)
 
     def static(self) -> Iterable[str]:
         """Yield the bar and both tables."""
@@ -181,8 +182,11 @@ class OverviewView(View):
         self._open_list(**filters)
 
 
-def _grid(columns: Columns, noun: str, one: str, tz: str, *, flex: str) -> Grid:
+def _grid(columns: Columns, tz: str, empty: str, *, flex: str, share: str) -> Grid:
     names = [name for name, _ in columns.values() if name != "scope"]
-    grid = Grid(table(_NOTHING, columns), key=ROW, noun=noun, one=one, columns=names, height=340, tz=tz, is_read=False)
-    grid.layout.flex, grid.layout.min_width = flex, "0"
+    grid = Grid(
+        table(_NOTHING, columns), key=ROW, columns=names, height=340, tz=tz, is_read=False, flex=flex, compact=True,
+        empty=empty, heads={"waiting": "calls waiting", "key": "blocked key"},
+    )  # fmt: skip
+    grid.layout.flex, grid.layout.min_width = share, "0"
     return grid

@@ -19,7 +19,7 @@ __all__ = ["ColumnLayout", "ColumnStyles", "Form", "short_id"]
 Form: TypeAlias = Kind | Literal["age", "countdown", "id"]
 
 _SAMPLE = 50  # rows that decide how wide a column starts
-_PER_CHARACTER, _PER_HEAD_CHARACTER, _AROUND, _DOT, _COPY = 7.1, 8.2, 15, 16, 18  # pixels
+_PER_CHARACTER, _PER_HEAD_CHARACTER, _AROUND, _DOT, _COPY = 7.6, 8.2, 15, 16, 18  # pixels
 _NARROWEST, _WIDEST = 48, 460
 _RELATIVE = {"age": 58, "countdown": 74}  # pixels of "2h 13m" and of "in 2h 13m"
 _FLEX = 120  # pixels that the flexible column has at least

@@ -50,7 +50,7 @@ _HEADS = {
     "target_service_key": "key",
     "target_service_ty": "service type",
 }
-_WIDTHS = {"status": 118, "target": 190, "retry_count": 84, "step": 120, "age": 68, "next_retry_at": 76, "id": 104}
+_WIDTHS = {"status": 108, "target": 176, "retry_count": 84, "step": 120, "age": 54, "next_retry_at": 72, "id": 98}
 _COUNTS_EVERY = 15.0  # seconds, and never more often than twenty times what counting takes
 _SHARE = 20
 

@@ -56,7 +56,7 @@ class FindingsView {
     return head;
   }
 
-  row({ severity, summary, where, age, affected, buttons }, at, revision) {
+  row({ severity, summary, age, blocks, buttons }, at, revision) {
     const row = make("div", "rl-finding");
     const isWhole = this.whole.has(summary);
     const text = make("button", "rl-findingtext", { type: "button", title: isWhole ? "" : summary, "aria-expanded": String(isWhole), "data-focus": `text-${at}` }, summary);
@@ -65,7 +65,7 @@ class FindingsView {
       this.draw();
     });
     row.append(make("span", `rl-severity rl-${severity}`, { title: severity }, SYMBOLS[severity]), text);
-    row.append(make("span", "rl-context", {}, [affected, age].filter(Boolean).join(" · ")));
+    row.append(make("span", "rl-context", { title: blocks }, ...(blocks ? [make("b", "", {}, blocks)] : []), age));
     const tools = make("span", "rl-findingtools");
     for (const { act, label } of buttons) {
       const button = make("button", "rl-button", { type: "button", "aria-label": `${label}: ${summary}`, "data-focus": `${act}-${at}` }, label);

@@ -125,10 +125,9 @@ def _row(row: Mapping[Any, Any], diagnosis: Diagnosis, at: int, *, can_plan: boo
         buttons.append(("plan", f"{_action_name(call)}…"))
     return {
         "severity": row["severity"],
-        "summary": row["summary"],
-        "where": row["where"],
+        "summary": row["summary"].removesuffix(f"; blocks {row['blocks']}"),
         "age": _age(row["since"], diagnosis.at),
-        "affected": f"{row['affected']:,} affected" if row["affected"] > row["count"] else "",
+        "blocks": f"blocks {row['blocks']}" if row["blocks"] else "",
         "buttons": [{"act": act, "label": label} for act, label in buttons],
     }
 
