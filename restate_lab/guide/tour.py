@@ -18,7 +18,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "invocations-wide-light": "An open invocation: its failure, the actions, and its journal with live bars.",
         "invocations-wide-dark": "The same in the dark theme.",
         "invocations-narrow-light": "In a narrow window.",
-        "invocations-lost": "While the server does not answer, the panel reports it and keeps its rows.",
+        "lost-light-1600": "While the server does not answer, the panel reports it and keeps its rows.",
     },
     "An action, from the plan to the outcome": {
         "resume-plan": "The plan of an action: nothing is sent before a reason is entered.",

@@ -36,8 +36,8 @@ panel
 """
 
 
-def test_deployments(page: LabPage, newest: Cluster, notebooks: Path, screenshots: Path) -> None:
-    """A click shows what pins a deployment and what can be done, and the panel's state follows."""
+def test_overview_and_deployments(page: LabPage, newest: Cluster, notebooks: Path, screenshots: Path) -> None:
+    """A click shows what pins a deployment and what can be done, or the invocations of a handler; the state follows."""
     write_notebook(notebooks / "deployments.ipynb", DEPLOYMENTS)
     page.open("deployments.ipynb")
     page.run_all()
@@ -48,6 +48,14 @@ def test_deployments(page: LabPage, newest: Cluster, notebooks: Path, screenshot
     expect(detail.filter(has_text="latest revision of").first).to_be_visible()
     assert page.value("panel.state['open'] == panel.view.opened == panel.view.table.id[0]")
     _pictures(page, screenshots, "deployments", deployments)
+    page.page.get_by_role("button", name="Overview").click()
+    handlers = GridOnPage(page.page, 0)
+    handlers.header("handler").wait_for()
+    handlers.wait()
+    _pictures(page, screenshots, "overview", handlers)
+    handlers.cell(0, "handler").click()
+    page.wait_for_value("panel.state.get('view', 'invocations')", "invocations")
+    assert page.value("len(panel.state['service']) > 0 and len(panel.state['status']) > 0")
     assert page.console_errors == []
 
 
