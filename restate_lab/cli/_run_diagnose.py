@@ -114,12 +114,14 @@ def _print_finding(
 
 
 def print_explanation(explanation: Explanation, target: SourceOptions, page: TextPage) -> None:
-    """Print an explanation: what it waits for, the chain to the root blocker, and what one can do."""
+    """Print an explanation: its facts, the chain to the root blocker, and the possible actions."""
     status = str(explanation.status)
     page.paragraph((str(explanation.target), "bold"), " is ", (status, f"bold {STATUS_STYLES.get(status, '')}"))
-    page.paragraph((explanation.where, "dim"))
+    page.paragraph((f"{explanation.id}; {explanation.where}", "dim"))
     page.blank()
-    page.lines(explanation.summary)
+    width = max((len(label) for label, _ in explanation.facts), default=0)
+    for label, value in explanation.facts:
+        page.paragraph(value, first=f"{label:<{width}}  ")
     chain = explanation.chain
     if len(chain) > 1:
         page.blank()

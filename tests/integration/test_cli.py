@@ -135,6 +135,8 @@ def test_why(incident: Cluster) -> None:
     told = call(incident, "why", id_)
     assert told.exit_code == 0
     assert id_ in told.stdout
+    assert re.search(r"^now +suspended ", told.stdout, re.MULTILINE)
+    assert re.search(r"^blocks +\d+", told.stdout, re.MULTILINE)
     assert f"RESTATE_ADMIN_URL={incident.admin_url} restate invocations cancel {id_}" in told.stdout
     assert not PYTHON.search(told.stdout)
     assert json.loads(call(incident, "why", id_, "--json").stdout)["id"] == id_
