@@ -87,7 +87,8 @@ class SampleSource(RowSource):
             return pd.DataFrame({"kind": [], "start": [], "result": [], "n": []})
         if "count(*)" in statement:
             return pd.DataFrame({"n": [len(self.frame)]})
-        return self.frame.head(params["limit"]).copy()
+        frame = self.frame[self.frame["id"].isin(params["id"])] if "id" in params else self.frame
+        return frame.head(params["limit"]).copy()
 
 
 class LiveSource(SampleSource):

@@ -170,7 +170,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         def handle(*arguments: Any) -> None:
             try:
                 if by_reader:
-                    self._tell_error("handler", "")
+                    self._tell_error("handler", None)
                 with redirect_messages(self.say):
                     act(*arguments)
             except Exception as error:  # noqa: BLE001 - a panel's handler: it is shown in the panel
@@ -185,11 +185,11 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def fail(self, error: Exception, /) -> None:
         """Show what went wrong, in words; from any thread."""
         if not isinstance(error, Closed):
-            self._tell_error("handler", _message_of(error))
+            self._tell_error("handler", error)
 
-    def _tell_error(self, of: str, text: str) -> None:
-        self._wrong[of] = text
-        self._head.show("error", "\n".join(filter(None, self._wrong.values())))
+    def _tell_error(self, of: str, error: Exception | None) -> None:
+        self._wrong[of] = "" if error is None else _message_of(error)
+        self._head.show("error", "\n".join(dict.fromkeys(filter(None, self._wrong.values()))))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} on {self._head.place or self.source.name}>"
@@ -244,7 +244,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._read_at = datetime.now(UTC)
         self._set_problem(None)
         if generation == self._generation:
-            self._tell_error("read", "")
+            self._tell_error("read", None)
             self._show(found)
         self.show_code()
 
@@ -258,7 +258,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._refresher.pace.record_failure(error, took)
         if not isinstance(error, Closed):
             self._set_problem(None)
-            self._tell_error("read", _message_of(error))
+            self._tell_error("read", error)
 
     def _note_problem(self, error: RestateLabError, unreached: RestateLabError | None, took: float) -> None:
         """Show that the panel cannot read at present, and when it tries again."""

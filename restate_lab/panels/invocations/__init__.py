@@ -18,6 +18,7 @@ from restate_lab.analysis.invocations.reader import (
     InvocationQuery,
     Rows,
     count_by_status,
+    read_first_rows,
     read_histogram,
     read_rows,
 )
@@ -116,6 +117,11 @@ class InvocationsView(View):
             self.ask()
 
     @property
+    def is_first_page(self) -> bool:
+        """Return whether more rows are being read than are shown."""
+        return self._rows is not None and self._rows.is_first_page
+
+    @property
     def group(self) -> bool:
         """Return whether equal failures are grouped."""
         return self._group
@@ -180,9 +186,10 @@ class InvocationsView(View):
     # Reading
 
     def read(self) -> _ListContent:
-        """Read the list, and where it is empty the names in the filters that do not exist."""
+        """Read the list, at first its first page; where it is empty, read which names in the filters do not exist."""
         filters = self._filters
-        rows = read_rows(self.reads, filters)
+        is_known = self._shown_filters == filters
+        rows = read_rows(self.reads, filters) if is_known else read_first_rows(self.reads, filters)
         unknown: tuple[NameSuggestion, ...] = ()
         if rows.frame.empty and (filters.service or filters.handler or filters.deployment):
             unknown = unknown_names(
@@ -194,6 +201,8 @@ class InvocationsView(View):
         """Show the list."""
         self._show_empty(content.unknown)
         self._show_rows(content.rows)
+        if content.rows.is_first_page:
+            self.ask()
 
     def _show_rows(self, content: Rows) -> None:
         self._rows = content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,10 +20,11 @@ from restate_lab.analysis.invocations.filters import MOST, Filters
 from restate_lab.analysis.records import records
 from restate_lab.analysis.times import TimeInput
 from restate_lab.durations import DurationInput
-from restate_lab.errors import ArgumentError, RestateLabError
+from restate_lab.errors import ArgumentError, RestateLabError, Unreachable
 from restate_lab.interrupts import Shield
 from restate_lab.panels._base.panel import LivePanel, why_read_only
 from restate_lab.panels._base.refresher import LOST
+from restate_lab.panels._base.source import Closed
 from restate_lab.panels._base.view import View
 from restate_lab.panels._base.worker import BackgroundAction, Busy
 from restate_lab.panels.deployments import DeploymentsView
@@ -122,20 +124,20 @@ class Panel(LivePanel):
         self._applying = False
         self.diagnosis: Diagnosis | None = None
         self._diagnosed_at = 0.0
-        self._doctor, self._reporter = BackgroundAction(), BackgroundAction()
+        self._doctor, self._counter, self._reporter = BackgroundAction(), BackgroundAction(), BackgroundAction()
         LivePanel.__init__(self, source, refresh=refresh)
         self._findings = FindingsView(guard=self.guard, act=self._act_on_finding, run=self.run_doctor)
         self._head.on_go = self.guard(self._go)
         self._head.on_report = self.guard(self.write_report)
         self._head.report = "ready"
-        for part in (self._doctor, self._reporter, self._findings):
+        for part in (self._doctor, self._counter, self._reporter, self._findings):
             self.ends_with(part)
         self.state = self._state.keywords
         self.observe(self._set_state, "state")
         self.observe(self._set_selected, "selected")
         self._show_view()
         if wait:
-            self.refresh()
+            super().refresh()
         else:
             self.ask()
 
@@ -148,8 +150,14 @@ class Panel(LivePanel):
 
     @property
     def frame(self) -> pd.DataFrame:
-        """Return the rows that are shown; of an open invocation its journal."""
+        """Return the rows that are shown; of an open invocation its journal. It waits while only the first page is."""
+        self._wait_for_all()
         return self.view.frame
+
+    def _wait_for_all(self) -> bool:
+        """Wait until the rows after the first page are shown; return whether they are."""
+        view = self.view
+        return not (isinstance(view, InvocationsView) and view.is_first_page) or super().wait()
 
     @property
     def params(self) -> Mapping[str, Any]:
@@ -196,8 +204,13 @@ class Panel(LivePanel):
 
     def wait(self, *, timeout: DurationInput = "60s", doctor: bool = False) -> bool:
         """Wait until what was asked for is shown, and with ``doctor`` until the doctor has ended; return whether."""
-        ended = super().wait(timeout=timeout)
+        ended = super().wait(timeout=timeout) and self._wait_for_all() and self._counter.wait(60.0)
         return self._doctor.wait(60.0) and ended if doctor else ended
+
+    def refresh(self) -> None:
+        """Read now, and return when that is shown; an error stands in the panel, and in ``error``."""
+        super().refresh()
+        self.wait()
 
     def _diagnose(self) -> None:
         self._findings.begin()
@@ -408,10 +421,18 @@ class Panel(LivePanel):
             self._run_doctor_when_due()
             raise
         self._run_doctor_when_due()
-        view = self.view
-        if isinstance(view, InvocationsView):
+        if isinstance(self.view, InvocationsView):
+            with contextlib.suppress(Busy):  # the counts that are being read are about to be shown
+                self._counter.run(self._count)
+
+    def _count(self) -> None:
+        view = self._views["invocations"]
+        try:
             view.read_counts()
-            self._refresher.pace.record_success(time.monotonic() - started)
+            self._tell_error("counts", None)
+        except Exception as error:  # noqa: BLE001 - a panel's thread: it is shown in the panel
+            if not isinstance(error, (Closed, Unreachable)):  # the next read of the rows says that
+                self._tell_error("counts", error)
 
     def show_code(self) -> None:
         """Show the statement and the line of code of what is shown now."""

@@ -11,10 +11,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from restate_lab.analysis.invocations import reader
 from restate_lab.errors import ArgumentError, QueryRefused, Unreachable
 from restate_lab.panels import invocations as module, panel as panel_module
 from restate_lab.panels._base import refresher
 from restate_lab.panels._base.head import Head
+from restate_lab.panels.grid import Grid
 from restate_lab.panels.panel import Panel
 from restate_lab.progress import notify
 from support.sample_source import LiveSource, SampleSource, invocations
@@ -35,6 +37,7 @@ def make(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 
     def make(source: Any, **options: Any) -> Panel:
         made.append(Panel(source, **options))
+        made[-1].wait()
         return made[-1]
 
     yield make
@@ -67,7 +70,7 @@ def test_it_shows_what_was_read_and_gives_it_back(make: Callable[..., Panel]) ->
     panel = make(source, status="all", service="agent")
     assert list(panel.frame["id"]) == list(ROWS["id"])
     assert list(panel.frame["failure"]) == [panel.frame["failure"].iloc[0], ATTACK, "[409] killed"]
-    assert (panel.sql, panel.params) in [(sql, params) for sql, params in source.asked]
+    assert list(source.sql(panel.sql, params=panel.params)["id"]) == list(ROWS["id"])
     assert panel.code == "rl.Panel(lab, status='all', service='agent')"
     assert panel._head.code == panel.code
     assert panel.error == ""
@@ -89,6 +92,28 @@ def test_ten_thousand_of_n(make: Callable[..., Panel]) -> None:
     panel = make(SampleSource(ROWS), status="all", limit=2)
     assert len(panel.frame) == 2
     assert "2 of 3 invocations on the server were read." in repr(panel.view.grid)
+
+
+@pytest.mark.usefixtures("make")
+def test_the_first_page_comes_before_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many rows the first ones are shown while the others are being read; the frame has all of them."""
+    monkeypatch.setattr(reader, "FIRST", 2)
+    source, shown, goes_on = SampleSource(ROWS), [], threading.Event()
+    refresh = Grid.refresh
+
+    def note(grid: Grid, frame: pd.DataFrame, **options: Any) -> None:
+        shown.append((len(frame), options.get("note")))
+        refresh(grid, frame, **options)
+
+    monkeypatch.setattr(Grid, "refresh", note)
+    reads = module.read_rows
+    monkeypatch.setattr(module, "read_rows", lambda *given: goes_on.wait(10) and reads(*given))
+    panel = Panel(source, status="all", sort="newest")
+    assert shown == [(2, "The rest is being read.")]
+    goes_on.set()
+    assert len(panel.frame) == 3
+    assert [rows for rows, _ in shown] == [2, 3]
+    panel.close()
 
 
 def test_a_lost_server_is_a_banner_and_comes_back(make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch) -> None:
