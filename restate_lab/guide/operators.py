@@ -13,8 +13,9 @@ they have, and say what was not read. Without it, each query has the limit of th
 
 **Rate limits.** A server may be told to allow so many queries a minute (`admin.query-engine.rate-limiting` in its
 configuration), and answers 429 with the seconds to wait; so does a limit of concurrent requests, without them. Reads
-wait it out for up to ten seconds, plans for up to thirty, and panels ask more seldom. A live panel never takes more
-than a tenth of the time: a read of 2 s is repeated every 20 s at most, and only while somebody sees it.
+wait it out for up to ten seconds, plans for up to thirty, and panels ask more seldom. The rows of a live
+panel never take more than a tenth of the time: a read of 2 s is repeated every 20 s at most, and only while the panel
+is visible. Its counts take a twentieth at most, and its doctor a thirtieth.
 
 **Batch size.** Servers send 128 rows at a time. With `datafusion.execution.batch_size` at 8192 in the query engine's
 options a scan is about 1.5 times as fast. Set it in the server's configuration; a `SET` would change it for everybody
@@ -75,5 +76,6 @@ s. Most of it is the server's scan of the journals, which tell what each invocat
 suspended invocations the doctor reads those that have waited for longest, and reports that.
 
 A scan that is slow takes the server's cores from everyone. On a large cluster let one person look at the whole, and the
-others by id or by service. Panels show 10,000 invocations at most and report how many there are.
+others by id or by service. Panels show 10,000 invocations at most and report how many there are; the
+first 300 are shown before the others are read.
 """

@@ -56,12 +56,12 @@ class Panel(LivePanel):
 
     ``view`` is "overview", "invocations", "state" or "deployments". ``open`` opens an invocation by its id (in "state"
     an object is opened by ``service`` and ``key``, in "deployments" a deployment by its id). By default the list has
-    what is in flight, worst first, at most 10,000 rows; the server applies the filters: ``status`` (Restate's statuses,
-    "retrying", or "attention", "in-flight", "ended", "all"), ``service`` (one or several), ``handler, key``,
-    ``deployment``, ``since, until, ended_since, ended_until`` (an age such as "2h", or a time with its zone), ``age``
-    (created at least so long ago), ``error_code``, ``retries`` (``retry_count`` is at least this), ``text`` (the
-    failure contains it), ``id``, ``limit``, and ``sort`` ("trouble", "newest", "oldest"). ``group=False`` shows equal
-    failures one by one.
+    what is in flight, worst first, at most 10,000 rows, of which the first 300 are shown before the others are read.
+    The server applies the filters: ``status`` (Restate's statuses, "retrying", or "attention", "in-flight", "ended",
+    "all"), ``service`` (one or several), ``handler, key``, ``deployment``, ``since, until, ended_since, ended_until``
+    (an age such as "2h", or a time with its zone), ``age`` (created at least so long ago), ``error_code``, ``retries``
+    (``retry_count`` is at least this), ``text`` (the failure contains it), ``id``, ``limit``, and ``sort`` ("trouble",
+    "newest", "oldest"). ``group=False`` shows equal failures one by one.
 
     ``refresh`` is how often it reads again while it is visible: seconds, "10s", or None; never more often than ten
     times what the last read took. The doctor runs for at most 5 s, at first and then about once a minute. ``tz`` is the
@@ -69,7 +69,7 @@ class Panel(LivePanel):
 
     Three traits can be observed and linked: ``state`` (the keyword arguments that show this again; set it to show
     something else), ``selected`` (ids; set it to select) and ``sql`` (the statement, which runs with ``params``).
-    ``frame`` has the rows that are shown, ``diagnosis`` what the doctor found (None before), ``plan`` the last plan,
+    ``frame`` has all rows of the list, ``diagnosis`` what the doctor found (None before), ``plan`` the last plan,
     ``code`` the line of "Copy as code", ``view`` the view that is shown. Errors are shown in the panel, and in
     ``error``.
 
