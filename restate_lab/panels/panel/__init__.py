@@ -247,7 +247,7 @@ class Panel(LivePanel):
     def _show_selected(self, ids: Sequence[str]) -> InvocationsView:
         """Show these invocations alone, and select them once they were read."""
         self.show_invocations(status="all", id=list(ids))
-        self.wait()
+        super().wait()
         view = self._list
         present = set(view.frame["id"])
         view.selected = [each for each in ids if each in present]
@@ -298,6 +298,7 @@ class Panel(LivePanel):
 
     def _set_selected(self, change: Any) -> None:
         if not self._applying and isinstance(self.view, InvocationsView):
+            self._wait_for_all()
             self.view.selected = change["new"]
 
     def _note_selection(self) -> None:
