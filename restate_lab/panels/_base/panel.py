@@ -36,6 +36,7 @@ from restate_lab.source import Source, check_supported
 __all__ = ["LivePanel", "why_read_only"]
 
 _LINE = "font:12px/1.6 var(--jp-ui-font-family,system-ui,sans-serif);margin:4px 0"
+_DRAWING = 0.3  # seconds
 
 
 class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
@@ -154,6 +155,10 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         for part in (*self._parts, *self.children):
             part.close()
         super().close()
+
+    def let_draw(self) -> None:
+        """Wait a moment in a thread of the panel, so that the page draws its rows before the server is busy again."""
+        self.closed.wait(_DRAWING)
 
     def ends_with(self, part: Any, /) -> None:
         """Have this closed when the panel is."""

@@ -189,6 +189,8 @@ class InvocationsView(View):
         """Read the list, at first its first page; where it is empty, read which names in the filters do not exist."""
         filters = self._filters
         is_known = self._shown_filters == filters
+        if is_known and self.is_first_page:
+            self.host.let_draw()
         rows = read_rows(self.reads, filters) if is_known else read_first_rows(self.reads, filters)
         unknown: tuple[NameSuggestion, ...] = ()
         if rows.frame.empty and (filters.service or filters.handler or filters.deployment):

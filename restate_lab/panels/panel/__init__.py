@@ -214,6 +214,7 @@ class Panel(LivePanel):
 
     def _diagnose(self) -> None:
         self._findings.begin()
+        self.let_draw()
         try:
             diagnosis = doctor(self.reads, timeout=_DOCTOR_TIMEOUT)
         except RestateLabError as error:
@@ -428,6 +429,7 @@ class Panel(LivePanel):
 
     def _count(self) -> None:
         view = self._views["invocations"]
+        self.let_draw()
         try:
             view.read_counts()
             self._tell_error("counts", None)
