@@ -14,7 +14,7 @@ from restate_lab.demo.run import copy_notebooks, notebook_environment
 from support.clusters import NEWEST, Cluster, Clusters
 from support.jupyter import LabPage, chromium, find_chromium
 
-expect.set_options(timeout=30_000)  # a busy machine is no fault of what is tested
+expect.set_options(timeout=90_000)  # a busy machine is no fault of what is tested
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

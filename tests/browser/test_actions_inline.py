@@ -129,18 +129,18 @@ def test_the_keyboard_alone(page: LabPage, own: Embedded, lab: Lab, notebooks: P
     panel.expect_text("agent/run", within=panel.detail)
     _tab_to(panel, "Pause 1")
     keys.press("Enter")
-    expect(panel.detail.get_by_label("reason")).to_be_focused(timeout=30_000)
+    expect(panel.detail.get_by_label("reason")).to_be_focused(timeout=90_000)
     keys.type("add a cell dd by keyboard")
     _tab_to(panel, "Pause 1 invocation")
     keys.press("Space")
     panel.expect_text(re.compile(r"^Paused 1\."), within=panel.detail)
-    expect(panel.button("Done", within=panel.detail)).to_be_focused(timeout=30_000)
+    expect(panel.button("Done", within=panel.detail)).to_be_focused(timeout=90_000)
     keys.press("Enter")
-    expect(panel.button("Done", within=panel.detail)).to_be_hidden(timeout=30_000)
+    expect(panel.button("Done", within=panel.detail)).to_be_hidden(timeout=90_000)
     page.page.wait_for_function("() => document.activeElement.closest('.rl-panel') !== null")
     assert status(lab, own.roles["agent_denver"]) == "paused"
     keys.press("Escape")
-    expect(panel.detail).to_be_hidden(timeout=30_000)
+    expect(panel.detail).to_be_hidden(timeout=90_000)
     assert page.page.locator(".jp-CodeCell").count() == cells
     assert page.value("rl.audit_log().reason.dropna().tolist()")[-1] == "add a cell dd by keyboard"
     lab.admin.resume_invocation(own.roles["agent_denver"], reason="as it was")
@@ -148,7 +148,7 @@ def test_the_keyboard_alone(page: LabPage, own: Embedded, lab: Lab, notebooks: P
 
 def _tab_to(panel: PanelOnPage, name: str) -> None:
     """Press Tab until this button has the focus."""
-    expect(panel.button(name, within=panel.detail)).to_be_enabled(timeout=30_000)
+    expect(panel.button(name, within=panel.detail)).to_be_enabled(timeout=90_000)
     for _ in range(60):
         focused = panel.page.evaluate("() => document.activeElement.textContent")
         if focused == name:

@@ -144,7 +144,7 @@ def _scrolls(grid: GridOnPage) -> None:
     assert grid.text(500_000, "id") == "inv_0500000"
     # A notebook takes cells out of the page that are far from view; what comes back has lost its scroll position.
     grid.root.evaluate("e => { const home = e.parentNode; e.remove(); setTimeout(() => home.append(e), 300); }")
-    expect(grid.line(500_000)).to_be_in_viewport(timeout=30_000)
+    expect(grid.line(500_000)).to_be_in_viewport(timeout=90_000)
     first = int(grid.root.locator(".rl-body .rl-row").first.get_attribute("aria-rowindex") or 0) - 2
     grid.scroller.hover()
     grid.page.mouse.wheel(0, 260)  # ten rows, though the scroll bar is scaled
@@ -156,9 +156,9 @@ def _scrolls(grid: GridOnPage) -> None:
 
 def _sorts_and_filters(page: LabPage, grid: GridOnPage) -> None:
     grid.header("retry_count").click()
-    expect(grid.header("retry_count")).to_have_attribute("aria-sort", "ascending", timeout=30_000)
+    expect(grid.header("retry_count")).to_have_attribute("aria-sort", "ascending", timeout=90_000)
     grid.header("retry_count").click()
-    expect(grid.header("retry_count")).to_have_attribute("aria-sort", "descending", timeout=30_000)
+    expect(grid.header("retry_count")).to_have_attribute("aria-sort", "descending", timeout=90_000)
     expect(grid.cell(0, "retry_count")).to_have_text("999999")
     assert grid.text(0, "id") == page.value("grid.visible.id.iloc[0]")
     grid.search.press_sequentially("weather")
@@ -166,7 +166,7 @@ def _sorts_and_filters(page: LabPage, grid: GridOnPage) -> None:
     expect(grid.cell(0, "last_failure")).to_have_text("Weather is down")
     assert page.value("len(grid.visible)") == 1000
     grid.header("retry_count").click()
-    expect(grid.header("retry_count")).to_have_attribute("aria-sort", "none", timeout=30_000)
+    expect(grid.header("retry_count")).to_have_attribute("aria-sort", "none", timeout=90_000)
     grid.search.fill("")
     grid.wait("1,000,000 invocations")
     expect(grid.cell(1, "id")).to_have_text("inv_0000001")
@@ -188,7 +188,7 @@ def _selects_only_what_was_seen(page: LabPage, grid: GridOnPage) -> None:
     assert page.value("grid.selected") == ["inv_0001007"]
     page.value(f"[setattr({talk}, 'send', {talk}.told), [{talk}.told(said) for said in {talk}.held]]")
     grid.root.get_by_role("button", name="Clear").click()
-    expect(grid.cell(1, "id")).to_have_text("inv_0000001", timeout=30_000)
+    expect(grid.cell(1, "id")).to_have_text("inv_0000001", timeout=90_000)
     grid.expect_text("chosen", "")
 
 

@@ -77,7 +77,7 @@ def _filters(page: LabPage, panel: PanelOnPage) -> None:
 
 def _keeps_the_selection(page: LabPage, panel: PanelOnPage) -> None:
     panel.grid.header("target").click()
-    expect(panel.grid.header("target")).to_have_attribute("aria-sort", "ascending", timeout=30_000)
+    expect(panel.grid.header("target")).to_have_attribute("aria-sort", "ascending", timeout=90_000)
     panel.grid.box(1).click()
     panel.grid.box(3).click()
     panel.grid.expect_text("chosen", "2 selected")
@@ -121,7 +121,7 @@ def _opens(page: LabPage, panel: PanelOnPage, own: Embedded, screenshots: Path) 
 def _looks(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
     panel.button("Pause 1", within=panel.detail).click()
     panel.expect_text(re.compile("^Pause 1 of 1 · "), within=panel.detail)
-    expect(panel.button("Pause 1 invocation", within=panel.detail)).to_be_visible(timeout=30_000)
+    expect(panel.button("Pause 1 invocation", within=panel.detail)).to_be_visible(timeout=90_000)
     assert unnamed_roles(panel.root) == []
     page.command("application:toggle-left-area")
     for name, width in (("wide", 1500), ("narrow", 800), ("phone", 390)):
@@ -138,14 +138,14 @@ def _walks_the_journal(page: LabPage, panel: PanelOnPage, own: Embedded, screens
     """Expand a call to the journal of its callee, where the failing step is orange; keys move, collapse and open."""
     page.page.set_viewport_size({"width": 1400, "height": 1000})
     page.value(f"panel.open_invocation({own.roles['storm_caller_1']!r}) and None")
-    expect(panel.detail.locator(".rl-target")).to_have_text("Orders/place", timeout=30_000)
+    expect(panel.detail.locator(".rl-target")).to_have_text("Orders/place", timeout=90_000)
     grid = panel.detail.get_by_role("treegrid")
     call = grid.get_by_role("row").filter(has_text="Call")
     expect(call).to_have_attribute("aria-expanded", "false")
     call.focus()
     page.page.keyboard.press("ArrowRight")
     failing = grid.locator('[data-outcome="retrying"]')
-    expect(failing).to_contain_text("charge card", timeout=30_000)
+    expect(failing).to_contain_text("charge card", timeout=90_000)
     expect(failing).to_have_attribute("aria-level", "2")
     panel.detail.get_by_role("button", name="Fit").click()
     page.page.wait_for_function(  # every entry that took time can be read; a bar grows within a second
@@ -156,7 +156,7 @@ def _walks_the_journal(page: LabPage, panel: PanelOnPage, own: Embedded, screens
     page.page.keyboard.press("ArrowLeft")
     expect(failing).to_be_hidden()
     page.page.keyboard.press("Enter")
-    expect(panel.detail.locator(".rl-target")).to_have_text("Payments/charge", timeout=30_000)
+    expect(panel.detail.locator(".rl-target")).to_have_text("Payments/charge", timeout=90_000)
     expect(panel.detail.locator(".rl-jchip").first).to_contain_text("Orders/place")
 
 

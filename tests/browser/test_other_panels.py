@@ -134,7 +134,7 @@ def _holds_a_long_word(page: LabPage, keys: GridOnPage, screenshots: Path) -> No
 
 def _close(page: LabPage) -> None:
     page.page.get_by_role("button", name="Close").click()
-    expect(page.page.get_by_label("New value")).to_be_hidden(timeout=30_000)
+    expect(page.page.get_by_label("New value")).to_be_hidden(timeout=90_000)
 
 
 def _loses_a_race(page: LabPage, drawers: rl.Lab, keys: GridOnPage, screenshots: Path) -> None:
@@ -149,7 +149,7 @@ def _loses_a_race(page: LabPage, drawers: rl.Lab, keys: GridOnPage, screenshots:
     page.page.get_by_label("Reason").fill("INC-7")
     set_state(drawers, "Drawer", ATTACK, {"items": {"mug": 9}}, reason="somebody else")
     button.click()
-    expect(page.page.get_by_text("The state changed meanwhile")).to_be_visible(timeout=30_000)
+    expect(page.page.get_by_text("The state changed meanwhile")).to_be_visible(timeout=90_000)
     blocks = page.page.locator(".rl-block[data-value=true] pre")
     expect(blocks).to_have_text(['{\n  "mug": 1\n}', '{\n  "mug": 2\n}', '{\n  "mug": 9\n}'])
     assert state(drawers, "Drawer", ATTACK)["items"] == {"mug": 9}
@@ -174,7 +174,7 @@ def _sets_from_there(page: LabPage, drawers: rl.Lab) -> None:
     keys.type("INC-7, counted")
     keys.press("Tab")
     keys.press("Enter")
-    expect(page.page.get_by_text("was set; read back")).to_be_visible(timeout=30_000)
+    expect(page.page.get_by_text("was set; read back")).to_be_visible(timeout=90_000)
     read = state(drawers, "Drawer", ATTACK)
     assert read["items"] == {"mug": 10, "dd": "axb"}
     assert read["long"] == "x" * 100_000

@@ -22,7 +22,7 @@ class GridOnPage:
         """Wait until rows are there, and until the line above them says this."""
         expect(self.root.locator(".rl-body .rl-row:not(.rl-loading)").first).to_be_visible(timeout=60_000)
         if count is not None:
-            expect(self.root.locator(".rl-count")).to_have_text(count, timeout=30_000)
+            expect(self.root.locator(".rl-count")).to_have_text(count, timeout=90_000)
 
     def line(self, line: int) -> Locator:
         """Return the row in a line, which must be in view."""
@@ -48,7 +48,7 @@ class GridOnPage:
 
     def expect_text(self, name: str, text: str | re.Pattern[str]) -> None:
         """Wait until the part "count", "chosen", "note", "error", "full", "empty" or "busy" says this."""
-        expect(self.root.locator(f".rl-{name}")).to_have_text(text, timeout=30_000)
+        expect(self.root.locator(f".rl-{name}")).to_have_text(text, timeout=90_000)
 
     def scroll_to(self, fraction: float) -> None:
         """Drag the scroll bar: 0 is the top, 1 the end."""

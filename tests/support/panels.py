@@ -69,7 +69,7 @@ class PanelOnPage:
     def select_all(self) -> None:
         """Tick all rows."""
         self.grid.root.locator(".rl-head .rl-box").click()
-        expect(self.root.get_by_text(re.compile(r"^\d+ selected$")).first).to_be_visible(timeout=30_000)
+        expect(self.root.get_by_text(re.compile(r"^\d+ selected$")).first).to_be_visible(timeout=90_000)
 
     def open(self, line: int, target: str) -> None:
         """Open a row once it has this target, and wait until its journal is there."""
@@ -95,7 +95,7 @@ class PanelOnPage:
 
     def expect_text(self, text: str | re.Pattern[str], *, within: Locator | None = None) -> None:
         """Wait until a text is there to be seen."""
-        expect((within or self.root).get_by_text(text).first).to_be_visible(timeout=30_000)
+        expect((within or self.root).get_by_text(text).first).to_be_visible(timeout=90_000)
 
     def picture(self, path: Path) -> None:
         """Take a picture of the page, at rest."""
