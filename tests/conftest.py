@@ -42,11 +42,11 @@ def pytest_configure() -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return four workers for two cores: about half of a test's time is waiting for servers, kernels and browsers.
+    """Return three workers for two cores: a third of a test's time is waiting for servers, kernels and browsers.
 
     Single files get none: they are done before workers have started.
     """
-    return 0 if config.args and all(".py" in argument for argument in config.args) else 4
+    return 0 if config.args and all(".py" in argument for argument in config.args) else 3
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,6 +5,7 @@ Both show texts as text. A view sends messages and sets nothing; an id that it m
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, tzinfo
@@ -118,6 +119,7 @@ class Folds(anywidget.AnyWidget):
 
     def __init__(self, titles: Mapping[str, str], on_toggle: Callable[[str, bool], object]) -> None:
         self.on_toggle = on_toggle
+        self._changing = threading.Lock()  # titles come from the reading thread, clicks from the kernel's
         super().__init__(sections=[{"key": key, "title": title, "open": False} for key, title in titles.items()])
         self.on_msg(self._receive)
 
@@ -128,11 +130,13 @@ class Folds(anywidget.AnyWidget):
 
     def name(self, **titles: str) -> None:
         """Give these sections other titles."""
-        self.sections = [{**each, "title": titles.get(each["key"], each["title"])} for each in self.sections]
+        with self._changing:
+            self.sections = [{**each, "title": titles.get(each["key"], each["title"])} for each in self.sections]
 
     def toggle(self, key: str) -> None:
         """Open a section, or close it."""
-        self.sections = [{**each, "open": each["open"] ^ (each["key"] == key)} for each in self.sections]
+        with self._changing:
+            self.sections = [{**each, "open": each["open"] ^ (each["key"] == key)} for each in self.sections]
         self.on_toggle(key, key in self.opened)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -121,6 +122,8 @@ class Panel(LivePanel):
         self._state = state
         self._tz = tz
         self._views: dict[str, View] = {}
+        # Held while the state and its view are changed: the reading thread sees both of before, or both of after.
+        self._switching = threading.RLock()
         self._applying = False
         self.diagnosis: Diagnosis | None = None
         self._diagnosed_at = 0.0
@@ -282,15 +285,17 @@ class Panel(LivePanel):
     # Changes of the state
 
     def _apply(self, state: PanelState) -> None:
-        before = self._state
-        self._state = state
+        with self._switching:
+            is_other = state != self._state
+            self._state = state
+            if is_other:
+                self._show_view()
         self._applying = True
         try:
             self.state = state.keywords
         finally:
             self._applying = False
-        if state != before:
-            self._show_view()
+        if is_other:
             self.ask()
 
     def _set_state(self, change: Any) -> None:
@@ -331,10 +336,10 @@ class Panel(LivePanel):
         return view
 
     def _view_of(self, name: str) -> View:
-        if name not in self._views:
-            view = self._build_view(name)
-            self._views[name] = view
-        return self._views[name]
+        with self._switching:
+            if name not in self._views:
+                self._views[name] = self._build_view(name)
+            return self._views[name]
 
     def _build_view(self, name: str) -> View:
         filters = self._state.filters
@@ -404,7 +409,8 @@ class Panel(LivePanel):
     # Reading
 
     def _read(self) -> Any:
-        view = self.view
+        with self._switching:
+            view = self.view
         return view, view.read()
 
     def _show(self, content: Any) -> None:
