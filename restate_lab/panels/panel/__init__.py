@@ -21,7 +21,7 @@ from restate_lab.analysis.invocations.filters import MOST, Filters
 from restate_lab.analysis.records import records
 from restate_lab.analysis.times import TimeInput
 from restate_lab.durations import DurationInput
-from restate_lab.errors import ArgumentError, RestateLabError, Unreachable
+from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
 from restate_lab.interrupts import Shield
 from restate_lab.panels._base.panel import LivePanel, why_read_only
 from restate_lab.panels._base.refresher import LOST
@@ -440,7 +440,7 @@ class Panel(LivePanel):
             view.read_counts()
             self._tell_error("counts", None)
         except Exception as error:  # noqa: BLE001 - a panel's thread: it is shown in the panel
-            if not isinstance(error, (Closed, Unreachable)):  # the next read of the rows says that
+            if isinstance(error, TimedOut) or not isinstance(error, (Closed, *LOST)):  # the rows' next read says those
                 self._tell_error("counts", error)
 
     def show_code(self) -> None:
