@@ -148,4 +148,4 @@ def test_a_node_dies_under_an_open_panel(ground: Ground, monkeypatch: pytest.Mon
             died = datetime.now(UTC)
             wait_for(look, within=60)
             assert [error for error, rows in seen if rows != ids] == []
-            assert len(panel_threads()) <= 1
+            assert len(panel_threads()) <= 2  # one reads the rows, one the counts
