@@ -242,24 +242,25 @@ class InvocationsView(View):
     def _show_all(self) -> None:
         self.guard(lambda: self._filter(replace(self._filters, status=(ALL,))))()
 
-    def read_counts(self) -> None:
-        """Read the counts and the histograms, where they are due, and show them."""
-        wanted = (
-            self._filters.without("status", "service", "text", "sort", "limit"),
-            self._filters.service,
-            self._window,
-        )
-        age = time.monotonic() - self._counted_at
-        if wanted == self._counted_for and age < max(_COUNTS_EVERY, _SHARE * self._counting_took):
-            return
+    def read_counts(self) -> bool:
+        """Read the counts and the histograms if they are due, and show them; return whether they were due."""
+        filters, window = self._filters, self._window
+        wanted = filters.without("status", "service", "text", "sort", "limit"), filters.service, window
         started = time.monotonic()
-        self.counts = count_by_status(self.reads, self._filters)
-        self._draw()
-        window: timedelta = to_timedelta(self._window, name="window")
-        self.histogram = read_histogram(self.reads, self._filters, window=window)
-        self._counted_at, self._counted_for = time.monotonic(), wanted
-        self._counting_took = self._counted_at - started
-        self._draw()
+        pause = max(_COUNTS_EVERY, _SHARE * self._counting_took)
+        if wanted == self._counted_for and started - self._counted_at < pause:
+            return False
+        self._counted_for = wanted  # before they are read: forget_counts() may come meanwhile
+        try:
+            self.counts = count_by_status(self.reads, filters)
+            self._draw()
+            span: timedelta = to_timedelta(window, name="window")
+            self.histogram = read_histogram(self.reads, filters, window=span)
+            self._draw()
+        finally:  # what fails costs the server as much
+            self._counted_at = time.monotonic()
+            self._counting_took = self._counted_at - started
+        return True
 
     def forget_counts(self) -> None:
         """Have the counts read again at the next read."""

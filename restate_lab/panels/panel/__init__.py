@@ -430,14 +430,15 @@ class Panel(LivePanel):
             raise
         self._run_doctor_when_due()
         if isinstance(self.view, InvocationsView):
-            with contextlib.suppress(Busy):  # the counts that are being read are about to be shown
+            with contextlib.suppress(Busy):  # what is counting takes changed filters into account
                 self._counter.run(self._count)
 
     def _count(self) -> None:
         view = self._views["invocations"]
         self.let_draw()
         try:
-            view.read_counts()
+            while view.read_counts():  # again where the filters have changed meanwhile
+                pass
             self._tell_error("counts", None)
         except Exception as error:  # noqa: BLE001 - a panel's thread: it is shown in the panel
             if isinstance(error, TimedOut) or not isinstance(error, (Closed, *LOST)):  # the rows' next read says those

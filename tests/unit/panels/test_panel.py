@@ -116,6 +116,43 @@ def test_the_first_page_comes_before_the_rest(monkeypatch: pytest.MonkeyPatch) -
     panel.close()
 
 
+def test_counts_that_fail_are_paced_as_others(make: Callable[..., Panel]) -> None:
+    """A count that fails costs the server a scan, so it is not repeated with each read of the rows."""
+    source = SampleSource(ROWS)
+
+    def fail() -> None:
+        if "is_retried" in source.asked[-1][0]:
+            raise QueryRefused("no counts", status=400)
+
+    source.on_ask = fail
+    panel = make(source)
+    assert panel.error == "QueryRefused: no counts"
+    panel.refresh()
+    assert sum("is_retried" in statement for statement, _ in source.asked) == 1
+
+
+def test_filters_that_change_during_a_count_are_counted(make: Callable[..., Panel]) -> None:
+    """The counts are those of the filters that are shown, also where no other read follows."""
+    source = SampleSource(ROWS)
+    panel = make(source, refresh=None)
+    counting, goes_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        if "is_retried" in source.asked[-1][0] and not counting.is_set():
+            counting.set()
+            goes_on.wait(10)
+
+    source.on_ask = hold
+    panel.state = {"key": "a"}
+    assert counting.wait(10)
+    panel.state = {"key": "b"}
+    assert panel._refresher.wait(10)
+    goes_on.set()
+    assert panel.wait(timeout=10)
+    counted = [params.get("key") for statement, params in source.asked if "is_retried" in statement]
+    assert counted[-1] == "b"
+
+
 def test_a_lost_server_is_a_banner_and_comes_back(make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch) -> None:
     """While no answer comes the panel says since when, keeps what it shows, and asks again until there is one."""
     monkeypatch.setattr(refresher, "_FIRST_RETRY", 0.05)
