@@ -63,7 +63,7 @@ def _user_places(traceback: TracebackType | None) -> Iterator[tuple[CodeType, in
         if frame.f_globals.get("__name__") != "__main__":
             continue
         text = linecache.getline(frame.f_code.co_filename, number).strip()
-        if text and not _MAGIC.search(text):  # IPython's own spelling of a magic, which nobody wrote
+        if text and not _MAGIC.search(text):  # not what IPython makes of a magic
             yield frame.f_code, number, text
 
 

@@ -77,7 +77,7 @@ def _says_one_thing(page: LabPage, panel: PanelOnPage, rows: int) -> None:
     said = re.compile(
         r"Cannot reach \S+ for \d+s\. Showing \d\d:\d\d:\d\d\.\s*(Next try in \d+s|Trying now …)\s*Try now"
     )
-    expect(banner.locator(".rl-troubleline")).to_have_text(said)
+    expect(banner.locator(".rl-problemline")).to_have_text(said)
     assert page.value("len(panel.frame)") == rows
     assert panel.grid.root.evaluate(OPACITY) == "0.6"
 

@@ -32,7 +32,7 @@ PRESETS: Mapping[str, tuple[str, ...]] = {
     "ended": _ENDED,
     ALL: (*_IN_FLIGHT, *_ENDED),
 }
-"""Name → the statuses that it stands for."""
+"""The statuses of each preset."""
 _RAW = {
     "pending": "inboxed",
     **dict.fromkeys(("ready", "backing-off", "running", RETRYING), "invoked"),
@@ -63,7 +63,7 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which invocations a list shows; None is no filter.
+    """Which invocations a list shows; a filter that is None hides nothing.
 
     ``status``: names of STATUSES, "retrying", or one of PRESETS; none is "in-flight". ``service``: a name, or several.
     ``handler, key``: as in the target. ``deployment``: of the last attempt, or the pinned one. ``since, until`` and

@@ -162,7 +162,7 @@ class InvocationQuery:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What was read: ``total`` is how many there are, None where nobody counted; ``note`` what is to be known.
+    """What was read: ``total`` is how many the source has, None if not counted; ``note`` is shown above the list.
 
     ``is_first_page`` tells that there are more rows, which ``read_rows`` reads.
     """
@@ -313,7 +313,7 @@ def _floor(moment: datetime, span: timedelta) -> datetime:
 
 
 def _newest_runs(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Return the newest run of each id, and what is left out: a source that keeps ended runs may have more of one."""
+    """Return the newest run of each id, and a note on the others: some sources keep several runs of one id."""
     older = frame.sort_values("created_at", ascending=False, kind="stable")["id"].duplicated().reindex(frame.index)
     if not older.any():
         return frame, ""

@@ -77,8 +77,8 @@ def journal(
     ``frame.attrs`` has ``id, target, status, source, version, read_at, depth``, ``failed_attempts`` (since the
     invocation last made progress; None where the server does not say), ``invocations`` (id → the attempts of each
     invocation that is in flight or had errors), ``queries`` (the statements that were sent, with ``sql, params,
-    times``), ``note`` where there is no journal, and ``truncated`` where callees were left out, which is also warned
-    of (Truncated).
+    times``), ``note`` if there is no journal, and ``truncated`` if callees were not read, with a warning
+    (Truncated).
 
     An awakeable that is awaited shows once the invocation is suspended, a named signal also only since 1.7: before
     that, nothing on the server tells of it.

@@ -89,7 +89,7 @@ class JournalRow:
 class JournalBars:
     """The rows of a journal in the frame's order, and the time until which open ones reach.
 
-    ``hidden`` is how many rows were left out by ``limit``; ``note`` says why there are none.
+    ``hidden`` is the number of rows that ``limit`` removed; ``note`` gives the reason when there are no rows.
     """
 
     rows: tuple[JournalRow, ...]

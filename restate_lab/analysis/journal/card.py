@@ -141,7 +141,7 @@ def time_scale(bars: JournalBars, kind: ScaleName = "linear") -> TimeScale:
     """Return the scale on which all rows have their place.
 
     Raises:
-        ArgumentError: there is no such scale.
+        ArgumentError: the scale is unknown.
     """
     if kind not in SCALES:
         raise ArgumentError(f"unknown scale {kind!r}; choose from {', '.join(SCALES)}.")
@@ -177,7 +177,7 @@ def journal_html(frame: pd.DataFrame, /, *, scale: ScaleName = "linear", zone: t
     At most so many ``rows`` are drawn; the card says how many are not. Everything from the cluster is escaped.
 
     Raises:
-        ArgumentError: there is no such scale.
+        ArgumentError: the scale is unknown.
     """
     attrs, bars = frame.attrs, journal_bars(frame)
     status = str(attrs.get("status", ""))

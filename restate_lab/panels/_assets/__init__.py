@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-__all__ = ["joined"]
+__all__ = ["read_assets"]
 
 
 def read_assets(*names: str) -> str:

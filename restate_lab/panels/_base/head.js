@@ -59,7 +59,7 @@ class HeadView {
     this.advice = make("div", "rl-advice");
     this.detail = make("div", "rl-detail");
     this.details = make("details", "rl-details", {}, make("summary", "", {}, "Details"), this.detail);
-    const line = make("div", "rl-troubleline", {}, this.lead, this.next, this.tryNow, this.details);
+    const line = make("div", "rl-problemline", {}, this.lead, this.next, this.tryNow, this.details);
     this.problem = make("div", "rl-banner rl-problem", { hidden: "" }, line, this.advice);
     this.spoken = make("div", "rl-spoken", { role: "status", "aria-live": "polite" });
   }
@@ -95,7 +95,7 @@ class HeadView {
     this.panel.addEventListener("keydown", (event) => this.stopKeys(event), { signal });
     this.panel.addEventListener("click", () => this.inSight && this.sayAlive(), { signal });
     this.observer.observe(this.panel);
-    this.drawTrouble();
+    this.drawProblem();
   }
 
   stop() {
@@ -154,7 +154,7 @@ class HeadView {
     this.access.toggleAttribute("data-writable", get("access") === "writable");
     for (const name of ["banner", "error"]) this.setText(this[name], get(name));
     if (!get("busy")) this.isTrying = false;
-    this.drawTrouble();
+    this.drawProblem();
     this.drawLinks(this.views, get("views"), "");
     this.drawLinks(this.crumbs, get("crumbs"), "›");
     // What the view reports by itself ("Copied …") stays until the kernel reports something else.
@@ -210,7 +210,7 @@ class HeadView {
   }
 
   /** Show why the panel cannot read, or take that away. */
-  drawTrouble() {
+  drawProblem() {
     const problem = this.model.get("problem");
     const isLost = Boolean(problem.kind);
     this.panel?.toggleAttribute("data-stale", isLost && problem.stale);
