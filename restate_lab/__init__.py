@@ -1,6 +1,6 @@
-"""See, explain and repair what a Restate cluster is doing, from a notebook.
+"""Inspect, explain and repair a Restate cluster from a notebook.
 
-``rl.connect()`` gives a ``Lab``; ``rl.<TAB>`` is the menu, and `restate_lab.guide` what to read first::
+``rl.connect()`` returns a ``Lab``. ``rl.<TAB>`` shows the menu. Read `restate_lab.guide` first::
 
     import restate_lab as rl
 
@@ -8,20 +8,20 @@
     lab.sql("SELECT id FROM sys_invocation WHERE status = :status", status="paused")
     rl.doctor(lab)                      # what is wrong, worst first
     rl.ask(lab, "retry_storm")          # a named question; rl.questions() lists them
-    rl.why(lab, id)                     # why it does not go on, and what one can do
+    rl.why(lab, id)                     # why it does not make progress, and what you can do
     rl.plan(lab, "resume", ids)         # nothing is sent before .execute(reason="INC-42: …")
 
-- look: ``connect, Lab, Source, doctor, questions, ask, why, waits, journal, journal_diff, state``; ``show`` any frame
-- with the mouse: ``Panel``
-- draw what those gave: ``plot_status, plot_throughput, plot_latency, plot_latency_distribution, plot_retries,
+- read: ``connect, Lab, Source, doctor, questions, ask, why, waits, journal, journal_diff, state``; ``show`` any frame
+- interactive: ``Panel``
+- plot results: ``plot_status, plot_throughput, plot_latency, plot_latency_distribution, plot_retries,
   plot_backlog, plot_state_sizes, plot_journal, plot_waits, plot_watch``
-- change: ``ACTIONS, plan, move_to, set_state, audit_log``, and the methods of ``lab.admin`` and ``lab.ingress``
-- keep and hand over: ``freeze, open_evidence, compare, watch, save, Report, incident_report``
-- for annotations, and not in the menu: ``Plan, Diagnosis, Explanation, Waits, Comparison, State, Evidence, Thresholds,
-  AdminClient, IngressClient``; for a source of your own: ``BaseSource, Coverage``
-- also: ``errors``, ``tracebacks("full")`` for developers, and ``load_ipython_extension`` for ``%load_ext restate_lab``
+- change: ``ACTIONS, plan, move_to, set_state, wait_for, audit_log``, and the methods of ``lab.admin``, ``lab.ingress``
+- save and share: ``freeze, open_evidence, compare, watch, save, Report, incident_report``
+- types for annotations, not in the menu: ``Plan, Diagnosis, Explanation, Waits, Comparison, State, Evidence,
+  Thresholds, AdminClient, IngressClient``; to write your own source: ``BaseSource, Coverage``
+- other: ``errors``, ``tracebacks("full")`` for developers, ``load_ipython_extension`` for ``%load_ext restate_lab``
 
-The heavy parts load when they are touched.
+The large parts are loaded at their first use.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from restate_lab.actions.rules import ACTIONS
     from restate_lab.actions.state import set_state, state
     from restate_lab.actions.state.model import State
+    from restate_lab.actions.wait import wait_for
     from restate_lab.analysis.doctor import doctor
     from restate_lab.analysis.doctor.diagnosis import Diagnosis
     from restate_lab.analysis.doctor.thresholds import Thresholds
@@ -126,6 +127,7 @@ __all__ = [
     "show",
     "state",
     "tracebacks",
+    "wait_for",
     "waits",
     "watch",
     "why",
@@ -147,7 +149,7 @@ _TYPES = frozenset(
         "Waits",
     }
 )
-"""Types of results, of a Lab's clients and of sources, for annotations and classes: public, and not in the menu."""
+"""Public types of results, clients and sources, for annotations and subclasses; they are not in the menu."""
 
 _HOME = {
     "ACTIONS": "restate_lab.actions.rules",
@@ -197,6 +199,7 @@ _HOME = {
     "state": "restate_lab.actions.state",
     "tracebacks": "restate_lab.errors",
     "unload_ipython_extension": "restate_lab.magics",  # for IPython only, so not in the menu
+    "wait_for": "restate_lab.actions.wait",
     "waits": "restate_lab.analysis.waits",
     "watch": "restate_lab.evidence.watch",
     "why": "restate_lab.analysis.why",
@@ -215,7 +218,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _load(module: str) -> ModuleType:
-    """Return a module that is loaded completely: Ctrl-C meanwhile would leave pandas or matplotlib unusable."""
+    """Return a fully loaded module; an interrupted import would leave pandas or matplotlib unusable."""
     from restate_lab.interrupts import Shield
 
     with Shield():

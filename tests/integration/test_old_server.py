@@ -1,4 +1,4 @@
-"""A server older than any that restate_lab is tried on: it is said, and nothing reads a meaning into its tables."""
+"""A server older than any that restate_lab is tested with: it is reported, and its tables are not interpreted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.clusters import OLD
 pytestmark = pytest.mark.server
 
 SOMEBODY = "inv_1" + "0" * 33
-# Then address and port were one setting, and there was no --no-logo.
+# In that version address and port were one setting, and there was no --no-logo.
 LAUNCHER = """#!/bin/sh
 node="127.0.0.1:$RESTATE_BIND_PORT"
 export RESTATE_BIND_ADDRESS="$node" RESTATE_ADVERTISED_ADDRESS="http://$node/"
@@ -39,6 +39,7 @@ REFUSED: dict[str, Call] = {
     "freeze": lambda lab, folder: rl.freeze(lab, folder / "a.evidence"),
     "compare": lambda lab, _: rl.compare(lab, lab),
     "watch": lambda lab, _: rl.watch(lab, every="1s", until="1s"),
+    "wait_for": lambda lab, _: rl.wait_for(lab, SOMEBODY),
     "move_to": lambda lab, _: rl.move_to(lab, [SOMEBODY], deployment="latest"),
 }
 VIEWS: tuple[dict[str, str], ...] = (
@@ -57,7 +58,7 @@ def old(old_server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     launcher.write_text(LAUNCHER.format(binary=old_server))
     launcher.chmod(0o755)
     with RestateServer(launcher) as server:
-        with pytest.warns(errors.UntriedServer, match=rf"has restate {OLD}.* {OLDEST} and newer") as caught:
+        with pytest.warns(errors.UntriedServer, match=rf"has restate {OLD}.* {OLDEST} or newer") as caught:
             lab = rl.connect(server.admin_url)
         assert caught[0].filename == __file__
         with lab:
@@ -65,14 +66,14 @@ def old(old_server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def test_the_version_is_said_where_the_cluster_is(old: rl.Lab) -> None:
-    """The repr and the card say that the server is older than any that was tried; newer ones have no such word."""
+    """The repr and the card state that the server is older than any tested one; newer ones have no such note."""
     said = f"restate {OLD}, older than {OLDEST}"
     assert said in repr(old)
     assert said in old._repr_html_()
 
 
 def test_sql_and_the_admin_api_go_on_working(old: rl.Lab) -> None:
-    """What only passes on what the server says works; a name that it lacks is said with its version."""
+    """Functions that only pass on the server's response work; an error about a missing name includes its version."""
     assert list(old.sql("SELECT id FROM sys_invocation")) == ["id"]
     assert "sys_journal" in set(old.tables()["table"])
     assert list(old.admin.list_services()) == []
@@ -84,8 +85,8 @@ def test_sql_and_the_admin_api_go_on_working(old: rl.Lab) -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_would_explain_or_change_refuses(old: rl.Lab, tmp_path: Path, name: str) -> None:
-    """Nothing is read or sent: a column that is not there could look like nothing wrong."""
-    with pytest.raises(errors.NotOnThisServer, match=rf"tried on restate {OLDEST} and newer; .* has {OLD}"):
+    """Nothing is read or sent: with a missing column a problem could look like a healthy state."""
+    with pytest.raises(errors.NotOnThisServer, match=rf"needs restate {OLDEST} or newer; .* has {OLD}"):
         REFUSED[name](old, tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -93,10 +94,10 @@ def test_what_would_explain_or_change_refuses(old: rl.Lab, tmp_path: Path, name:
 def test_every_question_and_every_plan_refuses(old: rl.Lab) -> None:
     """Each is refused by name."""
     for name in rl.questions()["name"]:
-        with pytest.raises(errors.NotOnThisServer, match=rf"question {name} was tried .* has {OLD}"):
+        with pytest.raises(errors.NotOnThisServer, match=rf"question {name} needs .* has {OLD}"):
             rl.ask(old, name)
     for action in set(rl.ACTIONS) - {rl.ACTIONS.MOVE_TO}:
-        with pytest.raises(errors.NotOnThisServer, match=rf"{action} was tried .* has {OLD}"):
+        with pytest.raises(errors.NotOnThisServer, match=rf"{action} needs .* has {OLD}"):
             rl.plan(old, action, [SOMEBODY])
 
 
@@ -109,17 +110,17 @@ def test_the_doctor_has_checked_nothing(old: rl.Lab, tmp_path: Path) -> None:
     assert len(applying) > 10
     assert applying["reason"].str.contains(f"has {OLD}").all()
     report = rl.incident_report(old, tmp_path / "a.html").read_text("utf-8")
-    assert "Nothing was checked." in report
-    assert "Nothing was found." not in report
+    assert "No check could run." in report
+    assert "No problem found." not in report
 
 
 def test_every_view_of_a_panel_gives_the_reason(old: rl.Lab) -> None:
-    """Each view has no rows and says why, and the doctor of the panel calls nothing healthy."""
+    """Each view has no rows and gives the reason, and the doctor of the panel reports nothing as healthy."""
     with contextlib.closing(rl.Panel(old, refresh=None)) as panel:
         for state in VIEWS:
             panel.state = state
             assert panel.wait(doctor=True)
-            assert f"tried on restate {OLDEST} and newer" in panel.error
+            assert f"needs restate {OLDEST} or newer" in panel.error
             assert OLD in panel.error
             assert len(panel.frame) == 0
         assert panel.diagnosis is not None

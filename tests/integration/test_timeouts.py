@@ -25,7 +25,7 @@ SLOW = 0.6  # seconds for each statement
 
 @dataclass(frozen=True)
 class Stage:
-    """A way to the server, the ids of some invocations there, and a folder to write to."""
+    """A connection to the server, the ids of some invocations there, and a folder to write to."""
 
     lab: rl.Lab
     ids: list[str]
@@ -43,6 +43,7 @@ VERBS: Mapping[str, Verb] = {
     "plan": lambda s, timeout: rl.plan(s.lab, "cancel", s.ids, timeout=timeout),
     "restart": lambda s, timeout: rl.plan(s.lab, "restart_as_new", s.ids, timeout=timeout),
     "state": lambda s, timeout: rl.state(s.lab, "Inventory", "mug", timeout=timeout),
+    "wait_for": lambda s, timeout: rl.wait_for(s.lab, s.ids, until=lambda _: True, timeout=timeout),
     "waits": lambda s, timeout: rl.waits(s.lab, timeout=timeout),
     "watch": lambda s, timeout: rl.watch(s.lab, every="1ms", until=lambda _: True, timeout=timeout),
 }
@@ -85,34 +86,34 @@ def test_a_silent_connection_ends_the_verb(stage: Stage, silent: Stage, verb: Ve
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
 def test_the_timeout_is_for_the_whole_call(slow: Stage, verb: Verb) -> None:
-    """Each statement is answered within the timeout, and all of them together are not."""
-    with pytest.raises(TimedOut, match=r"did not end within the 1s|no answer within the time|timeout="):
+    """Each statement is answered within the timeout, but the sum of all of them is not."""
+    with pytest.raises(TimedOut, match=r"did not finish within its timeout of 1s|no response within the time|timeout="):
         verb(slow, 1.0)
 
 
 def test_why_raises_where_it_cannot_read_the_invocation(silent: Stage) -> None:
-    """What is not read beyond the invocation itself stands in left_out; without it there is nothing to explain."""
+    """If the invocation itself cannot be read in time, why raises TimedOut: there is nothing to explain without it."""
     with pytest.raises(TimedOut, match="timeout="):
         rl.why(silent.lab, silent.ids[0], timeout="300ms")
 
 
 def test_the_doctor_and_the_report_are_incomplete(slow: Stage) -> None:
-    """Both return what they have, and say what was not read."""
+    """Both return the data that they have, and name the reads that failed."""
     assert rl.doctor(slow.lab, timeout=1.5).verdict == "incomplete"
     page = rl.incident_report(slow.lab, slow.folder / "report.html", timeout="3s").read_text()
     assert "This could not be read" in page
-    assert "incident_report did not end within the 3s" in page
+    assert "incident_report did not finish within its timeout of 3s" in page
 
 
 def test_nothing_is_sent_once_the_time_is_over(slow: Stage) -> None:
-    """set_state reads the state before it changes it: what is not read in time is not changed."""
+    """set_state reads the state before it changes it: if the read is too late, nothing is changed."""
     with pytest.raises(TimedOut):
         rl.set_state(slow.lab, "Inventory", "mug", {"on_hand": 1}, reason="INC-1", timeout="1s")
     assert audit_log(slow.folder / "audit").empty
 
 
 def test_a_plan_that_was_made_is_executed_without_its_timeout(stage: Stage) -> None:
-    """The timeout of a plan limits what is read to make it, and not its execution."""
+    """The timeout of a plan limits the reads that make it, and not its execution."""
     plan = rl.plan(stage.lab, "cancel", stage.ids, timeout="2s")
     time.sleep(2.1)
     assert len(plan.execute(reason="INC-1")) == len(plan.targets)

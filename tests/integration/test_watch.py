@@ -1,4 +1,4 @@
-"""Watching real servers of each kind: what is counted, how fast it goes, and the picture of it."""
+"""Watching real servers of each kind: the counts, the rates, and the picture."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.client.lab import Lab
-from restate_lab.errors import RestateLabError
+from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.evidence.watch import watch
 from restate_lab.plots import plot_watch
 from support.bench import Bench, running_bench, wait_for
@@ -56,7 +56,7 @@ def of(frame: pd.DataFrame, what: str, name: str) -> pd.DataFrame:
 
 @OTHER_TABLES
 def test_a_queue_that_drains(bench: Bench) -> None:
-    """Who waits for a key, what is pinned to the deployment and what it becomes, look by look, as it is worked off."""
+    """Invocations that wait for a key or are pinned, and their later status, poll by poll, as the queue drains."""
     awaiting = [str(bench.ingress.send("Counter", "hold", key="hot").invocation_id)]
     bench.until(awaiting[0], "suspended")
     for _ in range(6):
@@ -87,8 +87,25 @@ def test_a_queue_that_drains(bench: Bench) -> None:
     assert frame["at"].drop_duplicates().is_monotonic_increasing
 
 
+def test_waiting_for_invocations(bench: Bench) -> None:
+    """The wait ends once all have the status; a timeout names the missing one; "ended" follows a cancellation."""
+    held = str(bench.ingress.send("Counter", "hold", key="waited").invocation_id)
+    queued = str(bench.ingress.send("Counter", "hold", key="waited").invocation_id)
+    rows = rl.wait_for(bench.lab, [queued, held], until=("suspended", "pending"))
+    assert rows["id"].tolist() == [queued, held]
+    assert sorted(rows["status"]) == ["pending", "suspended"]
+    with pytest.raises(TimedOut, match=rf"{held} is suspended|{queued} is pending"):
+        rl.wait_for(bench.lab, [held, queued], timeout="1s")
+    failing = str(bench.ingress.send("Echo", "storm").invocation_id)
+    retried = rl.wait_for(bench.lab, failing, until=lambda rows: rows["retry_count"].max() >= 3)
+    assert retried["failure"].notna().all()
+    for id_ in (held, queued, failing):
+        bench.admin.kill_invocation(id_)
+    assert set(rl.wait_for(bench.lab, [held, queued, failing])["status"]) == {"killed"}
+
+
 def test_retries_per_minute_are_those_that_happen(bench: Bench) -> None:
-    """The sum of the rates over the time is how often the handler was tried again, by the server's own count."""
+    """The sum of the rates over the time equals the number of retries, by the server's own count."""
     ids = [str(bench.ingress.send("Echo", "storm").invocation_id) for _ in range(3)]
     counted: list[int] = []
 
@@ -107,9 +124,9 @@ def test_retries_per_minute_are_those_that_happen(bench: Bench) -> None:
     storm = of(frame, "retries", "storm")
     assert set(storm["n"]) == {3}
     minutes = storm["at"].diff() / timedelta(minutes=1)
-    seen = round((storm["per_minute"] * minutes).sum())  # moments are of milliseconds
+    seen = round((storm["per_minute"] * minutes).sum())  # timestamps have milliseconds
     assert 0 < seen <= after - before
-    # what came between a look and the count behind it may be missing: a few of each invocation
+    # events between a poll and the count behind it may be missing: a few of each invocation
     assert seen >= (counted[-1] - counted[0]) / 3
     backing_off = of(frame, "status", "backing-off")["n"]
     running = of(frame, "status", "running")["n"]
@@ -125,7 +142,7 @@ def _tries(bench: Bench, ids: list[str]) -> list[int]:
 @OTHER_TABLES
 @pytest.mark.also_on(OLDEST, reason="1.6 has an older SQL engine")
 def test_the_incident_is_watched_and_drawn(incident: Cluster, lab: Lab) -> None:
-    """Counts are those of the questions; each kind has a picture with the frame's numbers and the cluster's name."""
+    """The counts equal those of the questions; each kind has a picture with the frame's numbers and the cluster."""
     frame = watch(lab, every="200ms", until=lambda seen: seen["at"].nunique() > 2, progress=False)
     last = frame[frame["at"] == frame["at"].max()]
     counts = last[last["what"] == "status"].set_index("name")["n"]
@@ -145,7 +162,7 @@ def test_the_incident_is_watched_and_drawn(incident: Cluster, lab: Lab) -> None:
     for what in ("status", "retries", "backlog", "deployment"):
         words = all_text(draw(plot_watch(frame, what=what, tz="Europe/Paris")))
         assert lab.name in words
-        assert "3 looks, every 200ms" in words
+        assert "3 polls, every 200ms" in words
     assert "Account/acme-retail  12" in all_text(draw(plot_watch(frame, what="backlog")))
 
 
@@ -168,7 +185,7 @@ with rl.connect(sys.argv[1], read_only=True) as lab:
 
 
 def test_the_stop_button_gives_the_frame(incident: Cluster) -> None:
-    """Ctrl-C, which is what the stop button sends, ends it at any moment with what was seen, and nothing is raised."""
+    """Ctrl-C, which the stop button sends, ends it at any time with the rows so far, and nothing is raised."""
     command = [sys.executable, "-c", WATCHES, incident.admin_url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:

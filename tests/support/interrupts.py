@@ -1,9 +1,9 @@
-"""Random interrupts: the verbs, the ground they work on, and what must hold in a session after Ctrl-C.
+"""Random interrupts: the verbs, their world, and the rules for a session after Ctrl-C.
 
 ``python -m support.interrupts`` is one session. It reads an order in JSON from standard input, interrupts itself with
 SIGINT, uses the session afterwards, and writes a Report in JSON. A fresh session is interrupted at its first use of a
-verb, when libraries are loaded; a warm one has used every verb before. Nothing heavy is imported here at the top: what
-a session has loaded is a part of the test.
+verb, when libraries are loaded; a warm one has used every verb before. Nothing heavy is imported here at the top: the
+modules that a session has loaded are a part of the test.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from typing import Any
 
 WHY = "a test of interrupts"
 AGAIN = ("sql", "doctor", "plot_status", "waits", "set_state")
-"""The verbs that are used after each interrupt of a fresh session, beside the interrupted one."""
+"""The verbs that are used after each interrupt of a fresh session, in addition to the interrupted one."""
 NOT_OURS = (".ttf", ".so", "tqdm_monitor")
-"""What libraries keep open for the whole process once they were used: tqdm has one thread for all of its bars."""
+"""Resources that libraries keep open for the whole process after their first use: tqdm has one thread for its bars."""
 SETTLED = 5.0  # seconds within which threads and sockets of an interrupted call have ended
 
 
 @dataclass(frozen=True)
 class InterruptWorld:
-    """What a session works on: a real server, ids with known roles, evidence, and the folder of the audit log."""
+    """The world of a session: a real server, ids with known roles, evidence, and the folder of the audit log."""
 
     url: str
     folder: str
@@ -54,10 +54,10 @@ class InterruptWorld:
 
 @dataclass(frozen=True)
 class SessionOrder:
-    """What one session does: so many interrupts in these verbs; ``ended`` are ids that only this session restarts.
+    """The work of one session: this many interrupts in these verbs; only this session restarts the ids in ``ended``.
 
-    ``seconds`` and ``right`` are what each verb takes and gives without an interrupt; without them the session measures
-    and returns them.
+    ``seconds`` and ``right`` are the duration and the result of each verb without an interrupt; if they are missing,
+    the session measures and returns them.
     """
 
     ground: InterruptWorld
@@ -72,7 +72,7 @@ class SessionOrder:
 
 @dataclass
 class SessionReport:
-    """What a session found: ``failures`` are empty if all is well; ``loaded`` are modules loaded without a Shield."""
+    """The results of a session: ``failures`` are empty if all is well; ``loaded`` are modules loaded unshielded."""
 
     sent: int = 0
     raised: int = 0
@@ -118,7 +118,7 @@ class Session:
             lab.close()
 
 
-# --- the verbs: each returns what does not change between two calls
+# --- the verbs: each returns values that do not change between two calls
 
 LATER = """SELECT id, target, status, created_at FROM sys_invocation_status
 WHERE target_service_name = 'Bulk' AND status = 'scheduled' ORDER BY id"""
@@ -230,6 +230,10 @@ def watch(s: Session) -> Any:
     return len(s.rl.watch(s.lab, every="1s", until="1s", progress=False)) > 0
 
 
+def wait_for(s: Session) -> Any:
+    return s.rl.wait_for(s.lab, s.ground.waiting[0], until="in-flight", progress=False)["id"].tolist()
+
+
 def save(s: Session) -> Any:
     names = [s.rl.save(s.rl.ask(s.lab, "overview"), s.path(suffix)).suffix for suffix in ("csv", "xlsx", "parquet")]
     return sorted(names)
@@ -305,13 +309,13 @@ VERBS: Mapping[str, Callable[[Session], Any]] = {
     verb.__name__: verb
     for verb in (
         connect, sql, arrow, stream, to_parquet, tables, admin, ingress, ask, journal, journal_diff, waits, why, doctor,
-        plan, execute, move_to, state, set_state, freeze, open_evidence, compare, watch, save, report, report_with_plot,
-        incident_report, audit_log, panel, plot_status, plot_throughput, plot_latency, plot_latency_distribution,
-        plot_retries, plot_backlog, plot_state_sizes, plot_journal, plot_waits, plot_watch,
+        plan, execute, move_to, state, set_state, freeze, open_evidence, compare, watch, wait_for, save, report,
+        report_with_plot, incident_report, audit_log, panel, plot_status, plot_throughput, plot_latency,
+        plot_latency_distribution, plot_retries, plot_backlog, plot_state_sizes, plot_journal, plot_waits, plot_watch,
     )
 }  # fmt: skip
 KEEPS_ITS_RESULT = {"watch", "plot_watch"}
-"""An interrupt ends a watch, which returns what it has."""
+"""An interrupt ends a watch, which returns its rows so far."""
 
 
 def _frame(frame: Any) -> Any:
@@ -323,7 +327,7 @@ def _is_page(path: Path) -> bool:
 
 
 def _describe_plot(ax: Any) -> Any:
-    """Return how the title begins, after the figure was drawn and forgotten."""
+    """Return the beginning of the title, after the figure was drawn and closed."""
     from matplotlib import pyplot as plt
 
     ax.figure.canvas.draw()
@@ -378,7 +382,7 @@ def _learn(session: Session, order: SessionOrder, report: SessionReport) -> None
 
 
 def _interrupt(session: Session, verb: str, delay: float, report: SessionReport) -> None:
-    """Call a verb and interrupt it after so many seconds."""
+    """Call a verb and interrupt it after this many seconds."""
     lock, fired, over = threading.Lock(), threading.Event(), threading.Event()
 
     def fire() -> None:
@@ -395,12 +399,12 @@ def _interrupt(session: Session, verb: str, delay: float, report: SessionReport)
             timer.start()
             VERBS[verb](session)
         finally:
-            with lock:  # from here on nothing is sent, and what was sent arrives
+            with lock:  # from here on nothing new is sent, and earlier requests arrive
                 over.set()
             time.sleep(0.02)
     except KeyboardInterrupt:
         raised = True
-    except Exception:  # noqa: BLE001 - whatever it is, it is reported
+    except Exception:  # noqa: BLE001 - every error is reported
         report.failures.append(f"{verb} after {delay:.3f} s: raised another error\n{traceback.format_exc()}")
     timer.cancel()
     timer.join()
@@ -410,10 +414,10 @@ def _interrupt(session: Session, verb: str, delay: float, report: SessionReport)
 
 
 def _use(session: Session, verb: str, interrupted: str, report: SessionReport, right: Mapping[str, Any]) -> None:
-    """Use a verb as if nothing had happened."""
+    """Use a verb without an interrupt."""
     try:
         got = _to_plain(VERBS[verb](session))
-    except Exception:  # noqa: BLE001 - whatever it is, it is reported
+    except Exception:  # noqa: BLE001 - every error is reported
         report.failures.append(f"{verb} after an interrupt of {interrupted}:\n{traceback.format_exc()}")
         return
     if got != right[verb]:
@@ -448,7 +452,7 @@ def _check_nothing_is_left(before: set[str], verb: str, report: SessionReport) -
 
 
 def _check_folder(session: Session, report: SessionReport) -> None:
-    """Check that no half of a file has a name that is taken for a whole one, and no hidden file is left."""
+    """Check that no incomplete file has the name of a complete one, and no hidden file is left."""
     for path in session.folder.iterdir():
         if path.suffix not in {".csv", ".xlsx", ".parquet", ".html", ".evidence"} or path.name.startswith("."):
             report.failures.append(f"left in the folder: {path.name}")
@@ -461,11 +465,11 @@ def _check_folder(session: Session, report: SessionReport) -> None:
                 pass
 
 
-# --- which modules are loaded where an interrupt reaches them
+# --- which modules are loaded while an interrupt can reach them
 
 
 class _Recorder:
-    """A finder that finds nothing: it notes what the main thread loads while no Shield holds interrupts back."""
+    """A finder that finds nothing: it records the modules that the main thread loads without a Shield."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -477,7 +481,7 @@ class _Recorder:
 
 
 def _trace(session: Session, order: SessionOrder, report: SessionReport) -> None:
-    """Note for each verb, at its first use, which modules it loads without a Shield."""
+    """Record for each verb, at its first use, which modules it loads without a Shield."""
     recorder = _Recorder()
     sys.meta_path.insert(0, recorder)
     for verb in order.verbs:
@@ -490,7 +494,7 @@ def _trace(session: Session, order: SessionOrder, report: SessionReport) -> None
 def main() -> None:
     """Run one session."""
     with contextlib.suppress(ValueError):
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process has it ignored
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process ignores it
     content = json.loads(sys.stdin.read())
     ground = {**content.pop("ground")}
     ground["waiting"] = tuple(ground["waiting"])

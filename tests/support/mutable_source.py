@@ -1,4 +1,4 @@
-"""A source over tables that a test changes between two looks: to compare with, and to watch."""
+"""A source over tables that a test changes between two polls: to compare with, and to watch."""
 
 from __future__ import annotations
 
@@ -21,12 +21,20 @@ _SCHEMAS: dict[str, dict[str, pa.DataType]] = {
     "sys_invocation_status": {
         **dict.fromkeys(("id", "target", "status", "completion_result", "completion_failure"), _TEXT),
         **dict.fromkeys(("target_service_name", "target_handler_name", "target_service_key", "scope"), _TEXT),
-        **dict.fromkeys(("pinned_deployment_id", "invoked_by", "invoked_by_id"), _TEXT),
+        **dict.fromkeys(("target_service_ty", "pinned_deployment_id", "invoked_by", "invoked_by_id"), _TEXT),
         **dict.fromkeys(("created_at", "modified_at", "inboxed_at", "completed_at"), _TIME),
+        **dict.fromkeys(("scheduled_at", "scheduled_start_at"), _TIME),
         "completion_retention": _LENGTH,
         "journal_size": pa.uint32(),
     },
-    "sys_invocation_state": {"id": _TEXT, "in_flight": pa.bool_(), "retry_count": _NUMBER},
+    "sys_invocation_state": {
+        "id": _TEXT,
+        "in_flight": pa.bool_(),
+        "retry_count": _NUMBER,
+        "next_retry_at": _TIME,
+        **dict.fromkeys(("last_failure", "last_failure_error_code", "last_failure_related_command_name"), _TEXT),
+        "last_attempt_deployment_id": _TEXT,
+    },
     "sys_inbox": dict.fromkeys(("id", "service_name", "service_key"), _TEXT),
     "state": {
         **dict.fromkeys(("scope", "service_name", "service_key", "key", "value_utf8"), _TEXT),
@@ -56,9 +64,9 @@ _QUEUES = ("sys_vqueue_entry_status", "sys_vqueue_meta", "sys_vqueues")
 
 
 class MutableSource(RowSource):
-    """Tables with the rows given, the rest empty; ``now`` is what a test sets, and ``fails`` what a read raises.
+    """Tables with the rows given, the rest empty; a test sets ``now``, and ``fails``, the error of a read.
 
-    Those in ``without`` are not there, tables ("state") and columns ("state.scope").
+    Tables ("state") and columns ("state.scope") in ``without`` do not exist.
     """
 
     version = "1.7.12"
@@ -89,7 +97,7 @@ class MutableSource(RowSource):
             self._register(table, tables.get(table, []))
 
     def put(self, **tables: list[dict[str, Any]]) -> None:
-        """Let tables have these rows and no others."""
+        """Replace the rows of tables."""
         for table, rows in tables.items():
             self._context.deregister_table(table)
             self._register(table, rows)

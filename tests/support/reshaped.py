@@ -1,4 +1,4 @@
-"""A proxy before a real server that gives one column of one response another shape, and the verbs that meet it."""
+"""A proxy in front of a real server that reshapes one column of one response, and the verbs that read it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["KINDS", "VERBS", "Case", "ReshapingProxy", "Way", "problem"]
 Way = Literal["drop", "rename", "retype", "dictionary", "null", "no rows"]
 KINDS: tuple[Way, ...] = ("drop", "rename", "retype", "dictionary", "null", "no rows")
 _NEW_SHAPE = {"drop", "rename", "retype", "dictionary"}
-_SHAPE_ERROR = re.compile("another shape|could not read a response")
+_SHAPE_ERROR = re.compile("unexpected shape|could not read a response")
 _TIME = re.compile(r"arrow_cast\('[^']*', 'Timestamp[^']*'\)")
 _COMMENT = re.compile(r"--[^\n]*")
 _LITERAL = re.compile(r"'(?:[^']|'')*'|\b\d+\b")
@@ -40,7 +40,7 @@ _LITERAL = re.compile(r"'(?:[^']|'')*'|\b\d+\b")
 
 @dataclass(frozen=True)
 class Case:
-    """One column (None: all rows) of the responses to one statement, and what becomes of it."""
+    """One column (None: all rows) of the responses to one statement, and its change."""
 
     statement: str
     column: str | None
@@ -78,7 +78,7 @@ def _change_type(values: Any) -> Any:
 
 @dataclass
 class ReshapingProxy(httpx.BaseTransport):
-    """Passes on to a server and gives one response another shape; with ``remembers`` each query is sent once.
+    """Passes requests on to a server and reshapes one response; with ``remembers`` each query is sent once.
 
     ``seen`` has the statements, without their values, with their last response that had rows.
     """
@@ -121,7 +121,7 @@ class ReshapingProxy(httpx.BaseTransport):
         """Stay open: many labs use it in turn."""
 
     def cases(self, kinds: tuple[Way, ...] = KINDS) -> Iterator[Case]:
-        """Give every case of the statements that were seen since ``seen`` was cleared."""
+        """Yield every case of the statements that were recorded since ``seen`` was cleared."""
         for statement, table in list(self.seen.items()):
             if "no rows" in kinds:
                 yield Case(statement, None, "no rows")
@@ -198,6 +198,7 @@ VERBS: dict[str, Verb] = {
     "freeze": _open_frozen,
     "compare": _compare,
     "watch": _watch,
+    "wait_for": lambda lab, ids, _: rl.wait_for(lab, ids["open"], until=lambda _: True, progress=False),
     "clock": lambda lab, _, __: lab.now,
     "tables": lambda lab, _, __: lab.tables(),
     "card": lambda lab, _, __: re.sub(r"\d\d:\d\d:\d\d", "", lab._repr_html_()),
@@ -212,13 +213,13 @@ VERBS: dict[str, Verb] = {
 
 
 def problem(run: Callable[[], Any], case: Case, good: str) -> str | None:
-    """Return what is wrong with how a verb takes another shape; None where it is right or one clear error."""
+    """Return what a verb does wrong with another shape; None if it is right or one clear error."""
     try:
         result = format_result(run())
     except rl.errors.RestateLabError as error:
         is_named = case.way not in _NEW_SHAPE or _SHAPE_ERROR.search(str(error))
         return None if is_named else f"{type(error).__name__} does not name the shape: {str(error)[:300]}"
-    except Exception as error:  # noqa: BLE001 - any other one is the fault that is looked for
+    except Exception as error:  # noqa: BLE001 - any other error is the defect that is tested
         return f"{type(error).__name__}: {error}"
     if case.way not in _NEW_SHAPE or result == good or _SHAPE_ERROR.search(result):
         return None
@@ -231,4 +232,4 @@ def format_result(value: Any) -> str:
         return str(value.to_csv())
     if isinstance(value, list | tuple):
         return "\n".join(map(format_result, value))
-    return re.sub(r"in \d+(\.\d+)? s\b", "", str(value))  # how long it took
+    return re.sub(r"in \d+(\.\d+)? s\b", "", str(value))  # the duration

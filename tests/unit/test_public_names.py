@@ -63,11 +63,11 @@ BANNED = {
     "way_out": "resolution_code",
     "words": "description",
 }
-"""Names that a reader had to guess, and the ones that columns and attributes have instead."""
+"""Names that are hard to understand, and their replacements in columns and attributes."""
 
 
 def test_all_is_sorted_and_complete() -> None:
-    """``__all__`` is sorted, each name in it is there, and type checkers find the same names."""
+    """``__all__`` is sorted, each name in it exists, and type checkers find the same names."""
     assert list(rl.__all__) == sorted(rl.__all__)
     assert all(getattr(rl, name) is not None for name in rl.__all__)
     tree = ast.parse(Path(inspect.getfile(rl)).read_text("utf-8"))
@@ -77,12 +77,12 @@ def test_all_is_sorted_and_complete() -> None:
 
 
 def test_the_menu_has_no_types_of_results() -> None:
-    """``dir()`` is the menu: every public name but the types of results and clients, which one rarely types."""
+    """``dir()`` is the menu: every public name except the types of results and clients, which users rarely type."""
     assert set(dir(rl)) == {*rl.__all__, "__version__"} - {each.__name__ for each in TYPES}
     assert {"Lab", "Panel", "Report", "plan", "state", "waits"} <= set(dir(rl))
     with pytest.raises(AttributeError, match=r"'conect'\. Did you mean 'connect'\?"):
         rl.conect  # noqa: B018
-    with pytest.raises(AttributeError, match=r"'wait'\. Did you mean 'waits' or 'watch'"):
+    with pytest.raises(AttributeError, match=r"'wait'\. Did you mean 'waits'"):
         rl.wait  # noqa: B018
     with pytest.raises(AttributeError, match=r"'Wait'\. Did you mean 'Waits'"):
         rl.Wait  # noqa: B018
@@ -101,7 +101,7 @@ def test_a_type_is_where_users_import_it_from(kind: Any) -> None:
 
 
 def test_a_pickle_is_read_in_a_new_process() -> None:
-    """A process that has loaded nothing but pickle finds the type, and loads what it takes."""
+    """A process that has loaded only pickle finds the type, and loads the required modules."""
     script = "import pickle, sys; print(pickle.loads(sys.stdin.buffer.read()))"
     sent = pickle.dumps(rl.Thresholds(awakeable=timedelta(minutes=7)))
     out = subprocess.run([sys.executable, "-c", script], input=sent, capture_output=True, check=True)
@@ -110,7 +110,7 @@ def test_a_pickle_is_read_in_a_new_process() -> None:
 
 
 def frames() -> Iterator[tuple[str, Iterable[Any]]]:
-    """Give the columns and attrs of frames that users get, and the words of their ``change``."""
+    """Yield the columns and attrs of frames that users get, and the values of their ``change``."""
     made = SampleRows()
     before, after = (
         MutableSource(sys_invocation_status=[{"id": id_of(number), "status": "scheduled", "created_at": START}])
@@ -131,7 +131,7 @@ def frames() -> Iterator[tuple[str, Iterable[Any]]]:
 
 
 def attributes() -> Iterator[tuple[str, Iterable[str]]]:
-    """Give the public attributes of the types, and the parameters of the public functions."""
+    """Yield the public attributes of the types, and the parameters of the public functions."""
     for kind in (*TYPES, Manifest, rl.Lab):
         own = [each.name for each in fields(kind)] if is_dataclass(kind) else []
         yield kind.__name__, {*own, *(name for name in dir(kind) if name not in dir(str))}
@@ -141,14 +141,14 @@ def attributes() -> Iterator[tuple[str, Iterable[str]]]:
 
 
 def statements() -> Iterator[tuple[str, list[str]]]:
-    """Give the columns that our own SQL selects, and those that are known by name."""
+    """Yield the columns of our own SQL, and the columns that are used by name."""
     for path in Path(str(files("restate_lab"))).rglob("*.sql"):
         yield path.name, [column.name or "" for column in selected_columns(path.read_text("utf-8"))]
     yield "schema.FAMILIES", list(FAMILIES)
 
 
 def test_no_column_or_attribute_has_an_old_name() -> None:
-    """Columns, attributes and parameters have plain names: none that a reader has to guess."""
+    """Columns, attributes and parameters have plain names that need no explanation."""
     columns = dict(frames())
     assert {"Waits.deadlocks", "Diagnosis.findings", "Comparison.invocations"} <= set(columns)
     assert set(columns["Comparison.invocations.change"]) == {"created", "removed"}
