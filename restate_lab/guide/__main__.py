@@ -1,115 +1,118 @@
-"""Write the guide and the reference of all public names as HTML: ``python -m restate_lab.guide``."""
+"""Build the guide as a site: ``python -m restate_lab.guide``. It needs the extra ``docs`` and no network."""
 
 from __future__ import annotations
 
 import argparse
-import ast
-import inspect
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import restate_lab
-from restate_lab._public import public
 from restate_lab.errors import MissingExtra
-from restate_lab.guide import tour
+from restate_lab.guide import actions, faults, questions
 
-TEMPLATES = Path(__file__).with_name("templates")
-FRONT = '<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url={0}"><a href="{0}">{1}</a>\n'
+__all__ = ["GUIDE", "build", "names_of_pictures", "with_pictures"]
+
+GUIDE = Path(__file__).parent
+_FIGURE = re.compile(r"^```\{figure\} pictures/([\w-]+)\.png\n(.*?)\n```\n", re.DOTALL | re.MULTILINE)
+_HOW = """```{note}
+The pictures of this page are missing. The first command makes all pictures in a checkout, the second one builds the
+guide with them:
+
+    RESTATE_LAB_SCREENSHOTS=build/screenshots .venv/bin/pytest tests/browser tests/integration/test_plots.py
+    .venv/bin/python -m restate_lab.guide --pictures build/screenshots
+```
+"""
 
 
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m restate_lab.guide", description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("build/docs"), help="where to (build/docs)")
-    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="where the tests have put their screenshots")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("build/docs"), help="the folder of the site")
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="the folder with the tests' screenshots")
     arguments = parser.parse_args()
     try:
-        write(arguments.folder, arguments.pictures)
+        status = build(arguments.folder, arguments.pictures)
     except MissingExtra as error:
         parser.exit(1, f"{parser.prog}: {error}\n")
-    if arguments.pictures and (missing := tour.missing_pictures(arguments.pictures)):
-        sys.stdout.write(f"pictures that are not there: {', '.join(missing)}\n")
+    if status != 0:
+        parser.exit(status)
+    if arguments.pictures:
+        missing = [name for name in names_of_pictures() if not _file_of(name, arguments.pictures)]
+        sys.stdout.write(f"missing pictures: {', '.join(missing) or 'none'}\n")
     sys.stdout.write(f"{arguments.folder / 'index.html'}\n")
 
 
-def write(folder: Path, pictures: Path | None = None) -> None:
-    """Write the pages into a folder; ``pictures`` is where the tests have put theirs, None leaves them out.
+def build(folder: Path, pictures: Path | None = None) -> int:
+    """Build the site in a folder and return the exit code of Sphinx, which is 1 if it printed warnings.
+
+    ``pictures`` is the folder with the screenshots; None builds the site without pictures.
 
     Raises:
-        MissingExtra: pdoc is not installed.
+        MissingExtra: Sphinx is not installed.
     """
     try:
-        import pdoc  # noqa: PLC0415 - an extra
+        from sphinx.cmd.build import build_main  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise MissingExtra("the reference is made by pdoc: pip install 'restate-lab[docs]'.") from error
-    for name in restate_lab.__all__:  # pdoc does not see what loads when it is touched
-        setattr(restate_lab, name, getattr(restate_lab, name))
-    tour.__doc__ = _tour_page(folder, pictures)
-    pdoc.render.configure(
-        docformat="google", include_undocumented=False, show_source=False, template_directory=TEMPLATES
-    )
-    with _defining_modules() as modules:
-        pdoc.pdoc("restate_lab", "restate_lab.guide", "!restate_lab.guide.__main__", output_directory=folder)
-    (folder / "index.html").write_text(FRONT.format("restate_lab/guide.html", "The guide"), encoding="utf-8")
-    for page in folder.rglob("*.html"):
-        html = _replace_type_names(page.read_text(encoding="utf-8"), modules)
-        page.write_text(_remove_broken_links(html), encoding="utf-8")
+        raise MissingExtra("the guide is built with Sphinx: pip install 'restate-lab[docs]'.") from error
+    with TemporaryDirectory() as work:
+        source, doctrees = Path(work, "source"), Path(work, "doctrees")
+        _write_sources(source, pictures)
+        options = ["-b", "html", "-q", "-W", "-c", GUIDE, "-d", doctrees]
+        return build_main([str(each) for each in (*options, source, folder)])
 
 
-def _tour_page(folder: Path, pictures: Path | None) -> str:
-    """Copy the tour's pictures to where its page will look for them, and return the page."""
-    if pictures is None:
-        return tour.render_page()
-    beside = folder / "restate_lab" / "guide" / "tour"
-    beside.mkdir(parents=True, exist_ok=True)
-    for picture in tour.existing_pictures(pictures):
-        shutil.copyfile(picture, beside / picture.name)
-    return tour.render_page(beside, "tour")
+def _write_sources(folder: Path, pictures: Path | None) -> None:
+    """Write the Markdown of all pages into a folder, with the pictures that they show."""
+    texts = {page.name: page.read_text(encoding="utf-8") for page in GUIDE.glob("*.md")}
+    for page in (actions, faults, questions):
+        texts[f"{page.__name__.rpartition('.')[2]}.md"] = str(page.__doc__)
+    (folder / "pictures").mkdir(parents=True)
+    for name, text in texts.items():
+        (folder / name).write_text(with_pictures(text, pictures), encoding="utf-8")
+    for name in names_of_pictures():
+        for picture in filter(None, (_file_of(name, pictures), _file_of(_dark_name(name), pictures))):
+            shutil.copyfile(picture, folder / "pictures" / picture.name)
 
 
-@contextmanager
-def _defining_modules() -> Iterator[dict[str, str]]:
-    """Yield the modules that define the types that report ``restate_lab``; these report it in the block.
+def names_of_pictures() -> list[str]:
+    """Return the names of the pictures on all pages."""
+    return [name for page in sorted(GUIDE.glob("*.md")) for name, _ in _FIGURE.findall(page.read_text("utf-8"))]
 
-    pdoc finds sources, and with them the docstrings of attributes, by the module that a class reports.
+
+def with_pictures(text: str, pictures: Path | None) -> str:
+    """Return a page with the figures whose picture exists; the others are removed, and a note says how to make them.
+
+    A picture whose name has "-light" is shown in the light theme only if there is a "-dark" one for the other theme.
     """
-    names = {name: getattr(restate_lab, name) for name in restate_lab.__all__}
-    types = {name: each for name, each in names.items() if getattr(each, "__module__", "") == "restate_lab"}
-    modules = {name: restate_lab._HOME[name] for name in types}  # noqa: SLF001 - the package's own
-    try:
-        for name, each in types.items():
-            each.__module__ = modules[name]
-            if sys.version_info >= (3, 13):  # where a class forgets its line with its module
-                each.__firstlineno__ = _first_line(name, modules[name])
-        yield modules
-    finally:
-        for each in types.values():
-            public(each)
+    missing = [name for name, _ in _FIGURE.findall(text) if not _file_of(name, pictures)]
+
+    def figure(match: re.Match[str]) -> str:
+        name, caption = match.groups()
+        if name in missing:
+            return _HOW if name == missing[0] else ""
+        dark = _dark_name(name)
+        themes = {name: "only-light", dark: "only-dark"} if _file_of(dark, pictures) else {name: ""}
+        return "\n".join(_figure(each, caption, theme) for each, theme in themes.items())
+
+    return _FIGURE.sub(figure, text)
 
 
-def _first_line(name: str, module: str) -> int:
-    """Return the line on which the definition of a class begins, with its decorators."""
-    tree = ast.parse(inspect.getsource(sys.modules[module]))
-    (definition,) = (each for each in tree.body if isinstance(each, ast.ClassDef) and each.name == name)
-    return min([definition.lineno, *(each.lineno for each in definition.decorator_list)])
+def _figure(name: str, caption: str, theme: str) -> str:
+    options = f":alt: {' '.join(caption.replace('`', '').split())}\n:width: 100%\n"
+    options += f":figclass: {theme}\n" if theme else ""
+    return f"```{{figure}} pictures/{name}.png\n{options}\n{caption}\n```\n"
 
 
-def _replace_type_names(html: str, modules: Mapping[str, str]) -> str:
-    """Return a page that names public types as users import them."""
-    names = {f"{module}.{name}": f"restate_lab.{name}" for name, module in modules.items()}
-    return re.sub(r"\brestate_lab\.[\w.]+", lambda match: names.get(match[0], match[0]), html)
+def _dark_name(name: str) -> str:
+    """Return the name of the picture that shows the same in the dark theme; "" if there is one for both themes."""
+    return name.replace("-light", "-dark") if "-light" in name else ""
 
 
-def _remove_broken_links(html: str) -> str:
-    """Return a page without links to places that it lacks: pdoc links what a class inherits and does not show it."""
-    places = set(re.findall(r'id="([^"]+)"', html))
-    return re.sub(
-        r'<a href="#([^"]+)"[^>]*>(.*?)</a>', lambda match: match[0] if match[1] in places else match[2], html
-    )
+def _file_of(name: str, pictures: Path | None) -> Path | None:
+    file = pictures / f"{name}.png" if name and pictures else None
+    return file if file and file.is_file() else None
 
 
 if __name__ == "__main__":

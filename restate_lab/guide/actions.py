@@ -1,4 +1,4 @@
-"""What can be done to invocations, as the table of actions tells it."""
+"""The page of the actions on invocations, written from the table of actions."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from restate_lab.actions.rules import ACTIONS, effects
 
 __all__: list[str] = []
 
-_HEAD = """What can be done to invocations: `rl.plan(lab, action, ids)`, and `rl.move_to(lab, ids, deployment=…)`.
+_HEAD = """# Actions
 
-This is the table that plans and panels use, and a test tries each action in each status against real servers with
-vqueues and without. Destructive actions need the exact number of targets above 10, the others above 100.
+The effect of each action on an invocation in each status: `rl.plan(lab, action, ids)`, and
+`rl.move_to(lab, ids, deployment=…)` for `move_to`.
+
+Plans and panels use this table, and a test tries each action in each status on real servers with and without vqueues.
+Above 10 targets, a destructive action needs their exact number; the other actions need it above 100.
 
 """
-_COLUMNS = "| status | without vqueues | with vqueues |\n|---|---|---|\n"
+_COLUMNS = "| Status | Without vqueues | With vqueues |\n|---|---|---|\n"
 
 
 def _page() -> str:
@@ -25,10 +28,10 @@ def _page() -> str:
 
 def _action_section(action: ACTIONS, rows: list[dict[object, object]]) -> str:
     rule = action.rule
-    kind = "Destructive: it takes away what nothing brings back. " if rule.destructive else ""
+    kind = "Destructive: it cannot be undone. " if rule.destructive else ""
     options = f" Options: {', '.join(f'`{each}`' for each in sorted(rule.options))}." if rule.options else ""
     lines = "".join(f"| {row['status']} | {row['without_vqueues']} | {row['with_vqueues']} |\n" for row in rows)
-    return f"## {action.value}\n{kind}Needs: {rule.needs}. Seen since {rule.since}.{options}\n\n{_COLUMNS}{lines}"
+    return f"## {action.value}\n{kind}Condition: {rule.needs}. Tested since {rule.since}.{options}\n\n{_COLUMNS}{lines}"
 
 
 __doc__ = _page()

@@ -1,4 +1,4 @@
-"""What goes wrong between the toolkit and a server, what comes of each call then, and what to do next."""
+"""The faults between the toolkit and a server, the result of each call under each fault, and the next step."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from restate_lab import errors
 
 __all__: list[str] = []
 
-GROUPS = ("for a moment", "from now on", "limits and logins", "damaged answers", "silence", "changes")
+GROUPS = ("temporary", "lasting", "limits and logins", "damaged answers", "silence", "changes")
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault, and what comes of each call under it, in the words of the page; "" where it does not befall the call.
+    """One fault and the result of each call under it; "" if the fault cannot occur for the call.
 
-    ``reads`` is the same for every call that reads: sql, arrow, stream, to_parquet, ask, journal, waits, why, doctor,
+    ``reads`` is the result of every call that reads: sql, arrow, stream, to_parquet, ask, journal, waits, why, doctor,
     plan and freeze.
     """
 
@@ -29,9 +29,7 @@ class Fault:
     set_state: str
 
 
-def _transient_fault(
-    name: str, description: str, *, group: str = "for a moment", connect: str = "Unreachable"
-) -> Fault:
+def _transient_fault(name: str, description: str, *, group: str = "temporary", connect: str = "Unreachable") -> Fault:
     return Fault(name, group, description, connect, "right", "done", "done")
 
 
@@ -45,10 +43,11 @@ def _change_fault(name: str, description: str, execute: str, set_state: str) -> 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """What a gateway answers to a change instead of the server, and what comes of each call, in the words of the page.
+    """A response of a gateway to a change, instead of the server's response, and the result of each call.
 
-    ``unsent`` is the outcome of ``plan.execute`` where the server got nothing, ``acted`` where it has acted; "" where
-    that does not occur. ``other`` comes of ``set_state`` and each changing method, in both cases.
+    ``unsent`` is the outcome of ``plan.execute`` if the server did not receive the request, ``acted`` if it executed
+    it; "" if that does not occur. ``other`` is the result of ``set_state`` and of each method that changes something,
+    in both cases.
     """
 
     name: str
@@ -59,7 +58,7 @@ class Gateway:
 
 
 def _gateway_hint(name: str, description: str) -> Gateway:
-    """Return a gateway that says that it did not forward the request: a plan reads, and then sends it again."""
+    """Return a gateway that reports that it did not forward the request: a plan reads, and then sends it again."""
     return Gateway(name, description, unsent="done")
 
 
@@ -100,83 +99,79 @@ GATEWAYS = (
     Gateway("a redirect", "a redirect to a login page (302), which is never followed"),
     Gateway("429", "a rate limit: 429, a page", unsent="done", acted="", other="RateLimited"),
 )
-"""Every answer of a gateway to a change that the tests try against real servers, with vqueues and without."""
+"""The responses of gateways that the tests try against real servers, with vqueues and without."""
 
 FAULTS = (
-    _transient_fault("502 for a moment", "a gateway does not reach the server (502)"),
-    _transient_fault("503 for a moment", "the server cannot serve it now (503)"),
-    _transient_fault("504 for a moment", "a gateway gives up waiting (504)"),
-    _transient_fault("reset once", "the line is reset before the answer"),
-    _transient_fault("closed once", "the line is closed before the answer"),
-    _transient_fault("head cut once", "the answer is cut within its head"),
+    _transient_fault("temporary 502", "a gateway cannot reach the server (502)"),
+    _transient_fault("temporary 503", "the server cannot serve the request now (503)"),
+    _transient_fault("temporary 504", "a gateway times out (504)"),
+    _transient_fault("reset once", "the connection is reset before the response"),
+    _transient_fault("closed once", "the connection is closed before the response"),
+    _transient_fault("head cut once", "the response is cut within its headers"),
     Fault(
         "end lost once",
-        "for a moment",
-        "the answer to a query is cut before its last eight bytes",
+        "temporary",
+        "the response to a query is cut before its last eight bytes",
         "right",
         "QueryInterrupted",
         "done",
         "QueryInterrupted",
     ),
-    _transient_fault("429 for a moment", "a rate limit (429), with the time to wait", connect="RateLimited"),
-    _transient_fault("429 without a word", "the limit of requests at a time (429)", connect="RateLimited"),
-    _lasting_fault("502", "from now on", "a gateway does not reach the server (502)", "Unreachable"),
-    _lasting_fault("503", "from now on", "the server cannot serve it (503)", "Unreachable"),
-    _lasting_fault("504", "from now on", "a gateway gives up waiting (504)", "Unreachable"),
-    _lasting_fault("reset", "from now on", "the line is reset before the answer", "Unreachable"),
+    _transient_fault("temporary 429", "a rate limit (429) with the time to wait", connect="RateLimited"),
+    _transient_fault("429 without a body", "a limit of concurrent requests (429)", connect="RateLimited"),
+    _lasting_fault("502", "lasting", "a gateway cannot reach the server (502)", "Unreachable"),
+    _lasting_fault("503", "lasting", "the server cannot serve the request (503)", "Unreachable"),
+    _lasting_fault("504", "lasting", "a gateway times out (504)", "Unreachable"),
+    _lasting_fault("reset", "lasting", "the connection is reset before the response", "Unreachable"),
+    _lasting_fault("reset within", "lasting", "the connection is reset after 100 bytes of the response", "Unreachable"),
     _lasting_fault(
-        "reset within", "from now on", "the line is reset after a hundred bytes of the answer", "Unreachable"
+        "429", "limits and logins", "a rate limit (429) with a longer time than a read waits", "RateLimited"
     ),
-    _lasting_fault(
-        "429", "limits and logins", "a rate limit (429) that asks to wait longer than a read waits", "RateLimited"
-    ),
-    _lasting_fault("an expired token", "limits and logins", "the token is expired (401)", "AccessDenied"),
-    _lasting_fault("a login page", "limits and logins", "a proxy's own page, under 200", "ServerFailed"),
+    _lasting_fault("an expired token", "limits and logins", "an expired token (401)", "AccessDenied"),
+    _lasting_fault("a login page", "limits and logins", "a login page of a proxy (200)", "ServerFailed"),
     _lasting_fault("a redirect", "limits and logins", "a redirect to a login page (302)", "ServerFailed"),
     _lasting_fault(
-        "another type", "damaged answers", "a real answer that says it is text", "ServerFailed", connect="right"
+        "another type", "damaged answers", "a response that is labeled as text", "ServerFailed", connect="right"
     ),
-    _lasting_fault("no gzip", "damaged answers", "a real answer that says it is gzip and is not", "ServerFailed"),
-    _lasting_fault("cut gzip", "damaged answers", "half of a real answer, as gzip", "ServerFailed", connect="right"),
-    _lasting_fault("junk", "damaged answers", "bytes without a sense, as Arrow", "ServerFailed"),
+    _lasting_fault("no gzip", "damaged answers", "a response that is labeled as gzip and is not", "ServerFailed"),
+    _lasting_fault("cut gzip", "damaged answers", "half of a gzip response", "ServerFailed", connect="right"),
+    _lasting_fault("junk", "damaged answers", "random bytes that are labeled as Arrow", "ServerFailed"),
     _lasting_fault(
         "end lost",
         "damaged answers",
-        "every answer to a query is cut before its last eight bytes",
+        "every response to a query is cut before its last eight bytes",
         "QueryInterrupted",
         connect="right",
     ),
     _lasting_fault(
-        "end mended",
+        "end repaired",
         "damaged answers",
-        "the same, by a gateway that ends the answer in order",
+        "the same, and a gateway ends the response correctly",
         "QueryInterrupted",
         connect="right",
     ),
-    _transient_fault("a slow line", "two hundred bytes at a time", group="silence", connect="right"),
-    _lasting_fault("silence", "silence", "no answer, on a line that stays open", "TimedOut"),
-    _lasting_fault(
-        "silence within", "silence", "the answer stops after a hundred bytes, on a line that stays open", "TimedOut"
-    ),
-    _lasting_fault("too slow", "silence", "twenty bytes a second", "TimedOut"),
-    _change_fault("change: 429", "a rate limit for a moment; the server got nothing", "done", "RateLimited"),
-    _change_fault("change: 503", "Restate says for a moment that it did not take it (503)", "done", "Unreachable"),
-    _change_fault("change: 502", "a gateway says 502, and the server got nothing", "unknown", "OutcomeUnknown"),
-    _change_fault("change: 401", "the token may only read", "refused", "AccessDenied"),
-    _change_fault("change: a redirect", "changes alone are redirected to a login page", "unknown", "OutcomeUnknown"),
-    _change_fault("done: 502", "the server acts, and then a gateway says 502", "done", "OutcomeUnknown"),
-    _change_fault("done: 504", "the server acts, and then a gateway gives up", "done", "OutcomeUnknown"),
-    _change_fault("done: 500", "the server acts, and then a gateway breaks", "done", "OutcomeUnknown"),
+    _transient_fault("a slow line", "200 bytes at a time", group="silence", connect="right"),
+    _lasting_fault("silence", "silence", "no response on an open connection", "TimedOut"),
+    _lasting_fault("silence within", "silence", "the response stops after 100 bytes on an open connection", "TimedOut"),
+    _lasting_fault("too slow", "silence", "20 bytes per second", "TimedOut"),
+    _change_fault("change: 429", "a temporary rate limit; the server received nothing", "done", "RateLimited"),
+    _change_fault("change: 503", "Restate temporarily rejects the request (503)", "done", "Unreachable"),
     _change_fault(
-        "done: a page", "the server acts, and a proxy answers with a page under 200", "done", "OutcomeUnknown"
+        "change: 502", "a gateway responds with 502; the server received nothing", "unknown", "OutcomeUnknown"
     ),
-    _change_fault("done: no gzip", "the server acts, and its answer cannot be unpacked", "done", "OutcomeUnknown"),
-    _change_fault("done: reset", "the server acts, and the line is reset", "done", "OutcomeUnknown"),
-    _change_fault("done: cut", "the server acts, and its answer is cut within its head", "done", "OutcomeUnknown"),
-    _change_fault("done: silence", "the server acts, and no answer comes", "done", "OutcomeUnknown"),
-    _change_fault("unseen", "the server acts, and then nothing can be read any more", "done", "OutcomeUnknown"),
+    _change_fault("change: 401", "a token that can only read", "refused", "AccessDenied"),
+    _change_fault("change: a redirect", "only changes are redirected to a login page", "unknown", "OutcomeUnknown"),
+    _change_fault("done: 502", "the server acts, then a gateway responds with 502", "done", "OutcomeUnknown"),
+    _change_fault("done: 504", "the server acts, then a gateway times out", "done", "OutcomeUnknown"),
+    _change_fault("done: 500", "the server acts, then a gateway fails", "done", "OutcomeUnknown"),
+    _change_fault("done: a page", "the server acts, then a proxy responds with a page (200)", "done", "OutcomeUnknown"),
+    _change_fault("done: no gzip", "the server acts; its response cannot be decompressed", "done", "OutcomeUnknown"),
+    _change_fault("done: reset", "the server acts, then the connection is reset", "done", "OutcomeUnknown"),
+    _change_fault("done: cut", "the server acts; its response is cut within its headers", "done", "OutcomeUnknown"),
+    _change_fault("done: silence", "the server acts and sends no response", "done", "OutcomeUnknown"),
+    _change_fault("unseen", "the server acts, then all reads fail", "done", "OutcomeUnknown"),
 )
-"""Every fault that the tests try against real servers, with vqueues and without."""
+"""The faults that the tests try against real servers, with vqueues and without."""
 
 EVIDENCE: Mapping[str, str] = {
     "nothing": "right",
@@ -187,99 +182,106 @@ EVIDENCE: Mapping[str, str] = {
     "the manifest is missing": "EvidenceBroken",
     "there is no folder": "ArgumentError",
 }
-"""What comes of opening evidence, by what happened to its folder."""
+"""The result of opening evidence, by the damage to its folder."""
 
-_HEAD = """What goes wrong between you and a server, what comes of each call then, and what to do next.
+_HEAD = """# Failures
 
-Each line below is tried in every run of the tests: a real server, something that breaks the line to it, and every call.
-**A call that reads gives what it gives on a good line, to the last cell, or raises one error.** It never gives a
-shorter answer, a file that is not whole, or a diagnosis that finds health where it could not look.
+The result of each call if the connection, the server or a node fails, and the next step.
 
-The words: *right* is the whole answer. *done* has happened, once, and was seen. *unknown*, or `OutcomeUnknown`, may
-have happened: nobody can tell from here. *not sent* and *refused* have not happened. The words of a change stand in the
-frame of `plan.execute`, one per invocation, and in the audit log.
+The tests try every row on a real server. **A read returns the complete result or raises one error.** It never returns
+a shorter result, writes an incomplete file, or reports health that it could not check.
+
+| Result | Meaning |
+|---|---|
+| *right* | The result is complete. |
+| *done* | The change happened once and was verified. |
+| *unknown*, `OutcomeUnknown` | The change may have happened. |
+| *not sent*, *refused* | The change did not happen. |
+
+The outcome frame of `plan.execute` and the audit log have these results, one per invocation.
 
 """
-_NEXT = """## What to do next
+_NEXT = """## Next steps
 
-| what you got | next |
+| Result | Next step |
 |---|---|
 """
-_TABLE = """| what goes wrong | `rl.connect` | every read, `rl.plan` too | `plan.execute` | `rl.set_state` |
+_TABLE = """| Fault | `rl.connect` | reads and `rl.plan` | `plan.execute` | `rl.set_state` |
 |---|---|---|---|---|
 """
-_CHANGES = """| what goes wrong | `plan.execute` | `rl.set_state` |
+_CHANGES = """| Fault | `plan.execute` | `rl.set_state` |
 |---|---|---|
 """
 _TITLES = {
-    "for a moment": "For a moment: it passes by itself\nReads ask again for ten seconds, plans for thirty; "
-    "`rl.connect` does not, so that a wrong address is told at once.",
-    "from now on": "From now on: nobody is there",
+    "temporary": "Temporary faults\nReads are repeated for ten seconds, plans for thirty. `rl.connect` is not "
+    "repeated, so that it reports a wrong address at once.",
+    "lasting": "Lasting faults",
     "limits and logins": "Limits and logins",
-    "damaged answers": "Answers that are damaged on their way",
-    "silence": "Slow lines and silence",
-    "changes": "While something is changed\nReads are well. `plan.execute` reads afterwards what came of a lost "
-    "answer, and never sends twice what may have happened.",
+    "damaged answers": "Damaged responses",
+    "silence": "Slow connections and silence",
+    "changes": "Faults during a change\nReads succeed. `plan.execute` reads the cluster after a lost response, and "
+    "never repeats a change that may have happened.",
 }
 _ADVICE = {
-    "unknown": 'see whether it happened before you repeat it: `rl.why(lab, id)`; a restart: `rl.ask(lab, "restarts")`',
+    "unknown": 'see if it happened before you repeat it: `rl.why(lab, id)`; a restart: `rl.ask(lab, "restarts")`',
     "not sent": "make the plan again when the server is back",
-    "refused": "read the row's `error`: a token, a status that has changed",
+    "refused": "read the `error` of the row: the token, or a status that changed",
 }
-_GATEWAYS = """## A gateway answers a change
+_GATEWAYS = """## Responses of gateways to a change
 
-An error that Restate did not write says nothing of the change: a gateway also sends it after the server has acted. It
-counts as a lost response. `rl.set_state` and the methods of `lab.admin` and `lab.ingress` raise `OutcomeUnknown`, and
-the audit log has *unknown*. `plan.execute` reads what happened. It sends a request again only where a text says that
-the gateway did not forward it and reading, at least three seconds later, shows nothing of it; a restart is looked for
-since the first attempt. Every new id of a restart is in the frame and in the audit log: `new_id`, and `other_new_ids`
-where a gateway made more than one.
+An error that Restate did not write does not tell whether the change happened: a gateway can also send it after the
+server acted. It counts as a lost response. `rl.set_state` and the methods of `lab.admin` and `lab.ingress` raise
+`OutcomeUnknown`, and the audit log has *unknown*.
 
-| what the gateway answers | `plan.execute`, and the server got nothing | `plan.execute`, and the server has acted | \
-`rl.set_state`, each changing method of `lab.admin` and `lab.ingress` |
+`plan.execute` reads the cluster to find the outcome. It repeats a request only if the text of the response reports that
+the gateway did not forward the request, and if a read at least three seconds later finds no effect. A restart is
+searched from the first attempt on. All new ids of a restart are in the outcome frame and in the audit log: `new_id`,
+and `other_new_ids` if a gateway caused several restarts.
+
+| Response of the gateway | `plan.execute`; the server received nothing | `plan.execute`; the server acted | \
+`rl.set_state`, changing methods of `lab.admin` and `lab.ingress` |
 |---|---|---|---|
 """
-_RESTARTS = """## A server that is killed, and comes back
+_RESTARTS = """## A server stops and comes back
 
-| meanwhile | what comes of it |
+| At that time | Result |
 |---|---|
-| a query's answer is on its way | `QueryInterrupted`, with the rows that came as `partial`; asked again it is whole |
-| a read waits | it is asked again for ten seconds, and is whole when the server is back in that time |
-| a plan is made | it is whole, or an error |
-| a plan is executed | each row is *done* or *unknown*, nothing happens twice |
-| evidence is frozen | whole evidence, or `QueryInterrupted` and no folder |
-| the doctor looks, and the server stays away | `Unreachable`, or the verdict "incomplete"; never healthy |
-| a panel is open | a banner counts down to the next try; old rows stay, grey; it reads again when the server answers |
-| a button of it is clicked | an error, or "not sent"; what was written, and a plan, stay |
+| the response to a query is incomplete | `QueryInterrupted`, with the received rows as `partial`; repeat the query |
+| a read waits | it is repeated for ten seconds, and is complete if the server is back in this time |
+| a plan is made | complete, or an error |
+| a plan is executed | each row is *done* or *unknown*; nothing happens twice |
+| evidence is frozen | complete evidence, or `QueryInterrupted` and no folder |
+| the doctor runs, and the server does not come back | `Unreachable`, or the verdict "incomplete"; never "healthy" |
+| a panel is open | a banner counts down to the next read; old rows are gray; it recovers when the server responds |
+| you click a button of the panel | an error, or "not sent"; your text and the plan are kept |
 | a panel executes a plan | each row is *done* or *unknown* |
 
-**A server that has just come back shows less than there is**, for up to some seconds: it answers 200 with no rows, or
-with some, until its partitions have caught up with their logs. A connection that saw it away takes no answer to a query
-for three seconds. Behind a tunnel or a load balancer it sees a broken line, and does so after every line that breaks
-before an answer. One that is made just afterwards cannot know: after a restart, ask twice before you believe that
-something is gone.
+**A server that just came back can return too few rows.** For some seconds, until its partitions have read their logs,
+it responds with 200 and with no rows or some of the rows. A connection that saw the failure rejects query results for
+three seconds. Behind a tunnel or a load balancer, it does so after every connection that breaks before a response. A
+new connection cannot detect this: after a restart, query twice before you conclude that data is missing.
 
-## One of three nodes dies
+## One of three nodes fails
 
-| meanwhile, asking another node | what comes of it |
+| At that time, on another node | Result |
 |---|---|
-| a query | whole, or `QueryInterrupted`; whole again after some seconds |
-| the doctor looks | the same findings, or the verdict "incomplete" |
-| a plan is made | whole, or an error, and nothing was sent |
-| a plan is executed | each row is *done* or *unknown*, nothing happens twice |
-| evidence is frozen | whole evidence, or `QueryInterrupted` and no folder |
-| a panel is open | a banner counts down to the next try; old rows stay, grey; it reads again when the server answers |
+| a query | complete, or `QueryInterrupted`; complete again after some seconds |
+| the doctor runs | the same findings, or the verdict "incomplete" |
+| a plan is made | complete, or an error; nothing is sent |
+| a plan is executed | each row is *done* or *unknown*; nothing happens twice |
+| evidence is frozen | complete evidence, or `QueryInterrupted` and no folder |
+| a panel is open | a banner counts down to the next read; old rows are gray; it recovers when the server responds |
 
 """
-_OPEN = """## Evidence whose folder was damaged
+_OPEN = """## Damaged evidence
 
-| what happened to the folder | `rl.open_evidence` |
+| Damage to the folder | `rl.open_evidence` |
 |---|---|
 """
 
 
 def _page() -> str:
-    """Return the page as Markdown: the table by kind of trouble, and what to do next for each word in it."""
+    """Return the page as Markdown: the faults by group, and the next step for each result."""
     parts = [_section(group) for group in GROUPS]
     opened = "".join(f"| {damage} | {_format_outcome(outcome)} |\n" for damage, outcome in EVIDENCE.items())
     gateways = "".join(f"{_gateway_row(each)}\n" for each in GATEWAYS)
@@ -305,7 +307,7 @@ def _gateway_row(gateway: Gateway) -> str:
 
 
 def _next_steps() -> str:
-    rows = [f"| *{word}* | {advice} |\n" for word, advice in _ADVICE.items()]
+    rows = [f"| *{outcome}* | {advice} |\n" for outcome, advice in _ADVICE.items()]
     rows += [f"| `{name}` | {_first_line(name)} |\n" for name in sorted(set(_outcomes()) & set(errors.__all__))]
     return _NEXT + "".join(rows)
 

@@ -1,4 +1,4 @@
-"""The named questions, as their SQL files tell them."""
+"""The page of the named questions, written from their SQL files."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from restate_lab.analysis.questions.catalog import Question, names, read_questio
 
 __all__: list[str] = []
 
-_HEAD = """The named questions: `rl.ask(lab, "name", parameter=value)`.
+_HEAD = """# Questions
 
-Each is a file in `restate_lab/analysis/questions`, with variants where servers differ; the first whose needs the
-source meets is taken. Costs: *point* reads by id, *scan* reads one table of all invocations, *heavy* reads journals
-or payloads and says so before it runs. `limit=None` gives all rows; what a limit cut is warned of (`Truncated`).
+The named questions: `rl.ask(lab, "name", parameter=value)`. `restate-lab ask NAME -p parameter=value` prints the same
+rows in a shell.
+
+A question is a SQL file in `restate_lab/analysis/questions`. It has variants if servers differ; the first variant whose
+tables and features exist on the source is used. The cost is *point* (a read by id), *scan* (a read of all rows of a
+table) or *heavy* (a read of journals or payloads, with a message before it runs). `limit=None` returns all rows. If a
+limit cuts rows, `ask` warns (`Truncated`).
 
 """
 

@@ -1,4 +1,4 @@
-"""The structure of the package: figures with thresholds, and the rules that hold the layout.
+"""The structure of the package: figures with thresholds, and the rules of the layout.
 
 Import cycles between siblings, private modules and layers are contracts of import-linter, in ``pyproject.toml``.
 ``python tests/support/structure.py`` prints the figures.
@@ -7,14 +7,20 @@ Import cycles between siblings, private modules and layers are contracts of impo
 from __future__ import annotations
 
 import ast
+import builtins
+import importlib
 import re
 from collections.abc import Iterator
 
 import pytest
 
+from restate_lab.analysis.questions.catalog import parse_variant
 from support.structure import PACKAGE, Structure
 
 STRUCTURE = Structure()
+CONTRIBUTING = (PACKAGE.parent / ".github" / "CONTRIBUTING.md").read_text("utf-8")
+EXAMPLES = re.findall(r"`(restate_lab/[\w/]+\.py)`[^`]*:\n\n```python\n(.*?)```", CONTRIBUTING, re.DOTALL)
+LONGEST_EXAMPLE = 20
 THRESHOLDS = {
     "modules": 300,
     "lines of a module, most": 500,
@@ -27,10 +33,12 @@ THRESHOLDS = {
     "lines of a function, 99th percentile": 25,
     "lines of a function, most": 37,
 }
-"""The most that each figure may be. A package of a new verb may add 12 modules."""
+"""The maximum of each figure. A package of a new verb may add 12 modules."""
 LEAST_MEDIAN = 130
 SMALL_FOR_A_REASON = {
     "restate_lab.demo.stories": "the table of the stories; each is a module of its own",
+    "restate_lab.guide.actions": "`help()` shows the page by this name",
+    "restate_lab.guide.questions": "`help()` shows the page by this name",
     "restate_lab.panels.grid.static": "reads a grid's model; what it draws with has more users",
     "restate_lab.magics": "IPython loads the extension by this name, before pandas is needed",
 }
@@ -50,7 +58,7 @@ BANNED = {
     *("looking", "made", "meant", "moment", "people", "person", "pursuit", "said", "sealed", "told", "trouble"),
     *("troubles", "who", "words"),
 }
-"""Words that say nothing in a name, or not what they say in the field."""
+"""Terms that say nothing in a name, or have another meaning in the field."""
 PARTICIPLE = re.compile(r"_*(?:[a-z]+ed|cut|drawn|found|heard|held|kept|known|left|lost|seen|sent|shown|taken|written)")
 NOUNS = {"embed", "feed", "need", "seed", "speed"}
 FIRST_STORY = "first_look"  # of the demo
@@ -63,7 +71,7 @@ def test_figures(figure: str) -> None:
 
 
 def test_modules_are_no_closets() -> None:
-    """Half of the modules have 130 lines or more, and a small one with a single importer says why it is one."""
+    """Half of the modules have 130 lines or more, and a small one with a single importer states its reason."""
     assert STRUCTURE.figures["lines of a module, median"] >= LEAST_MEDIAN
     assert set(STRUCTURE.small_with_one_importer) == set(SMALL_FOR_A_REASON)
 
@@ -98,7 +106,7 @@ def _documented(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFun
 
 
 def test_sql_is_in_readers() -> None:
-    """Statements are in the .sql files of a package and in readers; ``READS_SQL`` has the other places."""
+    """Statements are in the .sql files of a package and in readers; ``READS_SQL`` lists the exceptions."""
     found = {
         f"{name}:{line}"
         for name, tree in STRUCTURE.trees.items()
@@ -125,8 +133,46 @@ def test_the_readme_names_what_is_there() -> None:
     assert {each.parent.name for each in PACKAGE.glob("*/__init__.py")} <= {path.rstrip("/") for path in paths}
 
 
+def test_contributing_names_what_is_there() -> None:
+    """Each path in CONTRIBUTING exists, and each name in "`name` in `file`" is defined in that file."""
+    root = PACKAGE.parent
+    paths = re.findall(r"(?<![\w/.])(?:\w+\.(?:md|toml)|(?:restate_lab|tests|\.ci|\.github)/[\w./@]*)", CONTRIBUTING)
+    assert [path for path in paths if not (root / path).exists()] == []
+    names = re.findall(r"`(\w+)` in\s+`([\w./]+)`", CONTRIBUTING)
+    names += [(name, path) for path, name in re.findall(r"(tests/[\w/]+\.py)::(\w+)", CONTRIBUTING)]
+    definition = r'^ *(?:class |def |id = ")?{}\b'
+    missing = [
+        f"{name} in {path}"
+        for name, path in names
+        if not re.search(definition.format(name), (root / path).read_text("utf-8"), re.MULTILINE)
+    ]
+    assert missing == []
+    assert len(names) > len(EXAMPLES)
+
+
+@pytest.mark.parametrize(("path", "code"), EXAMPLES, ids=[path for path, _ in EXAMPLES])
+def test_an_example_of_contributing_fits_into_its_module(path: str, code: str) -> None:
+    """An example can be pasted: it is short, it runs in the module, and the module has all of its names."""
+    assert code.count("\n") <= LONGEST_EXAMPLE
+    names = dict(vars(importlib.import_module(path.removesuffix(".py").replace("/", "."))))
+    exec(code, names)  # noqa: S102 - our own text
+    nodes = list(ast.walk(ast.parse(code)))
+    bound = {node.arg for node in nodes if isinstance(node, ast.arg)}
+    bound |= {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    assert used - bound - names.keys() - vars(builtins).keys() == set()
+
+
+def test_the_question_of_contributing_is_one() -> None:
+    """The example of a question has a complete header, and is short."""
+    (text,) = re.findall(r"```sql\n(.*?)```", CONTRIBUTING, re.DOTALL)
+    assert text.count("\n") <= LONGEST_EXAMPLE
+    assert {each.name for each in parse_variant("far_schedules.sql", text).parameters} == {"after", "limit"}
+    assert len(EXAMPLES) == CONTRIBUTING.count("```python")
+
+
 def test_names() -> None:
-    """No module, class or function has a banned word in its name, and no function is a bare participle."""
+    """No module, class or function has a banned term in its name, and no function is a bare participle."""
     names = [(module, module.rpartition(".")[2]) for module in STRUCTURE.files]
     names += [(module, name) for module, name, _ in STRUCTURE.definitions]
     banned = {f"{module}.{name}" for module, name in names if BANNED & _parts(name)}

@@ -1,6 +1,6 @@
-"""The faults of the matrix: what goes wrong between the toolkit and a real server, each by the name it has there.
+"""The faults of the matrix: failures between the toolkit and a real server, by the name that the guide uses.
 
-`restate_lab.guide.faults` tells them in words.
+`restate_lab.guide.faults` describes them.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from support.tcp_relay import Fault
 
 ARROW = "application/vnd.apache.arrow.stream"
 END_OF_ANSWER = b"\xff\xff\xff\xff\x00\x00\x00\x00\r\n0\r\n\r\n"
-"""How a whole Arrow answer ends: Arrow's own end, in the last chunk, and HTTP's."""
+"""The end of a whole Arrow response: Arrow's own end, in the last chunk, and HTTP's."""
 CHANGES = rb"^(PATCH|POST /internal/|POST /services/)"
-PASSES = 60.0  # seconds for a call that is to come out right on a busy machine
-STAYS = 20.0  # seconds for one that cannot; it gives up long before, except on a busy machine
-SILENT = 1.2  # seconds for one that waits for them to be over
+PASSES = 60.0  # seconds for a call that must succeed on a busy machine
+STAYS = 20.0  # seconds for a call that cannot succeed; it gives up long before, except on a busy machine
+SILENT = 1.2  # seconds for a call that waits for this time to pass
 
 
 def http_response(status: str, body: bytes = b"", kind: str = "application/json", **headers: str) -> bytes:
-    """Return a whole HTTP answer."""
+    """Return a whole HTTP response."""
     lines = [f"HTTP/1.1 {status}", f"content-type: {kind}", f"content-length: {len(body)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body
@@ -35,9 +35,9 @@ def http_response(status: str, body: bytes = b"", kind: str = "application/json"
 
 @dataclass(frozen=True)
 class FaultCase:
-    """A fault of the matrix: how it is made, and the time that a call is given.
+    """A fault of the matrix: its constructor, and the time limit of a call.
 
-    ``make`` takes the body of a real Arrow answer, for faults that damage one.
+    ``make`` takes the body of a real Arrow response, for faults that damage one.
     """
 
     make: Callable[[bytes], Fault]
@@ -45,22 +45,22 @@ class FaultCase:
 
 
 def passing_fault(answer: bytes, times: int = 2) -> FaultCase:
-    """Say something for a while."""
+    """Give a response for a while."""
     return FaultCase(lambda _: Fault(response=answer, times=times), PASSES)
 
 
 def lasting_fault(answer: bytes) -> FaultCase:
-    """Say something from now on."""
+    """Give a response from now on."""
     return FaultCase(lambda _: Fault(response=answer, times=math.inf), STAYS)
 
 
 def fault_after_change(answer: bytes) -> FaultCase:
-    """Let the server act, and lose what it says about the first change."""
+    """Let the server act, and lose its response to the first change."""
     return FaultCase(lambda _: Fault(where=CHANGES, response=answer, acted=True), PASSES)
 
 
 def _with_header(name: bytes, value: bytes) -> Callable[[bytes], bytes]:
-    """Return what puts a header into an answer, in the place of the one of that name."""
+    """Return a function that sets a header of a response, in place of the one with that name."""
 
     def edit(data: bytes) -> bytes:
         head, gap, body = data.partition(b"\r\n\r\n")
@@ -91,12 +91,12 @@ BROKEN = b"<html><head><title>502 Bad Gateway</title></head><body><center>nginx<
 JUNK = b"\xff\xff\xff\xff\x10\x00\x00\x00" + b"no Arrow at all " * 60
 
 FAULT_CASES: Mapping[str, FaultCase] = {
-    # --- for a moment
-    "429 for a moment": passing_fault(http_response("429 Too Many Requests", LIMITED, retry_after="0.05")),
-    "429 without a word": passing_fault(http_response("429 Too Many Requests")),
-    "502 for a moment": passing_fault(http_response("502 Bad Gateway", BROKEN, "text/html")),
-    "503 for a moment": passing_fault(http_response("503 Service Unavailable")),
-    "504 for a moment": passing_fault(http_response("504 Gateway Timeout")),
+    # --- passing faults
+    "temporary 429": passing_fault(http_response("429 Too Many Requests", LIMITED, retry_after="0.05")),
+    "429 without a body": passing_fault(http_response("429 Too Many Requests")),
+    "temporary 502": passing_fault(http_response("502 Bad Gateway", BROKEN, "text/html")),
+    "temporary 503": passing_fault(http_response("503 Service Unavailable")),
+    "temporary 504": passing_fault(http_response("504 Gateway Timeout")),
     "reset once": FaultCase(lambda _: Fault(passes=0, end="reset"), PASSES),
     "closed once": FaultCase(lambda _: Fault(passes=0), PASSES),
     "head cut once": FaultCase(lambda _: Fault(passes=30), PASSES),
@@ -105,7 +105,7 @@ FAULT_CASES: Mapping[str, FaultCase] = {
         PASSES,
     ),
     "a slow line": FaultCase(lambda _: Fault(piece=200, pause=0.001, times=math.inf), PASSES),
-    # --- from now on
+    # --- lasting
     "429": lasting_fault(http_response("429 Too Many Requests", LIMITED, retry_after="29")),
     "502": lasting_fault(http_response("502 Bad Gateway", BROKEN, "text/html")),
     "503": lasting_fault(http_response("503 Service Unavailable")),
@@ -135,11 +135,11 @@ FAULT_CASES: Mapping[str, FaultCase] = {
         lambda _: Fault(where=b"/query", loses=END_OF_ANSWER, times=math.inf),
         STAYS,
     ),
-    "end mended": FaultCase(
+    "end repaired": FaultCase(
         lambda _: Fault(where=b"/query", loses=b"8\r\n" + END_OF_ANSWER, gets=b"0\r\n\r\n", times=math.inf),
         STAYS,
     ),
-    # --- of changes alone
+    # --- of changes only
     "change: 429": FaultCase(
         lambda _: Fault(
             where=CHANGES, response=http_response("429 Too Many Requests", LIMITED, retry_after="0.05"), times=2
@@ -179,13 +179,13 @@ FAULT_CASES: Mapping[str, FaultCase] = {
 
 
 def reads_give_up_after(seconds: float, patch: pytest.MonkeyPatch) -> None:
-    """Have reads through any line repeated for so long, where nobody says for how long."""
+    """Limit how long reads are repeated over any connection, where the caller sets no limit."""
     for read in (Transport.read, Transport.stream.__wrapped__):  # type: ignore[attr-defined]
         patch.setitem(read.__kwdefaults__, "retry_for", seconds)
 
 
 def body_of(answer: bytes) -> bytes:
-    """Return the body of a chunked answer."""
+    """Return the body of a chunked response."""
     rest = answer.partition(b"\r\n\r\n")[2]
     body = b""
     while size := int(rest.partition(b"\r\n")[0], 16):
@@ -196,12 +196,12 @@ def body_of(answer: bytes) -> bytes:
 
 
 def is_change(head: bytes) -> bool:
-    """Tell whether a request changes something."""
+    """Return True if a request changes something."""
     return re.match(CHANGES, head) is not None
 
 
 def boundaries(answer: bytes) -> list[int]:
-    """Return where a chunked Arrow answer can break: around its head, its chunks, and Arrow's messages in them."""
+    """Return where a chunked Arrow response can break: around its head, its chunks, and Arrow's messages in them."""
     start = answer.index(b"\r\n\r\n") + 4
     found = {1, start // 2, start - 4, start - 2, start}
     at = start

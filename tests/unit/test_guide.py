@@ -1,95 +1,128 @@
-"""The guide: it builds without a warning, and names nothing that is not there."""
+"""The guide: it builds without warnings, its links work, and its code matches the public names."""
 
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
-import pkgutil
 import re
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import restate_lab as rl
-from restate_lab import guide
+from restate_lab import errors
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.questions.catalog import names
 from restate_lab.analysis.questions.parameters import parameters_of
-from restate_lab.guide import tour
+from restate_lab.guide import actions, faults, questions
+from restate_lab.guide.__main__ import GUIDE, names_of_pictures, with_pictures
 
 ROOT = Path(__file__).parents[2]
-PAGES = [
-    each.name for each in pkgutil.iter_modules(guide.__path__, "restate_lab.guide.") if "__main__" not in each.name
-]
-
-
-def text(page: str) -> str:
-    return importlib.import_module(page).__doc__ or ""
+GENERATED = {"actions": actions, "faults": faults, "questions": questions}
+TEXTS = {page.stem: page.read_text("utf-8") for page in sorted(GUIDE.glob("*.md"))}
+TEXTS |= {name: str(module.__doc__) for name, module in GENERATED.items()}
+PAGES = tuple(TEXTS)
+TEXTS |= {
+    "README": (ROOT / "README.md").read_text("utf-8"),
+    "help": "\n".join(inspect.getdoc(getattr(rl, name)) or "" for name in rl.__all__),
+}
 
 
 def test_it_builds_without_a_warning(tmp_path: Path) -> None:
-    """One command writes a page for each text, for the errors and the public names; links and pictures are there."""
+    """One command builds all pages offline; names have anchors, links lead somewhere, and pictures exist."""
     docs, pictures = tmp_path / "docs", tmp_path / "screenshots"
     pictures.mkdir()
-    shutil.copy(ROOT / ".github" / "images" / "panels.png", pictures / "kill-plan.png")
-    command = [sys.executable, "-W", "error", "-m", "restate_lab.guide", docs, "--pictures", pictures]
+    for name in ("kill-plan", "overview-wide-light", "overview-wide-dark"):
+        shutil.copy(ROOT / ".github" / "images" / "panels.png", pictures / f"{name}.png")
+    command = [sys.executable, "-m", "restate_lab.guide", docs, "--pictures", pictures]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert "not there: what-is-wrong-doctor-light" in done.stdout
+    assert "what-is-wrong-doctor-light" in done.stdout
     assert "kill-plan" not in done.stdout
-    pages = {page.relative_to(docs).as_posix(): page.read_text(encoding="utf-8") for page in docs.rglob("*.html")}
-    assert {f"{page.replace('.', '/')}.html" for page in PAGES} <= set(pages)
-    assert {"restate_lab.html", "restate_lab/errors.html"} <= set(pages)
-    assert [name for name in rl.__all__ if name != "errors" and f'id="{name}"' not in pages["restate_lab.html"]] == []
-    assert {'id="Plan.execute"', 'id="Diagnosis.verdict"'} <= set(re.findall(r'id="[\w.]+"', pages["restate_lab.html"]))
+    pages = {page.name: page.read_text(encoding="utf-8") for page in docs.glob("*.html")}
+    assert {f"{page}.html" for page in PAGES} == set(pages) - {"search.html"}
+    assert "kill-plan.png" in pages["act-safely.html"]
+    assert re.search(r"only-light.*overview-wide-light.*only-dark.*overview-wide-dark", pages["browse.html"], re.DOTALL)
+    assert_anchors(set(re.findall(r'id="restate_lab\.([\w.]+)"', pages["reference.html"])))
     assert "restate_lab.actions.plan.model.Plan" not in "".join(pages.values()), "types are named as users import them"
-    assert "![" not in "".join(pages.values())
     for name, page in pages.items():
-        for target in re.findall(r'(?:href|src)="(?!https?:|data:|\$)([^"]+)"', page):
-            path, _, place = target.partition("#")
-            led_to = (docs / name).parent / path if path else docs / name
-            assert led_to.is_file(), (name, target)
-            assert not place or f'id="{place}"' in led_to.read_text(encoding="utf-8"), (name, target)
+        assert_links_lead_somewhere(docs / name, page)
 
 
-def test_the_tour_without_pictures_says_how_they_are_made(tmp_path: Path) -> None:
-    """A folder that is not there, or has none, is no error: the page has the two commands in their place."""
+def assert_anchors(anchors: set[str]) -> None:
+    """Assert that public names, errors, and the attributes and methods of the results are in the reference."""
+    assert {*rl.__all__} - {"errors"} <= anchors
+    assert {f"errors.{name}" for name in errors.__all__} - {"errors.tracebacks"} <= anchors
+    assert {"Plan.execute", "Diagnosis.by_severity", "Lab.sql", "Panel.state", "AdminClient.list_services"} <= anchors
+
+
+def assert_links_lead_somewhere(file: Path, page: str) -> None:
+    """Assert that the targets of links exist and that the page loads nothing from elsewhere."""
+    assert re.findall(r'<(?:script|img|iframe)[^>]+src="https?:|<link[^>]+href="https?:', page) == []
+    for target in re.findall(r'(?:href|src)="(?!https?:|data:|mailto:)([^"]+)"', page):
+        path, _, place = target.partition("#")
+        led_to = file.parent / path.partition("?")[0] if path else file
+        assert led_to.is_file(), (file.name, target)
+        assert not place or f'id="{place}"' in led_to.read_text(encoding="utf-8"), (file.name, target)
+
+
+def test_a_page_without_its_pictures_explains_how_to_make_them(tmp_path: Path) -> None:
+    """A folder that does not exist, or is empty, is not an error: a note replaces the figures of a page."""
     for folder in (None, tmp_path, tmp_path / "nowhere"):
-        assert "--pictures build/screenshots" in tour.render_page(folder)
-        assert "![" not in tour.render_page(folder)
+        page = with_pictures(TEXTS["act-safely"], folder)
+        assert page.count("--pictures build/screenshots") == 1
+        assert "{figure}" not in page
+    assert len(set(names_of_pictures())) == len(names_of_pictures())
 
 
-TEXTS = {page.rpartition(".")[2]: page for page in PAGES} | {"README": "README", "help": "help"}
+def test_pages_for_learners_lead_on() -> None:
+    """The front page leads to every page, in the order of the navigation, and a learner's page to the next one."""
+    links = re.findall(r"^- \[.*?\]\(([\w-]+)\.md\)", TEXTS["index"], re.MULTILINE)
+    navigation = re.findall(
+        r"^([a-z][\w-]+)$", "".join(re.findall(r"```\{toctree\}(.*?)```", TEXTS["index"], re.DOTALL)), re.MULTILINE
+    )
+    assert links == navigation
+    assert set(links) == set(PAGES) - {"index"}
+    for page, following in pairwise(links[:7]):
+        assert re.search(rf"\*\*Next:\*\* \[.*\]\({following}\.md\)\n$", TEXTS[page]), page
+
+
+def test_trust_names_tests_that_exist() -> None:
+    """Each row of the tables names an existing test, and the numbers of faults and gateways are right."""
+    rows = re.findall(r"^\| (?!Tried|---).*\|$", TEXTS["trust"], re.MULTILINE)
+    tests = re.findall(r"`(tests/[\w/]+\.py)` \|$", TEXTS["trust"], re.MULTILINE)
+    assert len(rows) == len(tests)
+    assert [test for test in tests if not (ROOT / test).is_file()] == []
+    assert f" {len(faults.FAULTS)} faults " in TEXTS["trust"]
+    assert f" {len(faults.GATEWAYS)} responses " in TEXTS["trust"]
+
+
 BEHIND = {"rl": rl, "lab": rl.Lab, "lab.admin": rl.AdminClient, "lab.ingress": rl.IngressClient}
 METHODS = {"execute": rl.Plan.execute, "first": rl.Plan.first, "add": rl.Report.add, "write": rl.Report.write}
-"""What the names in the texts are; a method of a call's answer is known by its own name."""
+"""The objects behind the names in the texts; a method of a result is listed by its own name."""
 
 
-def pieces(page: str) -> list[str]:
-    """Return the pieces of code in a text that name something of the toolkit."""
-    if page == "README":
-        told = (ROOT / "README.md").read_text("utf-8")
-    elif page == "help":
-        told = "\n".join(inspect.getdoc(getattr(rl, name)) or "" for name in rl.__all__)
-    else:
-        told = text(page)
-    spans = re.findall(r"```.*?```|(?<!`)(`{1,2})(?!`)(.+?)\1", told, re.DOTALL)
-    lines = re.findall(r"^ {4,}(?:\w+ = )?((?:rl|lab)\.[^#\n]*)", told, re.MULTILINE)
-    spans += [("", line) for line in lines if line.count("(") == line.count(")")]
-    return [code for _, code in spans if re.search(r"\b(rl|lab)\.(?!<TAB>|py\b)", code)]
+def pieces(text: str) -> list[str]:
+    """Return the pieces of code in a text that name a part of restate_lab."""
+    cells = [code for code in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE) if "%" not in code]
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    spans = [code for _, code in re.findall(r"(?<!`)(`{1,2})(?!`)(.+?)\1", prose, re.DOTALL)]
+    lines = re.findall(r"^ {4,}(?:\w+ = )?((?:rl|lab)\.[^#\n]*)", prose, re.MULTILINE)
+    spans += [line for line in lines if line.count("(") == line.count(")")]
+    spans = [re.sub(r"(: )?…", r"\1...", " ".join(code.split()).removeprefix(".")) for code in spans]
+    return cells + [code for code in spans if re.search(r"\b(rl|lab)\.(?!<TAB>|py\b)", code)]
 
 
-@pytest.mark.parametrize("page", TEXTS.values(), ids=TEXTS)
-def test_code_in_the_texts_fits_what_it_calls(page: str) -> None:
-    """Each piece of code compiles, and its calls name functions, parameters and questions that there are."""
-    for code in pieces(page):
-        tree = ast.parse(re.sub(r"(: )?…", r"\1...", " ".join(code.split()).removeprefix(".")))
-        for node in ast.walk(tree):
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_code_in_the_texts_fits_its_functions(text: str) -> None:
+    """Each piece of code compiles, and its calls use existing functions, parameters and questions."""
+    for code in pieces(text):
+        for node in ast.walk(ast.parse(code)):
             if isinstance(node, ast.Attribute) and (owner := BEHIND.get(ast.unparse(node.value))):
                 assert hasattr(owner, node.attr), code
             if isinstance(node, ast.Call) and (called := behind(node.func)):
@@ -97,7 +130,7 @@ def test_code_in_the_texts_fits_what_it_calls(page: str) -> None:
 
 
 def behind(function: ast.expr) -> Any:
-    """Return what is called, None where that is none of ours."""
+    """Return the function that is called; None if it is not from restate_lab."""
     if not isinstance(function, ast.Attribute):
         return None
     owner = BEHIND.get(ast.unparse(function.value))
@@ -105,7 +138,7 @@ def behind(function: ast.expr) -> Any:
 
 
 def assert_fits(called: Any, call: ast.Call, code: str) -> None:
-    """Bind the arguments as Python would; an ellipsis stands for all that is not written down."""
+    """Bind the arguments as Python would; an ellipsis stands for the arguments that are not in the text."""
     open_end = any(isinstance(each, ast.Constant) and each.value is ... for each in call.args)
     positional = [None for each in call.args if not (isinstance(each, ast.Constant) and each.value is ...)]
     signature = inspect.signature(called)
@@ -121,10 +154,9 @@ def assert_fits(called: Any, call: ast.Call, code: str) -> None:
 
 
 def test_the_catalogues_are_whole() -> None:
-    """Every question and every action has its section, and the front page leads to every page."""
-    assert re.findall(r"^## (\w+)$", text("restate_lab.guide.questions"), re.MULTILINE) == names()
-    assert re.findall(r"^## (\w+)$", text("restate_lab.guide.actions"), re.MULTILINE) == list(ACTIONS)
-    assert set(re.findall(r"^- `(restate_lab\.guide\.\w+)`", text("restate_lab.guide"), re.MULTILINE)) == set(PAGES)
+    """Every question and every action has its section, and the menu of ``help(rl)`` has every public name."""
+    assert re.findall(r"^## (\w+)$", TEXTS["questions"], re.MULTILINE) == names()
+    assert re.findall(r"^## (\w+)$", TEXTS["actions"], re.MULTILINE) == list(ACTIONS)
     menu = set(
         re.findall(r"\w+", " ".join(re.findall(r"^- .*?(?=^- |^The)", rl.__doc__ or "", re.DOTALL | re.MULTILINE)))
     )

@@ -1,9 +1,10 @@
-"""Each row of the README's table "I want to …" is run, on a server with the incident on it."""
+"""Each row of the guide's table "How do I …" and each Python cell of its pages runs, on a server with the incident."""
 
 from __future__ import annotations
 
 import inspect
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -15,6 +16,7 @@ import duckdb
 import nbformat
 import polars as pl
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import restate_lab as rl
@@ -24,7 +26,14 @@ from restate_lab.demo.stories.incident import INCIDENT
 from restate_lab.demo.stories.steps import ids
 from support.shell import shell
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+GUIDE = ROOT / "restate_lab" / "guide"
+CELL = re.compile(r"^```(python|bash)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PAGES = {
+    page.stem: page
+    for page in (ROOT / "README.md", *sorted(GUIDE.glob("*.md")))
+    if "```python" in page.read_text("utf-8")
+}
 EVIDENCE = "inc-42.evidence"
 YOURS = {
     "http://127.0.0.1:9070": "{admin_url}",
@@ -37,7 +46,7 @@ YOURS = {
     "as reader: …": "as reader: rows = reader.read_all()",
     'every="30s", until="10m"': 'every="1s", until="2s"',
 }
-"""What stands for the reader's own, or takes too long for a test, and what is put in its place."""
+"""The parts of the text that readers replace, or that take too long for a test, and their values in the tests."""
 NO_CODE = {
     *("RESTATE_LAB_READ_ONLY=1", "RESTATE_AUTH_TOKEN", "config.toml"),
     "RESTATE_LAB_SCREENSHOTS=build/screenshots .venv/bin/pytest tests/browser tests/integration/test_plots.py",
@@ -48,16 +57,17 @@ NO_CODE = {
 
 
 def rows() -> dict[str, list[str]]:
-    """Return the table: what one wants, and the pieces of code behind it."""
-    (table,) = re.findall(r"^\| I want to … \| call \|\n\|---\|---\|\n(.*?)\n\n", README, re.DOTALL | re.MULTILINE)
+    """Return the table: each question, and the pieces of code that answer it."""
+    page = (GUIDE / "how-do-i.md").read_text("utf-8")
+    (table,) = re.findall(r"^\| How do I … \| Call \|\n\|---\|---\|\n(.*?)\n\n", page, re.DOTALL | re.MULTILINE)
     cells = [line.strip("| ").split(" | ", maxsplit=1) for line in table.splitlines()]
-    return {wish: re.findall(r"`([^`]+)`", call) for wish, call in cells}
+    return {question: re.findall(r"`([^`]+)`", call) for question, call in cells}
 
 
 @pytest.fixture(scope="module")
 def own(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    """Give a server with the incident, which the CLI's environments "demo" and "prod" name."""
-    folder = tmp_path_factory.mktemp("readme")
+    """Start a server with the incident, which the CLI's environments "demo" and "prod" name."""
+    folder = tmp_path_factory.mktemp("guide")
     with Embedded(server, folder, story=INCIDENT) as demo, pytest.MonkeyPatch.context() as patch:
         address = f'admin_base_url = "{demo.server.admin_url}"\ningress_base_url = "{demo.server.ingress_url}"\n'
         (folder / "config.toml").write_text(f"[demo]\n{address}[prod]\n{address}")
@@ -74,7 +84,7 @@ def own(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embe
 
 @pytest.fixture
 def here(own: Embedded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a working folder with what the reader of a later row has: evidence and a notebook with parameters."""
+    """Return a working folder with the files that the rows use: evidence, and a notebook with parameters."""
     shutil.copytree(own.folder / EVIDENCE, tmp_path / EVIDENCE)
     shutil.copy(own.folder / "notebook.ipynb", tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -82,7 +92,7 @@ def here(own: Embedded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 class Names(dict[str, Any]):
-    """The names that the calls use, made when one is asked for; ``id`` is another invocation each time."""
+    """The names that the calls use, created at first use; ``id`` is another invocation each time."""
 
     numbers = count()
 
@@ -108,16 +118,15 @@ class Names(dict[str, Any]):
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("wish", rows())
-def test_a_row_runs(wish: str, own: Embedded, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each piece of code in the row does what it should, in order; an option is one of the call before it."""
-    if any("rl.freeze(" in code for code in rows()[wish]):
+@pytest.mark.parametrize("question", rows())
+def test_a_row_runs(question: str, own: Embedded, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each piece of code in the row runs, in order; an option is one of the call before it."""
+    if any("rl.freeze(" in code for code in rows()[question]):
         shutil.rmtree(EVIDENCE)
     with rl.connect() as lab, shell(capsys) as cells:
         names, call = Names(own, lab), ""
-        for code in (code for code in rows()[wish] if code not in NO_CODE):
-            for yours, ours in YOURS.items():
-                code = code.replace(yours, ours.format(admin_url=own.server.admin_url))  # noqa: PLW2901
+        for code in (code for code in rows()[question] if code not in NO_CODE):
+            code = filled_in(code, own)  # noqa: PLW2901
             if code.startswith("restate-lab"):
                 run_command(code)
             elif code.startswith("%"):
@@ -132,8 +141,45 @@ def test_a_row_runs(wish: str, own: Embedded, here: Path, capsys: pytest.Capture
                 call = (re.findall(r"\brl\.(\w+)\(", code) or [call])[0]
 
 
+@pytest.mark.server
+@pytest.mark.parametrize("page", PAGES)
+def test_the_cells_of_a_page_run(
+    page: str, own: Embedded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each Python cell runs in a shell of IPython after the cells before it, and each command parses."""
+    monkeypatch.chdir(tmp_path)
+    results = []
+    with shell(capsys) as cells:
+        for language, code in CELL.findall(PAGES[page].read_text("utf-8")):
+            if language == "bash":
+                parse_commands(code)
+                continue
+            cell = cells.run(filled_in(code, own))
+            assert cell.error is None, (code, cell.error)
+            results.append(cell.value)
+        for value in [*results, *cells.ip.user_ns.values()]:
+            if isinstance(value, rl.Panel | rl.Evidence | rl.Lab):
+                value.close()
+
+
+def filled_in(code: str, own: Embedded) -> str:
+    """Return the code with values for the parts that readers replace."""
+    for yours, ours in YOURS.items():
+        code = code.replace(yours, ours.format(admin_url=own.server.admin_url))
+    return code
+
+
+def parse_commands(code: str) -> None:
+    """Parse each command of restate-lab as the shell would, without running it."""
+    commands: Any = get_command(app)
+    for line in code.splitlines():
+        program, *arguments = shlex.split(line)
+        if Path(program).name == "restate-lab":
+            commands.commands[arguments[0]].make_context(arguments[0], arguments[1:])
+
+
 def run_line(code: str, names: Names) -> None:
-    """Run a line as a cell would, and look at what it gives; a panel is closed."""
+    """Run a line as a cell would, and its result has a repr; a panel is closed."""
     try:
         made = eval(code, {}, names)  # noqa: S307 - our own text
     except SyntaxError:
@@ -144,7 +190,7 @@ def run_line(code: str, names: Names) -> None:
 
 
 def run_command(line: str) -> None:
-    """Run a command of the shell; the demo itself has its own tests, and here its options alone are looked at."""
+    """Run a command of the shell; the demo has its own tests, so only its options are checked."""
     _, command, *arguments = line.split()
     if command == "demo":
         told = CliRunner().invoke(app, ["demo", "--help"])
@@ -157,7 +203,7 @@ def run_command(line: str) -> None:
 
 
 def assert_known(word: str) -> None:
-    """Find an option of the report, a command, or the ending of a file that `save` writes, where it is told."""
+    """Find an option of the report, a command, or the suffix of a file that `save` writes, in the help."""
     if word.startswith("."):
         assert word in str(inspect.getdoc(rl.save))
     elif word.startswith("--"):
