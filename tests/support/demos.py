@@ -1,4 +1,4 @@
-"""`restate-lab demo` as a person runs it: a process of its own, watched from outside."""
+"""`restate-lab demo` as a user runs it: in its own process, observed from outside."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ GONE_WITHIN = 30.0
 
 
 class RunningDemo:
-    """One demo in its own temporary folder, which is also how its processes are told from others'."""
+    """One demo in its own temporary folder, which also identifies its processes.
 
-    def __init__(self, tmp: Path, server: Path, *options: str) -> None:
+    ``command`` is a ``restate-lab`` other than the one of the tests. It starts in ``tmp``, outside of the checkout.
+    """
+
+    def __init__(self, tmp: Path, server: Path, *options: str, command: Path | None = None) -> None:
         self.tmp = tmp
         tmp.mkdir()
         self.output = tmp.with_name(f"{tmp.name}.txt")
-        command = [sys.executable, "-c", "from restate_lab.cli import main; main()", "demo", *options]
+        program = [str(command)] if command else [sys.executable, "-c", "from restate_lab.cli import main; main()"]
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
-                command,
+                [*program, "demo", *options],
+                cwd=tmp if command else None,
                 env={**os.environ, "TMPDIR": str(tmp), "RESTATE_LAB_SERVER": str(server)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -35,7 +39,7 @@ class RunningDemo:
             )
 
     def wait_for(self, pattern: str) -> str:
-        """Return what the first group of the pattern matched in the output, as soon as it is there."""
+        """Return the first group of the pattern's match in the output, as soon as it is there."""
         deadline = time.monotonic() + READY_WITHIN
         while time.monotonic() < deadline:
             if found := re.search(pattern, self.output.read_text()):
@@ -51,11 +55,11 @@ class RunningDemo:
         return self.process.wait(GONE_WITHIN)
 
     def processes(self) -> list[psutil.Process]:
-        """Return what still runs of it, kernels and servers included."""
+        """Return its processes that still run, kernels and servers included."""
         return processes_in(self.tmp)
 
     def wait_until_gone(self) -> None:
-        """Return when nothing of it runs any more."""
+        """Return when none of its processes runs any more."""
         _, alive = psutil.wait_procs(self.processes(), timeout=GONE_WITHIN)
         assert not alive, [command_of(each) for each in alive]
 
@@ -74,7 +78,7 @@ def processes_in(tmp: Path) -> list[psutil.Process]:
 
 
 def command_of(process: psutil.Process) -> str:
-    """Return what a process was started with; "" where it has ended meanwhile."""
+    """Return the command of a process; "" if it has ended in the meantime."""
     try:
         return " ".join(process.cmdline())
     except psutil.Error:
